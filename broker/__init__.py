@@ -1,0 +1,1 @@
+"""The farm's one meeting point: authenticates, schedules, relays."""

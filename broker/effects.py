@@ -1,0 +1,92 @@
+"""What the broker's machine asks of its shell. Pure; names are imperatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.digest import Digest
+from zcc.messages import Message, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a control message now, ahead of all bulk."""
+
+    route: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTraffic:
+    """A session stands on this route: forget what was under way there, credits start anew."""
+
+    route: bytes
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTraffic:
+    """The session on this route is over."""
+
+    route: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskBlobs:
+    """Say Want to an agent, each blob from where its upload broke off."""
+
+    route: bytes
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferBlobs:
+    """Send blobs of the store to a node, each from an offset, under the node's credit."""
+
+    route: bytes
+    blobs: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send outputs to an agent, under its credit, and behind them the message that names them."""
+
+    route: bytes
+    outputs: tuple[Digest, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class FindMissing:
+    """Look which of these the store lacks; answer with InputsChecked."""
+
+    key: Digest
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyBlobs:
+    """A node could not use these: re-read them and drop what is rotten."""
+
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Write a line to the audit log: no secrets, no source text."""
+
+    what: str
+    fields: tuple[tuple[str, str | int | float], ...]
+
+
+Effect = (
+    Send
+    | OpenTraffic
+    | CloseTraffic
+    | AskBlobs
+    | OfferBlobs
+    | Deliver
+    | FindMissing
+    | VerifyBlobs
+    | Audit
+)

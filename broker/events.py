@@ -1,0 +1,174 @@
+"""What the broker's machine is told. Pure; names are in the past tense.
+
+The shell has checked already that the peer's key is registered and that its role may send this kind
+of message, and has decoded (and hashed) what is too large to be the machine's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.digest import Digest
+from zcc.messages import Message, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message came from. `user` (a public key) is proven, `route` is the peer's choice."""
+
+    route: bytes
+    user: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class MessageArrived:
+    """Hello, Beat, Bye, Cancel, Absent, Started, Failed or AskNodes."""
+
+    origin: Origin
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerSpoke:
+    """A peer without a session sent something other than Hello."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """A Submit whose body is a canonical job with this key.
+
+    `inputs` are the digests of its files (without the toolchain), nothing twice.
+    """
+
+    origin: Origin
+    ticket: int
+    key: Digest
+    cost_hint_s: float
+    build: str
+    toolchain: Digest
+    inputs: tuple[Digest, ...]
+    machine_class: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InputsChecked:
+    """The answer to `FindMissing`: what the store lacks now."""
+
+    key: Digest
+    missing: frozenset[Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsWanted:
+    """A node's Want, split by what the store holds; each with the offset to go on from."""
+
+    origin: Origin
+    present: tuple[tuple[Digest, int], ...]
+    missing: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStored:
+    """A blob has arrived whole and is what its digest says."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSpoiled:
+    """What had arrived of a blob was useless, by nobody's fault: it must be asked for anew."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobUnstorable:
+    """The broker's own disk refused a blob."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStalled:
+    """A peer that owes blobs has sent nothing for UPLOAD_STALL_S."""
+
+    route: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultArrived:
+    """A Done whose body is a result. `is_complete`: all outputs that it names were pushed.
+
+    `is_excused`: what lacks is our own disk's fault, not the node's.
+    """
+
+    origin: Origin
+    lease: bytes
+    exit_status: int
+    outputs: tuple[Digest, ...]
+    is_complete: bool
+    is_excused: bool
+    cpu_s: float
+    wall_s: float
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUnreachable:
+    """A send failed: the peer is gone or has stopped reading."""
+
+    route: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMisbehaved:
+    """A peer sent what no correct peer sends."""
+
+    origin: Origin
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed (a few times a second). `heard` are the routes that sent anything since."""
+
+    heard: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The messages at hand have been handled: now is the time to place jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    pass
+
+
+Event = (
+    MessageArrived
+    | StrangerSpoke
+    | JobSubmitted
+    | InputsChecked
+    | BlobsWanted
+    | BlobStored
+    | BlobSpoiled
+    | BlobUnstorable
+    | UploadStalled
+    | ResultArrived
+    | PeerUnreachable
+    | PeerMisbehaved
+    | KeyRevoked
+    | Ticked
+    | BatchEnded
+    | StopRequested
+)

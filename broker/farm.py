@@ -1,0 +1,138 @@
+"""Everything that the broker's machine remembers, in one place. Pure.
+
+Changes of an execution's phase go through `set_phase`, which keeps the counts that belong to it; what
+a change means for others (agents, nodes, uploads) is the business of `uploads`, `ledger`, `dispatch`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from broker.effects import Audit, Effect, Send
+from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
+from broker.limits import STARTUP_GRACE_S
+from broker.model import Identity, Model
+from broker.nodes import Roster
+from broker.queue import Queue
+from broker.sessions import Session, Sessions
+from cache.digest import Digest
+from zcc.messages import Message
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one user has at the broker."""
+
+    jobs: int = 0
+    size_bytes: int = 0
+
+
+class Farm:
+    def __init__(self, name: str, rng: random.Random, started_at: float) -> None:
+        self.name = name
+        self.rng = rng
+        self.started_at = started_at
+        self.sessions = Sessions()
+        self.nodes = Roster()
+        self.model = Model()
+        self.executions: dict[Digest, Execution] = {}
+        # The same by what a lease of theirs begins with: leases from before our start are matched so.
+        self.by_prefix: dict[bytes, Execution] = {}
+        self.leases: dict[bytes, Lease] = {}
+        self.queue = Queue()
+        self.ready = Queue()
+        self.tallies: dict[str, Tally] = {}
+        self.total = Tally()
+        # Granted and not yet leased, by (user, machine class): what the grant window bounds.
+        self.granted: Counter[tuple[str, bytes]] = Counter()
+        self.backlog_cost_s = 0.0
+        # Requests that have had no word yet on when they start.
+        self.unanswered: list[tuple[Session, int, Digest]] = []
+        self.is_dirty = False
+        self._out: list[Effect] = []
+
+    def emit(self, effect: Effect) -> None:
+        self._out.append(effect)
+
+    def send(self, session: Session, message: Message) -> None:
+        self._out.append(Send(session.route, message))
+
+    def audit(self, what: str, **fields: str | int | float) -> None:
+        self._out.append(Audit(what, tuple(fields.items())))
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._out = self._out, []
+        return effects
+
+    def add(self, execution: Execution) -> None:
+        """Take in a new execution, as queued."""
+        self.executions[execution.key] = execution
+        self.by_prefix[lease_prefix(execution.key)] = execution
+        tally = self.tallies.setdefault(execution.lane.user, Tally())
+        for each in (tally, self.total):
+            each.jobs += 1
+            each.size_bytes += len(execution.body)
+        self.backlog_cost_s += execution.cost_s
+        self.queue.push(execution.key, execution.lane)
+        self.is_dirty = True
+
+    def remove(self, execution: Execution) -> None:
+        """Forget an execution, whatever its phase; its lease must have been ended."""
+        assert execution.lease is None
+        self._leave_phase(execution)
+        if execution.phase not in LEASED:
+            self.backlog_cost_s -= execution.cost_s
+        del self.executions[execution.key]
+        self.by_prefix.pop(lease_prefix(execution.key), None)
+        tally = self.tallies[execution.lane.user]
+        for each in (tally, self.total):
+            each.jobs -= 1
+            each.size_bytes -= len(execution.body)
+        if not tally.jobs:
+            del self.tallies[execution.lane.user]
+        self.is_dirty = True
+
+    def set_phase(self, execution: Execution, phase: Phase, *, at_front: bool = False) -> None:
+        """Move an execution on; `at_front` for one that is given back to the queue."""
+        self._leave_phase(execution)
+        was_leased, is_leased = execution.phase in LEASED, phase in LEASED
+        self.backlog_cost_s += execution.cost_s * (was_leased - is_leased)
+        execution.phase = phase
+        lane = execution.lane
+        if phase in GRANTED:
+            self.granted[lane.user, lane.machine_class] += 1
+        if phase is Phase.QUEUED:
+            self.queue.push(execution.key, lane, at_front=at_front)
+        elif phase is Phase.READY:
+            self.ready.push(execution.key, lane)
+        self.is_dirty = True
+
+    def _leave_phase(self, execution: Execution) -> None:
+        lane = execution.lane
+        if execution.phase in GRANTED:
+            place = (lane.user, lane.machine_class)
+            self.granted[place] -= 1
+            if not self.granted[place]:
+                del self.granted[place]
+        if execution.phase is Phase.QUEUED:
+            self.queue.remove(execution.key)
+        elif execution.phase is Phase.READY:
+            self.ready.remove(execution.key)
+
+    def sources_of(self, execution: Execution) -> list[Session]:
+        """The agents that can supply this execution's inputs, first submitter first."""
+        found = (self.sessions.get(waiter.session) for waiter in execution.waiters)
+        return [session for session in found if session is not None]
+
+    def is_servable(
+        self, machine_class: bytes, avoid: frozenset[Identity] | set[Identity], now: float
+    ) -> bool:
+        """Whether some node may run such a job, now or when it has a free slot."""
+        if now < self.started_at + STARTUP_GRACE_S:
+            return True
+        return any(
+            node.is_usable(now) and node.fits(machine_class) and node.identity not in avoid
+            for node in self.nodes
+        )

@@ -1,0 +1,110 @@
+"""Nodes that arrive, fail and leave, and what becomes of their leases. Pure."""
+
+from __future__ import annotations
+
+from broker.dispatch import Dispatcher
+from broker.effects import VerifyBlobs
+from broker.farm import Farm
+from broker.jobs import Phase, lease_prefix
+from broker.ledger import Ledger
+from broker.limits import ORPHAN_S
+from broker.nodes import BLAMED, Node
+from broker.sessions import SESSION_ID_BYTES, Session
+from cache.digest import Digest, short
+from zcc.messages import Fault, Hello, Settled
+
+
+class Fleet:
+    def __init__(self, farm: Farm, ledger: Ledger, dispatcher: Dispatcher) -> None:
+        self._farm = farm
+        self._ledger = ledger
+        self._uploads = ledger.uploads
+        self._dispatcher = dispatcher
+
+    def arrived(self, session: Session, hello: Hello, now: float) -> None:
+        """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
+        self._uploads.node_reset(session.id)
+        node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
+        held = set(hello.leases)
+        for lease in list(node.leases.values()):
+            if lease.id not in held:  # the Run was lost with the old connection
+                self._ledger.revoke(node, lease.id)
+                self._ledger.give_back(lease, node, now, is_counted=False)
+        for lease_id in list(node.orphans):
+            if lease_id not in held:
+                self._farm.nodes.drop_orphan(node, lease_id)
+        for lease_id in hello.leases:
+            if lease_id not in node.leases and lease_id not in node.orphans:
+                self._claim(node, lease_id, now)
+        self._farm.is_dirty = True
+
+    def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
+        """A node holds a lease that is not its own in our books."""
+        if len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_leases:
+            self._ledger.revoke(node, lease_id)
+            return
+        execution = self._farm.by_prefix.get(lease_prefix(Digest(lease_id)))
+        if execution is None:
+            if self._farm.nodes.find_orphan(Digest(lease_id)) is not None:
+                self._ledger.revoke(node, lease_id)  # two nodes with one key: one is enough
+                return
+            self._farm.nodes.add_orphan(node, lease_id, now + ORPHAN_S)
+        elif execution.phase is Phase.STARTED or node.identity in execution.avoid:
+            self._ledger.revoke(node, lease_id)
+        else:
+            if execution.lease is not None:  # sent to another node, which has not begun
+                other = self._farm.nodes.get(execution.lease.node)
+                newer = execution.lease
+                self._ledger.end_lease(newer)
+                if other is not None:
+                    self._ledger.revoke(other, newer.id)
+            self._ledger.adopt(execution, node, lease_id, now)
+
+    def left(self, node: Node, now: float) -> None:
+        """The node's session is over."""
+        self._uploads.node_reset(node.session.id)
+        if node.leases and not node.is_draining:
+            self._note_fault(node, now)
+        for lease in list(node.leases.values()):
+            self._ledger.give_back(lease, node, now, is_counted=not node.is_draining)
+        self._ledger.refuse_unservable(now)
+        self._dispatcher.tell_all()
+        self._farm.is_dirty = True
+
+    def _note_fault(self, node: Node, now: float) -> None:
+        if node.record.note_fault(now):
+            until_s = round(node.record.quarantined_until - now, 1)
+            self._farm.audit("quarantine", node=node.session.name, for_s=until_s)
+            self._ledger.refuse_unservable(now)
+
+    def end_badly(
+        self, session: Session, lease_id: bytes, fault: Fault, detail: str, now: float
+    ) -> None:
+        """A lease ended without a verdict."""
+        self._farm.send(session, Settled(lease_id))
+        node = self._farm.nodes.get(session.id)
+        assert node is not None
+        self._farm.nodes.drop_orphan(node, lease_id)
+        self._farm.is_dirty = True
+        lease = node.leases.get(lease_id)
+        if lease is None:
+            return
+        job = short(lease.key)
+        self._farm.audit("fault", job=job, node=session.name, fault=fault.value, detail=detail[:200])
+        if fault is Fault.STOPPING:
+            node.is_draining = True
+        elif fault is Fault.INPUT:
+            self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
+        self._ledger.give_back(lease, node, now, is_counted=fault is not Fault.STOPPING)
+        if fault in BLAMED:
+            self._note_fault(node, now)
+        if fault is Fault.STOPPING:
+            self._ledger.refuse_unservable(now)
+
+
+    def expire_orphans(self, now: float) -> None:
+        """No agent has come back for these: the slots are needed."""
+        for node in self._farm.nodes:
+            for lease_id, until in list(node.orphans.items()):
+                if now >= until:
+                    self._ledger.revoke(node, lease_id)

@@ -1,0 +1,243 @@
+"""Jobs taken in, waited for, leased, given back, finished or refused. Pure.
+
+Every request (a session's ticket) ends in exactly one of: Finished, Refused, its Cancel, the end of its
+session. An execution lives as long as anybody waits for it.
+"""
+
+from __future__ import annotations
+
+from broker.effects import Deliver
+from broker.events import JobSubmitted, ResultArrived
+from broker.farm import Farm, Tally
+from broker.jobs import (
+    LEASE_RANDOM_BYTES,
+    LEASED,
+    Execution,
+    Lease,
+    Phase,
+    Waiter,
+    lease_prefix,
+)
+from broker.limits import (
+    MAX_BUILD_NAME,
+    MAX_JOB_BYTES,
+    MAX_JOB_BYTES_PER_USER,
+    MAX_JOBS,
+    MAX_JOBS_PER_USER,
+    MAX_LOSSES,
+)
+from broker.model import cost_class
+from broker.nodes import Node
+from broker.queue import Lane
+from broker.sessions import Session
+from broker.uploads import Uploads
+from cache.digest import short
+from zcc.messages import Finished, Refused, Revoke, Run
+
+NO_NODES = "no-nodes"
+FARM_FULL = "farm-full"
+TOO_MANY = "too-many-queued"
+LOST_TWICE = "nodes-failed"
+
+
+class Ledger:
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self.uploads = Uploads(farm, self.refuse)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def submit(self, session: Session, event: JobSubmitted, now: float) -> None:
+        """Take a request in: join the execution of its key, or start one, or refuse."""
+        farm = self._farm
+        execution = farm.executions.get(event.key)
+        reason = self._reason_to_refuse(session, event, now) if execution is None else ""
+        if reason or len(session.tickets) >= MAX_JOBS_PER_USER:
+            reason = reason or TOO_MANY
+            farm.send(session, Refused(event.ticket, reason))
+            farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
+            return
+        waiter = Waiter(session.id, event.ticket, now, shared=execution is not None)
+        session.tickets[event.ticket] = event.key
+        farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
+        if execution is not None:
+            execution.waiters.append(waiter)
+            return
+        execution = self._new_execution(session, event)
+        execution.waiters.append(waiter)
+        farm.add(execution)
+        farm.unanswered.append((session, event.ticket, event.key))
+        self._adopt_orphan_of(execution, now)
+
+    def cancel(self, session: Session, ticket: int) -> None:
+        """Nobody waits for this ticket any more; an unknown one is settled already."""
+        key = session.tickets.pop(ticket, None)
+        if key is None:
+            return
+        execution = self._farm.executions[key]
+        execution.waiters = [
+            waiter
+            for waiter in execution.waiters
+            if (waiter.session, waiter.ticket) != (session.id, ticket)
+        ]
+        if not execution.waiters:
+            self._abandon(execution)
+
+    def refuse(self, execution: Execution, reason: str) -> None:
+        """No to everybody who waits: they compile locally."""
+        farm = self._farm
+        farm.audit("refuse", job=short(execution.key), reason=reason)
+        for waiter in self._remove(execution):
+            session = farm.sessions.get(waiter.session)
+            if session is not None:
+                session.tickets.pop(waiter.ticket, None)
+                farm.send(session, Refused(waiter.ticket, reason))
+
+    # --- leases -------------------------------------------------------------------------------
+
+    def assign(self, execution: Execution, node: Node, finish_at: float, now: float) -> Lease:
+        """Hand a ready job to a node."""
+        salt = self._farm.rng.randbytes(LEASE_RANDOM_BYTES)
+        lease = self._begin(execution, node, lease_prefix(execution.key) + salt, finish_at, now)
+        self._farm.set_phase(execution, Phase.ASSIGNED)
+        self._farm.send(node.session, Run(lease.id, execution.key, execution.body))
+        return lease
+
+    def adopt(self, execution: Execution, node: Node, lease_id: bytes, now: float) -> None:
+        """A node runs this job already, since before our start."""
+        farm = self._farm
+        farm.nodes.drop_orphan(node, lease_id)
+        self.uploads.forget(execution)
+        wall_s = farm.model.wall_s(execution.cost_s, node.identity)
+        self._begin(execution, node, lease_id, now + wall_s, now)
+        farm.set_phase(execution, Phase.STARTED)
+        farm.audit("adopt", job=short(execution.key), node=node.session.name)
+
+    def start(self, lease: Lease, node: Node, now: float) -> None:
+        """The node has everything and the compiler runs."""
+        execution = self._farm.executions[lease.key]
+        node.toolchains.add(execution.toolchain)
+        wall_s = self._farm.model.wall_s(execution.cost_s, node.identity)
+        lease.expected_end = now + wall_s
+        if execution.phase is Phase.ASSIGNED:
+            self._farm.set_phase(execution, Phase.STARTED)
+
+    def revoke(self, node: Node, lease_id: bytes) -> None:
+        """Take a lease off a node without an answer; its job is not touched."""
+        self._farm.nodes.drop_orphan(node, lease_id)
+        self._farm.send(node.session, Revoke(lease_id))
+        self._farm.is_dirty = True
+
+    def end_lease(self, lease: Lease) -> Execution:
+        """The lease is over; its execution is the caller's to move on."""
+        execution = self._farm.executions[lease.key]
+        execution.lease = None
+        del self._farm.leases[lease.id]
+        node = self._farm.nodes.get(lease.node)
+        if node is not None:
+            del node.leases[lease.id]
+        return execution
+
+    def give_back(self, lease: Lease, node: Node, now: float, *, is_counted: bool) -> None:
+        """The node did not run it to an end: another one may, unless two have lost it.
+
+        `is_counted`: whether it tells on the job (a node that is stopping does not).
+        """
+        execution = self.end_lease(lease)
+        if is_counted:
+            execution.avoid.add(node.identity)
+            execution.losses += 1
+        lane = execution.lane
+        if execution.losses >= MAX_LOSSES:
+            self.refuse(execution, LOST_TWICE)
+        elif not self._farm.is_servable(lane.machine_class, execution.avoid, now):
+            self.refuse(execution, NO_NODES)
+        else:
+            self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
+
+    def finish(self, lease: Lease, node: Node, event: ResultArrived) -> None:
+        """A result: to everybody who waits."""
+        farm = self._farm
+        execution = self.end_lease(lease)
+        job = execution.cost_class
+        farm.model.observe(node.identity, job, execution.cost_s, event.cpu_s, event.wall_s)
+        for waiter in self._remove(execution):
+            session = farm.sessions.get(waiter.session)
+            if session is None:
+                continue
+            session.tickets.pop(waiter.ticket, None)
+            queued_s = max(0.0, lease.assigned_at - waiter.since)
+            name = node.session.name
+            message = Finished(waiter.ticket, name, queued_s, waiter.shared, event.body)
+            farm.emit(Deliver(session.route, event.outputs, message))
+
+    def refuse_unservable(self, now: float) -> None:
+        """Nodes have left: refuse the jobs that none of the others may run."""
+        verdicts: dict[tuple[bytes, frozenset[tuple[str, str]]], bool] = {}
+        for execution in list(self._farm.executions.values()):
+            if execution.phase in LEASED:
+                continue
+            need = (execution.lane.machine_class, frozenset(execution.avoid))
+            if need not in verdicts:
+                verdicts[need] = self._farm.is_servable(*need, now)
+            if not verdicts[need]:
+                self.refuse(execution, NO_NODES)
+
+    # --- within -------------------------------------------------------------------------------
+
+    def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
+        farm = self._farm
+        tally = farm.tallies.get(session.user, Tally())
+        size = len(event.body)
+        if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
+            return FARM_FULL
+        if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
+            return TOO_MANY
+        if not farm.is_servable(event.machine_class, frozenset(), now):
+            return NO_NODES
+        return ""
+
+    def _new_execution(self, session: Session, event: JobSubmitted) -> Execution:
+        hint_s = event.cost_hint_s
+        job = cost_class(event.toolchain, hint_s, len(event.inputs))
+        return Execution(
+            key=event.key,
+            toolchain=event.toolchain,
+            inputs=event.inputs,
+            lane=Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class),
+            body=event.body,
+            cost_class=job,
+            cost_s=self._farm.model.cost_s(job, hint_s),
+        )
+
+    def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
+        found = self._farm.nodes.find_orphan(execution.key)
+        if found is not None:
+            self.adopt(execution, *found, now)
+
+    def _begin(
+        self, execution: Execution, node: Node, lease_id: bytes, finish_at: float, now: float
+    ) -> Lease:
+        may_fetch = frozenset((execution.toolchain, *execution.inputs))
+        lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch)
+        execution.lease = lease
+        node.leases[lease_id] = lease
+        self._farm.leases[lease_id] = lease
+        return lease
+
+    def _abandon(self, execution: Execution) -> None:
+        """Nobody waits for it any more."""
+        self._farm.audit("abandon", job=short(execution.key))
+        self._remove(execution)
+
+    def _remove(self, execution: Execution) -> list[Waiter]:
+        if execution.lease is not None:
+            node = self._farm.nodes.get(execution.lease.node)
+            lease_id = execution.lease.id
+            self.end_lease(execution.lease)
+            if node is not None:
+                self._farm.send(node.session, Revoke(lease_id))
+        self.uploads.forget(execution)
+        self._farm.remove(execution)
+        waiters, execution.waiters = execution.waiters, []
+        return waiters

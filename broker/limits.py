@@ -1,0 +1,67 @@
+"""Every bound and period of the broker, with its unit and its reason. Pure."""
+
+from __future__ import annotations
+
+# --- sessions ---------------------------------------------------------------------------------
+# Beats go both ways this often; a peer that was silent for LOST_AFTER_S is gone. Five beats: one or
+# two may be lost to a stall or a swapped-out machine without its jobs being run again.
+BEAT_EVERY_S = 1.0
+LOST_AFTER_S = 5.0
+# A tick that comes this late means that *we* stood still (suspend, swap): peers are given the time.
+STALL_S = 2.0
+# After a start, jobs wait this long for nodes to come back instead of being refused.
+STARTUP_GRACE_S = 3.0
+# `Who` is said to one route at most this often.
+WHO_EVERY_S = 1.0
+# Peers that broke the protocol are not listened to for this long.
+BAN_S = 10.0
+MAX_SESSIONS = 20_000
+MAX_SESSIONS_PER_USER = 256
+MAX_SLOTS = 4096
+MAX_MACHINE_CLASSES = 256
+
+# --- jobs -------------------------------------------------------------------------------------
+# What one user (one key) may have queued or running; `make -j1000` on several machines fits in.
+MAX_JOBS_PER_USER = 10_000
+MAX_JOB_BYTES_PER_USER = 512 << 20
+# Of the whole farm; beyond it jobs are refused and compiled locally.
+MAX_JOBS = 100_000
+MAX_JOB_BYTES = 2 << 30
+MAX_BUILD_NAME = 256
+# A job lost with this many nodes is compiled locally: it may be what kills them.
+MAX_LOSSES = 2
+# Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
+ORPHAN_S = 30.0
+# An agent is told how long it will wait when that is longer than this.
+BUSY_AFTER_S = 1.0
+
+# --- uploads ----------------------------------------------------------------------------------
+# An agent that was asked for blobs and sent nothing for this long is not asked further.
+UPLOAD_STALL_S = 20.0
+# Broken uploads that are kept to be continued (each an open file), and for how long.
+MAX_PARTIALS = 64
+PARTIAL_KEPT_S = 600.0
+# Outputs that one node may have under way at a time (each an open file).
+MAX_PUSHES_PER_NODE = 512
+# Open files kept for reading chunks.
+MAX_OPEN_BLOBS = 128
+# A chunk may cross with the Welcome that made it void; later it is a violation.
+CROSSING_S = 10.0
+
+# --- placement --------------------------------------------------------------------------------
+# Besides one job for each idle slot, inputs are asked for this share of all slots in advance.
+GRANT_AHEAD = 0.5
+# Unstarted jobs a node may hold beyond its slots, as a share of them (at least 1).
+PREFETCH = 0.25
+# Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.
+TOOLCHAIN_FETCH_S = 2.0
+# A job that is over its time is expected to need this share of its prediction more.
+OVERRUN = 0.25
+
+# --- bad nodes --------------------------------------------------------------------------------
+FAULT_WINDOW = 10
+MAX_FAULTS = 3
+QUARANTINE_S = 30.0
+MAX_QUARANTINE_S = 1800.0
+# Nodes remembered after they left (speed, faults).
+MAX_RECORDS = 10_000

@@ -1,0 +1,378 @@
+"""The broker's judgement: events in, effects out. Pure.
+
+Owns the sessions and who may do what in which state; jobs are the ledger's, blobs the uploads', the
+choice of nodes the dispatcher's. Must not know of sockets, disk, clocks or processes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from broker import events
+from broker.dispatch import Dispatcher
+from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send, VerifyBlobs
+from broker.events import Event, Origin
+from broker.farm import Farm
+from broker.fleet import Fleet
+from broker.jobs import Phase, lease_prefix
+from broker.ledger import Ledger
+from broker.limits import (
+    BAN_S,
+    BEAT_EVERY_S,
+    MAX_MACHINE_CLASSES,
+    MAX_SLOTS,
+    ORPHAN_S,
+    STALL_S,
+    STARTUP_GRACE_S,
+    WHO_EVERY_S,
+)
+from broker.nodes import BLAMED, Node
+from broker.sessions import SESSION_ID_BYTES, Session
+from cache.digest import Digest, short
+from zcc import __version__
+from zcc.messages import (
+    Absent,
+    AskNodes,
+    Beat,
+    Bye,
+    Cancel,
+    Failed,
+    Fault,
+    Hello,
+    Message,
+    NodeRow,
+    Nodes,
+    Refused,
+    Role,
+    Settled,
+    Started,
+    Welcome,
+    Who,
+)
+
+DISK_FULL = "broker-disk"
+
+
+class Machine:
+    """`handle(event, now) -> effects`; `now` is monotonic seconds, `rng` makes lease ids."""
+
+    def __init__(self, farm_name: str, rng: random.Random, now: float) -> None:
+        self.farm = Farm(farm_name, rng, now)
+        self.violations = 0
+        self._ledger = Ledger(self.farm)
+        self._uploads = self._ledger.uploads
+        self._dispatcher = Dispatcher(self.farm, self._ledger)
+        self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
+        self._ticked_at = now
+        self._beat_at = now
+        self._has_judged_grace = False
+        # Routes that were asked who they are, and those that are not listened to, with the time.
+        self._asked_who: dict[bytes, float] = {}
+        self._banned: dict[bytes, float] = {}
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        _HANDLERS[type(event)](self, event, now)
+        return self.farm.take_effects()
+
+    def is_banned(self, route: bytes) -> bool:
+        return route in self._banned
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def _message(self, event: events.MessageArrived, now: float) -> None:
+        origin, message = event.origin, event.message
+        if isinstance(message, Hello):
+            self._hello(origin, message, now)
+            return
+        session = self.farm.sessions.find(origin)
+        if session is None:
+            self._ask_who(origin, now)
+            return
+        session.seen_at = now
+        _MESSAGE_HANDLERS[type(message)](self, session, message, now)
+
+    def _stranger(self, event: events.StrangerSpoke, now: float) -> None:
+        self._ask_who(event.origin, now)
+
+    def _ask_who(self, origin: Origin, now: float) -> None:
+        if now - self._asked_who.get(origin.route, -WHO_EVERY_S) >= WHO_EVERY_S:
+            self._asked_who[origin.route] = now
+            self._answer(origin, Who())
+
+    def _answer(self, origin: Origin, message: Message) -> None:
+        self.farm.emit(Send(origin.route, message))
+
+    def _hello(self, origin: Origin, hello: Hello, now: float) -> None:
+        reason = self._reason_against(origin, hello)
+        if reason:
+            self.farm.audit("refuse", user=origin.user, reason=reason)
+            self._answer(origin, Refused(0, reason))
+            return
+        self._asked_who.pop(origin.route, None)
+        known = self.farm.sessions.get(hello.session)
+        there = self.farm.sessions.on_route(origin.route)
+        if there is not None and there is not known:
+            self._close(there, "replaced", now)
+        session = known or self._open(origin, hello, now)
+        if session.route != origin.route:
+            self.farm.emit(CloseTraffic(session.route))
+            self.farm.sessions.rebind(session, origin.route)
+        session.seen_at = now
+        self.farm.emit(OpenTraffic(session.route, session.role))
+        self.farm.send(session, Welcome(session.id, self.farm.name, __version__))
+        if session.role is Role.NODE:
+            self._fleet.arrived(session, hello, now)
+        else:
+            self._uploads.source_returned(session)
+
+    def _reason_against(self, origin: Origin, hello: Hello) -> str:
+        sessions = self.farm.sessions
+        known = sessions.get(hello.session)
+        if hello.role != origin.role.value:
+            return f"role: this key is enrolled as {origin.role.value}, not as {hello.role}"
+        if hello.farm and hello.farm != self.farm.name:
+            return f"farm: this is {self.farm.name}, not {hello.farm}"
+        if len(hello.session) != SESSION_ID_BYTES or (known and known.user != origin.user):
+            return "session: choose 16 random bytes"
+        if hello.slots > MAX_SLOTS or len(hello.machine_classes) > MAX_MACHINE_CLASSES:
+            return f"slots: at most {MAX_SLOTS}, and {MAX_MACHINE_CLASSES} machine classes"
+        if known is None and not sessions.has_room_for(origin.user):
+            return "sessions: too many from this key, or on this farm"
+        return ""
+
+    def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
+        session = Session(hello.session, origin.route, origin.user, origin.role, hello.name, now)
+        self.farm.sessions.open(session)
+        self.farm.audit("open", user=origin.user, role=origin.role.value, name=hello.name)
+        return session
+
+    def _close(self, session: Session, reason: str, now: float) -> None:
+        """The session is over: its requests are void, its leases go to others."""
+        self.farm.sessions.close(session)
+        self.farm.emit(CloseTraffic(session.route))
+        self.farm.audit("close", user=session.user, name=session.name, reason=reason)
+        for ticket in list(session.tickets):
+            self._ledger.cancel(session, ticket)
+        self._uploads.source_gone(session)
+        node = self.farm.nodes.leave(session.id)
+        if node is not None:
+            self._fleet.left(node, now)
+
+    def _say_bye(self, session: Session, reason: str, now: float) -> None:
+        self.farm.send(session, Bye(reason))
+        self._close(session, reason, now)
+
+    def _bye(self, session: Session, message: Bye, now: float) -> None:
+        node = self.farm.nodes.get(session.id)
+        if node is not None:
+            node.is_draining = True  # it leaves in order: no fault
+        self._close(session, "bye", now)
+
+    def _beat(self, session: Session, message: Beat, now: float) -> None:
+        node = self.farm.nodes.get(session.id)
+        if node is not None:
+            node.load = message.load
+
+    def _unreachable(self, event: events.PeerUnreachable, now: float) -> None:
+        session = self.farm.sessions.on_route(event.route)
+        if session is not None:
+            self._close(session, "unreachable", now)
+
+    def _misbehaved(self, event: events.PeerMisbehaved, now: float) -> None:
+        self.violations += 1
+        origin = event.origin
+        self._banned[origin.route] = now + BAN_S
+        self.farm.audit("violation", user=origin.user, reason=event.reason)
+        session = self.farm.sessions.find(origin)
+        if session is not None:
+            self._say_bye(session, f"protocol: {event.reason}", now)
+        else:
+            self._answer(origin, Bye(f"protocol: {event.reason}"))
+
+    def _revoked(self, event: events.KeyRevoked, now: float) -> None:
+        for session in self.farm.sessions.of_user(event.user):
+            self._say_bye(session, "revoked", now)
+
+    def _stop(self, event: events.StopRequested, now: float) -> None:
+        for session in self.farm.sessions:
+            self.farm.send(session, Bye("stopping"))
+
+    # --- leases -------------------------------------------------------------------------------
+
+    def _started(self, session: Session, message: Started, now: float) -> None:
+        node = self.farm.nodes.get(session.id)
+        lease = node.leases.get(message.lease) if node is not None else None
+        if node is not None and lease is not None:
+            self._ledger.start(lease, node, now)
+
+    def _failed(self, session: Session, message: Failed, now: float) -> None:
+        try:
+            fault = Fault(message.fault)
+        except ValueError:
+            fault = Fault.INTERNAL
+        self._fleet.end_badly(session, message.lease, fault, message.detail, now)
+
+    def _result(self, event: events.ResultArrived, now: float) -> None:
+        session = self.farm.sessions.find(event.origin)
+        if session is None:
+            self._ask_who(event.origin, now)
+            return
+        node = self.farm.nodes.get(session.id)
+        lease = node.leases.get(event.lease) if node is not None else None
+        if node is None or lease is None or not event.is_complete:
+            fault = Fault.RESOURCES if event.is_excused else Fault.INTERNAL
+            self._fleet.end_badly(session, event.lease, fault, "outputs were not pushed", now)
+            return
+        node.record.note_success()
+        self.farm.audit(
+            "result",
+            job=short(lease.key),
+            node=session.name,
+            status=event.exit_status,
+            cpu_s=round(event.cpu_s, 3),
+        )
+        self._ledger.finish(lease, node, event)
+        self.farm.send(session, Settled(event.lease))
+
+    # --- requests and blobs -------------------------------------------------------------------
+
+    def _submitted(self, event: events.JobSubmitted, now: float) -> None:
+        session = self.farm.sessions.find(event.origin)
+        if session is None:
+            self._ask_who(event.origin, now)
+            return
+        session.seen_at = now
+        known = session.tickets.get(event.ticket)
+        if known is None:
+            self._ledger.submit(session, event, now)
+        elif known != event.key:
+            reason = "a ticket for two jobs"
+            self._misbehaved(events.PeerMisbehaved(event.origin, reason), now)
+
+    def _cancel(self, session: Session, message: Cancel, now: float) -> None:
+        self._ledger.cancel(session, message.ticket)
+
+    def _absent(self, session: Session, message: Absent, now: float) -> None:
+        self._uploads.absent(session, message.digest)
+
+    def _inputs_checked(self, event: events.InputsChecked, now: float) -> None:
+        execution = self.farm.executions.get(event.key)
+        if execution is not None and execution.phase is Phase.CHECKING:
+            self._dispatcher.inputs_checked(execution, event.missing, now)
+
+    def _wanted(self, event: events.BlobsWanted, now: float) -> None:
+        """A node fetches: only what belongs to its leases."""
+        session = self.farm.sessions.find(event.origin)
+        node = self.farm.nodes.get(session.id) if session is not None else None
+        if session is None or node is None:
+            self._ask_who(event.origin, now)
+            return
+        leases = list(node.leases.values())
+        offered = []
+        for digest, offset in event.present:
+            if any(digest in lease.may_fetch for lease in leases):
+                offered.append((digest, offset))
+            else:
+                self.farm.send(session, Absent(digest))
+        if offered:
+            self.farm.emit(OfferBlobs(session.route, tuple(offered)))
+        for digest, offset in event.missing:
+            lease = next((each for each in leases if digest in each.may_fetch), None)
+            if lease is None:
+                self.farm.send(session, Absent(digest))
+            else:
+                execution = self.farm.executions[lease.key]
+                self._uploads.need_for_node(session, execution, [(digest, offset)])
+
+    def _stored(self, event: events.BlobStored, now: float) -> None:
+        self._uploads.stored(event.digest)
+
+    def _spoiled(self, event: events.BlobSpoiled, now: float) -> None:
+        self._uploads.spoiled(event.digest)
+
+    def _unstorable(self, event: events.BlobUnstorable, now: float) -> None:
+        self._uploads.unstorable(event.digest, DISK_FULL)
+
+    def _stalled(self, event: events.UploadStalled, now: float) -> None:
+        session = self.farm.sessions.on_route(event.route)
+        if session is not None:
+            self._uploads.source_stalled(session)
+
+    def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
+        self.farm.send(session, Nodes(tuple(self._row(node, now) for node in self.farm.nodes)))
+
+    def _row(self, node: Node, now: float) -> NodeRow:
+        return NodeRow(
+            name=node.session.name,
+            slots=node.slots,
+            running=min(node.held, node.slots),
+            speed=self.farm.model.speed(node.identity),
+            state=node.state(now),
+            load=node.load,
+            finished=node.record.finished,
+            faults=node.record.faults,
+        )
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _tick(self, event: events.Ticked, now: float) -> None:
+        farm = self.farm
+        pause_s = now - self._ticked_at
+        self._ticked_at = now
+        if pause_s > STALL_S:
+            farm.sessions.forgive(pause_s)
+        farm.sessions.note_heard(event.heard, now)
+        for session in farm.sessions.silent(now):
+            self._close(session, "silent", now)
+        self._expire(now)
+        if now - self._beat_at >= BEAT_EVERY_S:
+            self._beat_at = now
+            for session in farm.sessions:
+                farm.send(session, Beat(0.0))
+        if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
+            self._has_judged_grace = True
+            self._ledger.refuse_unservable(now)
+        # Time alone changes what may be placed: quarantines end, jobs have waited enough.
+        farm.is_dirty |= bool(farm.queue or farm.ready)
+
+    def _expire(self, now: float) -> None:
+        self._fleet.expire_orphans(now)
+        self._banned = {route: until for route, until in self._banned.items() if until > now}
+        self._asked_who = {
+            route: at for route, at in self._asked_who.items() if now - at < WHO_EVERY_S
+        }
+
+    def _batch_ended(self, event: events.BatchEnded, now: float) -> None:
+        self._dispatcher.run(now)
+
+
+# Which method takes which event, and which message of a session; a test holds them against the types.
+_HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
+    events.MessageArrived: Machine._message,
+    events.StrangerSpoke: Machine._stranger,
+    events.JobSubmitted: Machine._submitted,
+    events.InputsChecked: Machine._inputs_checked,
+    events.BlobsWanted: Machine._wanted,
+    events.BlobStored: Machine._stored,
+    events.BlobSpoiled: Machine._spoiled,
+    events.BlobUnstorable: Machine._unstorable,
+    events.UploadStalled: Machine._stalled,
+    events.ResultArrived: Machine._result,
+    events.PeerUnreachable: Machine._unreachable,
+    events.PeerMisbehaved: Machine._misbehaved,
+    events.KeyRevoked: Machine._revoked,
+    events.Ticked: Machine._tick,
+    events.BatchEnded: Machine._batch_ended,
+    events.StopRequested: Machine._stop,
+}
+_MESSAGE_HANDLERS: dict[type[Message], Callable[[Machine, Session, Any, float], None]] = {
+    Beat: Machine._beat,
+    Bye: Machine._bye,
+    Cancel: Machine._cancel,
+    Absent: Machine._absent,
+    Started: Machine._started,
+    Failed: Machine._failed,
+    AskNodes: Machine._ask_nodes,
+}

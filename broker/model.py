@@ -1,0 +1,124 @@
+"""What jobs cost and how fast nodes are, learnt from finished jobs. Pure.
+
+    ln(CPU time) = ln(cost of the job's class) - ln(speed of the node) + noise
+    wall time    = CPU time * slowdown of the node
+
+Each finished job moves both estimates by the clipped residual `r = ln observed - ln predicted`, at
+rates that shrink with the number of observations. The geometric mean of the speeds stays 1, so a
+cost is seconds on the farm's average slot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cache.digest import Digest
+
+# What an unseen job is taken to cost, in seconds: about the median C++ compile.
+DEFAULT_COST_S = 1.0
+# One observation never moves an estimate by more than this (in ln): outliers are common.
+MAX_RESIDUAL = 0.5
+# Below these the rates do not shrink: machines and sources change.
+MIN_SPEED_RATE = 0.02
+MIN_COST_RATE = 0.3
+MIN_COST_S = 0.001
+MAX_COST_S = 3600.0
+# Cost classes remembered; beyond it the oldest is forgotten.
+MAX_CLASSES = 10_000
+
+Identity = tuple[str, str]
+CostClass = tuple[Digest, int]
+
+
+@dataclass(slots=True)
+class Speed:
+    ln_speed: float = 0.0
+    ln_slowdown: float = 0.0
+    seen: int = 0
+
+
+@dataclass(slots=True)
+class Cost:
+    ln_cost: float
+    seen: int = 0
+
+
+def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
+    """Jobs that are predicted together: by the agent's hint in powers of two, else by inputs."""
+    if cost_hint_s > 0:
+        return toolchain, round(math.log2(_bounded(cost_hint_s)))
+    return toolchain, 1000 + inputs.bit_length()
+
+
+class Model:
+    def __init__(self) -> None:
+        self._speeds: dict[Identity, Speed] = {}
+        self._costs: dict[CostClass, Cost] = {}
+        self._sum_ln_speed = 0.0
+
+    def speed(self, node: Identity) -> float:
+        """How much faster than the farm's average slot; 1 for a node not seen yet."""
+        known = self._speeds.get(node)
+        return 1.0 if known is None else math.exp(known.ln_speed - self._mean())
+
+    def slowdown(self, node: Identity) -> float:
+        """Wall time over CPU time."""
+        known = self._speeds.get(node)
+        return 1.0 if known is None else math.exp(known.ln_slowdown)
+
+    def cost_s(self, job: CostClass, cost_hint_s: float) -> float:
+        """CPU seconds to expect on the average slot."""
+        known = self._costs.get(job)
+        if known is not None:
+            return math.exp(known.ln_cost)
+        return _bounded(cost_hint_s) if cost_hint_s > 0 else DEFAULT_COST_S
+
+    def wall_s(self, cost_s: float, node: Identity) -> float:
+        """Seconds that a job of this cost takes on that node, once started."""
+        return cost_s / self.speed(node) * self.slowdown(node)
+
+    def observe(
+        self, node: Identity, job: CostClass, predicted_s: float, cpu_s: float, wall_s: float
+    ) -> None:
+        """Learn from a finished job; `predicted_s` is the cost that it was placed with."""
+        cpu_s, wall_s = _bounded(cpu_s), _bounded(wall_s)
+        speed = self._speeds.setdefault(node, Speed())
+        expected = math.log(predicted_s) - (speed.ln_speed - self._mean())
+        residual = _clip(math.log(cpu_s) - expected)
+        self._learn_cost(job, residual, cpu_s * self.speed(node), predicted_s)
+        rate = max(MIN_SPEED_RATE, 0.5 / (speed.seen + 1))
+        speed.ln_speed -= rate * residual
+        self._sum_ln_speed -= rate * residual
+        speed.ln_slowdown += rate * _clip(math.log(wall_s / cpu_s) - speed.ln_slowdown)
+        speed.seen += 1
+
+    def forget(self, node: Identity) -> None:
+        known = self._speeds.pop(node, None)
+        if known is not None:
+            self._sum_ln_speed -= known.ln_speed
+
+    def _learn_cost(
+        self, job: CostClass, residual: float, observed_s: float, predicted_s: float
+    ) -> None:
+        known = self._costs.get(job)
+        if known is None:
+            if len(self._costs) >= MAX_CLASSES:
+                del self._costs[next(iter(self._costs))]
+            self._costs[job] = Cost(math.log(_bounded(observed_s)), 1)
+            return
+        rate = max(MIN_COST_RATE, 1.0 / (known.seen + 1))
+        known.ln_cost += rate * residual
+        known.ln_cost = min(max(known.ln_cost, math.log(MIN_COST_S)), math.log(MAX_COST_S))
+        known.seen += 1
+
+    def _mean(self) -> float:
+        return self._sum_ln_speed / len(self._speeds) if self._speeds else 0.0
+
+
+def _clip(residual: float) -> float:
+    return min(max(residual, -MAX_RESIDUAL), MAX_RESIDUAL)
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, MIN_COST_S), MAX_COST_S)

@@ -1,0 +1,159 @@
+"""The nodes that are here, and what is remembered of those that were. Pure.
+
+Only the farm's own faults count against a node, never a compiler's verdict: MAX_FAULTS in the last
+FAULT_WINDOW jobs put it in quarantine, each time twice as long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import ceil
+
+from broker.jobs import Lease, lease_prefix
+from broker.limits import (
+    FAULT_WINDOW,
+    MAX_FAULTS,
+    MAX_QUARANTINE_S,
+    MAX_RECORDS,
+    PREFETCH,
+    QUARANTINE_S,
+)
+from broker.model import Identity
+from broker.sessions import Session
+from cache.digest import Digest
+from zcc.messages import Fault
+
+# Faults that tell on the node; the others are the job's, the agent's, or an honest "not now".
+BLAMED = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.DEADLINE, Fault.INTERNAL))
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of a node (a key and a name) across its sessions."""
+
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=FAULT_WINDOW))
+    quarantined_until: float = 0.0
+    penalty_s: float = QUARANTINE_S
+    finished: int = 0
+    faults: int = 0
+
+    def note_success(self) -> None:
+        self.finished += 1
+        self.recent.append(False)
+        if len(self.recent) == FAULT_WINDOW and not any(self.recent):
+            self.penalty_s = QUARANTINE_S
+
+    def note_fault(self, now: float) -> bool:
+        """Count a fault; returns whether it put the node in quarantine."""
+        self.faults += 1
+        self.recent.append(True)
+        if sum(self.recent) < MAX_FAULTS:
+            return False
+        self.recent.clear()
+        self.quarantined_until = now + self.penalty_s
+        self.penalty_s = min(2 * self.penalty_s, MAX_QUARANTINE_S)
+        return True
+
+
+@dataclass(slots=True)
+class Node:
+    """A node's session. `orphans` are leases of a broker before us, with the time they are given.
+
+    `toolchains` are those that it has run jobs with.
+    """
+
+    session: Session
+    record: Record
+    slots: int
+    machine_classes: frozenset[bytes]
+    leases: dict[bytes, Lease] = field(default_factory=dict)
+    orphans: dict[bytes, float] = field(default_factory=dict)
+    toolchains: set[Digest] = field(default_factory=set)
+    load: float = 0.0
+    is_draining: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        return self.session.user, self.session.name
+
+    @property
+    def held(self) -> int:
+        return len(self.leases) + len(self.orphans)
+
+    @property
+    def idle_slots(self) -> int:
+        return max(0, self.slots - self.held)
+
+    @property
+    def most_leases(self) -> int:
+        """Running plus prefetched."""
+        return self.slots + max(1, ceil(self.slots * PREFETCH))
+
+    def is_usable(self, now: float) -> bool:
+        return self.slots > 0 and not self.is_draining and now >= self.record.quarantined_until
+
+    def fits(self, machine_class: bytes) -> bool:
+        return not machine_class or machine_class in self.machine_classes
+
+    def state(self, now: float) -> str:
+        if self.is_draining:
+            return "draining"
+        return "ready" if now >= self.record.quarantined_until else "quarantined"
+
+
+class Roster:
+    """Nodes by session id."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, Node] = {}
+        self._records: dict[Identity, Record] = {}
+        self._orphans: dict[bytes, tuple[Node, bytes]] = {}
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def get(self, session_id: bytes) -> Node | None:
+        return self._nodes.get(session_id)
+
+    def join(self, session: Session, slots: int, machine_classes: frozenset[bytes]) -> Node:
+        """The node of this session, new or with what its new Hello says."""
+        node = self._nodes.get(session.id)
+        if node is None:
+            record = self._record((session.user, session.name))
+            node = Node(session, record, slots, machine_classes)
+            self._nodes[session.id] = node
+        node.slots, node.machine_classes, node.is_draining = slots, machine_classes, False
+        return node
+
+    def leave(self, session_id: bytes) -> Node | None:
+        node = self._nodes.pop(session_id, None)
+        if node is not None:
+            for lease in list(node.orphans):
+                self.drop_orphan(node, lease)
+        return node
+
+    def usable(self, now: float) -> list[Node]:
+        return [node for node in self._nodes.values() if node.is_usable(now)]
+
+    def add_orphan(self, node: Node, lease: bytes, until: float) -> None:
+        node.orphans[lease] = until
+        self._orphans[lease_prefix(Digest(lease))] = (node, lease)
+
+    def drop_orphan(self, node: Node, lease: bytes) -> None:
+        node.orphans.pop(lease, None)
+        prefix = lease_prefix(Digest(lease))
+        if self._orphans.get(prefix) == (node, lease):
+            del self._orphans[prefix]
+
+    def find_orphan(self, key: Digest) -> tuple[Node, bytes] | None:
+        """A lease for this key that a node holds since before our start."""
+        return self._orphans.get(lease_prefix(key))
+
+    def _record(self, identity: Identity) -> Record:
+        record = self._records.pop(identity, None) or Record()
+        self._records[identity] = record
+        if len(self._records) > MAX_RECORDS:
+            del self._records[next(iter(self._records))]
+        return record

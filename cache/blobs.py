@@ -1,0 +1,275 @@
+"""Files named by the digest of their contents.
+
+A blob is stored in one of two forms: as a zstd frame (what travels; the broker's and the agent's
+stores) or plain (what can be hard-linked into an input tree; the node's store). A blob always arrives
+as a zstd frame, in pieces; its digest is that of the *uncompressed* bytes and is checked while the
+pieces come in, so that the check of an 80 MB toolchain never stalls a loop.
+
+On disk: `DIR/ab/REST-OF-HEX`; arrivals in `DIR/tmp/`. An entry appears by rename, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from enum import Enum
+from types import TracebackType
+
+import zstandard
+
+from cache.digest import Digest, Hasher, digest_of
+from cache.errors import BlobCorruptError, BlobMissingError
+from cache.eviction import Entry, choose_victims
+
+# Level 1 costs a third of level 3 on object files and gives up about 5% of size (LAN is cheaper).
+COMPRESSION_LEVEL = 1
+# Bounds what one frame may ask of a decoder: 128 MiB, zstd's own default limit.
+MAX_WINDOW_BYTES = 1 << 27
+# Files of a plain store carry one fixed time, so that equal contents get equal times when linked.
+PLAIN_MTIME_S = 1_000_000_000
+_READ_BYTES = 1 << 20
+# A blob's last use is written down at most this often: a stat is cheaper than a metadata write.
+_TOUCH_AFTER_S = 3600.0
+
+
+class Form(Enum):
+    COMPRESSED = "compressed"
+    PLAIN = "plain"
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame that records its content size."""
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(data)
+
+
+def decompress(frame: bytes, limit_bytes: int) -> bytes:
+    """The content of one zstd frame of at most `limit_bytes`.
+
+    Raises:
+        BlobCorruptError: not a zstd frame, no content size, or more than the limit.
+    """
+    try:
+        size = zstandard.frame_content_size(frame)
+        if not 0 <= size <= limit_bytes:
+            raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
+        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        return decoder.decompress(frame, max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
+
+
+class Arrival:
+    """One blob on its way in: feed it the frame's bytes in order, then finish.
+
+    Leaves nothing behind unless `finish` returned.
+    """
+
+    def __init__(self, store: BlobStore, digest: Digest, limit_bytes: int) -> None:
+        self.digest = digest
+        self.received_bytes = 0
+        self._store = store
+        self._limit_bytes = limit_bytes
+        self._plain_bytes = 0
+        self._hasher = Hasher()
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+        handle, self._path = tempfile.mkstemp(dir=store.tmp_dir)
+        self._file = os.fdopen(handle, "wb")
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """Take the next bytes of the frame.
+
+        Raises:
+            BlobCorruptError: not zstd, or larger than the limit; the arrival is dropped.
+        """
+        try:
+            plain = self._decoder.decompress(bytes(piece))
+        except zstandard.ZstdError as error:
+            self.drop()
+            raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
+        self.received_bytes += len(piece)
+        self._plain_bytes += len(plain)
+        if self._plain_bytes > self._limit_bytes:
+            self.drop()
+            raise BlobCorruptError(f"a blob of more than {self._limit_bytes} bytes")
+        self._hasher.update(plain)
+        self._file.write(plain if self._store.form is Form.PLAIN else piece)
+
+    def finish(self) -> None:
+        """Check the digest and make the blob appear.
+
+        Raises:
+            BlobCorruptError: the bytes are not those that the digest names.
+            OSError: the disk refused; nothing is stored.
+        """
+        if not self._decoder.eof or self._hasher.digest() != self.digest:
+            self.drop()
+            raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
+        try:
+            self._file.close()
+            self._store._adopt(self.digest, self._path)
+        except OSError:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+    def __enter__(self) -> Arrival:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.drop()
+
+
+class BlobStore:
+    """Blobs below one directory, with a size limit in bytes on disk.
+
+    Any file may vanish or rot at any moment: what is read is checked, and what fails is a miss.
+    """
+
+    def __init__(self, directory: str, limit_bytes: int, form: Form = Form.COMPRESSED) -> None:
+        self.directory = directory
+        self.form = form
+        self.tmp_dir = os.path.join(directory, "tmp")
+        self._limit_bytes = limit_bytes
+        os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
+        for left in os.listdir(self.tmp_dir):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self.tmp_dir, left))
+        self._size_bytes = sum(entry.size_bytes for entry in self._entries())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk, as counted at the start and kept up since."""
+        return self._size_bytes
+
+    def path_of(self, digest: Digest) -> str:
+        """Where this blob lies if the store holds it. Never write there."""
+        name = digest.hex()
+        return os.path.join(self.directory, name[:2], name[2:])
+
+    def has(self, digest: Digest) -> bool:
+        return os.path.exists(self.path_of(digest))
+
+    def arrival(self, digest: Digest, limit_bytes: int) -> Arrival:
+        return Arrival(self, digest, limit_bytes)
+
+    def put(self, data: bytes) -> Digest:
+        """Store these (uncompressed) bytes; storing what is there already is a look-up only."""
+        digest = digest_of(data)
+        if not self.has(digest):
+            handle, path = tempfile.mkstemp(dir=self.tmp_dir)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data if self.form is Form.PLAIN else compress(data))
+                self._adopt(digest, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                raise
+        return digest
+
+    def put_frame(self, digest: Digest, frame: bytes, limit_bytes: int) -> None:
+        """Store one whole zstd frame.
+
+        Raises:
+            BlobCorruptError: its content is not what the digest names.
+        """
+        with self.arrival(digest, limit_bytes) as arrival:
+            arrival.feed(frame)
+            arrival.finish()
+
+    def read(self, digest: Digest) -> bytes:
+        """The blob's uncompressed bytes, checked.
+
+        Raises:
+            BlobMissingError: not there, unreadable or rotten; a rotten one is removed.
+        """
+        path = self.path_of(digest)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise BlobMissingError(digest.hex()) from error
+        try:
+            if self.form is Form.COMPRESSED:
+                data = decompress(data, zstandard.frame_content_size(data))
+        except (BlobCorruptError, zstandard.ZstdError) as error:
+            self.remove(digest)
+            raise BlobMissingError(f"{digest.hex()} is rotten: {error}") from error
+        if digest_of(data) != digest:
+            self.remove(digest)
+            raise BlobMissingError(f"{digest.hex()} is rotten")
+        self.touch(digest)
+        return data
+
+    def touch(self, digest: Digest) -> None:
+        """Note that the blob was used."""
+        if self.form is Form.PLAIN:
+            return  # linking a file renews its ctime, which is what eviction reads for this form
+        path = self.path_of(digest)
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(path).st_mtime > _TOUCH_AFTER_S:
+                os.utime(path)
+
+    def remove(self, digest: Digest) -> None:
+        path = self.path_of(digest)
+        with contextlib.suppress(OSError):
+            size = os.stat(path).st_size
+            os.unlink(path)
+            self._size_bytes -= size
+
+    def sweep(self) -> int:
+        """Remove the least recently used blobs beyond the limit; returns how many left."""
+        if self._size_bytes <= self._limit_bytes:
+            return 0
+        victims = choose_victims(self._entries(), self._limit_bytes)
+        for victim in victims:
+            self.remove(victim)
+        return len(victims)
+
+    def _adopt(self, digest: Digest, path: str) -> None:
+        if self.form is Form.PLAIN:
+            os.chmod(path, 0o444)
+            os.utime(path, (PLAIN_MTIME_S, PLAIN_MTIME_S))
+        place = self.path_of(digest)
+        size = os.stat(path).st_size
+        fresh = not os.path.exists(place)
+        try:
+            os.rename(path, place)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+            os.rename(path, place)
+        if fresh:
+            self._size_bytes += size
+
+    def _entries(self) -> Iterator[Entry[Digest]]:
+        for shard in _scan(self.directory):
+            if len(shard.name) != 2:
+                continue
+            for entry in _scan(shard.path):
+                with contextlib.suppress(OSError, ValueError):
+                    digest = Digest(bytes.fromhex(shard.name + entry.name))
+                    status = entry.stat(follow_symlinks=False)
+                    used = status.st_ctime if self.form is Form.PLAIN else status.st_mtime
+                    yield Entry(digest, status.st_size, used)
+
+
+def _scan(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []

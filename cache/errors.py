@@ -1,0 +1,15 @@
+"""What can go wrong in a store. A store's failure costs a miss, never a build."""
+
+from __future__ import annotations
+
+
+class CacheError(Exception):
+    """The root of this folder's errors."""
+
+
+class BlobMissingError(CacheError):
+    """The store does not hold this blob (or held it rotten, and has dropped it)."""
+
+
+class BlobCorruptError(CacheError):
+    """The bytes that arrived are not those that the digest names; the sender is at fault."""

@@ -1,0 +1,1 @@
+"""A worker machine: fetches inputs and toolchains, runs jobs in sandboxes, returns results."""

@@ -1,0 +1,123 @@
+"""What a command wrote, read out of the directory that took its writes.
+
+Everything there was made by foreign code. Paths are walked component by component without following a
+symlink; only regular files with one link are read; sizes are capped before anything is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from node.errors import NodeError
+from node.proof import World
+from node.sandbox import DEVICES, LOG_PLACE, OWN_DIRECTORY, SHIM_PLACE, TMP_PLACE
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# A command that leaves more behind than this is not looked through any further.
+_MAX_LEFT = 2000
+_MADE_BY_SANDBOX = frozenset(
+    (b"/dev", b"/proc", OWN_DIRECTORY, SHIM_PLACE, LOG_PLACE, TMP_PLACE, *DEVICES)
+)
+
+
+class OutputTooLargeError(NodeError):
+    """The outputs exceed their limit: the job is at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedFile:
+    """One output; `mode` as under an empty umask."""
+
+    path: bytes
+    mode: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The declared outputs that were written, in the order declared. `flaw` says what was written
+    that cannot be given back, or is empty."""
+
+    files: tuple[CollectedFile, ...]
+    flaw: str
+    is_littered: bool
+
+
+def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes: int) -> Collected:
+    """Read the declared outputs below `upper`.
+
+    Raises:
+        OutputTooLargeError: together they are larger than the limit.
+    """
+    files: list[CollectedFile] = []
+    flaw = ""
+    left_bytes = limit_bytes
+    for path in outputs:
+        try:
+            found = _read_beneath(upper, path, left_bytes)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            flaw = flaw or f"the output {path!r} cannot be read: {error.strerror}"
+            continue
+        if found is None:
+            flaw = flaw or f"the output {path!r} is not a regular file of its own"
+            continue
+        left_bytes -= len(found.data)
+        files.append(found)
+    stray, is_littered = _find_stray(upper, frozenset(outputs), world)
+    if stray:
+        flaw = flaw or f"{stray!r} was written, which the job does not declare"
+    return Collected(tuple(files), flaw, is_littered)
+
+
+def _read_beneath(upper: bytes, path: bytes, limit_bytes: int) -> CollectedFile | None:
+    *directories, name = path.split(b"/")[1:]
+    at = os.open(upper, _DIRECTORY)
+    try:
+        for directory in directories:
+            below = os.open(directory, _DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = below
+        # Asked before it is opened: opening a FIFO or a device acts.
+        status = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            return None
+        if status.st_size > limit_bytes:
+            raise OutputTooLargeError(f"outputs of more than {limit_bytes} bytes: {path!r}")
+        with os.fdopen(os.open(name, _FILE, dir_fd=at), "rb") as file:
+            data = file.read(limit_bytes + 1)
+    finally:
+        os.close(at)
+    return CollectedFile(path, stat.S_IMODE(status.st_mode) & 0o777, data)
+
+
+def _find_stray(upper: bytes, outputs: frozenset[bytes], world: World) -> tuple[bytes, bool]:
+    """The first path that was written and not declared, and whether there is much of it."""
+    for count, (path, is_directory) in enumerate(_written(upper)):
+        if count > _MAX_LEFT:
+            return path, True
+        # Mount points are bubblewrap's. Directories above an output are copied up; one that is news
+        # was made by the command.
+        is_expected = path in outputs or path in _MADE_BY_SANDBOX
+        if not is_expected and not (is_directory and world.has(path)):
+            return path, count > _MAX_LEFT // 2
+    return b"", False
+
+
+def _written(upper: bytes) -> Iterator[tuple[bytes, bool]]:
+    waiting = [b""]
+    while waiting:
+        directory = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(upper + directory + b"/") as entries:
+            for entry in entries:
+                path = directory + b"/" + entry.name
+                is_directory = entry.is_dir(follow_symlinks=False)
+                yield path, is_directory
+                if is_directory:
+                    waiting.append(path)

@@ -1,0 +1,210 @@
+"""From the log of a command's look-ups to what the client must check. Pure.
+
+The log is written by `shim/lookups.c`, which documents its format. The command saw an overlay of the
+toolchain and of an input tree that may hold more than this job's manifest, so a path that was found
+proves nothing by itself: it must resolve, through symlinks that are known, to a path that the manifest
+or the toolchain names or that the command wrote. A path that was not found is handed to the client,
+which knows whether it exists there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from zcc.job import Job, Lookups, Manifest
+
+_HEADER = struct.Struct("=QQ")
+HEADER_BYTES = _HEADER.size
+# A full log is a flaw, not an error; a large C++ compile writes 0.3 MiB.
+LOG_BYTES = 16 << 20
+_MAX_LINKS = 40  # as Linux has it
+_START, _EXECUTE, _HIT, _LISTED, _MISS, _WRITE, _ERROR = b"SXHDMWE"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainView:
+    """What a toolchain holds: physical paths of its files, directories and symlinks, and the targets
+    of the latter."""
+
+    members: frozenset[bytes] = frozenset()
+    links: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+def empty_log() -> bytes:
+    """The header that the shim expects in a fresh log."""
+    return _HEADER.pack(HEADER_BYTES, 0)
+
+
+def log_end(header: bytes) -> int:
+    """How many bytes of the log are in use, given its first HEADER_BYTES."""
+    end: int = _HEADER.unpack_from(header)[0]
+    return min(max(end, HEADER_BYTES), LOG_BYTES)
+
+
+def is_started(log: bytes) -> bool:
+    """Whether any process was logged at all: if not, the program was never reached, or is static."""
+    return b"S/" in log[HEADER_BYTES : HEADER_BYTES + 2]
+
+
+def read_lookups(log: bytes, job: Job, toolchain: ToolchainView) -> Lookups:
+    """What a run of this job looked up, for the client to judge."""
+    records = _Records.parsed(log)
+    world = World(job.manifest, toolchain)
+    written = {world.physical(path) for path in records.written}
+    written.update(job.outputs)
+    undeclared = _undeclared(records.found, world, written)
+    return Lookups(
+        misses=_group(records.missed, world, written),
+        undeclared=tuple(sorted(undeclared)),
+        flaw=records.flaw or _flaw_in(records, job, world, toolchain),
+    )
+
+
+class World:
+    """The tree that the job is meant to see: the manifest over the toolchain."""
+
+    __slots__ = ("_links", "_physical", "_toolchain", "known")
+
+    def __init__(self, manifest: Manifest, toolchain: ToolchainView) -> None:
+        known = {file.path for file in manifest.files}
+        known.update(manifest.directories)
+        known.update(path for path, _ in manifest.symlinks)
+        known.update(path for path, _ in manifest.hard_links)
+        links = dict(toolchain.links)
+        for path in known & links.keys():
+            del links[path]  # the manifest lies on top
+        links.update(manifest.symlinks)
+        _add_ancestors(known)
+        self.known = known
+        self._links = links
+        self._toolchain = toolchain.members
+        self._physical: dict[bytes, bytes] = {}
+
+    def has(self, physical: bytes) -> bool:
+        return physical in self.known or physical in self._toolchain
+
+    def physical(self, path: bytes) -> bytes:
+        """Where an absolute path leads, symlinks and `..` followed as the kernel does. What does not
+        exist is taken for a directory."""
+        directory, _, name = path.rpartition(b"/")
+        if name in _DOTS:
+            return self._directory(path)
+        place = self._directory(directory) + b"/" + name
+        return self._walk(place) if place in self._links else place
+
+    def _directory(self, path: bytes) -> bytes:
+        """As `physical`, remembered; the root is empty here, as a prefix."""
+        found = self._physical.get(path)
+        if found is None:
+            found = self._physical[path] = self._walk(path)
+        return found
+
+    def _walk(self, path: bytes) -> bytes:
+        rest = path.split(b"/")[::-1]
+        place, links = b"", 0
+        while rest:
+            part = rest.pop()
+            if part in _HERE:
+                continue
+            if part == b"..":
+                place = place.rpartition(b"/")[0]
+                continue
+            place = place + b"/" + part
+            target = self._links.get(place)
+            if target is not None and links < _MAX_LINKS:
+                links += 1
+                place = b"" if target.startswith(b"/") else place.rpartition(b"/")[0]
+                rest += target.split(b"/")[::-1]
+        return place
+
+
+_HERE = frozenset((b"", b"."))
+_DOTS = frozenset((b"", b".", b".."))
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """The log's records, each path once for each kind."""
+
+    started: list[bytes]
+    executed: list[bytes]
+    found: list[bytes]
+    listed: list[bytes]
+    missed: list[bytes]
+    written: list[bytes]
+    flaw: str
+
+    @classmethod
+    def parsed(cls, log: bytes) -> _Records:
+        end, flaws = _HEADER.unpack_from(log)
+        flaw = "the log is full or incomplete" if flaws or end > len(log) else ""
+        # Everything that is not done once for each record here happens at the speed of C.
+        unique = set(log[HEADER_BYTES:end].split(b"\0"))
+        unique.discard(b"")
+        kinds: dict[int, list[bytes]] = {kind: [] for kind in b"SXHDMW"}
+        for record in unique:
+            members = kinds.get(record[0])
+            if members is not None and record[1:2] == b"/":
+                members.append(record[1:])
+            else:
+                flaw = flaw or _describe(record)
+        if b"\0\0" in log[HEADER_BYTES:end] or log[HEADER_BYTES:end][-1:] not in (b"", b"\0"):
+            flaw = flaw or "a record was never finished"
+        return cls(
+            kinds[_START], kinds[_EXECUTE], kinds[_HIT], kinds[_LISTED], kinds[_MISS],
+            kinds[_WRITE], flaw,
+        )  # fmt: skip
+
+
+def _describe(record: bytes) -> str:
+    if record[0] == _ERROR and len(record) > 2:
+        return f"the look-up of {record[2:]!r} failed with errno {record[1]}"
+    return f"an unreadable record {record[:80]!r}"
+
+
+def _add_ancestors(known: set[bytes]) -> None:
+    """Complete a set of paths with every directory above them."""
+    fresh = {path.rpartition(b"/")[0] for path in known} - known
+    while fresh:
+        known |= fresh
+        fresh = {path.rpartition(b"/")[0] for path in fresh} - known
+
+
+def _undeclared(found: Iterable[bytes], world: World, written: set[bytes]) -> set[bytes]:
+    known, toolchain, physical = world.known, world._toolchain, world.physical
+    undeclared = set()
+    for path in found:
+        place = physical(path)
+        if place not in known and place not in toolchain and place not in written:
+            undeclared.add(path)
+    return undeclared
+
+
+def _group(
+    missed: Iterable[bytes], world: World, written: set[bytes]
+) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    grouped: dict[bytes, list[bytes]] = {}
+    for path in missed:
+        if written and world.physical(path) in written:
+            continue  # asked for before it was created
+        directory, _, name = path.rpartition(b"/")
+        while name in _DOTS and directory:  # "a/b/." and "a/b/.." are missing because a/b is
+            directory, _, name = directory.rpartition(b"/")
+        grouped.setdefault(directory or b"/", []).append(name)
+    return tuple((at, tuple(sorted(set(grouped[at])))) for at in sorted(grouped))
+
+
+def _flaw_in(records: _Records, job: Job, world: World, toolchain: ToolchainView) -> str:
+    """Why the log proves nothing, though it is complete as a file."""
+    started = set(records.started)
+    if world.physical(job.executable) not in started:
+        return f"{job.executable!r} ran without the look-up log"
+    for program in records.executed:
+        if program not in started:
+            return f"{program!r} ran without the look-up log"
+    for directory in records.listed:
+        if world.physical(directory) not in toolchain.members:
+            return f"the directory {directory!r} was listed"
+    return ""

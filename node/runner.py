@@ -1,0 +1,478 @@
+"""Runs one job in a sandbox and tells what came of it, on an event loop and without threads.
+
+bubblewrap is the node's child; its own child is the first process of the sandbox's pid namespace, and
+the compiler a child of that. bubblewrap may end while the namespace still dies, so the node is a
+subreaper: the first process becomes its child, and only when that is dead, which the kernel allows
+after every other process of the namespace is, are outputs read.
+
+Resource limits need no second exec: bubblewrap waits for its options on a pipe, is given its limits by
+prlimit meanwhile, and hands them down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import pty
+import re
+import resource
+import signal
+import struct
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.collect import Collected, CollectedFile, OutputTooLargeError, collect
+from node.errors import SandboxError
+from node.proof import (
+    HEADER_BYTES,
+    LOG_BYTES,
+    ToolchainView,
+    World,
+    empty_log,
+    is_started,
+    log_end,
+    read_lookups,
+)
+from node.sandbox import Limits, Mode, Sandbox
+from node.trees import Tree, wipe, wipe_later
+from zcc.job import Job, Lookups, Terminal, Usage
+from zcc.messages import Fault
+
+# Memory, processes and disk are looked at this often: within it, a job may exceed its limit by what a
+# core can write to memory, about 0.2 GB.
+WATCH_EVERY_S = 0.1
+_PR_SET_CHILD_SUBREAPER = 36
+_READ_BYTES = 1 << 16
+# Descriptors as bubblewrap sees them, beside 0, 1 and 2.
+_OPTIONS_FD, _SECCOMP_FD, _INFO_FD = 3, 4, 5
+_MAX_INFO_BYTES = 4096
+_CHILD_PID = re.compile(rb'"child-pid": *(\d+)\s*,')
+# bubblewrap's exit status for a command that a signal ended, as a shell's. A compiler that exits with
+# such a status by itself is taken for killed; either way it failed.
+_SIGNALLED = 128
+_END_OF_INPUT = b"\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """The command ran to its end. A negative exit status is a signal's number."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    outputs: tuple[CollectedFile, ...]
+    usage: Usage
+    lookups: Lookups
+
+
+@dataclass(frozen=True, slots=True)
+class RunFault:
+    """There is no verdict on the command."""
+
+    fault: Fault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """An unpacked toolchain: its directory on the host, and what it holds."""
+
+    root: bytes
+    view: ToolchainView
+
+
+class Runner:
+    """Starts jobs. One for each process: it makes the process a subreaper."""
+
+    def __init__(self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop) -> None:
+        self.sandbox = sandbox
+        self.loop = loop
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            raise SandboxError(f"prctl: {os.strerror(ctypes.get_errno())}")
+
+    def start(
+        self,
+        job: Job,
+        toolchain: Toolchain,
+        tree: Tree,
+        *,
+        scratch: bytes,
+        limits: Limits,
+        on_exit: Callable[[RunOutcome | RunFault], None],
+    ) -> Run:
+        """Start the job's command over this tree, which must have been fitted to its manifest.
+
+        `scratch` is a path that does not exist, absolute, outside toolchain and tree; it is gone when
+        `on_exit` is called, which happens exactly once, from the loop, also after `Run.stop`.
+
+        Raises:
+            OSError: the process could not be started; `on_exit` is not called.
+        """
+        run = Run(self, job, toolchain, scratch=scratch, limits=limits, on_exit=on_exit)
+        try:
+            run._start(tree.root)
+        except OSError:
+            run._close()
+            wipe(scratch)
+            raise
+        return run
+
+
+class Run:
+    """One job under way."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        job: Job,
+        toolchain: Toolchain,
+        *,
+        scratch: bytes,
+        limits: Limits,
+        on_exit: Callable[[RunOutcome | RunFault], None],
+    ) -> None:
+        self._sandbox = runner.sandbox
+        self._loop = runner.loop
+        self._job = job
+        self._toolchain = toolchain
+        self._scratch = scratch
+        self._limits = limits
+        self._on_exit = on_exit
+        self._pid = 0  # bubblewrap
+        self._init_pid = 0  # the namespace's first process, once known
+        self._status = 0
+        self._cpu_s = 0.0
+        self._peak_bytes = 0
+        self._started_at = 0.0
+        self._fault: RunFault | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._info: int = -1
+        self._told = b""
+        self._handles: list[int] = []
+        self._readers: dict[int, bytearray] = {}
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+
+    def stop(self, fault: Fault = Fault.STOPPING, detail: str = "stopped") -> None:
+        """Kill every process of the job; `on_exit` follows with this fault."""
+        if self._fault is None:
+            self._fault = RunFault(fault, detail)
+        if not self._pid:
+            return
+        self._learn_init()
+        for pid in (self._init_pid, self._pid):
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    # ---- starting ----------------------------------------------------------------------------------
+
+    def _start(self, tree_root: bytes) -> None:
+        self._prepare_scratch()
+        terminal = self._job.terminal
+        stdin = self._opened(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        stdout = self._pipe(self._stdout)
+        stderr = self._pipe(self._stderr) if terminal is None else self._terminal(terminal)
+        self._info, info = (self._opened(handle) for handle in os.pipe())
+        options, options_in = (self._opened(handle) for handle in os.pipe())
+        os.set_blocking(self._info, False)
+        places = [(stdin if terminal is None else stderr, 0), (stdout, 1), (stderr, 2)]
+        places += [(options, _OPTIONS_FD), (info, _INFO_FD)]
+        command = [os.fsencode(self._sandbox.bubblewrap), b"--args", b"%d" % _OPTIONS_FD]
+        fixed = [b"--info-fd", b"%d" % _INFO_FD]
+        if self._sandbox.mode is Mode.FULL:
+            places.append((self._opened(os.open(self._sandbox.seccomp, os.O_RDONLY)), _SECCOMP_FD))
+            fixed += [b"--seccomp", b"%d" % _SECCOMP_FD]
+        command += [b"--", self._job.executable, *self._job.argv[1:]]
+        self._spawn(command, places)
+        for handle in (stdin, stdout, stderr, options, info, *(place[0] for place in places)):
+            self._shut(handle)
+        self._limit()
+        self._tell(options_in, fixed + self._options(tree_root))
+
+    def _prepare_scratch(self) -> None:
+        for name in (b"", b"/upper", b"/work"):
+            os.mkdir(self._scratch + name, 0o755)
+        with open(self._scratch + b"/log", "wb") as log:
+            log.write(empty_log())
+            log.truncate(LOG_BYTES)
+
+    def _options(self, tree_root: bytes) -> list[bytes]:
+        return self._sandbox.options(
+            self._job, self._toolchain.root, tree_root, self._scratch, self._limits.tmp_bytes
+        )
+
+    def _spawn(self, command: list[bytes], places: list[tuple[int, int]]) -> None:
+        # Moved out of the way first: a descriptor to be placed may have a target's number.
+        high = [(self._opened(fcntl.fcntl(at, fcntl.F_DUPFD_CLOEXEC, 16)), to) for at, to in places]
+        actions = [(os.POSIX_SPAWN_DUP2, at, to) for at, to in high]
+        self._started_at = time.monotonic()
+        umask = os.umask(0)
+        try:
+            self._pid = os.posix_spawn(
+                command[0], command, {}, file_actions=actions, setpgroup=0,
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT), setsigmask=(),
+            )  # fmt: skip
+        finally:
+            os.umask(umask)
+            for at, _ in high:
+                self._shut(at)
+        self._await(self._pid, self._bubblewrap_ended)
+        for handle in self._readers:
+            self._loop.add_reader(handle, self._readable, handle)
+        self._watch = self._loop.call_later(WATCH_EVERY_S, self._look)
+
+    def _limit(self) -> None:
+        if self._sandbox.mode is Mode.NONE:
+            return
+        for kind, value in self._limits.of_process():
+            hard = resource.getrlimit(kind)[1]
+            soft = value[0] if hard == resource.RLIM_INFINITY else min(value[0], hard)
+            resource.prlimit(self._pid, kind, (soft, soft))
+
+    def _tell(self, handle: int, options: list[bytes]) -> None:
+        """Give bubblewrap its options; it reads them while they are written."""
+        with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(handle), "wb") as pipe:
+            pipe.write(b"".join([option + b"\0" for option in options]))
+        self._shut(handle)
+
+    def _pipe(self, into: bytearray) -> int:
+        out, end = (self._opened(handle) for handle in os.pipe())
+        os.set_blocking(out, False)
+        self._readers[out] = into
+        return end
+
+    def _terminal(self, terminal: Terminal) -> int:
+        """A pseudo-terminal of the client's size for stderr, and for stdin, where gcc asks for the
+        width. Nothing may change what is written there, and who reads from it finds its end."""
+        master, slave = (self._opened(handle) for handle in pty.openpty())
+        mode = termios.tcgetattr(slave)
+        mode[1] &= ~termios.OPOST
+        mode[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, mode)
+        size = struct.pack("HHHH", min(terminal.rows, 0xFFFF), min(terminal.columns, 0xFFFF), 0, 0)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        os.set_blocking(master, False)
+        os.write(master, _END_OF_INPUT)
+        self._readers[master] = self._stderr
+        return slave
+
+    # ---- while it runs -----------------------------------------------------------------------------
+
+    def _readable(self, handle: int) -> bool:
+        """Take what is there; whether there may be more."""
+        into = self._readers[handle]
+        try:
+            piece = os.read(handle, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that nobody has open any more
+                raise
+            piece = b""
+        if not piece:
+            self._loop.remove_reader(handle)
+            self._shut(handle)
+            del self._readers[handle]
+        elif self._fault is None:
+            into += piece
+            if len(into) > self._limits.message_bytes:
+                limit = self._limits.message_bytes
+                self.stop(Fault.RESOURCES, f"more than {limit} bytes of messages")
+        return bool(piece)
+
+    def _look(self) -> None:
+        """Hold the job to the limits that the kernel does not keep."""
+        excess = self._excess()
+        if excess is not None:
+            self.stop(*excess)
+        else:
+            self._watch = self._loop.call_later(WATCH_EVERY_S, self._look)
+
+    def _excess(self) -> tuple[Fault, str] | None:
+        limits = self._limits
+        if limits.wall_s is not None and time.monotonic() - self._started_at > limits.wall_s:
+            return Fault.DEADLINE, f"not done after {limits.wall_s:g} s"
+        disk = os.statvfs(self._scratch)
+        if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
+            return Fault.RESOURCES, "the disk is almost full"
+        self._learn_init()
+        pids = _pids_in(self._init_pid) if self._init_pid else []
+        if limits.processes is not None and len(pids) > limits.processes:
+            return Fault.RESOURCES, f"more than {limits.processes} processes"
+        used_bytes = sum(_resident_bytes(self._init_pid, pid) for pid in pids)
+        self._peak_bytes = max(self._peak_bytes, used_bytes)
+        if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
+            return Fault.RESOURCES, f"more than {limits.memory_bytes} bytes of memory"
+        return None
+
+    def _learn_init(self) -> None:
+        if self._init_pid or self._info < 0:
+            return
+        # Written piece by piece; the first field is all that is needed.
+        with contextlib.suppress(BlockingIOError):
+            self._told += os.read(self._info, _MAX_INFO_BYTES)
+        found = _CHILD_PID.search(self._told)
+        if found:
+            self._init_pid = int(found[1])
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def _await(self, pid: int, then: Callable[[], None]) -> None:
+        handle = self._opened(os.pidfd_open(pid))
+
+        def ended() -> None:
+            self._loop.remove_reader(handle)
+            self._shut(handle)
+            then()
+
+        self._loop.add_reader(handle, ended)
+
+    def _bubblewrap_ended(self) -> None:
+        _, self._status, usage = os.wait4(self._pid, 0)
+        self._count(usage)
+        self._learn_init()
+        self._pid = 0
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._init_pid and not self._reap_init():
+            self._await(self._init_pid, self._init_ended)
+        else:
+            self._finish()
+
+    def _init_ended(self) -> None:
+        self._reap_init()
+        self._finish()
+
+    def _reap_init(self) -> bool:
+        """Whether the namespace is dead; if bubblewrap has reaped its first process, it is no child."""
+        try:
+            pid, _, usage = os.wait4(self._init_pid, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid:
+            self._count(usage)
+        return bool(pid)
+
+    def _count(self, usage: resource.struct_rusage) -> None:
+        self._cpu_s += usage.ru_utime + usage.ru_stime
+        self._peak_bytes = max(self._peak_bytes, usage.ru_maxrss << 10)
+
+    def _finish(self) -> None:
+        for handle in list(self._readers):
+            # Every writer is dead, so what is not there now will never be.
+            while self._readable(handle):
+                pass
+        wall_s = time.monotonic() - self._started_at
+        self._close()
+        littered = True
+        try:
+            outcome, littered = self._judge(wall_s)
+        except OutputTooLargeError as error:
+            outcome = RunFault(Fault.RESOURCES, str(error))
+        except OSError as error:
+            outcome = RunFault(Fault.INTERNAL, f"the outputs could not be read: {error}")
+        if littered:
+            trash = self._scratch + b".trash-%d" % time.monotonic_ns()
+            os.rename(self._scratch, trash)
+            wipe_later(trash)
+        else:
+            wipe(self._scratch)
+        self._on_exit(outcome)
+
+    def _judge(self, wall_s: float) -> tuple[RunOutcome | RunFault, bool]:
+        if self._fault is not None:
+            return self._fault, True
+        log = self._read_log()
+        status = _exit_status(self._status)
+        if not is_started(log) and status:
+            return self._never_started(status), False
+        world = World(self._job.manifest, self._toolchain.view)
+        collected = collect(
+            self._scratch + b"/upper", self._job.outputs, world, self._limits.outputs_bytes
+        )
+        outcome = RunOutcome(
+            exit_status=status,
+            stdout=bytes(self._stdout),
+            stderr=bytes(self._stderr),
+            outputs=collected.files,
+            usage=Usage(self._cpu_s, wall_s, self._peak_bytes),
+            lookups=self._lookups(log, collected),
+        )
+        return outcome, collected.is_littered
+
+    def _lookups(self, log: bytes, collected: Collected) -> Lookups:
+        lookups = read_lookups(log, self._job, self._toolchain.view)
+        if collected.flaw and not lookups.flaw:
+            return Lookups(lookups.misses, lookups.undeclared, collected.flaw)
+        return lookups
+
+    def _read_log(self) -> bytes:
+        # Read, not mapped: a truncated mapping would kill the reader.
+        handle = os.open(self._scratch + b"/log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            header = file.read(HEADER_BYTES)
+            if len(header) < HEADER_BYTES:
+                return empty_log()
+            return header + file.read(log_end(header) - HEADER_BYTES)
+
+    def _never_started(self, status: int) -> RunFault:
+        """No process was logged: bubblewrap failed, or the program could not be loaded."""
+        message = bytes(self._stderr).decode(errors="replace").strip()[-500:]
+        detail = f"status {status}: {message}"
+        if not message.startswith("bwrap: ") or message.startswith("bwrap: execvp"):
+            return RunFault(Fault.TOOLCHAIN, detail)
+        if "chdir" in message:
+            return RunFault(Fault.INPUT, detail)
+        return RunFault(Fault.SANDBOX, detail)
+
+    # ---- descriptors -------------------------------------------------------------------------------
+
+    def _opened(self, handle: int) -> int:
+        self._handles.append(handle)
+        return handle
+
+    def _shut(self, handle: int) -> None:
+        if handle in self._handles:
+            self._handles.remove(handle)
+            os.close(handle)
+
+    def _close(self) -> None:
+        for handle in self._readers:
+            self._loop.remove_reader(handle)
+        self._readers.clear()
+        for handle in list(self._handles):
+            self._shut(handle)
+        self._info = -1
+
+
+def _exit_status(wait_status: int) -> int:
+    status = os.waitstatus_to_exitcode(wait_status)
+    return _SIGNALLED - status if _SIGNALLED < status <= _SIGNALLED + 64 else status
+
+
+def _pids_in(init_pid: int) -> list[int]:
+    """The processes of a sandbox, by their numbers inside, as its own /proc lists them."""
+    try:
+        names = os.listdir(f"/proc/{init_pid}/root/proc")
+    except OSError:
+        return []
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _resident_bytes(init_pid: int, pid: int) -> int:
+    try:
+        with open(f"/proc/{init_pid}/root/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+_PAGE_BYTES = resource.getpagesize()

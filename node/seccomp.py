@@ -1,0 +1,93 @@
+"""The system calls that no compiler needs, denied by a filter assembled here. Pure.
+
+The filter is classic BPF over `struct seccomp_data` (linux/seccomp.h): number at offset 0, architecture
+at 4, arguments from 16 on, 8 bytes each. Everything else is allowed: the sandbox's namespaces are
+the boundary, and this narrows the kernel that foreign code can reach from inside.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# linux/bpf_common.h: load word, jump if equal, if greater or equal, if any bit is set, return.
+_LOAD, _IF_EQUAL, _IF_FROM, _IF_ANY, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT = 0, 4, 16, 24
+# linux/seccomp.h
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_EPERM, _ENOSYS = 1, 38
+_X32_BIT = 0x40000000
+# CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h)
+_NEW_NAMESPACE_BITS = 0x7E020000
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+
+# name -> (x86-64, aarch64) number; None where the architecture has no such call. From the kernel's
+# arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+DENIED: dict[str, tuple[int | None, int | None]] = {
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "unshare": (272, 97), "setns": (308, 268),
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106),
+    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "iopl": (172, None), "ioperm": (173, None), "modify_ldt": (154, None), "vhangup": (153, 58),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116),
+    "open_by_handle_at": (304, 265), "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
+    "personality": (135, 92), "move_pages": (279, 239), "migrate_pages": (256, 238),
+    "memfd_secret": (447, 447), "landlock_create_ruleset": (444, 444),
+}  # fmt: skip
+# machine -> (AUDIT_ARCH, column of DENIED, clone, clone3, ioctl)
+_MACHINES = {
+    "x86_64": (0xC000003E, 0, 56, 435, 16),
+    "aarch64": (0xC00000B7, 1, 220, 435, 29),
+}
+
+
+def filter_program(machine: str) -> bytes:
+    """The filter for `os.uname().machine`, as bubblewrap's --seccomp reads it.
+
+    Raises:
+        KeyError: an architecture that is not in the table.
+    """
+    arch, column, clone, clone3, ioctl = _MACHINES[machine]
+    numbers = sorted(number for row in DENIED.values() if (number := row[column]) is not None)
+    code: list[tuple[int, str, str, int]] = [
+        (_LOAD, "", "", _ARCH_AT),
+        (_IF_EQUAL, "", "kill", arch),
+        (_LOAD, "", "", _NUMBER_AT),
+    ]
+    if machine == "x86_64":
+        code.append((_IF_FROM, "absent", "", _X32_BIT))
+    # Its flags lie in memory that a filter cannot read; libc falls back to clone.
+    code.append((_IF_EQUAL, "absent", "", clone3))
+    code += [(_IF_EQUAL, "deny", "", number) for number in numbers]
+    code += [
+        (_IF_EQUAL, "", "not clone", clone),
+        (_LOAD, "", "", _FIRST_ARGUMENT_AT),
+        (_IF_ANY, "deny", "allow", _NEW_NAMESPACE_BITS),
+        (_IF_EQUAL, "", "allow", ioctl),  # "not clone"
+        (_LOAD, "", "", _SECOND_ARGUMENT_AT),
+        (_IF_EQUAL, "deny", "", _TIOCSTI),
+        (_IF_EQUAL, "deny", "allow", _TIOCLINUX),
+        (_RETURN, "", "", _ALLOW),
+        (_RETURN, "", "", _ERRNO | _EPERM),
+        (_RETURN, "", "", _ERRNO | _ENOSYS),
+        (_RETURN, "", "", _KILL),
+    ]
+    end = len(code)
+    labels = {"allow": end - 4, "deny": end - 3, "absent": end - 2, "kill": end - 1}
+    labels["not clone"] = end - 8
+    return b"".join(_assembled(at, line, labels) for at, line in enumerate(code))
+
+
+def _assembled(at: int, line: tuple[int, str, str, int], labels: dict[str, int]) -> bytes:
+    operation, if_true, if_false, value = line
+    jumps = [labels[label] - at - 1 if label else 0 for label in (if_true, if_false)]
+    return struct.pack("=HBBI", operation, *jumps, value)

@@ -1,0 +1,150 @@
+"""A toolchain and inputs for tests of the sandbox, made of this machine's own gcc and clang."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from cache.blobs import BlobStore
+from cache.digest import digest_of
+from zcc.job import FileInput, Job, Manifest, Terminal
+
+TOOLCHAIN_DIGEST = digest_of(b"the test's toolchain")
+_PROGRAMS = ("gcc", "g++", "as", "objcopy", "clang", "sh", "cat", "sleep", "python3")
+_SEARCHED = ("/usr/include", "/usr/local/include", "/usr/lib/gcc", "/usr/lib/llvm-14/lib/clang")
+
+
+def make_toolchain(root: str) -> None:
+    """Copy programs, their libraries and the skeleton that drivers probe below `root`."""
+    for link in ("bin", "lib", "lib64", "sbin"):
+        os.makedirs(os.path.join(root, "usr", link), exist_ok=True)
+        os.symlink(f"usr/{link}", os.path.join(root, link))
+    gcc = subprocess.run(
+        ["gcc", "-print-file-name="], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    installation = os.path.realpath(gcc)
+    members = [shutil.which(name) for name in _PROGRAMS]
+    members += [os.path.join(installation, name) for name in ("cc1", "cc1plus")]
+    members += glob.glob(os.path.join(installation, "*.o"))
+    for member in members:
+        if member:
+            _add(root, member)
+    for version in glob.glob("/usr/lib/python3*/encodings"):
+        standard = os.path.dirname(version)
+        shutil.copytree(
+            standard, root + standard, symlinks=True, dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("test", "dist-packages", "*.a", "config-*"),
+        )  # fmt: skip
+
+
+def _add(root: str, path: str) -> None:
+    """Copy a file with every symlink on the way to it, and the libraries it needs."""
+    place = _physical_parent(path)
+    target = root + place
+    if os.path.lexists(target):
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(place):
+        os.symlink(os.readlink(place), target)
+        _add(root, os.path.join(os.path.dirname(place), os.readlink(place)))
+        return
+    shutil.copy2(place, target)
+    needed = subprocess.run(["ldd", place], check=False, capture_output=True, text=True).stdout
+    for word in needed.split():
+        if word.startswith("/"):
+            _add(root, word)
+
+
+def _physical_parent(path: str) -> str:
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def make_manifest(store: BlobStore, paths: Iterable[bytes]) -> Manifest:
+    """Files, symlinks and directories of this machine as a manifest; files go into the store."""
+    files, links, directories = {}, {}, set()
+    for path in paths:
+        parent = os.path.realpath(os.path.dirname(path))
+        place = os.path.join(parent, os.path.basename(path))
+        if os.path.islink(place):
+            links[place] = os.readlink(place)
+            place = os.path.realpath(place)
+        if os.path.isdir(place):
+            directories.add(place)
+        else:
+            with open(place, "rb") as file:
+                files[place] = FileInput(place, store.put(file.read()))
+    return Manifest(
+        files=tuple(files[path] for path in sorted(files)),
+        symlinks=tuple(sorted(links.items())),
+        directories=tuple(sorted(directories)),
+    )
+
+
+def make_job(
+    store: BlobStore,
+    argv: Sequence[bytes],
+    cwd: bytes,
+    *,
+    inputs: Iterable[bytes] = (),
+    outputs: Iterable[bytes] = (),
+    environment: Iterable[tuple[bytes, bytes]] = (),
+    terminal: Terminal | None = None,
+) -> Job:
+    """A job whose manifest holds `inputs`, the closure of a compile (if it is one), and the usual
+    directories."""
+    found = shutil.which(os.fsdecode(argv[0]))
+    assert found is not None, argv
+    wanted = {os.path.join(cwd, path) for path in inputs} | {cwd} | _system_directories()
+    if any(word in (b"-c", b"-S") for word in argv):
+        wanted |= closure(argv, cwd)
+    variables = {b"PATH": b"/usr/bin:/bin", b"PWD": cwd, **dict(environment)}
+    return Job(
+        toolchain=TOOLCHAIN_DIGEST,
+        executable=os.fsencode(found),
+        argv=tuple(argv),
+        cwd=os.path.realpath(cwd),
+        environment=tuple(sorted(variables.items())),
+        manifest=make_manifest(store, wanted),
+        outputs=tuple(sorted(os.path.join(os.path.realpath(cwd), path) for path in outputs)),
+        terminal=terminal,
+    )
+
+
+def closure(argv: Sequence[bytes], cwd: bytes) -> set[bytes]:
+    """What the compiler's own -M lists, physical and as a set of absolute paths."""
+    words = [word for word in argv if word not in (b"-c", b"-S", b"-MD")]
+    if b"-o" in words:
+        at = words.index(b"-o")
+        del words[at : at + 2]
+    listed = subprocess.run([*words, b"-M"], cwd=cwd, check=False, capture_output=True).stdout
+    joined = listed.replace(b"\\\n", b" ").replace(b"\\ ", b"\0").partition(b": ")[2]
+    names = [word.replace(b"\0", b" ") for word in joined.split()]
+    return {os.path.join(cwd, name) for name in names}
+
+
+def _system_directories() -> set[bytes]:
+    """Every directory below which headers are searched: the drivers probe for some of them."""
+    found = set()
+    for top in _SEARCHED:
+        if os.path.isdir(top):
+            found.add(os.fsencode(top))
+            for name in os.listdir(top):
+                place = os.path.join(top, name)
+                if os.path.isdir(place) and not os.path.islink(place):
+                    found.add(os.fsencode(place))
+    for place in glob.glob("/usr/lib/gcc/*/*/include") + glob.glob("/usr/include/c++/*"):
+        found.add(os.fsencode(place))
+    for place in ("/usr/include/x86_64-linux-gnu/c++/12", "/usr/include/c++/12/backward"):
+        with contextlib.suppress(OSError):
+            os.stat(place)
+            found.add(os.fsencode(place))
+    return found
+
+
+def with_outputs(job: Job, outputs: Iterable[bytes]) -> Job:
+    return replace(job, outputs=tuple(sorted(outputs)))

@@ -1,0 +1,1 @@
+"""The `zcc` subcommands, one file a group."""

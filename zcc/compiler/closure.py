@@ -1,0 +1,202 @@
+"""What one compile can read, and how that becomes a job's manifest.
+
+Owns the scanner's input and its three answers, the building of manifests from disk entries, and the
+choice of a project's root. Must not know how the inputs were found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from operator import attrgetter
+
+from cache.digest import Digest
+from zcc.compiler.directives import Hazard
+from zcc.compiler.disk import Directory, Disk, File, Symlink
+from zcc.compiler.search import SearchList
+from zcc.job import FileInput, Manifest
+
+# What stands at the top of a checked-out tree, in the order of how common it is.
+_PROJECT_MARKS = (
+    b".git",
+    b".hg",
+    b".svn",
+    b".jj",
+    b".bzr",
+    b"_darcs",
+    b".pijul",
+    b".fslckout",
+    b"_FOSSIL_",
+    b".repo",
+    b"CVS",
+)
+
+
+class Forced(Enum):
+    INCLUDE = "include"
+    MACROS = "imacros"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """One compile, as far as its inputs go. Paths are as spelled, relative ones to `cwd`.
+
+    `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...).
+    `defines` are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they
+    do, and their absence is part of the answer where they do not. `directories` (of outputs, PWD) are shown
+    where they exist. `roots` are the directories below which any file may be shipped; the search
+    directories count as well, and so does every file that the command line names itself.
+    """
+
+    cwd: bytes
+    source: bytes
+    language: str
+    search: SearchList
+    roots: tuple[bytes, ...]
+    forced: tuple[tuple[Forced, bytes], ...] = ()
+    defines: tuple[bytes, ...] = ()
+    extra_inputs: tuple[bytes, ...] = ()
+    optional_inputs: tuple[bytes, ...] = ()
+    directories: tuple[bytes, ...] = ()
+    assembler_directories: tuple[bytes, ...] = ()
+    embed_directories: tuple[bytes, ...] = ()
+    is_clang: bool = False
+    has_source_date_epoch: bool = False
+
+
+class Reason(Enum):
+    """Why a compile cannot be scanned, or cannot leave this machine."""
+
+    COMPUTED_INCLUDE = "computed-include"
+    OUTSIDE_ROOTS = "outside-roots"
+    ENCODING = "encoding"
+    DISK = "disk"
+    TOO_LARGE = "too-large"
+    PRECOMPILED_HEADER = "precompiled-header"
+    TIME_MACRO = "time-macro"
+    ASSEMBLER_INPUT = "assembler-input"
+    PRAGMA_DEPENDENCY = "pragma-dependency"
+    MODULES = "modules"
+    MISSING_INPUT = "missing-input"
+    LISTING = "listing"
+
+
+@dataclass(frozen=True, slots=True)
+class NotBounded:
+    """The scanner cannot tell what is read: ask the compiler (the listed way)."""
+
+    reason: Reason
+    detail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What is read cannot be shown to a node: compile here."""
+
+    reason: Reason
+    detail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Closure:
+    """A superset of what the compile reads of this disk.
+
+    The same object is given out again as long as nothing in it has changed, so whatever is derived from
+    the manifest can be remembered by identity. `misses` are the names that were looked for in vain, by
+    physical directory: as long as a scan gives this closure they are absent. `doubts` are hazards that only
+    the proof can settle.
+    """
+
+    manifest: Manifest
+    size_bytes: int
+    misses: Mapping[bytes, tuple[bytes, ...]]
+    doubts: frozenset[Hazard] = field(default=frozenset())
+
+    @property
+    def file_count(self) -> int:
+        return len(self.manifest.files)
+
+
+_path_of = attrgetter("path")
+
+
+def build_manifest(
+    disk: Disk,
+    files: Iterable[File],
+    symlinks: Iterable[Symlink],
+    directories: Iterable[Directory],
+) -> Manifest:
+    """The manifest that shows these entries; all must have been checked for the request at hand."""
+    ordered = sorted(files, key=_path_of)
+    inputs = [disk.input(file) for file in ordered]
+    implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
+    wanted = set(directories) - implied
+    wanted -= ancestors(directory.parent for directory in wanted)
+    return Manifest(
+        files=tuple(_with_twins(ordered, inputs)),
+        symlinks=tuple(sorted({(link.path, link.target) for link in symlinks})),
+        directories=tuple(sorted(directory.path for directory in wanted)),
+        hard_links=_hard_links(ordered),
+    )
+
+
+def ancestors(directories: Iterable[Directory | None]) -> set[Directory]:
+    """These directories and all above them."""
+    found: set[Directory] = set()
+    for directory in directories:
+        while directory is not None and directory not in found:
+            found.add(directory)
+            directory = directory.parent
+    return found
+
+
+def _with_twins(files: list[File], inputs: list[FileInput]) -> list[FileInput]:
+    """Number the times of files with equal content, in the order in which they come.
+
+    Whole seconds, as gcc compares them: times that are equal for it must be equal on the node too.
+    """
+    if len({each.digest for each in inputs}) == len(inputs):
+        return inputs
+    times: defaultdict[Digest, dict[int, int]] = defaultdict(dict)
+    numbered = []
+    for file, each in zip(files, inputs, strict=True):
+        seen = times[each.digest]
+        twin = seen.setdefault(file.time_s, len(seen))
+        numbered.append(FileInput(each.path, each.digest, twin) if twin else each)
+    return numbered
+
+
+def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
+    first: dict[tuple[int, ...], bytes] = {}
+    links = []
+    for file in files:
+        if file.links > 1:
+            same_as = first.setdefault(file.identity, file.path)
+            if same_as is not file.path:
+                links.append((file.path, same_as))
+    return tuple(links)
+
+
+def project_root(
+    directory: bytes, home: bytes, exists: Callable[[bytes], bool] = os.path.lexists
+) -> bytes:
+    """The top of the project that this absolute directory belongs to, or the directory itself.
+
+    Never `home`, nor anything above it, whatever lies there: a dotfile repository must not open a whole home
+    directory. Where `directory` itself is such a place the answer is all the same `directory`; the
+    scanner then does not count it as a root.
+    """
+    at = directory
+    while not is_too_wide(at, home):
+        if any(exists(at + b"/" + mark) for mark in _PROJECT_MARKS):
+            return at
+        at = at.rpartition(b"/")[0] or b"/"
+    return directory
+
+
+def is_too_wide(directory: bytes, home: bytes) -> bool:
+    """Whether this physical directory is `home` or above it: too much to be anybody's project."""
+    return directory == b"/" or directory == home or home.startswith(directory + b"/")

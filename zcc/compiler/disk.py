@@ -1,0 +1,473 @@
+"""What is known of the client's disk, looked at again for every request.
+
+Owns the tree of remembered entries (files with digest and facts, directories with their listings,
+symlinks with their targets), the check that each still is what it was, and the walk along a path as
+the kernel does it. Must not know what a compiler looks for.
+
+Freshness. Times are monotonic seconds, passed in. `begin(now, arrived)` opens the work on a request
+that arrived at `arrived`; an entry that was checked at or after that moment is not looked at again, so
+one check serves every request that was waiting when it was made.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
+
+from cache.digest import Digest, digest_of
+from zcc.compiler.directives import FileFacts, read_definitions, read_facts
+from zcc.compiler.paths import MAX_SYMLINKS
+from zcc.errors import CompilerError
+from zcc.job import MAX_BLOB_BYTES, FileInput
+
+# What changed less than this before it was read may change again without its times showing it, and
+# is read again. The kernel stamps with its tick (1 to 10 ms), NFS servers and ext3 with 1 s, FAT with
+# 2 s; the agent's clock and a file server's are assumed to agree within what is left.
+RACY_WINDOW_NS = 2_000_000_000
+# Beyond these the entries unused for longest are forgotten: about 1 KB for a file with its facts,
+# 100 bytes for a name.
+MAX_FILES = 200_000
+MAX_NAMES = 2_000_000
+_KEPT_SHARE = 0.75
+_NEVER = float("-inf")
+_READ_ATTEMPTS = 3
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# What lies here differs for each process that looks, or is no file at all.
+_UNREAL = frozenset((b"/proc", b"/sys", b"/dev/fd", b"/dev/stdin"))
+_PCH_ENDINGS = (b".gch", b".pch")
+_NO_NAMES: frozenset[bytes] = frozenset()
+
+Signature = tuple[int, ...]
+signature_of: Callable[[os.stat_result], Signature] = attrgetter(
+    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
+)
+
+
+class DiskDoubtError(CompilerError):
+    """Something on the disk cannot be described to a node: do not scan around it."""
+
+    def __init__(self, doubt: str, path: bytes) -> None:
+        super().__init__(f"{doubt}: {os.fsdecode(path)}")
+        self.doubt = doubt
+        self.path = path
+
+
+class Entry:
+    """One name on the disk. `version` moves when what it means to a job has changed."""
+
+    __slots__ = ("checked_at", "name", "parent", "path", "racy", "signature", "version")
+
+    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
+        self.path = path
+        self.name = name
+        self.parent = parent
+        self.signature: Signature = ()
+        self.checked_at = _NEVER
+        self.racy = False
+        self.version = 0
+
+
+class File(Entry):
+    """A regular file at its physical path. `input` is None until it has been read."""
+
+    __slots__ = ("definitions", "facts", "input", "links", "size_bytes", "time_s")
+
+    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
+        super().__init__(path, name, parent)
+        self.input: FileInput | None = None
+        self.facts: FileFacts | None = None
+        self.definitions: dict[bytes, tuple[bytes, ...]] = {}
+        self.links = 1
+        self.size_bytes = 0
+        # Whole seconds: that is what gcc compares for `#pragma once`.
+        self.time_s = 0
+
+    @property
+    def identity(self) -> Signature:
+        """(inode, device)"""
+        return self.signature[3:]
+
+
+class Directory(Entry):
+    """A physical directory. `names` is its listing, if one was needed and could be had."""
+
+    __slots__ = ("children", "is_unlistable", "listing", "names", "needs_listing", "pch_names")
+
+    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
+        super().__init__(path, name, parent)
+        self.children: dict[bytes, Entry] = {}
+        self.names: frozenset[bytes] = _NO_NAMES
+        self.pch_names: frozenset[bytes] = _NO_NAMES
+        self.listing = 0  # moves when `names` has changed
+        self.needs_listing = True
+        self.is_unlistable = False
+
+
+class Symlink(Entry):
+    __slots__ = ("target",)
+
+    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
+        super().__init__(path, name, parent)
+        self.target = b""
+
+
+class Special(Entry):
+    """A FIFO, a socket or a device."""
+
+    __slots__ = ()
+
+
+class Trail:
+    """What walks have crossed: all that their outcome depends on, besides what they found."""
+
+    __slots__ = ("directories", "misses", "obstacles", "symlinks")
+
+    def __init__(self) -> None:
+        self.symlinks: set[Symlink] = set()
+        # Directories that were entered and left again, or found where a file was looked for.
+        self.directories: set[Directory] = set()
+        self.misses: defaultdict[Directory, set[bytes]] = defaultdict(set)
+        # Files that stood where a directory was looked for.
+        self.obstacles: set[Entry] = set()
+
+
+_KINDS: dict[int, type[Entry]] = {stat.S_IFREG: File, stat.S_IFDIR: Directory, stat.S_IFLNK: Symlink}
+
+
+def kind_of(mode: int) -> type[Entry]:
+    return _KINDS.get(stat.S_IFMT(mode), Special)
+
+
+class Disk:
+    """The client's disk, as far as anybody asked. Not thread-safe: one request at a time."""
+
+    def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
+        self.root = Directory(b"/", b"", None)
+        self.now = self.arrived = 0.0
+        self.changes = 0  # moves with any entry's version
+        self._wall_ns = wall_ns
+        self._files: dict[bytes, File] = {}
+        self._listed: dict[bytes, Directory] = {}
+        self._name_count = 0
+
+    def begin(self, now: float, arrived: float | None = None) -> None:
+        """Start on a request; `arrived` is `now` unless it has been waiting."""
+        self.now = now
+        self.arrived = now if arrived is None else min(arrived, now)
+        if len(self._files) > MAX_FILES or self._name_count > MAX_NAMES:
+            self._trim()
+
+    # Looking up
+
+    def walk(self, start: Directory, path: bytes, trail: Trail) -> tuple[Directory, Entry] | None:
+        """What `path`, as spelled, leads to from `start`: (the directory that holds its last component, the
+        entry after following symlinks), or None when it leads nowhere.
+
+        Raises:
+            DiskDoubtError: unreadable on the way, a loop of symlinks, or a place like /proc.
+        """
+        node = self.root if path.startswith(b"/") else start
+        pending = [part for part in reversed(path.split(b"/")) if part and part != b"."]
+        container: Directory | None = None
+        hops = 0
+        while pending:
+            part = pending.pop()
+            if part == b"..":
+                trail.directories.add(node)
+                node = node.parent or node
+                continue
+            if container is None and not pending:
+                container = node
+            child = self.child(node, part)
+            if isinstance(child, Directory):
+                node = child
+            elif isinstance(child, Symlink):
+                trail.symlinks.add(child)
+                hops += 1
+                if hops > MAX_SYMLINKS:
+                    raise DiskDoubtError("symlink-loop", child.path)
+                pending += [part for part in reversed(child.target.split(b"/")) if part and part != b"."]
+                node = self.root if child.target.startswith(b"/") else node
+            elif child is None:
+                trail.misses[node].add(part)
+                return None
+            elif pending:
+                trail.obstacles.add(child)
+                return None
+            else:
+                return container or node, child
+        return container or node, node
+
+    def child(self, node: Directory, name: bytes) -> Entry | None:
+        """What this name is in this directory, symlinks not followed."""
+        entry = node.children.get(name)
+        if entry is not None and entry.checked_at >= self.arrived:
+            return entry
+        is_listed = node.checked_at >= self.arrived and not node.needs_listing
+        if is_listed and not node.is_unlistable and name not in node.names:
+            return None
+        path = node.path + b"/" + name if node.parent else b"/" + name
+        if path in _UNREAL:
+            raise DiskDoubtError("unreal-path", path)
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            if entry is not None:
+                self._vanish(entry)
+            return None
+        except OSError as error:
+            raise DiskDoubtError("unreadable", path) from error
+        kind = kind_of(status.st_mode)
+        if type(entry) is not kind:
+            if entry is not None:
+                self._vanish(entry)
+            entry = node.children[name] = kind(path, name, node)
+            if isinstance(entry, File):
+                self._files[path] = entry
+        self._settle(entry, status)
+        return entry
+
+    def names(self, node: Directory) -> frozenset[bytes]:
+        """The directory's listing; empty when `is_unlistable` is set, which asks for a look at each name."""
+        if node.checked_at < self.arrived:
+            self._recheck(node)
+            if node.checked_at < self.arrived:
+                raise DiskDoubtError("vanished", node.path)
+        if node.needs_listing:
+            self._list(node)
+        return node.names
+
+    def has_any(self, node: Directory, names: Collection[bytes]) -> bytes | None:
+        """The first of these names that is in the directory, or None."""
+        listed = self.names(node)
+        if node.is_unlistable:
+            return next((name for name in names if self.child(node, name) is not None), None)
+        if listed.isdisjoint(names):
+            return None
+        return next(name for name in names if name in listed)
+
+    # Reading
+
+    def input(self, file: File) -> FileInput:
+        """Path and digest, twin number 0. The file must have been checked for this request."""
+        return file.input or self._read(file)
+
+    def facts(self, file: File) -> FileFacts:
+        """What the file names. The file must have been checked for this request."""
+        if file.facts is None:
+            self._read(file, with_facts=True)
+        assert file.facts is not None
+        return file.facts
+
+    def definitions(self, file: File, names: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
+        """How the file defines each of these macros; names that it does not define map to nothing."""
+        wanted = [name for name in names if name not in file.definitions]
+        if wanted:
+            found = read_definitions(self.content(file), wanted)
+            for name in wanted:
+                file.definitions[name] = found.get(name, ())
+        return file.definitions
+
+    def content(self, file: File) -> bytes:
+        """The bytes that the file's digest names.
+
+        Raises:
+            DiskDoubtError: the file has other bytes by now.
+        """
+        data, _ = self._load(file.path)
+        if file.input is None or digest_of(data) != file.input.digest:
+            raise DiskDoubtError("changing", file.path)
+        return data
+
+    # Checking
+
+    def check(self, entries: Iterable[Entry]) -> None:
+        """Look at each of these again that was not looked at since the request arrived."""
+        arrived = self.arrived
+        stale = [entry for entry in entries if entry.checked_at < arrived]
+        if not stale:
+            return
+        try:
+            found = list(map(signature_of, map(os.lstat, map(_path_of, stale))))
+        except OSError:
+            for entry in stale:
+                self._recheck(entry)
+            return
+        now = self.now
+        for entry, signature in zip(stale, found, strict=True):
+            if entry.signature == signature and not entry.racy:
+                entry.checked_at = now
+            else:
+                self._recheck(entry)
+
+    def _recheck(self, entry: Entry) -> None:
+        try:
+            status = os.lstat(entry.path)
+        except OSError:
+            self._vanish(entry)
+            return
+        if kind_of(status.st_mode) is type(entry):
+            self._settle(entry, status)
+        else:
+            self._vanish(entry)
+
+    def _settle(self, entry: Entry, status: os.stat_result) -> None:
+        """Take over what a fresh status of the same kind of entry says."""
+        signature = signature_of(status)
+        if signature != entry.signature or entry.racy:
+            # The signature is filed last: a reading that fails must not look like one that was made.
+            if isinstance(entry, File) and entry.input is not None:
+                self._read(entry)
+            elif isinstance(entry, Symlink):
+                self._read_link(entry, signature)
+            else:
+                entry.signature = signature
+                if isinstance(entry, Directory):
+                    entry.needs_listing = True
+        entry.checked_at = self.now
+
+    def _vanish(self, entry: Entry) -> None:
+        self._move(entry)
+        entry.checked_at = _NEVER
+        if entry.parent is not None and entry.parent.children.get(entry.name) is entry:
+            del entry.parent.children[entry.name]
+        if self._files.get(entry.path) is entry:
+            del self._files[entry.path]
+        if isinstance(entry, Directory) and self._listed.get(entry.path) is entry:
+            self._drop_listing(entry)
+
+    def _drop_listing(self, node: Directory) -> None:
+        self._name_count -= len(node.names)
+        node.names = node.pch_names = _NO_NAMES
+        node.needs_listing = True
+        node.listing += 1
+        del self._listed[node.path]
+
+    def _move(self, entry: Entry) -> None:
+        entry.version += 1
+        self.changes += 1
+
+    def _read(self, file: File, with_facts: bool = False) -> FileInput:
+        wall_ns = self._wall_ns()
+        data, status = self._load(file.path)
+        known = file.input
+        before = (known.digest if known else None, file.time_s, file.links, file.identity)
+        digest = Digest(digest_of(data))
+        if known is None or known.digest != digest:
+            known = file.input = FileInput(file.path, digest)
+            with_facts = with_facts or file.facts is not None
+            file.definitions = {}
+            if with_facts:
+                file.facts = read_facts(data)
+        elif with_facts:
+            file.facts = read_facts(data)
+        file.signature = signature_of(status)
+        file.racy = _is_racy(file.signature, wall_ns)
+        file.time_s = status.st_mtime_ns // 1_000_000_000
+        file.links = status.st_nlink
+        file.size_bytes = len(data)
+        if before != (digest, file.time_s, file.links, file.identity):
+            self._move(file)
+        return known
+
+    def _load(self, path: bytes) -> tuple[bytes, os.stat_result]:
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                handle = os.open(path, _OPEN_FLAGS)
+            except OSError as error:
+                raise DiskDoubtError("unreadable", path) from error
+            try:
+                before = os.fstat(handle)
+                if not stat.S_ISREG(before.st_mode) or before.st_size > MAX_BLOB_BYTES:
+                    raise DiskDoubtError("not-a-source", path)
+                data = _read_all(handle, before.st_size)
+                after = os.fstat(handle)
+            except OSError as error:
+                raise DiskDoubtError("unreadable", path) from error
+            finally:
+                os.close(handle)
+            if signature_of(before) == signature_of(after) and len(data) == after.st_size:
+                return data, after
+        raise DiskDoubtError("changing", path)
+
+    def _read_link(self, link: Symlink, signature: Signature) -> None:
+        wall_ns = self._wall_ns()
+        try:
+            target = os.readlink(link.path)
+        except OSError as error:
+            raise DiskDoubtError("unreadable", link.path) from error
+        if target != link.target:
+            self._move(link)
+            link.target = target
+        link.signature = signature
+        link.racy = _is_racy(signature, wall_ns)
+
+    def _list(self, node: Directory) -> None:
+        """Read the listing; the status that it is filed under was taken before."""
+        wall_ns = self._wall_ns()
+        node.is_unlistable = False
+        try:
+            names = frozenset(os.listdir(node.path))
+        except PermissionError:
+            names = _NO_NAMES
+            node.is_unlistable = True
+        except OSError as error:
+            raise DiskDoubtError("unreadable", node.path) from error
+        if node.path not in self._listed:
+            _require_exact_names(node.path, names)
+        self._listed[node.path] = node
+        if names != node.names:
+            self._name_count += len(names) - len(node.names)
+            node.names = names
+            node.pch_names = frozenset(name for name in names if name.endswith(_PCH_ENDINGS))
+            node.listing += 1
+        node.needs_listing = False
+        node.racy = _is_racy(node.signature, wall_ns)
+
+    def _trim(self) -> None:
+        """Forget what was not looked at for longest; who still holds an entry may go on using it."""
+        files = sorted(self._files.values(), key=_checked_at)
+        for file in files[: max(0, len(files) - int(MAX_FILES * _KEPT_SHARE))]:
+            del self._files[file.path]
+            if file.parent is not None and file.parent.children.get(file.name) is file:
+                del file.parent.children[file.name]
+        for node in sorted(self._listed.values(), key=_checked_at):
+            if self._name_count <= MAX_NAMES * _KEPT_SHARE:
+                break
+            self._drop_listing(node)
+
+
+_path_of = attrgetter("path")
+_checked_at = attrgetter("checked_at")
+
+
+def _is_racy(signature: Signature, wall_ns: int) -> bool:
+    """Whether a change right after `wall_ns` could leave the times in the signature as they are.
+
+    Any change moves the ctime, and nobody can set that, as they can the mtime.
+    """
+    return wall_ns - signature[1] < RACY_WINDOW_NS
+
+
+def _read_all(handle: int, size_bytes: int) -> bytes:
+    pieces = []
+    while piece := os.read(handle, size_bytes + 1):
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _require_exact_names(path: bytes, names: frozenset[bytes]) -> None:
+    """Refuse a directory that answers to names that it does not list, in another case.
+
+    One look at one swapped name when a directory is first listed.
+    """
+    for name in names:
+        swapped = name.swapcase()
+        if swapped != name and swapped not in names:
+            if os.path.lexists(path + b"/" + swapped):
+                raise DiskDoubtError("case-insensitive", path)
+            return

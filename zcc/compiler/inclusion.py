@@ -1,0 +1,417 @@
+"""One scan: from the files that a command line names to all that they can pull in.
+
+Owns the rules by which gcc and clang find a header, and what makes a scan stop. Where the two differ, or where it
+depends on a condition, every candidate is taken: a file too many costs a look-up, a file too few a compile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+
+from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
+from zcc.compiler.directives import FileFacts, Hazard, Include
+from zcc.compiler.disk import Directory, Disk, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.errors import CompilerError
+
+# GCC reads it first of all, unasked, where the C library has it.
+_PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)
+_GCC_PCH = (b".gch",)
+_CLANG_FORCED_PCH = (b".pch", b".gch")
+# Names that stand for the file at hand.
+_FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
+_TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
+_GAP = rb"(?:[ \t\f\v\r]|/\*.*?\*/)*"
+_VALUE = re.compile(
+    rb"%(gap)s(?:\"(?P<quoted>[^\"\n\\]+)\"|<(?P<angled>[^>\s]+)>|(?P<name>[A-Za-z_$][\w$]*))?%(gap)s(?://.*|/\*.*)?"
+    % {b"gap": _GAP},
+    re.DOTALL,
+)
+# Macros that GNU modes predefine and that are likely in a path: `<linux/x.h>` from a macro becomes `<1/x.h>`.
+_PREDEFINED = re.compile(rb"\b(?:linux|unix|i386|sun|sparc|mips|vax|hpux)\b")
+
+Hit = tuple[Directory, File]
+
+
+class StopScanError(CompilerError):
+    """The scan ends here, with this answer."""
+
+    def __init__(self, answer: NotBounded | Local) -> None:
+        super().__init__(answer.reason.value)
+        self.answer = answer
+
+
+class Mode(Enum):
+    """What is followed in a file."""
+
+    SOURCE = "source"
+    ASSEMBLY = "assembly"  # only what the assembler reads
+    LISTED = "listed"  # not its includes: the compiler has listed them
+
+
+class Inclusion:
+    """The state of one scan. Afterwards `files` and `trail` hold all that it found and depended on."""
+
+    def __init__(self, disk: Disk, request: ScanRequest, home: bytes) -> None:
+        self.files: dict[File, None] = {}
+        self.trail = Trail()
+        self.doubts: set[Hazard] = set()
+        self._disk = disk
+        self._request = request
+        self._queue: list[tuple[Directory, File, Mode]] = []
+        self._entered: set[tuple[Directory, File, Mode]] = set()
+        self._computed: dict[tuple[Directory, bytes, bool], None] = {}
+        self._chained: dict[tuple[bool, bytes], Hit | None] = {}
+        self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
+        self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
+        self._ready: set[Directory] = set()
+        self._pch_endings = () if request.is_clang else _GCC_PCH
+        self._is_cpp = "c++" in request.language
+        self.cwd = self._directory(disk.root, request.cwd)
+        search = request.search
+        self._angle = [self._directory(self.cwd, at) for at in search.angle]
+        self._quote = [self._directory(self.cwd, at) for at in search.quote] + self._angle
+        for at in search.duplicates:
+            self._directory(self.cwd, at)
+        for at in search.ignored:
+            if disk.walk(self.cwd, at, self.trail) is not None:
+                raise DiskDoubtError("search-list-is-old", at)
+        self._roots = self._find_roots(home)
+        self._allowed: dict[Directory, bool] = {}
+
+    def follow(self) -> None:
+        """Find everything from the source on.
+
+        Raises:
+            StopScanError: the compile cannot be scanned, or has to stay local.
+            DiskDoubtError: the disk cannot be described.
+        """
+        is_assembly = self._request.language == "assembler"
+        mode = Mode.ASSEMBLY if is_assembly else Mode.SOURCE
+        self._take_named(self._request.source, mode)
+        self._take_command_line(mode)
+        if not is_assembly:
+            for hit in self._hits(self.cwd, _PREINCLUDED):
+                self._enter(hit, mode)
+        self._drain()
+        while self._computed:
+            count = (len(self._entered), len(self._computed))
+            self._take_computed()
+            self._drain()
+            if count == (len(self._entered), len(self._computed)):
+                return
+
+    def take(self, listed: Sequence[bytes]) -> None:
+        """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
+        for path in listed:
+            self._take_named(path, Mode.LISTED, Reason.LISTING)
+        self._take_command_line(Mode.LISTED)
+        self._drain()
+
+    # The command line
+
+    def _directory(self, start: Directory, path: bytes) -> Directory:
+        found = self._disk.walk(start, path, self.trail)
+        if found is None or not isinstance(found[1], Directory):
+            raise DiskDoubtError("no-directory", path)
+        self.trail.directories.add(found[1])
+        return found[1]
+
+    def _find_roots(self, home: bytes) -> set[Directory]:
+        found = {*self._quote}
+        for path in self._request.roots:
+            root = self._disk.walk(self.cwd, path, Trail())
+            if root is not None and isinstance(root[1], Directory):
+                found.add(root[1])
+        return {root for root in found if not is_too_wide(root.path, home)}
+
+    def _take_command_line(self, mode: Mode) -> None:
+        request, disk = self._request, self._disk
+        for text in request.defines:
+            for macro in _TIME_MACROS.findall(text):
+                self._judge_time(macro == b"TIMESTAMP", text)
+        for _, name in request.forced:
+            self._take_forced(name, mode)
+        for path in request.extra_inputs:
+            self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        for path in request.optional_inputs:
+            found = disk.walk(self.cwd, path, self.trail)
+            if found is not None and isinstance(found[1], File):
+                self._ship(found[1], is_named=True)
+            elif found is not None:
+                raise StopScanError(Local(Reason.MISSING_INPUT, path))
+        for path in request.directories:
+            found = disk.walk(self.cwd, path, self.trail)
+            if found is not None and isinstance(found[1], Directory):
+                self.trail.directories.add(found[1])
+
+    def _named(self, path: bytes, reason: Reason) -> Hit:
+        """The file that the command line names."""
+        found = self._disk.walk(self.cwd, path, self.trail)
+        if found is None or not isinstance(found[1], File):
+            raise StopScanError(Local(reason, path))
+        return found[0], found[1]
+
+    def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
+        hit = self._named(path, reason)
+        self._refuse_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
+        self._ship(hit[1], is_named=True)
+        self._enter(hit, mode)
+
+    def _take_forced(self, name: bytes, mode: Mode) -> None:
+        """`-include` looks in the working directory first, then as `#include "name"` does."""
+        endings = self._pch_endings
+        if self._request.is_clang:
+            self._pch_endings = _CLANG_FORCED_PCH
+            self._chained.clear()
+        hit = self._first_of([self.cwd, *self._quote], name)
+        self._pch_endings = endings
+        if hit is None:
+            raise StopScanError(Local(Reason.MISSING_INPUT, name))
+        self._ship(hit[1], is_named=True)
+        self._enter(hit, mode)
+
+    # What is found
+
+    def _enter(self, hit: Hit, mode: Mode) -> None:
+        """Read this file, found in this directory, unless it has been."""
+        key = (hit[0], hit[1], mode)
+        if key not in self._entered:
+            self._entered.add(key)
+            self._ship(hit[1])
+            self._queue.append(key)
+
+    def _ship(self, file: File, is_named: bool = False) -> None:
+        if file in self.files:
+            return
+        if not is_named and not self._is_allowed(file):
+            raise StopScanError(NotBounded(Reason.OUTSIDE_ROOTS, file.path))
+        self.files[file] = None
+
+    def _is_allowed(self, file: File) -> bool:
+        at = directory = file.parent
+        assert directory is not None
+        allowed = self._allowed.get(directory)
+        if allowed is None:
+            while at is not None and at not in self._roots:
+                at = at.parent
+            allowed = self._allowed[directory] = at is not None
+        return allowed
+
+    def _drain(self) -> None:
+        while self._queue:
+            container, file, mode = self._queue.pop()
+            facts = self._disk.facts(file)
+            if facts.hazards:
+                self._judge(file, facts, mode)
+            if mode is Mode.SOURCE:
+                for include in facts.includes:
+                    for hit in self._hits(container, include):
+                        self._enter(hit, mode)
+                for macro, is_plain in facts.computed:
+                    self._computed[container, macro, is_plain] = None
+            if mode is not Mode.ASSEMBLY:
+                self._take_mentioned(container, facts)
+            for name in facts.assembled:
+                self._take_assembled(name)
+
+    def _take_mentioned(self, container: Directory, facts: FileFacts) -> None:
+        """What a file only asks about, embeds or points at."""
+        for include in facts.probes:
+            for _, file in self._hits(container, include):
+                if self._is_allowed(file):  # beyond the roots the proof decides
+                    self.files[file] = None
+        for include in facts.embeds:
+            also = [self._directory(self.cwd, at) for at in self._request.embed_directories]
+            for _, file in self._every([container, self.cwd, *also, *self._quote], include.name):
+                self._ship(file)
+        for path in facts.line_files:
+            if path.startswith(b"<") or not path:
+                continue
+            found = self._disk.walk(self.cwd, path, self.trail)
+            if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
+                self.files[found[1]] = None
+
+    def _take_assembled(self, name: bytes) -> None:
+        also = [self._directory(self.cwd, at) for at in self._request.assembler_directories]
+        hits = list(self._every([self.cwd, *also, *self._quote], name))
+        if not hits:
+            raise StopScanError(Local(Reason.ASSEMBLER_INPUT, name))
+        for hit in hits:
+            self._enter(hit, Mode.ASSEMBLY)
+
+    # Hazards
+
+    def _judge(self, file: File, facts: FileFacts, mode: Mode) -> None:
+        hazards = facts.hazards
+        if Hazard.INCBIN in hazards:
+            raise StopScanError(Local(Reason.ASSEMBLER_INPUT, file.path))
+        if mode is Mode.ASSEMBLY:
+            return
+        if Hazard.ENCODING in hazards:
+            raise StopScanError(NotBounded(Reason.ENCODING, file.path))
+        for hazard in (Hazard.TIMESTAMP, Hazard.DATE_OR_TIME):
+            if hazard in hazards:
+                self._judge_time(hazard is Hazard.TIMESTAMP, file.path)
+        if Hazard.PRAGMA_DEPENDENCY in hazards:
+            raise StopScanError(Local(Reason.PRAGMA_DEPENDENCY, file.path))
+        if Hazard.PRAGMA_PCH in hazards:
+            raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
+        if Hazard.MODULES in hazards and self._is_cpp:
+            raise StopScanError(Local(Reason.MODULES, file.path))
+        if Hazard.HIDDEN_HAS_INCLUDE in hazards:
+            # The compiler's own list would not tell either; the proof does.
+            self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
+
+    def _judge_time(self, is_timestamp: bool, where: bytes) -> None:
+        if is_timestamp or not self._request.has_source_date_epoch:
+            raise StopScanError(Local(Reason.TIME_MACRO, where))
+
+    def _refuse_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
+        """Stop at a precompiled header: the text in its place gives another object."""
+        names = self._disk.names(directory)
+        if not directory.pch_names and not directory.is_unlistable:
+            return
+        for ending in endings:
+            is_there = base + ending in names
+            if directory.is_unlistable:
+                is_there = self._disk.child(directory, base + ending) is not None
+            if is_there:
+                raise StopScanError(
+                    Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + base + ending)
+                )
+
+    # Finding a header
+
+    def _hits(self, container: Directory, include: Include) -> Iterable[Hit]:
+        """The files that this directive, in a file found in `container`, can mean."""
+        name, is_quoted, is_next = include
+        if is_next:
+            # Where the search goes on depends on how the includer was found.
+            return self._every([container, *self._quote], name)
+        hit = None
+        if is_quoted and not self._request.search.skips_includer:
+            key = (container, name)
+            try:
+                hit = self._beside[key]
+            except KeyError:
+                hit = self._beside[key] = self._try(container, name)
+        if hit is None:
+            chain = (is_quoted, name)
+            try:
+                hit = self._chained[chain]
+            except KeyError:
+                directories = self._quote if is_quoted else self._angle
+                hit = self._chained[chain] = self._first_of(directories, name)
+        return () if hit is None else (hit,)
+
+    def _first_of(self, directories: Iterable[Directory], name: bytes) -> Hit | None:
+        for directory in directories:
+            hit = self._try(directory, name)
+            if hit is not None:
+                return hit
+        return None
+
+    def _every(self, directories: Iterable[Directory], name: bytes) -> Iterator[Hit]:
+        for directory in dict.fromkeys(directories):
+            hit = self._try(directory, name)
+            if hit is not None:
+                yield hit
+
+    def _try(self, directory: Directory, name: bytes) -> Hit | None:
+        """The file that `name` is when looked up from this directory."""
+        if b"/" in name:
+            below, _, name = name.rpartition(b"/")
+            descended = self._descend(directory, below or b"/")
+            if descended is None or not name:
+                return None
+            directory = descended
+        if directory not in self._ready:
+            self._disk.names(directory)
+            self._ready.add(directory)
+        if directory.pch_names or directory.is_unlistable:
+            self._refuse_pch(directory, name, self._pch_endings)
+        if name not in directory.names and not directory.is_unlistable:
+            self.trail.misses[directory].add(name)
+            return None
+        entry = self._disk.child(directory, name)
+        if type(entry) is File:
+            return directory, entry
+        return self._look_closer(directory, name, entry)
+
+    def _look_closer(self, directory: Directory, name: bytes, entry: Entry | None) -> Hit | None:
+        if entry is None:
+            self.trail.misses[directory].add(name)
+            return None
+        if isinstance(entry, Symlink):
+            found = self._disk.walk(directory, name, self.trail)
+            if found is None:
+                return None
+            entry = found[1]
+        if isinstance(entry, Special):
+            raise DiskDoubtError("special-file", entry.path)
+        if isinstance(entry, Directory):
+            self.trail.directories.add(entry)  # both compilers pass over it and search on
+            return None
+        assert isinstance(entry, File)
+        return directory, entry
+
+    def _descend(self, directory: Directory, below: bytes) -> Directory | None:
+        key = (directory, below)
+        if key not in self._descended:
+            if not below.startswith(b"/"):
+                self._disk.names(directory)  # so that what is not there costs no call
+            found = self._disk.walk(directory, below, self.trail)
+            is_directory = found is not None and isinstance(found[1], Directory)
+            self._descended[key] = found[1] if found and is_directory else None  # type: ignore[assignment]
+        return self._descended[key]
+
+    # Computed includes
+
+    def _take_computed(self) -> None:
+        """Follow every definition that the operands of computed includes have anywhere in the closure."""
+        values = self._definitions({macro for _, macro, _ in self._computed})
+        for container, macro, is_plain in list(self._computed):
+            if macro in _FILE_MACROS or (not is_plain and values[macro]):
+                raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
+            # Without any definition it is an error for the compiler, so the branch is never taken.
+            for include in self._headers(macro, values):
+                for hit in self._hits(container, include):
+                    self._enter(hit, Mode.SOURCE)
+
+    def _headers(self, macro: bytes, values: dict[bytes, set[bytes]]) -> set[Include]:
+        headers: set[Include] = set()
+        pending, seen = [macro], {macro}
+        while pending:
+            name = pending.pop()
+            for value in values[name]:
+                match = _VALUE.fullmatch(value)
+                if match is None or (match["angled"] and _PREDEFINED.search(match["angled"])):
+                    raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
+                header = match["quoted"] or match["angled"]
+                if header:
+                    headers.add(Include(header, match["quoted"] is not None, is_next=False))
+                elif (onward := match["name"]) and onward not in seen:
+                    seen.add(onward)
+                    pending.append(onward)
+        return headers
+
+    def _definitions(self, names: set[bytes]) -> dict[bytes, set[bytes]]:
+        """All values of these macros, and of those that they name in turn."""
+        values: dict[bytes, set[bytes]] = {}
+        while names:
+            found: dict[bytes, set[bytes]] = {name: set() for name in names}
+            for text in self._request.defines:
+                name, equals, value = text.partition(b"=")
+                plain, paren, _ = name.partition(b"(")
+                if plain in found:
+                    found[plain].add(paren + value if paren or equals else b"1")
+            for file in {file for _, file, _ in self._entered}:
+                known = self._disk.definitions(file, names)
+                for name in names:
+                    found[name].update(known[name])
+            values.update(found)
+            matches = (_VALUE.fullmatch(value) for each in found.values() for value in each)
+            names = {match["name"] for match in matches if match and match["name"]} - values.keys()
+        return values

@@ -1,0 +1,113 @@
+"""Where zcc keeps its files, and what its user has set: the environment over `config.toml` over defaults.
+
+`config.toml`, in ZCC_CONFIG_DIR or the platform's place for configuration:
+
+    cc = "gcc"            # what plain `zcc -c x.c` runs; default cc
+    cxx = "g++"           # what plain `zcc++ -c x.cc` runs; default c++
+    broker = "tcp://..."  # instead of the endpoint that the join token named
+    slots = 4             # local compiles and links at a time; default one a processor
+    idle_minutes = 10     # the agent leaves after this long without a compile
+    remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
+    log = "info"          # debug, info, warning or error
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import platformdirs
+
+from zcc.errors import ConfigError
+
+FILE_NAME = "config.toml"
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def config_dir(environment: Mapping[str, str]) -> str:
+    return environment.get("ZCC_CONFIG_DIR") or platformdirs.user_config_dir("zcc", False)
+
+
+def state_dir(environment: Mapping[str, str]) -> str:
+    """Cache, log and statistics; and the agent's socket when ZCC_STATE_DIR is set."""
+    return environment.get("ZCC_STATE_DIR") or platformdirs.user_state_dir("zcc", False)
+
+
+def socket_path(environment: Mapping[str, str]) -> str:
+    """Where the agent listens: the same rule as in `zcc/launcher/zcc.c`.
+
+    Without ZCC_STATE_DIR and a runtime directory the name carries the host's, because a home
+    directory may be shared by several machines and a socket is not.
+    """
+    if explicit := environment.get("ZCC_SOCKET"):
+        return explicit
+    if state := environment.get("ZCC_STATE_DIR"):
+        return os.path.join(state, "agent.sock")
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
+        return os.path.join(runtime, "zcc", "agent.sock")
+    name = f"agent.{os.uname().nodename}.sock"
+    return os.path.join(platformdirs.user_state_dir("zcc", False), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the user may set. Units as in the names."""
+
+    cc: str = "cc"
+    cxx: str = "c++"
+    broker: str = ""
+    slots: int = 0
+    idle_minutes: float = 10.0
+    remote_timeout_s: float = 300.0
+    log: str = "info"
+
+    @property
+    def local_slots(self) -> int:
+        return self.slots or len(os.sched_getaffinity(0))
+
+
+def load(environment: Mapping[str, str]) -> Config:
+    """The configuration in force.
+
+    Raises:
+        ConfigError: a file that is not TOML, an unknown name, a value of the wrong type.
+    """
+    path = os.path.join(config_dir(environment), FILE_NAME)
+    values = _read(path)
+    if broker := environment.get("ZCC_BROKER"):
+        values["broker"] = broker
+    if level := environment.get("ZCC_LOG"):
+        values["log"] = level
+    for variable, name in (("ZCC_CC", "cc"), ("ZCC_CXX", "cxx")):
+        if compiler := environment.get(variable):
+            values[name] = compiler
+    config = Config(**values)
+    if config.log not in _LEVELS:
+        raise ConfigError(f"log level {config.log!r}: expected one of {', '.join(_LEVELS)}")
+    return config
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    types = {field.name: type(field.default) for field in fields(Config)}
+    for name, value in values.items():
+        expected = types.get(name)
+        if expected is None:
+            known = ", ".join(sorted(types))
+            raise ConfigError(f"{path}: unknown setting {name!r}; there are {known}")
+        if expected is float and type(value) is int:
+            values[name] = float(value)
+        elif type(value) is not expected:
+            raise ConfigError(f"{path}: {name} must be a {expected.__name__}, found {value!r}")
+        if isinstance(values[name], (int, float)) and values[name] < 0:
+            raise ConfigError(f"{path}: {name} must not be negative, found {value!r}")
+    return values

@@ -1,0 +1,27 @@
+"""What can go wrong, by who is at fault and what follows from it."""
+
+from __future__ import annotations
+
+
+class ZccError(Exception):
+    """The root of this folder's errors. The message says what to do."""
+
+
+class ProtocolError(ZccError):
+    """A peer sent what no correct peer sends: it is dropped and counted."""
+
+
+class JobError(ProtocolError):
+    """Bytes that are not a canonical job or result."""
+
+
+class ConfigError(ZccError):
+    """The user's configuration is wrong: tell the user, and say where."""
+
+
+class TokenError(ZccError):
+    """A join token that cannot be used: tell the user."""
+
+
+class CompilerError(ZccError):
+    """The compiler could not be understood: compile locally and count the reason."""

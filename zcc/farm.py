@@ -1,0 +1,139 @@
+"""A member's access to one farm: where the broker is, its key, and our own; and how it is won.
+
+Two files in the member's directory: `farm.toml` (endpoint, the broker's public key, the farm's name, our
+role) and `farm.key` (our key pair, 0600).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import tomllib
+from dataclasses import dataclass, replace
+
+import zmq
+
+from zcc import codec
+from zcc.errors import ConfigError, ProtocolError, TokenError
+from zcc.keys import (
+    KeyPair,
+    Token,
+    load_key_pair,
+    new_key_pair,
+    public_of,
+    save_key_pair,
+    save_private,
+)
+from zcc.link import DealerLink
+from zcc.messages import Enrol, Enrolled, Message, Refused
+
+JOIN_TIMEOUT_S = 10.0
+_AGAIN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Everything that is needed to dial a farm's broker."""
+
+    endpoint: str
+    broker_public: str
+    farm: str
+    role: str
+    keys: KeyPair
+
+
+def load_access(directory: str, endpoint: str = "") -> Access | None:
+    """The access kept in this directory, None when there is none yet.
+
+    `endpoint` overrides the one that the token named.
+
+    Raises:
+        ConfigError: the files are damaged.
+    """
+    path = os.path.join(directory, "farm.toml")
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+        access = Access(
+            endpoint=str(values["endpoint"]),
+            broker_public=str(values["broker_public"]),
+            farm=str(values["farm"]),
+            role=str(values["role"]),
+            keys=load_key_pair(os.path.join(directory, "farm.key")),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove it and join again") from error
+    return replace(access, endpoint=endpoint) if endpoint else access
+
+
+def save_access(directory: str, access: Access) -> None:
+    save_key_pair(os.path.join(directory, "farm.key"), access.keys)
+    rows = (
+        ("endpoint", access.endpoint),
+        ("broker_public", access.broker_public),
+        ("farm", access.farm),
+        ("role", access.role),
+    )
+    # A JSON string of printable characters is a TOML basic string.
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in rows)
+    save_private(os.path.join(directory, "farm.toml"), text)
+
+
+def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) -> Access:
+    """Use a join token: make a key pair here, register its public half, keep both.
+
+    Raises:
+        TokenError: not a token, expired, of another role, or refused by the broker.
+    """
+    token = Token.decode(token_text)
+    if token.expires_at and token.expires_at < time.time():
+        raise TokenError("this join token has expired: ask for a new one (zcc-broker token)")
+    if token.role not in roles:
+        raise TokenError(
+            f"this join token is for a {token.role}: here one for a {roles[0]} is needed"
+        )
+    own = new_key_pair()
+    enrolled = asyncio.run(_enrol(token, Enrol(own.public, label)))
+    access = Access(token.endpoint, token.broker_public, enrolled.farm, enrolled.role, own)
+    save_access(directory, access)
+    return access
+
+
+async def _enrol(token: Token, request: Enrol) -> Enrolled:
+    context = zmq.Context[zmq.Socket[bytes]]()
+    answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    def take(frames: list[bytes]) -> None:
+        if not answer.done():
+            try:
+                answer.set_result(codec.decode(frames))
+            except ProtocolError as error:
+                answer.set_exception(error)
+
+    joiner = KeyPair(public_of(token.secret), token.secret)
+    link = DealerLink(context, token.endpoint, token.broker_public, joiner, take)
+    try:
+        async with asyncio.timeout(JOIN_TIMEOUT_S):
+            # The link refuses to queue before the connection stands, so offer until it takes.
+            while not link.send(codec.encode(request)):
+                await asyncio.sleep(_AGAIN_S)
+            reply = await answer
+    except TimeoutError as error:
+        raise TokenError(
+            f"no answer from the broker at {token.endpoint} within {JOIN_TIMEOUT_S:.0f} s: is it running,"
+            " is its port reachable from here, and is the token still unused?"
+        ) from error
+    except ProtocolError as error:
+        raise TokenError(f"{token.endpoint} does not speak this protocol: {error}") from error
+    finally:
+        link.close()
+        context.term()
+    if isinstance(reply, Refused):
+        raise TokenError(f"the broker refused this token: {reply.reason}")
+    if not isinstance(reply, Enrolled):
+        raise TokenError(f"the broker at {token.endpoint} gave an unexpected answer")
+    return reply

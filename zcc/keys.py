@@ -1,0 +1,117 @@
+"""CURVE key pairs on disk and join tokens.
+
+A join token carries the *secret* key of a one-time joiner: the broker admits that key for enrolment
+only, so a stranger's key is never admitted for anything. Format: `zcc1.` and the base64url of a msgpack array
+`[endpoint, broker public key, joiner secret key, farm, role, expiry (Unix seconds)]`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+from dataclasses import astuple, dataclass
+
+import msgpack
+import zmq
+
+from zcc.errors import ConfigError, TokenError
+
+_PREFIX = "zcc1."
+_KEY_LENGTH = 40  # Z85 of 32 bytes
+_MAX_TOKEN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE key pair, both halves in Z85."""
+
+    public: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What `zcc-broker token` prints and `zcc join` takes. A secret until it is used or expires."""
+
+    endpoint: str
+    broker_public: str
+    secret: str
+    farm: str
+    role: str
+    expires_at: float
+
+    def encode(self) -> str:
+        packed = msgpack.packb(astuple(self))
+        return _PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+    @staticmethod
+    def decode(text: str) -> Token:
+        """Raises TokenError when this is not a token."""
+        text = text.strip()
+        if not text.startswith(_PREFIX) or len(text) > _MAX_TOKEN:
+            raise TokenError("this is not a join token: it begins with 'zcc1.'; paste it whole")
+        raw = text[len(_PREFIX) :]
+        try:
+            packed = base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4))
+            endpoint, public, secret, farm, role, expires_at = msgpack.unpackb(packed)
+        except (ValueError, TypeError, binascii.Error, msgpack.UnpackException) as error:
+            raise TokenError("this join token is damaged: paste it whole, on one line") from error
+        texts = (endpoint, public, secret, farm, role)
+        if not all(isinstance(field, str) for field in texts) or len(public) != _KEY_LENGTH:
+            raise TokenError("this join token is damaged: ask for a new one")
+        return Token(endpoint, public, secret, farm, role, float(expires_at))
+
+
+def new_key_pair() -> KeyPair:
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public.decode(), secret.decode())
+
+
+def public_of(secret: str) -> str:
+    """The public half that belongs to a secret key."""
+    try:
+        return zmq.curve_public(secret.encode()).decode()
+    except (zmq.ZMQError, ValueError) as error:
+        raise TokenError("this is not a CURVE secret key") from error
+
+
+def save_private(path: str, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def save_key_pair(path: str, pair: KeyPair) -> None:
+    save_private(path, f"{pair.public}\n{pair.secret}\n")
+
+
+def load_key_pair(path: str) -> KeyPair:
+    """The key pair in a file that `save_key_pair` wrote.
+
+    Raises:
+        ConfigError: missing, unreadable, damaged, or readable by others.
+    """
+    try:
+        with open(path) as file:
+            lines = file.read().split("\n")
+            mode = os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise ConfigError(f"cannot read the key in {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigError(f"the key in {path} can be read by others: chmod 600 {path}")
+    if len(lines) < 2 or len(lines[0]) != _KEY_LENGTH or len(lines[1]) != _KEY_LENGTH:
+        raise ConfigError(f"{path} does not hold a key pair: remove it and join again")
+    return KeyPair(lines[0], lines[1])

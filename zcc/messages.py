@@ -1,0 +1,301 @@
+"""Every message that travels between agent, broker and node. Pure.
+
+A message is at most four frames: `zcc/1`, the kind, a msgpack array with the fields in the order
+written here, and for the kinds that have a `body` one frame of raw bytes. `docs/protocol.md` tells
+the conversations; `broker/roles.py` says who may send what.
+
+Bulk data travels only as `Chunk`s, under a byte credit that the receiver grants with `Credit`.
+Inputs are pulled (`Want`), outputs are pushed before the message that names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from cache.digest import Digest
+
+PROTOCOL = b"zcc/1"
+# A chunk is large enough that its header does not matter, small enough that a control message never
+# waits long behind one: 256 KiB take 2 ms at 1 Gbit/s.
+CHUNK_BYTES = 256 << 10
+# What a receiver lets a sender have under way before it says Credit again.
+CREDIT_BYTES = 4 << 20
+# The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
+MAX_FRAME_BYTES = 8 << 20
+
+
+class Role(Enum):
+    """What a key may do on the farm."""
+
+    CLIENT = "client"
+    NODE = "node"
+    ADMIN = "admin"
+    MONITOR = "monitor"
+    JOINER = "joiner"  # a join token's own key: it may enrol one other key and nothing else
+
+
+class Fault(Enum):
+    """Why a node could not give a verdict on a job: never the compiler's own non-zero exit."""
+
+    SANDBOX = "sandbox"
+    TOOLCHAIN = "toolchain"
+    INPUT = "input"
+    DEADLINE = "deadline"
+    RESOURCES = "resources"
+    STOPPING = "stopping"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The root of all messages."""
+
+    KIND: ClassVar[bytes] = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol(Message):
+    """Joiner -> broker: register this public key (Z85) under the join token's target role."""
+
+    KIND: ClassVar[bytes] = b"enrol"
+    public_key: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled(Message):
+    KIND: ClassVar[bytes] = b"enrolled"
+    farm: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """Any -> broker, first of a session and again whenever the broker says `Who`.
+
+    `session` is 16 random bytes chosen by the peer's process; a routing id is never an identity.
+    `leases` are those that a node still runs or whose `Done` has not been settled.
+    `machine_classes` are the values of `Job.machine_class` that a node can serve.
+    """
+
+    KIND: ClassVar[bytes] = b"hello"
+    session: bytes
+    role: str
+    farm: str
+    name: str
+    version: str
+    slots: int
+    leases: tuple[bytes, ...]
+    machine_classes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Message):
+    """Broker -> peer: the session stands. Both sides start with CREDIT_BYTES of credit."""
+
+    KIND: ClassVar[bytes] = b"welcome"
+    session: bytes
+    farm: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Who(Message):
+    """Broker -> peer: I do not know this session (I was restarted, or you were away): say Hello."""
+
+    KIND: ClassVar[bytes] = b"who"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat(Message):
+    """Both ways, about once a second: the process's own loop lives. `load`: a node's load average."""
+
+    KIND: ClassVar[bytes] = b"beat"
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bye(Message):
+    KIND: ClassVar[bytes] = b"bye"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """Broker -> agent or any peer: no, and why. Ticket 0 means the session itself."""
+
+    KIND: ClassVar[bytes] = b"refused"
+    ticket: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submit(Message):
+    """Agent -> broker. `body` is the job's canonical bytes as one zstd frame; `key` their digest.
+
+    `ticket` is the agent's number for this request, unique in its session. `cost_hint_s` is the CPU
+    time to expect (0 when unknown), `build` tells the user's builds apart.
+    """
+
+    KIND: ClassVar[bytes] = b"submit"
+    ticket: int
+    key: Digest
+    cost_hint_s: float
+    build: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Message):
+    """Agent -> broker: nobody waits for this ticket any more."""
+
+    KIND: ClassVar[bytes] = b"cancel"
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke(Message):
+    """Broker -> node: stop this lease, whatever its state; no answer is expected."""
+
+    KIND: ClassVar[bytes] = b"revoke"
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Want(Message):
+    """Receiver -> sender: send me these blobs, each from this offset of its zstd frame on."""
+
+    KIND: ClassVar[bytes] = b"want"
+    blobs: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent(Message):
+    """Sender -> receiver: I cannot supply this blob (the file has changed or is gone)."""
+
+    KIND: ClassVar[bytes] = b"absent"
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Message):
+    """`body` is the frame's bytes from `offset`; `total` is the whole frame's length.
+
+    The chunk with `offset + len(body) == total` is the last.
+    """
+
+    KIND: ClassVar[bytes] = b"chunk"
+    digest: Digest
+    offset: int
+    total: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credit(Message):
+    """Receiver -> sender: that many more body bytes may come."""
+
+    KIND: ClassVar[bytes] = b"credit"
+    amount_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Message):
+    """Broker -> node: run this job under this lease (16 random bytes). `body` as in Submit."""
+
+    KIND: ClassVar[bytes] = b"run"
+    lease: bytes
+    key: Digest
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Message):
+    """Node -> broker: inputs and toolchain are here and the compiler runs."""
+
+    KIND: ClassVar[bytes] = b"started"
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Message):
+    """Node -> broker: `body` is the result as one zstd frame; its outputs were pushed before."""
+
+    KIND: ClassVar[bytes] = b"done"
+    lease: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Message):
+    """Node -> broker: no verdict. `fault` is a Fault's value."""
+
+    KIND: ClassVar[bytes] = b"failed"
+    lease: bytes
+    fault: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Message):
+    """Broker -> node: the lease's Done or Failed is taken; forget it."""
+
+    KIND: ClassVar[bytes] = b"settled"
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Message):
+    """Broker -> agent: the ticket's result. `body` as in Done; its outputs were pushed before.
+
+    `queued_s` is how long the job waited at the broker, `shared` whether another's run served it.
+    """
+
+    KIND: ClassVar[bytes] = b"finished"
+    ticket: int
+    node: str
+    queued_s: float
+    shared: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Busy(Message):
+    """Broker -> agent: the job is queued and will start in about this many seconds."""
+
+    KIND: ClassVar[bytes] = b"busy"
+    ticket: int
+    expected_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskNodes(Message):
+    KIND: ClassVar[bytes] = b"ask-nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow(Message):
+    """One node as `zcc nodes` shows it; travels inside Nodes."""
+
+    name: str
+    slots: int
+    running: int
+    speed: float
+    state: str
+    load: float
+    finished: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes(Message):
+    KIND: ClassVar[bytes] = b"nodes"
+    rows: tuple[NodeRow, ...]
+
+
+ALL: tuple[type[Message], ...] = (
+    Enrol, Enrolled, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want, Absent,
+    Chunk, Credit, Run, Started, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
+)  # fmt: skip

@@ -1,0 +1,166 @@
+"""Blobs in chunks under a byte credit, both ends. Pure.
+
+The sender may have at most as many body bytes under way as the receiver has granted, so a slow peer
+fills nobody's memory. Blobs on offer to one peer take turns chunk by chunk: a toolchain of 80 MB does
+not hold up the source file of the job beside it. The idea of credit in bytes is FileMQ's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cache.digest import Digest
+from zcc.errors import ProtocolError
+from zcc.messages import CHUNK_BYTES, CREDIT_BYTES, Absent, Chunk, Credit, Message
+
+# (digest, offset, length) -> the frame's bytes there and the frame's whole length; None: not to be had.
+Read = Callable[[Digest, int, int], tuple[bytes, int] | None]
+
+# A credit message is sent when this share of the window has been consumed.
+_GRANT_SHARE = 4
+
+
+@dataclass(slots=True)
+class _Held:
+    """A control message that waits for the blobs that were offered before it."""
+
+    message: Message
+    behind: set[Digest] = field(default_factory=set)
+
+
+class Sender:
+    """What one peer is to get: blobs under its credit, and messages that must follow them."""
+
+    def __init__(self, credit_bytes: int = CREDIT_BYTES) -> None:
+        self._credit_bytes = credit_bytes
+        self._offsets: OrderedDict[Digest, int] = OrderedDict()
+        self._held: list[_Held] = []
+
+    def __len__(self) -> int:
+        """Blobs that are not wholly sent."""
+        return len(self._offsets)
+
+    def offer(self, digest: Digest, offset: int = 0) -> None:
+        """Queue a blob's frame from `offset` on; a blob that is queued already starts there anew."""
+        self._offsets[digest] = offset
+
+    def after(self, message: Message) -> None:
+        """Queue a message behind all blobs that are on offer now."""
+        self._held.append(_Held(message, set(self._offsets)))
+
+    def add_credit(self, amount_bytes: int) -> None:
+        self._credit_bytes += amount_bytes
+
+    def withdraw(self, digest: Digest) -> None:
+        """Send no more of this blob."""
+        self._offsets.pop(digest, None)
+        for held in self._held:
+            held.behind.discard(digest)
+
+    def pump(self, read: Read) -> list[Message]:
+        """The messages that may go now, in order."""
+        ready: list[Message] = self._release()
+        while self._offsets and self._credit_bytes > 0:
+            digest, offset = next(iter(self._offsets.items()))
+            piece = read(digest, offset, min(CHUNK_BYTES, self._credit_bytes))
+            if piece is None or not piece[0]:
+                ready.append(Absent(digest))
+                self.withdraw(digest)
+                ready += self._release()
+                continue
+            body, total = piece
+            ready.append(Chunk(digest, offset, total, body))
+            self._credit_bytes -= len(body)
+            if offset + len(body) >= total:
+                self.withdraw(digest)
+                ready += self._release()
+            else:
+                self._offsets[digest] = offset + len(body)
+                self._offsets.move_to_end(digest)
+        return ready
+
+    def _release(self) -> list[Message]:
+        free = [held.message for held in self._held if not held.behind]
+        if free:
+            self._held = [held for held in self._held if held.behind]
+        return free
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A checked stretch of one blob's frame, in order."""
+
+    digest: Digest
+    offset: int
+    total: int
+    data: bytes
+    is_last: bool
+
+
+class Receiver:
+    """What one peer sends us. Refuses what was not asked for, unless the peer may push."""
+
+    def __init__(self, credit_bytes: int = CREDIT_BYTES, takes_pushes: bool = False) -> None:
+        self._window_bytes = credit_bytes
+        self._outstanding_bytes = credit_bytes
+        self._consumed_bytes = 0
+        self._takes_pushes = takes_pushes
+        self._next: dict[Digest, int] = {}
+
+    def __len__(self) -> int:
+        """Blobs that are expected or half here."""
+        return len(self._next)
+
+    def is_expected(self, digest: Digest) -> bool:
+        return digest in self._next
+
+    def expect(self, digest: Digest, offset: int = 0) -> None:
+        """The peer was asked for this blob from `offset` on."""
+        self._next[digest] = offset
+
+    def forget(self, digest: Digest) -> None:
+        """The peer will not send (more of) this blob."""
+        self._next.pop(digest, None)
+
+    def take(self, chunk: Chunk) -> Piece:
+        """Check one chunk.
+
+        Raises:
+            ProtocolError: not asked for, out of order, empty or too large, beyond the credit.
+        """
+        size = len(chunk.body)
+        wanted = self._next.get(chunk.digest, 0 if self._takes_pushes else None)
+        if wanted is None:
+            raise ProtocolError("a chunk of a blob that was not asked for")
+        if chunk.offset != wanted:
+            raise ProtocolError(f"a chunk at {chunk.offset} where {wanted} comes next")
+        if not 0 < size <= CHUNK_BYTES or chunk.offset + size > chunk.total:
+            raise ProtocolError(f"a chunk of {size} bytes at {chunk.offset} of {chunk.total}")
+        if size > self._outstanding_bytes:
+            raise ProtocolError(f"a chunk of {size} bytes, {self._outstanding_bytes} were granted")
+        self._outstanding_bytes -= size
+        is_last = chunk.offset + size == chunk.total
+        if is_last:
+            self._next.pop(chunk.digest, None)
+        else:
+            self._next[chunk.digest] = chunk.offset + size
+        return Piece(chunk.digest, chunk.offset, chunk.total, chunk.body, is_last)
+
+    def consumed(self, size_bytes: int) -> Credit | None:
+        """Note that bytes have left our memory; the grant to send for them, now and then."""
+        self._consumed_bytes += size_bytes
+        if self._consumed_bytes * _GRANT_SHARE < self._window_bytes:
+            return None
+        grant, self._consumed_bytes = self._consumed_bytes, 0
+        self._outstanding_bytes += grant
+        return Credit(grant)
+
+    def reset(self) -> tuple[Digest, ...]:
+        """The connection is gone: the blobs that were under way."""
+        lost = tuple(self._next)
+        self._next.clear()
+        self._outstanding_bytes = self._window_bytes
+        self._consumed_bytes = 0
+        return lost
