@@ -14,15 +14,11 @@ from dataclasses import dataclass
 
 from node.errors import NodeError
 from node.proof import World
-from node.sandbox import DEVICES, LOG_PLACE, OWN_DIRECTORY, SHIM_PLACE, TMP_PLACE
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A command that leaves more behind than this is not looked through any further.
 _MAX_LEFT = 2000
-_MADE_BY_SANDBOX = frozenset(
-    (b"/dev", b"/proc", OWN_DIRECTORY, SHIM_PLACE, LOG_PLACE, TMP_PLACE, *DEVICES)
-)
 
 
 class OutputTooLargeError(NodeError):
@@ -102,10 +98,8 @@ def _find_stray(upper: bytes, outputs: frozenset[bytes], world: World) -> tuple[
     for count, (path, is_directory) in enumerate(_written(upper)):
         if count > _MAX_LEFT:
             return path, True
-        # Mount points are bubblewrap's. Directories above an output are copied up; one that is news
-        # was made by the command.
-        is_expected = path in outputs or path in _MADE_BY_SANDBOX
-        if not is_expected and not (is_directory and world.has(path)):
+        # Directories above an output are copied up; one that is news was made by the command.
+        if path not in outputs and not (is_directory and world.has(path)):
             return path, count > _MAX_LEFT // 2
     return b"", False
 

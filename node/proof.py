@@ -77,6 +77,7 @@ class World:
             del links[path]  # the manifest lies on top
         links.update(manifest.symlinks)
         _add_ancestors(known)
+        known.add(b"")
         self.known = known
         self._links = links
         self._toolchain = toolchain.members

@@ -24,7 +24,7 @@ from typing import Any
 from cache.blobs import PLAIN_MTIME_S, BlobStore
 from cache.digest import Digest
 from node.errors import InputError, MissingInputError
-from node.sandbox import is_reserved
+from node.sandbox import MOUNTED_DIRECTORIES, MOUNTED_FILES, is_reserved
 from zcc.job import Manifest
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,11 +57,17 @@ class Tree:
         self.root = root
         self._store = store
         self._held: dict[bytes, _Entry] = {}
-        self._directories: set[bytes] = {b""}
+        self._directories: set[bytes] = {b"", b"/dev"}
         self._linked: dict[Digest, bytes] = {}  # the path that has the blob's own inode
         self._generations: dict[bytes, int] = {}
         self._fitted: Manifest | None = None
         os.makedirs(root, mode=_DIRECTORY_MODE)
+        # Mount points that are there already save bubblewrap ten files for each job.
+        for path in MOUNTED_DIRECTORIES:
+            os.makedirs(root + path, mode=_DIRECTORY_MODE)
+        for path in MOUNTED_FILES:
+            os.makedirs(os.path.dirname(root + path), mode=_DIRECTORY_MODE, exist_ok=True)
+            os.close(os.open(root + path, _CREATE, _FILE_MODE))
 
     def fit(self, manifest: Manifest) -> None:
         """Make the tree hold exactly these entries at their paths; others may remain.

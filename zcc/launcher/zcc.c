@@ -1,11 +1,11 @@
 /* zcc, zcc++: the launcher. One runs for every compile, so it is small, needs nothing but libc, and
- * judges nothing: it tells the user's agent what was asked for and does what the agent answers,
- * places the finished outputs or execs the real compiler. Whatever goes wrong, it execs the compiler.
+ * judges nothing: it tells the user's agent what was asked for and does what the agent answers:
+ * places the finished outputs or execs the real compiler. Whatever goes wrong, it execs that.
  *
  * Who is called:
  *   NAME ARGS...      through a symlink NAME -> zcc: the compiler NAME, the next one on PATH
  *   zcc WORD ...      WORD is one of cli_words, or nothing: the command line, zcc-cli
- *   zcc -x|@x|x.c ... the default compiler: an option, a response file or a file that compilers read
+ *   zcc -x|@x|x.c ... the default compiler: an option, a response file or a file for compilers
  *   zcc CC ARGS...    the compiler CC (./stats, if it is named like a WORD); another zcc is skipped
  *   zcc++             the same, without command line words; the default is the C++ compiler
  *
@@ -14,30 +14,30 @@
  * ZCC_STATE_DIR (where the agent listens), ZCC_DEADLINE_MS (patience with a silent agent, 30000),
  * UNCACHED_ERR_FD (ccache's: where our own words go), ZCC_GUARD (below; set by the launcher).
  *
- * ZCC_GUARD counts how many launchers stand between a compiler and the user's shell. A wrapper script
- * that calls `gcc` and finds zcc again would go round for ever. The count, and not the compiler's
- * name, is what is checked: `zcc make`, ccache with a prefix and gcc's own LTO run zcc inside zcc
- * rightly, two or three deep. The agent sees it too: a nested call runs on its ancestor's slot.
+ * ZCC_GUARD counts how many launchers stand between a compiler and the user's shell. A wrapper
+ * script that calls `gcc` and finds zcc again would go round for ever. The count, and not the
+ * compiler's name, is what is checked: `zcc make`, ccache with a prefix and gcc's own LTO run zcc
+ * inside zcc rightly, two or three deep. The agent sees it too: an outer call may hold a slot.
  *
  * Protocol, version 1, over a Unix stream socket, all numbers little endian. The other side is
  * zcc/agent/wire.py; the two change together.
  *
  *   Request  "ZCC\1", u32 length of what follows, u32 flags, u32 umask, u16 rows, u16 columns,
- *            u32 argc, u32 envc, then strings that each end in a NUL: physical cwd, compiler as named
- *            (empty: the default), path of the executable found (absolute; empty: none), argc
- *            arguments after the compiler, envc environment strings (all of them).
+ *            u32 argc, u32 envc, then strings that each end in a NUL: physical cwd, compiler as
+ *            named (empty: the default), path of the executable found (absolute; empty: none),
+ *            argc arguments after the compiler, envc environment strings (all of them).
  *            At most 16 MiB follow. Flags: 1 stderr is a terminal (rows and columns are its size),
  *            2 stdin is a terminal, 4 called as zcc++, 8 the compiler was not named.
  *   Reply    any number of messages u32 kind, u32 length of the payload, payload:
  *     RUN    (1) executable NUL argv[0] NUL. The compiler is exec'ed with the connection open: that
  *            is its slot, and the kernel gives it back.
- *     RESULT (2) i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr, for each file
- *            u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the files' contents.
+ *     RESULT (2) i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr, for each
+ *            file u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
  *     WAIT   (3) nothing: still at work, be patient.
  *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never.
  *
- * Starting the agent: see start_agent. It gets ZCC_SOCKET, where to listen, and ZCC_READY_FD, a pipe:
- * one byte means "listening", end of file without one "failed".
+ * Starting the agent: see start_agent. It gets ZCC_SOCKET, where to listen, and ZCC_READY_FD, a
+ * pipe: one byte means "listening", end of file without one "failed".
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -99,7 +99,7 @@ static unsigned flags;          /* of the request */
 static char own_directory[PATH_MAX];
 static int agent = -1;          /* the connection */
 
-/* ---- our own words: never on the compiler's streams, but where there is nothing else to say ---- */
+/* ---- our own words: on the compiler's streams only where no compiler speaks ---- */
 
 static void say(const char *format, ...)
 {
@@ -438,8 +438,8 @@ static int connect_agent(const struct place *place, long patience_ms)
 
 static void on_lock_timeout(int number) { (void)number; }
 
-/* flock with a deadline. A timer of its own, because alarm() and setitimer() outlive exec and may be
- * somebody's; it repeats, so that a signal just before flock is no signal lost. */
+/* flock with a deadline. A timer of its own, because alarm() and setitimer() outlive exec and may
+ * be somebody's; it repeats, so that a signal just before flock is no signal lost. */
 static int lock_within(int fd, long ms)
 {
     struct sigaction action = {.sa_handler = on_lock_timeout}; /* no SA_RESTART; exec resets it */
@@ -494,7 +494,7 @@ static void reduce_environment(const char *socket_path)
     setenv("ZCC_READY_FD", "3", 1);
 }
 
-/* In the second child: detached from the terminal, the build's directory, streams and descriptors. */
+/* In the second child: leaves the build's terminal, directory, streams and descriptors behind. */
 static _Noreturn void become_agent(int ready, const char *socket_path)
 {
     char *argv[] = {(char *)"zcc-agent", (char *)"serve", NULL};
@@ -782,7 +782,8 @@ static int open_temporary(int number)
             return -1;
         output->temporary = temporary;
         output_count = number + 1;
-        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, output->mode);
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      output->mode);
         if (fd >= 0 || errno != EEXIST)
             return fd;
     }

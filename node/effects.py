@@ -1,0 +1,77 @@
+"""What a node's core wants done. Imperative; the shell does them in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.digest import Digest
+from zcc.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SendBehind:
+    """Push these blobs, then the message."""
+
+    outputs: tuple[Digest, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class FetchInputs:
+    """Ask the broker for these blobs; they end in the store of plain inputs."""
+
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchToolchain:
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class InstallToolchain:
+    """The toolchain's blob is here: verify, unpack, try it."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KillJob:
+    """End the sandbox of this lease; its end is reported as an event all the same."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLease:
+    """Nobody will ask about this lease again: drop its job and outputs."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """All work is done and delivered: say Bye and end the process."""
+
+
+Effect = (
+    Send
+    | SendBehind
+    | FetchInputs
+    | FetchToolchain
+    | InstallToolchain
+    | StartJob
+    | KillJob
+    | ForgetLease
+    | Leave
+)

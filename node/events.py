@@ -1,0 +1,115 @@
+"""What a node's core is told. Past tense; every event happened before it is handled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.digest import Digest
+from zcc.messages import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The broker has taken this process's session."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost:
+    """The broker is silent, or does not know us: what was under way to and from it is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAsked:
+    """A job came under a lease; `missing` are the inputs that the node's store lacks."""
+
+    lease: bytes
+    toolchain: Digest
+    missing: frozenset[Digest]
+    is_toolchain_here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunRejected:
+    """The job under this lease cannot be understood or has no place here."""
+
+    lease: bytes
+    fault: Fault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRevoked:
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobArrived:
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFailed:
+    """A blob that was asked for will not come, or came damaged."""
+
+    digest: Digest
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainReady:
+    """Unpacked, and a one-line file compiled with it."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainFailed:
+    digest: Digest
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """The sandbox is gone. `body` is the packed result, its outputs are in the node's hands."""
+
+    lease: bytes
+    outputs: tuple[Digest, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobFaulted:
+    """The sandbox is gone and there is no verdict."""
+
+    lease: bytes
+    fault: Fault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettled:
+    """The broker has taken this lease's last word."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The owner wants his machine back: finish what runs, take nothing new."""
+
+
+Event = (
+    Welcomed
+    | SessionLost
+    | RunAsked
+    | RunRejected
+    | LeaseRevoked
+    | BlobArrived
+    | BlobFailed
+    | ToolchainReady
+    | ToolchainFailed
+    | JobEnded
+    | JobFaulted
+    | LeaseSettled
+    | StopAsked
+)

@@ -1,0 +1,272 @@
+"""What a node does with its leases: events in, effects out. Pure.
+
+A lease goes one way:
+
+    fetching -> ready -> running -> ended -> (settled: forgotten)
+
+`fetching` waits for inputs and toolchain, `ready` for a slot, `ended` for the broker's Settled. A revoked
+lease is forgotten at once, except that a running sandbox keeps its slot until it is really gone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import assert_never
+
+from cache.digest import Digest
+from node.effects import (
+    Effect,
+    FetchInputs,
+    FetchToolchain,
+    ForgetLease,
+    InstallToolchain,
+    KillJob,
+    Leave,
+    Send,
+    SendBehind,
+    StartJob,
+)
+from node.events import (
+    BlobArrived,
+    BlobFailed,
+    Event,
+    JobEnded,
+    JobFaulted,
+    LeaseRevoked,
+    LeaseSettled,
+    RunAsked,
+    RunRejected,
+    SessionLost,
+    StopAsked,
+    ToolchainFailed,
+    ToolchainReady,
+    Welcomed,
+)
+from zcc.messages import Done, Failed, Fault, Started
+
+# A broker that leases more than this to one node is broken; what is beyond is refused.
+MAX_LEASES = 4096
+
+
+class Stage(Enum):
+    FETCHING = "fetching"
+    READY = "ready"
+    RUNNING = "running"
+    ENDED = "ended"
+    REVOKED = "revoked"  # still running, nobody waits for it
+
+
+@dataclass(slots=True)
+class Lease:
+    toolchain: Digest
+    missing: set[Digest]
+    needs_toolchain: bool
+    stage: Stage = Stage.FETCHING
+    last_word: Done | Failed | None = None
+    outputs: tuple[Digest, ...] = ()
+
+
+@dataclass(slots=True)
+class NodeMachine:
+    """The state of one node. `slots` compiles run at a time."""
+
+    slots: int
+    leases: OrderedDict[bytes, Lease] = field(default_factory=OrderedDict)
+    is_stopping: bool = False
+    _ready: deque[bytes] = field(default_factory=deque)
+    _wanted: set[Digest] = field(default_factory=set)
+    _installing: set[Digest] = field(default_factory=set)
+
+    @property
+    def running(self) -> int:
+        """Sandboxes alive now."""
+        occupied = (Stage.RUNNING, Stage.REVOKED)
+        return sum(lease.stage in occupied for lease in self.leases.values())
+
+    def open_leases(self) -> tuple[bytes, ...]:
+        """The leases to tell a broker in Hello: held, running, or ended and not settled."""
+        return tuple(
+            name for name, lease in self.leases.items() if lease.stage is not Stage.REVOKED
+        )
+
+    def handle(self, event: Event) -> list[Effect]:
+        match event:
+            case RunAsked():
+                effects = self._take(event)
+            case RunRejected(lease, fault, detail):
+                effects = [Send(Failed(lease, fault.value, detail))]
+            case LeaseRevoked(name):
+                effects = self._revoke(name)
+            case BlobArrived(digest):
+                effects = self._arrived(digest)
+            case BlobFailed(digest, detail):
+                effects = self._blob_failed(digest, detail)
+            case ToolchainReady(digest):
+                effects = self._toolchain_ready(digest)
+            case ToolchainFailed(digest, detail):
+                effects = self._toolchain_failed(digest, detail)
+            case JobEnded(name, outputs, body):
+                effects = self._end(name, Done(name, body), outputs)
+            case JobFaulted(name, fault, detail):
+                effects = self._end(name, Failed(name, fault.value, detail), ())
+            case LeaseSettled(name):
+                effects = self._forget(name)
+            case Welcomed():
+                effects = self._resume()
+            case SessionLost():
+                self._wanted.clear()
+                effects = []
+            case StopAsked():
+                self.is_stopping = True
+                effects = self._fail_where(
+                    Stage.FETCHING, Stage.READY, fault=Fault.STOPPING, detail="the node is leaving"
+                )
+            case _:
+                assert_never(event)
+        return effects + self._fill_slots() + self._leave_when_done()
+
+    def validate(self) -> None:
+        """What holds between events; tests call it after each."""
+        assert 0 <= self.running <= self.slots
+        for name in self._ready:
+            assert name not in self.leases or self.leases[name].stage is not Stage.FETCHING
+        for lease in self.leases.values():
+            assert (lease.last_word is None) == (lease.stage is not Stage.ENDED)
+            assert lease.stage is Stage.FETCHING or not lease.missing
+
+    def _take(self, event: RunAsked) -> list[Effect]:
+        if event.lease in self.leases:
+            return []  # said twice by a broker that saw us come back; the first still stands
+        if self.is_stopping:
+            return [Send(Failed(event.lease, Fault.STOPPING.value, "the node is leaving"))]
+        if len(self.leases) >= MAX_LEASES:
+            return [Send(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
+        needs_toolchain = not event.is_toolchain_here
+        lease = Lease(event.toolchain, set(event.missing), needs_toolchain)
+        self.leases[event.lease] = lease
+        effects = self._fetch(lease)
+        self._promote()
+        return effects
+
+    def _fetch(self, lease: Lease) -> list[Effect]:
+        effects: list[Effect] = []
+        toolchain = lease.toolchain
+        is_new = toolchain not in self._wanted and toolchain not in self._installing
+        if lease.needs_toolchain and is_new:
+            self._wanted.add(toolchain)
+            effects.append(FetchToolchain(toolchain))
+        fresh = lease.missing - self._wanted
+        if fresh:
+            self._wanted |= fresh
+            effects.append(FetchInputs(tuple(sorted(fresh))))
+        return effects
+
+    def _promote(self) -> None:
+        for name, lease in self.leases.items():
+            if lease.stage is Stage.FETCHING and not lease.missing and not lease.needs_toolchain:
+                lease.stage = Stage.READY
+                self._ready.append(name)
+
+    def _fill_slots(self) -> list[Effect]:
+        effects: list[Effect] = []
+        free = self.slots - self.running
+        while free > 0 and self._ready:
+            name = self._ready.popleft()
+            lease = self.leases.get(name)
+            if lease is None or lease.stage is not Stage.READY:
+                continue
+            lease.stage = Stage.RUNNING
+            effects += [Send(Started(name)), StartJob(name)]
+            free -= 1
+        return effects
+
+    def _arrived(self, digest: Digest) -> list[Effect]:
+        self._wanted.discard(digest)
+        for lease in self.leases.values():
+            lease.missing.discard(digest)
+        effects: list[Effect] = []
+        waiting = any(
+            lease.needs_toolchain and lease.toolchain == digest for lease in self.leases.values()
+        )
+        if waiting and digest not in self._installing:
+            self._installing.add(digest)
+            effects.append(InstallToolchain(digest))
+        self._promote()
+        return effects
+
+    def _blob_failed(self, digest: Digest, detail: str) -> list[Effect]:
+        self._wanted.discard(digest)
+        hit = [
+            name
+            for name, lease in self.leases.items()
+            if digest in lease.missing or (lease.needs_toolchain and lease.toolchain == digest)
+        ]
+        return [effect for name in hit for effect in self._fail(name, Fault.INPUT, detail)]
+
+    def _toolchain_ready(self, digest: Digest) -> list[Effect]:
+        self._installing.discard(digest)
+        for lease in self.leases.values():
+            if lease.toolchain == digest:
+                lease.needs_toolchain = False
+        self._promote()
+        return []
+
+    def _toolchain_failed(self, digest: Digest, detail: str) -> list[Effect]:
+        self._installing.discard(digest)
+        hit = [
+            name
+            for name, lease in self.leases.items()
+            if lease.needs_toolchain and lease.toolchain == digest
+        ]
+        return [effect for name in hit for effect in self._fail(name, Fault.TOOLCHAIN, detail)]
+
+    def _fail_where(self, *stages: Stage, fault: Fault, detail: str) -> list[Effect]:
+        hit = [name for name, lease in self.leases.items() if lease.stage in stages]
+        return [effect for name in hit for effect in self._fail(name, fault, detail)]
+
+    def _fail(self, name: bytes, fault: Fault, detail: str) -> list[Effect]:
+        """Give a lease that does not run back, with the reason."""
+        lease = self.leases[name]
+        lease.missing.clear()
+        lease.needs_toolchain = False
+        return self._end(name, Failed(name, fault.value, detail[:1000]), ())
+
+    def _end(
+        self, name: bytes, last_word: Done | Failed, outputs: tuple[Digest, ...]
+    ) -> list[Effect]:
+        lease = self.leases.get(name)
+        if lease is None or lease.stage is Stage.REVOKED:
+            return self._forget(name)
+        lease.stage = Stage.ENDED
+        lease.last_word = last_word
+        lease.outputs = outputs
+        return [SendBehind(outputs, last_word)]
+
+    def _revoke(self, name: bytes) -> list[Effect]:
+        lease = self.leases.get(name)
+        if lease is None:
+            return []
+        if lease.stage is Stage.RUNNING:
+            lease.stage = Stage.REVOKED
+            return [KillJob(name)]
+        if lease.stage is Stage.REVOKED:
+            return []
+        return self._forget(name)
+
+    def _forget(self, name: bytes) -> list[Effect]:
+        return [ForgetLease(name)] if self.leases.pop(name, None) is not None else []
+
+    def _resume(self) -> list[Effect]:
+        """A session stands (again): ask anew for what was under way, say last words again."""
+        effects: list[Effect] = []
+        for lease in self.leases.values():
+            if lease.stage is Stage.FETCHING:
+                effects += self._fetch(lease)
+            elif lease.last_word is not None:
+                effects.append(SendBehind(lease.outputs, lease.last_word))
+        return effects
+
+    def _leave_when_done(self) -> list[Effect]:
+        return [Leave()] if self.is_stopping and not self.leases else []

@@ -1,0 +1,133 @@
+"""The node's core: what it does with leases, exactly."""
+
+from __future__ import annotations
+
+from cache.digest import Digest, digest_of
+from node.effects import (
+    FetchInputs,
+    FetchToolchain,
+    ForgetLease,
+    InstallToolchain,
+    KillJob,
+    Leave,
+    Send,
+    SendBehind,
+    StartJob,
+)
+from node.events import (
+    BlobArrived,
+    BlobFailed,
+    JobEnded,
+    LeaseRevoked,
+    LeaseSettled,
+    RunAsked,
+    SessionLost,
+    StopAsked,
+    ToolchainFailed,
+    ToolchainReady,
+    Welcomed,
+)
+from node.machine import NodeMachine
+from zcc.messages import Done, Failed, Fault, Started
+
+TOOLCHAIN = digest_of(b"toolchain")
+HEADER = digest_of(b"header")
+
+
+def lease(number: int) -> bytes:
+    return bytes([number]) * 16
+
+
+def asked(number: int, *missing: Digest, here: bool = True) -> RunAsked:
+    return RunAsked(lease(number), TOOLCHAIN, frozenset(missing), here)
+
+
+def started(number: int) -> list[object]:
+    return [Send(Started(lease(number))), StartJob(lease(number))]
+
+
+def test_a_job_with_everything_here_starts_at_once() -> None:
+    machine = NodeMachine(slots=1)
+    assert machine.handle(asked(1)) == started(1)
+    machine.validate()
+
+
+def test_a_job_beyond_the_slots_waits_for_one() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    assert machine.handle(asked(2)) == []
+    done = JobEnded(lease(1), (HEADER,), b"result")
+    ended = SendBehind((HEADER,), Done(lease(1), b"result"))
+    assert machine.handle(done) == [ended, *started(2)]
+
+
+def test_a_missing_input_is_asked_for_once_for_all_jobs_that_lack_it() -> None:
+    machine = NodeMachine(slots=4)
+    assert machine.handle(asked(1, HEADER)) == [FetchInputs((HEADER,))]
+    assert machine.handle(asked(2, HEADER)) == []
+    assert machine.handle(BlobArrived(HEADER)) == started(1) + started(2)
+
+
+def test_a_toolchain_is_fetched_installed_and_only_then_used() -> None:
+    machine = NodeMachine(slots=4)
+    assert machine.handle(asked(1, here=False)) == [FetchToolchain(TOOLCHAIN)]
+    assert machine.handle(asked(2, here=False)) == []
+    assert machine.handle(BlobArrived(TOOLCHAIN)) == [InstallToolchain(TOOLCHAIN)]
+    assert machine.handle(asked(3, here=False)) == []
+    assert machine.handle(ToolchainReady(TOOLCHAIN)) == started(1) + started(2) + started(3)
+
+
+def test_a_toolchain_that_does_not_work_gives_its_jobs_back() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, here=False))
+    machine.handle(BlobArrived(TOOLCHAIN))
+    failed = Failed(lease(1), Fault.TOOLCHAIN.value, "no loader")
+    assert machine.handle(ToolchainFailed(TOOLCHAIN, "no loader")) == [SendBehind((), failed)]
+    machine.validate()
+
+
+def test_an_input_that_does_not_come_gives_the_job_back() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, HEADER))
+    failed = Failed(lease(1), Fault.INPUT.value, "gone")
+    assert machine.handle(BlobFailed(HEADER, "gone")) == [SendBehind((), failed)]
+
+
+def test_a_revoked_sandbox_keeps_its_slot_until_it_is_gone() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(asked(2))
+    assert machine.handle(LeaseRevoked(lease(1))) == [KillJob(lease(1))]
+    assert machine.running == 1
+    ended = machine.handle(JobEnded(lease(1), (), b""))
+    assert ended == [ForgetLease(lease(1)), *started(2)]
+
+
+def test_a_last_word_is_said_again_to_a_broker_that_comes_back() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(JobEnded(lease(1), (HEADER,), b"result"))
+    machine.handle(SessionLost())
+    assert machine.open_leases() == (lease(1),)
+    again = SendBehind((HEADER,), Done(lease(1), b"result"))
+    assert machine.handle(Welcomed()) == [again]
+    assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1))]
+    assert machine.handle(Welcomed()) == []
+
+
+def test_inputs_under_way_are_asked_for_again_after_a_lost_session() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, HEADER, here=False))
+    machine.handle(SessionLost())
+    assert machine.handle(Welcomed()) == [FetchToolchain(TOOLCHAIN), FetchInputs((HEADER,))]
+
+
+def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_settled() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(asked(2))
+    failed = Failed(lease(2), Fault.STOPPING.value, "the node is leaving")
+    assert machine.handle(StopAsked()) == [SendBehind((), failed)]
+    assert machine.handle(LeaseSettled(lease(2))) == [ForgetLease(lease(2))]
+    machine.handle(JobEnded(lease(1), (), b"result"))
+    assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), Leave()]
