@@ -49,7 +49,7 @@ class Fleet:
                 self._ledger.revoke(node, lease_id)  # two nodes with one key: one is enough
                 return
             self._farm.nodes.add_orphan(node, lease_id, now + ORPHAN_S)
-        elif execution.phase is Phase.STARTED or node.identity in execution.avoid:
+        elif execution.phase is Phase.STARTED:
             self._ledger.revoke(node, lease_id)
         else:
             if execution.lease is not None:  # sent to another node, which has not begun
@@ -90,7 +90,9 @@ class Fleet:
         if lease is None:
             return
         job = short(lease.key)
-        self._farm.audit("fault", job=job, node=session.name, fault=fault.value, detail=detail[:200])
+        self._farm.audit(
+            "fault", job=job, node=session.name, fault=fault.value, detail=detail[:200]
+        )
         if fault is Fault.STOPPING:
             node.is_draining = True
         elif fault is Fault.INPUT:
@@ -100,7 +102,6 @@ class Fleet:
             self._note_fault(node, now)
         if fault is Fault.STOPPING:
             self._ledger.refuse_unservable(now)
-
 
     def expire_orphans(self, now: float) -> None:
         """No agent has come back for these: the slots are needed."""

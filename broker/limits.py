@@ -45,6 +45,8 @@ PARTIAL_KEPT_S = 600.0
 MAX_PUSHES_PER_NODE = 512
 # Open files kept for reading chunks.
 MAX_OPEN_BLOBS = 128
+# Results that wait behind outputs for an agent that takes none; beyond it the agent is given up.
+MAX_HELD_BYTES = 64 << 20
 # A chunk may cross with the Welcome that made it void; later it is a violation.
 CROSSING_S = 10.0
 

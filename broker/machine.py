@@ -12,25 +12,24 @@ from typing import Any
 
 from broker import events
 from broker.dispatch import Dispatcher
-from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send, VerifyBlobs
+from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send
 from broker.events import Event, Origin
 from broker.farm import Farm
 from broker.fleet import Fleet
-from broker.jobs import Phase, lease_prefix
+from broker.jobs import Phase
 from broker.ledger import Ledger
 from broker.limits import (
     BAN_S,
     BEAT_EVERY_S,
     MAX_MACHINE_CLASSES,
     MAX_SLOTS,
-    ORPHAN_S,
     STALL_S,
     STARTUP_GRACE_S,
     WHO_EVERY_S,
 )
-from broker.nodes import BLAMED, Node
+from broker.nodes import Node
 from broker.sessions import SESSION_ID_BYTES, Session
-from cache.digest import Digest, short
+from cache.digest import short
 from zcc import __version__
 from zcc.messages import (
     Absent,

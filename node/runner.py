@@ -17,12 +17,9 @@ import ctypes
 import errno
 import fcntl
 import os
-import pty
 import re
 import resource
 import signal
-import struct
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +37,9 @@ from node.proof import (
     read_lookups,
 )
 from node.sandbox import Limits, Mode, Sandbox
+from node.terminal import open_terminal
 from node.trees import Tree, wipe, wipe_later
+from node.watch import Watch
 from zcc.job import Job, Lookups, Terminal, Usage
 from zcc.messages import Fault
 
@@ -56,7 +55,6 @@ _CHILD_PID = re.compile(rb'"child-pid": *(\d+)\s*,')
 # bubblewrap's exit status for a command that a signal ended, as a shell's. A compiler that exits with
 # such a status by itself is taken for killed; either way it failed.
 _SIGNALLED = 128
-_END_OF_INPUT = b"\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +147,10 @@ class Run:
         self._init_pid = 0  # the namespace's first process, once known
         self._status = 0
         self._cpu_s = 0.0
-        self._peak_bytes = 0
         self._started_at = 0.0
         self._fault: RunFault | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch = Watch(limits, scratch)
         self._info: int = -1
         self._told = b""
         self._handles: list[int] = []
@@ -227,7 +225,7 @@ class Run:
         self._await(self._pid, self._bubblewrap_ended)
         for handle in self._readers:
             self._loop.add_reader(handle, self._readable, handle)
-        self._watch = self._loop.call_later(WATCH_EVERY_S, self._look)
+        self._timer = self._loop.call_later(WATCH_EVERY_S, self._look)
 
     def _limit(self) -> None:
         if self._sandbox.mode is Mode.NONE:
@@ -250,17 +248,7 @@ class Run:
         return end
 
     def _terminal(self, terminal: Terminal) -> int:
-        """A pseudo-terminal of the client's size for stderr, and for stdin, where gcc asks for the
-        width. Nothing may change what is written there, and who reads from it finds its end."""
-        master, slave = (self._opened(handle) for handle in pty.openpty())
-        mode = termios.tcgetattr(slave)
-        mode[1] &= ~termios.OPOST
-        mode[3] &= ~termios.ECHO
-        termios.tcsetattr(slave, termios.TCSANOW, mode)
-        size = struct.pack("HHHH", min(terminal.rows, 0xFFFF), min(terminal.columns, 0xFFFF), 0, 0)
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
-        os.set_blocking(master, False)
-        os.write(master, _END_OF_INPUT)
+        master, slave = (self._opened(handle) for handle in open_terminal(terminal))
         self._readers[master] = self._stderr
         return slave
 
@@ -290,28 +278,12 @@ class Run:
 
     def _look(self) -> None:
         """Hold the job to the limits that the kernel does not keep."""
-        excess = self._excess()
+        self._learn_init()
+        excess = self._watch.excess(self._init_pid, time.monotonic() - self._started_at)
         if excess is not None:
             self.stop(*excess)
         else:
-            self._watch = self._loop.call_later(WATCH_EVERY_S, self._look)
-
-    def _excess(self) -> tuple[Fault, str] | None:
-        limits = self._limits
-        if limits.wall_s is not None and time.monotonic() - self._started_at > limits.wall_s:
-            return Fault.DEADLINE, f"not done after {limits.wall_s:g} s"
-        disk = os.statvfs(self._scratch)
-        if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
-            return Fault.RESOURCES, "the disk is almost full"
-        self._learn_init()
-        pids = _pids_in(self._init_pid) if self._init_pid else []
-        if limits.processes is not None and len(pids) > limits.processes:
-            return Fault.RESOURCES, f"more than {limits.processes} processes"
-        used_bytes = sum(_resident_bytes(self._init_pid, pid) for pid in pids)
-        self._peak_bytes = max(self._peak_bytes, used_bytes)
-        if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
-            return Fault.RESOURCES, f"more than {limits.memory_bytes} bytes of memory"
-        return None
+            self._timer = self._loop.call_later(WATCH_EVERY_S, self._look)
 
     def _learn_init(self) -> None:
         if self._init_pid or self._info < 0:
@@ -340,8 +312,8 @@ class Run:
         self._count(usage)
         self._learn_init()
         self._pid = 0
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._init_pid and not self._reap_init():
             self._await(self._init_pid, self._init_ended)
         else:
@@ -363,7 +335,7 @@ class Run:
 
     def _count(self, usage: resource.struct_rusage) -> None:
         self._cpu_s += usage.ru_utime + usage.ru_stime
-        self._peak_bytes = max(self._peak_bytes, usage.ru_maxrss << 10)
+        self._watch.peak_bytes = max(self._watch.peak_bytes, usage.ru_maxrss << 10)
 
     def _finish(self) -> None:
         for handle in list(self._readers):
@@ -403,7 +375,7 @@ class Run:
             stdout=bytes(self._stdout),
             stderr=bytes(self._stderr),
             outputs=collected.files,
-            usage=Usage(self._cpu_s, wall_s, self._peak_bytes),
+            usage=Usage(self._cpu_s, wall_s, self._watch.peak_bytes),
             lookups=self._lookups(log, collected),
         )
         return outcome, collected.is_littered
@@ -456,23 +428,3 @@ class Run:
 def _exit_status(wait_status: int) -> int:
     status = os.waitstatus_to_exitcode(wait_status)
     return _SIGNALLED - status if _SIGNALLED < status <= _SIGNALLED + 64 else status
-
-
-def _pids_in(init_pid: int) -> list[int]:
-    """The processes of a sandbox, by their numbers inside, as its own /proc lists them."""
-    try:
-        names = os.listdir(f"/proc/{init_pid}/root/proc")
-    except OSError:
-        return []
-    return [int(name) for name in names if name.isdigit()]
-
-
-def _resident_bytes(init_pid: int, pid: int) -> int:
-    try:
-        with open(f"/proc/{init_pid}/root/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
-
-
-_PAGE_BYTES = resource.getpagesize()

@@ -99,7 +99,9 @@ class Sandbox:
             b"--overlay-src", toolchain_root,
             b"--overlay-src", tree_root,
             b"--overlay", scratch + b"/upper", scratch + b"/work", b"/",
-            b"--proc", b"/proc",
+            # Read-only: a node that runs as root owns /proc/sys in there, and a core_pattern written
+            # from inside would run on the host. bubblewrap's own cover of it misses that case.
+            b"--proc", b"/proc", b"--remount-ro", b"/proc",
             *(word for device in DEVICES for word in (b"--dev-bind", device, device)),
             b"--ro-bind", os.fsencode(self.shim), SHIM_PLACE,
             b"--bind", scratch + b"/log", LOG_PLACE,
@@ -245,7 +247,8 @@ def _try_out(sandbox: Sandbox, directory: str) -> None:
         for word in (b"--ro-bind", path, path)
     ]
     with open(sandbox.seccomp, "rb") as filter_file:
-        command = [os.fsencode(sandbox.bubblewrap), *options, *libraries]
+        # As its first process, so that nothing is left to reap when bubblewrap has ended.
+        command = [os.fsencode(sandbox.bubblewrap), *options, *libraries, b"--as-pid-1"]
         if sandbox.mode is Mode.FULL:
             command += [b"--seccomp", b"%d" % filter_file.fileno()]
         try:

@@ -43,8 +43,12 @@ class Sender:
         return len(self._offsets)
 
     def offer(self, digest: Digest, offset: int = 0) -> None:
-        """Queue a blob's frame from `offset` on; a blob that is queued already starts there anew."""
-        self._offsets[digest] = offset
+        """Queue a blob's frame from `offset` on.
+
+        A blob that is on its way already is not begun anew: whoever waits for it gets that one.
+        """
+        if offset or digest not in self._offsets:
+            self._offsets[digest] = offset
 
     def after(self, message: Message) -> None:
         """Queue a message behind all blobs that are on offer now."""

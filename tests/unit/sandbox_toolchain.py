@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import glob
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import cache
 
-from cache.blobs import BlobStore
+from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
+from node.runner import RunFault, Runner, RunOutcome, Toolchain
+from node.sandbox import Limits, probe, view_toolchain
+from node.trees import TreePool, wipe
 from zcc.job import FileInput, Job, Manifest, Terminal
 
 TOOLCHAIN_DIGEST = digest_of(b"the test's toolchain")
-_PROGRAMS = ("gcc", "g++", "as", "objcopy", "clang", "sh", "cat", "sleep", "python3")
+GENTLE = Limits(wall_s=30, free_disk_bytes=1 << 20)
+_PROGRAMS = ("gcc", "g++", "as", "objcopy", "clang", "sh", "cat", "/usr/bin/python3")
 _SEARCHED = ("/usr/include", "/usr/local/include", "/usr/lib/gcc", "/usr/lib/llvm-14/lib/clang")
 
 
@@ -146,5 +154,90 @@ def _system_directories() -> set[bytes]:
     return found
 
 
-def with_outputs(job: Job, outputs: Iterable[bytes]) -> Job:
-    return replace(job, outputs=tuple(sorted(outputs)))
+class Farm:
+    """All that it takes to run jobs on this machine, below one directory."""
+
+    def __init__(self, directory: str, toolchain: Toolchain) -> None:
+        self.directory = os.fsencode(directory)
+        self.toolchain = toolchain
+        self.sandbox = probe(os.path.join(directory, "state"))
+        self.store = BlobStore(os.path.join(directory, "blobs"), 1 << 30, Form.PLAIN)
+        self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
+        self.tree = self.pool.acquire(b"client")
+        self.loop = asyncio.new_event_loop()
+        self.runner = Runner(self.sandbox, self.loop)
+        self._count = 0
+
+    def run(
+        self, job: Job, limits: Limits = GENTLE, stop_after_s: float | None = None
+    ) -> RunOutcome | RunFault:
+        done: asyncio.Future[RunOutcome | RunFault] = self.loop.create_future()
+        self._count += 1
+        self.tree.fit(job.manifest)
+        run = self.runner.start(
+            job,
+            self.toolchain,
+            self.tree,
+            scratch=self.directory + b"/scratch-%d" % self._count,
+            limits=limits,
+            on_exit=done.set_result,
+        )
+        if stop_after_s is not None:
+            self.loop.call_later(stop_after_s, run.stop)
+        return self.loop.run_until_complete(done)
+
+    def succeed(self, job: Job) -> RunOutcome:
+        outcome = self.run(job)
+        assert isinstance(outcome, RunOutcome), outcome
+        assert outcome.exit_status == 0, outcome.stderr
+        return outcome
+
+    def python(self, code: str, cwd: bytes, outputs: Iterable[bytes] = ()) -> Job:
+        """A job that runs foreign code."""
+        argv = [b"/usr/bin/python3", b"-S", b"-E", b"-c", os.fsencode(code)]
+        return make_job(self.store, argv, cwd, outputs=outputs)
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+@cache
+def shared_toolchain() -> Toolchain:
+    """One copy for all tests of a run: it takes some seconds to make."""
+    directory = tempfile.mkdtemp(prefix="zcc-test-toolchain-")
+    atexit.register(shutil.rmtree, directory, True)
+    make_toolchain(directory)
+    root = os.fsencode(directory)
+    return Toolchain(root, view_toolchain(root))
+
+
+def compare_with_local(farm: Farm, job: Job) -> RunOutcome:
+    """Run the job in the sandbox and its command here, and hold each output against the local one."""
+    outcome = farm.succeed(job)
+    environment = dict(job.environment)
+    local = subprocess.run(
+        job.argv, executable=job.executable, cwd=job.cwd, env=environment, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert (outcome.stdout, outcome.stderr) == (local.stdout, local.stderr)
+    assert [file.path for file in outcome.outputs] == [p for p in job.outputs if os.path.exists(p)]
+    for file in outcome.outputs:
+        with open(file.path, "rb") as written:
+            assert file.data == written.read(), file.path
+    return outcome
+
+
+def _try_as_this_user(directory: str) -> None:
+    """Compile once in the sandbox and once here: for a process that runs as another user."""
+    farm = Farm(directory, shared_toolchain())
+    cwd = os.fsencode(directory) + b"/src"
+    os.mkdir(cwd)
+    with open(cwd + b"/a.c", "w") as file:
+        file.write("#include <stdio.h>\nint main(void) { return puts(__FILE__); }\n")
+    job = make_job(farm.store, [b"gcc", b"-g", b"-c", b"a.c", b"-o", b"a.o"], cwd, outputs=[b"a.o"])
+    assert compare_with_local(farm, job).lookups.flaw == ""
+    farm.close()
+
+
+if __name__ == "__main__":
+    _try_as_this_user(sys.argv[1])

@@ -128,7 +128,9 @@ class RequestReader:
             if magic != _MAGIC:
                 raise WireError(f"expected a launcher's {_MAGIC!r}, found {magic!r}")
             if length > MAX_REQUEST_BYTES:
-                raise WireError(f"a request of {length} bytes, expected at most {MAX_REQUEST_BYTES}")
+                raise WireError(
+                    f"a request of {length} bytes, expected at most {MAX_REQUEST_BYTES}"
+                )
             self._needed = _HEADER.size + length
         if not self._needed or len(self._buffer) < self._needed:
             return None

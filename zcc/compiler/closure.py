@@ -199,4 +199,4 @@ def project_root(
 
 def is_too_wide(directory: bytes, home: bytes) -> bool:
     """Whether this physical directory is `home` or above it: too much to be anybody's project."""
-    return directory == b"/" or directory == home or home.startswith(directory + b"/")
+    return directory in (b"/", home) or home.startswith(directory + b"/")

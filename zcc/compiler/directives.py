@@ -89,14 +89,18 @@ _REST_IS_BLANK = re.compile(_BLANK + rb"(?://[^\n]*|/\*[^\n]*)?\Z", re.DOTALL)
 _TIME = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
 # Comments that begin a line; a `/*` further right could be inside a string.
 _LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.*?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
-_ASSEMBLED = re.compile(rb"\.(incbin|include)(?!\w)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\")?", re.IGNORECASE)
+_ASSEMBLED = re.compile(
+    rb"\.(incbin|include)(?!\w)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\")?", re.IGNORECASE
+)
 _PRAGMA = re.compile(rb"\bGCC\s+(dependency|pch_preprocess)\b")
 _MODULE = re.compile(
     rb"^[ \t]*(?:export[ \t]+)?import[ \t]*(?:<[^>\n]+>|\"[^\"\n]+\"|:?[A-Za-z_][\w.:]*)[ \t]*;",
     re.MULTILINE,
 )
 _TRIGRAPHS = re.compile(rb"\?\?([=/'()!<>-])")
-_TRIGRAPH_OF = dict(zip(b"=/'()!<>-", (b"#", b"\\", b"^", b"[", b"]", b"|", b"{", b"}", b"~"), strict=True))
+_TRIGRAPH_OF = dict(
+    zip(b"=/'()!<>-", (b"#", b"\\", b"^", b"[", b"]", b"|", b"{", b"}", b"~"), strict=True)
+)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -214,7 +218,11 @@ def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
         for found in _PRAGMA.findall(text):
             is_pch = found == b"pch_preprocess"
             hazards.add(Hazard.PRAGMA_PCH if is_pch else Hazard.PRAGMA_DEPENDENCY)
-    if b"import" in text and _MODULE.search(text) and _MODULE.search(_LEADING_COMMENT.sub(b"", text)):
+    if (
+        b"import" in text
+        and _MODULE.search(text)
+        and _MODULE.search(_LEADING_COMMENT.sub(b"", text))
+    ):
         hazards.add(Hazard.MODULES)
 
 

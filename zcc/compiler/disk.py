@@ -134,8 +134,16 @@ class Trail:
         # Files that stood where a directory was looked for.
         self.obstacles: set[Entry] = set()
 
+    def note_search(self, directory: Directory) -> None:
+        """Depend on the directory's precompiled headers, though nothing be missed in it."""
+        self.misses[directory].update(())
 
-_KINDS: dict[int, type[Entry]] = {stat.S_IFREG: File, stat.S_IFDIR: Directory, stat.S_IFLNK: Symlink}
+
+_KINDS: dict[int, type[Entry]] = {
+    stat.S_IFREG: File,
+    stat.S_IFDIR: Directory,
+    stat.S_IFLNK: Symlink,
+}
 
 
 def kind_of(mode: int) -> type[Entry]:
@@ -190,7 +198,9 @@ class Disk:
                 hops += 1
                 if hops > MAX_SYMLINKS:
                     raise DiskDoubtError("symlink-loop", child.path)
-                pending += [part for part in reversed(child.target.split(b"/")) if part and part != b"."]
+                pending += [
+                    part for part in reversed(child.target.split(b"/")) if part and part != b"."
+                ]
                 node = self.root if child.target.startswith(b"/") else node
             elif child is None:
                 trail.misses[node].add(part)

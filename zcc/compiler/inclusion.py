@@ -1,14 +1,15 @@
 """One scan: from the files that a command line names to all that they can pull in.
 
-Owns the rules by which gcc and clang find a header, and what makes a scan stop. Where the two differ, or where it
-depends on a condition, every candidate is taken: a file too many costs a look-up, a file too few a compile.
+Owns the rules by which gcc and clang find a header, and what makes a scan stop. Where the two
+differ, or where it depends on a condition, every candidate is taken: a file too many costs a look-up, a
+file too few a compile.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
 from zcc.compiler.directives import FileFacts, Hazard, Include
@@ -42,12 +43,12 @@ class StopScanError(CompilerError):
         self.answer = answer
 
 
-class Mode(Enum):
-    """What is followed in a file."""
+class Mode(IntEnum):
+    """What is followed in a file. Integers, as it is hashed some ten thousand times a scan."""
 
-    SOURCE = "source"
-    ASSEMBLY = "assembly"  # only what the assembler reads
-    LISTED = "listed"  # not its includes: the compiler has listed them
+    SOURCE = 0
+    ASSEMBLY = 1  # only what the assembler reads
+    LISTED = 2  # not its includes: the compiler has listed them
 
 
 class Inclusion:
@@ -66,7 +67,7 @@ class Inclusion:
         self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
         self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
         self._ready: set[Directory] = set()
-        self._pch_endings = () if request.is_clang else _GCC_PCH
+        self._pch_endings: tuple[bytes, ...] = () if request.is_clang else _GCC_PCH
         self._is_cpp = "c++" in request.language
         self.cwd = self._directory(disk.root, request.cwd)
         search = request.search
@@ -77,6 +78,8 @@ class Inclusion:
         for at in search.ignored:
             if disk.walk(self.cwd, at, self.trail) is not None:
                 raise DiskDoubtError("search-list-is-old", at)
+        self._embed = self._existing(request.embed_directories)
+        self._assembler = self._existing(request.assembler_directories)
         self._roots = self._find_roots(home)
         self._allowed: dict[Directory, bool] = {}
 
@@ -118,6 +121,14 @@ class Inclusion:
         self.trail.directories.add(found[1])
         return found[1]
 
+    def _existing(self, paths: Iterable[bytes]) -> list[Directory]:
+        """Those of these that are directories; they have to be shown."""
+        found = [self._disk.walk(self.cwd, path, self.trail) for path in paths]
+        entries = [hit[1] for hit in found if hit is not None]
+        directories = [entry for entry in entries if isinstance(entry, Directory)]
+        self.trail.directories.update(directories)
+        return directories
+
     def _find_roots(self, home: bytes) -> set[Directory]:
         found = {*self._quote}
         for path in self._request.roots:
@@ -141,10 +152,7 @@ class Inclusion:
                 self._ship(found[1], is_named=True)
             elif found is not None:
                 raise StopScanError(Local(Reason.MISSING_INPUT, path))
-        for path in request.directories:
-            found = disk.walk(self.cwd, path, self.trail)
-            if found is not None and isinstance(found[1], Directory):
-                self.trail.directories.add(found[1])
+        self._existing(request.directories)
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
         """The file that the command line names."""
@@ -164,7 +172,6 @@ class Inclusion:
         endings = self._pch_endings
         if self._request.is_clang:
             self._pch_endings = _CLANG_FORCED_PCH
-            self._chained.clear()
         hit = self._first_of([self.cwd, *self._quote], name)
         self._pch_endings = endings
         if hit is None:
@@ -223,8 +230,8 @@ class Inclusion:
                 if self._is_allowed(file):  # beyond the roots the proof decides
                     self.files[file] = None
         for include in facts.embeds:
-            also = [self._directory(self.cwd, at) for at in self._request.embed_directories]
-            for _, file in self._every([container, self.cwd, *also, *self._quote], include.name):
+            places = [container, self.cwd, *self._embed, *self._quote]
+            for _, file in self._every(places, include.name):
                 self._ship(file)
         for path in facts.line_files:
             if path.startswith(b"<") or not path:
@@ -234,8 +241,7 @@ class Inclusion:
                 self.files[found[1]] = None
 
     def _take_assembled(self, name: bytes) -> None:
-        also = [self._directory(self.cwd, at) for at in self._request.assembler_directories]
-        hits = list(self._every([self.cwd, *also, *self._quote], name))
+        hits = list(self._every([self.cwd, *self._assembler, *self._quote], name))
         if not hits:
             raise StopScanError(Local(Reason.ASSEMBLER_INPUT, name))
         for hit in hits:
@@ -271,6 +277,7 @@ class Inclusion:
     def _refuse_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
         """Stop at a precompiled header: the text in its place gives another object."""
         names = self._disk.names(directory)
+        self.trail.note_search(directory)
         if not directory.pch_names and not directory.is_unlistable:
             return
         for ending in endings:
@@ -329,6 +336,7 @@ class Inclusion:
             directory = descended
         if directory not in self._ready:
             self._disk.names(directory)
+            self.trail.note_search(directory)
             self._ready.add(directory)
         if directory.pch_names or directory.is_unlistable:
             self._refuse_pch(directory, name, self._pch_endings)

@@ -146,7 +146,7 @@ class Scanner:
 
     def _closure(self, inclusion: Inclusion) -> tuple[Closure, _Scanned]:
         disk, trail = self._disk, inclusion.trail
-        misses = tuple(_Miss(disk, at, names) for at, names in trail.misses.items() if names)
+        misses = tuple(_Miss(disk, at, names) for at, names in trail.misses.items())
         for miss in misses:
             # Listing came after looking; what has appeared in between would go unnoticed.
             if disk.has_any(miss.directory, miss.names) is not None:
@@ -157,7 +157,7 @@ class Scanner:
         closure = Closure(
             manifest=manifest,
             size_bytes=sum(file.size_bytes for file in inclusion.files),
-            misses={miss.directory.path: miss.names for miss in misses},
+            misses={miss.directory.path: miss.names for miss in misses if miss.names},
             doubts=frozenset(inclusion.doubts),
         )
         leaves: list[Entry] = [*inclusion.files, *trail.symlinks, *trail.obstacles]

@@ -1,0 +1,185 @@
+"""The keys that may speak to this broker: one SQLite file, shared by its commands.
+
+`serve` reads it for every new connection; `token`, `revoke` and `keys` are separate processes that
+change or show it while `serve` runs. Times are Unix seconds: they are compared across processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import string
+from dataclasses import dataclass
+
+from broker.errors import EnrolError, RegistryError
+from zcc.messages import Role
+
+FILE_NAME = "registry.sqlite"
+_BUSY_MS = 5_000
+_KEY_LENGTH = 40  # Z85 of 32 bytes
+_Z85 = frozenset(string.ascii_letters + string.digits + ".-:+=^!/*?&<>()[]{}@%$#")
+MAX_LABEL = 200
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    public_key TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    joins_as TEXT NOT NULL DEFAULT '',  -- of a joiner: the role that it enrols others under
+    label TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL,                       -- NULL: never
+    uses_left INTEGER,                  -- of a joiner; NULL of others
+    revoked REAL                        -- when, or NULL
+) STRICT
+"""
+_COLUMNS = "public_key, role, joins_as, label, created, expires, uses_left, revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key. Times are Unix seconds."""
+
+    public_key: str
+    role: Role
+    joins_as: str
+    label: str
+    created: float
+    expires: float | None
+    uses_left: int | None
+    revoked: float | None
+
+    def is_valid(self, now: float) -> bool:
+        return (
+            self.revoked is None
+            and (self.expires is None or now < self.expires)
+            and (self.uses_left is None or self.uses_left > 0)
+        )
+
+
+def is_public_key(text: str) -> bool:
+    """Whether this can be a CURVE public key in Z85."""
+    return len(text) == _KEY_LENGTH and _Z85.issuperset(text)
+
+
+class Registry:
+    """Raises RegistryError when the file cannot be opened."""
+
+    def __init__(self, state_dir: str) -> None:
+        path = os.path.join(state_dir, FILE_NAME)
+        try:
+            os.makedirs(state_dir, mode=0o700, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise RegistryError(f"cannot open the key registry {path}: {error}") from error
+        self._version = self._data_version()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add_joiner(
+        self, public_key: str, joins_as: Role, now: float, expires: float, uses: int
+    ) -> None:
+        """Register a join token's own key."""
+        self._insert(
+            Row(public_key, Role.JOINER, joins_as.value, "join token", now, expires, uses, None)
+        )
+
+    def add(self, public_key: str, role: Role, label: str, now: float) -> None:
+        """Register a key outright, for a program that made it itself."""
+        self._insert(Row(public_key, role, "", label[:MAX_LABEL], now, None, None, None))
+
+    def enrol(self, joiner: str, public_key: str, label: str, now: float) -> Role:
+        """Use up a join token for this key; returns its role. Enrolling twice is once.
+
+        Raises:
+            EnrolError: the token is used up, expired or revoked, or the key is not acceptable.
+        """
+        if not is_public_key(public_key):
+            raise EnrolError("this is not a CURVE public key")
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            token, known = self.find(joiner), self.find(public_key)
+            if token is None or token.role is not Role.JOINER or not token.joins_as:
+                raise EnrolError("this is not a join token's key")
+            role = Role(token.joins_as)
+            if known is not None and known.revoked is None and known.role is role:
+                return role  # the answer was lost, the joiner asks again
+            if known is not None:
+                raise EnrolError("this key was revoked or has another role: make a new one")
+            if not token.is_valid(now):
+                raise EnrolError("the join token is used up, expired or revoked: make a new one")
+            self._db.execute(
+                "UPDATE keys SET uses_left = uses_left - 1 WHERE public_key = ?", (joiner,)
+            )
+            self.add(public_key, role, _printable(label), now)
+        return role
+
+    def find(self, public_key: str) -> Row | None:
+        rows = self._select("WHERE public_key = ?", public_key)
+        return rows[0] if rows else None
+
+    def role_of(self, public_key: str, now: float) -> Role | None:
+        """What this key may do now; None: nothing.
+
+        A used-up token is still heard for enrolment, so that a lost answer can be asked for again.
+        """
+        row = self.find(public_key)
+        if row is None:
+            return None
+        if row.role is Role.JOINER and row.revoked is None and row.uses_left == 0:
+            return Role.JOINER if row.expires is None or now < row.expires else None
+        return row.role if row.is_valid(now) else None
+
+    def revoke(self, selector: str, now: float) -> Row:
+        """Revoke the one key that has this public key, label, or beginning.
+
+        Raises:
+            RegistryError: none, or more than one.
+        """
+        live = [row for row in self.rows() if row.revoked is None]
+        exact = [row for row in live if selector in (row.public_key, row.label)]
+        found = exact or [row for row in live if selector and row.public_key.startswith(selector)]
+        if not found:
+            raise RegistryError(f"no live key or label {selector!r}: see zcc-broker keys")
+        if len(found) > 1:
+            raise RegistryError(f"{selector!r} means {len(found)} keys: give more of the key")
+        self._db.execute(
+            "UPDATE keys SET revoked = ? WHERE public_key = ?", (now, found[0].public_key)
+        )
+        return found[0]
+
+    def rows(self) -> list[Row]:
+        """All keys, oldest first."""
+        return self._select("ORDER BY created, public_key")
+
+    def has_changed(self) -> bool:
+        """Whether another process has written since the last call."""
+        version = self._data_version()
+        changed, self._version = version != self._version, version
+        return changed
+
+    def _data_version(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def _insert(self, row: Row) -> None:
+        try:
+            self._db.execute(
+                f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    row.public_key, row.role.value, row.joins_as, row.label, row.created,
+                    row.expires, row.uses_left, row.revoked,
+                ),
+            )  # fmt: skip
+        except sqlite3.IntegrityError as error:
+            raise RegistryError(f"the key {row.public_key} is registered already") from error
+
+    def _select(self, tail: str, *values: str) -> list[Row]:
+        found = self._db.execute(f"SELECT {_COLUMNS} FROM keys {tail}", values).fetchall()
+        return [Row(row[0], Role(row[1]), *row[2:]) for row in found]
+
+
+def _printable(label: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in label)

@@ -1,0 +1,406 @@
+"""The broker's end of all bulk: chunks in and out of the blob store, under credit.
+
+Owns the arrivals, the open files and each peer's sender and receiver. Knows nothing of jobs: it is told
+what to ask, offer and deliver, and reports what has arrived or cannot arrive.
+
+An upload that breaks off is kept for a while and continued by whoever is asked next; if that one's frame
+turns out to be another (another zstd, another level), it is asked for anew from the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from broker.events import (
+    BlobSpoiled,
+    BlobStored,
+    BlobUnstorable,
+    Event,
+    PeerUnreachable,
+    UploadStalled,
+)
+from broker.limits import (
+    CROSSING_S,
+    MAX_HELD_BYTES,
+    MAX_OPEN_BLOBS,
+    MAX_PARTIALS,
+    MAX_PUSHES_PER_NODE,
+    PARTIAL_KEPT_S,
+    UPLOAD_STALL_S,
+)
+from cache.blobs import Arrival, BlobStore
+from cache.digest import Digest
+from cache.errors import BlobCorruptError, BlobMissingError
+from zcc.errors import ProtocolError
+from zcc.job import MAX_BLOB_BYTES
+from zcc.messages import CREDIT_BYTES, Absent, Chunk, Finished, Message, Role, Want
+from zcc.transfer import Piece, Receiver, Sender
+
+
+@dataclass(slots=True)
+class Upload:
+    """A blob on its way from agents. `owner` is the route that is asked now, None when it left.
+
+    `is_mixed`: its bytes come from more than one agent. `is_useless`: let the rest pass by.
+    """
+
+    arrival: Arrival
+    owner: bytes | None
+    total: int = 0
+    is_mixed: bool = False
+    is_useless: bool = False
+    left_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Peer:
+    """`window_bytes` is the credit that the peer has open with us; it may not exceed CREDIT_BYTES."""
+
+    route: bytes
+    role: Role
+    receiver: Receiver
+    opened_at: float
+    progress_at: float
+    sender: Sender = field(default_factory=Sender)
+    window_bytes: int = CREDIT_BYTES
+    unsent: deque[Message] = field(default_factory=deque)
+    on_offer: set[Digest] = field(default_factory=set)
+    held_bytes: int = 0
+    # Outputs that a node pushes; None for those that are here already and only pass by.
+    pushes: dict[Digest, Arrival | None] = field(default_factory=dict)
+
+
+class Traffic:
+    """`send(route, message)` says whether the socket took it; `report` gets events for the machine."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        send: Callable[[bytes, Message], bool],
+        report: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._send = send
+        self._report = report
+        self._peers: dict[bytes, Peer] = {}
+        self._uploads: dict[Digest, Upload] = {}
+        self._known: set[Digest] = set()
+        self._files: OrderedDict[Digest, int] = OrderedDict()
+        self._blocked: set[bytes] = set()
+        self.disk_faults = 0
+
+    # --- peers --------------------------------------------------------------------------------
+
+    def is_open(self, route: bytes) -> bool:
+        return route in self._peers
+
+    def open(self, route: bytes, role: Role, now: float) -> None:
+        self.close(route, now)
+        receiver = Receiver(takes_pushes=role is Role.NODE)
+        self._peers[route] = Peer(route, role, receiver, now, now)
+
+    def close(self, route: bytes, now: float) -> None:
+        peer = self._peers.pop(route, None)
+        if peer is None:
+            return
+        self._blocked.discard(route)
+        for arrival in peer.pushes.values():
+            if arrival is not None:
+                arrival.drop()
+        for digest, upload in list(self._uploads.items()):
+            if upload.owner == route:
+                upload.owner, upload.left_at = None, now
+                if upload.is_useless or not upload.arrival.received_bytes:
+                    self._drop_upload(digest)
+
+    # --- the store ----------------------------------------------------------------------------
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the store holds this blob; what was seen there once is taken to be there."""
+        if digest in self._known:
+            return True
+        if self._store.has(digest):
+            self._known.add(digest)
+            return True
+        return False
+
+    def verify(self, digests: Iterable[Digest]) -> None:
+        """Re-read blobs that somebody could not use; rotten ones leave the store."""
+        for digest in digests:
+            self._forget(digest)
+            with contextlib.suppress(BlobMissingError):
+                self._store.read(digest)
+
+    def sweep(self) -> int:
+        removed = self._store.sweep()
+        if removed:
+            self._known.clear()
+        return removed
+
+    def close_files(self) -> None:
+        for route in list(self._peers):
+            self.close(route, 0.0)
+        for digest in list(self._uploads):
+            self._drop_upload(digest)
+        for handle in self._files.values():
+            os.close(handle)
+        self._files.clear()
+
+    def _forget(self, digest: Digest) -> None:
+        self._known.discard(digest)
+        handle = self._files.pop(digest, None)
+        if handle is not None:
+            os.close(handle)
+
+    def _read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
+        try:
+            handle = self._file(digest)
+            return os.pread(handle, length, offset), os.fstat(handle).st_size
+        except OSError:
+            self._forget(digest)
+            return None
+
+    def _file(self, digest: Digest) -> int:
+        handle = self._files.get(digest)
+        if handle is None:
+            handle = os.open(self._store.path_of(digest), os.O_RDONLY | os.O_CLOEXEC)
+            self._store.touch(digest)
+            self._files[digest] = handle
+            if len(self._files) > MAX_OPEN_BLOBS:
+                os.close(self._files.popitem(last=False)[1])
+        self._files.move_to_end(digest)
+        return handle
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def offer(self, route: bytes, blobs: Iterable[tuple[Digest, int]]) -> None:
+        """Send blobs that the peer asked for."""
+        peer = self._peers.get(route)
+        if peer is not None:
+            for digest, offset in blobs:
+                peer.sender.offer(digest, offset)
+                peer.on_offer.add(digest)
+            self._pump(peer)
+
+    def deliver(self, route: bytes, outputs: Iterable[Digest], message: Message) -> bool:
+        """Push outputs and behind them the message; False: the peer takes nothing, give it up."""
+        peer = self._peers.get(route)
+        if peer is None:
+            return True
+        for digest in outputs:
+            if digest not in peer.on_offer:  # a blob on offer would start anew
+                peer.sender.offer(digest, 0)
+                peer.on_offer.add(digest)
+        if isinstance(message, Finished):
+            peer.held_bytes += len(message.body)
+        peer.sender.after(message)
+        self._pump(peer)
+        return peer.held_bytes <= MAX_HELD_BYTES
+
+    def credit(self, route: bytes, amount_bytes: int) -> None:
+        """The peer takes more.
+
+        Raises:
+            ProtocolError: more than it has room for: it would fill our memory.
+        """
+        peer = self._peers[route]
+        peer.window_bytes += amount_bytes
+        if peer.window_bytes > CREDIT_BYTES:
+            raise ProtocolError(f"a credit beyond the window of {CREDIT_BYTES} bytes")
+        peer.sender.add_credit(amount_bytes)
+        self._pump(peer)
+
+    def retry(self) -> None:
+        """Go on with peers whose socket was full."""
+        for route in list(self._blocked):
+            self._pump(self._peers[route])
+
+    def _pump(self, peer: Peer) -> None:
+        if not peer.unsent:
+            peer.unsent.extend(peer.sender.pump(self._read))
+        while peer.unsent:
+            message = peer.unsent[0]
+            if not self._send(peer.route, message):
+                self._blocked.add(peer.route)
+                return
+            peer.unsent.popleft()
+            self._note_sent(peer, message)
+        self._blocked.discard(peer.route)
+
+    def _note_sent(self, peer: Peer, message: Message) -> None:
+        if isinstance(message, Chunk):
+            peer.window_bytes -= len(message.body)
+            if message.offset + len(message.body) == message.total:
+                peer.on_offer.discard(message.digest)
+        elif isinstance(message, Absent):
+            peer.on_offer.discard(message.digest)
+        elif isinstance(message, Finished):
+            peer.held_bytes -= len(message.body)
+
+    def _say(self, route: bytes, message: Message) -> None:
+        if not self._send(route, message):
+            self._report(PeerUnreachable(route))
+
+    # --- in -----------------------------------------------------------------------------------
+
+    def ask(self, route: bytes, digests: Iterable[Digest], now: float) -> None:
+        """Say Want to an agent, each blob from where its upload broke off."""
+        peer = self._peers.get(route)
+        if peer is None:
+            return
+        wanted = []
+        for digest in digests:
+            if self.has(digest):  # it came by another way meanwhile
+                self._report(BlobStored(digest))
+                continue
+            upload = self._uploads.get(digest)
+            if upload is not None and upload.is_useless:
+                self._drop_upload(digest)
+                upload = None
+            offset = 0
+            if upload is not None:
+                offset = upload.arrival.received_bytes
+                upload.is_mixed |= upload.owner != route and offset > 0
+                upload.owner = route
+            peer.receiver.expect(digest, offset)
+            wanted.append((digest, offset))
+        peer.progress_at = now
+        if wanted:
+            self._say(route, Want(tuple(wanted)))
+
+    def absent(self, route: bytes, digest: Digest) -> None:
+        """The peer will not send this blob."""
+        peer = self._peers.get(route)
+        if peer is not None:
+            peer.receiver.forget(digest)
+
+    def take(self, route: bytes, chunk: Chunk, now: float) -> None:
+        """A chunk from a peer.
+
+        Raises:
+            ProtocolError: the peer is at fault: not asked for, out of order, corrupt.
+        """
+        peer = self._peers[route]
+        is_expected = peer.receiver.is_expected(chunk.digest)
+        may_begin = peer.role is Role.NODE and chunk.offset == 0
+        if not is_expected and not may_begin and now - peer.opened_at < CROSSING_S:
+            return  # sent before our Welcome reached it
+        piece = peer.receiver.take(chunk)
+        peer.progress_at = now
+        try:
+            if peer.role is Role.NODE:
+                self._take_push(peer, piece)
+            else:
+                self._take_upload(peer, piece)
+        except BlobCorruptError as error:
+            raise ProtocolError(str(error)) from error
+        grant = peer.receiver.consumed(len(piece.data))
+        if grant is not None:
+            self._say(route, grant)
+
+    def tick(self, now: float) -> None:
+        """Give up what does not move."""
+        self.retry()
+        for peer in list(self._peers.values()):
+            if peer.role is Role.CLIENT and len(peer.receiver):
+                if now - peer.progress_at > UPLOAD_STALL_S:
+                    peer.progress_at = now
+                    self._report(UploadStalled(peer.route))
+            else:
+                peer.progress_at = now
+        left = [(each.left_at, digest) for digest, each in self._uploads.items() if not each.owner]
+        left.sort()
+        surplus = len(left) - MAX_PARTIALS
+        for at, (left_at, digest) in enumerate(left):
+            if at < surplus or now - left_at > PARTIAL_KEPT_S:
+                self._drop_upload(digest)
+
+    def _take_push(self, peer: Peer, piece: Piece) -> None:
+        """A node's output."""
+        if piece.offset == 0:
+            if len(peer.pushes) >= MAX_PUSHES_PER_NODE:
+                raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
+            peer.pushes[piece.digest] = None if self.has(piece.digest) else self._arrival(piece)
+        arrival = peer.pushes[piece.digest]
+        if piece.is_last:
+            del peer.pushes[piece.digest]
+        if arrival is None:
+            return
+        try:
+            arrival.feed(piece.data)
+            if piece.is_last:
+                arrival.finish()
+                self._note_stored(piece.digest)
+        except OSError:
+            self.disk_faults += 1
+            arrival.drop()
+            if not piece.is_last:
+                peer.pushes[piece.digest] = None
+
+    def _take_upload(self, peer: Peer, piece: Piece) -> None:
+        """An agent's input or toolchain."""
+        upload = self._upload_for(peer, piece)
+        if upload is None:
+            if piece.is_last and not self.has(piece.digest):
+                self._report(BlobSpoiled(piece.digest))
+            return
+        if piece.offset and upload.total and upload.total != piece.total:
+            upload.is_useless = True  # another frame of the same blob: it cannot be continued
+        upload.total = piece.total
+        if not upload.is_useless:
+            self._feed(piece, upload)
+        elif piece.is_last:
+            self._drop_upload(piece.digest)
+            self._report(BlobSpoiled(piece.digest))
+
+    def _feed(self, piece: Piece, upload: Upload) -> None:
+        try:
+            upload.arrival.feed(piece.data)
+            if piece.is_last:
+                upload.arrival.finish()
+        except BlobCorruptError:
+            if not upload.is_mixed:
+                self._drop_upload(piece.digest)
+                raise
+            upload.is_useless = True
+            if piece.is_last:
+                self._drop_upload(piece.digest)
+                self._report(BlobSpoiled(piece.digest))
+            return
+        except OSError:
+            self.disk_faults += 1
+            self._drop_upload(piece.digest)
+            self._report(BlobUnstorable(piece.digest))
+            return
+        if piece.is_last:
+            del self._uploads[piece.digest]
+            self._note_stored(piece.digest)
+
+    def _upload_for(self, peer: Peer, piece: Piece) -> Upload | None:
+        """Where the piece belongs; None when it only passes by (another was asked since, ...)."""
+        upload = self._uploads.get(piece.digest)
+        if upload is None and piece.offset == 0 and not self.has(piece.digest):
+            arrival = self._arrival(piece)
+            if arrival is None:
+                self._report(BlobUnstorable(piece.digest))
+                return None
+            upload = self._uploads[piece.digest] = Upload(arrival, peer.route)
+        return upload if upload is not None and upload.owner == peer.route else None
+
+    def _arrival(self, piece: Piece) -> Arrival | None:
+        try:
+            return self._store.arrival(piece.digest, MAX_BLOB_BYTES)
+        except OSError:
+            self.disk_faults += 1
+            return None
+
+    def _note_stored(self, digest: Digest) -> None:
+        self._known.add(digest)
+        self._report(BlobStored(digest))
+
+    def _drop_upload(self, digest: Digest) -> None:
+        self._uploads.pop(digest).arrival.drop()

@@ -1,0 +1,212 @@
+"""What is found in a file's text, in every disguise that gcc and clang see through."""
+
+from __future__ import annotations
+
+import pytest
+
+from zcc.compiler.directives import Computed, Hazard, Include, read_definitions, read_facts
+
+QUOTED = Include(b"x.h", is_quoted=True, is_next=False)
+ANGLED = Include(b"x.h", is_quoted=False, is_next=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'#include "x.h"',
+        b'#include"x.h"\n',
+        b'  #  include  "x.h" // why',
+        b'\f\v#\tinclude\f"x.h"',
+        b'int a;\n#import "x.h"\n',
+        b'\xef\xbb\xbf#include "x.h"',
+        b'/* a */ # /* b */ include /* c */ "x.h"',
+        b'/* a\n b */ #include "x.h"',
+        b'/* a\n * b\n **/#include "x.h"',
+        b'#/*\n*/include "x.h"',
+        b'# include /* \n\n */ "x.h"',
+        b'#inc\\\nlude "x.h"',
+        b'#inc\\  \t\nlude "x.h"',
+        b'\\\n#include \\\r\n "x.h"',
+        b'#include "x\\\n.h"',
+        b'%:include "x.h"',
+        b'%: include "x.h"',
+        b'??=include "x.h"',
+        b'#inc??/\nlude "x.h"',
+        b'int a;\r\n#include "x.h"\r\n',
+        b'int a;\r#include "x.h"\rint b;',
+        b'#if 0\n#include "x.h"\n#endif\n',
+        b'#include "x.h"',
+    ],
+)
+def test_an_include_is_found_in_every_disguise(text: bytes) -> None:
+    assert QUOTED in read_facts(text).includes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"#include <x.h>", ANGLED),
+        (b"#include<x.h>", ANGLED),
+        (b"#include_next <x.h>", Include(b"x.h", False, True)),
+        (b'# include_next "x.h"', Include(b"x.h", True, True)),
+        (b'#include "a \\b\xff.h"', Include(b"a \\b\xff.h", True, False)),
+        (b"#include <a//b.h>", Include(b"a//b.h", False, False)),
+        (b"#include <a/*b.h>", Include(b"a/*b.h", False, False)),
+    ],
+)
+def test_the_name_and_its_form_are_read(text: bytes, expected: Include) -> None:
+    assert read_facts(text).includes == (expected,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'puts("#include <x.h>");',
+        b" * #include <x.h>\n",
+        b"// #include <x.h>\n",
+        b'#define X #include "x.h"\n',
+        b'#define X \\\n  #include "x.h"\n',
+        b'// comment \\\n#include "x.h"\n',
+        b'#includes "x.h"\n',
+        b'#include ""\n',
+        b"#include <>\n",
+    ],
+)
+def test_what_no_compiler_takes_for_an_include_is_none(text: bytes) -> None:
+    assert read_facts(text).includes == ()
+
+
+def test_a_raw_string_hides_nothing_that_follows() -> None:
+    text = b'auto s = R"(/* " )";\n#include "x.h"\nauto t = R"(\\\n)";\n#include <y.h>\n'
+    assert [each.name for each in read_facts(text).includes] == [b"x.h", b"y.h"]
+
+
+def test_an_unfinished_comment_hides_nothing() -> None:
+    assert QUOTED in read_facts(b'/* no end\n#include "x.h"\n').includes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'#if __has_include("x.h")', QUOTED),
+        (b"#if __has_include ( <x.h> )", ANGLED),
+        (b"#if __has_include/**/(<x.h>)", ANGLED),
+        (b"#if __has_include\\\n(<x.h>)", ANGLED),
+        (b"#define HAVE __has_include(<x.h>)", ANGLED),
+        (b"#if __has_include_next(<x.h>)", Include(b"x.h", False, True)),
+        (b"#elif defined(X) && __has_include__(<x.h>)", ANGLED),
+    ],
+)
+def test_a_probe_with_a_header_name_is_read(text: bytes, expected: Include) -> None:
+    facts = read_facts(text)
+    assert facts.probes == (expected,)
+    assert not facts.hazards
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"#ifdef __has_include\n#endif",
+        b"#ifndef __has_include\n#define __has_include(x) 0\n#endif",
+        b"#if defined(__has_include)\n#endif",
+        b"#if defined __has_include\n#endif",
+        b"#elifdef __has_include",
+    ],
+)
+def test_a_mere_mention_of_has_include_is_harmless(text: bytes) -> None:
+    assert read_facts(text).hazards == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"#define HAS(x) __has_include(x)",
+        b"#if __has_include(HEADER)",
+        b"#define HAS __has_include",
+        b"#define HAS __has_include_next\n",
+    ],
+)
+def test_a_probe_behind_a_macro_is_a_hazard(text: bytes) -> None:
+    assert read_facts(text).hazards == {Hazard.HIDDEN_HAS_INCLUDE}
+
+
+def test_embedded_files_are_no_includes() -> None:
+    facts = read_facts(b'#embed "a.bin" limit(3)\n#if __has_embed(<b.bin>)\n')
+    assert facts.includes == facts.probes == ()
+    assert [each.name for each in facts.embeds] == [b"a.bin", b"b.bin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"#include NAME\n", Computed(b"NAME", True)),
+        (b"#include NAME /* why */ // and\n", Computed(b"NAME", True)),
+        (b"#include NAME(x)\n", Computed(b"NAME", False)),
+        (b'#include L"x.h"\n', Computed(b"L", False)),
+        (b"#include PRE bar.h>\n", Computed(b"PRE", False)),
+    ],
+)
+def test_a_computed_include_names_its_macro(text: bytes, expected: Computed) -> None:
+    assert read_facts(text).computed == (expected,)
+
+
+def test_files_named_by_line_directives_are_read() -> None:
+    text = b'#line 3 "gram.y"\n# 7 "/usr/include/a.h" 1 3\n#line 9\n# 1 "o\\"dd"\n'
+    assert read_facts(text).line_files == (b"gram.y", b"/usr/include/a.h", b'o"dd')
+
+
+@pytest.mark.parametrize(
+    ("text", "hazard"),
+    [
+        (b"char d[] = __DATE__;", Hazard.DATE_OR_TIME),
+        (b"char d[] = __TI\\\nME__;", Hazard.DATE_OR_TIME),
+        (b"char d[] = __TIMESTAMP__;", Hazard.TIMESTAMP),
+        (b'asm(".incbin \\"" FILE "\\"");', Hazard.INCBIN),
+        (b"\t.INCBIN name\n", Hazard.INCBIN),
+        (b'#pragma GCC dependency "parse.y"', Hazard.PRAGMA_DEPENDENCY),
+        (b'_Pragma("GCC dependency \\"parse.y\\"")', Hazard.PRAGMA_DEPENDENCY),
+        (b'#pragma GCC pch_preprocess "x.gch"', Hazard.PRAGMA_PCH),
+        (b"import <vector>;\n", Hazard.MODULES),
+        (b"export import foo.bar;\n", Hazard.MODULES),
+        (b"\xff\xfe#\0i\0", Hazard.ENCODING),
+        (b"#\0i\0n\0", Hazard.ENCODING),
+    ],
+)
+def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
+    assert read_facts(text).hazards == {hazard}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"/* uses\n * __DATE__ */\nint a;",
+        b"  // __TIME__ is not used\n",
+        b"int my__DATE__x;",
+        b"// import the thing;\n",
+        b"import = 3;\n",
+    ],
+)
+def test_a_word_in_a_comment_is_no_hazard(text: bytes) -> None:
+    assert read_facts(text).hazards == frozenset()
+
+
+def test_literal_assembler_inputs_are_read_in_any_case() -> None:
+    text = (
+        b'\t.incbin "a.bin",4\n.INCLUDE "b.inc"\nasm(".incbin \\"c.bin\\"\\n\\t.incbin \\"d\\"");'
+    )
+    assert read_facts(text).assembled == (b"a.bin", b"b.inc", b"c.bin", b"d")
+
+
+def test_definitions_are_read_in_all_forms() -> None:
+    text = b'#define A "a.h" // x\n#  define/**/A <b.h>\n%:define A(x) x\n#define AB 1\n#define B\\\n C\n'
+    assert read_definitions(text, [b"A", b"B", b"Z"]) == {
+        b"A": (b' "a.h" // x', b" <b.h>", b"(x) x"),
+        b"B": (b" C",),
+    }
+
+
+def test_a_pathological_text_takes_no_time() -> None:
+    read_facts(b"#" * 200_000)
+    read_facts(b"#/*" * 50_000)
+    read_facts(b"#include " + b"/* *" * 50_000)
+    read_facts(b"\\ " * 100_000)

@@ -1,0 +1,303 @@
+"""From a launcher's request to a job, or to the reason why there is none.
+
+Owns the order of the questions. What needs another process (the search list, the listed way, packing a
+toolchain) is awaited; everything else is a look at memory and at the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from cache.blobs import compress
+from cache.digest import Digest, digest_of, short
+from zcc.agent.locales import locale_files
+from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.wire import Request
+from zcc.compiler import arguments, environment
+from zcc.compiler.arguments import Compilation
+from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
+from zcc.compiler.closure import Local as NotScannable
+from zcc.compiler.disk import Disk
+from zcc.compiler.environment import JobEnvironment, locale_names
+from zcc.compiler.listing import parse_listing
+from zcc.compiler.options import Family
+from zcc.compiler.scanner import Scanner
+from zcc.compiler.search import (
+    QUERY_ENVIRONMENT,
+    SearchKey,
+    SearchList,
+    SearchMemo,
+    parse_search_list,
+    query_arguments,
+)
+from zcc.compiler.toolchain import Toolchain
+from zcc.errors import CompilerError
+from zcc.job import Job, Terminal, encode_job, job_key
+from zcc.machine_class import floating_point_class
+
+# Reasons by which a command is none that a farm could take; running it here is no fallback.
+CHOICES = frozenset(
+    (
+        "not-a-compile",
+        "preprocess-only",
+        "no-source",
+        "stdin-source",
+        "output-to-stdout",
+        "output-to-device",
+        "syntax-only",
+        "conftest",
+        "no-compiler",
+        "missing-source",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The command runs on this machine. `reason` is machine-readable."""
+
+    reason: str
+    detail: str = ""
+
+    @property
+    def is_choice(self) -> bool:
+        return self.reason in CHOICES
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job, ready to be submitted. `frame` is its canonical bytes, compressed."""
+
+    job: Job
+    key: Digest
+    frame: bytes
+    closure: Closure
+    way: str
+    source: bytes
+    build: str
+    toolchain: Toolchain
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a query of the compiler gave."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Surroundings:
+    """What the analysis needs others to do; the agent's shell and `zcc explain` supply it."""
+
+    def __init__(
+        self,
+        run: Callable[[list[bytes], bytes, Mapping[bytes, bytes]], Awaitable[Ran]],
+        toolchain: Callable[[bytes, bytes, bytes], Awaitable[Toolchain]],
+    ) -> None:
+        self.run = run
+        # (executable, argv[0], PATH) -> the packed toolchain; raises CompilerError.
+        self.toolchain = toolchain
+
+
+class Analyser:
+    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk."""
+
+    def __init__(self, surroundings: Surroundings, home: bytes) -> None:
+        self.disk = Disk()
+        self._surroundings = surroundings
+        self._scanner = Scanner(self.disk, home)
+        self._searches = SearchMemo()
+        self._home = os.path.realpath(home)
+
+    async def analyse(
+        self, request: Request, arrived: float, now: Callable[[], float]
+    ) -> Prepared | Here:
+        """What to do with this request. Never raises for a command that is merely odd."""
+        if not request.executable:
+            return Here("no-compiler")
+        is_cxx = _names_cxx(request)
+        guess = Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
+        parsed = _parse(request, guess, is_cxx)
+        if isinstance(parsed, Here):
+            return parsed
+        classified = environment.classify(request.environment, request.terminal is not None)
+        if isinstance(classified, arguments.Local):
+            return Here(classified.reason, classified.detail)
+        path = request.environment.get(b"PATH", b"")
+        try:
+            toolchain = await self._surroundings.toolchain(
+                request.executable, request.argv[0], path
+            )
+            if toolchain.family is not guess:
+                parsed = _parse(request, toolchain.family, is_cxx)
+                if isinstance(parsed, Here):
+                    return parsed
+            search = await self._search(request, parsed, toolchain, classified)
+        except CompilerError as error:
+            return Here("compiler-not-understood", str(error))
+        return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
+
+    async def _prepare(
+        self,
+        request: Request,
+        parsed: Compilation,
+        classified: JobEnvironment,
+        toolchain: Toolchain,
+        search: SearchList,
+        arrived: float,
+        now: Callable[[], float],
+    ) -> Prepared | Here:
+        if parsed.machine_dependent:
+            return Here("native", os.fsdecode(parsed.machine_dependent[0]))
+        places = find_places(request.cwd, parsed.outputs, request.umask)
+        if isinstance(places, Misplaced):
+            return Here(places.reason, os.fsdecode(places.path))
+        for path in parsed.needs_absent:
+            if os.path.lexists(os.path.join(request.cwd, path)):
+                return Here("stale-profile", os.fsdecode(path))
+        pwd = physical_pwd(request.environment, request.cwd)
+        scan = self._scan_request(request, parsed, classified, search, toolchain)
+        scan = replace(scan, directories=(*places.directories, *([pwd] if pwd else ())))
+        answer = self._scanner.scan(scan, now(), arrived)
+        way = "scanned"
+        if isinstance(answer, NotBounded):
+            way = "listed"
+            answer = await self._list(request, parsed, toolchain, scan, now)
+        if isinstance(answer, (NotScannable, NotBounded)):
+            return Here(answer.reason.value, os.fsdecode(answer.detail))
+        job = Job(
+            toolchain=toolchain.digest,
+            executable=request.executable,
+            argv=request.argv,
+            cwd=request.cwd,
+            environment=_job_environment(request, classified, toolchain, pwd),
+            manifest=answer.manifest,
+            outputs=places.outputs,
+            machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
+            terminal=_terminal(request),
+        )
+        encoded = encode_job(job)
+        source = os.path.join(request.cwd, parsed.source)
+        root = project_root(request.cwd, self._home)
+        build = short(digest_of(root))
+        key = job_key(encoded)
+        return Prepared(job, key, compress(encoded), answer, way, source, build, toolchain)
+
+    async def _search(
+        self,
+        request: Request,
+        parsed: Compilation,
+        toolchain: Toolchain,
+        classified: JobEnvironment,
+    ) -> SearchList:
+        key = SearchKey(
+            executable=request.executable,
+            toolchain=toolchain.digest,
+            language=parsed.language,
+            arguments=parsed.search_arguments,
+            cwd=request.cwd,
+            environment=tuple(sorted(classified.search.items())),
+        )
+        known = self._searches.get(key)
+        if known is not None:
+            return known
+        asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
+        command = [
+            request.executable,
+            *query_arguments(parsed.search_arguments, parsed.language),
+        ]
+        ran = await self._surroundings.run(command, request.cwd, asked)
+        search = parse_search_list(ran.stderr, parsed.search_arguments)
+        self._searches.put(key, search)
+        return search
+
+    async def _list(
+        self,
+        request: Request,
+        parsed: Compilation,
+        toolchain: Toolchain,
+        scan: ScanRequest,
+        now: Callable[[], float],
+    ) -> Closure | NotScannable | NotBounded:
+        """The listed way: the compiler itself says what it reads."""
+        command = [request.executable, *arguments.dependency_arguments(parsed, toolchain.family)]
+        begun = now()
+        ran = await self._surroundings.run(command, request.cwd, request.environment)
+        if ran.exit_status != 0:
+            return NotScannable(Reason.LISTING, ran.stderr[:200])
+        try:
+            paths = parse_listing(ran.stdout)
+        except CompilerError as error:
+            return NotScannable(Reason.LISTING, str(error).encode())
+        return self._scanner.closure_from_listing(scan, paths, now(), begun)
+
+    def _scan_request(
+        self,
+        request: Request,
+        parsed: Compilation,
+        classified: JobEnvironment,
+        search: SearchList,
+        toolchain: Toolchain,
+    ) -> ScanRequest:
+        source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
+        roots = {
+            project_root(request.cwd, self._home),
+            project_root(os.path.realpath(source_dir), self._home),
+        }
+        kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
+        return ScanRequest(
+            cwd=request.cwd,
+            source=parsed.source,
+            language=parsed.language,
+            search=search,
+            roots=tuple(sorted(roots)),
+            forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
+            defines=parsed.defines,
+            extra_inputs=parsed.extra_inputs,
+            optional_inputs=locale_files(locale_names(request.environment)),
+            is_clang=toolchain.family is Family.CLANG,
+            has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
+        )
+
+
+def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
+    def read(name: bytes) -> bytes | None:
+        try:
+            with open(os.path.join(request.cwd, name), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
+    if isinstance(parsed, arguments.Local):
+        return Here(parsed.reason, parsed.detail)
+    if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
+        return Here("missing-source", os.fsdecode(parsed.source))
+    return parsed
+
+
+def _names_cxx(request: Request) -> bool:
+    return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
+
+
+def _terminal(request: Request) -> Terminal | None:
+    if request.terminal is None:
+        return None
+    return Terminal(request.terminal.rows, request.terminal.columns)
+
+
+def _job_environment(
+    request: Request, classified: JobEnvironment, toolchain: Toolchain, pwd: bytes | None
+) -> tuple[tuple[bytes, bytes], ...]:
+    """What the command gets: the variables that count, and a PATH of the directories that do."""
+    programs = (request.executable, *toolchain.programs.values())
+    used = {os.path.dirname(program) for program in programs}
+    path = [at for at in request.environment.get(b"PATH", b"").split(b":") if at in used]
+    variables = dict(classified.carried) | dict(classified.search)
+    variables[b"PATH"] = b":".join(dict.fromkeys(path)) or os.path.dirname(request.executable)
+    if pwd is not None:
+        variables[b"PWD"] = pwd
+    return tuple(sorted(variables.items()))

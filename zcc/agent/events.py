@@ -1,0 +1,104 @@
+"""What the agent's core is told, and what it wants done. A call is one launcher's request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """`is_strict`: the user has set ZCC_FALLBACK=never."""
+
+    call: int
+    is_nested: bool
+    is_strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallPrepared:
+    """Its job is written down, and `way` says how its inputs were found."""
+
+    call: int
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallIsLocal:
+    """It has to run here. `is_choice`: no compile that the farm could have taken (a link, `-E`)."""
+
+    call: int
+    reason: str
+    detail: str
+    is_choice: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosed:
+    """The launcher, or the compiler that it became, is gone."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class FarmOpened:
+    """The broker has welcomed this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarmClosed:
+    """The broker is silent or unknown."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRefused:
+    """The farm will not run this call's job."""
+
+    call: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultProven:
+    """The compiler exited 0 on the farm, read what it would have read here, and all outputs came."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultUnproven:
+    """`reason` is `proof` (a scanner bug; `detail` is the path) or what else spoilt the result."""
+
+    call: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompileFailed:
+    """The compiler exited non-zero on the farm: only the local run may tell the user so."""
+
+    call: int
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; about once a second."""
+
+
+Event = (
+    CallArrived
+    | CallPrepared
+    | CallIsLocal
+    | CallClosed
+    | FarmOpened
+    | FarmClosed
+    | JobRefused
+    | ResultProven
+    | ResultUnproven
+    | CompileFailed
+    | Ticked
+)

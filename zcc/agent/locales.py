@@ -1,0 +1,55 @@
+"""The files by which a compiler's messages are translated and quoted.
+
+glibc reads them where no preloaded library can see it, so they are shipped by rule: for every locale but C
+and POSIX the compiled locale (its directory, or the archive) and the catalogues of gcc, cpplib, libc and gas.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+_COMPILED = b"/usr/lib/locale"
+_ARCHIVE = _COMPILED + b"/locale-archive"
+_CATALOGUES = b"/usr/share/locale"
+_DOMAINS = re.compile(rb"(?:gcc|cpplib|libc|gas|bfd|opcodes)[-.0-9]*\.mo\Z")
+_BUILT_IN = frozenset((b"", b"C", b"POSIX"))
+_NAME = re.compile(rb"[A-Za-z0-9_@.+-]+\Z")
+
+
+def locale_files(names: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The existing files that these locales (`de_DE.UTF-8`, `C.UTF-8`, ...) are made of, sorted."""
+    found: set[bytes] = set()
+    for name in names:
+        if name in _BUILT_IN or not _NAME.match(name):
+            continue
+        found.update(_below(_COMPILED, _spellings(name)))
+        found.update(
+            path for path in _below(_CATALOGUES, _spellings(name)) if _DOMAINS.search(path)
+        )
+        if os.path.exists(_ARCHIVE):
+            found.add(_ARCHIVE)
+    return tuple(sorted(found))
+
+
+def _spellings(name: bytes) -> set[bytes]:
+    """The directory names that glibc tries: with and without codeset, modifier and territory."""
+    base, _, modifier = name.partition(b"@")
+    language_territory, _, codeset = base.partition(b".")
+    language = language_territory.partition(b"_")[0]
+    normal = re.sub(rb"[^a-z0-9]", b"", codeset.lower())
+    spelled = {language_territory, language}
+    for codes in {codeset, normal} - {b""}:
+        spelled |= {language_territory + b"." + codes, language + b"." + codes}
+    if modifier:
+        spelled |= {spelling + b"@" + modifier for spelling in spelled}
+    return spelled
+
+
+def _below(root: bytes, names: Iterable[bytes]) -> list[bytes]:
+    found = []
+    for name in names:
+        for directory, _, files in os.walk(os.path.join(root, name)):
+            found += [os.path.join(directory, file) for file in files]
+    return found

@@ -1,0 +1,176 @@
+"""The way of each call through the agent: events in, effects out. Pure.
+
+    analysing -> remote -> (result placed)
+        |           |
+        +-----------+--> waiting (for a slot) -> local -> (compiler ends)
+
+Whatever goes wrong on the way to the right leads down, never out: a call ends with outputs or with the
+local compiler, and only a user who asked for it (ZCC_FALLBACK=never) sees an error of zcc's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import assert_never
+
+from zcc.agent.effects import (
+    CancelJob,
+    CountOutcome,
+    Effect,
+    FailCall,
+    ForgetCall,
+    PlaceResult,
+    RunHere,
+    SubmitJob,
+)
+from zcc.agent.events import (
+    CallArrived,
+    CallClosed,
+    CallIsLocal,
+    CallPrepared,
+    CompileFailed,
+    Event,
+    FarmClosed,
+    FarmOpened,
+    JobRefused,
+    ResultProven,
+    ResultUnproven,
+    Ticked,
+)
+from zcc.agent.slots import Slots
+
+
+class Stage(Enum):
+    ANALYSING = "analysing"
+    REMOTE = "remote"
+    WAITING = "waiting"
+    LOCAL = "local"
+    ANSWERED = "answered"
+
+
+@dataclass(slots=True)
+class Call:
+    is_nested: bool
+    is_strict: bool
+    stage: Stage = Stage.ANALYSING
+    way: str = ""
+    submitted_s: float = 0.0
+
+
+@dataclass(slots=True)
+class AgentMachine:
+    """The state of all calls. A remote job is given up after `remote_timeout_s`."""
+
+    slots: Slots
+    remote_timeout_s: float
+    calls: dict[int, Call] = field(default_factory=dict)
+    is_farm_open: bool = False
+    farm_reason: str = "no-farm"
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case CallArrived(name, is_nested, is_strict):
+                self.calls[name] = Call(is_nested, is_strict)
+                return []
+            case CallPrepared(name, way):
+                return self._prepared(name, way, now)
+            case CallIsLocal(name, reason, detail, is_choice):
+                return self._locally(name, reason, detail, is_choice)
+            case CallClosed(name):
+                return self._closed(name)
+            case FarmOpened():
+                self.is_farm_open = True
+                return [SubmitJob(name) for name in self._remote()]
+            case FarmClosed(reason):
+                self.is_farm_open = False
+                self.farm_reason = reason
+                return self._all_locally(self._remote(), reason)
+            case Ticked():
+                return self._give_up_late(now)
+            case _:
+                return self._verdict(event)
+
+    def validate(self) -> None:
+        """What holds between events; tests call it after each."""
+        local = sum(call.stage is Stage.LOCAL for call in self.calls.values())
+        waiting = sum(call.stage is Stage.WAITING for call in self.calls.values())
+        assert local == self.slots.used
+        assert waiting == self.slots.waiting
+
+    def _verdict(
+        self, event: JobRefused | ResultProven | ResultUnproven | CompileFailed
+    ) -> list[Effect]:
+        call = self.calls.get(event.call)
+        if call is None or call.stage is not Stage.REMOTE:
+            return []
+        match event:
+            case JobRefused(name, reason, detail) | ResultUnproven(name, reason, detail):
+                return self._locally(name, reason, detail)
+            case CompileFailed(name, exit_status):
+                return self._repeat(name, call, exit_status)
+            case ResultProven(name):
+                call.stage = Stage.ANSWERED
+                return [PlaceResult(name), CountOutcome("remote", way=call.way)]
+            case _:
+                assert_never(event)
+
+    def _prepared(self, name: int, way: str, now: float) -> list[Effect]:
+        call = self.calls.get(name)
+        if call is None or call.stage is not Stage.ANALYSING:
+            return []
+        if not self.is_farm_open:
+            return self._locally(name, self.farm_reason)
+        call.stage = Stage.REMOTE
+        call.way = way
+        call.submitted_s = now
+        return [SubmitJob(name)]
+
+    def _repeat(self, name: int, call: Call, exit_status: int) -> list[Effect]:
+        """The user must see the error from a run of his own; that is no fallback."""
+        call.is_strict = False
+        return self._locally(name, "compile-error", f"exit status {exit_status}", is_choice=True)
+
+    def _locally(
+        self, name: int, reason: str, detail: str = "", is_choice: bool = False
+    ) -> list[Effect]:
+        call = self.calls.get(name)
+        if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
+            return []
+        counted = CountOutcome("local", reason=reason, detail=detail)
+        if call.is_strict and not is_choice:
+            call.stage = Stage.ANSWERED
+            why = f"{reason} ({detail})" if detail else reason
+            message = f"ZCC_FALLBACK=never: this compile would have run locally: {why}"
+            return [FailCall(name, message), CountOutcome("failed", reason=reason, detail=detail)]
+        if self.slots.take(name, call.is_nested):
+            call.stage = Stage.LOCAL
+            return [counted, RunHere(name)]
+        call.stage = Stage.WAITING
+        return [counted]
+
+    def _all_locally(self, names: list[int], reason: str) -> list[Effect]:
+        return [effect for name in names for effect in self._locally(name, reason)]
+
+    def _closed(self, name: int) -> list[Effect]:
+        call = self.calls.pop(name, None)
+        if call is None:
+            return []
+        effects: list[Effect] = [CancelJob(name)] if call.stage is Stage.REMOTE else []
+        effects.append(ForgetCall(name))
+        for following in self.slots.release(name):
+            self.calls[following].stage = Stage.LOCAL
+            effects.append(RunHere(following))
+        return effects
+
+    def _give_up_late(self, now: float) -> list[Effect]:
+        late = [
+            name
+            for name in self._remote()
+            if now - self.calls[name].submitted_s > self.remote_timeout_s
+        ]
+        cancels: list[Effect] = [CancelJob(name) for name in late]
+        return cancels + self._all_locally(late, "remote-timeout")
+
+    def _remote(self) -> list[int]:
+        return [name for name, call in self.calls.items() if call.stage is Stage.REMOTE]

@@ -1,0 +1,236 @@
+"""The agent's conversation with the broker: one session, uploads on demand, results with their outputs.
+
+Owns the link's state (who spoke last, credit both ways) and nothing of what the jobs mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import zmq
+
+from cache.digest import Digest
+from zcc import __version__, codec
+from zcc.errors import ProtocolError
+from zcc.farm import Access
+from zcc.link import DealerLink
+from zcc.messages import (
+    Absent,
+    Beat,
+    Bye,
+    Cancel,
+    Chunk,
+    Credit,
+    Finished,
+    Hello,
+    Message,
+    Nodes,
+    Refused,
+    Submit,
+    Want,
+    Welcome,
+    Who,
+)
+from zcc.transfer import Receiver, Sender
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+# Five missed beats: longer than any pause of a healthy broker's loop, shorter than a user's patience.
+LOST_AFTER_S = 5.0
+# Frames of outputs that wait for their Finished. Beyond it the oldest go, and their jobs run locally.
+MAX_HELD_BYTES = 256 << 20
+
+
+class Listener(Protocol):
+    """Who is told what comes from the farm."""
+
+    def farm_opened(self) -> None: ...
+    def farm_closed(self, reason: str) -> None: ...
+    def job_finished(self, message: Finished) -> None: ...
+    def job_refused(self, ticket: int, reason: str) -> None: ...
+    def nodes_listed(self, nodes: Nodes) -> None: ...
+
+
+class Frames:
+    """Compressed blobs in memory, least recently touched first out, bounded in bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._frames: OrderedDict[Digest, bytes] = OrderedDict()
+        self._size_bytes = 0
+
+    def put(self, digest: Digest, frame: bytes) -> None:
+        self.drop(digest)
+        self._frames[digest] = frame
+        self._size_bytes += len(frame)
+        while self._size_bytes > self._limit_bytes and len(self._frames) > 1:
+            self.drop(next(iter(self._frames)))
+
+    def get(self, digest: Digest) -> bytes | None:
+        frame = self._frames.get(digest)
+        if frame is not None:
+            self._frames.move_to_end(digest)
+        return frame
+
+    def drop(self, digest: Digest) -> None:
+        frame = self._frames.pop(digest, None)
+        if frame is not None:
+            self._size_bytes -= len(frame)
+
+
+class FarmSession:
+    """One session with the broker that `access` names; says Hello again whenever it is lost.
+
+    `read` supplies the stretch of a blob's frame that the farm lacks.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        access: Access,
+        name: str,
+        listener: Listener,
+        read: Callable[[Digest, int, int], tuple[bytes, int] | None],
+    ) -> None:
+        self.is_open = False
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.outputs = Frames(MAX_HELD_BYTES)
+        self._access = access
+        self._name = name
+        self._listener = listener
+        self._read = read
+        self._session = os.urandom(16)
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = 0.0
+        self._refusal = ""
+        self._reset()
+        self._link = DealerLink(
+            context, access.endpoint, access.broker_public, access.keys, self._received
+        )
+        self._beating = self._loop.call_soon(self._beat)
+
+    def close(self, reason: str) -> None:
+        self._beating.cancel()
+        self._send(Bye(reason))
+        self._link.close()
+
+    def submit(self, message: Submit) -> None:
+        self._send(message)
+
+    def cancel(self, ticket: int) -> None:
+        self._send(Cancel(ticket))
+
+    def ask(self, message: Message) -> bool:
+        """Send a question; False when there is no connection."""
+        return self.is_open and self._send(message)
+
+    @property
+    def refusal(self) -> str:
+        """Why the broker would not have this session; empty when it has not said no."""
+        return self._refusal
+
+    def _reset(self) -> None:
+        self._sender = Sender()
+        self._receiver = Receiver(takes_pushes=True)
+        self._parts: dict[Digest, bytearray] = {}
+
+    def _send(self, message: Message) -> bool:
+        frames = codec.encode(message)
+        sent = self._link.send(frames)
+        if sent:
+            self.bytes_sent += sum(map(len, frames))
+        return sent
+
+    def _hello(self) -> None:
+        access = self._access
+        self._send(
+            Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
+        )
+
+    def _beat(self) -> None:
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
+        if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
+            self._lose("broker-silent")
+        if self.is_open:
+            self._send(Beat(0.0))
+        else:
+            self._hello()
+
+    def _lose(self, reason: str) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._reset()
+            logger.warning("the farm is lost: %s", reason)
+            self._listener.farm_closed(reason)
+
+    def _received(self, frames: list[bytes]) -> None:
+        self._heard_s = self._loop.time()
+        self.bytes_received += sum(map(len, frames))
+        try:
+            self._take(codec.decode(frames))
+        except ProtocolError as error:
+            logger.error("the broker sent what it must not: %s", error)
+            self._lose("protocol-error")
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Chunk():
+                self._take_chunk(message)
+            case Want(blobs):
+                for digest, offset in blobs:
+                    self._sender.offer(digest, offset)
+                self._pump()
+            case Credit(amount_bytes):
+                self._sender.add_credit(amount_bytes)
+                self._pump()
+            case Finished():
+                self._listener.job_finished(message)
+            case Refused(0, reason):
+                self._refusal = reason
+                logger.error("the broker refuses this session: %s", reason)
+                self._lose("session-refused")
+            case Refused(ticket, reason):
+                self._listener.job_refused(ticket, reason)
+            case Welcome():
+                self._welcomed()
+            case Who():
+                self._lose("broker-restarted")
+                self._hello()
+            case Bye():
+                self._lose("broker-stopped")
+            case Nodes():
+                self._listener.nodes_listed(message)
+            case Absent(digest):
+                self._receiver.forget(digest)
+                self._parts.pop(digest, None)
+            case _:
+                pass  # Beat, Busy: that the broker lives is all that matters today
+
+    def _welcomed(self) -> None:
+        if not self.is_open:
+            self._reset()
+            self._refusal = ""
+            self.is_open = True
+            self._listener.farm_opened()
+
+    def _pump(self) -> None:
+        for message in self._sender.pump(self._read):
+            self._send(message)
+
+    def _take_chunk(self, chunk: Chunk) -> None:
+        piece = self._receiver.take(chunk)
+        if piece.offset == 0:
+            self._parts[piece.digest] = bytearray()
+        self._parts[piece.digest] += piece.data
+        if piece.is_last:
+            self.outputs.put(piece.digest, bytes(self._parts.pop(piece.digest)))
+        grant = self._receiver.consumed(len(piece.data))
+        if grant is not None:
+            self._send(grant)

@@ -1,0 +1,134 @@
+"""The client's side of the proof: did the compiler, elsewhere, see what it would have seen here?
+
+Owns the judgement on the look-ups that come back with a result. A hit is settled by the node (it lies in
+the manifest or in the toolchain, or it is reported as undeclared); a miss is settled here: what was absent
+there has to be absent here. Must not know what a scan is, beyond the misses that it made itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from zcc.compiler.disk import Directory, Disk, DiskDoubtError, Trail
+from zcc.job import Lookups
+
+# What gcc and clang look for beside each header that they look for.
+_PCH_ENDINGS = (b".gch", b".pch")
+
+Misses = tuple[tuple[bytes, tuple[bytes, ...]], ...]
+
+
+class Refusal(Enum):
+    """Why a result proves nothing."""
+
+    FLAW = "flaw"  # the log itself is incomplete
+    UNDECLARED = "undeclared"  # it found what the job did not declare
+    PRESENT = "present"  # it missed what is here
+    DOUBT = "doubt"  # whether that is here cannot be told
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a result may be taken; where not, why, and the first path that speaks against it."""
+
+    refusal: Refusal | None = None
+    path: bytes = b""
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.refusal is None
+
+
+ACCEPTED = Verdict()
+
+
+def check(lookups: Lookups, disk: Disk) -> Verdict:
+    """Judge what a compiler looked up. `disk.begin` has to have been called for the request.
+
+    A name that is here but leads nowhere (a symlink to nothing) counts as absent, as it does for open().
+    """
+    if lookups.flaw:
+        return Verdict(Refusal.FLAW, lookups.flaw.encode())
+    if lookups.undeclared:
+        return Verdict(Refusal.UNDECLARED, lookups.undeclared[0])
+    return check_misses(lookups.misses, disk)
+
+
+def check_misses(misses: Misses, disk: Disk) -> Verdict:
+    """Judge misses alone, such as the residue that a cached result was stored with."""
+    at = b""
+    try:
+        for at, names in misses:
+            directory = _directory(disk, at)
+            if directory is not None:
+                present = _first_present(disk, directory, names)
+                if present is not None:
+                    return Verdict(Refusal.PRESENT, at + b"/" + present)
+    except DiskDoubtError as doubt:
+        return Verdict(Refusal.DOUBT, doubt.path or at)
+    return ACCEPTED
+
+
+def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk) -> Misses:
+    """The misses that a scan does not repeat, to be kept with the result.
+
+    `known` are the scan's own (`Closure.misses`, by physical directory). Each is known with a precompiled
+    header's ending too, as the scanner stops at those. Call it for accepted look-ups only.
+
+    Raises:
+        DiskDoubtError: the disk changed under it.
+    """
+    known_names: dict[bytes, frozenset[bytes]] = {}
+    left = []
+    for at, names in lookups.misses:
+        trail = Trail()
+        found = disk.walk(disk.root, at, trail)
+        if found is None:
+            # Nothing below an absent directory can appear before the directory does.
+            gone = trail.misses.items()
+            is_known = all(missed <= {*known.get(near.path, ())} for near, missed in gone)
+            if trail.obstacles or not is_known:
+                left.append((at, names))
+            continue
+        path = found[1].path
+        if path not in known_names:
+            known_names[path] = frozenset(known.get(path, ()))
+        rest = tuple(name for name in names if not _is_known(name, known_names[path], found[1]))
+        if rest:
+            left.append((at, rest))
+    return tuple(left)
+
+
+def _directory(disk: Disk, path: bytes) -> Directory | None:
+    """Where the directory is here; None where it is not, so that nothing can be in it.
+
+    Raises:
+        DiskDoubtError: a relative path, which nobody can place.
+    """
+    if not path.startswith(b"/"):
+        raise DiskDoubtError("relative-look-up", path)
+    found = disk.walk(disk.root, path, Trail())
+    if found is None or not isinstance(found[1], Directory):
+        return None
+    return found[1]
+
+
+def _first_present(disk: Disk, directory: Directory, names: tuple[bytes, ...]) -> bytes | None:
+    listed = disk.names(directory)
+    if not directory.is_unlistable and listed.isdisjoint(names):
+        return None
+    for name in names:
+        if (name in listed or directory.is_unlistable) and disk.walk(directory, name, Trail()):
+            return name
+    return None
+
+
+def _is_known(name: bytes, known: frozenset[bytes], at: object) -> bool:
+    """Whether a scan makes this look-up itself: the name, or a precompiled header for one."""
+    if name in known:
+        return True
+    if not name.endswith(_PCH_ENDINGS) or not isinstance(at, Directory):
+        return False
+    return name[:-4] in known or name[:-4] in at.names
