@@ -165,7 +165,6 @@ class Ledger:
             session = farm.sessions.get(waiter.session)
             if session is None:
                 continue
-            session.tickets.pop(waiter.ticket, None)
             queued_s = max(0.0, lease.assigned_at - waiter.since)
             name = node.session.name
             message = Finished(waiter.ticket, name, queued_s, waiter.shared, event.body)

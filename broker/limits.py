@@ -30,6 +30,8 @@ MAX_JOB_BYTES = 2 << 30
 MAX_BUILD_NAME = 256
 # A job lost with this many nodes is compiled locally: it may be what kills them.
 MAX_LOSSES = 2
+# After an agent's new Hello its older requests are kept so long for it to submit them again.
+RESUBMIT_S = 5.0
 # Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
 ORPHAN_S = 30.0
 # An agent is told how long it will wait when that is longer than this.

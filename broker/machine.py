@@ -23,6 +23,7 @@ from broker.limits import (
     BEAT_EVERY_S,
     MAX_MACHINE_CLASSES,
     MAX_SLOTS,
+    RESUBMIT_S,
     STALL_S,
     STARTUP_GRACE_S,
     WHO_EVERY_S,
@@ -61,7 +62,7 @@ class Machine:
         self.farm = Farm(farm_name, rng, now)
         self.violations = 0
         self._ledger = Ledger(self.farm)
-        self._uploads = self._ledger.uploads
+        self.uploads = self._ledger.uploads
         self._dispatcher = Dispatcher(self.farm, self._ledger)
         self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
         self._ticked_at = now
@@ -124,7 +125,9 @@ class Machine:
         if session.role is Role.NODE:
             self._fleet.arrived(session, hello, now)
         else:
-            self._uploads.source_returned(session)
+            session.unconfirmed = set(session.tickets)
+            session.confirm_until = now + RESUBMIT_S
+            self.uploads.source_returned(session)
 
     def _reason_against(self, origin: Origin, hello: Hello) -> str:
         sessions = self.farm.sessions
@@ -154,7 +157,7 @@ class Machine:
         self.farm.audit("close", user=session.user, name=session.name, reason=reason)
         for ticket in list(session.tickets):
             self._ledger.cancel(session, ticket)
-        self._uploads.source_gone(session)
+        self.uploads.source_gone(session)
         node = self.farm.nodes.leave(session.id)
         if node is not None:
             self._fleet.left(node, now)
@@ -243,6 +246,7 @@ class Machine:
             self._ask_who(event.origin, now)
             return
         session.seen_at = now
+        session.unconfirmed.discard(event.ticket)
         known = session.tickets.get(event.ticket)
         if known is None:
             self._ledger.submit(session, event, now)
@@ -254,7 +258,7 @@ class Machine:
         self._ledger.cancel(session, message.ticket)
 
     def _absent(self, session: Session, message: Absent, now: float) -> None:
-        self._uploads.absent(session, message.digest)
+        self.uploads.absent(session, message.digest)
 
     def _inputs_checked(self, event: events.InputsChecked, now: float) -> None:
         execution = self.farm.executions.get(event.key)
@@ -283,21 +287,21 @@ class Machine:
                 self.farm.send(session, Absent(digest))
             else:
                 execution = self.farm.executions[lease.key]
-                self._uploads.need_for_node(session, execution, [(digest, offset)])
+                self.uploads.need_for_node(session, execution, [(digest, offset)])
 
     def _stored(self, event: events.BlobStored, now: float) -> None:
-        self._uploads.stored(event.digest)
+        self.uploads.stored(event.digest)
 
     def _spoiled(self, event: events.BlobSpoiled, now: float) -> None:
-        self._uploads.spoiled(event.digest)
+        self.uploads.spoiled(event.digest)
 
     def _unstorable(self, event: events.BlobUnstorable, now: float) -> None:
-        self._uploads.unstorable(event.digest, DISK_FULL)
+        self.uploads.unstorable(event.digest, DISK_FULL)
 
     def _stalled(self, event: events.UploadStalled, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)
         if session is not None:
-            self._uploads.source_stalled(session)
+            self.uploads.source_stalled(session)
 
     def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
         self.farm.send(session, Nodes(tuple(self._row(node, now) for node in self.farm.nodes)))
@@ -337,6 +341,11 @@ class Machine:
         farm.is_dirty |= bool(farm.queue or farm.ready)
 
     def _expire(self, now: float) -> None:
+        for session in self.farm.sessions:
+            if session.unconfirmed and now >= session.confirm_until:
+                for ticket in session.unconfirmed:
+                    self._ledger.cancel(session, ticket)
+                session.unconfirmed = set()
         self._fleet.expire_orphans(now)
         self._banned = {route: until for route, until in self._banned.items() if until > now}
         self._asked_who = {

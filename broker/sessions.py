@@ -21,7 +21,11 @@ SESSION_ID_BYTES = 16
 
 @dataclass(slots=True)
 class Session:
-    """`tickets` are an agent's open requests; `asked` the blobs that it was asked for."""
+    """`tickets` are an agent's open requests; `asked` the blobs that it was asked for.
+
+    `unconfirmed` are requests from before its last Hello that it has not submitted again; they are
+    void at `confirm_until`.
+    """
 
     id: bytes
     route: bytes
@@ -31,6 +35,8 @@ class Session:
     seen_at: float
     tickets: dict[int, Digest] = field(default_factory=dict)
     asked: set[Digest] = field(default_factory=set)
+    unconfirmed: set[int] = field(default_factory=set)
+    confirm_until: float = 0.0
 
 
 class Sessions:

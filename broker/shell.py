@@ -56,6 +56,8 @@ REGISTRY_S = 0.5
 SWEEP_S = 10.0
 # An expiry is not a change of the registry: all live keys are looked up again this often.
 EXPIRY_S = 30.0
+# Outputs that lack this soon after our own disk refused a write are not the node's fault.
+DISK_FAULT_S = 60.0
 # Digests kept once in memory however many queued jobs name them (a header is in most of them).
 MAX_INTERNED = 1_000_000
 
@@ -203,7 +205,7 @@ class Shell:
                 exit_status=result.exit_status,
                 outputs=outputs,
                 is_complete=all(self._traffic.has(digest) for digest in outputs),
-                is_excused=self._traffic.disk_faults > 0,
+                is_excused=self._now() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
                 cpu_s=result.usage.cpu_s,
                 wall_s=result.usage.wall_s,
                 body=message.body,

@@ -10,6 +10,8 @@ turns out to be another (another zstd, another level), it is asked for anew from
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
@@ -39,6 +41,8 @@ from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES
 from zcc.messages import CREDIT_BYTES, Absent, Chunk, Finished, Message, Role, Want
 from zcc.transfer import Piece, Receiver, Sender
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -91,7 +95,7 @@ class Traffic:
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
         self._blocked: set[bytes] = set()
-        self.disk_faults = 0
+        self.last_disk_fault_at = -math.inf
 
     # --- peers --------------------------------------------------------------------------------
 
@@ -289,6 +293,12 @@ class Traffic:
         may_begin = peer.role is Role.NODE and chunk.offset == 0
         if not is_expected and not may_begin and now - peer.opened_at < CROSSING_S:
             return  # sent before our Welcome reached it
+        if may_begin and is_expected:
+            # Two leases with one output: the sender starts it anew.
+            peer.receiver.forget(chunk.digest)
+            begun = peer.pushes.pop(chunk.digest, None)
+            if begun is not None:
+                begun.drop()
         piece = peer.receiver.take(chunk)
         peer.progress_at = now
         try:
@@ -324,7 +334,9 @@ class Traffic:
         if piece.offset == 0:
             if len(peer.pushes) >= MAX_PUSHES_PER_NODE:
                 raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
-            peer.pushes[piece.digest] = None if self.has(piece.digest) else self._arrival(piece)
+            peer.pushes[piece.digest] = (
+                None if self.has(piece.digest) else self._arrival(peer, piece)
+            )
         arrival = peer.pushes[piece.digest]
         if piece.is_last:
             del peer.pushes[piece.digest]
@@ -335,8 +347,8 @@ class Traffic:
             if piece.is_last:
                 arrival.finish()
                 self._note_stored(piece.digest)
-        except OSError:
-            self.disk_faults += 1
+        except OSError as error:
+            self._note_disk_fault(peer, error)
             arrival.drop()
             if not piece.is_last:
                 peer.pushes[piece.digest] = None
@@ -352,12 +364,12 @@ class Traffic:
             upload.is_useless = True  # another frame of the same blob: it cannot be continued
         upload.total = piece.total
         if not upload.is_useless:
-            self._feed(piece, upload)
+            self._feed(peer, piece, upload)
         elif piece.is_last:
             self._drop_upload(piece.digest)
             self._report(BlobSpoiled(piece.digest))
 
-    def _feed(self, piece: Piece, upload: Upload) -> None:
+    def _feed(self, peer: Peer, piece: Piece, upload: Upload) -> None:
         try:
             upload.arrival.feed(piece.data)
             if piece.is_last:
@@ -371,8 +383,8 @@ class Traffic:
                 self._drop_upload(piece.digest)
                 self._report(BlobSpoiled(piece.digest))
             return
-        except OSError:
-            self.disk_faults += 1
+        except OSError as error:
+            self._note_disk_fault(peer, error)
             self._drop_upload(piece.digest)
             self._report(BlobUnstorable(piece.digest))
             return
@@ -384,19 +396,23 @@ class Traffic:
         """Where the piece belongs; None when it only passes by (another was asked since, ...)."""
         upload = self._uploads.get(piece.digest)
         if upload is None and piece.offset == 0 and not self.has(piece.digest):
-            arrival = self._arrival(piece)
+            arrival = self._arrival(peer, piece)
             if arrival is None:
                 self._report(BlobUnstorable(piece.digest))
                 return None
             upload = self._uploads[piece.digest] = Upload(arrival, peer.route)
         return upload if upload is not None and upload.owner == peer.route else None
 
-    def _arrival(self, piece: Piece) -> Arrival | None:
+    def _arrival(self, peer: Peer, piece: Piece) -> Arrival | None:
         try:
             return self._store.arrival(piece.digest, MAX_BLOB_BYTES)
-        except OSError:
-            self.disk_faults += 1
+        except OSError as error:
+            self._note_disk_fault(peer, error)
             return None
+
+    def _note_disk_fault(self, peer: Peer, error: OSError) -> None:
+        self.last_disk_fault_at = peer.progress_at
+        logger.warning("the blob store cannot write: %s", error.strerror)
 
     def _note_stored(self, digest: Digest) -> None:
         self._known.add(digest)

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import NewType
 
+from cache.errors import BlobCorruptError
+
 Digest = NewType("Digest", bytes)
 
 DIGEST_SIZE = 32
@@ -46,3 +48,14 @@ def digest_of_pieces(pieces: Iterable[bytes]) -> Digest:
 def short(digest: bytes) -> str:
     """The first hexadecimal digits, for people to read in logs; never a key."""
     return digest.hex()[:_SHORT]
+
+
+def verified(data: bytes, digest: Digest) -> bytes:
+    """The same bytes, if they are what the digest names.
+
+    Raises:
+        BlobCorruptError: they are not.
+    """
+    if digest_of(data) != digest:
+        raise BlobCorruptError(f"bytes do not match their digest {digest.hex()}")
+    return data

@@ -20,7 +20,8 @@ HEADER_BYTES = _HEADER.size
 # A full log is a flaw, not an error; a large C++ compile writes 0.3 MiB.
 LOG_BYTES = 16 << 20
 _MAX_LINKS = 40  # as Linux has it
-_START, _EXECUTE, _HIT, _LISTED, _MISS, _WRITE, _ERROR = b"SXHDMWE"
+_KINDS = (b"S/", b"X/", b"H/", b"D/", b"M/", b"W/")  # with the first byte of an absolute path
+_ERROR = ord("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +145,17 @@ class _Records:
         # Everything that is not done once for each record here happens at the speed of C.
         unique = set(log[HEADER_BYTES:end].split(b"\0"))
         unique.discard(b"")
-        kinds: dict[int, list[bytes]] = {kind: [] for kind in b"SXHDMW"}
+        kinds: dict[bytes, list[bytes]] = {kind: [] for kind in _KINDS}
         for record in unique:
-            members = kinds.get(record[0])
-            if members is not None and record[1:2] == b"/":
-                members.append(record[1:])
+            kind = record[:2]
+            if kind in kinds:
+                kinds[kind].append(record[1:])
             else:
                 flaw = flaw or _describe(record)
         if b"\0\0" in log[HEADER_BYTES:end] or log[HEADER_BYTES:end][-1:] not in (b"", b"\0"):
             flaw = flaw or "a record was never finished"
         return cls(
-            kinds[_START], kinds[_EXECUTE], kinds[_HIT], kinds[_LISTED], kinds[_MISS],
-            kinds[_WRITE], flaw,
+            kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"], flaw,
         )  # fmt: skip
 
 
@@ -186,14 +186,22 @@ def _undeclared(found: Iterable[bytes], world: World, written: set[bytes]) -> se
 def _group(
     missed: Iterable[bytes], world: World, written: set[bytes]
 ) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    # Thousands for each C++ compile, so that what is rare is looked for by its name alone first.
+    names = {path.rpartition(b"/")[2] for path in written} | _DOTS
     grouped: dict[bytes, list[bytes]] = {}
     for path in missed:
-        if written and world.physical(path) in written:
-            continue  # asked for before it was created
         directory, _, name = path.rpartition(b"/")
-        while name in _DOTS and directory:  # "a/b/." and "a/b/.." are missing because a/b is
-            directory, _, name = directory.rpartition(b"/")
-        grouped.setdefault(directory or b"/", []).append(name)
+        if name in names:
+            if world.physical(path) in written:
+                continue  # asked for before it was created
+            while name in _DOTS and directory:  # "a/b/." and "a/b/.." are missing because a/b is
+                directory, _, name = directory.rpartition(b"/")
+        if directory in grouped:
+            grouped[directory].append(name)
+        else:
+            grouped[directory] = [name]
+    if b"" in grouped:
+        grouped[b"/"] = grouped.pop(b"")
     return tuple((at, tuple(sorted(set(grouped[at])))) for at in sorted(grouped))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import zmq
 
@@ -273,8 +274,8 @@ class NodeShell:
                 if not self.left.done():
                     self.left.set_result(None)
 
-    def _spawn(self, work: object) -> None:
-        task = self._loop.create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -340,17 +341,3 @@ class NodeShell:
             arrival.drop()
         self._receiver.forget(digest)
         self._handle(BlobFailed(digest, detail))
-
-
-def run_until_left(make: Callable[[], NodeShell], on_ready: Callable[[NodeShell], None]) -> None:
-    """Run a node's shell in a loop of its own until it has left."""
-
-    async def serve() -> None:
-        shell = make()
-        try:
-            on_ready(shell)
-            await shell.left
-        finally:
-            shell.close()
-
-    asyncio.run(serve())

@@ -57,7 +57,7 @@ class Tree:
         self.root = root
         self._store = store
         self._held: dict[bytes, _Entry] = {}
-        self._directories: set[bytes] = {b"", b"/dev"}
+        self._directories: set[bytes] = {b"", b"/", b"/dev", b"/proc"}
         self._linked: dict[Digest, bytes] = {}  # the path that has the blob's own inode
         self._generations: dict[bytes, int] = {}
         self._fitted: Manifest | None = None
@@ -88,7 +88,7 @@ class Tree:
             _check(manifest, wanted)
             with _Hands(self) as hands:
                 for path in directories:
-                    hands.directory(path if path != b"/" else b"")
+                    hands.directory(path)
                 for path, entry in changed:
                     self._place(hands, path, entry)
                 self._link(hands, manifest)

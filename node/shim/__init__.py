@@ -54,13 +54,13 @@ def _built(source: str, state_dir: str) -> str:
     return path
 
 
-def build(source: str, target: str) -> None:
-    """Compile the shim.
+def build(source: str, target: str, *flags: str, compiler: str = "cc") -> None:
+    """Compile the shim, with further flags if any.
 
     Raises:
-        SandboxError: there is no `cc`, or it failed.
+        SandboxError: there is no such compiler, or it failed.
     """
-    command = ["cc", *BUILD_FLAGS, source, "-o", target]
+    command = [compiler, *BUILD_FLAGS, *flags, source, "-o", target]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_BUILD_TIMEOUT_S)
     except subprocess.CalledProcessError as error:

@@ -32,7 +32,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long u64;
 
+#ifndef LOG_PATH
 #define LOG_PATH "/.zcc/log"
+#endif
 #define EXPORT __attribute__((visibility("default")))
 #define WEAK __attribute__((weak))
 #define NULL ((void *)0)

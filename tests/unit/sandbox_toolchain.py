@@ -17,7 +17,7 @@ from functools import cache
 from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
 from node.runner import RunFault, Runner, RunOutcome, Toolchain
-from node.sandbox import Limits, probe, view_toolchain
+from node.sandbox import Limits, Sandbox, probe, view_toolchain
 from node.trees import TreePool, wipe
 from zcc.job import FileInput, Job, Manifest, Terminal
 
@@ -160,7 +160,7 @@ class Farm:
     def __init__(self, directory: str, toolchain: Toolchain) -> None:
         self.directory = os.fsencode(directory)
         self.toolchain = toolchain
-        self.sandbox = probe(os.path.join(directory, "state"))
+        self.sandbox = shared_sandbox()
         self.store = BlobStore(os.path.join(directory, "blobs"), 1 << 30, Form.PLAIN)
         self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
         self.tree = self.pool.acquire(b"client")
@@ -199,6 +199,13 @@ class Farm:
 
     def close(self) -> None:
         self.loop.close()
+
+
+@cache
+def shared_sandbox() -> Sandbox:
+    directory = tempfile.mkdtemp(prefix="zcc-test-sandbox-")
+    atexit.register(shutil.rmtree, directory, True)
+    return probe(directory)
 
 
 @cache

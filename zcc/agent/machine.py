@@ -91,6 +91,11 @@ class AgentMachine:
             case _:
                 return self._verdict(event)
 
+    def pending(self) -> list[int]:
+        """The calls whose launchers wait for an answer."""
+        waiting = (Stage.ANALYSING, Stage.REMOTE, Stage.WAITING)
+        return [name for name, call in self.calls.items() if call.stage in waiting]
+
     def validate(self) -> None:
         """What holds between events; tests call it after each."""
         local = sum(call.stage is Stage.LOCAL for call in self.calls.values())

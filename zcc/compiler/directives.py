@@ -66,7 +66,8 @@ class FileFacts:
 
 _NO_HAZARDS: frozenset[Hazard] = frozenset()
 _UTF8_BOM = b"\xef\xbb\xbf"
-_BLANK = rb"(?>[ \t\f\v\r]|/\*.*?\*/)*+"
+# A comment inside a directive is bounded, or a file full of `#/*` would take quadratic time.
+_BLANK = rb"(?>[ \t\f\v\r]|/\*.{0,2000}?\*/)*+"
 _HEADER = rb'(?:"([^"\n]*)"|<([^>\n]*)>'
 _WORD = rb"[A-Za-z_$\x80-\xff][\w$\x80-\xff]*+"
 
@@ -87,8 +88,9 @@ _PROBE = re.compile(
 _MENTION = re.compile(rb"(?:\bdefined[ \t]*\(?|(?:#|%:)[ \t]*(?:\w*def|undef|define))[ \t]*\Z")
 _REST_IS_BLANK = re.compile(_BLANK + rb"(?://[^\n]*|/\*[^\n]*)?\Z", re.DOTALL)
 _TIME = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
-# Comments that begin a line; a `/*` further right could be inside a string.
-_LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.*?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
+# Comments that begin a line; a `/*` further right could be inside a string. Bounded as above: what is
+# not taken off is a hazard too many.
+_LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.{0,9000}?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
 _ASSEMBLED = re.compile(
     rb"\.(incbin|include)(?!\w)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\")?", re.IGNORECASE
 )

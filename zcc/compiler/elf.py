@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 from zcc.compiler.paths import PathWalker
 from zcc.errors import CompilerError
@@ -89,10 +91,9 @@ def _parse(elf: ELFFile) -> Elf:
     interpreter: bytes | None = None
     texts: dict[str, list[bytes]] = {}
     for segment in elf.iter_segments():
-        kind = segment.header["p_type"]
-        if kind == "PT_INTERP":
-            interpreter = os.fsencode(segment.get_interp_name())
-        elif kind == "PT_DYNAMIC":
+        if isinstance(segment, InterpSegment):
+            interpreter = _encoded(segment.get_interp_name())
+        elif isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
                 for name in ("needed", "soname", "rpath", "runpath"):
                     if tag.entry.d_tag == "DT_" + name.upper():

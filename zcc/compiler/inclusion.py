@@ -124,8 +124,8 @@ class Inclusion:
     def _existing(self, paths: Iterable[bytes]) -> list[Directory]:
         """Those of these that are directories; they have to be shown."""
         found = [self._disk.walk(self.cwd, path, self.trail) for path in paths]
-        entries = [hit[1] for hit in found if hit is not None]
-        directories = [entry for entry in entries if isinstance(entry, Directory)]
+        entries = [self._as_directory(hit[1]) for hit in found if hit is not None]
+        directories = [entry for entry in entries if entry is not None]
         self.trail.directories.update(directories)
         return directories
 
@@ -371,9 +371,14 @@ class Inclusion:
             if not below.startswith(b"/"):
                 self._disk.names(directory)  # so that what is not there costs no call
             found = self._disk.walk(directory, below, self.trail)
-            is_directory = found is not None and isinstance(found[1], Directory)
-            self._descended[key] = found[1] if found and is_directory else None  # type: ignore[assignment]
+            self._descended[key] = None if found is None else self._as_directory(found[1])
         return self._descended[key]
+
+    def _as_directory(self, entry: Entry) -> Directory | None:
+        if isinstance(entry, Directory):
+            return entry
+        self.trail.obstacles.add(entry)
+        return None
 
     # Computed includes
 

@@ -80,7 +80,6 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
     Raises:
         DiskDoubtError: the disk changed under it.
     """
-    known_names: dict[bytes, frozenset[bytes]] = {}
     left = []
     for at, names in lookups.misses:
         trail = Trail()
@@ -89,13 +88,13 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
             # Nothing below an absent directory can appear before the directory does.
             gone = trail.misses.items()
             is_known = all(missed <= {*known.get(near.path, ())} for near, missed in gone)
-            if trail.obstacles or not is_known:
-                left.append((at, names))
-            continue
-        path = found[1].path
-        if path not in known_names:
-            known_names[path] = frozenset(known.get(path, ()))
-        rest = tuple(name for name in names if not _is_known(name, known_names[path], found[1]))
+            rest = () if is_known and not trail.obstacles else names
+        elif isinstance(found[1], Directory):
+            scanned = {*known.get(found[1].path, ())}
+            here = disk.names(found[1])
+            rest = tuple(name for name in names if not _is_known(name, scanned, here))
+        else:
+            rest = names
         if rest:
             left.append((at, rest))
     return tuple(left)
@@ -125,10 +124,8 @@ def _first_present(disk: Disk, directory: Directory, names: tuple[bytes, ...]) -
     return None
 
 
-def _is_known(name: bytes, known: frozenset[bytes], at: object) -> bool:
+def _is_known(name: bytes, scanned: set[bytes], here: frozenset[bytes]) -> bool:
     """Whether a scan makes this look-up itself: the name, or a precompiled header for one."""
-    if name in known:
+    if name in scanned:
         return True
-    if not name.endswith(_PCH_ENDINGS) or not isinstance(at, Directory):
-        return False
-    return name[:-4] in known or name[:-4] in at.names
+    return name.endswith(_PCH_ENDINGS) and (name[:-4] in scanned or name[:-4] in here)

@@ -128,9 +128,9 @@ class Scanner:
 
     def _scan(self, request: ScanRequest, listed: Sequence[bytes] | None) -> Answer:
         disk = self._disk
-        inclusion = Inclusion(disk, request, self._home)
         answer: Answer
         try:
+            inclusion = Inclusion(disk, request, self._home)
             if listed is None:
                 inclusion.follow()
             else:

@@ -1,0 +1,47 @@
+# Everything runs in .venv, made from pyproject.toml on first use. PYTHON=... chooses the interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+FOLDERS := cache zcc broker node
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+# The builds that tests and demo run are not this make's children.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+.PHONY: help test demo check bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# What the C programs and the entry points are made of; Python code is used where it lies.
+$(INSTALLED): pyproject.toml CMakeLists.txt zcc/launcher/zcc.c node/shim/lookups.c
+	@$(PYTHON) -c 'import sys; sys.exit("zcc needs Python 3.11 or newer: make PYTHON=..." * (sys.version_info < (3, 11)))'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+test: $(INSTALLED) ## all tests (ARGS=... for pytest)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+demo: $(INSTALLED) ## a farm on this machine, building something
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
+
+check: $(INSTALLED) ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(FOLDERS)
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: $(INSTALLED) ## every bench; each states its question
+	@for bench in bench/*.py; do \
+		echo "== $$bench"; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $$bench || exit 1; \
+	done
+
+clean: ## remove what the above made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+	rm -f node/shim/lookups.so
+	find $(FOLDERS) tests bench examples -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,251 @@
+"""`zcc-broker`: serve a farm, invite members, revoke and list their keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from enum import Enum
+from typing import Annotated, Any
+
+import platformdirs
+import typer
+
+from broker.errors import BrokerError
+from broker.registry import Registry, Row
+from broker.shell import Shell
+from broker.state import (
+    DEFAULT_FARM,
+    broker_keys,
+    last_serving,
+    record_serving,
+    take_lock,
+)
+from cache.blobs import BlobStore
+from zcc.errors import ZccError
+from zcc.keys import Token, new_key_pair
+from zcc.messages import Role
+
+# No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
+DEFAULT_PORT = 8317
+DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
+
+app = typer.Typer(
+    help="The meeting point of a zcc farm: authenticates its members, schedules jobs, relays files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class MemberRole(str, Enum):  # noqa: UP042 - typer's choices want plain strings
+    CLIENT = "client"
+    NODE = "node"
+    ADMIN = "admin"
+    MONITOR = "monitor"
+
+
+StateDir = Annotated[
+    str,
+    typer.Option("--state", metavar="DIR", help="Where keys, registry, blobs and logs are kept."),
+]
+DEFAULT_STATE = platformdirs.user_state_dir("zcc-broker", False)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `10G`, `500M`, `1048576`."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size: write 500M or 10G")
+    return int(match[1]) * _SIZES[match[2].upper()]
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `30m`, `1h`, `7d`, `90s`."""
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a duration: write 30m, 1h or 7d")
+    return int(match[1]) * _TIMES[match[2]]
+
+
+@app.command()
+def serve(
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="Where to listen. To be reached from other machines name an address of this one,"
+            " or tcp://0.0.0.0:PORT for all of them.",
+        ),
+    ] = DEFAULT_LISTEN,
+    state: StateDir = DEFAULT_STATE,
+    farm: Annotated[
+        str, typer.Option(metavar="NAME", help="The farm's name, as members see it.")
+    ] = "",
+    cache_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="The most that stored blobs may take on disk.")
+    ] = "10G",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    ready_fd: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="For programs: write one line with the endpoint to this descriptor."
+        ),
+    ] = None,
+) -> None:
+    """Serve a farm until SIGTERM or Ctrl-C."""
+    level = logging.getLevelName(log_level.upper())
+    if not isinstance(level, int):
+        raise typer.BadParameter(f"{log_level!r} is not debug, info, warning or error")
+    logging.basicConfig(
+        level=level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    limit_bytes = parse_size(cache_size)
+    asyncio.run(_serve(listen, state, farm, limit_bytes, ready_fd))
+
+
+async def _serve(
+    listen: str, state: str, farm: str, limit_bytes: int, ready_fd: int | None
+) -> None:
+    keys = broker_keys(state)
+    lock = take_lock(state)
+    name = farm or last_serving(state)[1] or DEFAULT_FARM
+    blobs = BlobStore(os.path.join(state, "blobs"), limit_bytes)
+    shell = Shell(name, listen, keys, state, blobs)
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    failure: list[BaseException] = []
+
+    def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours: stop (members reconnect to the next broker) rather than limp on."""
+        logging.error("%s", context["message"], exc_info=context.get("exception"))
+        failure.append(context.get("exception") or RuntimeError(context["message"]))
+        stopped.set()
+
+    loop.set_exception_handler(fail)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        record_serving(state, shell.endpoint, name)
+        if ready_fd is not None:
+            with os.fdopen(ready_fd, "w") as ready:
+                ready.write(shell.endpoint + "\n")
+        await stopped.wait()
+    finally:
+        shell.close()
+        os.close(lock)
+    if failure:
+        raise SystemExit(70)  # EX_SOFTWARE
+
+
+@app.command()
+def token(
+    role: Annotated[MemberRole, typer.Option(help="What the joiner may do on the farm.")],
+    state: StateDir = DEFAULT_STATE,
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="How the joiner reaches the broker; default where it listens.",
+        ),
+    ] = "",
+    expires: Annotated[str, typer.Option(help="How long the token is good: 30m, 1h, 7d.")] = "1h",
+    uses: Annotated[int, typer.Option(min=1, help="How many members may join with it.")] = 1,
+) -> None:
+    """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""
+    keys = broker_keys(state)
+    served, farm = last_serving(state)
+    reached = endpoint or served or DEFAULT_LISTEN
+    if reached.startswith(_EVERYWHERE):
+        raise BrokerError(
+            f"the broker listens on all addresses ({reached}):"
+            " say by which one it is reached with --endpoint tcp://HOST:PORT"
+        )
+    if not reached.startswith("tcp://"):
+        raise BrokerError(f"{reached!r} is not an endpoint: write tcp://HOST:PORT")
+    joiner, now = new_key_pair(), time.time()
+    expires_at = now + parse_duration(expires)
+    registry = Registry(state)
+    try:
+        registry.add_joiner(joiner.public, Role(role.value), now, expires_at, uses)
+    finally:
+        registry.close()
+    made = Token(reached, keys.public, joiner.secret, farm or DEFAULT_FARM, role.value, expires_at)
+    print(made.encode())
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="A public key, the beginning of one, or a label.")],
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Shut a member out: its sessions are dropped within a second."""
+    registry = Registry(state)
+    try:
+        row = registry.revoke(key, time.time())
+    finally:
+        registry.close()
+    print(f"revoked {row.public_key} ({row.role.value}, {row.label})")
+
+
+@app.command("keys")
+def show_keys(
+    state: StateDir = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the members' keys and the open join tokens."""
+    registry = Registry(state)
+    try:
+        rows = registry.rows()
+    finally:
+        registry.close()
+    now = time.time()
+    if as_json:
+        print(json.dumps([_as_json(row, now) for row in rows], indent=2))
+        return
+    for row in rows:
+        role = f"token:{row.joins_as}" if row.role is Role.JOINER else row.role.value
+        print(f"{row.public_key}  {role:<14} {_state_of(row, now):<8} {row.label}")
+
+
+def _state_of(row: Row, now: float) -> str:
+    if row.revoked is not None:
+        return "revoked"
+    if row.uses_left == 0:
+        return "used"
+    return "valid" if row.is_valid(now) else "expired"
+
+
+def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
+    return {
+        "public_key": row.public_key,
+        "role": row.role.value,
+        "joins_as": row.joins_as,
+        "label": row.label,
+        "state": _state_of(row, now),
+        "created": row.created,
+        "expires": row.expires,
+        "uses_left": row.uses_left,
+    }
+
+
+def main() -> None:
+    """The program: a user's mistake ends in one line, not in a traceback."""
+    try:
+        app()
+    except (BrokerError, ZccError) as error:
+        print(f"zcc-broker: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

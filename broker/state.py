@@ -1,0 +1,74 @@
+"""The broker's state directory: key pair, registry, recorded endpoint, and the lock of `serve`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from broker.errors import StartError
+from zcc.errors import ConfigError
+from zcc.keys import KeyPair, load_key_pair, new_key_pair, save_key_pair, save_private
+
+KEY_FILE = "broker.key"
+SERVING_FILE = "serving.json"
+LOCK_FILE = "lock"
+DEFAULT_FARM = "farm"
+
+
+def broker_keys(state_dir: str) -> KeyPair:
+    """The broker's own key pair, made on first use.
+
+    Raises:
+        ConfigError: the file is damaged or readable by others.
+        StartError: the directory cannot be written.
+    """
+    path = os.path.join(state_dir, KEY_FILE)
+    if not os.path.exists(path):
+        try:
+            save_key_pair(path, new_key_pair())
+        except OSError as error:
+            raise StartError(f"cannot write {path}: {error.strerror}; say --state DIR") from error
+    return load_key_pair(path)
+
+
+def take_lock(state_dir: str) -> int:
+    """Hold the directory for one `serve`; returns a descriptor to keep open.
+
+    Raises:
+        StartError: another broker serves from it.
+    """
+    path = os.path.join(state_dir, LOCK_FILE)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StartError(
+            f"another broker serves from {state_dir}: stop it, or say --state DIR"
+        ) from error
+    except OSError as error:
+        raise StartError(f"cannot lock {path}: {error.strerror}") from error
+    return handle
+
+
+def record_serving(state_dir: str, endpoint: str, farm: str) -> None:
+    """Write down where we listen and the farm's name, for `token`."""
+    text = json.dumps({"endpoint": endpoint, "farm": farm}) + "\n"
+    save_private(os.path.join(state_dir, SERVING_FILE), text)
+
+
+def last_serving(state_dir: str) -> tuple[str, str]:
+    """(endpoint, farm) of the last `serve`; ("", "") before the first.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = os.path.join(state_dir, SERVING_FILE)
+    try:
+        with open(path) as file:
+            values = json.load(file)
+        return str(values["endpoint"]), str(values["farm"])
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove it") from error

@@ -1,0 +1,100 @@
+"""`zcc-node`: lends this machine to a farm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from node.errors import NodeError
+from node.sandbox import Limits, Mode, Sandbox, probe
+from node.shell import NodeShell
+from zcc import farm
+from zcc.errors import ZccError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
+    "First `zcc-node join TOKEN` with a token that `zcc-broker token --role node` printed, then"
+    " `zcc-node serve`. No compiler is needed here: toolchains come with the jobs.",
+)
+State = Annotated[str, typer.Option("--state", help="Where keys, inputs and toolchains are kept.")]
+DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@app.command()
+def join(token: str, state: State = DEFAULT_STATE, name: str = os.uname().nodename) -> None:
+    """Enrol this machine with a join token (role node)."""
+    access = farm.join(token, state, name, ("node",))
+    typer.echo(f"joined the farm {access.farm} at {access.endpoint}; now: zcc-node serve")
+
+
+@app.command()
+def serve(
+    state: State = DEFAULT_STATE,
+    slots: Annotated[int, typer.Option(help="Compiles at a time; 0: one a processor.")] = 0,
+    name: Annotated[str, typer.Option(help="As others see this node.")] = os.uname().nodename,
+    sandbox: Annotated[str, typer.Option(help="auto, bwrap, or none (unsafe).")] = "auto",
+    cache_size: Annotated[str, typer.Option(help="Disk for inputs and toolchains.")] = "10G",
+    log: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Compile for the farm until SIGTERM (finishes what runs) or a second one (ends at once)."""
+    logging.basicConfig(level=log.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    access = farm.load_access(state)
+    if access is None:
+        raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
+    mode = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
+    if mode is None:
+        raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
+    found = probe(state, mode)
+    size = parse_size(cache_size)
+    asyncio.run(_serve(access, name, slots or len(os.sched_getaffinity(0)), state, found, size))
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size such as 500M or 10G."""
+    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    if not number.isdigit() or (unit and unit not in _UNITS):
+        raise NodeError(f"the size {text!r}: expected a number with K, M, G or T")
+    return int(number) * _UNITS.get(unit, 1)
+
+
+async def _serve(
+    access: farm.Access, name: str, slots: int, state: str, sandbox: Sandbox, size_bytes: int
+) -> None:
+    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, Limits())
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if asked and not shell.left.done():
+            shell.left.set_result(None)
+        asked = True
+        shell.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await shell.left
+    finally:
+        shell.close()
+
+
+def main() -> None:
+    """The entry point: errors that are the user's to mend come without a traceback."""
+    try:
+        app()
+    except (NodeError, ZccError, OSError) as error:
+        sys.exit(f"zcc-node: {error}")
+
+
+if __name__ == "__main__":
+    main()

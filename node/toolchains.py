@@ -1,0 +1,273 @@
+"""The toolchains of a node: unpacked, kept while they are used, evicted when there are too many.
+
+On disk: `DIR/HEX/root/` is a layer of the sandbox's root, `DIR/HEX/toolchain.json` what came with it;
+`DIR/tmp/` holds what is on its way in or out and is emptied at the start. A toolchain appears and
+leaves by rename of `DIR/HEX`, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cache.digest import DIGEST_SIZE, Digest, digest_of
+from cache.eviction import Entry, choose_victims
+from node.errors import ToolchainError
+from node.sandbox import view_toolchain
+from node.trees import wipe
+from node.unpack import Caps, unpack
+from zcc.job import FileInput, Job, Manifest
+
+_METADATA_FILE = "toolchain.json"
+_METADATA_FORMAT = 1
+# A toolchain's last use is written down at most this often.
+_TOUCH_AFTER_S = 60.0
+SELF_TEST_CWD = b"/zcc-self-test"
+# Includes nothing: it has to compile with the toolchain alone. The target's word size does not matter.
+SELF_TEST_SOURCE = b"int zcc_self_test(int x) { return 6 * x; }\n"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a toolchain says of itself. `c` and `cxx` are its drivers, either may be empty."""
+
+    family: str
+    version: str
+    target: str
+    c: bytes
+    cxx: bytes
+    search_path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A compile that any good toolchain does: exit 0, and `output` is there and not empty.
+
+    `source` is the contents of its one input.
+    """
+
+    job: Job
+    source: bytes
+    output: bytes
+
+
+class ToolchainStore:
+    """Toolchains below one directory, with a size limit in bytes. For one process."""
+
+    def __init__(self, directory: str, limit_bytes: int, caps: Caps | None = None) -> None:
+        self.directory = os.path.abspath(directory)
+        self._tmp_dir = os.path.join(self.directory, "tmp")
+        self._limit_bytes = limit_bytes
+        self._caps = caps
+        self._leases: Counter[Digest] = Counter()
+        os.makedirs(self._tmp_dir, mode=0o700, exist_ok=True)
+        for left in os.listdir(self._tmp_dir):
+            wipe(os.fsencode(os.path.join(self._tmp_dir, left)))
+        self._sizes = dict(self._found())
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self._sizes.values())
+
+    def has(self, digest: Digest) -> bool:
+        return digest in self._sizes and os.path.isdir(self.root_of(digest))
+
+    def root_of(self, digest: Digest) -> bytes:
+        """Where this toolchain's tree lies if the store holds it; a lower layer, never written."""
+        return os.fsencode(os.path.join(self._place(digest), "root"))
+
+    def about(self, digest: Digest) -> About:
+        """What the toolchain says of itself.
+
+        Raises:
+            ToolchainError: it is not here, or says nothing that can be read.
+        """
+        try:
+            with open(os.path.join(self._place(digest), _METADATA_FILE), "rb") as file:
+                return read_about(file.read())
+        except OSError as error:
+            raise ToolchainError(f"toolchain {digest.hex()} is not here") from error
+
+    def install(self, digest: Digest, frame_path: str) -> None:
+        """Verify and unpack a toolchain. Takes a second or two: call it beside the loop.
+
+        Makes room among those that nobody uses. Installing what is there already does nothing.
+
+        Raises:
+            ToolchainError: the pack is not a good toolchain; nothing is kept of it.
+            OSError: the disk refused.
+        """
+        if self.has(digest):
+            return
+        fresh = tempfile.mkdtemp(dir=self._tmp_dir)
+        try:
+            os.chown(fresh, -1, os.getegid())  # a setgid directory above would give its own group
+            root = os.fsencode(os.path.join(fresh, "root"))
+            unpacked = unpack(frame_path, digest, root, self._caps)
+            read_about(unpacked.metadata)
+            view_toolchain(root)
+            with open(os.path.join(fresh, _METADATA_FILE), "wb") as file:
+                file.write(unpacked.metadata)
+                file.flush()
+                os.fsync(file.fileno())
+            self._discard(digest)  # damaged remains, if any
+            os.rename(fresh, self._place(digest))
+        except BaseException:
+            wipe(os.fsencode(fresh))
+            raise
+        self._sizes[digest] = unpacked.size_bytes
+        with self.lease(digest):
+            self.sweep()
+
+    def acquire(self, digest: Digest) -> None:
+        """This toolchain is in use, once more: it stays until released as often.
+
+        Raises:
+            ToolchainError: it is not here (any more): fetch it.
+        """
+        if not self.has(digest):
+            raise ToolchainError(f"toolchain {digest.hex()} is not here")
+        self._leases[digest] += 1
+        self._touch(digest)
+
+    def release(self, digest: Digest) -> None:
+        assert self._leases[digest] > 0, "released more often than acquired"
+        self._leases[digest] -= 1
+        if not self._leases[digest]:
+            del self._leases[digest]
+
+    @contextlib.contextmanager
+    def lease(self, digest: Digest) -> Iterator[None]:
+        self.acquire(digest)
+        try:
+            yield
+        finally:
+            self.release(digest)
+
+    def is_used(self, digest: Digest) -> bool:
+        return self._leases[digest] > 0
+
+    def remove(self, digest: Digest) -> bool:
+        """Remove a toolchain unless it is in use; whether it is gone."""
+        if self.is_used(digest):
+            return False
+        self._discard(digest)
+        return True
+
+    def sweep(self) -> int:
+        """Remove the least recently used ones beyond the limit; returns how many left.
+
+        Those in use count towards the limit, but stay.
+        """
+        entries = [
+            Entry(digest, size, float("inf") if self.is_used(digest) else self._last_use_s(digest))
+            for digest, size in self._sizes.items()
+        ]
+        victims = [
+            victim
+            for victim in choose_victims(entries, self._limit_bytes)
+            if not self.is_used(victim)
+        ]
+        for victim in victims:
+            self._discard(victim)
+        return len(victims)
+
+    def _place(self, digest: Digest) -> str:
+        return os.path.join(self.directory, digest.hex())
+
+    def _discard(self, digest: Digest) -> None:
+        self._sizes.pop(digest, None)
+        place = self._place(digest)
+        if not os.path.lexists(place):
+            return
+        grave = tempfile.mkdtemp(dir=self._tmp_dir)
+        os.rename(place, os.path.join(grave, "old"))
+        wipe(os.fsencode(grave))
+
+    def _touch(self, digest: Digest) -> None:
+        with contextlib.suppress(OSError):
+            if time.time() - self._last_use_s(digest) > _TOUCH_AFTER_S:
+                os.utime(self._place(digest))
+
+    def _last_use_s(self, digest: Digest) -> float:
+        try:
+            return os.stat(self._place(digest)).st_mtime
+        except OSError:
+            return 0.0
+
+    def _found(self) -> Iterator[tuple[Digest, int]]:
+        for name in os.listdir(self.directory):
+            place = os.path.join(self.directory, name)
+            if os.path.isfile(os.path.join(place, _METADATA_FILE)):
+                with contextlib.suppress(ValueError):
+                    digest = bytes.fromhex(name)
+                    if len(digest) == DIGEST_SIZE:
+                        yield Digest(digest), _tree_bytes(os.path.join(place, "root"))
+
+
+def read_about(metadata: bytes) -> About:
+    """The metadata of a toolchain (`zcc/compiler/pack.py` writes it).
+
+    Raises:
+        ToolchainError: not such metadata.
+    """
+    try:
+        document = json.loads(metadata)
+        if document["format"] != _METADATA_FORMAT:
+            raise ValueError(f"format {document['format']!r}")
+        about = About(
+            family=str(document["family"]),
+            version=str(document["version"]),
+            target=str(document["target"]),
+            c=_driver(document["c"]),
+            cxx=_driver(document["c++"]),
+            search_path=b":".join(os.fsencode(path) for path in document["path"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ToolchainError(f"metadata of a toolchain that cannot be read: {error}") from error
+    if not about.c and not about.cxx:
+        raise ToolchainError("a toolchain without a driver")
+    return about
+
+
+def self_test(digest: Digest, about: About) -> SelfTest:
+    """The known-answer test of a toolchain: it compiles one function that includes nothing."""
+    driver = about.c or about.cxx
+    source, output = SELF_TEST_CWD + b"/a.c", SELF_TEST_CWD + b"/a.o"
+    job = Job(
+        toolchain=digest,
+        executable=driver,
+        argv=(driver, b"-O1", b"-c", b"a.c", b"-o", b"a.o"),
+        cwd=SELF_TEST_CWD,
+        environment=((b"LC_ALL", b"C"), (b"PATH", about.search_path)),
+        manifest=Manifest(
+            files=(FileInput(source, digest_of(SELF_TEST_SOURCE)),), directories=(SELF_TEST_CWD,)
+        ),
+        outputs=(output,),
+    )
+    return SelfTest(job, SELF_TEST_SOURCE, output)
+
+
+def _driver(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a path, found {value!r:.60}")
+    path = os.fsencode(value)
+    parts = path.split(b"/")
+    if path and (parts[0] or any(part in (b"", b".", b"..") for part in parts[1:])):
+        raise ValueError(f"expected an absolute path, found {value!r:.60}")
+    return path
+
+
+def _tree_bytes(directory: str) -> int:
+    total = 0
+    for above, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(above, name)).st_size
+    return total

@@ -1,0 +1,509 @@
+"""A farm without sockets: the broker's real machine among small fake agents and nodes.
+
+`Desk` plays the shell: it carries effects out at once, keeps a blob store that is a set, and puts what
+is sent to a peer into its inbox. `World` adds agents and nodes with a virtual clock: the time jumps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from broker import effects, events
+from broker.effects import Effect
+from broker.events import Event, Origin
+from broker.jobs import GRANTED, LEASED, Phase
+from broker.machine import Machine
+from cache.digest import Digest, digest_of
+from zcc.messages import (
+    Absent,
+    Beat,
+    Bye,
+    Failed,
+    Fault,
+    Finished,
+    Hello,
+    Message,
+    Refused,
+    Revoke,
+    Role,
+    Run,
+    Settled,
+    Started,
+    Want,
+    Welcome,
+    Who,
+)
+
+
+def blob(name: str) -> Digest:
+    return digest_of(name.encode())
+
+
+def session_id(name: str) -> bytes:
+    return digest_of(b"session " + name.encode())[:16]
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a fake agent submits."""
+
+    name: str
+    inputs: tuple[Digest, ...]
+    toolchain: Digest
+    machine_class: bytes = b""
+    hint_s: float = 1.0
+    build: str = "build"
+
+    @property
+    def key(self) -> Digest:
+        return blob(f"job {self.name}")
+
+
+def job(
+    name: str,
+    inputs: tuple[str, ...] | None = None,
+    toolchain: str = "gcc",
+    machine_class: bytes = b"",
+    hint_s: float = 1.0,
+    build: str = "build",
+) -> JobFacts:
+    names = (f"{name}.c",) if inputs is None else inputs
+    return JobFacts(name, tuple(map(blob, names)), blob(toolchain), machine_class, hint_s, build)
+
+
+class Desk:
+    """The machine, and what a shell does for it."""
+
+    def __init__(self, seed: int = 1, now: float = 100.0) -> None:
+        self.now = now
+        self.machine = Machine("testfarm", random.Random(seed), now)
+        self.store: set[Digest] = {blob("gcc")}
+        self.effects: list[Effect] = []
+        self.sent: defaultdict[bytes, list[Message]] = defaultdict(list)
+        self.on_send: Callable[[bytes, Message], None] | None = None
+
+    def happen(self, *given: Event) -> list[Effect]:
+        """Let events happen, then end the batch; the effects, in order."""
+        seen: list[Effect] = []
+        for event in given:
+            self._handle(event, seen)
+        self._handle(events.BatchEnded(), seen)
+        while self.machine.farm.is_dirty:
+            self._handle(events.BatchEnded(), seen)
+        self.effects += seen
+        validate(self.machine)
+        return seen
+
+    def pass_time(self, seconds: float, heard: frozenset[bytes] = frozenset()) -> list[Effect]:
+        """Time passes in ticks; `heard` are routes that keep talking."""
+        seen = []
+        for _ in range(max(1, round(seconds / 0.5))):
+            self.now += 0.5
+            seen += self.happen(events.Ticked(heard))
+        return seen
+
+    def say(self, origin: Origin, message: Message) -> list[Effect]:
+        return self.happen(events.MessageArrived(origin, message))
+
+    def hello(
+        self,
+        name: str,
+        role: Role,
+        slots: int = 0,
+        leases: tuple[bytes, ...] = (),
+        classes: tuple[bytes, ...] = (),
+        route: str = "",
+        user: str = "",
+    ) -> Origin:
+        origin = Origin((route or name).encode(), user or f"user-{name}", role)
+        self.say(
+            origin,
+            Hello(session_id(name), role.value, "", name, "0", slots, leases, classes),
+        )
+        return origin
+
+    def client(self, name: str, **more: str) -> Origin:
+        return self.hello(name, Role.CLIENT, **more)  # type: ignore[arg-type]
+
+    def node(self, name: str, slots: int = 2, **more: object) -> Origin:
+        return self.hello(name, Role.NODE, slots, **more)  # type: ignore[arg-type]
+
+    def submit(self, origin: Origin, ticket: int, facts: JobFacts) -> list[Effect]:
+        return self.happen(
+            events.JobSubmitted(
+                origin=origin,
+                ticket=ticket,
+                key=facts.key,
+                cost_hint_s=facts.hint_s,
+                build=facts.build,
+                toolchain=facts.toolchain,
+                inputs=facts.inputs,
+                machine_class=facts.machine_class,
+                body=b"job " + facts.name.encode(),
+            )
+        )
+
+    def stored(self, *digests: Digest) -> list[Effect]:
+        self.store.update(digests)
+        return self.happen(*map(events.BlobStored, digests))
+
+    def done(self, origin: Origin, lease: bytes, *, is_complete: bool = True) -> list[Effect]:
+        return self.happen(
+            events.ResultArrived(
+                origin=origin,
+                lease=lease,
+                exit_status=0,
+                outputs=(blob("output"),),
+                is_complete=is_complete,
+                is_excused=False,
+                cpu_s=1.0,
+                wall_s=1.0,
+                body=b"result",
+            )
+        )
+
+    def runs(self, origin: Origin) -> list[Run]:
+        """The Runs that a node was sent, taken out of its inbox."""
+        inbox = self.sent[origin.route]
+        found = [message for message in inbox if isinstance(message, Run)]
+        self.sent[origin.route] = [each for each in inbox if not isinstance(each, Run)]
+        return found
+
+    def got(self, origin: Origin, kind: type[Message]) -> list[Message]:
+        return [message for message in self.sent[origin.route] if isinstance(message, kind)]
+
+    def _handle(self, event: Event, seen: list[Effect]) -> None:
+        todo = [event]
+        while todo:
+            for effect in self.machine.handle(todo.pop(0), self.now):
+                seen.append(effect)
+                todo += self._perform(effect)
+
+    def _perform(self, effect: Effect) -> list[Event]:
+        match effect:
+            case effects.Send(route, message) | effects.Deliver(route, _, message):
+                self.sent[route].append(message)
+                if self.on_send is not None:
+                    self.on_send(route, message)
+            case effects.FindMissing(key, digests):
+                return [events.InputsChecked(key, frozenset(digests) - self.store)]
+            case effects.AskBlobs(route, digests):
+                here = [digest for digest in digests if digest in self.store]
+                wanted = tuple((digest, 0) for digest in digests if digest not in self.store)
+                if wanted:
+                    self.sent[route].append(Want(wanted))
+                    if self.on_send is not None:
+                        self.on_send(route, Want(wanted))
+                return [events.BlobStored(digest) for digest in here]
+            case _:
+                pass
+        return []
+
+
+def validate(machine: Machine) -> None:
+    """What holds between events, whatever happened."""
+    farm = machine.farm
+    leases = {}
+    for node in farm.nodes:
+        assert farm.sessions.get(node.session.id) is node.session
+        assert len(node.leases) <= node.most_leases
+        assert node.idle_slots >= 0
+        leases.update(node.leases)
+    assert leases == farm.leases
+    granted: dict[tuple[str, bytes], int] = {}
+    for key, execution in farm.executions.items():
+        assert execution.key == key
+        assert execution.waiters, "an execution that nobody waits for"
+        assert (execution.lease is not None) == (execution.phase in LEASED)
+        assert (key in farm.queue) == (execution.phase is Phase.QUEUED)
+        assert (key in farm.ready) == (execution.phase is Phase.READY)
+        if execution.lease is not None:
+            assert farm.leases[execution.lease.id] is execution.lease
+        if execution.phase in GRANTED:
+            place = (execution.lane.user, execution.lane.machine_class)
+            granted[place] = granted.get(place, 0) + 1
+        for waiter in execution.waiters:
+            session = farm.sessions.get(waiter.session)
+            assert session is not None
+            assert session.tickets[waiter.ticket] == key
+        if execution.phase in (Phase.FETCHING, Phase.PARKED):
+            assert execution.missing
+            assert all(digest in machine.uploads for digest in execution.missing)
+    assert dict(farm.granted) == granted
+    assert {lease.key for lease in farm.leases.values()} <= set(farm.executions)
+    assert len({lease.key for lease in farm.leases.values()}) == len(farm.leases), "runs twice"
+    for session in farm.sessions:
+        for key in session.tickets.values():
+            assert key in farm.executions
+        for digest in session.asked:
+            assert digest in machine.uploads
+    assert farm.total.jobs == len(farm.executions) == sum(t.jobs for t in farm.tallies.values())
+
+
+@dataclass
+class FakeAgent:
+    """Submits jobs, uploads what is wanted, and counts the answers to each ticket."""
+
+    world: World
+    name: str
+    is_alive: bool = True
+    is_frozen: bool = False
+    has_files: bool = True
+    next_ticket: int = 0
+    waiting: dict[int, JobFacts] = field(default_factory=dict)
+    finished: dict[int, Finished] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.name.encode(), f"user-{self.name}", Role.CLIENT)
+
+    def hello(self) -> None:
+        self.world.say(self, Hello(session_id(self.name), "client", "", self.name, "0", 0, (), ()))
+
+    def submit(self, facts: JobFacts) -> int:
+        self.next_ticket += 1
+        self.waiting[self.next_ticket] = facts
+        self.world.submit(self, self.next_ticket, facts)
+        return self.next_ticket
+
+    def take(self, message: Message) -> None:
+        match message:
+            case Welcome():
+                for ticket, facts in list(self.waiting.items()):
+                    self.world.submit(self, ticket, facts)
+            case Who():
+                self.hello()
+            case Want(blobs):
+                for digest, _ in blobs:
+                    self.world.later(0.05, lambda digest=digest: self._upload(digest))
+            case Finished() if message.ticket in self.waiting:
+                del self.waiting[message.ticket]
+                self.finished[message.ticket] = message
+            case Refused(ticket, reason) if ticket in self.waiting:
+                del self.waiting[ticket]
+                self.refused[ticket] = reason
+            case _:
+                pass
+
+    def _upload(self, digest: Digest) -> None:
+        if not self.is_alive or self.is_frozen:
+            return
+        if self.has_files:
+            self.world.desk.store.add(digest)
+            self.world.tell(self, events.BlobStored(digest))
+        else:
+            self.world.say(self, Absent(digest))
+
+
+@dataclass
+class FakeNode:
+    """Runs at most `slots` jobs at a time, each as long as its cost over the node's speed."""
+
+    world: World
+    name: str
+    slots: int
+    speed: float = 1.0
+    fault_share: float = 0.0
+    is_alive: bool = True
+    is_frozen: bool = False
+    waiting: dict[bytes, Run] = field(default_factory=dict)
+    running: dict[bytes, Run] = field(default_factory=dict)
+    unsettled: dict[bytes, Message | None] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.name.encode(), f"user-{self.name}", Role.NODE)
+
+    def hello(self) -> None:
+        leases = (*self.waiting, *self.running, *self.unsettled)
+        self.world.say(
+            self, Hello(session_id(self.name), "node", "", self.name, "0", self.slots, leases, ())
+        )
+
+    def take(self, message: Message) -> None:
+        match message:
+            case Who():
+                self.hello()
+            case Welcome():
+                for lease in list(self.unsettled):
+                    self._report(lease)
+            case Run():
+                self.waiting[message.lease] = message
+                self._fill()
+            case Revoke(lease):
+                self.waiting.pop(lease, None)
+                if self.running.pop(lease, None) is not None:
+                    self.world.note_stopped(message.lease)
+                self.unsettled.pop(lease, None)
+                self._fill()
+            case Settled(lease):
+                self.unsettled.pop(lease, None)
+            case _:
+                pass
+
+    def _fill(self) -> None:
+        while self.waiting and len(self.running) < self.slots:
+            lease, run = next(iter(self.waiting.items()))
+            del self.waiting[lease]
+            self.running[lease] = run
+            self.world.note_started(run, self)
+            self.world.say(self, Started(lease))
+            cost = self.world.cost_of(run.key) / self.speed
+            self.world.later(cost, lambda lease=lease: self._end(lease))
+
+    def _end(self, lease: bytes) -> None:
+        if not self.is_alive or lease not in self.running:
+            return
+        if self.is_frozen:
+            self.world.later(1.0, lambda: self._end(lease))
+            return
+        del self.running[lease]
+        self.world.note_stopped(lease)
+        bad = self.world.rng.random() < self.fault_share
+        self.unsettled[lease] = Failed(lease, Fault.SANDBOX.value, "fake") if bad else None
+        self._report(lease)
+        self._fill()
+
+    def _report(self, lease: bytes) -> None:
+        failed = self.unsettled[lease]
+        if failed is not None:
+            self.world.say(self, failed)
+            return
+        self.world.tell(
+            self,
+            events.ResultArrived(
+                self.origin, lease, 0, (), True, False, 1.0 / self.speed, 1.0 / self.speed, b"ok"
+            ),
+        )
+
+
+Peer = FakeAgent | FakeNode
+AnyPeer = TypeVar("AnyPeer", FakeAgent, FakeNode)
+
+
+class World:
+    """Everybody, one virtual clock, and a story of what happened."""
+
+    LATENCY_S = 0.01
+    TICK_S = 0.25
+
+    def __init__(self, seed: int = 1) -> None:
+        self.rng = random.Random(seed)
+        self.desk = Desk(seed)
+        self.desk.on_send = self._deliver
+        self.peers: dict[bytes, Peer] = {}
+        self.story: list[tuple[float, str]] = []
+        self.running: dict[bytes, Digest] = {}
+        self._costs: dict[Digest, float] = {}
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+        self._heard: set[bytes] = set()
+        self.later(self.TICK_S, self._tick)
+
+    @property
+    def now(self) -> float:
+        return self.desk.now
+
+    def agent(self, name: str, **more: bool) -> FakeAgent:
+        return self._join(FakeAgent(self, name, **more))
+
+    def node(self, name: str, slots: int, **more: float) -> FakeNode:
+        return self._join(FakeNode(self, name, slots, **more))  # type: ignore[arg-type]
+
+    def _join(self, peer: AnyPeer) -> AnyPeer:
+        self.peers[peer.origin.route] = peer
+        peer.hello()
+        self._beat(peer)
+        return peer
+
+    def _beat(self, peer: Peer) -> None:
+        if peer.is_alive:
+            self.say(peer, Beat(0.0))
+            self.later(1.0, lambda: self._beat(peer))
+
+    def leave(self, peer: Peer) -> None:
+        """Gone without a word."""
+        peer.is_alive = False
+        if isinstance(peer, FakeNode):
+            for lease in peer.running:
+                self.note_stopped(lease)
+
+    def cost_of(self, key: Digest) -> float:
+        return self._costs.get(key, 1.0)
+
+    def submit(self, agent: FakeAgent, ticket: int, facts: JobFacts) -> None:
+        self._costs[facts.key] = facts.hint_s
+        self.tell(
+            agent,
+            events.JobSubmitted(
+                agent.origin, ticket, facts.key, facts.hint_s, facts.build, facts.toolchain,
+                facts.inputs, facts.machine_class, facts.name.encode(),
+            ),
+        )  # fmt: skip
+
+    def say(self, peer: Peer, message: Message) -> None:
+        self.tell(peer, events.MessageArrived(peer.origin, message))
+
+    def tell(self, peer: Peer, event: Event) -> None:
+        """An event reaches the broker a little later, unless the peer is dead or frozen."""
+        if peer.is_alive and not peer.is_frozen:
+            self.later(self.LATENCY_S, lambda: self._reach(peer, event))
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        self._number += 1
+        heapq.heappush(self._due, (self.now + delay_s, self._number, action))
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._due and self._due[0][0] <= end:
+            self.desk.now, _, action = heapq.heappop(self._due)
+            action()
+        self.desk.now = end
+
+    def run_until(self, is_over: Callable[[], bool], at_most_s: float = 600.0) -> None:
+        end = self.now + at_most_s
+        while not is_over():
+            assert self.now < end, "the farm does not come to an end"
+            self.run(self.TICK_S)
+
+    def note_started(self, run: Run, node: FakeNode) -> None:
+        self.running[run.lease] = run.key
+        self.story.append((round(self.now, 6), f"{node.name} runs {run.body.decode()}"))
+
+    def note_stopped(self, lease: bytes) -> None:
+        self.running.pop(lease, None)
+
+    def restart_broker(self) -> None:
+        """A new broker with no memory but the blobs; nobody's messages are lost on purpose."""
+        store, now = self.desk.store, self.now
+        self.desk = Desk(self.rng.randrange(1 << 30), now)
+        self.desk.store = store
+        self.desk.on_send = self._deliver
+
+    def _reach(self, peer: Peer, event: Event) -> None:
+        self._heard.add(peer.origin.route)
+        self.desk.happen(event)
+
+    def _deliver(self, route: bytes, message: Message) -> None:
+        peer = self.peers.get(route)
+        if peer is None or isinstance(message, Beat | Bye):
+            return
+
+        def arrive() -> None:
+            if peer.is_alive and not peer.is_frozen:
+                peer.take(message)
+            elif peer.is_frozen:
+                self.later(0.5, arrive)
+
+        self.later(self.LATENCY_S, arrive)
+
+    def _tick(self) -> None:
+        self.later(self.TICK_S, self._tick)
+        heard, self._heard = frozenset(self._heard), set()
+        self.desk.happen(events.Ticked(heard))

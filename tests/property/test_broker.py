@@ -1,0 +1,217 @@
+"""Whatever peers do, in whatever order: every request gets one answer, no key runs twice at once,
+no slot is given twice, and the books agree (`validate`, after every event)."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from broker import events
+from broker.events import Origin
+from tests.broker_world import Desk, JobFacts, blob, job, session_id
+from zcc.messages import (
+    Absent,
+    Bye,
+    Cancel,
+    Failed,
+    Fault,
+    Finished,
+    Hello,
+    Refused,
+    Revoke,
+    Role,
+    Run,
+    Started,
+    Want,
+)
+
+AGENTS = ("a", "b", "c")
+NODES = ("n", "m", "o")
+JOBS = tuple(
+    job(name, inputs, toolchain, machine_class)
+    for name, inputs, toolchain, machine_class in (
+        ("w", ("w.c", "common.h"), "gcc", b""),
+        ("x", ("x.c", "common.h"), "gcc", b""),
+        ("y", ("y.c",), "clang", b"fma"),
+        ("z", (), "clang", b""),
+        ("v", (), "gcc", b""),
+    )
+)
+names_of_agents = st.sampled_from(AGENTS)
+names_of_nodes = st.sampled_from(NODES)
+
+
+def origin(name: str, role: Role, route: int) -> Origin:
+    return Origin(f"{name}{route}".encode(), f"user-{name}", role)
+
+
+class BrokerRules(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.desk = Desk()
+        self.desk.on_send = self.note_sent
+        self.routes = dict.fromkeys((*AGENTS, *NODES), 0)
+        self.here: set[str] = set()
+        self.ticket = 0
+        self.open: dict[tuple[str, int], JobFacts] = {}
+        self.leases: dict[str, dict[bytes, Run]] = {name: {} for name in NODES}
+
+    # --- what the broker says -------------------------------------------------------------------
+
+    def note_sent(self, route: bytes, message: object) -> None:
+        name = route[:1].decode()
+        match message:
+            case Finished(ticket) | Refused(ticket) if ticket:
+                if route == self.origin(name).route:
+                    assert self.open.pop((name, ticket), None), "an answer that nobody waits for"
+            case Run():
+                if route == self.origin(name).route:
+                    self.leases[name][message.lease] = message
+            case Revoke(lease):
+                self.leases[name].pop(lease, None)
+            case Bye():
+                self.forget(name)
+            case _:
+                pass
+
+    def forget(self, name: str) -> None:
+        """The session is over for both sides: its requests are void."""
+        self.here.discard(name)
+        self.open = {at: facts for at, facts in self.open.items() if at[0] != name}
+
+    def origin(self, name: str) -> Origin:
+        return origin(name, Role.CLIENT if name in AGENTS else Role.NODE, self.routes[name])
+
+    # --- what peers do --------------------------------------------------------------------------
+
+    @rule(name=names_of_agents, is_moved=st.booleans())
+    def agent_says_hello(self, name: str, is_moved: bool) -> None:
+        self.routes[name] += is_moved
+        self.here.add(name)
+        at = self.origin(name)
+        self.desk.say(at, Hello(session_id(name), "client", "", name, "0", 0, (), ()))
+        for (agent, ticket), facts in list(self.open.items()):
+            if agent == name:
+                self.desk.submit(at, ticket, facts)
+
+    @rule(name=names_of_nodes, slots=st.integers(0, 3), is_moved=st.booleans(), fma=st.booleans())
+    def node_says_hello(self, name: str, slots: int, is_moved: bool, fma: bool) -> None:
+        self.routes[name] += is_moved
+        self.here.add(name)
+        classes = (b"fma",) if fma else ()
+        leases = tuple(self.leases[name])
+        hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
+        self.desk.say(self.origin(name), hello)
+
+    @rule(name=names_of_agents, facts=st.sampled_from(JOBS))
+    def agent_submits(self, name: str, facts: JobFacts) -> None:
+        self.ticket += 1
+        if name in self.here:
+            self.open[name, self.ticket] = facts
+        self.desk.submit(self.origin(name), self.ticket, facts)
+
+    @rule(data=st.data())
+    def agent_cancels(self, data: st.DataObject) -> None:
+        if self.open:
+            name, ticket = data.draw(st.sampled_from(sorted(self.open)))
+            del self.open[name, ticket]
+            self.desk.say(self.origin(name), Cancel(ticket))
+
+    @rule(data=st.data(), has_it=st.booleans())
+    def agent_answers_a_want(self, data: st.DataObject, has_it: bool) -> None:
+        name = data.draw(names_of_agents)
+        wanted = sorted(
+            digest
+            for want in self.desk.got(self.origin(name), Want)
+            if isinstance(want, Want)
+            for digest, _ in want.blobs
+        )
+        if wanted:
+            digest = data.draw(st.sampled_from(wanted))
+            if has_it:
+                self.desk.stored(digest)
+            else:
+                self.desk.say(self.origin(name), Absent(digest))
+
+    @rule(
+        data=st.data(), name=names_of_nodes, end=st.sampled_from(("start", "done", "bad", *Fault))
+    )
+    def node_speaks_of_a_lease(self, data: st.DataObject, name: str, end: str | Fault) -> None:
+        if not self.leases[name]:
+            return
+        lease = data.draw(st.sampled_from(sorted(self.leases[name])))
+        at = self.origin(name)
+        if end == "start":
+            self.desk.say(at, Started(lease))
+            return
+        if name in self.here:
+            del self.leases[name][lease]
+        if isinstance(end, Fault):
+            self.desk.say(at, Failed(lease, end.value, ""))
+        else:
+            self.desk.done(at, lease, is_complete=end == "done")
+
+    @rule(name=names_of_nodes, digest=st.sampled_from(("common.h", "gcc", "w.c", "secret")))
+    def node_wants(self, name: str, digest: str) -> None:
+        wanted = ((blob(digest), 0),)
+        here, gone = (wanted, ()) if blob(digest) in self.desk.store else ((), wanted)
+        self.desk.happen(events.BlobsWanted(self.origin(name), here, gone))
+
+    @rule(
+        name=st.sampled_from((*AGENTS, *NODES)), way=st.sampled_from(("bye", "gone", "bad", "key"))
+    )
+    def peer_leaves(self, name: str, way: str) -> None:
+        at = self.origin(name)
+        self.forget(name)
+        event = {
+            "bye": events.MessageArrived(at, Bye("")),
+            "gone": events.PeerUnreachable(at.route),
+            "bad": events.PeerMisbehaved(at, "nonsense"),
+            "key": events.KeyRevoked(at.user),
+        }[way]
+        self.desk.happen(event)
+
+    @rule(name=names_of_agents)
+    def upload_stalls(self, name: str) -> None:
+        self.desk.happen(events.UploadStalled(self.origin(name).route))
+
+    @rule(name=st.sampled_from(("common.h", "w.c", "clang")), way=st.sampled_from("esu"))
+    def store_has_trouble(self, name: str, way: str) -> None:
+        if way == "e":
+            self.desk.store.discard(blob(name))  # evicted
+        elif way == "s":
+            self.desk.happen(events.BlobSpoiled(blob(name)))
+        else:
+            self.desk.happen(events.BlobUnstorable(blob(name)))
+
+    @rule(seconds=st.sampled_from((0.5, 2.0)))
+    def time_passes(self, seconds: float) -> None:
+        heard = frozenset(self.origin(name).route for name in self.here)
+        self.desk.pass_time(seconds, heard)
+
+    def teardown(self) -> None:
+        """Every request that stands is answered once nodes serve and agents supply."""
+        if not hasattr(self, "desk"):
+            return
+        for name in NODES:
+            self.leases[name] = {}
+            self.node_says_hello(name, 2, True, True)
+        self.desk.pass_time(1.0)
+        for _ in range(400):
+            if not self.open:
+                break
+            for name in AGENTS:
+                for want in self.desk.got(self.origin(name), Want):
+                    assert isinstance(want, Want)
+                    self.desk.stored(*(digest for digest, _ in want.blobs))
+            for name in NODES:
+                for lease in list(self.leases[name]):
+                    del self.leases[name][lease]
+                    self.desk.done(self.origin(name), lease)
+            self.time_passes(0.5)
+        assert not self.open, "requests without an answer"
+
+
+TestBroker = BrokerRules.TestCase
+TestBroker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,197 @@
+"""Whole farms on a virtual clock, through the machine that runs in production."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from broker.limits import STARTUP_GRACE_S
+from tests.broker_world import FakeAgent, JobFacts, World, job
+
+
+def farm(seed: int = 1, nodes: int = 4, slots: int = 4) -> World:
+    world = World(seed)
+    for number in range(nodes):
+        world.node(f"node{number}", slots)
+    world.run(STARTUP_GRACE_S)
+    return world
+
+
+def jobs(world: World, count: int, prefix: str = "j") -> list[JobFacts]:
+    return [
+        job(
+            f"{prefix}{number}",
+            inputs=(f"{prefix}{number}.c", "common.h"),
+            hint_s=math.exp(world.rng.gauss(0.0, 0.8)),
+        )
+        for number in range(count)
+    ]
+
+
+def assert_all_answered(agent: FakeAgent, count: int) -> None:
+    assert not agent.waiting
+    assert len(agent.finished) + len(agent.refused) == count
+
+
+def test_a_build_is_done_in_near_the_time_that_its_work_needs() -> None:
+    world = farm(nodes=4, slots=4)
+    agent = world.agent("a")
+    world.run(1.0)
+    work = jobs(world, 300)
+    begun = world.now
+    for facts in work:
+        agent.submit(facts)
+    world.run_until(lambda: not agent.waiting)
+    assert len(agent.finished) == 300
+    bound = sum(facts.hint_s for facts in work) / 16
+    assert (world.now - begun) / bound < 1.25
+
+
+def test_fast_nodes_get_more_and_the_build_ends_near_the_bound() -> None:
+    world = World(3)
+    speeds = (0.35, 0.6, 1.0, 1.2, 1.6)
+    for number, speed in enumerate(speeds):
+        world.node(f"node{number}", 6, speed=speed)
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S)
+    work = jobs(world, 600)
+    begun = world.now
+    for facts in work:
+        agent.submit(facts)
+    world.run_until(lambda: not agent.waiting)
+    bound = sum(facts.hint_s for facts in work) / (6 * sum(speeds))
+    assert (world.now - begun) / bound < 1.4
+
+
+def test_an_interactive_job_overtakes_a_build_of_hundreds() -> None:
+    world = farm(nodes=2, slots=4)
+    builder, typist = world.agent("builder"), world.agent("typist")
+    world.run(1.0)
+    for facts in jobs(world, 400):
+        builder.submit(facts)
+    world.run(5.0)
+    begun = world.now
+    typist.submit(job("mine", hint_s=0.5))
+    world.run_until(lambda: not typist.waiting)
+    assert typist.finished
+    assert world.now - begun < 8.0
+    assert len(builder.waiting) > 200
+
+
+def test_nodes_that_are_lost_freeze_and_join_lose_no_job() -> None:
+    world = farm(seed=7, nodes=5, slots=3)
+    agents = [world.agent(f"agent{number}") for number in range(3)]
+    world.run(1.0)
+    for agent in agents:
+        for facts in jobs(world, 120, prefix=agent.name):
+            agent.submit(facts)
+    nodes = [world.peers[f"node{number}".encode()] for number in range(5)]
+    world.run(3.0)
+    world.leave(nodes[0])
+    nodes[1].is_frozen = True
+    world.run(4.0)
+    world.node("late", 6)
+    world.run(4.0)
+    nodes[1].is_frozen = False
+    world.leave(nodes[2])
+    world.run_until(lambda: not any(agent.waiting for agent in agents))
+    for agent in agents:
+        assert_all_answered(agent, 120)
+        # One loss is made good; a job that two of the lost nodes had goes home.
+        assert len(agent.finished) >= 115
+
+
+def test_a_lost_agents_jobs_do_not_keep_the_farm_busy() -> None:
+    world = farm()
+    gone, here = world.agent("gone"), world.agent("here")
+    world.run(1.0)
+    for facts in jobs(world, 200, "gone"):
+        gone.submit(facts)
+    world.run(2.0)
+    world.leave(gone)
+    for facts in jobs(world, 20, "here"):
+        here.submit(facts)
+    world.run_until(lambda: not here.waiting)
+    world.run(10.0)
+    assert len(here.finished) == 20
+    assert not world.desk.machine.farm.executions
+    assert not world.running
+
+
+def test_an_agent_without_its_files_gets_its_jobs_back_and_hinders_nobody() -> None:
+    world = farm()
+    broken, sound = world.agent("broken", has_files=False), world.agent("sound")
+    world.run(1.0)
+    for facts in jobs(world, 30, "broken"):
+        broken.submit(facts)
+    for facts in jobs(world, 30, "sound"):
+        sound.submit(facts)
+    world.run_until(lambda: not (broken.waiting or sound.waiting))
+    assert set(broken.refused.values()) == {"input-absent"}
+    assert len(sound.finished) == 30
+
+
+def test_a_bad_node_is_put_aside_and_the_build_goes_on() -> None:
+    world = World(5)
+    bad = world.node("bad", 4, fault_share=1.0)
+    for number in range(3):
+        world.node(f"good{number}", 4)
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S)
+    for facts in jobs(world, 200):
+        agent.submit(facts)
+    world.run_until(lambda: not agent.waiting)
+    assert len(agent.finished) == 200
+    tried = sum(f"{bad.name} runs" in line for _, line in world.story)
+    assert tried < 40
+
+
+def test_two_agents_that_build_the_same_run_each_job_once() -> None:
+    world = farm()
+    one, two = world.agent("one"), world.agent("two")
+    world.run(1.0)
+    for facts in jobs(world, 100):
+        one.submit(facts)
+        two.submit(facts)
+    world.run_until(lambda: not (one.waiting or two.waiting))
+    assert len(one.finished) == len(two.finished) == 100
+    assert len(world.story) == len({line.split()[-1] for _, line in world.story}) == 100
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_restarted_broker_adopts_what_runs(seed: int) -> None:
+    world = farm(seed=seed)
+    agent = world.agent("a")
+    world.run(1.0)
+    for facts in jobs(world, 100):
+        agent.submit(facts)
+    world.run(3.0)
+    running = {
+        run.key for node in world.peers.values() for run in getattr(node, "running", {}).values()
+    }
+    assert running
+    world.restart_broker()
+    world.run_until(lambda: not agent.waiting)
+    assert len(agent.finished) == 100
+    names = [line.split()[-1] for _, line in world.story]
+    again = len(names) - len(set(names))
+    assert again <= 3, f"{again} jobs ran twice"
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    def story() -> list[tuple[float, str]]:
+        world = World(11)
+        for number in range(3):
+            world.node(f"node{number}", 2, speed=1.0 + number, fault_share=0.1)
+        agents = [world.agent(f"agent{number}") for number in range(3)]
+        world.run(STARTUP_GRACE_S)
+        for agent in agents:
+            for facts in jobs(world, 40, agent.name):
+                agent.submit(facts)
+        world.run(5.0)
+        world.leave(world.peers[b"node1"])
+        world.run_until(lambda: not any(agent.waiting for agent in agents))
+        return world.story
+
+    assert story() == story()

@@ -1,0 +1,176 @@
+"""The agent's core: every call ends with outputs or with the local compiler."""
+
+from __future__ import annotations
+
+import random
+
+from zcc.agent.effects import (
+    CancelJob,
+    CountOutcome,
+    FailCall,
+    ForgetCall,
+    PlaceResult,
+    RunHere,
+    SubmitJob,
+)
+from zcc.agent.events import (
+    CallArrived,
+    CallClosed,
+    CallIsLocal,
+    CallPrepared,
+    CompileFailed,
+    Event,
+    FarmClosed,
+    FarmOpened,
+    JobRefused,
+    ResultProven,
+    ResultUnproven,
+    Ticked,
+)
+from zcc.agent.machine import AgentMachine
+from zcc.agent.slots import Slots
+
+
+def machine(slots: int = 1, is_open: bool = True) -> AgentMachine:
+    made = AgentMachine(Slots(slots), remote_timeout_s=100.0)
+    if is_open:
+        made.handle(FarmOpened(), 0.0)
+    return made
+
+
+def arrive(
+    agent: AgentMachine, *calls: int, is_nested: bool = False, is_strict: bool = False
+) -> None:
+    for call in calls:
+        agent.handle(CallArrived(call, is_nested, is_strict), 0.0)
+
+
+def local(reason: str, detail: str = "") -> CountOutcome:
+    return CountOutcome("local", reason=reason, detail=detail)
+
+
+def test_a_proven_result_is_placed_and_counted_by_its_way() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    assert agent.handle(CallPrepared(1, "scanned"), 0.0) == [SubmitJob(1)]
+    placed = [PlaceResult(1), CountOutcome("remote", way="scanned")]
+    assert agent.handle(ResultProven(1), 1.0) == placed
+    assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1)]
+
+
+def test_without_a_farm_a_compile_runs_here_under_a_slot() -> None:
+    agent = machine(is_open=False)
+    arrive(agent, 1, 2)
+    assert agent.handle(CallPrepared(1, "scanned"), 0.0) == [local("no-farm"), RunHere(1)]
+    assert agent.handle(CallPrepared(2, "scanned"), 0.0) == [local("no-farm")]
+    assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1), RunHere(2)]
+
+
+def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
+    agent = machine()
+    arrive(agent, 1, 2, 3)
+    for call in (1, 2, 3):
+        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
+    assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2)]
+    assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(3)]
+
+
+def test_a_call_from_inside_another_never_waits() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    arrive(agent, 2, is_nested=True)
+    agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)
+    inner = agent.handle(CallIsLocal(2, "not-a-compile", "", True), 0.0)
+    assert inner[-1] == RunHere(2)
+
+
+def test_an_error_is_repeated_here_even_in_strict_mode() -> None:
+    agent = machine()
+    arrive(agent, 1, is_strict=True)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    counted = local("compile-error", "exit status 1")
+    assert agent.handle(CompileFailed(1, 1), 0.0) == [counted, RunHere(1)]
+
+
+def test_a_failed_proof_is_compiled_here() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    effects = agent.handle(ResultUnproven(1, "proof", "/p/x.h"), 0.0)
+    assert effects == [local("proof", "/p/x.h"), RunHere(1)]
+
+
+def test_strict_mode_names_the_reason_instead_of_falling_back() -> None:
+    agent = machine(is_open=False)
+    arrive(agent, 1, is_strict=True)
+    message = "ZCC_FALLBACK=never: this compile would have run locally: no-farm"
+    failed = [FailCall(1, message), CountOutcome("failed", reason="no-farm")]
+    assert agent.handle(CallPrepared(1, "scanned"), 0.0) == failed
+
+
+def test_strict_mode_lets_a_link_pass() -> None:
+    agent = machine()
+    arrive(agent, 1, is_strict=True)
+    assert agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)[-1] == RunHere(1)
+
+
+def test_a_lost_farm_sends_every_remote_call_home() -> None:
+    agent = machine(slots=2)
+    arrive(agent, 1, 2, 3)
+    for call in (1, 2, 3):
+        agent.handle(CallPrepared(call, "scanned"), 0.0)
+    effects = agent.handle(FarmClosed("broker-silent"), 5.0)
+    assert [effect for effect in effects if isinstance(effect, RunHere)] == [RunHere(1), RunHere(2)]
+    assert agent.handle(ResultProven(3), 6.0) == []  # too late: it waits for its slot
+
+
+def test_a_launcher_that_goes_away_cancels_its_job() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "listed"), 0.0)
+    assert agent.handle(CallClosed(1), 1.0) == [CancelJob(1), ForgetCall(1)]
+    assert agent.handle(ResultProven(1), 2.0) == []
+
+
+def test_a_job_that_takes_too_long_is_cancelled_and_done_here() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    assert agent.handle(Ticked(), 99.0) == []
+    assert agent.handle(Ticked(), 101.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
+
+
+def test_whatever_happens_slots_are_kept_and_no_call_is_lost() -> None:
+    for seed in range(200):
+        rng = random.Random(seed)
+        agent = machine(slots=rng.randint(1, 3), is_open=rng.random() < 0.5)
+        alive: set[int] = set()
+        for step in range(120):
+            agent.handle(_random_event(rng, step, alive), float(step))
+            agent.validate()
+        for call in sorted(alive):
+            agent.handle(CallClosed(call), 200.0)
+            agent.validate()
+        assert not agent.calls
+        assert agent.slots.used == agent.slots.waiting == 0
+
+
+def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
+    if not alive or rng.random() < 0.3:
+        alive.add(step)
+        return CallArrived(step, rng.random() < 0.1, rng.random() < 0.1)
+    call = rng.choice(sorted(alive))
+    kind = rng.randrange(9)
+    if kind == 0:
+        alive.discard(call)
+        return CallClosed(call)
+    return (
+        CallPrepared(call, "scanned"),
+        CallIsLocal(call, "not-a-compile", "", True),
+        FarmOpened(),
+        FarmClosed("broker-silent"),
+        JobRefused(call, "no-nodes", ""),
+        ResultProven(call),
+        CompileFailed(call, 1),
+        Ticked(),
+    )[kind - 1]

@@ -1,0 +1,596 @@
+"""The broker's machine: events in, exact effects out."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from broker import events
+from broker.effects import AskBlobs, CloseTraffic, Deliver, OfferBlobs, OpenTraffic, Send
+from broker.events import Event
+from broker.jobs import LEASE_KEY_BYTES
+from broker.limits import LOST_AFTER_S, ORPHAN_S, RESUBMIT_S, STARTUP_GRACE_S
+from broker.machine import _HANDLERS, _MESSAGE_HANDLERS
+from broker.roles import ALLOWED
+from tests.broker_world import Desk, blob, job, session_id
+from zcc import __version__
+from zcc.messages import (
+    Absent,
+    AskNodes,
+    Beat,
+    Busy,
+    Bye,
+    Cancel,
+    Chunk,
+    Credit,
+    Done,
+    Enrol,
+    Failed,
+    Fault,
+    Finished,
+    Hello,
+    Nodes,
+    Refused,
+    Revoke,
+    Role,
+    Settled,
+    Started,
+    Submit,
+    Want,
+    Welcome,
+    Who,
+)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A broker past its start-up grace."""
+    desk = Desk()
+    desk.pass_time(STARTUP_GRACE_S + 0.5)
+    return desk
+
+
+def bulk_and_control(effects: list[object]) -> list[object]:
+    kinds = (Send, Deliver, AskBlobs, OfferBlobs, OpenTraffic, CloseTraffic)
+    return [effect for effect in effects if isinstance(effect, kinds)]
+
+
+def test_every_event_and_every_message_that_a_role_may_send_has_a_handler() -> None:
+    assert set(_HANDLERS) == set(get_args(Event))
+    decoded_by_the_shell = {Hello, Enrol, Submit, Done, Want, Chunk, Credit}
+    assert set(_MESSAGE_HANDLERS) == set().union(*ALLOWED.values()) - decoded_by_the_shell
+
+
+# --- sessions -----------------------------------------------------------------------------------
+
+
+def test_hello_opens_a_session_and_is_welcomed(desk: Desk) -> None:
+    origin = events.Origin(b"r", "user", Role.CLIENT)
+    hello = Hello(session_id("a"), "client", "testfarm", "a", "0", 0, (), ())
+    assert bulk_and_control(desk.say(origin, hello)) == [
+        OpenTraffic(b"r", Role.CLIENT),
+        Send(b"r", Welcome(session_id("a"), "testfarm", __version__)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (Hello(session_id("a"), "node", "", "a", "0", 0, (), ()), "role:"),
+        (Hello(session_id("a"), "client", "other", "a", "0", 0, (), ()), "farm:"),
+        (Hello(b"short", "client", "", "a", "0", 0, (), ()), "session:"),
+        (Hello(session_id("a"), "client", "", "a", "0", 1 << 20, (), ()), "slots:"),
+    ],
+)
+def test_a_hello_that_cannot_stand_is_refused(desk: Desk, hello: Hello, reason: str) -> None:
+    origin = events.Origin(b"r", "user", Role.CLIENT)
+    (answer,) = bulk_and_control(desk.say(origin, hello))
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Refused)
+    assert answer.message.ticket == 0
+    assert answer.message.reason.startswith(reason)
+
+
+def test_another_key_cannot_take_over_a_session(desk: Desk) -> None:
+    desk.client("a")
+    thief = events.Origin(b"thief", "other user", Role.CLIENT)
+    desk.say(thief, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
+    assert desk.got(thief, Refused)
+    assert not desk.got(thief, Welcome)
+
+
+def test_a_routing_id_is_no_identity(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    impostor = events.Origin(agent.route, "other user", Role.CLIENT)
+    desk.say(impostor, Cancel(1))
+    assert desk.machine.farm.executions
+
+
+def test_who_is_asked_of_a_stranger_but_not_in_a_flood(desk: Desk) -> None:
+    stranger = events.Origin(b"s", "user", Role.NODE)
+    assert bulk_and_control(desk.say(stranger, Beat(0.0))) == [Send(b"s", Who())]
+    assert bulk_and_control(desk.happen(events.StrangerSpoke(stranger))) == []
+    desk.pass_time(1.5)
+    assert bulk_and_control(desk.say(stranger, Beat(0.0))) == [Send(b"s", Who())]
+
+
+def test_a_session_moves_to_the_route_that_it_comes_back_on(desk: Desk) -> None:
+    desk.client("a")
+    again = events.Origin(b"new", "user-a", Role.CLIENT)
+    effects = desk.say(again, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
+    assert bulk_and_control(effects)[:2] == [
+        CloseTraffic(b"a"),
+        OpenTraffic(b"new", Role.CLIENT),
+    ]
+    assert len(desk.machine.farm.sessions) == 1
+
+
+def test_a_silent_peer_is_lost_and_a_talking_one_is_not(desk: Desk) -> None:
+    desk.client("silent")
+    desk.client("talking")
+    effects = desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((b"talking",)))
+    assert CloseTraffic(b"silent") in effects
+    assert CloseTraffic(b"talking") not in effects
+
+
+def test_a_pause_of_the_broker_itself_loses_nobody(desk: Desk) -> None:
+    desk.client("a")
+    desk.now += 60.0
+    desk.happen(events.Ticked(frozenset()))
+    assert len(desk.machine.farm.sessions) == 1
+
+
+def test_everybody_is_sent_a_beat_each_second(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.pass_time(4.0, heard=frozenset((agent.route,)))
+    assert len(desk.got(agent, Beat)) == 4
+
+
+def test_a_misbehaving_peer_is_dropped_counted_and_ignored_for_a_while(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.happen(events.PeerMisbehaved(agent, "nonsense"))
+    assert desk.got(agent, Bye) == [Bye("protocol: nonsense")]
+    assert desk.machine.violations == 1
+    assert desk.machine.is_banned(agent.route)
+    assert not len(desk.machine.farm.sessions)
+    desk.pass_time(11.0)
+    assert not desk.machine.is_banned(agent.route)
+
+
+def test_a_revoked_key_loses_all_its_sessions(desk: Desk) -> None:
+    first = desk.client("a", user="shared")
+    second = desk.client("b", user="shared")
+    other = desk.client("c")
+    desk.happen(events.KeyRevoked("shared"))
+    assert desk.got(first, Bye) == desk.got(second, Bye) == [Bye("revoked")]
+    assert not desk.got(other, Bye)
+
+
+# --- grant first, upload after ------------------------------------------------------------------
+
+
+def test_a_job_whose_inputs_are_here_runs_at_once(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    facts = job("x", inputs=())
+    desk.submit(agent, 1, facts)
+    (run,) = desk.runs(node)
+    assert (run.key, run.body) == (facts.key, b"job x")
+    assert run.lease[:LEASE_KEY_BYTES] == facts.key[:LEASE_KEY_BYTES]
+    assert len(run.lease) == 16
+
+
+def test_inputs_are_asked_for_and_then_the_job_runs(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    effects = desk.submit(agent, 1, job("x"))
+    assert AskBlobs(agent.route, (blob("x.c"),)) in effects
+    assert not desk.runs(node)
+    desk.stored(blob("x.c"))
+    assert len(desk.runs(node)) == 1
+
+
+def test_nothing_is_asked_for_before_a_slot_is_near(desk: Desk) -> None:
+    agent, _ = desk.client("a"), desk.node("n", slots=2)
+    for ticket in range(20):
+        desk.submit(agent, ticket + 1, job(f"x{ticket}"))
+    asked = [digest for want in desk.got(agent, Want) for digest, _ in want.blobs]
+    assert len(asked) == 3  # two idle slots, one soon
+
+
+def test_a_blob_that_several_jobs_lack_is_asked_for_once(desk: Desk) -> None:
+    one, two = desk.client("a"), desk.client("b")
+    node = desk.node("n")
+    desk.submit(one, 1, job("x", inputs=("common.h",)))
+    effects = desk.submit(two, 1, job("y", inputs=("common.h",)))
+    assert not [effect for effect in effects if isinstance(effect, AskBlobs)]
+    desk.stored(blob("common.h"))
+    assert len(desk.runs(node)) == 2
+
+
+@pytest.mark.parametrize("way", ["absent", "lost", "stalled"])
+def test_another_agent_is_asked_when_the_first_cannot_supply(desk: Desk, way: str) -> None:
+    one, two = desk.client("a"), desk.client("b")
+    desk.node("n")
+    desk.submit(one, 1, job("x", inputs=("common.h",)))
+    desk.submit(two, 1, job("y", inputs=("common.h",)))
+    effects = {
+        "absent": lambda: desk.say(one, Absent(blob("common.h"))),
+        "lost": lambda: desk.say(one, Bye("")),
+        "stalled": lambda: desk.happen(events.UploadStalled(one.route)),
+    }[way]()
+    assert AskBlobs(two.route, (blob("common.h"),)) in effects
+
+
+def test_a_job_whose_inputs_nobody_has_is_refused(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    desk.say(agent, Absent(blob("x.c")))
+    assert desk.got(agent, Refused) == [Refused(1, "input-absent")]
+    assert not desk.machine.farm.executions
+
+
+def test_a_toolchain_on_its_way_holds_up_only_its_own_jobs(desk: Desk) -> None:
+    slow, quick = desk.client("slow"), desk.client("quick")
+    node = desk.node("n", slots=2)
+    for ticket in range(10):
+        desk.submit(slow, ticket + 1, job(f"s{ticket}", inputs=(), toolchain="clang"))
+    assert desk.got(slow, Want) == [Want(((blob("clang"), 0),))]
+    desk.submit(quick, 1, job("q", inputs=()))
+    assert len(desk.runs(node)) == 1
+    desk.stored(blob("clang"))
+    assert len(desk.runs(node)) == 2  # one slot and one ahead
+
+
+def test_the_brokers_full_disk_sends_the_jobs_home(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    desk.happen(events.BlobUnstorable(blob("x.c")))
+    assert desk.got(agent, Refused) == [Refused(1, "broker-disk")]
+
+
+def test_a_useless_upload_is_asked_for_anew(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    effects = desk.happen(events.BlobSpoiled(blob("x.c")))
+    assert AskBlobs(agent.route, (blob("x.c"),)) in effects
+
+
+def test_a_node_gets_the_blobs_of_its_leases_and_no_others(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=("x.c",)))
+    desk.stored(blob("x.c"))
+    effects = desk.happen(
+        events.BlobsWanted(node, ((blob("x.c"), 0), (blob("gcc"), 7), (blob("secret"), 0)), ())
+    )
+    assert bulk_and_control(effects) == [
+        Send(node.route, Absent(blob("secret"))),
+        OfferBlobs(node.route, ((blob("x.c"), 0), (blob("gcc"), 7))),
+    ]
+
+
+def test_a_blob_that_the_store_has_lost_is_asked_for_again_for_the_node(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    desk.stored(blob("x.c"))
+    desk.store.discard(blob("x.c"))
+    effects = desk.happen(events.BlobsWanted(node, (), ((blob("x.c"), 9),)))
+    assert bulk_and_control(effects) == [AskBlobs(agent.route, (blob("x.c"),))]
+    effects = desk.stored(blob("x.c"))
+    assert OfferBlobs(node.route, ((blob("x.c"), 9),)) in effects
+
+
+# --- results, twins, cancels --------------------------------------------------------------------
+
+
+def test_a_result_goes_to_its_agent_behind_its_outputs(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 7, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.say(node, Started(run.lease))
+    assert bulk_and_control(desk.done(node, run.lease)) == [
+        Deliver(agent.route, (blob("output"),), Finished(7, "n", 0.0, False, b"result")),
+        Send(node.route, Settled(run.lease)),
+    ]
+    assert not desk.machine.farm.executions
+
+
+def test_a_key_runs_once_for_all_who_submit_it(desk: Desk) -> None:
+    one, two = desk.client("a"), desk.client("b")
+    node = desk.node("n")
+    desk.submit(one, 1, job("x", inputs=()))
+    desk.submit(two, 5, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease)
+    assert [message.shared for message in desk.got(one, Finished)] == [False]
+    assert [message.shared for message in desk.got(two, Finished)] == [True]
+
+
+def test_a_job_that_all_have_cancelled_is_revoked_and_one_that_some_want_is_not(
+    desk: Desk,
+) -> None:
+    one, two = desk.client("a"), desk.client("b")
+    node = desk.node("n")
+    desk.submit(one, 1, job("x", inputs=()))
+    desk.submit(two, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.say(one, Cancel(1))
+    assert not desk.got(node, Revoke)
+    desk.say(two, Cancel(1))
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+    assert bulk_and_control(desk.done(node, run.lease)) == [Send(node.route, Settled(run.lease))]
+
+
+def test_a_ticket_submitted_again_is_the_same_request(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease)
+    assert len(desk.got(agent, Finished)) == 1
+
+
+def test_a_ticket_for_two_jobs_is_a_violation(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    desk.submit(agent, 1, job("y", inputs=()))
+    assert desk.machine.violations == 1
+
+
+def test_requests_from_before_a_hello_are_void_unless_submitted_again(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=4)
+    desk.submit(agent, 1, job("kept", inputs=()))
+    desk.submit(agent, 2, job("dropped", inputs=()))
+    kept, dropped = desk.runs(node)
+    desk.client("a")
+    desk.submit(agent, 1, job("kept", inputs=()))
+    desk.pass_time(RESUBMIT_S, heard=frozenset((agent.route, node.route)))
+    assert desk.got(node, Revoke) == [Revoke(dropped.lease)]
+    desk.done(node, kept.lease)
+    assert [message.ticket for message in desk.got(agent, Finished)] == [1]
+
+
+def test_a_lost_agents_jobs_are_taken_back(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((node.route,)))
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+
+
+# --- leases that are lost -----------------------------------------------------------------------
+
+
+def test_a_lost_node_gives_its_jobs_back(desk: Desk) -> None:
+    agent, first = desk.client("a"), desk.node("first")
+    desk.submit(agent, 1, job("x", inputs=()))
+    assert len(desk.runs(first)) == 1
+    second = desk.node("second")
+    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((agent.route, second.route)))
+    assert len(desk.runs(second)) == 1
+
+
+def test_a_job_that_fails_on_a_node_goes_to_another_and_then_home(desk: Desk) -> None:
+    agent, one, two = desk.client("a"), desk.node("one"), desk.node("two")
+    desk.node("three")
+    desk.submit(agent, 1, job("x", inputs=()))
+    tried = []
+    for _ in range(2):
+        node, run = next((n, r) for n in (one, two) for r in desk.runs(n))
+        tried.append(node.route)
+        desk.say(node, Failed(run.lease, Fault.SANDBOX.value, "no bwrap"))
+        assert Settled(run.lease) in desk.got(node, Settled)
+    assert len(set(tried)) == 2
+    assert desk.got(agent, Refused) == [Refused(1, "nodes-failed")]
+
+
+def test_a_result_without_its_outputs_is_a_fault(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease, is_complete=False)
+    assert desk.got(node, Settled) == [Settled(run.lease)]
+    assert desk.got(agent, Refused) == [Refused(1, "no-nodes")]
+
+
+def test_a_stopping_node_hands_over_without_blame(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    other = desk.node("other")
+    desk.say(node, Failed(run.lease, Fault.STOPPING.value, ""))
+    assert len(desk.runs(other)) == 1
+    assert not desk.runs(node)
+    assert next(iter(desk.machine.farm.executions.values())).losses == 0
+
+
+def test_three_faults_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
+    agent, node, other = desk.client("a"), desk.node("bad", slots=8), desk.node("good", slots=8)
+    alive = frozenset((agent.route, node.route, other.route))
+    ticket = 0
+    while next(iter(desk.machine.farm.nodes)).record.faults < 3:
+        ticket += 1
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        for run in desk.runs(node):
+            desk.say(node, Failed(run.lease, Fault.SANDBOX.value, ""))
+        assert ticket < 50
+    watcher = desk.hello("m", Role.MONITOR)
+    desk.say(watcher, AskNodes())
+    (nodes,) = desk.got(watcher, Nodes)
+    assert isinstance(nodes, Nodes)
+    assert {row.name: row.state for row in nodes.rows} == {"bad": "quarantined", "good": "ready"}
+    desk.submit(agent, 1000, job("y", inputs=()))
+    assert not desk.runs(node)
+    desk.pass_time(31.0, heard=alive)
+    assert next(iter(desk.machine.farm.nodes)).is_usable(desk.now)
+
+
+def test_without_nodes_a_job_is_refused_at_once(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.submit(agent, 1, job("x"))
+    assert desk.got(agent, Refused) == [Refused(1, "no-nodes")]
+
+
+def test_the_last_nodes_loss_sends_waiting_jobs_home(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=1)
+    for ticket in range(5):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    desk.say(node, Bye(""))
+    assert sorted(message.ticket for message in desk.got(agent, Refused)) == [0, 1, 2, 3, 4]
+
+
+def test_a_job_for_another_machine_class_is_refused_or_waits_for_its_node(desk: Desk) -> None:
+    agent = desk.client("a")
+    plain, special = desk.node("plain"), desk.node("special", slots=1, classes=(b"fma",))
+    desk.submit(agent, 1, job("x", inputs=(), machine_class=b"avx512"))
+    assert desk.got(agent, Refused) == [Refused(1, "no-nodes")]
+    for ticket in (2, 3, 4, 5):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=(), machine_class=b"fma"))
+    assert not desk.runs(plain)
+    assert desk.runs(special)
+
+
+def test_just_after_the_brokers_start_jobs_wait_for_nodes() -> None:
+    desk = Desk()
+    agent = desk.client("a")
+    desk.submit(agent, 1, job("x", inputs=()))
+    assert not desk.got(agent, Refused)
+    node = desk.node("n")
+    assert len(desk.runs(node)) == 1
+
+
+def test_the_wait_for_nodes_after_a_start_ends() -> None:
+    desk = Desk()
+    agent = desk.client("a")
+    desk.submit(agent, 1, job("x", inputs=()))
+    desk.pass_time(STARTUP_GRACE_S + 0.5)
+    assert desk.got(agent, Refused) == [Refused(1, "no-nodes")]
+
+
+# --- restarts -----------------------------------------------------------------------------------
+
+
+def lease_for(name: str) -> bytes:
+    return job(name).key[:LEASE_KEY_BYTES] + b"salt"
+
+
+def test_a_lease_from_before_a_restart_is_adopted_when_its_job_comes_back(desk: Desk) -> None:
+    node = desk.node("n", leases=(lease_for("x"),))
+    agent = desk.client("a")
+    desk.submit(agent, 1, job("x", inputs=()))
+    assert not desk.runs(node)
+    desk.done(node, lease_for("x"))
+    assert len(desk.got(agent, Finished)) == 1
+
+
+def test_a_lease_from_before_a_restart_is_adopted_when_its_node_comes_last() -> None:
+    desk = Desk()
+    agent = desk.client("a")
+    desk.submit(agent, 1, job("x", inputs=()))
+    node = desk.node("n", leases=(lease_for("x"),))
+    assert not desk.runs(node)
+    desk.done(node, lease_for("x"))
+    assert len(desk.got(agent, Finished)) == 1
+
+
+def test_a_lease_that_began_before_a_restart_wins_over_one_not_begun(desk: Desk) -> None:
+    agent, fresh = desk.client("a"), desk.node("fresh")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(fresh)
+    desk.node("old", leases=(lease_for("x"),))
+    assert desk.got(fresh, Revoke) == [Revoke(run.lease)]
+
+
+def test_an_old_lease_of_a_job_that_runs_elsewhere_is_revoked(desk: Desk) -> None:
+    agent, fresh = desk.client("a"), desk.node("fresh")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(fresh)
+    desk.say(fresh, Started(run.lease))
+    old = desk.node("old", leases=(lease_for("x"),))
+    assert desk.got(old, Revoke) == [Revoke(lease_for("x"))]
+
+
+def test_an_orphan_that_nobody_asks_for_is_revoked_in_the_end(desk: Desk) -> None:
+    node = desk.node("n", leases=(lease_for("x"),))
+    desk.pass_time(ORPHAN_S + 1, heard=frozenset((node.route,)))
+    assert desk.got(node, Revoke) == [Revoke(lease_for("x"))]
+
+
+def test_the_result_of_an_orphan_that_nobody_wants_is_settled_and_dropped(desk: Desk) -> None:
+    node = desk.node("n", leases=(lease_for("x"),))
+    effects = desk.done(node, lease_for("x"))
+    assert bulk_and_control(effects) == [Send(node.route, Settled(lease_for("x")))]
+
+
+def test_a_run_that_was_lost_with_the_connection_is_sent_again(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (lost,) = desk.runs(node)
+    again = desk.node("n", route="new")
+    (run,) = desk.runs(again)
+    assert run.lease != lost.lease
+    assert desk.got(again, Revoke) == [Revoke(lost.lease)]
+
+
+# --- slots, fairness, limits --------------------------------------------------------------------
+
+
+def test_a_node_gets_no_more_than_its_slots_and_a_little_ahead(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=8)
+    for ticket in range(40):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    assert len(desk.runs(node)) == 10
+
+
+def test_users_take_turns_whatever_they_have_queued(desk: Desk) -> None:
+    greedy, modest = desk.client("greedy"), desk.client("modest")
+    node = desk.node("n", slots=1)
+    for ticket in range(50):
+        desk.submit(greedy, ticket, job(f"g{ticket}", inputs=()))
+    desk.submit(modest, 1, job("m", inputs=()))
+    order = []
+    while not desk.got(modest, Finished):
+        for run in desk.runs(node):
+            order.append(run.body)
+            desk.done(node, run.lease)
+    assert len(order) <= 6
+
+
+def test_an_agent_over_its_limit_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.ledger.MAX_JOBS_PER_USER", 3)
+    agent = desk.client("a")
+    desk.node("n")
+    for ticket in range(5):
+        desk.submit(agent, ticket, job(f"x{ticket}"))
+    refused = desk.got(agent, Refused)
+    assert refused == [Refused(3, "too-many-queued"), Refused(4, "too-many-queued")]
+
+
+def test_a_full_farm_refuses(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.ledger.MAX_JOB_BYTES", 8)
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, job("1"))
+    desk.submit(agent, 2, job("2"))
+    assert desk.got(agent, Refused) == [Refused(2, "farm-full")]
+
+
+def test_agents_are_told_of_a_long_wait(desk: Desk) -> None:
+    agent, _ = desk.client("a"), desk.node("n", slots=1)
+    for ticket in range(10):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=(), hint_s=2.0))
+    busy = desk.got(agent, Busy)
+    assert busy
+    assert all(isinstance(each, Busy) and each.expected_s > 1.0 for each in busy)
+    assert max(each.expected_s for each in busy if isinstance(each, Busy)) <= 20.0
+
+
+def test_stopping_says_bye_to_all(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.happen(events.StopRequested())
+    assert desk.got(agent, Bye) == desk.got(node, Bye) == [Bye("stopping")]

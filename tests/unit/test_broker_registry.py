@@ -1,0 +1,198 @@
+"""The registry of keys, the roles table, the audit log, the state directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from broker.audit import AuditLog
+from broker.errors import EnrolError, RegistryError, StartError
+from broker.main import app, parse_duration, parse_size
+from broker.registry import Registry, is_public_key
+from broker.roles import ALLOWED, may_send
+from broker.state import broker_keys, record_serving, take_lock
+from zcc.keys import Token, new_key_pair, public_of
+from zcc.messages import ALL, Role
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(str(tmp_path))
+
+
+def joiner(registry: Registry, role: Role = Role.CLIENT, uses: int = 1) -> str:
+    public = new_key_pair().public
+    registry.add_joiner(public, role, NOW, NOW + 60, uses)
+    return public
+
+
+def test_what_the_table_does_not_allow_is_denied() -> None:
+    for role in Role:
+        for message in ALL:
+            assert may_send(role, message.KIND) == (message in ALLOWED[role])
+        assert not may_send(role, b"no-such-kind")
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"),
+    [
+        (Role.CLIENT, b"done"), (Role.CLIENT, b"want"), (Role.CLIENT, b"started"),
+        (Role.NODE, b"submit"), (Role.NODE, b"cancel"), (Role.MONITOR, b"submit"),
+        (Role.JOINER, b"hello"), (Role.CLIENT, b"enrol"), (Role.NODE, b"run"),
+    ],
+)  # fmt: skip
+def test_nobody_speaks_anothers_part(role: Role, kind: bytes) -> None:
+    assert not may_send(role, kind)
+
+
+def test_an_unknown_key_has_no_role(registry: Registry) -> None:
+    assert registry.role_of(new_key_pair().public, NOW) is None
+
+
+def test_a_token_enrols_one_key_under_its_role(registry: Registry) -> None:
+    token, own = joiner(registry, Role.NODE), new_key_pair().public
+    assert registry.role_of(token, NOW) is Role.JOINER
+    assert registry.enrol(token, own, "box", NOW) is Role.NODE
+    assert registry.role_of(own, NOW) is Role.NODE
+    with pytest.raises(EnrolError, match="used up"):
+        registry.enrol(token, new_key_pair().public, "other", NOW)
+
+
+def test_an_enrolment_asked_for_again_is_the_same_one(registry: Registry) -> None:
+    token, own = joiner(registry), new_key_pair().public
+    registry.enrol(token, own, "box", NOW)
+    assert registry.role_of(token, NOW) is Role.JOINER
+    assert registry.enrol(token, own, "box", NOW) is Role.CLIENT
+
+
+def test_a_token_expires(registry: Registry) -> None:
+    token = joiner(registry)
+    assert registry.role_of(token, NOW + 61) is None
+    with pytest.raises(EnrolError, match="expired"):
+        registry.enrol(token, new_key_pair().public, "late", NOW + 61)
+
+
+def test_a_token_of_three_uses_enrols_three(registry: Registry) -> None:
+    token = joiner(registry, uses=3)
+    for _ in range(3):
+        registry.enrol(token, new_key_pair().public, "box", NOW)
+    with pytest.raises(EnrolError):
+        registry.enrol(token, new_key_pair().public, "box", NOW)
+
+
+def test_only_a_joiners_key_enrols(registry: Registry) -> None:
+    token, own = joiner(registry), new_key_pair().public
+    registry.enrol(token, own, "box", NOW)
+    with pytest.raises(EnrolError, match="not a join token"):
+        registry.enrol(own, new_key_pair().public, "friend", NOW)
+
+
+@pytest.mark.parametrize("bad", ["", "short", "x" * 41, '"' * 40, "\n" * 40])
+def test_what_is_no_key_is_not_enrolled(registry: Registry, bad: str) -> None:
+    assert not is_public_key(bad)
+    with pytest.raises(EnrolError, match="not a CURVE"):
+        registry.enrol(joiner(registry), bad, "box", NOW)
+
+
+def test_a_revoked_key_is_out_and_cannot_come_back(registry: Registry) -> None:
+    token, own = joiner(registry, uses=5), new_key_pair().public
+    registry.enrol(token, own, "box", NOW)
+    registry.revoke("box", NOW)
+    assert registry.role_of(own, NOW) is None
+    with pytest.raises(EnrolError, match="revoked"):
+        registry.enrol(token, own, "box", NOW)
+
+
+def test_revoke_takes_a_key_a_beginning_or_a_label_but_must_be_sure(registry: Registry) -> None:
+    registry.add("a" * 40, Role.CLIENT, "one", NOW)
+    registry.add("a" * 39 + "b", Role.CLIENT, "two", NOW)
+    with pytest.raises(RegistryError, match="2 keys"):
+        registry.revoke("aaa", NOW)
+    with pytest.raises(RegistryError, match="no live key"):
+        registry.revoke("three", NOW)
+    assert registry.revoke("a" * 40, NOW).label == "one"
+    assert registry.revoke("aaa", NOW).label == "two"
+
+
+def test_another_process_change_is_seen(registry: Registry, tmp_path: Path) -> None:
+    assert not registry.has_changed()
+    other = Registry(str(tmp_path))
+    other.add("a" * 40, Role.CLIENT, "one", NOW)
+    assert registry.has_changed()
+    assert not registry.has_changed()
+    assert registry.role_of("a" * 40, NOW) is Role.CLIENT
+
+
+def test_the_registry_is_private(registry: Registry, tmp_path: Path) -> None:
+    for name in os.listdir(tmp_path):
+        assert os.stat(tmp_path / name).st_mode & 0o077 == 0
+
+
+def test_two_brokers_do_not_share_a_state_directory(tmp_path: Path) -> None:
+    handle = take_lock(str(tmp_path))
+    with pytest.raises(StartError, match="another broker"):
+        take_lock(str(tmp_path))
+    os.close(handle)
+    os.close(take_lock(str(tmp_path)))
+
+
+def test_the_audit_log_rotates_by_size(tmp_path: Path) -> None:
+    log = AuditLog(str(tmp_path), max_bytes=300)
+    for number in range(50):
+        log.write("submit", (("job", f"{number:012}"), ("user", 'odd "\n name')))
+    log.close()
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["audit.log", *(f"audit.log.{number}" for number in (1, 2, 3, 4))]
+    for name in names:
+        assert os.stat(tmp_path / name).st_size <= 300
+        for line in (tmp_path / name).read_text().splitlines():
+            assert json.loads(line)["event"] == "submit"
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_token_is_all_that_token_prints(tmp_path: Path) -> None:
+    record_serving(str(tmp_path), "tcp://10.0.0.1:8317", "our farm")
+    printed = run("token", "--role", "node", "--state", str(tmp_path), "--expires", "30m")
+    token = Token.decode(printed)
+    assert printed == token.encode() + "\n"
+    assert (token.endpoint, token.farm, token.role) == ("tcp://10.0.0.1:8317", "our farm", "node")
+    assert token.broker_public == broker_keys(str(tmp_path)).public
+    (row,) = Registry(str(tmp_path)).rows()
+    assert (row.public_key, row.joins_as) == (public_of(token.secret), "node")
+    assert row.expires == pytest.approx(row.created + 1800)
+
+
+def test_a_token_for_a_broker_on_all_addresses_must_name_one(tmp_path: Path) -> None:
+    record_serving(str(tmp_path), "tcp://0.0.0.0:8317", "farm")
+    result = CliRunner().invoke(app, ["token", "--role", "client", "--state", str(tmp_path)])
+    assert "--endpoint" in str(result.exception)
+
+
+def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path))
+    registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
+    assert "laptop" in run("keys", "--state", str(tmp_path))
+    run("revoke", "laptop", "--state", str(tmp_path))
+    (row,) = json.loads(run("keys", "--json", "--state", str(tmp_path)))
+    assert (row["label"], row["state"]) == ("laptop", "revoked")
+
+
+def test_sizes_and_durations_are_read() -> None:
+    assert [parse_size(text) for text in ("10G", "500m", "1KiB", "7")] == [
+        10 << 30, 500 << 20, 1 << 10, 7,
+    ]  # fmt: skip
+    assert [parse_duration(text) for text in ("90s", "30m", "1h", "7d")] == [90, 1800, 3600, 604800]

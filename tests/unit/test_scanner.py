@@ -1,0 +1,556 @@
+"""What a scan finds, what it refuses, and what it remembers, on a real disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from zcc.compiler.closure import (
+    Closure,
+    Forced,
+    Local,
+    NotBounded,
+    Reason,
+    ScanRequest,
+    is_too_wide,
+    project_root,
+)
+from zcc.compiler.disk import RACY_WINDOW_NS, Disk
+from zcc.compiler.listing import LISTING_TARGET, parse_listing
+from zcc.compiler.scanner import Answer, Scanner
+from zcc.compiler.search import (
+    SearchKey,
+    SearchList,
+    SearchMemo,
+    parse_search_list,
+    query_arguments,
+)
+from zcc.errors import CompilerError
+
+LATER_NS = 10 * RACY_WINDOW_NS
+
+
+class Project:
+    """A directory with sources, a scanner on it, and a clock that a scan moves on."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.wall_ns = 0  # long before any file was written: each counts as just changed
+        self.disk = Disk(wall_ns=lambda: self.wall_ns)
+        self.scanner = Scanner(self.disk, b"/nobody/home")
+        self.now = 0.0
+        self.request = ScanRequest(
+            cwd=os.fsencode(top),
+            source=b"a.c",
+            language="c",
+            search=SearchList(),
+            roots=(os.fsencode(top),),
+        )
+
+    def settle(self) -> None:
+        """Let the wall clock be so late that no file counts as just changed."""
+        self.wall_ns = os.stat(self.top).st_ctime_ns + LATER_NS
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            self.put(name.replace("__", "/").replace("_", "."), text)
+
+    def put(self, path: str, text: str | bytes = "") -> None:
+        place = self.top / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def scan(self, waited_since: float | None = None, **changes: object) -> Answer:
+        self.now += 1.0
+        request = replace(self.request, **changes)  # type: ignore[arg-type]
+        return self.scanner.scan(request, self.now, waited_since)
+
+    def closure(self, **changes: object) -> Closure:
+        answer = self.scan(**changes)
+        assert isinstance(answer, Closure), answer
+        return answer
+
+    def found(self, **changes: object) -> set[str]:
+        manifest = self.closure(**changes).manifest
+        return {os.path.relpath(os.fsdecode(file.path), self.top) for file in manifest.files}
+
+    def search(self, *angle: bytes, **more: object) -> SearchList:
+        return SearchList(angle=angle, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path.resolve())
+
+
+def test_a_quoted_name_is_found_beside_its_includer_first(project: Project) -> None:
+    project.write(a_c='#include "sub/b.h"\n', sub__b_h='#include "c.h"\n', sub__c_h="", c_h="")
+    assert project.found() == {"a.c", "sub/b.h", "sub/c.h"}
+
+
+def test_an_angled_name_is_found_in_the_search_list_only(project: Project) -> None:
+    project.write(a_c="#include <b.h>\n", b_h="", i__b_h="", j__b_h="")
+    assert project.found(search=project.search(b"i", b"j")) == {"a.c", "i/b.h"}
+
+
+def test_a_quoted_name_goes_on_to_the_quote_list_and_the_search_list(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n#include "c.h"\n#include <d.h>\n')
+    project.write(q__b_h="", q__d_h="", i__b_h="", i__c_h="", i__d_h="")
+    search = project.search(b"i", quote=(b"q",))
+    assert project.found(search=search) == {"a.c", "q/b.h", "i/c.h", "i/d.h"}
+
+
+def test_the_split_option_takes_the_includers_directory_out(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="", i__b_h="")
+    search = project.search(b"i", skips_includer=True)
+    assert project.found(search=search) == {"a.c", "i/b.h"}
+
+
+def test_include_next_takes_every_candidate(project: Project) -> None:
+    project.write(a_c="#include <b.h>\n", i__b_h="#include_next <b.h>\n", j__b_h="", k__b_h="")
+    assert project.found(search=project.search(b"i", b"j", b"k")) == {
+        "a.c",
+        "i/b.h",
+        "j/b.h",
+        "k/b.h",
+    }
+
+
+def test_a_directory_of_the_wanted_name_is_passed_over_and_shown(project: Project) -> None:
+    project.write(a_c="#include <b>\n", j__b="")
+    (project.top / "i" / "b").mkdir(parents=True)
+    closure = project.closure(search=project.search(b"i", b"j"))
+    assert os.fsencode(project.top / "i" / "b") in closure.manifest.directories
+    assert closure.file_count == 2
+
+
+def test_a_file_where_a_directory_is_wanted_is_passed_over(project: Project) -> None:
+    project.write(a_c="#include <b/c.h>\n", i__b="", j__b__c_h="")
+    search = project.search(b"i", b"j")
+    assert project.found(search=search) == {"a.c", "j/b/c.h"}
+    (project.top / "i" / "b").unlink()
+    project.put("i/b/c.h")
+    assert project.found(search=search) == {"a.c", "i/b/c.h"}
+
+
+def test_what_is_probed_is_shipped_and_not_followed(project: Project) -> None:
+    project.write(a_c='#if __has_include("b.h")\n#endif\n', b_h='#include "c.h"\n', c_h="")
+    assert project.found() == {"a.c", "b.h"}
+
+
+def test_the_file_that_gcc_reads_unasked_is_shipped(project: Project) -> None:
+    project.put("a.c")
+    project.put("i/stdc-predef.h")
+    assert project.found(search=project.search(b"i")) == {"a.c", "i/stdc-predef.h"}
+
+
+def test_forced_includes_look_in_the_working_directory_first(project: Project) -> None:
+    project.write(s__a_c="", f_h='#include "g.h"\n', g_h="", s__f_h="", i__m_h="")
+    forced = ((Forced.INCLUDE, b"f.h"), (Forced.MACROS, b"m.h"))
+    found = project.found(source=b"s/a.c", forced=forced, search=project.search(b"i"))
+    assert found == {"s/a.c", "f.h", "g.h", "i/m.h"}
+
+
+def test_a_missing_input_makes_a_compile_local(project: Project) -> None:
+    assert project.scan() == Local(Reason.MISSING_INPUT, b"a.c")
+    project.put("a.c")
+    missing = Local(Reason.MISSING_INPUT, b"no")
+    assert project.scan(extra_inputs=(b"no",)) == missing
+    assert project.scan(forced=((Forced.INCLUDE, b"no"),)) == missing
+
+
+def test_an_optional_input_is_shipped_when_it_appears(project: Project) -> None:
+    project.put("a.c")
+    assert project.found(optional_inputs=(b"p/x.afdo",)) == {"a.c"}
+    project.put("p/x.afdo")
+    assert project.found(optional_inputs=(b"p/x.afdo",)) == {"a.c", "p/x.afdo"}
+
+
+# Symlinks, directories, twins
+
+
+def test_links_on_the_way_are_recorded_with_their_literal_targets(project: Project) -> None:
+    project.write(a_c="#include <b.h>\n", real__x__b_h='#include "c.h"\n', real__inc__c_h="")
+    (project.top / "real" / "inc" / "b.h").symlink_to("../x/b.h")
+    (project.top / "i").symlink_to("real/inc")
+    closure = project.closure(search=project.search(b"i"))
+    top = os.fsencode(project.top)
+    assert closure.manifest.symlinks == (
+        (top + b"/i", b"real/inc"),
+        (top + b"/real/inc/b.h", b"../x/b.h"),
+    )
+    # The includer's directory is the one that it was found in, not the one that the link leads to.
+    assert top + b"/real/inc/c.h" in [file.path for file in closure.manifest.files]
+
+
+def test_a_dangling_link_is_recorded_and_passed_over(project: Project) -> None:
+    project.write(a_c="#include <b.h>\n", j__b_h="")
+    (project.top / "i").mkdir()
+    (project.top / "i" / "b.h").symlink_to("nowhere")
+    search = project.search(b"i", b"j")
+    closure = project.closure(search=search)
+    assert closure.manifest.symlinks == ((os.fsencode(project.top) + b"/i/b.h", b"nowhere"),)
+    assert project.found(search=search) == {"a.c", "j/b.h"}
+    project.put("i/nowhere")
+    assert project.found(search=search) == {"a.c", "i/nowhere"}
+
+
+def test_a_loop_of_links_is_no_closure(project: Project) -> None:
+    project.put("a.c", '#include "b.h"\n')
+    (project.top / "b.h").symlink_to("b.h")
+    answer = project.scan()
+    assert isinstance(answer, NotBounded)
+    assert answer.reason is Reason.DISK
+
+
+def test_a_directory_before_dotdot_has_to_exist(project: Project) -> None:
+    project.write(a_c='#include "foo/../b.h"\n', b_h="")
+    assert project.closure().misses == {os.fsencode(project.top): (b"foo",)}
+    (project.top / "foo").mkdir()
+    closure = project.closure()
+    assert closure.manifest.directories == (os.fsencode(project.top) + b"/foo",)
+    assert project.found() == {"a.c", "b.h"}
+
+
+def test_dotdot_after_a_link_is_where_the_kernel_goes(project: Project) -> None:
+    project.write(a_c='#include "l/../b.h"\n', b_h="", far__b_h="", far__d__x="")
+    (project.top / "l").symlink_to("far/d")
+    assert project.found() == {"a.c", "far/b.h"}
+
+
+def test_empty_directories_of_the_search_and_of_outputs_are_shown(project: Project) -> None:
+    project.write(a_c="")
+    for name in ("i", "dup", "out"):
+        (project.top / name).mkdir()
+    top = os.fsencode(project.top)
+    search = project.search(b"i", ignored=(b"none",), duplicates=(b"dup",))
+    closure = project.closure(search=search, directories=(b"out", b"absent"))
+    assert closure.manifest.directories == (top + b"/dup", top + b"/i", top + b"/out")
+    assert set(closure.misses[top]) == {b"absent", b"none"}
+
+
+def test_an_outdated_search_list_is_no_closure(project: Project) -> None:
+    project.write(a_c="", i__x="")
+    assert isinstance(project.scan(search=project.search(b"none")), NotBounded)
+    assert isinstance(project.scan(search=project.search(ignored=(b"i",))), NotBounded)
+
+
+def test_twins_are_numbered_by_whole_seconds(project: Project) -> None:
+    includes = "".join(f'#include "{name}.h"\n' for name in "bcde")
+    project.write(a_c=includes, b_h="same", c_h="same", d_h="same", e_h="other")
+    for name, time_ns in (("b", 5_100_000_000), ("c", 7_000_000_000), ("d", 5_900_000_000)):
+        os.utime(project.top / f"{name}.h", ns=(time_ns, time_ns))
+    twins = {file.path[-3:]: file.twin for file in project.closure().manifest.files}
+    assert twins == {b"a.c": 0, b"b.h": 0, b"c.h": 1, b"d.h": 0, b"e.h": 0}
+
+
+def test_hard_links_are_recorded(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h="")
+    os.link(project.top / "b.h", project.top / "c.h")
+    top = os.fsencode(project.top)
+    assert project.closure().manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
+
+
+# What is refused
+
+
+def test_a_file_beyond_the_roots_is_never_shipped(project: Project) -> None:
+    project.write(p__a_c='#if 0\n#include "../../secret"\n#include "../secret"\n#endif\n')
+    project.put("secret")
+    root = os.fsencode(project.top / "p")
+    answer = project.scan(cwd=root, roots=(root,))
+    assert answer == NotBounded(Reason.OUTSIDE_ROOTS, os.fsencode(project.top) + b"/secret")
+    assert project.found(cwd=root, roots=(os.fsencode(project.top),)) == {"p/a.c", "secret"}
+
+
+def test_a_link_out_of_the_roots_does_not_lead_out(project: Project) -> None:
+    project.write(p__a_c='#include "b.h"\n', secret="")
+    (project.top / "p" / "b.h").symlink_to("../secret")
+    root = os.fsencode(project.top / "p")
+    answer = project.scan(cwd=root, roots=(root,))
+    assert answer == NotBounded(Reason.OUTSIDE_ROOTS, os.fsencode(project.top) + b"/secret")
+
+
+def test_home_is_no_root_even_when_it_is_searched(project: Project) -> None:
+    project.write(home__a_c='#include "b.h"\n', home__b_h="")
+    home = os.fsencode(project.top / "home")
+    project.scanner = Scanner(project.disk, home)
+    answer = project.scan(cwd=home, roots=(home,), search=project.search(home, b"/"))
+    assert answer == NotBounded(Reason.OUTSIDE_ROOTS, home + b"/b.h")
+
+
+def test_the_project_root_is_the_nearest_checkout_below_home() -> None:
+    marks = {b"/home/u/.git", b"/home/u/p/.hg", b"/.git", b"/src/x/.git"}
+    root = lambda at: project_root(at, b"/home/u", marks.__contains__)  # noqa: E731
+    assert root(b"/home/u/p/a/b") == b"/home/u/p"
+    assert root(b"/home/u/q/a") == b"/home/u/q/a"
+    assert root(b"/home/u") == b"/home/u"
+    assert root(b"/src/x/y") == b"/src/x"
+    assert root(b"/srv/y") == b"/srv/y"
+    assert is_too_wide(b"/home", b"/home/u")
+    assert not is_too_wide(b"/home/u/p", b"/home/u")
+
+
+@pytest.mark.parametrize("where", ["b.h.gch", "i/b.h.gch", "j/b.h.gch/x", "a.c.gch"])
+def test_a_precompiled_header_makes_gcc_local(project: Project, where: str) -> None:
+    project.write(a_c='#include "b.h"\n', j__b_h="", i__x="")
+    search = project.search(b"i", b"j")
+    before = project.closure(search=search)
+    assert project.scan(search=search) is before
+    project.put(where)
+    answer = project.scan(search=search)
+    assert isinstance(answer, Local)
+    assert answer.reason is Reason.PRECOMPILED_HEADER
+    assert isinstance(project.scan(search=search, is_clang=True), Closure)
+
+
+def test_clang_takes_precompiled_headers_for_forced_includes(project: Project) -> None:
+    project.write(a_c="", b_h="", b_h_pch="")
+    forced = ((Forced.INCLUDE, b"b.h"),)
+    assert isinstance(project.scan(is_clang=True, forced=forced), Local)
+    assert isinstance(project.scan(forced=forced), Closure)
+
+
+def test_time_macros_make_a_compile_local(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="char t[] = __TIME__;\n")
+    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    assert project.scan() == local
+    assert isinstance(project.scan(has_source_date_epoch=True), Closure)
+    project.write(b_h="char t[] = __TIMESTAMP__;\n")
+    assert project.scan(has_source_date_epoch=True) == local
+    project.write(b_h="")
+    assert project.scan(defines=(b"X=__DATE__",)) == Local(Reason.TIME_MACRO, b"X=__DATE__")
+
+
+def test_literal_assembler_inputs_are_shipped(project: Project) -> None:
+    project.write(s__a_s='.incbin "d.bin"\n.include "e.inc"\n', d_bin="", w__e_inc='.incbin "f"\n')
+    request = {"source": b"s/a.s", "language": "assembler", "assembler_directories": (b"w",)}
+    assert project.scan(**request) == Local(Reason.ASSEMBLER_INPUT, b"f")
+    project.put("w/f")
+    assert project.found(**request) == {"s/a.s", "d.bin", "w/e.inc", "w/f"}
+
+
+def test_a_utf16_source_is_not_bounded(project: Project) -> None:
+    project.put("a.c", '#include "b.h"\n'.encode("utf-16"))
+    assert project.scan() == NotBounded(Reason.ENCODING, os.fsencode(project.top / "a.c"))
+
+
+def test_a_fifo_is_not_read(project: Project) -> None:
+    project.put("a.c", '#include "b.h"\n')
+    os.mkfifo(project.top / "b.h")
+    answer = project.scan()
+    assert isinstance(answer, NotBounded)
+    assert answer.reason is Reason.DISK
+
+
+# Computed includes
+
+
+def test_a_computed_include_follows_every_definition(project: Project) -> None:
+    project.write(a_c='#include "n.h"\n#include NAME\n')
+    project.write(n_h='#if X\n#define NAME "b.h"\n#else\n# define NAME OTHER\n#endif\n')
+    project.write(b_h='#define OTHER <d.h> // last\n#include "e.h"\n', e_h="", i__d_h="", c_h="")
+    found = project.found(search=project.search(b"i"), defines=(b'NAME="c.h"',))
+    assert found == {"a.c", "n.h", "b.h", "c.h", "e.h", "i/d.h"}
+
+
+def test_a_definition_found_late_is_followed_too(project: Project) -> None:
+    project.write(
+        a_c='#define N "b.h"\n#include N\n', b_h='#undef N\n#define N "c.h"\n#include N\n'
+    )
+    project.write(c_h="")
+    assert project.found() == {"a.c", "b.h", "c.h"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#define N STR(b.h)\n#include N\n",
+        "#define N(x) <x.h>\n#include N(b)\n",
+        "#define N <b\n#include N.h>\n",
+        "#define N <linux/b.h>\n#include N\n",
+        "#include __FILE__\n",
+    ],
+)
+def test_a_computed_include_of_another_kind_is_not_bounded(project: Project, text: str) -> None:
+    project.put("a.c", text)
+    answer = project.scan()
+    assert isinstance(answer, NotBounded)
+    assert answer.reason is Reason.COMPUTED_INCLUDE
+
+
+def test_a_computed_include_without_definition_is_never_taken(project: Project) -> None:
+    project.put("a.c", "#ifdef CONFIG\n#include CONFIG\n#endif\n/*\n#include files are nice\n*/\n")
+    assert project.found() == {"a.c"}
+
+
+# What is remembered
+
+
+def test_the_same_closure_is_given_while_nothing_changes(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    first = project.closure()
+    project.settle()
+    assert project.closure() is first
+    assert project.closure() is first
+    project.put("unrelated.o")
+    assert project.closure() is first
+
+
+def _edit(project: Project) -> None:
+    project.put("b.h", "changed")
+
+
+def _replace_by_link(project: Project) -> None:
+    (project.top / "b.h").rename(project.top / "real.h")
+    (project.top / "b.h").symlink_to("real.h")
+
+
+def _move_its_directory(project: Project) -> None:
+    (project.top / "i").rename(project.top / "j")
+    (project.top / "i").symlink_to("j")
+
+
+def _shadow(project: Project) -> None:
+    project.put("c.h")
+
+
+@pytest.mark.parametrize("change", [_edit, _replace_by_link, _move_its_directory, _shadow])
+def test_a_change_gives_another_closure(
+    project: Project, change: Callable[[Project], None]
+) -> None:
+    project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h="x", i__c_h="")
+    search = project.search(b"i")
+    before = project.closure(search=search)
+    change(project)
+    after = project.closure(search=search)
+    fresh = Scanner(Disk(), b"/nobody").scan(replace(project.request, search=search), 0.0)
+    assert isinstance(fresh, Closure)
+    assert before.manifest != after.manifest == fresh.manifest
+
+
+def test_a_removed_header_is_noticed(project: Project) -> None:
+    project.write(a_c='#include "i/b.h"\n', i__b_h="")
+    assert project.found() == {"a.c", "i/b.h"}
+    (project.top / "i" / "b.h").unlink()
+    assert project.found() == {"a.c"}
+    (project.top / "i").rmdir()
+    assert project.found() == {"a.c"}
+    project.put("i/b.h")
+    assert project.found() == {"a.c", "i/b.h"}
+
+
+def test_a_change_that_leaves_the_times_alone_is_noticed_within_the_window(
+    project: Project,
+) -> None:
+    project.write(a_c="12")
+    status = os.stat(project.top / "a.c")
+    project.wall_ns = status.st_ctime_ns + RACY_WINDOW_NS - 1
+    before = project.closure()
+    entry = project.disk.child(_node(project), b"a.c")
+    assert entry is not None
+    assert entry.racy
+    (project.top / "a.c").write_bytes(b"34")
+    # As if the file system's clock had stood still: the signature is made to match.
+    now = os.stat(project.top / "a.c")
+    entry.signature = (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino, now.st_dev)
+    assert project.closure().manifest != before.manifest
+
+
+def test_one_check_serves_all_that_were_waiting(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    first = project.closure()
+    project.put("b.h", "changed after the check")
+    assert project.scan(waited_since=project.now) is first
+    assert project.scan() is not first
+
+
+def _node(project: Project) -> object:
+    from zcc.compiler.disk import Trail
+
+    found = project.disk.walk(project.disk.root, os.fsencode(project.top), Trail())
+    assert found is not None
+    return found[1]
+
+
+# The compiler's own word
+
+
+def ask(compiler: str, *arguments: bytes, cwd: Path, language: str = "c") -> SearchList:
+    tail = query_arguments(arguments, language)
+    environment = {**os.environ, "LC_ALL": "C"}
+    command = [compiler.encode(), *tail]
+    ran = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=True)
+    return parse_search_list(ran.stderr, arguments)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+def test_the_search_list_is_what_the_compiler_says(tmp_path: Path, compiler: str) -> None:
+    for name in ("a b", "q", "s"):
+        (tmp_path / name).mkdir()
+    given = (b"-Ia b", b"-Inone", b"-iquote", b"q", b"-isystem", b"s", b"-I", b"./s")
+    search = ask(compiler, *given, cwd=tmp_path)
+    assert search.quote == (b"q",)
+    # Clang drops the later spelling of one directory, gcc the one that is not a system directory.
+    assert search.angle[:2] in ((b"a b", b"s"), (b"a b", b"./s"))
+    assert b"none" in search.ignored
+    assert {b"./s", b"s"} & {*search.duplicates}
+    assert b"/usr/include" in search.angle or compiler.startswith("aarch64")
+
+
+@pytest.mark.parametrize("answer", [b"", b"#include <...> search starts here:\n a\n"])
+def test_an_answer_without_a_list_is_an_error(answer: bytes) -> None:
+    with pytest.raises(CompilerError):
+        parse_search_list(answer)
+
+
+def test_frameworks_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CompilerError):
+        ask("clang", b"-F.", cwd=tmp_path)
+
+
+def test_a_search_list_holds_until_a_directory_comes_or_goes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    key = SearchKey(b"/usr/bin/gcc", b"", "c", (b"-Ia", b"-Ib"), os.fsencode(tmp_path), ())
+    memo = SearchMemo()
+    memo.put(key, SearchList(angle=(b"a",), ignored=(b"b",)))
+    assert memo.get(key) is not None
+    assert memo.get(replace(key, arguments=())) is None
+    (tmp_path / "b").mkdir()
+    assert memo.get(key) is None
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_listing_gives_the_closure_of_what_it_lists(project: Project, compiler: str) -> None:
+    names = ["b c.h", "d$#.h", "e\\ f.h" if compiler == "gcc" else "e.h"]
+    text = "".join(f'#include "{name}"\n' for name in names) + "#if 0\n#include N(x)\n#endif\n"
+    project.put("a.c", text + "#define N(x) x\n")
+    for name in names:
+        project.put(name)
+    command = [compiler, "-M", "-MT", os.fsdecode(LISTING_TARGET), "a.c"]
+    rule = subprocess.run(command, cwd=project.top, capture_output=True, check=True).stdout
+    paths = parse_listing(rule)
+    search = ask(compiler, cwd=project.top)
+    assert isinstance(project.scan(search=search), NotBounded)
+    request = replace(project.request, search=search)
+    closure = project.scanner.closure_from_listing(request, paths, 100.0)
+    assert isinstance(closure, Closure)
+    found = {os.path.relpath(os.fsdecode(f.path), project.top) for f in closure.manifest.files}
+    assert found >= {"a.c", *names}
+
+
+def test_a_listed_time_macro_is_local_all_the_same(project: Project) -> None:
+    project.put("a.c", "char d[] = __DATE__;")
+    answer = project.scanner.closure_from_listing(project.request, [b"a.c"], 1.0)
+    assert answer == Local(Reason.TIME_MACRO, os.fsencode(project.top / "a.c"))
+
+
+def test_what_is_listed_and_not_there_is_local(project: Project) -> None:
+    project.put("a.c")
+    answer = project.scanner.closure_from_listing(project.request, [b"a.c", b"b.h"], 1.0)
+    assert answer == Local(Reason.LISTING, b"b.h")

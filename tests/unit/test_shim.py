@@ -1,0 +1,312 @@
+"""The look-up log, written by real processes outside a sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from node import shim
+from node.errors import SandboxError
+from node.proof import HEADER_BYTES, LOG_BYTES, empty_log, log_end
+from node.shim import build, find_shim
+
+# What every libc since glibc 2.2.5 and musl 1.0 has, of any symbol version.
+FROM_LIBC = {
+    "__errno_location", "environ", "mmap", "close", "lseek", "getcwd", "getpid", "free",
+    "dl_iterate_phdr",
+}  # fmt: skip
+
+PROGRAM = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+int main(int argc, char **argv) {
+    char buffer[4096], name[] = "temp-XXXXXX";
+    struct stat status;
+    struct statx more;
+    struct dirent **list;
+    (void)argc, (void)buffer;
+    STATEMENT;
+    return 0;
+}
+"""
+
+
+@dataclass
+class Log:
+    """A log file with a shim built to write there."""
+
+    directory: str
+    path: str
+    library: str
+
+    def run(self, *argv: str, cwd: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        with open(self.path, "wb") as file:
+            file.write(empty_log())
+            file.truncate(LOG_BYTES)
+        environment = {"PATH": "/usr/bin:/bin", "LD_PRELOAD": self.library, **variables}
+        return subprocess.run(
+            argv, cwd=cwd, env=environment, check=True, capture_output=True, text=True
+        )
+
+    def raw(self) -> bytes:
+        with open(self.path, "rb") as file:
+            header = file.read(HEADER_BYTES)
+            return header + file.read(log_end(header) - HEADER_BYTES)
+
+    def records(self) -> set[str]:
+        log = self.raw()
+        assert log[8:16] == bytes(8), "flawed"
+        return {os.fsdecode(record) for record in log[HEADER_BYTES:].split(b"\0") if record}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    directory = str(tmp_path_factory.mktemp("shim"))
+    path, library = os.path.join(directory, "log"), os.path.join(directory, "lookups.so")
+    build(source(), library, "-Wall", "-Wextra", "-Werror", f'-DLOG_PATH="{path}"')
+    return Log(directory, path, library)
+
+
+@pytest.fixture
+def cwd(tmp_path: object) -> str:
+    directory = os.path.realpath(str(tmp_path)) + "/work"
+    os.mkdir(directory)
+    with open(directory + "/there", "w") as file:
+        file.write("x")
+    os.mkdir(directory + "/dir")
+    os.symlink("there", directory + "/link")
+    return directory
+
+
+def source() -> str:
+    return os.path.join(os.path.dirname(shim.__file__), "lookups.c")
+
+
+def run_statement(log: Log, cwd: str, statement: str) -> set[str]:
+    code = os.path.join(log.directory, "program.c")
+    with open(code, "w") as file:
+        file.write(PROGRAM.replace("STATEMENT", statement))
+    program = os.path.join(log.directory, "program")
+    subprocess.run(["gcc", "-w", "-O1", code, "-o", program], check=True)
+    log.run(program, cwd=cwd)
+    records = log.records()
+    assert f"S{os.path.realpath(program)}" in records
+    return records
+
+
+@pytest.mark.parametrize("path", ["PATH", "CWD/PATH"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        'open("P", O_RDONLY)', 'open64("P", O_RDONLY)', 'openat(AT_FDCWD, "P", O_RDONLY)',
+        'openat64(AT_FDCWD, "P", O_RDONLY)', 'fopen("P", "r")', 'fopen64("P", "rb")',
+        'freopen("P", "r", stdin)', 'freopen64("P", "r", stdin)', 'stat("P", &status)',
+        'stat64("P", (void *)&status)', 'lstat("P", &status)', 'lstat64("P", (void *)&status)',
+        'fstatat(AT_FDCWD, "P", &status, 0)', 'statx(AT_FDCWD, "P", 0, STATX_ALL, &more)',
+        'access("P", R_OK)', 'eaccess("P", R_OK)', 'euidaccess("P", R_OK)',
+        'faccessat(AT_FDCWD, "P", R_OK, AT_EACCESS)', 'readlink("P", buffer, 9)',
+        'readlinkat(AT_FDCWD, "P", buffer, 9)', 'realpath("P", buffer)', 'realpath("P", 0)',
+        'canonicalize_file_name("P")',
+    ],
+)  # fmt: skip
+def test_every_look_up_is_logged_found_or_not(log: Log, cwd: str, call: str, path: str) -> None:
+    spelled = path.replace("CWD", cwd)
+    there = call.replace("P", spelled.replace("PATH", "there"), 1)
+    gone = call.replace("P", spelled.replace("PATH", "gone"), 1)
+    records = run_statement(log, cwd, f"{there}; {gone};")
+    assert {record for record in records if cwd in record} >= {f"H{cwd}/there", f"M{cwd}/gone"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ('open("new", O_CREAT | O_WRONLY, 0644)', "W/new"),
+        ('fopen("new", "w")', "W/new"),
+        ('creat("new", 0644)', "W/new"),
+        ('close(mkstemp(name)); rename(name, "new")', "W/new"),
+        ('mkdir("new", 0755)', "W/new"),
+        ('opendir("dir")', "D/dir"),
+        ('scandir("dir", &list, 0, alphasort)', "D/dir"),
+        ('open("dir", O_RDONLY | O_DIRECTORY)', "D/dir"),
+        ('open("there/x", O_RDONLY)', "M/there/x"),
+        ('chdir("dir"); access("x", 0)', "M/dir/x"),
+        ('access("y", 0); chdir("dir"); access("x", 0)', "M/dir/x"),
+        ('fchdir(open("dir", O_RDONLY)); access("x", 0)', "M/dir/x"),
+        ('openat(open("dir", O_RDONLY), "x", O_RDONLY)', "M/dir/x"),
+        ('openat(open("dir", O_RDONLY), "../there", O_RDONLY)', "H/dir/../there"),
+        ('access("./dir//.././link", 0)', "H/./dir//.././link"),
+        ('if (!fork()) { access("x", 0); _exit(0); } wait(0)', "M/x"),
+        ('if (!vfork()) { chdir("dir"); _exit(0); } access("x", 0)', "M/x"),
+    ],
+)
+def test_paths_are_absolute_and_otherwise_as_spelled(
+    log: Log, cwd: str, statement: str, expected: str
+) -> None:
+    records = run_statement(log, cwd, statement)
+    assert f"{expected[0]}{cwd}{expected[1:]}" in records
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'char *a[] = {"sh", "-c", ":", 0}; execvp("sh", a)',
+        'char *a[] = {"sh", "-c", ":", 0}; execv("/bin/sh", a)',
+        'char *a[] = {"sh", "-c", ":", 0}; if (!vfork()) execve("/bin/sh", a, environ); wait(0)',
+        'char *a[] = {"sh", "-c", ":", 0}; posix_spawn(0, "/bin/sh", 0, 0, a, environ); wait(0)',
+        'char *a[] = {"sh", "-c", ":", 0}; posix_spawnp(0, "sh", 0, 0, a, environ); wait(0)',
+    ],
+)
+def test_an_executed_program_is_announced_and_reports(log: Log, cwd: str, statement: str) -> None:
+    records = run_statement(log, cwd, statement)
+    shell = os.path.realpath("/bin/sh")
+    assert {f"X{shell}", f"S{shell}"} <= records
+
+
+def test_a_program_that_is_nowhere_is_not_executed(log: Log, cwd: str) -> None:
+    statement = (
+        'char *a[] = {"n", 0}; execvp("zcc-none", a); posix_spawnp(0, "zcc-none", 0, 0, a, 0)'
+    )
+    records = run_statement(log, cwd, statement)
+    assert "M/usr/bin/zcc-none" in records
+    assert not [record for record in records if record.startswith("X")]
+
+
+@pytest.mark.parametrize("call", ["__xstat", "__lxstat", "__xstat64", "__lxstat64"])
+def test_the_names_of_stat_before_glibc_2_33_are_seen(log: Log, cwd: str, call: str) -> None:
+    code = f"import ctypes; f = ctypes.CDLL(None).{call}; b = ctypes.create_string_buffer(999)\n"
+    code += "version = 1 if __import__('os').uname().machine == 'x86_64' else 0\n"
+    code += "assert f(version, b'there', b) == 0; assert f(version, b'gone', b) == -1"
+    log.run("/usr/bin/python3", "-S", "-E", "-c", code, cwd=cwd)
+    assert {f"H{cwd}/there", f"M{cwd}/gone"} <= log.records()
+
+
+def test_a_look_up_repeated_is_logged_once(log: Log, cwd: str) -> None:
+    run_statement(log, cwd, 'for (int i = 0; i < 1000; i++) access("gone", 0)')
+    assert log.raw().count(b"/gone\0") == 1
+
+
+def test_other_failures_carry_their_errno(log: Log, cwd: str) -> None:
+    os.symlink("loop", cwd + "/loop")
+    records = run_statement(log, cwd, 'open("loop", O_RDONLY)')
+    assert f"E\x28{cwd}/loop" in records
+
+
+def test_errno_is_left_as_libc_set_it(log: Log, cwd: str) -> None:
+    statement = '#include <errno.h>\nint bad = open("gone", 0) != -1 || errno != ENOENT;' + (
+        'bad |= stat("there/x", &status) != -1 || errno != ENOTDIR;'
+        'errno = 5; bad |= access("there", 0) || errno != 5; if (bad) return 1'
+    )
+    run_statement(log, cwd, statement)
+
+
+def test_a_full_log_is_marked(log: Log, cwd: str) -> None:
+    log.run("true", cwd=cwd)  # the log is there
+    with open(log.path, "r+b") as file:
+        file.truncate(4096)
+    code = "import os\nfor i in range(500): os.access(f'gone-{i}', 0)"
+    subprocess.run(
+        ["/usr/bin/python3", "-S", "-c", code], cwd=cwd, check=True,
+        env={"LD_PRELOAD": log.library},
+    )  # fmt: skip
+    assert log.raw()[8:16] != bytes(8)
+
+
+@pytest.mark.parametrize("pwd", ["/some/where", ""])
+def test_the_jobs_own_pwd_takes_the_place_of_the_sandboxes(log: Log, cwd: str, pwd: str) -> None:
+    shown = log.run("/usr/bin/env", cwd=cwd, PWD="/sandbox", ZCC_PWD=pwd, A="b").stdout
+    lines = shown.splitlines()
+    assert [line for line in lines if "PWD" in line] == ([f"PWD={pwd}"] if pwd else [])
+    assert "A=b" in lines
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "g++", "clang", "clang++"])
+def test_a_compiler_works_and_each_of_its_processes_reports(
+    log: Log, cwd: str, compiler: str
+) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    with open(cwd + "/a.c", "w") as file:
+        file.write("#include <stdlib.h>\nint f(void) { return 1; }\n")
+    log.run(compiler, "-g", "-c", "a.c", "-o", "a.o", cwd=cwd)
+    records = log.records()
+    started = {os.path.basename(record) for record in records if record.startswith("S")}
+    if "g" in compiler[:1]:
+        assert started & {"cc1", "cc1plus"}
+        assert any(name.endswith("as") for name in started)
+    assert {record[1:] for record in records if record[0] == "X"} <= {
+        record[1:] for record in records if record[0] == "S"
+    }
+    assert f"W{cwd}/a.o" in records or any(r.startswith(f"W{cwd}/a-") for r in records)
+    assert any(record.startswith("H") and record.endswith("/stdlib.h") for record in records)
+
+
+def test_the_library_needs_no_version_of_any_libc(log: Log) -> None:
+    assert undefined_in(log.library) <= FROM_LIBC
+    needed = subprocess.run(
+        ["readelf", "-d", log.library], check=True, capture_output=True, text=True
+    ).stdout
+    assert "NEEDED" not in needed
+
+
+@pytest.mark.parametrize("compiler", ["clang", "aarch64-linux-gnu-gcc"])
+def test_it_builds_with_other_compilers(log: Log, tmp_path: object, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    target = f"{tmp_path}/lookups.so"
+    build(source(), target, "-Wall", "-Wextra", "-Werror", compiler=compiler)
+    assert undefined_in(target) <= FROM_LIBC
+
+
+def undefined_in(library: str) -> set[str]:
+    shown = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True
+    ).stdout
+    assert "@" not in shown
+    return {line.split()[-1] for line in shown.splitlines()}
+
+
+def test_a_missing_library_is_built_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_source = f"{tmp_path}/package"
+    os.mkdir(only_source)
+    shutil.copy(source(), only_source)
+    monkeypatch.setattr(shim, "__path__", [only_source])
+    built = find_shim(f"{tmp_path}/state")
+    before = os.stat(built).st_ino
+    assert find_shim(f"{tmp_path}/state") == built
+    assert os.stat(built).st_ino == before
+    assert len(os.listdir(f"{tmp_path}/state")) == 1
+
+
+def test_an_installed_library_is_taken_as_it_is(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkdir(f"{tmp_path}/package")
+    with open(f"{tmp_path}/package/lookups.so", "w"):
+        pass
+    monkeypatch.setattr(shim, "__path__", [f"{tmp_path}/elsewhere", f"{tmp_path}/package"])
+    assert find_shim(f"{tmp_path}/state") == f"{tmp_path}/package/lookups.so"
+
+
+def test_no_compiler_is_a_clear_error(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir(f"{tmp_path}/package")
+    shutil.copy(source(), f"{tmp_path}/package")
+    monkeypatch.setattr(shim, "__path__", [f"{tmp_path}/package"])
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SandboxError, match="needs a C compiler"):
+        find_shim(f"{tmp_path}/state")
+    monkeypatch.setattr(shim, "__path__", [])
+    with pytest.raises(SandboxError, match="reinstall"):
+        find_shim(f"{tmp_path}/state")

@@ -1,0 +1,113 @@
+"""Blobs in chunks under credit: two ends driven against each other, and each against a liar."""
+
+from __future__ import annotations
+
+import pytest
+
+from cache.digest import Digest, digest_of
+from zcc.errors import ProtocolError
+from zcc.messages import CHUNK_BYTES, Absent, Chunk, Settled
+from zcc.transfer import Receiver, Sender
+
+BIG = b"big" * CHUNK_BYTES
+SMALL = b"small"
+BLOBS = {digest_of(data): data for data in (BIG, SMALL)}
+SETTLED = Settled(b"l" * 16)
+
+
+def read(digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
+    data = BLOBS.get(digest)
+    return None if data is None else (data[offset : offset + length], len(data))
+
+
+def test_everything_arrives_whatever_the_window() -> None:
+    for window in (1, 1000, CHUNK_BYTES, 4 * CHUNK_BYTES):
+        data = b"x" * 5000 if window == 1 else BIG
+        digest = digest_of(data)
+        sender, receiver = Sender(window), Receiver(window)
+        sender.offer(digest)
+        receiver.expect(digest)
+        got = bytearray()
+        while len(got) < len(data):
+            sent = sender.pump(lambda _d, at, n, data=data: (data[at : at + n], len(data)))
+            assert sent
+            for chunk in sent:
+                assert isinstance(chunk, Chunk)
+                piece = receiver.take(chunk)
+                got += piece.data
+                grant = receiver.consumed(len(piece.data))
+                if grant is not None:
+                    sender.add_credit(grant.amount_bytes)
+        assert bytes(got) == data
+        assert not len(receiver)
+
+
+def test_a_small_blob_does_not_wait_for_a_big_one() -> None:
+    sender = Sender(2 * CHUNK_BYTES)
+    sender.offer(digest_of(BIG))
+    sender.offer(digest_of(SMALL))
+    kinds = [chunk.digest for chunk in sender.pump(read) if isinstance(chunk, Chunk)]
+    assert kinds[:2] == [digest_of(BIG), digest_of(SMALL)]
+
+
+def test_a_message_follows_the_blobs_that_were_offered_before_it() -> None:
+    sender = Sender(CHUNK_BYTES)
+    sender.offer(digest_of(BIG))
+    sender.after(SETTLED)
+    assert SETTLED not in sender.pump(read)
+    sender.add_credit(len(BIG))
+    assert sender.pump(read)[-1] == SETTLED
+
+
+def test_a_blob_that_is_gone_is_said_to_be_absent() -> None:
+    sender = Sender()
+    sender.offer(digest_of(b"gone"))
+    sender.after(SETTLED)
+    assert sender.pump(read) == [Absent(digest_of(b"gone")), SETTLED]
+
+
+def test_a_transfer_goes_on_where_it_broke_off() -> None:
+    digest = digest_of(BIG)
+    sender, receiver = Sender(), Receiver()
+    sender.offer(digest, CHUNK_BYTES)
+    receiver.expect(digest, CHUNK_BYTES)
+    first = sender.pump(read)[0]
+    assert isinstance(first, Chunk)
+    assert receiver.take(first).offset == CHUNK_BYTES
+
+
+def chunk_of(data: bytes, offset: int = 0, total: int = 100) -> Chunk:
+    return Chunk(digest_of(SMALL), offset, total, data)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        chunk_of(b"", 0),
+        chunk_of(b"x", 1),
+        chunk_of(b"x" * 101),
+        chunk_of(b"x" * (CHUNK_BYTES + 1), 0, 1 << 30),
+        Chunk(digest_of(b"other"), 0, 1, b"x"),
+    ],
+    ids=["empty", "out of order", "beyond its end", "too large", "not asked for"],
+)
+def test_a_liar_is_caught(chunk: Chunk) -> None:
+    receiver = Receiver()
+    receiver.expect(digest_of(SMALL))
+    with pytest.raises(ProtocolError):
+        receiver.take(chunk)
+
+
+def test_a_sender_beyond_its_credit_is_caught() -> None:
+    receiver = Receiver(credit_bytes=10)
+    receiver.expect(digest_of(SMALL))
+    receiver.take(chunk_of(b"x" * 10))
+    with pytest.raises(ProtocolError, match="granted"):
+        receiver.take(chunk_of(b"x", 10))
+
+
+def test_pushed_blobs_are_taken_only_where_pushes_are() -> None:
+    chunk = chunk_of(b"x" * 100)
+    assert Receiver(takes_pushes=True).take(chunk).is_last
+    with pytest.raises(ProtocolError):
+        Receiver().take(chunk)

@@ -1,0 +1,80 @@
+"""`zcc-agent`: started by the first launcher; rarely by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+
+from zcc import config as configuration
+from zcc.agent.door import open_door
+from zcc.agent.shell import AgentShell
+from zcc.errors import ConfigError
+from zcc.farm import load_access
+
+# One agent's log; a developer's day is far below it.
+_LOG_BYTES = 4 << 20
+_USAGE = """usage: zcc-agent serve
+
+The agent stands between the launchers (zcc, zcc++) and the farm. The first compile starts it and it
+leaves when idle; `zcc agent start|stop|status` is the way to do so by hand.
+"""
+
+
+def main() -> None:
+    """Serve until idle, stopped or told to leave."""
+    if sys.argv[1:] != ["serve"]:
+        sys.exit(_USAGE)
+    try:
+        asyncio.run(_serve())
+    except ConfigError as error:
+        sys.exit(f"zcc-agent: {error}")
+
+
+async def _serve() -> None:
+    environment = dict(os.environ)
+    config = configuration.load(environment)
+    state = configuration.state_dir(environment)
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    _log_to(os.path.join(state, "agent.log"), config.log)
+    access = load_access(configuration.config_dir(environment), config.broker)
+    path = configuration.socket_path(environment)
+    home = os.fsencode(environment.get("HOME") or "/")
+    shell = AgentShell(config, access, state, home)
+    try:
+        server = await open_door(path, shell)
+        _say_ready(environment)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, shell.stop)
+        logging.info("listening at %s for %s", path, access.farm if access else "no farm")
+        await shell.left
+        server.close()
+        os.unlink(path)
+    finally:
+        shell.close()
+
+
+def _log_to(path: str, level: str) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+    logging.basicConfig(
+        level=level.upper(),
+        handlers=[handler],
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def _say_ready(environment: dict[str, str]) -> None:
+    """Tell whoever started us that we listen: one byte into ZCC_READY_FD."""
+    number = environment.get("ZCC_READY_FD", "")
+    if number.isdigit():
+        os.environ.pop("ZCC_READY_FD", None)
+        os.write(int(number), b"\n")
+        os.close(int(number))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,384 @@
+"""The agent's sockets, processes, clock and disk around its pure core."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from cache.blobs import decompress
+from cache.digest import verified
+from cache.errors import CacheError
+from zcc import __version__
+from zcc.agent import naming, wire
+from zcc.agent.analysis import Analyser, Here, Prepared, Ran, Surroundings
+from zcc.agent.compilers import Compilers
+from zcc.agent.door import Visitor
+from zcc.agent.effects import (
+    CancelJob,
+    CountOutcome,
+    Effect,
+    FailCall,
+    ForgetCall,
+    PlaceResult,
+    RunHere,
+    SubmitJob,
+)
+from zcc.agent.events import (
+    CallArrived,
+    CallClosed,
+    CallIsLocal,
+    CallPrepared,
+    CompileFailed,
+    Event,
+    FarmClosed,
+    FarmOpened,
+    JobRefused,
+    ResultProven,
+    ResultUnproven,
+    Ticked,
+)
+from zcc.agent.machine import AgentMachine
+from zcc.agent.session import FarmSession
+from zcc.agent.slots import Slots
+from zcc.agent.stats import Stats
+from zcc.agent.uploads import Uploads
+from zcc.compiler.lookups import check
+from zcc.config import Config
+from zcc.errors import ProtocolError, ZccError
+from zcc.farm import Access
+from zcc.job import MAX_RESULT_BYTES, Result, decode_result
+from zcc.messages import AskNodes, Finished, Nodes, Submit
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+# A launcher gives up on a silent agent after 30 s; it hears from us well before.
+KEEP_ALIVE_S = 5.0
+# CPU times of the last compiles by source, as hints for the broker.
+MAX_HINTS = 20_000
+ASK_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True)
+class _Call:
+    visitor: Visitor
+    request: wire.Request
+    arrived_s: float
+    prepared: Prepared | None = None
+    files: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    result: Result | None = None
+    had_failed: int = 0
+
+
+class AgentShell:
+    """One agent. `left` is done when it has idled long enough or was told to stop."""
+
+    def __init__(self, config: Config, access: Access | None, state_dir: str, home: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.left: asyncio.Future[None] = self._loop.create_future()
+        self._config = config
+        self._machine = AgentMachine(Slots(config.local_slots), config.remote_timeout_s)
+        if access is None:
+            self._machine.farm_reason = "not-joined"
+        self._stats = Stats(os.path.join(state_dir, "stats.json"))
+        self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
+        self._analyser = Analyser(Surroundings(self._run, self._compilers.toolchain), home)
+        self._uploads = Uploads()
+        self._calls: dict[int, _Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hints: OrderedDict[bytes, float] = OrderedDict()
+        self._nodes: list[asyncio.Future[Nodes]] = []
+        self._idle_since_s = self._loop.time()
+        self._traffic = (0, 0)
+        self._started_at = time.time()
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._session: FarmSession | None = None
+        self._access = access
+        if access is not None:
+            name = f"{os.uname().nodename}:{os.getpid()}"
+            self._session = FarmSession(self._context, access, name, self, self._uploads.read)
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+        self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
+
+    def close(self) -> None:
+        self._ticking.cancel()
+        self._keeping.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._session is not None:
+            self._count_traffic()
+            self._session.close("the agent leaves")
+        self._stats.save()
+        self._context.term()
+
+    # ---- launchers (Host) ----------------------------------------------------------------------
+
+    def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
+        number = visitor.number
+        self._calls[number] = call = _Call(visitor, request, self._loop.time())
+        self._stats.add("calls")
+        strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
+        self._handle(CallArrived(number, request.depth > 0, strict))
+        task = self._loop.create_task(self._analyse(number, call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def call_closed(self, visitor: Visitor) -> None:
+        self._idle_since_s = self._loop.time()
+        self._handle(CallClosed(visitor.number))
+
+    async def control(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("op"):
+            case "stats":
+                self._count_traffic()
+                return self._stats.as_dict()
+            case "zero":
+                self._count_traffic()
+                self._stats.clear()
+                self._stats.save()
+                return {}
+            case "status":
+                return self._status()
+            case "nodes":
+                return await self._list_nodes()
+            case "stop":
+                self._loop.call_soon(self.stop)
+                return {}
+            case _:
+                return {"error": "unknown request"}
+
+    # ---- the farm (Listener) -------------------------------------------------------------------
+
+    def farm_opened(self) -> None:
+        self._handle(FarmOpened())
+
+    def farm_closed(self, reason: str) -> None:
+        self._handle(FarmClosed(reason))
+
+    def job_refused(self, ticket: int, reason: str) -> None:
+        code, _, detail = reason.partition(": ")
+        self._handle(JobRefused(ticket, code, detail))
+
+    def job_finished(self, message: Finished) -> None:
+        call = self._calls.get(message.ticket)
+        if call is None or call.prepared is None:
+            return
+        try:
+            result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
+            self._handle(self._judge(message.ticket, call, call.prepared, result))
+        except (ProtocolError, CacheError) as error:
+            self._handle(ResultUnproven(message.ticket, "damaged-result", str(error)))
+            return
+        self._stats.add("queued_s", message.queued_s)
+
+    def nodes_listed(self, nodes: Nodes) -> None:
+        for future in self._nodes:
+            if not future.done():
+                future.set_result(nodes)
+        self._nodes.clear()
+
+    # ---- one call ------------------------------------------------------------------------------
+
+    async def _analyse(self, number: int, call: _Call) -> None:
+        try:
+            answer = await self._analyser.analyse(
+                self._with_compiler(call.request), call.arrived_s, self._loop.time
+            )
+        except (ZccError, OSError) as error:
+            answer = Here("analysis-failed", str(error))
+        except Exception as error:  # a bug of ours must not fail a build: run it here, and say so
+            logger.exception("analysing %r", call.request.argv)
+            answer = Here("internal-error", repr(error))
+        if isinstance(answer, Here):
+            self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
+            return
+        call.prepared = answer
+        self._handle(CallPrepared(number, answer.way))
+
+    def _with_compiler(self, request: wire.Request) -> wire.Request:
+        if not request.use_default:
+            return request
+        name = self._config.cxx if request.is_cxx else self._config.cc
+        return naming.with_default(request, os.fsencode(name))
+
+    def _judge(self, number: int, call: _Call, prepared: Prepared, result: Result) -> Event:
+        """What a result is worth."""
+        self._stats.nodes[result.node] += 1
+        if result.exit_status != 0:
+            call.had_failed = result.exit_status
+            return CompileFailed(number, result.exit_status)
+        disk = self._analyser.disk
+        disk.begin(self._loop.time(), None)
+        verdict = check(result.lookups, disk)
+        if not verdict.is_accepted:
+            assert verdict.refusal is not None
+            path = os.fsdecode(verdict.path)
+            self._stats.add("proof_failures")
+            source = os.fsdecode(prepared.source)
+            self._stats.note(f"proof failed ({verdict.refusal.value}): {path}, compiling {source}")
+            return ResultUnproven(number, "proof", path)
+        declared = prepared.job.outputs
+        produced = {output.path for output in result.outputs}
+        if declared[0] not in produced or not produced <= set(declared):
+            return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
+        call.result = result
+        call.files = self._contents(result)
+        self._remember(prepared, result)
+        return ResultProven(number)
+
+    def _contents(self, result: Result) -> list[tuple[bytes, int, bytes]]:
+        """The outputs' bytes, the main one last: it appears when all others are there."""
+        assert self._session is not None
+        files = []
+        for output in reversed(result.outputs):
+            frame = self._session.outputs.get(output.digest)
+            if frame is None:
+                raise ProtocolError(f"the output {os.fsdecode(output.path)} did not come")
+            data = decompress(frame, output.size_bytes)
+            files.append((output.path, output.mode, verified(data, output.digest)))
+        return files
+
+    def _remember(self, prepared: Prepared, result: Result) -> None:
+        self._hints[prepared.source] = result.usage.cpu_s
+        if len(self._hints) > MAX_HINTS:
+            self._hints.popitem(last=False)
+        self._stats.add("remote_cpu_s", result.usage.cpu_s)
+        self._stats.add("remote_wall_s", result.usage.wall_s)
+
+    # ---- effects -------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        for effect in self._machine.handle(event, self._loop.time()):
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case SubmitJob(number):
+                self._submit(number)
+            case CancelJob(number):
+                if self._session is not None:
+                    self._session.cancel(number)
+            case RunHere(number):
+                call = self._calls[number]
+                request = self._with_compiler(call.request)
+                call.visitor.send(naming.run_reply(request))
+            case PlaceResult(number):
+                call = self._calls[number]
+                assert call.result is not None
+                call.visitor.send(
+                    *wire.encode_result(0, call.files, call.result.stdout, call.result.stderr)
+                )
+                call.files = []
+            case FailCall(number, message):
+                self._calls[number].visitor.send(wire.encode_fail(message))
+            case CountOutcome():
+                self._count(effect)
+            case ForgetCall(number):
+                self._calls.pop(number, None)
+
+    def _submit(self, number: int) -> None:
+        prepared = self._calls[number].prepared
+        assert prepared is not None
+        assert self._session is not None
+        self._uploads.offer(prepared.job.manifest)
+        self._uploads.offer_pack(prepared.toolchain.digest, self._compilers.pack_of(prepared))
+        hint = self._hints.get(prepared.source, 0.0)
+        self._session.submit(Submit(number, prepared.key, hint, prepared.build, prepared.frame))
+
+    def _count(self, effect: CountOutcome) -> None:
+        stats = self._stats
+        stats.outcomes[effect.outcome] += 1
+        if effect.reason:
+            stats.local_reasons[effect.reason] += 1
+            logger.debug("local: %s %s", effect.reason, effect.detail)
+        if effect.way:
+            stats.ways[effect.way] += 1
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+        self._handle(Ticked())
+        self._count_traffic()
+        self._stats.save()
+        idle_s = self._loop.time() - self._idle_since_s
+        if not self._calls and idle_s > self._config.idle_minutes * 60:
+            logger.info("idle for %.0f s: leaving", idle_s)
+            self.stop()
+
+    def _keep_alive(self) -> None:
+        self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
+        for number in self._machine.pending():
+            self._calls[number].visitor.send(wire.encode_wait())
+
+    def stop(self) -> None:
+        """Leave; what is under way is compiled locally by its launchers."""
+        if not self.left.done():
+            self.left.set_result(None)
+
+    def _count_traffic(self) -> None:
+        if self._session is None:
+            return
+        now = (self._session.bytes_sent, self._session.bytes_received)
+        self._stats.add("bytes_sent", now[0] - self._traffic[0])
+        self._stats.add("bytes_received", now[1] - self._traffic[1])
+        self._traffic = now
+
+    # ---- questions -----------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        session, machine = self._session, self._machine
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": time.time() - self._started_at,
+            "calls": len(machine.calls),
+            "slots": {"limit": machine.slots.limit, "used": machine.slots.used},
+            "broker": self._access.endpoint if self._access else None,
+            "farm": self._access.farm if self._access else None,
+            "connected": session is not None and session.is_open,
+            "refusal": session.refusal if session is not None else "",
+        }
+
+    async def _list_nodes(self) -> dict[str, Any]:
+        if self._session is None or not self._session.ask(AskNodes()):
+            return {"error": "not connected to a broker"}
+        future: asyncio.Future[Nodes] = self._loop.create_future()
+        self._nodes.append(future)
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                nodes = await future
+        except TimeoutError:
+            return {"error": "the broker does not answer"}
+        names = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
+        return {"nodes": [{name: getattr(row, name) for name in names} for row in nodes.rows]}
+
+    async def _run(
+        self, command: list[bytes], cwd: bytes, environment: Mapping[bytes, bytes]
+    ) -> Ran:
+        """Run a query of the compiler, as its user would."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env=dict(environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            stdout, stderr = await process.communicate()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        assert process.returncode is not None
+        return Ran(process.returncode, stdout, stderr)

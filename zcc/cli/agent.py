@@ -1,0 +1,92 @@
+"""`zcc agent start|stop|status`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import typer
+
+from zcc import config
+from zcc.agent import door
+from zcc.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="The process between your compiles and the farm.")
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+
+
+def ask(request: dict[str, object]) -> dict[str, object] | None:
+    """Ask the agent of this environment; None when none runs."""
+    return door.ask(config.socket_path(os.environ), request)
+
+
+def sibling(program: str) -> str:
+    """A program that was installed with this one."""
+    beside = os.path.join(os.path.dirname(sys.executable), program)
+    found = beside if os.access(beside, os.X_OK) else shutil.which(program)
+    if found is None:
+        raise ConfigError(f"{program} is not installed beside zcc nor on PATH: reinstall zcc")
+    return found
+
+
+@app.command()
+def start() -> None:
+    """Start the agent now (the first compile would)."""
+    if ask({"op": "status"}) is not None:
+        typer.echo("the agent runs already")
+        return
+    readable, writable = os.pipe()
+    environment = os.environ | {"ZCC_READY_FD": str(writable)}
+    process = subprocess.Popen(
+        [sibling("zcc-agent"), "serve"],
+        env=environment,
+        pass_fds=(writable,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        cwd="/",
+    )
+    os.close(writable)
+    with open(readable, "rb") as ready:
+        if ready.read(1):
+            typer.echo(f"the agent runs (process {process.pid})")
+            return
+    assert process.stderr is not None
+    why = process.stderr.read().decode(errors="replace").strip()
+    raise ConfigError(f"the agent did not start: {why or 'no reason given'}")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the agent; compiles that it has in hand are done locally."""
+    status = ask({"op": "status"})
+    if status is None:
+        typer.echo("no agent runs")
+        return
+    ask({"op": "stop"})
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while ask({"op": "status"}) is not None:
+        if time.monotonic() > deadline:
+            raise ConfigError(f"the agent (process {status.get('pid')}) does not stop")
+        time.sleep(0.05)
+    typer.echo("stopped")
+
+
+@app.command()
+def status(as_json: bool = typer.Option(False, "--json")) -> None:
+    """What the agent is doing; exit status 1 when none runs."""
+    answer = ask({"op": "status"})
+    if answer is None:
+        typer.echo("{}" if as_json else "no agent runs; the first compile starts one")
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    for name, value in answer.items():
+        typer.echo(f"{name:12} {value}")

@@ -1,0 +1,60 @@
+"""`zcc SUBCOMMAND`: the launcher execs this for every word that is no compiler."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from zcc import __version__
+from zcc.cli import agent, explain, farm, seeing, up
+from zcc.errors import ZccError
+
+app = typer.Typer(
+    name="zcc",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Distribute C and C++ compiles over your team's machines.\n\n"
+    "In front of a compiler: `zcc gcc -c x.c`, `make -j64 CC='zcc gcc'`,"
+    " `cmake -DCMAKE_C_COMPILER_LAUNCHER=zcc`.\n\n"
+    "Set ZCC_DISABLE=1 to run the compiler directly, ZCC_FALLBACK=never to make every fallback to"
+    " a local compile an error that names its reason.",
+)
+app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
+app.command("join")(farm.join)
+app.command("nodes")(farm.nodes)
+app.command("stats")(seeing.stats)
+app.command("config")(seeing.config)
+app.command("doctor")(seeing.doctor)
+app.command(
+    "explain",
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(explain.explain)
+app.command("toolchain")(explain.toolchain)
+app.add_typer(agent.app, name="agent")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zcc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+) -> None:
+    """Nothing of its own: `--version` and the subcommands."""
+
+
+def main() -> None:
+    """The entry point: errors that are the user's to mend come without a traceback."""
+    try:
+        app(prog_name="zcc")
+    except (ZccError, OSError) as error:
+        sys.exit(f"zcc: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""`zcc up`: a whole farm on loopback, for one command's duration or until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+import typer
+
+from zcc import farm
+from zcc.agent import door
+from zcc.cli.agent import sibling
+from zcc.errors import ConfigError
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+
+
+@dataclass
+class LocalFarm:
+    """A broker and nodes as child processes, with an environment that points at them."""
+
+    directory: str
+    environment: dict[str, str] = field(default_factory=dict)
+    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    broker: subprocess.Popen[bytes] | None = None
+
+    def start(self, nodes: int, slots: int) -> None:
+        """Start and enrol everything; returns when all nodes are welcomed.
+
+        Raises:
+            ConfigError: a part did not start; its log says why.
+        """
+        readable, writable = os.pipe()
+        self.broker = self._spawn(
+            "broker",
+            [sibling("zcc-broker"), "serve", "--listen", "tcp://127.0.0.1:0"]
+            + ["--state", self._at("broker"), "--ready-fd", str(writable)],
+            pass_fds=(writable,),
+        )
+        os.close(writable)
+        self._first_line(readable)
+        own = self._at("client")
+        self.environment = os.environ | {
+            "ZCC_CONFIG_DIR": own,
+            "ZCC_STATE_DIR": own,
+            "ZCC_SOCKET": os.path.join(own, "agent.sock"),
+        }
+        farm.join(self._token("client"), own, "zcc up", ("client",))
+        for number in range(1, nodes + 1):
+            self.add_node(f"node{number}", slots)
+        self._wait_for_nodes(nodes)
+
+    def add_node(self, name: str, slots: int) -> subprocess.Popen[bytes]:
+        """Enrol and start one more node."""
+        state = self._at(name)
+        farm.join(self._token("node"), state, name, ("node",))
+        command = [sibling("zcc-node"), "serve", "--state", state, "--name", name]
+        node = self._spawn(name, [*command, "--slots", str(slots)])
+        self.nodes.append(node)
+        return node
+
+    def stop(self) -> None:
+        """End agent, nodes and broker, and wait until they are gone."""
+        if self.environment:
+            door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
+        processes = [*self.nodes, *([self.broker] if self.broker else [])]
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _at(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def _spawn(
+        self, name: str, command: list[str], pass_fds: tuple[int, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        with open(self._at(name + ".log"), "ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+
+    def _token(self, role: str) -> str:
+        command = [sibling("zcc-broker"), "token", "--role", role, "--state", self._at("broker")]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def _first_line(self, readable: int) -> None:
+        with open(readable, "rb") as ready:
+            is_there, _, _ = select.select([ready], [], [], START_TIMEOUT_S)
+            if not is_there or not ready.readline():
+                raise ConfigError(f"the broker did not start: see {self._at('broker.log')}")
+
+    def _wait_for_nodes(self, count: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        environment = self.environment
+        subprocess.run(
+            [sibling("zcc-cli"), "agent", "start"],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        while True:
+            answer = door.ask(environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+            if len(answer.get("nodes", ())) >= count:
+                return
+            dead = [node for node in self.nodes if node.poll() is not None]
+            if dead or time.monotonic() > deadline:
+                raise ConfigError(f"the nodes did not start: see the logs in {self.directory}")
+            time.sleep(0.05)
+
+
+def up(
+    command: list[str] = typer.Argument(
+        None, help="What to run with the farm; none: until Ctrl-C."
+    ),
+    nodes: int = typer.Option(2, help="How many nodes."),
+    slots: int = typer.Option(0, help="Slots of each node; 0: the processors, shared out."),
+) -> None:
+    """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
+    slots = slots or max(1, len(os.sched_getaffinity(0)) // nodes)
+    with tempfile.TemporaryDirectory(prefix="zcc-up-", ignore_cleanup_errors=True) as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes, slots)
+            status = _run(command, local.environment)
+        finally:
+            local.stop()
+    raise typer.Exit(status)
+
+
+def _run(command: list[str] | None, environment: dict[str, str]) -> int:
+    if command:
+        own = os.path.dirname(sys.executable)
+        environment = environment | {"PATH": f"{environment.get('PATH', os.defpath)}:{own}"}
+        try:
+            status = subprocess.run(command, env=environment, check=False).returncode
+        except FileNotFoundError as error:
+            raise ConfigError(f"{command[0]}: command not found") from error
+        return status if status >= 0 else 128 - status
+    for name in ("ZCC_CONFIG_DIR", "ZCC_STATE_DIR", "ZCC_SOCKET"):
+        typer.echo(f"export {name}={environment[name]}")
+    typer.echo("the farm is up; set these where you build, then press Ctrl-C here to end it")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    return 0

@@ -1,0 +1,356 @@
+"""A toolchain: what it is made of, whether the disk still holds it so, and where its pack lies.
+
+Owns the records in which the agent finds a compiler's toolchain again. Must not know how members are
+found (`members.py`) or packed (`pack.py`): those take seconds and run in a child process.
+
+On disk: `DIR/records/HEX`, one msgpack document for each compiler and PATH; `DIR/packs/HEX.tar.zst`,
+named by the digest of the tar. Both appear by rename. A record that cannot be read is no record.
+
+Record, format 1, a msgpack array:
+
+    [1, compiler, PATH, digest, family, version, target, size, compressed size,
+     [[path, kind, mtime_ns, ctime_ns, size, inode, executable, target, stub]...],
+     [absent path...], [[directory, mtime_ns]...], [[role, path]...]]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgpack
+
+from cache.digest import Digest, digest_of
+from zcc.compiler.options import Family
+from zcc.errors import CompilerError
+
+RECORD_FORMAT = 1
+# A user has a few compilers and, with virtual environments, some values of PATH.
+MAX_RECORDS = 64
+_MAX_RECORD_BYTES = 16 << 20
+
+
+class Kind(Enum):
+    FILE = "file"
+    SYMLINK = "symlink"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What changes when a file does. All zero for a directory, of which only existence counts."""
+
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    size_bytes: int = 0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of a toolchain, at its physical path.
+
+    `target` is a symlink's literal target. A stub stands for a program that is looked for but never
+    run in a compile: it is packed as an empty file.
+    """
+
+    path: bytes
+    kind: Kind
+    signature: Signature = Signature()
+    is_executable: bool = False
+    target: bytes = b""
+    is_stub: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return self.signature.size_bytes if self.kind is Kind.FILE and not self.is_stub else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which compiler this is. `version` is the line in which it names itself."""
+
+    family: Family
+    version: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A toolchain before it is packed.
+
+    `absent` are paths that would change the answer if they appeared, `listed` directories whose
+    entries were read, with their mtime. `programs` are spelled as the compiler finds them; the roles
+    `c` and `c++` are the drivers.
+    """
+
+    identity: Identity
+    members: tuple[Member, ...]
+    absent: tuple[bytes, ...]
+    listed: tuple[tuple[bytes, int], ...]
+    programs: Mapping[str, bytes] = field(hash=False)
+
+    def is_current(self) -> bool:
+        """Whether the disk still holds all of it, unchanged: one stat for each path, about 1 ms."""
+        return (
+            all(_is_same(member) for member in self.members)
+            and not any(os.path.lexists(path) for path in self.absent)
+            and all(_mtime_ns(path) == mtime_ns for path, mtime_ns in self.listed)
+        )
+
+    def is_likely_current(self) -> bool:
+        """Whether the executable files are unchanged: a cheap check, between two full ones."""
+        return all(_is_same(member) for member in self.members if member.is_executable)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A packed toolchain. `pack_path` is a zstd frame of `compressed_bytes`, the blob `digest`."""
+
+    digest: Digest
+    gathered: Gathered
+    pack_path: str
+    size_bytes: int
+    compressed_bytes: int
+
+    @property
+    def family(self) -> Family:
+        return self.gathered.identity.family
+
+    @property
+    def version(self) -> str:
+        return self.gathered.identity.version
+
+    @property
+    def target(self) -> str:
+        return self.gathered.identity.target
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return self.gathered.members
+
+    @property
+    def programs(self) -> Mapping[str, bytes]:
+        return self.gathered.programs
+
+
+def describe(toolchain: Toolchain) -> dict[str, Any]:
+    """A toolchain as JSON would hold it, for `zcc toolchain`. Paths that are not UTF-8 keep their
+    bytes as lone surrogates."""
+    return {
+        "digest": toolchain.digest.hex(),
+        "family": toolchain.family.value,
+        "version": toolchain.version,
+        "target": toolchain.target,
+        "size_bytes": toolchain.size_bytes,
+        "compressed_bytes": toolchain.compressed_bytes,
+        "pack": toolchain.pack_path,
+        "programs": {role: os.fsdecode(path) for role, path in toolchain.programs.items()},
+        "members": [
+            {"path": os.fsdecode(member.path), "kind": member.kind.value}
+            | ({"target": os.fsdecode(member.target)} if member.kind is Kind.SYMLINK else {})
+            | ({"size_bytes": member.size_bytes} if member.kind is Kind.FILE else {})
+            for member in toolchain.members
+        ],
+    }
+
+
+class ToolchainIndex:
+    """The toolchains of this user's compilers. Several processes may share its directory."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.packs_dir = os.path.join(directory, "packs")
+        self._records_dir = os.path.join(directory, "records")
+        for path in (directory, self.packs_dir, self._records_dir):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        self._known: dict[str, Toolchain] = {}
+        self._refusals: dict[str, tuple[Signature | None, str]] = {}
+
+    def lookup(self, compiler: bytes, environment: Mapping[bytes, bytes]) -> Toolchain | None:
+        """The toolchain of the compiler at this absolute path, checked against the disk.
+
+        None: it has to be packed (anew): run `pack_command` in a child, then look again.
+
+        Raises:
+            CompilerError: packing failed before (`refuse`), and the compiler has not changed since.
+        """
+        name = _record_name(compiler, environment.get(b"PATH", b""))
+        refusal = self._refusals.get(name)
+        if refusal is not None:
+            if refusal[0] == _signature_at(compiler):
+                raise CompilerError(refusal[1])
+            del self._refusals[name]
+        toolchain = self._known.get(name) or self._read(name)
+        if toolchain is None or not _has_pack(toolchain) or not toolchain.gathered.is_current():
+            self._known.pop(name, None)
+            return None
+        self._known[name] = toolchain
+        return toolchain
+
+    def refuse(self, compiler: bytes, environment: Mapping[bytes, bytes], reason: str) -> None:
+        """Remember, while this process lives, that packing this compiler failed."""
+        name = _record_name(compiler, environment.get(b"PATH", b""))
+        self._refusals[name] = (_signature_at(compiler), reason)
+
+    def pack_command(self, compiler: bytes, argv0: bytes, search_path: bytes) -> list[bytes]:
+        """The child that packs: it prints one line of JSON and leaves a record for `lookup`."""
+        return [
+            os.fsencode(sys.executable), b"-m", b"zcc.compiler.pack", compiler,
+            b"--argv0=" + argv0, b"--path=" + search_path,
+            b"--store=" + os.fsencode(self.directory),
+        ]  # fmt: skip
+
+    def pack_path(self, digest: Digest) -> str:
+        return os.path.join(self.packs_dir, digest.hex() + ".tar.zst")
+
+    def all(self) -> Iterator[Toolchain]:
+        """Every toolchain on record, current or not."""
+        for name in sorted(os.listdir(self._records_dir)):
+            toolchain = self._read(name)
+            if toolchain is not None and _has_pack(toolchain):
+                yield toolchain
+
+    def put(self, compiler: bytes, search_path: bytes, toolchain: Toolchain) -> None:
+        """Write the record down; drop the oldest records, and the packs that nobody names."""
+        name = _record_name(compiler, search_path)
+        encoded = _encode(compiler, search_path, toolchain)
+        handle, path = tempfile.mkstemp(dir=self._records_dir, prefix="tmp-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(encoded)
+            os.rename(path, os.path.join(self._records_dir, name))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        self._known[name] = toolchain
+        self._sweep()
+
+    def _read(self, name: str) -> Toolchain | None:
+        try:
+            with open(os.path.join(self._records_dir, name), "rb") as file:
+                return _decode(file.read(_MAX_RECORD_BYTES), self)
+        except (OSError, ValueError, TypeError, msgpack.UnpackException, RecursionError):
+            return None
+
+    def _sweep(self) -> None:
+        paths = [os.path.join(self._records_dir, name) for name in os.listdir(self._records_dir)]
+        for path in sorted(paths, key=_mtime_ns)[:-MAX_RECORDS]:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        used = {toolchain.pack_path for toolchain in self.all()}
+        for name in os.listdir(self.packs_dir):
+            path = os.path.join(self.packs_dir, name)
+            # A temporary file may be another child's: that child holds the lock, so it is left over.
+            if path not in used:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def _is_same(member: Member) -> bool:
+    try:
+        status = os.lstat(member.path)
+    except OSError:
+        return False
+    if member.kind is Kind.DIRECTORY:
+        return stat.S_ISDIR(status.st_mode)
+    return signature_of(status) == member.signature
+
+
+def _signature_at(path: bytes) -> Signature | None:
+    try:
+        return signature_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def _mtime_ns(path: bytes | str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _has_pack(toolchain: Toolchain) -> bool:
+    try:
+        return os.stat(toolchain.pack_path).st_size == toolchain.compressed_bytes
+    except OSError:
+        return False
+
+
+def _record_name(compiler: bytes, search_path: bytes) -> str:
+    return digest_of(compiler + b"\0" + search_path).hex()
+
+
+def _encode(compiler: bytes, search_path: bytes, toolchain: Toolchain) -> bytes:
+    gathered = toolchain.gathered
+    packed: bytes = msgpack.packb(
+        [
+            RECORD_FORMAT,
+            compiler,
+            search_path,
+            toolchain.digest,
+            toolchain.family.value,
+            toolchain.version,
+            toolchain.target,
+            toolchain.size_bytes,
+            toolchain.compressed_bytes,
+            [_row_of(member) for member in gathered.members],
+            gathered.absent,
+            gathered.listed,
+            list(gathered.programs.items()),
+        ],
+        use_bin_type=True,
+    )
+    return packed
+
+
+def _row_of(member: Member) -> tuple[object, ...]:
+    sign = member.signature
+    return (
+        member.path, member.kind.value, sign.mtime_ns, sign.ctime_ns, sign.size_bytes, sign.inode,
+        member.is_executable, member.target, member.is_stub,
+    )  # fmt: skip
+
+
+def _members_from(rows: Iterable[Any]) -> Iterator[Member]:
+    for path, kind, mtime_ns, ctime_ns, size, inode, executable, target, stub in rows:
+        signature = Signature(mtime_ns, ctime_ns, size, inode)
+        yield Member(
+            bytes(path), Kind(kind), signature, bool(executable), bytes(target), bool(stub)
+        )
+
+
+def _decode(encoded: bytes, index: ToolchainIndex) -> Toolchain:
+    """Raises ValueError or TypeError for what is no record; our own files need no more care."""
+    document = msgpack.unpackb(encoded, raw=False, use_list=True, strict_map_key=True)
+    if not isinstance(document, list) or len(document) != 13 or document[0] != RECORD_FORMAT:
+        raise ValueError("not a record of this format")
+    _, _, _, digest, family, version, target, size, compressed = document[:9]
+    members, absent, listed, programs = document[9:]
+    named = Digest(bytes(digest))
+    return Toolchain(
+        digest=named,
+        gathered=Gathered(
+            identity=Identity(Family(family), str(version), str(target)),
+            members=tuple(_members_from(members)),
+            absent=tuple(map(bytes, absent)),
+            listed=tuple((bytes(path), int(mtime_ns)) for path, mtime_ns in listed),
+            programs={str(role): bytes(path) for role, path in programs},
+        ),
+        pack_path=index.pack_path(named),
+        size_bytes=int(size),
+        compressed_bytes=int(compressed),
+    )
