@@ -19,7 +19,7 @@ help: ## this list
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
 $(INSTALLED): pyproject.toml CMakeLists.txt zcc/launcher/zcc.c node/shim/lookups.c
-	@$(PYTHON) -c 'import sys; sys.exit("zcc needs Python 3.11 or newer: make PYTHON=..." * (sys.version_info < (3, 11)))'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

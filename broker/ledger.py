@@ -100,7 +100,9 @@ class Ledger:
         salt = self._farm.rng.randbytes(LEASE_RANDOM_BYTES)
         lease = self._begin(execution, node, lease_prefix(execution.key) + salt, finish_at, now)
         self._farm.set_phase(execution, Phase.ASSIGNED)
-        self._farm.send(node.session, Run(lease.id, execution.key, execution.body))
+        self._farm.send(
+            node.session, Run(lease.id, execution.key, execution.lane.user, execution.body)
+        )
         return lease
 
     def adopt(self, execution: Execution, node: Node, lease_id: bytes, now: float) -> None:
@@ -165,6 +167,7 @@ class Ledger:
             session = farm.sessions.get(waiter.session)
             if session is None:
                 continue
+            session.tickets.pop(waiter.ticket, None)
             queued_s = max(0.0, lease.assigned_at - waiter.since)
             name = node.session.name
             message = Finished(waiter.ticket, name, queued_s, waiter.shared, event.body)

@@ -243,7 +243,7 @@ def self_test(digest: Digest, about: About) -> SelfTest:
     job = Job(
         toolchain=digest,
         executable=driver,
-        argv=(driver, b"-O1", b"-c", b"a.c", b"-o", b"a.o"),
+        argv=(driver, b"-nostdinc", b"-O1", b"-c", b"a.c", b"-o", b"a.o"),
         cwd=SELF_TEST_CWD,
         environment=((b"LC_ALL", b"C"), (b"PATH", about.search_path)),
         manifest=Manifest(

@@ -17,7 +17,7 @@ from node.errors import MissingInputError, NodeError
 from node.runner import Run, RunFault, Runner, RunOutcome
 from node.runner import Toolchain as Unpacked
 from node.sandbox import Limits, Sandbox, view_toolchain
-from node.toolchains import ToolchainStore, self_test_job
+from node.toolchains import SELF_TEST_SOURCE, ToolchainStore, self_test
 from node.trees import Tree, TreePool
 from zcc.job import FileInput, Job, OutputFile, Result, encode_result
 from zcc.messages import Fault
@@ -140,8 +140,8 @@ class Workshop:
 
     async def _try_out(self, digest: Digest) -> None:
         """Compile one line, as the toolchain's first and known-answer job."""
-        source = b"int zcc_self_test(void) { return 0; }\n"
-        job = self_test_job(self.toolchains.root_of(digest), digest, self.inputs.put(source))
+        self.inputs.put(SELF_TEST_SOURCE)
+        job = self_test(digest, self.toolchains.about(digest)).job
         ended: asyncio.Future[RunOutcome | RunFault] = self._loop.create_future()
         tree = self._trees.acquire(SELF_TEST_CLIENT)
         tree.fit(job.manifest)
@@ -164,7 +164,7 @@ class Workshop:
     def _toolchain(self, digest: Digest) -> Unpacked:
         unpacked = self._unpacked.get(digest)
         if unpacked is None or not os.path.isdir(unpacked.root):
-            root = os.fsencode(self.toolchains.root_of(digest))
+            root = self.toolchains.root_of(digest)
             unpacked = self._unpacked[digest] = Unpacked(root, view_toolchain(root))
         return unpacked
 

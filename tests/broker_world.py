@@ -242,6 +242,10 @@ def validate(machine: Machine) -> None:
             assert key in farm.executions
         for digest in session.asked:
             assert digest in machine.uploads
+    for digest, asked in machine.uploads._asked.items():
+        source = farm.sessions.get(asked.source)
+        assert source is not None, "a blob is awaited from nobody"
+        assert digest in source.asked
     assert farm.total.jobs == len(farm.executions) == sum(t.jobs for t in farm.tallies.values())
 
 

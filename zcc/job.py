@@ -225,7 +225,7 @@ def decode_result(encoded: bytes) -> Result:
             ),
             usage=Usage(float(usage[0]), float(usage[1]), _count(usage[2])),
             lookups=Lookups(
-                misses=tuple((_path(at), tuple(map(_bytes, names))) for at, names in lookups[0]),
+                misses=tuple((_bytes(at), tuple(map(_bytes, names))) for at, names in lookups[0]),
                 undeclared=tuple(map(_bytes, lookups[1])),
                 flaw=_text(lookups[2]),
             ),

@@ -203,11 +203,15 @@ class Credit(Message):
 
 @dataclass(frozen=True, slots=True)
 class Run(Message):
-    """Broker -> node: run this job under this lease (16 random bytes). `body` as in Submit."""
+    """Broker -> node: run this job under this lease (16 bytes). `body` as in Submit.
+
+    `client` names the key that submitted the job: input trees of different clients stay apart.
+    """
 
     KIND: ClassVar[bytes] = b"run"
     lease: bytes
     key: Digest
+    client: str
     body: bytes
 
 

@@ -90,6 +90,7 @@ class BrokerRules(RuleBasedStateMachine):
         self.routes[name] += is_moved
         self.here.add(name)
         at = self.origin(name)
+        self.desk.sent[at.route].clear()
         self.desk.say(at, Hello(session_id(name), "client", "", name, "0", 0, (), ()))
         for (agent, ticket), facts in list(self.open.items()):
             if agent == name:

@@ -471,7 +471,7 @@ def test_one_check_serves_all_that_were_waiting(project: Project) -> None:
 
 
 def _node(project: Project) -> object:
-    from zcc.compiler.disk import Trail
+    from zcc.compiler.entries import Trail
 
     found = project.disk.walk(project.disk.root, os.fsencode(project.top), Trail())
     assert found is not None

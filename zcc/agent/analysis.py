@@ -150,8 +150,9 @@ class Analyser:
         arrived: float,
         now: Callable[[], float],
     ) -> Prepared | Here:
-        if parsed.machine_dependent:
-            return Here("native", os.fsdecode(parsed.machine_dependent[0]))
+        hindrance = _hindrance(parsed, classified)
+        if hindrance is not None:
+            return hindrance
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
@@ -277,6 +278,23 @@ def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here
     if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
         return Here("missing-source", os.fsdecode(parsed.source))
     return parsed
+
+
+def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
+    """What the farm cannot do as this machine would, by the command line alone."""
+    has_date = b"SOURCE_DATE_EPOCH" in classified.carried
+    rows = (
+        ("native", parsed.machine_dependent),
+        ("plugin", parsed.plugins),
+        ("toolchain-file", parsed.toolchain_files),
+        ("precompiled-header", (parsed.include_pch,) if parsed.include_pch else ()),
+        ("time-macro", () if has_date else parsed.time_macros),
+        ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
+    )
+    for reason, names in rows:
+        if names:
+            return Here(reason, os.fsdecode(names[0]))
+    return None
 
 
 def _names_cxx(request: Request) -> bool:

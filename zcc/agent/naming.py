@@ -11,7 +11,7 @@ from zcc.agent import wire
 
 def with_default(request: wire.Request, name: bytes) -> wire.Request:
     """The request with the configured default compiler in place of none."""
-    path = request.environment.get(b"PATH", os.fsencode(os.defpath))
+    path = os.fsdecode(request.environment.get(b"PATH", os.defpath.encode()))
     found = shutil.which(name, path=path)
     own = request.executable if found is None or _is_launcher(found) else found
     return replace(request, argv=(name, *request.argv[1:]), executable=own, use_default=False)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +17,7 @@ from cache.digest import verified
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Ran, Surroundings
+from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
 from zcc.agent.compilers import Compilers
 from zcc.agent.door import Visitor
 from zcc.agent.effects import (
@@ -47,6 +45,7 @@ from zcc.agent.events import (
     Ticked,
 )
 from zcc.agent.machine import AgentMachine
+from zcc.agent.queries import run_query
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.stats import Stats
@@ -91,7 +90,7 @@ class AgentShell:
             self._machine.farm_reason = "not-joined"
         self._stats = Stats(os.path.join(state_dir, "stats.json"))
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
-        self._analyser = Analyser(Surroundings(self._run, self._compilers.toolchain), home)
+        self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
         self._uploads = Uploads()
         self._calls: dict[int, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -361,24 +360,3 @@ class AgentShell:
             return {"error": "the broker does not answer"}
         names = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
         return {"nodes": [{name: getattr(row, name) for name in names} for row in nodes.rows]}
-
-    async def _run(
-        self, command: list[bytes], cwd: bytes, environment: Mapping[bytes, bytes]
-    ) -> Ran:
-        """Run a query of the compiler, as its user would."""
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=cwd,
-            env=dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            stdout, stderr = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
-        assert process.returncode is not None
-        return Ran(process.returncode, stdout, stderr)

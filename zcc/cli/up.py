@@ -40,8 +40,8 @@ class LocalFarm:
         readable, writable = os.pipe()
         self.broker = self._spawn(
             "broker",
-            [sibling("zcc-broker"), "serve", "--listen", "tcp://127.0.0.1:0"]
-            + ["--state", self._at("broker"), "--ready-fd", str(writable)],
+            [sibling("zcc-broker"), "serve", "--listen", "tcp://127.0.0.1:0", "--state"]
+            + [self._at("broker"), "--ready-fd", str(writable)],
             pass_fds=(writable,),
         )
         os.close(writable)

@@ -15,7 +15,8 @@ from operator import attrgetter
 
 from cache.digest import Digest
 from zcc.compiler.directives import Hazard
-from zcc.compiler.disk import Directory, Disk, File, Symlink
+from zcc.compiler.disk import Disk
+from zcc.compiler.entries import Directory, File, Symlink
 from zcc.compiler.search import SearchList
 from zcc.job import FileInput, Manifest
 

@@ -1,8 +1,7 @@
 """What is known of the client's disk, looked at again for every request.
 
-Owns the tree of remembered entries (files with digest and facts, directories with their listings,
-symlinks with their targets), the check that each still is what it was, and the walk along a path as
-the kernel does it. Must not know what a compiler looks for.
+Owns the tree of remembered entries, the check that each still is what it was, and the walk along a path
+as the kernel does it. Must not know what a compiler looks for.
 
 Freshness. Times are monotonic seconds, passed in. `begin(now, arrived)` opens the work on a request
 that arrived at `arrived`; an entry that was checked at or after that moment is not looked at again, so
@@ -14,14 +13,25 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 
 from cache.digest import Digest, digest_of
 from zcc.compiler.directives import FileFacts, read_definitions, read_facts
+from zcc.compiler.entries import (
+    NEVER,
+    NO_NAMES,
+    Directory,
+    DiskDoubtError,
+    Entry,
+    File,
+    Signature,
+    Symlink,
+    Trail,
+    kind_of,
+    signature_of,
+)
 from zcc.compiler.paths import MAX_SYMLINKS
-from zcc.errors import CompilerError
 from zcc.job import MAX_BLOB_BYTES, FileInput
 
 # What changed less than this before it was read may change again without its times showing it, and
@@ -33,121 +43,11 @@ RACY_WINDOW_NS = 2_000_000_000
 MAX_FILES = 200_000
 MAX_NAMES = 2_000_000
 _KEPT_SHARE = 0.75
-_NEVER = float("-inf")
 _READ_ATTEMPTS = 3
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What lies here differs for each process that looks, or is no file at all.
 _UNREAL = frozenset((b"/proc", b"/sys", b"/dev/fd", b"/dev/stdin"))
 _PCH_ENDINGS = (b".gch", b".pch")
-_NO_NAMES: frozenset[bytes] = frozenset()
-
-Signature = tuple[int, ...]
-signature_of: Callable[[os.stat_result], Signature] = attrgetter(
-    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
-)
-
-
-class DiskDoubtError(CompilerError):
-    """Something on the disk cannot be described to a node: do not scan around it."""
-
-    def __init__(self, doubt: str, path: bytes) -> None:
-        super().__init__(f"{doubt}: {os.fsdecode(path)}")
-        self.doubt = doubt
-        self.path = path
-
-
-class Entry:
-    """One name on the disk. `version` moves when what it means to a job has changed."""
-
-    __slots__ = ("checked_at", "name", "parent", "path", "racy", "signature", "version")
-
-    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
-        self.path = path
-        self.name = name
-        self.parent = parent
-        self.signature: Signature = ()
-        self.checked_at = _NEVER
-        self.racy = False
-        self.version = 0
-
-
-class File(Entry):
-    """A regular file at its physical path. `input` is None until it has been read."""
-
-    __slots__ = ("definitions", "facts", "input", "links", "size_bytes", "time_s")
-
-    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
-        super().__init__(path, name, parent)
-        self.input: FileInput | None = None
-        self.facts: FileFacts | None = None
-        self.definitions: dict[bytes, tuple[bytes, ...]] = {}
-        self.links = 1
-        self.size_bytes = 0
-        # Whole seconds: that is what gcc compares for `#pragma once`.
-        self.time_s = 0
-
-    @property
-    def identity(self) -> Signature:
-        """(inode, device)"""
-        return self.signature[3:]
-
-
-class Directory(Entry):
-    """A physical directory. `names` is its listing, if one was needed and could be had."""
-
-    __slots__ = ("children", "is_unlistable", "listing", "names", "needs_listing", "pch_names")
-
-    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
-        super().__init__(path, name, parent)
-        self.children: dict[bytes, Entry] = {}
-        self.names: frozenset[bytes] = _NO_NAMES
-        self.pch_names: frozenset[bytes] = _NO_NAMES
-        self.listing = 0  # moves when `names` has changed
-        self.needs_listing = True
-        self.is_unlistable = False
-
-
-class Symlink(Entry):
-    __slots__ = ("target",)
-
-    def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
-        super().__init__(path, name, parent)
-        self.target = b""
-
-
-class Special(Entry):
-    """A FIFO, a socket or a device."""
-
-    __slots__ = ()
-
-
-class Trail:
-    """What walks have crossed: all that their outcome depends on, besides what they found."""
-
-    __slots__ = ("directories", "misses", "obstacles", "symlinks")
-
-    def __init__(self) -> None:
-        self.symlinks: set[Symlink] = set()
-        # Directories that were entered and left again, or found where a file was looked for.
-        self.directories: set[Directory] = set()
-        self.misses: defaultdict[Directory, set[bytes]] = defaultdict(set)
-        # Files that stood where a directory was looked for.
-        self.obstacles: set[Entry] = set()
-
-    def note_search(self, directory: Directory) -> None:
-        """Depend on the directory's precompiled headers, though nothing be missed in it."""
-        self.misses[directory].update(())
-
-
-_KINDS: dict[int, type[Entry]] = {
-    stat.S_IFREG: File,
-    stat.S_IFDIR: Directory,
-    stat.S_IFLNK: Symlink,
-}
-
-
-def kind_of(mode: int) -> type[Entry]:
-    return _KINDS.get(stat.S_IFMT(mode), Special)
 
 
 class Disk:
@@ -342,7 +242,7 @@ class Disk:
 
     def _vanish(self, entry: Entry) -> None:
         self._move(entry)
-        entry.checked_at = _NEVER
+        entry.checked_at = NEVER
         if entry.parent is not None and entry.parent.children.get(entry.name) is entry:
             del entry.parent.children[entry.name]
         if self._files.get(entry.path) is entry:
@@ -352,7 +252,7 @@ class Disk:
 
     def _drop_listing(self, node: Directory) -> None:
         self._name_count -= len(node.names)
-        node.names = node.pch_names = _NO_NAMES
+        node.names = node.pch_names = NO_NAMES
         node.needs_listing = True
         node.listing += 1
         del self._listed[node.path]
@@ -423,7 +323,7 @@ class Disk:
         try:
             names = frozenset(os.listdir(node.path))
         except PermissionError:
-            names = _NO_NAMES
+            names = NO_NAMES
             node.is_unlistable = True
         except OSError as error:
             raise DiskDoubtError("unreadable", node.path) from error

@@ -12,26 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
+from zcc.compiler.computed import given_definitions, named_headers, onward_names
 from zcc.compiler.directives import FileFacts, Hazard, Include
-from zcc.compiler.disk import Directory, Disk, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.compiler.disk import Disk
+from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
 _PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)
 _GCC_PCH = (b".gch",)
 _CLANG_FORCED_PCH = (b".pch", b".gch")
-# Names that stand for the file at hand.
-_FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
 _TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
-_GAP = rb"(?:[ \t\f\v\r]|/\*.*?\*/)*"
-_VALUE = re.compile(
-    rb"%(gap)s(?:\"(?P<quoted>[^\"\n\\]+)\"|<(?P<angled>[^>\s]+)>|(?P<name>[A-Za-z_$][\w$]*))?%(gap)s(?://.*|/\*.*)?"
-    % {b"gap": _GAP},
-    re.DOTALL,
-)
-# Macros that GNU modes predefine and that are likely in a path: `<linux/x.h>` from a macro becomes `<1/x.h>`.
-_PREDEFINED = re.compile(rb"\b(?:linux|unix|i386|sun|sparc|mips|vax|hpux)\b")
-
 Hit = tuple[Directory, File]
 
 
@@ -386,45 +377,23 @@ class Inclusion:
         """Follow every definition that the operands of computed includes have anywhere in the closure."""
         values = self._definitions({macro for _, macro, _ in self._computed})
         for container, macro, is_plain in list(self._computed):
-            if macro in _FILE_MACROS or (not is_plain and values[macro]):
+            includes = named_headers(macro, is_plain, values)
+            if includes is None:
                 raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
-            # Without any definition it is an error for the compiler, so the branch is never taken.
-            for include in self._headers(macro, values):
+            for include in includes:
                 for hit in self._hits(container, include):
                     self._enter(hit, Mode.SOURCE)
-
-    def _headers(self, macro: bytes, values: dict[bytes, set[bytes]]) -> set[Include]:
-        headers: set[Include] = set()
-        pending, seen = [macro], {macro}
-        while pending:
-            name = pending.pop()
-            for value in values[name]:
-                match = _VALUE.fullmatch(value)
-                if match is None or (match["angled"] and _PREDEFINED.search(match["angled"])):
-                    raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
-                header = match["quoted"] or match["angled"]
-                if header:
-                    headers.add(Include(header, match["quoted"] is not None, is_next=False))
-                elif (onward := match["name"]) and onward not in seen:
-                    seen.add(onward)
-                    pending.append(onward)
-        return headers
 
     def _definitions(self, names: set[bytes]) -> dict[bytes, set[bytes]]:
         """All values of these macros, and of those that they name in turn."""
         values: dict[bytes, set[bytes]] = {}
+        files = {file for _, file, _ in self._entered}
         while names:
-            found: dict[bytes, set[bytes]] = {name: set() for name in names}
-            for text in self._request.defines:
-                name, equals, value = text.partition(b"=")
-                plain, paren, _ = name.partition(b"(")
-                if plain in found:
-                    found[plain].add(paren + value if paren or equals else b"1")
-            for file in {file for _, file, _ in self._entered}:
+            found = given_definitions(self._request.defines, names)
+            for file in files:
                 known = self._disk.definitions(file, names)
                 for name in names:
                     found[name].update(known[name])
             values.update(found)
-            matches = (_VALUE.fullmatch(value) for each in found.values() for value in each)
-            names = {match["name"] for match in matches if match and match["name"]} - values.keys()
+            names = set().union(*map(onward_names, found.values())) - values.keys()
         return values

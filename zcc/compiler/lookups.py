@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from zcc.compiler.disk import Directory, Disk, DiskDoubtError, Trail
+from zcc.compiler.disk import Disk
+from zcc.compiler.entries import Directory, DiskDoubtError, Trail
 from zcc.job import Lookups
 
 # What gcc and clang look for beside each header that they look for.

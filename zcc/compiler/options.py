@@ -258,7 +258,13 @@ TABLE: tuple[Option, ...] = (
     *_local("dump-output", _J, "-fdump- -d --dump"),
     *_rows(Role.CARRIED, _F, "-dA -dp -fno-dump-final-insns", searches=False),
     *_rows(Role.CARRIED, _F, "-dI -dD", families=_CLANG, searches=False),
-    *_local("dump-output", _S, "-dependency-dot -dependency-file -module-dependency-dir", _CLANG),
+    *_local(
+        "dump-output",
+        _S,
+        "-dependency-dot -dependency-file -module-dependency-dir "
+        "--analyzer-output -arcmt-migrate-report-output",
+        _CLANG,
+    ),
     *_local("dump-output", _EITHER, "-gen-cdb-fragment-path -dsym-dir", _CLANG),
     *_local("diagnostics-file", _J, "-fdiagnostics-format=sarif-file", _GCC),
     *_local(
@@ -467,7 +473,9 @@ IN_ASSEMBLER = Lookup(ASSEMBLER, Family.GCC)
 IN_FRONTEND = Lookup(FRONTEND, Family.CLANG)
 
 _FILE_NAME = re.compile(rb"/|\.[A-Za-z_][\w+-]{0,9}$")
-_FILE_WORD = re.compile(rb"(?<![a-z])(?:files?|filename|paths?|output|dir|directory|log)(?![a-z])")
+_FILE_WORD = re.compile(
+    rb"(?:(?<![a-z])|(?<=-f))(?:files?|filename|paths?|output|dir|directory|log)(?![a-z])"
+)
 
 
 def names_file(word: bytes) -> bool:

@@ -136,20 +136,21 @@ def _write(gathered: Gathered, file: BinaryIO) -> tuple[Digest, int]:
     hasher = Hasher()
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
     compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, threads=threads)
-    with compressor.stream_writer(file, size=size, closefd=False) as out:
+    out = compressor.stream_writer(file, size=size, closefd=False)
 
-        def put(piece: bytes) -> None:
-            hasher.update(piece)
-            out.write(piece)
+    def put(piece: bytes) -> None:
+        hasher.update(piece)
+        out.write(piece)
 
-        put(first)
-        for header, member in entries:
-            put(header)
-            if member.size_bytes:
-                for piece in _contents(member):
-                    put(piece)
-                put(bytes(_padded_size(member.size_bytes) - member.size_bytes))
-        put(bytes(2 * BLOCK_BYTES))
+    put(first)
+    for header, member in entries:
+        put(header)
+        if member.size_bytes:
+            for piece in _contents(member):
+                put(piece)
+            put(bytes(_padded_size(member.size_bytes) - member.size_bytes))
+    put(bytes(2 * BLOCK_BYTES))
+    out.close()  # no `with`: after an error it would end the frame, fail, and hide the reason
     return hasher.digest(), size
 
 

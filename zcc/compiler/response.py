@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from zcc.compiler.options import Family
+from zcc.errors import CompilerError
 
 # As gcc; a file that names itself ends here.
 MAX_FILES = 2000
@@ -23,7 +24,7 @@ _ESCAPED_IN_QUOTES = frozenset(b'\\"$`')
 _ENCODING_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-class ResponseDoubtError(Exception):
+class ResponseDoubtError(CompilerError):
     """A response file that cannot be read, or that compilers read differently.
 
     `reason` is machine-readable, `path` is as spelled.

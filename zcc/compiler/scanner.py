@@ -21,7 +21,8 @@ from zcc.compiler.closure import (
     ancestors,
     build_manifest,
 )
-from zcc.compiler.disk import Directory, Disk, DiskDoubtError, Entry
+from zcc.compiler.disk import Disk
+from zcc.compiler.entries import Directory, DiskDoubtError, Entry
 from zcc.compiler.inclusion import Inclusion, StopScanError
 from zcc.job import MAX_INPUTS
 

@@ -1,0 +1,381 @@
+"""The whole broker with real sockets and keys: who gets in, and one job from end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import zmq
+
+from broker.registry import Registry
+from broker.shell import Shell
+from broker.state import broker_keys
+from cache.blobs import BlobStore, compress
+from cache.digest import Digest, digest_of
+from zcc import codec
+from zcc.farm import join
+from zcc.job import (
+    FileInput,
+    Job,
+    Lookups,
+    Manifest,
+    OutputFile,
+    Result,
+    Usage,
+    encode_job,
+    encode_result,
+    job_key,
+)
+from zcc.keys import KeyPair, Token, new_key_pair
+from zcc.link import DealerLink
+from zcc.messages import (
+    CHUNK_BYTES,
+    CREDIT_BYTES,
+    Bye,
+    Cancel,
+    Chunk,
+    Credit,
+    Done,
+    Enrolled,
+    Finished,
+    Hello,
+    Message,
+    Refused,
+    Role,
+    Run,
+    Settled,
+    Started,
+    Submit,
+    Want,
+    Welcome,
+    Who,
+)
+from zcc.transfer import Receiver, Sender
+
+PATIENCE_S = 5.0
+M = TypeVar("M", bound=Message)
+
+
+@dataclass
+class Peer:
+    """A bare peer: what arrives, in order; blobs that it sends and takes."""
+
+    link: DealerLink
+    inbox: list[Message] = field(default_factory=list)
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+    sender: Sender = field(default_factory=Sender)
+    receiver: Receiver = field(default_factory=lambda: Receiver(takes_pushes=True))
+    taken: dict[Digest, bytes] = field(default_factory=dict)
+
+    async def say(self, *messages: Message) -> None:
+        for message in messages:
+            deadline = time.monotonic() + PATIENCE_S
+            while not self.link.send(codec.encode(message)):
+                assert time.monotonic() < deadline, "no connection"
+                await asyncio.sleep(0.01)
+
+    async def hello(self, role: str, slots: int = 0) -> None:
+        await self.say(Hello(os.urandom(16), role, "", role, "0", slots, (), ()))
+        await self.wait(Welcome)
+
+    async def wait(self, kind: type[M]) -> M:
+        """The first message of this kind, taken out; bulk is served meanwhile."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for message in self.inbox:
+                if isinstance(message, kind):
+                    self.inbox.remove(message)
+                    return message
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"no {kind.__name__}; got {self.inbox}")
+
+    def take(self, frames: list[bytes]) -> None:
+        message = codec.decode(frames)
+        match message:
+            case Want(blobs):
+                for digest, offset in blobs:
+                    self.sender.offer(digest, offset)
+                self.pump()
+            case Credit(amount):
+                self.sender.add_credit(amount)
+                self.pump()
+            case Chunk():
+                piece = self.receiver.take(message)
+                self.taken[piece.digest] = self.taken.get(piece.digest, b"") + piece.data
+                grant = self.receiver.consumed(len(piece.data))
+                if grant is not None:
+                    self.link.send(codec.encode(grant))
+            case _:
+                self.inbox.append(message)
+
+    def pump(self) -> None:
+        for message in self.sender.pump(self._read):
+            assert self.link.send(codec.encode(message))
+
+    def _read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
+        frame = self.blobs.get(digest)
+        return None if frame is None else (frame[offset : offset + length], len(frame))
+
+
+@dataclass
+class Broker:
+    """A broker in this process's loop, and its members' links."""
+
+    shell: Shell
+    state: str
+    keys: KeyPair
+    registry: Registry
+    context: zmq.Context[zmq.Socket[bytes]]
+    links: list[DealerLink] = field(default_factory=list)
+
+    def member(self, role: Role, label: str = "") -> KeyPair:
+        pair = new_key_pair()
+        self.registry.add(pair.public, role, label or role.value, time.time())
+        return pair
+
+    def dial(self, pair: KeyPair) -> Peer:
+        def take(frames: list[bytes]) -> None:
+            peer.take(frames)
+
+        link = DealerLink(
+            self.context,
+            self.shell.endpoint,
+            self.keys.public,
+            pair,
+            take,
+        )
+        self.links.append(link)
+        peer = Peer(link)
+        return peer
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path) -> AsyncIterator[Broker]:
+    state = str(tmp_path / "broker")
+    keys = broker_keys(state)
+    blobs = BlobStore(os.path.join(state, "blobs"), 1 << 30)
+    shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, blobs)
+    broker = Broker(shell, state, keys, Registry(state), zmq.Context())
+    try:
+        yield broker
+    finally:
+        for link in broker.links:
+            link.close()
+        broker.context.term()
+        shell.close()
+        broker.registry.close()
+
+
+def run(story: Callable[[Broker], Coroutine[Any, Any, None]], tmp_path: Path) -> None:
+    async def told() -> None:
+        async with serving(tmp_path) as broker:
+            await story(broker)
+
+    asyncio.run(told())
+
+
+async def is_deaf(peer: Peer) -> bool:
+    """Whether a connection never stands or is never answered."""
+    hello = codec.encode(Hello(os.urandom(16), "client", "", "x", "0", 0, (), ()))
+    for _ in range(50):
+        peer.link.send(hello)
+        await asyncio.sleep(0.01)
+    return not peer.inbox
+
+
+def test_a_strangers_key_is_refused(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        assert await is_deaf(broker.dial(new_key_pair()))
+
+    run(story, tmp_path)
+
+
+def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        peer = broker.dial(broker.member(Role.CLIENT))
+        await peer.hello("client")
+        await peer.say(Done(b"lease", b"body"))
+        assert "may not send b'done'" in (await peer.wait(Bye)).reason
+        assert broker.shell.counts["violations"] == 1
+        assert not len(broker.shell.machine.farm.sessions)
+        assert await is_deaf(peer)  # for as long as it is banned
+
+    run(story, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"zcc/2", b"beat", b"\x91\x00"],
+        [b"zcc/1", b"beat", b"\xc1"],
+        [b"zcc/1", b"beat"],
+        [b"zcc/1", b"hello", b"\x90"],
+        [b"zcc/1", b"submit", b"\x94\x01\xc4\x20" + bytes(32) + b"\xcb" + bytes(8) + b"\xa0", b"x"],
+        [b"garbage"],
+    ],
+)
+def test_what_is_no_message_gets_the_peer_dropped(tmp_path: Path, frames: list[bytes]) -> None:
+    async def story(broker: Broker) -> None:
+        peer = broker.dial(broker.member(Role.CLIENT))
+        await peer.hello("client")
+        assert peer.link.send(frames)
+        assert (await peer.wait(Bye)).reason.startswith("protocol: ")
+
+    run(story, tmp_path)
+
+
+def test_a_client_cannot_say_hello_as_a_node(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        peer = broker.dial(broker.member(Role.CLIENT))
+        await peer.say(Hello(os.urandom(16), "node", "", "x", "0", 8, (), ()))
+        assert (await peer.wait(Refused)).reason.startswith("role:")
+
+    run(story, tmp_path)
+
+
+def test_a_revoked_key_is_dropped_within_about_a_second(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        peer = broker.dial(broker.member(Role.CLIENT, "laptop"))
+        await peer.hello("client")
+        began = time.monotonic()
+        broker.registry.revoke("laptop", time.time())
+        assert (await peer.wait(Bye)).reason == "revoked"
+        assert time.monotonic() - began < 1.5
+        assert await is_deaf(peer)
+
+    run(story, tmp_path)
+
+
+def test_a_message_before_hello_is_answered_with_who(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        peer = broker.dial(broker.member(Role.CLIENT))
+        await peer.say(Cancel(1))
+        await peer.wait(Who)
+
+    run(story, tmp_path)
+
+
+def test_a_join_token_enrols_and_can_do_nothing_else(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        joiner, now = new_key_pair(), time.time()
+        broker.registry.add_joiner(joiner.public, Role.CLIENT, now, now + 60, 1)
+        token = Token(
+            broker.shell.endpoint, broker.keys.public, joiner.secret, "testfarm", "client", now + 60
+        )
+        # `join` runs a loop of its own, so it needs a thread of its own.
+        own = await asyncio.to_thread(
+            join, token.encode(), str(tmp_path / "member"), "laptop", ("client",)
+        )
+        assert (own.farm, own.role) == ("testfarm", "client")
+        await broker.dial(own.keys).hello("client")
+        again = broker.dial(joiner)
+        await again.say(Hello(os.urandom(16), "client", "", "x", "0", 0, (), ()))
+        assert "may not send" in (await again.wait(Bye)).reason
+        assert Enrolled not in map(type, again.inbox)
+
+    run(story, tmp_path)
+
+
+def sample_job(toolchain: bytes, source: bytes) -> Job:
+    files = (FileInput(b"/src/x.c", digest_of(source)),)
+    return Job(
+        toolchain=digest_of(toolchain),
+        executable=b"/usr/bin/gcc",
+        argv=(b"gcc", b"-c", b"x.c"),
+        cwd=b"/src",
+        environment=(),
+        manifest=Manifest(files),
+        outputs=(b"/src/x.o",),
+    )
+
+
+def test_one_job_from_end_to_end(tmp_path: Path) -> None:
+    toolchain, source = os.urandom(3 * CREDIT_BYTES), b"int x;\n"
+    output = os.urandom(2 * CHUNK_BYTES)
+
+    async def story(broker: Broker) -> None:
+        node, agent = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+        await node.hello("node", slots=1)
+        await agent.hello("client")
+        agent.blobs = {digest_of(blob): compress(blob) for blob in (toolchain, source)}
+        encoded = encode_job(sample_job(toolchain, source))
+        await agent.say(Submit(1, job_key(encoded), 0.0, "b", compress(encoded)))
+
+        lease = await node.wait(Run)
+        assert lease.key == job_key(encoded)
+        await node.say(Want(((digest_of(toolchain), 0), (digest_of(source), 0))))
+        deadline = time.monotonic() + PATIENCE_S
+        while sum(map(len, node.taken.values())) < sum(map(len, agent.blobs.values())):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert node.taken == agent.blobs
+        await node.say(Started(lease.lease))
+
+        digest = digest_of(output)
+        node.blobs[digest] = compress(output)
+        result = encode_result(
+            Result(
+                0, b"", b"", (OutputFile(b"/src/x.o", digest, len(output), 0o644),),
+                Usage(0.1, 0.1, 1), Lookups(), "node",
+            )
+        )  # fmt: skip
+        node.sender.offer(digest)
+        node.sender.after(Done(lease.lease, compress(result)))
+        node.pump()
+        finished = await agent.wait(Finished)
+        assert (finished.ticket, finished.node, finished.shared) == (1, "node", False)
+        assert agent.taken == {digest: node.blobs[digest]}
+        assert (await node.wait(Settled)).lease == lease.lease
+        log = (Path(broker.state) / "audit.log").read_text()
+        assert all(f'"event": "{what}"' in log for what in ("submit", "dispatch", "result"))
+        assert "int x" not in log
+
+    run(story, tmp_path)
+
+
+def test_a_job_that_is_not_what_its_key_says_gets_the_agent_dropped(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        agent = broker.dial(broker.member(Role.CLIENT))
+        await agent.hello("client")
+        encoded = encode_job(sample_job(b"t", b"s"))
+        await agent.say(Submit(1, digest_of(b"another"), 0.0, "b", compress(encoded)))
+        assert "key" in (await agent.wait(Bye)).reason
+
+    run(story, tmp_path)
+
+
+def test_serve_says_where_it_listens_and_stops_in_order(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "broker.main", "serve", "--listen", "tcp://127.0.0.1:0",
+            "--state", str(tmp_path / "s"), "--ready-fd", str(write),
+        ],
+        pass_fds=(write,),
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read) as ready:
+        assert ready.readline().startswith("tcp://127.0.0.1:")
+    second = subprocess.run(
+        [sys.executable, "-m", "broker.main", "serve", "--state", str(tmp_path / "s")],
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    assert second.returncode == 1
+    assert b"another broker serves" in second.stderr
+    assert b"Traceback" not in second.stderr
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0, errors

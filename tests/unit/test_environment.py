@@ -1,0 +1,92 @@
+"""Which variables go with a job, which keep the compile here."""
+
+from __future__ import annotations
+
+import pytest
+
+from zcc.compiler.arguments import Local
+from zcc.compiler.environment import TABLE, JobEnvironment, Use, classify, locale_names
+
+
+def taken(environment: dict[bytes, bytes], terminal: bool = False) -> JobEnvironment:
+    answer = classify(environment, terminal)
+    assert isinstance(answer, JobEnvironment), answer
+    return answer
+
+
+def test_variables_that_no_compiler_reads_are_dropped() -> None:
+    answer = taken({b"HOME": b"/home/u", b"PWD": b"/p", b"TMPDIR": b"/t", b"SHLVL": b"2"})
+    assert answer == JobEnvironment({}, {})
+
+
+def test_values_are_bytes_and_stay_as_they_are() -> None:
+    odd = b"\xff\xfe=\n'"
+    assert taken({b"LC_ALL": odd, b"CPATH": odd}) == JobEnvironment(
+        {b"LC_ALL": odd}, {b"CPATH": odd}
+    )
+
+
+def test_the_order_of_variables_does_not_matter() -> None:
+    one = taken({b"LANG": b"C", b"GCC_COLORS": b""})
+    other = taken({b"GCC_COLORS": b"", b"LANG": b"C"})
+    assert list(one.carried) == list(other.carried)
+
+
+def test_an_empty_search_path_is_not_an_absent_one() -> None:
+    assert taken({b"CPATH": b""}).search == {b"CPATH": b""}
+
+
+@pytest.mark.parametrize("name", [b"TERM", b"COLUMNS", b"GCC_URLS", b"TERM_URLS"])
+def test_the_terminal_counts_only_where_there_is_one(name: bytes) -> None:
+    assert not taken({name: b"1"}).carried
+    assert taken({name: b"1"}, terminal=True).carried == {name: b"1"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"CCC_OVERRIDE_OPTIONS", b"LD_PRELOAD", b"LD_LIBRARY_PATH", b"COMPILER_PATH"),
+        *(b"LIBRARY_PATH", b"GCC_EXEC_PREFIX", b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES"),
+        *(b"CC_PRINT_OPTIONS", b"CC_LOG_DIAGNOSTICS", b"GCC_COMPARE_DEBUG"),
+    ],
+)
+def test_a_variable_that_does_more_keeps_the_compile_here(name: bytes) -> None:
+    answer = classify({b"LANG": b"C", name: b"x"}, terminal=False)
+    assert isinstance(answer, Local)
+    assert answer.reason == "environment"
+    assert answer.detail.startswith(name.decode())
+
+
+def test_an_empty_library_path_is_harmless() -> None:
+    assert taken({b"LD_LIBRARY_PATH": b"", b"LD_PRELOAD": b""}) == JobEnvironment({}, {})
+
+
+def test_gcc_compares_debug_even_when_the_variable_is_empty() -> None:
+    assert isinstance(classify({b"GCC_COMPARE_DEBUG": b""}, terminal=False), Local)
+
+
+def test_each_row_says_why_and_stands_once() -> None:
+    assert all(row.why for row in TABLE)
+    assert len({row.name for row in TABLE}) == len(TABLE)
+    assert {row.use for row in TABLE} == set(Use)
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, ()),
+        ({b"LANG": b"C", b"LC_ALL": b"POSIX"}, ()),
+        ({b"LANG": b"de_DE.UTF-8"}, (b"de_DE.UTF-8",)),
+        ({b"LANG": b"de_DE.UTF-8", b"LC_ALL": b"C"}, ()),
+        ({b"LANG": b"de_DE.UTF-8", b"LC_ALL": b""}, (b"de_DE.UTF-8",)),
+        ({b"LANG": b"de_DE", b"LC_CTYPE": b"C.UTF-8"}, (b"C.UTF-8", b"de_DE")),
+        ({b"LANG": b"C", b"LC_TIME": b"fr_FR"}, (b"fr_FR",)),
+        ({b"LANG": b"de_DE", b"LANGUAGE": b"fr:C:it"}, (b"de_DE", b"fr", b"it")),
+        ({b"LANG": b"C", b"LANGUAGE": b"fr"}, ()),
+        ({b"LANG": b"de_DE", b"LC_MESSAGES": b"C", b"LANGUAGE": b"fr"}, (b"de_DE",)),
+    ],
+)
+def test_locales_are_found_as_libc_finds_them(
+    environment: dict[bytes, bytes], names: tuple[bytes, ...]
+) -> None:
+    assert locale_names(environment) == names

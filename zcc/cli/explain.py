@@ -1,0 +1,136 @@
+"""`zcc explain CC ARGS...` and `zcc toolchain CC`: what zcc makes of a command and of a compiler."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from typing import Any
+
+import typer
+
+from zcc import config as configuration
+from zcc.agent import wire
+from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.compilers import Compilers
+from zcc.agent.naming import with_default
+from zcc.agent.queries import run_query
+from zcc.compiler import arguments
+from zcc.compiler.options import Family
+from zcc.compiler.toolchain import describe
+from zcc.errors import ConfigError
+
+_NO_COMPILER = "name a compiler: zcc explain gcc -c x.c"
+
+
+def explain(
+    command: list[str] = typer.Argument(None, metavar="CC ARGS...", help=_NO_COMPILER),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object; put it before CC."),
+) -> None:
+    """Show what zcc would do with a compile: roles of its arguments, way, reason, closure, key.
+
+    Nothing is compiled and nothing is sent.
+    """
+    if not command:
+        raise ConfigError(_NO_COMPILER)
+    request = _request(command)
+    compilers = _compilers()
+
+    async def analyse() -> Prepared | Here:
+        analyser = Analyser(Surroundings(run_query, compilers.toolchain), _home())
+        return await analyser.analyse(request, time.monotonic(), time.monotonic)
+
+    answer = asyncio.run(analyse())
+    document = _describe(request, answer)
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    for argument, role, note in document["arguments"]:
+        typer.echo(f"  {role:18} {argument}" + (f"   ({note})" if note else ""))
+    for name, value in document.items():
+        if name != "arguments":
+            typer.echo(f"{name:12} {value}")
+
+
+def toolchain(
+    compiler: str = typer.Argument(metavar="CC", help="A gcc or clang driver, by name or path."),
+    as_json: bool = typer.Option(False, "--json", help="With every member."),
+    pack: str = typer.Option("", metavar="FILE", help="Write the .tar.zst that nodes get."),
+) -> None:
+    """Show what belongs to a compiler's toolchain, and its digest. Packs it the first time."""
+    path = shutil.which(compiler)
+    if path is None:
+        raise ConfigError(f"{compiler}: command not found")
+    search = os.fsencode(os.environ.get("PATH", os.defpath))
+    argv0 = os.fsencode(compiler)
+    found = asyncio.run(_compilers().toolchain(os.fsencode(os.path.abspath(path)), argv0, search))
+    if pack:
+        shutil.copyfile(found.pack_path, pack)
+    document = describe(found)
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    for name in ("family", "version", "target", "digest"):
+        typer.echo(f"{name:12} {document[name]}")
+    sizes = f"{found.size_bytes / 1e6:.1f} MB, {found.compressed_bytes / 1e6:.1f} MB packed"
+    typer.echo(f"{'members':12} {len(found.members)}, {sizes}")
+
+
+def _request(command: list[str]) -> wire.Request:
+    words = [os.fsencode(word) for word in command]
+    is_named = not words[0].startswith(b"-")
+    found = shutil.which(command[0]) if is_named else None
+    if is_named and found is None:
+        raise ConfigError(f"{command[0]}: command not found; {_NO_COMPILER}")
+    request = wire.Request(
+        argv=tuple(words) if is_named else (b"", *words),
+        executable=os.fsencode(os.path.abspath(found)) if found else b"",
+        cwd=os.getcwdb(),
+        environment=dict(os.environb),
+        umask=_umask(),
+        terminal=None,
+        stdin_is_terminal=False,
+        is_cxx=False,
+        use_default=not is_named,
+    )
+    if is_named:
+        return request
+    return with_default(request, os.fsencode(configuration.load(os.environ).cc))
+
+
+def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
+    family = Family.CLANG if b"clang" in request.executable else Family.GCC
+    is_cxx = b"++" in os.path.basename(request.argv[0])
+    parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, lambda _: None)
+    roles: list[list[str]] = []
+    if isinstance(parsed, arguments.Compilation):
+        roles = [[os.fsdecode(word), role.value, note] for word, role, note in parsed.role_of]
+    document: dict[str, Any] = {"arguments": roles, "compiler": os.fsdecode(request.executable)}
+    if isinstance(answer, Here):
+        return document | {"way": "local", "reason": answer.reason, "detail": answer.detail}
+    return document | {
+        "way": answer.way,
+        "files": answer.closure.file_count,
+        "bytes": answer.closure.size_bytes,
+        "outputs": [os.fsdecode(path) for path in answer.job.outputs],
+        "toolchain": answer.toolchain.digest.hex(),
+        "job_bytes": len(answer.frame),
+        "key": answer.key.hex(),
+    }
+
+
+def _compilers() -> Compilers:
+    state = configuration.state_dir(os.environ)
+    return Compilers(os.path.join(state, "toolchains"))
+
+
+def _home() -> bytes:
+    return os.fsencode(os.environ.get("HOME") or "/")
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current

@@ -1,0 +1,79 @@
+"""What one compile is: the outcome of reading its command line. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from zcc.compiler.options import Role
+
+
+class StopsAt(Enum):
+    OBJECT = "object"
+    ASSEMBLY = "assembly"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The command has to run here. `reason` is kebab-case and machine-readable; `detail` is for people."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One or two arguments that belong together, and what zcc makes of them.
+
+    `asks`: what stands for them when the compiler is asked for its dependencies. `searches`: whether they
+    can move the search list. `note` is the file named, or what else is worth saying.
+    """
+
+    arguments: tuple[bytes, ...]
+    role: Role
+    note: str = ""
+    asks: tuple[bytes, ...] = ()
+    searches: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
+
+    `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
+    that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
+    in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
+    own. `plugins` are those of both that are run. `needs_absent` must not exist, or the command would read
+    or remove them. `time_macros` stand in `-D`: their value is that of this machine's clock.
+    `names_optional_inputs`: the source's line markers name files that diagnostics quote.
+    """
+
+    source: bytes
+    language: str
+    stops_at: StopsAt
+    output: bytes
+    outputs: tuple[bytes, ...]
+    search_arguments: tuple[bytes, ...]
+    forced_includes: tuple[tuple[str, bytes], ...]
+    extra_inputs: tuple[bytes, ...]
+    toolchain_files: tuple[bytes, ...]
+    plugins: tuple[bytes, ...]
+    include_pch: bytes | None
+    defines: tuple[bytes, ...]
+    time_macros: tuple[bytes, ...]
+    needs_absent: tuple[bytes, ...]
+    machine_dependent: tuple[bytes, ...]
+    has_trigraphs: bool
+    has_depfile: bool
+    uses_split_dwarf: bool
+    is_pch_preprocessed: bool
+    is_directives_only: bool
+    names_optional_inputs: bool
+    words: tuple[Word, ...]
+
+    @property
+    def role_of(self) -> tuple[tuple[bytes, Role, str], ...]:
+        """(argument, its role, a note), for people to read."""
+        return tuple(
+            (argument, word.role, word.note) for word in self.words for argument in word.arguments
+        )

@@ -1,0 +1,165 @@
+"""What every environment variable means to a compile. Pure.
+
+Owns the table of variables that gcc and clang, their drivers, libc and the loader look at. A variable that is
+not in it is dropped. `PWD` is not here: whether it counts depends on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from zcc.compiler.arguments import Local
+
+
+class Use(Enum):
+    CARRIED = auto()  # part of the job
+    TERMINAL = auto()  # part of the job where the compiler writes to a terminal
+    SEARCH = auto()  # part of the job, and of the question for the search list
+    LOCAL = auto()  # set and not empty: the compile is local
+    LOCAL_IF_SET = auto()  # the same, even when it is empty
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A row; a name that ends in `*` stands for all that begin so."""
+
+    name: bytes
+    use: Use
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnvironment:
+    """The variables that can change what the compile writes. `search` and `carried` share no name."""
+
+    carried: Mapping[bytes, bytes]
+    search: Mapping[bytes, bytes]
+
+
+TABLE: tuple[Variable, ...] = (
+    Variable(b"LANG", Use.CARRIED, "language of messages, form of quotes"),
+    Variable(b"LC_*", Use.CARRIED, "language of messages, form of quotes, source character set"),
+    Variable(b"LANGUAGE", Use.CARRIED, "languages of messages, in order of preference"),
+    Variable(b"SOURCE_DATE_EPOCH", Use.CARRIED, "the time that __DATE__ and __TIME__ show"),
+    Variable(b"ZERO_AR_DATE", Use.CARRIED, "time stamps in what Apple's tools write"),
+    Variable(
+        b"GCC_COLORS", Use.CARRIED, "which colours gcc uses, under -fdiagnostics-color=always too"
+    ),
+    Variable(b"GCC_EXTRA_DIAGNOSTIC_OUTPUT", Use.CARRIED, "fix-its after each diagnostic"),
+    Variable(b"POSIXLY_CORRECT", Use.CARRIED, "getopt in the assembler: options behind operands"),
+    Variable(b"MACOSX_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
+    Variable(b"IPHONEOS_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
+    Variable(b"CLICOLOR_FORCE", Use.CARRIED, "clang: colour without a terminal"),
+    Variable(b"NO_COLOR", Use.CARRIED, "clang: no colour"),
+    Variable(b"CLICOLOR", Use.TERMINAL, "clang: whether to colour"),
+    Variable(b"TERM", Use.TERMINAL, "whether the terminal knows colours and links"),
+    Variable(b"COLORTERM", Use.TERMINAL, "whether the terminal knows links"),
+    Variable(b"COLUMNS", Use.TERMINAL, "width of gcc's and clang's source lines"),
+    Variable(b"GCC_URLS", Use.TERMINAL, "links in gcc's messages"),
+    Variable(b"TERM_URLS", Use.TERMINAL, "links in gcc's messages"),
+    Variable(b"CPATH", Use.SEARCH, "directories behind -I"),
+    Variable(b"C_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for C"),
+    Variable(b"CPLUS_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for C++"),
+    Variable(b"OBJC_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for Objective-C"),
+    Variable(
+        b"OBJCPLUS_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for Objective-C++"
+    ),
+    Variable(b"SDKROOT", Use.LOCAL, "clang's default sysroot"),
+    Variable(b"CCC_OVERRIDE_OPTIONS", Use.LOCAL, "clang's driver edits argv"),
+    Variable(b"QA_OVERRIDE_GCC3_OPTIONS", Use.LOCAL, "clang's driver edits argv (old name)"),
+    Variable(b"CC_PRINT_*", Use.LOCAL_IF_SET, "clang's driver writes files of its own"),
+    Variable(b"CC_LOG_*", Use.LOCAL_IF_SET, "clang's driver writes files of its own"),
+    Variable(b"FORCE_CLANG_DIAGNOSTICS_CRASH", Use.LOCAL_IF_SET, "clang crashes on demand"),
+    Variable(b"CLANG_CRASH_DIAGNOSTICS_DIR", Use.CARRIED, "where clang leaves a crash's evidence"),
+    Variable(b"CLANG_NO_DEFAULT_CONFIG", Use.LOCAL_IF_SET, "which files options are taken from"),
+    Variable(b"LD_PRELOAD", Use.LOCAL, "code inside the compiler"),
+    Variable(b"LD_AUDIT", Use.LOCAL, "code inside the compiler"),
+    Variable(b"LD_LIBRARY_PATH", Use.LOCAL, "other libraries than those of the toolchain"),
+    Variable(b"GLIBC_TUNABLES", Use.LOCAL, "which code paths libm takes"),
+    Variable(b"GCONV_PATH", Use.LOCAL, "code that converts the source's character set"),
+    Variable(b"LOCPATH", Use.LOCAL, "locales other than the system's"),
+    Variable(b"NLSPATH", Use.LOCAL, "messages other than the system's"),
+    Variable(b"TEXTDOMAINDIR", Use.LOCAL, "messages other than the system's"),
+    Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
+    Variable(b"COMPILER_PATH", Use.LOCAL, "where gcc and clang find their programs"),
+    Variable(b"LIBRARY_PATH", Use.LOCAL, "where gcc finds specs and start files"),
+    Variable(b"GCC_COMPARE_DEBUG", Use.LOCAL_IF_SET, "gcc compiles twice and dumps"),
+    Variable(b"DEPENDENCIES_OUTPUT", Use.LOCAL_IF_SET, "gcc appends to a file"),
+    Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
+    Variable(b"SUNPRO_DEPENDENCIES", Use.LOCAL_IF_SET, "gcc appends to a file"),
+)
+
+_EXACT = {row.name: row for row in TABLE if not row.name.endswith(b"*")}
+_PREFIXES = tuple((row.name[:-1], row) for row in TABLE if row.name.endswith(b"*"))
+_PREFIX_NAMES = tuple(prefix for prefix, _ in _PREFIXES)
+# Categories that a compiler asks for with setlocale(LC_ALL, ""), and what glibc asks in which order.
+_OVERRIDE, _DEFAULT = b"LC_ALL", b"LANG"
+_CATEGORIES = (b"LC_CTYPE", b"LC_MESSAGES")
+# Builtin in libc: nothing is read.
+_BUILT_IN = (b"", b"C", b"POSIX")
+
+
+def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironment | Local:
+    """What of this environment belongs to the job, sorted; or the variable that keeps the compile here.
+
+    `terminal`: the compiler's standard error is a terminal.
+    """
+    carried: dict[bytes, bytes] = {}
+    search: dict[bytes, bytes] = {}
+    for name in sorted(environment):
+        row = _find(name)
+        if row is None:
+            continue
+        value = environment[name]
+        match row.use:
+            case Use.LOCAL_IF_SET:
+                return _local(name, row)
+            case Use.LOCAL if value:
+                return _local(name, row)
+            case Use.SEARCH:
+                search[name] = value
+            case Use.CARRIED:
+                carried[name] = value
+            case Use.TERMINAL if terminal:
+                carried[name] = value
+    return JobEnvironment(carried, search)
+
+
+def locale_names(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """The locales whose files the compiler reads, sorted; none under C and POSIX.
+
+    Not only LC_CTYPE and LC_MESSAGES: gcc asks for all categories at once. LANGUAGE names languages for
+    messages, and glibc ignores it where LC_MESSAGES is C.
+    """
+    names = {_locale_for(category, environment) for category in _categories(environment)}
+    if _locale_for(b"LC_MESSAGES", environment) not in _BUILT_IN:
+        names.update(environment.get(b"LANGUAGE", b"").split(b":"))
+    return tuple(sorted(names.difference(_BUILT_IN)))
+
+
+def _categories(environment: Iterable[bytes]) -> set[bytes]:
+    """Those that no variable of their own sets follow LANG alike: two stand for all."""
+    own = {name for name in environment if name.startswith(b"LC_") and name != _OVERRIDE}
+    return own.union(_CATEGORIES)
+
+
+def _locale_for(category: bytes, environment: Mapping[bytes, bytes]) -> bytes:
+    """As setlocale(3): the first of the three that is not empty."""
+    for name in (_OVERRIDE, category, _DEFAULT):
+        if environment.get(name):
+            return environment[name]
+    return b"C"
+
+
+def _find(name: bytes) -> Variable | None:
+    row = _EXACT.get(name)
+    if row is None and name.startswith(_PREFIX_NAMES):
+        return next(row for prefix, row in _PREFIXES if name.startswith(prefix))
+    return row
+
+
+def _local(name: bytes, row: Variable) -> Local:
+    return Local("environment", f"{os.fsdecode(name)}: {row.why}")
