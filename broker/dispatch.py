@@ -6,13 +6,14 @@ about to be. A job whose toolchain is still on its way is parked and holds up no
 
 from __future__ import annotations
 
+from itertools import islice
 from math import ceil
 
 from broker.effects import FindMissing
 from broker.farm import Farm
 from broker.jobs import LEASED, Execution, Phase
 from broker.ledger import Ledger
-from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, STARTUP_GRACE_S
+from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, LOOK_AHEAD, STARTUP_GRACE_S
 from broker.nodes import Node
 from broker.placement import Choice, Need, choose_node, seat_of
 from cache.digest import Digest, short
@@ -76,16 +77,20 @@ class Dispatcher:
         farm = self._farm
         if not farm.ready:
             return
-        seats = [seat_of(node, now, farm.model) for node in nodes]
-        idle = sum(seat.idle for seat in seats)
+        idle = sum(node.idle_slots for node in nodes)
         may_prefetch = len(farm.queue) + len(farm.ready) > idle
-        for key in list(farm.ready.in_order()):
-            if not any(seat.idle or (may_prefetch and seat.spare) for seat in seats):
+        room = sum(node.spare for node in nodes) if may_prefetch else idle
+        if not room:
+            return
+        seats = [seat_of(node, now, farm.model) for node in nodes]
+        for key in list(islice(farm.ready.in_order(), room + LOOK_AHEAD)):
+            if not room:
                 break
             execution = farm.executions[key]
             need = _need_of(execution, now)
             choice = choose_node(need, seats, now, farm.model, may_prefetch=may_prefetch)
             if choice.seat is not None:
+                room -= 1
                 farm.ready.turn(key)
                 self._send_to(execution, choice.seat.node, choice, now)
 

@@ -107,7 +107,8 @@ class Farm:
             self.queue.push(execution.key, lane, at_front=at_front)
         elif phase is Phase.READY:
             self.ready.push(execution.key, lane)
-        self.is_dirty = True
+        # Started is no news for placement: it changes neither a slot nor the queue.
+        self.is_dirty |= phase is not Phase.STARTED
 
     def _leave_phase(self, execution: Execution) -> None:
         lane = execution.lane

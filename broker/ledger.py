@@ -113,6 +113,7 @@ class Ledger:
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
         self._begin(execution, node, lease_id, now + wall_s, now)
         farm.set_phase(execution, Phase.STARTED)
+        farm.is_dirty = True
         farm.audit("adopt", job=short(execution.key), node=node.session.name)
 
     def start(self, lease: Lease, node: Node, now: float) -> None:

@@ -91,6 +91,11 @@ class Node:
         """Running plus prefetched."""
         return self.slots + max(1, ceil(self.slots * PREFETCH))
 
+    @property
+    def spare(self) -> int:
+        """Leases that it may be given now, prefetched ones included."""
+        return max(0, self.most_leases - self.held)
+
     def is_usable(self, now: float) -> bool:
         return self.slots > 0 and not self.is_draining and now >= self.record.quarantined_until
 

@@ -60,7 +60,7 @@ def seat_of(node: Node, now: float, model: Model) -> Seat:
     heapify(free_at)
     for _ in ends[node.slots :]:
         heapreplace(free_at, free_at[0] + typical_s)
-    return Seat(node, free_at, node.idle_slots, max(0, node.most_leases - node.held))
+    return Seat(node, free_at, node.idle_slots, node.spare)
 
 
 def choose_node(

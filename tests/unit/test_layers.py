@@ -36,8 +36,8 @@ IMPURE = """
     platform random resource secrets select selectors shutil signal socket sqlite3 subprocess sys
     syslog tempfile threading time urllib uuid zmq
 """.split()  # noqa: SIM905 (eight lines, not forty)
-# Types for annotations: the thing itself is passed in.
-HARMLESS = {("random", "Random")}
+# A type for annotations (the thing itself is passed in), and conversions of paths to be shown.
+HARMLESS = {("random", "Random"), ("os", "fsencode"), ("os", "fsdecode")}
 
 
 @cache

@@ -16,6 +16,7 @@ from zcc.compiler.options import (
     PREPROCESSOR,
     TABLE,
     Family,
+    Option,
     Role,
     Spelling,
     looks_like_files,
@@ -27,7 +28,7 @@ needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="no clang
 
 
 @pytest.mark.parametrize("table", [TABLE, PREPROCESSOR, ASSEMBLER, FRONTEND])
-def test_no_option_stands_twice_for_one_family(table: tuple) -> None:  # type: ignore[type-arg]
+def test_no_option_stands_twice_for_one_family(table: tuple[Option, ...]) -> None:
     spelled = Counter(
         (row.name, form, family)
         for row in table
@@ -38,7 +39,7 @@ def test_no_option_stands_twice_for_one_family(table: tuple) -> None:  # type: i
     assert [key for key, count in spelled.items() if count > 1] == []
 
 
-def _has_own_row(table: tuple, name: bytes, family: Family) -> bool:  # type: ignore[type-arg]
+def _has_own_row(table: tuple[Option, ...], name: bytes, family: Family) -> bool:
     return any(row.name == name and row.families == {family} for row in table)
 
 
@@ -153,7 +154,7 @@ def test_every_option_of_clang_that_takes_the_next_word_is_known_to_do_so() -> N
 
 def _is_refused_separate(word: bytes) -> bool:
     """Whether clang itself says that the option does not exist in this form, in a compile of C."""
-    tried = ["clang", "-###", "-c", "-xc", word, "x", "/dev/null"]
+    tried = [b"clang", b"-###", b"-c", b"-xc", word, b"x", b"/dev/null"]
     said = subprocess.run(tried, capture_output=True, check=False).stderr
     return b"unknown argument" in said or b"unsupported option" in said
 

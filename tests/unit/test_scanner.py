@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from zcc.compiler.closure import (
     project_root,
 )
 from zcc.compiler.disk import RACY_WINDOW_NS, Disk
+from zcc.compiler.entries import Directory, Trail
 from zcc.compiler.listing import LISTING_TARGET, parse_listing
 from zcc.compiler.scanner import Answer, Scanner
 from zcc.compiler.search import (
@@ -65,22 +67,22 @@ class Project:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(text.encode() if isinstance(text, str) else text)
 
-    def scan(self, waited_since: float | None = None, **changes: object) -> Answer:
+    def scan(self, waited_since: float | None = None, **changes: Any) -> Answer:
         self.now += 1.0
-        request = replace(self.request, **changes)  # type: ignore[arg-type]
+        request = replace(self.request, **changes)
         return self.scanner.scan(request, self.now, waited_since)
 
-    def closure(self, **changes: object) -> Closure:
+    def closure(self, **changes: Any) -> Closure:
         answer = self.scan(**changes)
         assert isinstance(answer, Closure), answer
         return answer
 
-    def found(self, **changes: object) -> set[str]:
+    def found(self, **changes: Any) -> set[str]:
         manifest = self.closure(**changes).manifest
         return {os.path.relpath(os.fsdecode(file.path), self.top) for file in manifest.files}
 
-    def search(self, *angle: bytes, **more: object) -> SearchList:
-        return SearchList(angle=angle, **more)  # type: ignore[arg-type]
+    def search(self, *angle: bytes, **more: Any) -> SearchList:
+        return SearchList(angle=angle, **more)
 
 
 @pytest.fixture
@@ -286,7 +288,10 @@ def test_home_is_no_root_even_when_it_is_searched(project: Project) -> None:
 
 def test_the_project_root_is_the_nearest_checkout_below_home() -> None:
     marks = {b"/home/u/.git", b"/home/u/p/.hg", b"/.git", b"/src/x/.git"}
-    root = lambda at: project_root(at, b"/home/u", marks.__contains__)  # noqa: E731
+
+    def root(at: bytes) -> bytes:
+        return project_root(at, b"/home/u", marks.__contains__)
+
     assert root(b"/home/u/p/a/b") == b"/home/u/p"
     assert root(b"/home/u/q/a") == b"/home/u/q/a"
     assert root(b"/home/u") == b"/home/u"
@@ -329,7 +334,11 @@ def test_time_macros_make_a_compile_local(project: Project) -> None:
 
 def test_literal_assembler_inputs_are_shipped(project: Project) -> None:
     project.write(s__a_s='.incbin "d.bin"\n.include "e.inc"\n', d_bin="", w__e_inc='.incbin "f"\n')
-    request = {"source": b"s/a.s", "language": "assembler", "assembler_directories": (b"w",)}
+    request: dict[str, Any] = {
+        "source": b"s/a.s",
+        "language": "assembler",
+        "assembler_directories": (b"w",),
+    }
     assert project.scan(**request) == Local(Reason.ASSEMBLER_INPUT, b"f")
     project.put("w/f")
     assert project.found(**request) == {"s/a.s", "d.bin", "w/e.inc", "w/f"}
@@ -470,11 +479,26 @@ def test_one_check_serves_all_that_were_waiting(project: Project) -> None:
     assert project.scan() is not first
 
 
-def _node(project: Project) -> object:
-    from zcc.compiler.entries import Trail
+def test_what_is_forgotten_is_found_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"h{at}.h" for at in range(20)]
+    project.put("a.c", "".join(f'#include "{name}"\n' for name in names))
+    for name in names:
+        project.put(name)
+    before = project.closure()
+    monkeypatch.setattr("zcc.compiler.disk.MAX_FILES", 4)
+    monkeypatch.setattr("zcc.compiler.disk.MAX_NAMES", 4)
+    assert project.closure().manifest == before.manifest
+    assert project.found() == {"a.c", *names}
+    project.put("h3.h", "changed")
+    assert project.closure().manifest != before.manifest
 
+
+def _node(project: Project) -> Directory:
     found = project.disk.walk(project.disk.root, os.fsencode(project.top), Trail())
     assert found is not None
+    assert isinstance(found[1], Directory)
     return found[1]
 
 

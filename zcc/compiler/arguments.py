@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from zcc.compiler import languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
@@ -106,6 +107,7 @@ class _Reading:
         self._plugins: list[bytes] = []
         self._pch: bytes | None = None
         self._defines: list[bytes] = []
+        self._time_macros: list[bytes] = []
         self._machine: list[bytes] = []
         self._architectures = 0
         self._is_windows = False
@@ -129,6 +131,10 @@ class _Reading:
                     self._read_source(source)
                 break
             else:
+                plain = _plain(word, self._family)
+                if plain is not None:
+                    self._words.append(plain)
+                    continue
                 operand = words[at] if at < len(words) else None
                 at += self._read_option(word, operand)
         for table, nested in self._nested.items():
@@ -234,7 +240,9 @@ class _Reading:
                 self._machine.append(word)
             case Role.DEFINE:
                 self._defines.append(value)
-                if _TIME_MACRO.search(value):
+                times = _TIME_MACRO.findall(value.partition(b"=")[2])
+                self._time_macros += times
+                if times:
                     return Role.TIME, "the clock's value"
             case Role.MODE:
                 self._take_mode(option)
@@ -305,6 +313,8 @@ class _Reading:
                 self._output = value
             case b"-gsplit-dwarf" if value == b"single":
                 return
+            case b"-fprofile-dir=":
+                return
             case b"-save-temps":
                 self._saves_temps = value
             case b"-save-stats":
@@ -367,9 +377,7 @@ class _Reading:
             plugins=tuple(self._plugins),
             include_pch=self._pch,
             defines=tuple(self._defines),
-            time_macros=tuple(
-                dict.fromkeys(name for text in self._defines for name in _TIME_MACRO.findall(text))
-            ),
+            time_macros=tuple(dict.fromkeys(self._time_macros)),
             needs_absent=(naming.gcda,) if self._removes_profile() else (),
             machine_dependent=tuple(self._machine),
             has_trigraphs=self._has_trigraphs,
@@ -393,7 +401,9 @@ class _Reading:
         if self._stops_at is None:
             return Local("not-a-compile")
         return (
-            self._why_source_is_local()
+            # The operand of an unknown option may pass for a source.
+            by_reason.get("unknown-option")
+            or self._why_source_is_local()
             or self._why_output_is_local()
             or next(iter(self._locals), None)
         )
@@ -455,6 +465,19 @@ class _Reading:
         if self._time_trace is not None:
             names.append(naming.time_trace_in(self._time_trace))
         return tuple(dict.fromkeys(names))
+
+
+# Most words of a project are flags that repeat in every command; a remembered one takes a fifth of the time.
+@lru_cache(maxsize=4096)
+def _plain(word: bytes, family: Family) -> Word | None:
+    """The word, where it takes no other and being carried is all there is to it."""
+    match = DRIVER[family].find(word)
+    if match is None or match.takes_next:
+        return None
+    role = match.option.role
+    if role is Role.CARRIED or (role is Role.GUARDED and not names_file(word)):
+        return Word((word,), Role.CARRIED, asks=(word,), searches=match.option.searches)
+    return None
 
 
 def _is_device(name: bytes) -> bool:

@@ -151,6 +151,7 @@ TABLE: tuple[Option, ...] = (
     *_rows(Role.LANGUAGE, _S, "--std>-std="),
     *_rows(Role.LANGUAGE, _F, "-ansi --ansi>-ansi -trigraphs --trigraphs>-trigraphs"),
     *_rows(Role.LANGUAGE, _F, "-traditional-cpp --traditional-cpp>-traditional-cpp -ObjC -ObjC++"),
+    *_rows(Role.LANGUAGE, _F, "-fpch-preprocess -fdirectives-only", searches=False),
     # Macros.
     *_rows(Role.DEFINE, _EITHER, "-D"),
     *_rows(Role.DEFINE, _LONG, "--define-macro>-D"),
@@ -252,6 +253,7 @@ TABLE: tuple[Option, ...] = (
     ),
     *_rows(Role.OUTPUT, _F | _J, "-fopt-info", families=_GCC),
     *_rows(Role.OUTPUT, _S | _E, "-aux-info", families=_GCC),
+    *_rows(Role.OUTPUT, _J, "-fprofile-dir="),
     *_rows(Role.OUTPUT, _J, "-fprofile-note= -fdeps-file=", families=_GCC),
     *_local("dump-names", _EITHER, "-dumpbase -dumpbase-ext -dumpdir"),
     *_local("dump-names", _LONG, "--dumpbase --dumpbase-ext --dumpdir"),
@@ -329,8 +331,6 @@ TABLE: tuple[Option, ...] = (
         searches=False,
     ),
     *_rows(Role.CARRIED, _S, "-fdebug-compilation-dir -fdebug-prefix-map", searches=False),
-    *_rows(Role.CARRIED, _J, "-fprofile-dir=", searches=False),
-    *_rows(Role.CARRIED, _F, "-fpch-preprocess -fdirectives-only", searches=False),
     *_rows(Role.CARRIED, _F | _J, "-W -O -g", searches=False),
     *_rows(Role.CARRIED, _J, "--warn- --optimize --debug", searches=False),
     *_rows(Role.CARRIED, _J, "-m --machine-"),
@@ -411,7 +411,7 @@ FRONTEND: tuple[Option, ...] = (
         _S,
         "-target-cpu -target-feature -target-abi -target-linker-version -tune-cpu -mllvm "
         "-mrelocation-model -pic-level -mthread-model -main-file-name -fdebug-prefix-map "
-        "-ferror-limit -debug-info-kind",
+        "-ferror-limit -debug-info-kind -fdebug-compilation-dir -fcoverage-compilation-dir",
     ),
     *_rows(
         Role.CARRIED, _J, "-W -O -m -disable- -debug-info-kind= -dwarf- -std= -debugger-tuning="

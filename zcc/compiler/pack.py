@@ -150,7 +150,8 @@ def _write(gathered: Gathered, file: BinaryIO) -> tuple[Digest, int]:
                 put(piece)
             put(bytes(_padded_size(member.size_bytes) - member.size_bytes))
     put(bytes(2 * BLOCK_BYTES))
-    out.close()  # no `with`: after an error it would end the frame, fail, and hide the reason
+    # Not with `with`: after an error it would end the frame, fail at that, and hide the reason.
+    out.flush(zstandard.FLUSH_FRAME)
     return hasher.digest(), size
 
 

@@ -73,7 +73,7 @@ enum { STDERR_IS_TERMINAL = 1, STDIN_IS_TERMINAL = 2, IS_CXX = 4, IS_DEFAULT = 8
 #define MAX_FILES 4096
 #define BUFFER_BYTES (256u << 10)
 #define DEADLINE_MS 30000         /* the agent says WAIT every few seconds */
-#define START_MS 5000             /* a Python agent needs 0.2 s, on a swamped machine seconds */
+#define START_MS 5000             /* on a swamped machine Python may need seconds */
 #define RETRY_START_S 30          /* an agent that cannot start is not tried for every compile */
 #define SLOT_FD 100               /* above what shell scripts use by number */
 

@@ -1,0 +1,63 @@
+"""A farm of real processes on loopback, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zcc.cli.up import LocalFarm
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Farm:
+    """A running farm and how to build with it."""
+
+    local: LocalFarm
+
+    def run(
+        self, *command: str, cwd: Path, strict: bool = True, **extra: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        environment = {**self.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}", **extra}
+        if strict:
+            environment["ZCC_FALLBACK"] = "never"
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, check=False, timeout=100
+        )
+
+    def stats(self) -> dict[str, Any]:
+        done = self.run(str(BIN / "zcc-cli"), "stats", "--json", cwd=Path("/"))
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+
+@pytest.fixture(scope="session")
+def farm() -> Iterator[Farm]:
+    if not (BIN / "zcc").exists():
+        pytest.fail("zcc is not installed beside this Python: run the tests by `make test`")
+    with tempfile.TemporaryDirectory(prefix="zcc-e2e-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=2, slots=2)
+            yield Farm(local)
+        finally:
+            local.stop()
+
+
+@pytest.fixture(params=["gcc", "clang"])
+def family(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed: .ci/install-test-tools installs it")
+    return name

@@ -1,0 +1,198 @@
+"""The product's main job: compiles on the farm that nobody can tell from local ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BIN, Farm
+
+ZCC = str(BIN / "zcc")
+CXX = {"gcc": "g++", "clang": "clang++"}
+
+C_SOURCE = """
+#include <stdio.h>
+#include <string.h>
+#include "inc/own.h"
+int twice(int x) { unsigned unused; return VALUE * x + (int)strlen("x"); }
+"""
+CXX_SOURCE = """
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+int count(const std::vector<std::string> &words) {
+    std::map<std::string, int> seen;
+    for (const auto &word : words) seen[word]++;
+    return std::max_element(seen.begin(), seen.end())->second;
+}
+"""
+
+
+def project(directory: Path) -> Path:
+    (directory / "inc").mkdir(parents=True)
+    (directory / "inc" / "own.h").write_text("#define VALUE 21\n")
+    (directory / "a.c").write_text(C_SOURCE)
+    (directory / "b.cc").write_text(CXX_SOURCE)
+    return directory
+
+
+def written(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file that is no source: its bytes and mode."""
+    return {
+        str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mode)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.suffix not in (".c", ".cc", ".h")
+    }
+
+
+def both_ways(
+    farm: Farm, directory: Path, compiler: str, *arguments: str, strict: bool = True
+) -> tuple[subprocess.CompletedProcess[bytes], subprocess.CompletedProcess[bytes]]:
+    """The same command plain and through zcc, in the same place; asserts that nothing differs."""
+    plain = subprocess.run([compiler, *arguments], cwd=directory, capture_output=True, check=False)
+    expected = written(directory)
+    for name in expected:
+        (directory / name).unlink()
+    distributed = farm.run(ZCC, compiler, *arguments, cwd=directory, strict=strict)
+    assert distributed.returncode == plain.returncode, distributed.stderr
+    assert distributed.stderr == plain.stderr
+    assert distributed.stdout == plain.stdout
+    assert written(directory) == expected
+    return plain, distributed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "a.c"),
+        ("-g", "-O2", "-Wall", "-c", "a.c", "-o", "a.o", "-MD"),
+        ("-g", "-S", "a.c"),
+        ("-c", "a.c", "-o", "x.o", "-MMD", "-MF", "x.dep", "-MT", "target"),
+        ("-g", "-gsplit-dwarf", "-c", "a.c"),
+        ("-fstack-usage", "-c", "a.c", "-I", "missing"),
+    ],
+    ids=" ".join,
+)
+def test_a_remote_compile_is_the_local_one(
+    farm: Farm, tmp_path: Path, family: str, arguments: tuple[str, ...]
+) -> None:
+    before = farm.stats()["outcomes"]["remote"]
+    both_ways(farm, project(tmp_path), family, *arguments)
+    assert farm.stats()["outcomes"]["remote"] == before + 1
+
+
+def test_cxx_with_debug_info_is_equal_to_the_byte(farm: Farm, tmp_path: Path, family: str) -> None:
+    both_ways(farm, project(tmp_path), CXX[family], "-g", "-O2", "-std=c++17", "-c", "b.cc", "-MD")
+
+
+def test_an_error_is_the_compilers_own(farm: Farm, tmp_path: Path, family: str) -> None:
+    (tmp_path / "bad.c").write_text("int f(void) { return undeclared; }\n")
+    plain, _ = both_ways(farm, tmp_path, family, "-c", "bad.c")
+    assert plain.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["with space", "quote'\"", "dollar$x", "comma,hash#"])
+def test_odd_names_travel(farm: Farm, tmp_path: Path, family: str, name: str) -> None:
+    directory = project(tmp_path / name)
+    both_ways(farm, directory, family, "-g", "-c", "a.c", "-MD")
+
+
+def test_a_name_that_is_not_utf8_travels(farm: Farm, tmp_path: Path, family: str) -> None:
+    directory = project(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")))
+    both_ways(farm, directory, family, "-g", "-c", "a.c")
+
+
+def test_a_header_that_changes_is_noticed(farm: Farm, tmp_path: Path, family: str) -> None:
+    directory = project(tmp_path)
+    for value in ("1", "2", "3"):
+        (directory / "inc" / "own.h").write_text(f"#define VALUE {value}\n")
+        both_ways(farm, directory, family, "-c", "a.c")
+        (directory / "a.o").unlink()
+
+
+def test_a_header_that_appears_earlier_in_the_path_is_noticed(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "two" / "h.h").write_text("#define H 2\n")
+    (tmp_path / "a.c").write_text("#include <h.h>\nint h = H;\n")
+    for _ in range(2):
+        both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")
+        (tmp_path / "a.o").unlink()
+        (tmp_path / "one" / "h.h").write_text("#define H 1\n")
+
+
+def test_a_hidden_has_include_is_caught_by_the_proof(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """The scanner cannot see that x.h is asked for; the sandbox has none; the object would differ."""
+    (tmp_path / "x.h").write_text("")
+    source = "#define NAME <x.h>\n#if __has_include(NAME)\nint a;\n#else\nint b;\n#endif\n"
+    (tmp_path / "a.c").write_text(source)
+    both_ways(farm, tmp_path, family, "-I.", "-c", "a.c", strict=False)
+
+
+def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -> None:
+    (tmp_path / "x.h").write_text("int x;\n")
+    source = "#define STR(x) #x\n#define NAME(x) STR(x.h)\n#include NAME(x)\n"
+    (tmp_path / "a.c").write_text(source)
+    before = farm.stats()["ways"]["listed"]
+    both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
+    assert farm.stats()["ways"]["listed"] == before + 1
+
+
+def test_links_and_preprocessing_pass_through(farm: Farm, tmp_path: Path, family: str) -> None:
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
+    both_ways(farm, tmp_path, family, "a.c", "-o", "a.out")
+    (tmp_path / "a.out").unlink()
+    both_ways(farm, tmp_path, family, "-E", "a.c")
+
+
+def test_time_macros_stay_here(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("const char *t = __DATE__;\n")
+    before = farm.stats()["local_reasons"].get("time-macro", 0)
+    both_ways(farm, tmp_path, "gcc", "-c", "a.c", strict=False)
+    assert farm.stats()["local_reasons"]["time-macro"] == before + 1
+
+
+def test_strict_mode_names_the_reason(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("const char *t = __DATE__;\n")
+    done = farm.run(ZCC, "gcc", "-c", "a.c", cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"time-macro" in done.stderr
+
+
+def test_zcc_disable_runs_the_compiler(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("int a;\n")
+    before = farm.stats()["calls"]
+    done = farm.run(ZCC, "gcc", "-c", "a.c", cwd=tmp_path, ZCC_DISABLE="1")
+    assert done.returncode == 0
+    assert farm.stats()["calls"] == before
+
+
+def test_one_job_at_a_time_for_one_key(farm: Farm, tmp_path: Path) -> None:
+    """Twelve launchers of one command at once: all get the object, and it is one."""
+    directory = project(tmp_path)
+    environment = {**farm.local.environment, "ZCC_FALLBACK": "never"}
+    command = [ZCC, "g++", "-O2", "-c", "b.cc"]
+    launchers = [subprocess.Popen(command, cwd=directory, env=environment) for _ in range(12)]
+    assert [launcher.wait(100) for launcher in launchers] == [0] * 12
+
+
+def test_interrupting_a_launcher_leaves_nothing(farm: Farm, tmp_path: Path) -> None:
+    directory = project(tmp_path)
+    environment = {**farm.local.environment}
+    command = [ZCC, "g++", "-O3", "-c", "b.cc"]
+    launcher = subprocess.Popen(command, cwd=directory, env=environment)
+    time.sleep(0.05)  # wherever it is now, the outcome must be the same
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(20) in (-signal.SIGINT, 0)
+    left = [path.name for path in directory.iterdir() if path.name not in ("a.c", "b.cc", "inc")]
+    assert left in ([], ["b.o"])
