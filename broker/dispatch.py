@@ -83,16 +83,19 @@ class Dispatcher:
         if not room:
             return
         seats = [seat_of(node, now, farm.model) for node in nodes]
+        waits = 0
         for key in list(islice(farm.ready.in_order(), room + LOOK_AHEAD)):
-            if not room:
+            if not room or waits > LOOK_AHEAD:
                 break
             execution = farm.executions[key]
             need = _need_of(execution, now)
-            choice = choose_node(need, seats, now, farm.model, may_prefetch=may_prefetch)
-            if choice.seat is not None:
-                room -= 1
-                farm.ready.turn(key)
-                self._send_to(execution, choice.seat.node, choice, now)
+            choice = choose_node(need, seats, now, may_prefetch=may_prefetch)
+            if choice.seat is None:
+                waits += 1
+                continue
+            room -= 1
+            farm.ready.turn(key)
+            self._send_to(execution, choice.seat.node, choice, now)
 
     def _send_to(self, execution: Execution, node: Node, choice: Choice, now: float) -> None:
         self._ledger.assign(execution, node, choice.finish_at, now)

@@ -55,9 +55,9 @@ CROSSING_S = 10.0
 # --- placement --------------------------------------------------------------------------------
 # Besides one job for each idle slot, inputs are asked for this share of all slots in advance.
 GRANT_AHEAD = 0.5
-# Jobs that one pass considers beyond those that there is room for: some may have to wait for a faster
-# node or another machine class. Bounds a pass on a large farm (jobs * nodes).
-LOOK_AHEAD = 8
+# A pass ends after so many jobs that have to wait (for a faster node, for another machine class): without
+# that, a farm of hundreds of slots would look at all its ready jobs on all its nodes for each result.
+LOOK_AHEAD = 32
 # Unstarted jobs a node may hold beyond its slots, as a share of them (at least 1).
 PREFETCH = 0.25
 # Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.

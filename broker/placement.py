@@ -30,9 +30,14 @@ class Need:
 
 @dataclass(slots=True)
 class Seat:
-    """A node as placement sees it: when each of its slots will be free (a heap), and its room."""
+    """A node as placement sees it: when each of its slots will be free (a heap), and its room.
+
+    `rate` is the wall time that it takes for one second of cost.
+    """
 
     node: Node
+    identity: Identity
+    rate: float
     free_at: list[float]
     idle: int
     spare: int
@@ -52,20 +57,19 @@ def seat_of(node: Node, now: float, model: Model) -> Seat:
 
     What is over its time, or was given out before our start, is taken to end soon.
     """
-    typical_s = model.wall_s(1.0, node.identity)
-    soon = now + OVERRUN * typical_s
+    identity = node.identity
+    rate = model.wall_s(1.0, identity)
+    soon = now + OVERRUN * rate
     expected = [lease.expected_end for lease in node.leases.values()]
     ends = sorted(end if end > now else soon for end in expected) + [soon] * len(node.orphans)
     free_at = ends[: node.slots] + [now] * (node.slots - len(ends))
     heapify(free_at)
     for _ in ends[node.slots :]:
-        heapreplace(free_at, free_at[0] + typical_s)
-    return Seat(node, free_at, node.idle_slots, node.spare)
+        heapreplace(free_at, free_at[0] + rate)
+    return Seat(node, identity, rate, free_at, node.idle_slots, node.spare)
 
 
-def choose_node(
-    need: Need, seats: Iterable[Seat], now: float, model: Model, *, may_prefetch: bool
-) -> Choice:
+def choose_node(need: Need, seats: Iterable[Seat], now: float, *, may_prefetch: bool) -> Choice:
     """The seat to take, already marked as taken, or None and why not."""
     best: tuple[float, float] | None = None
     best_seat: Seat | None = None
@@ -73,9 +77,9 @@ def choose_node(
     idle_seat: Seat | None = None
     for seat in seats:
         node = seat.node
-        if not node.fits(need.machine_class) or node.identity in need.avoid:
+        if not node.fits(need.machine_class) or seat.identity in need.avoid:
             continue
-        rank = (_finish_at(need, seat, now, model), -seat.idle / node.slots)
+        rank = (_finish_at(need, seat, now), -seat.idle / node.slots)
         if best is None or rank < best:
             best, best_seat = rank, seat
         if seat.idle and (idle is None or rank < idle):
@@ -92,11 +96,9 @@ def choose_node(
     return Choice(None, best[0], "waits-for-faster" if idle is not None else "all-busy")
 
 
-def _finish_at(need: Need, seat: Seat, now: float, model: Model) -> float:
-    node = seat.node
-    fetch_s = 0.0 if need.toolchain in node.toolchains else TOOLCHAIN_FETCH_S
-    start = max(now + fetch_s, seat.free_at[0])
-    return start + model.wall_s(need.cost_s, node.identity)
+def _finish_at(need: Need, seat: Seat, now: float) -> float:
+    fetch_s = 0.0 if need.toolchain in seat.node.toolchains else TOOLCHAIN_FETCH_S
+    return max(now + fetch_s, seat.free_at[0]) + need.cost_s * seat.rate
 
 
 def _take(seat: Seat, finish_at: float, reason: str) -> Choice:

@@ -8,7 +8,7 @@ Only the order is decided here: what a job needs, and whether it can go, is the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cache.digest import Digest
@@ -69,19 +69,22 @@ class Queue:
 
     def in_order(self) -> Iterator[Digest]:
         """All keys in the order of their turns; the queue must not change meanwhile."""
-        users = [_rotated(list(map(list, lanes.values()))) for lanes in self._users.values()]
-        yield from _rotated([list(keys) for keys in users])
+        return _rotated(_rotated(lanes.values()) for lanes in self._users.values())
 
     def heads(self) -> list[Digest]:
         """The first job of each lane, in the order of their turns."""
         heads = ([next(iter(line)) for line in lanes.values()] for lanes in self._users.values())
-        return list(_rotated(list(heads)))
+        return list(_rotated(heads))
 
 
-def _rotated(lines: list[list[Digest]]) -> Iterator[Digest]:
+def _rotated(lines: Iterable[Iterable[Digest]]) -> Iterator[Digest]:
     """One of each line in turn, until all are empty."""
-    depth = 0
-    while lines:
-        lines = [line for line in lines if len(line) > depth]
-        yield from (line[depth] for line in lines)
-        depth += 1
+    waiting = [iter(line) for line in lines]
+    while waiting:
+        left = []
+        for line in waiting:
+            key = next(line, None)
+            if key is not None:
+                left.append(line)
+                yield key
+        waiting = left

@@ -39,7 +39,7 @@ class UnpackError(ToolchainError):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one toolchain may have. gcc 12 has 60 entries and 82 MB, clang 14 260 MB."""
+    """What one toolchain may have. gcc 12: 57 entries, 82 MB; clang 14: 100, 238 MB."""
 
     entries: int = 20_000
     total_bytes: int = 2 << 30  # of the tar

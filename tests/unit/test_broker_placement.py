@@ -36,7 +36,7 @@ def model_with(**speeds: float) -> Model:
 def test_the_node_that_finishes_first_is_taken() -> None:
     model = model_with(slow=0.5, fast=2.0)
     seats = [seat_of(node(name), 0.0, model) for name in ("slow", "fast")]
-    choice = choose_node(Need(GCC, b"", 1.0), seats, 0.0, model, may_prefetch=False)
+    choice = choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False)
     assert choice.seat is seats[1]
     assert choice.reason == "earliest-finish"
 
@@ -44,7 +44,7 @@ def test_the_node_that_finishes_first_is_taken() -> None:
 def test_a_node_without_the_toolchain_counts_its_transfer() -> None:
     model = Model()
     seats = [seat_of(node("without", has_toolchain=False), 0.0, model)]
-    alone = choose_node(Need(GCC, b"", 1.0), seats, 0.0, model, may_prefetch=False)
+    alone = choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False)
     assert alone.finish_at == pytest.approx(TOOLCHAIN_FETCH_S + 1.0)
 
 
@@ -56,12 +56,12 @@ def test_a_job_waits_for_a_fast_node_rather_than_take_a_slow_one_but_not_for_eve
         busy.idle, busy.free_at = 0, [0.3]
         return [seat_of(node("slow"), 0.0, model), busy]
 
-    waits = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, model, may_prefetch=False)
+    waits = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, may_prefetch=False)
     assert (waits.seat, waits.reason) == (None, "waits-for-faster")
     patient = Need(GCC, b"", 1.0, waited_s=60.0)
-    taken = choose_node(patient, seats(), 0.0, model, may_prefetch=False)
+    taken = choose_node(patient, seats(), 0.0, may_prefetch=False)
     assert taken.reason == "waited-enough"
-    ahead = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, model, may_prefetch=True)
+    ahead = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, may_prefetch=True)
     assert ahead.reason == "prefetch"
 
 
@@ -71,8 +71,7 @@ def test_jobs_that_wait_for_a_fast_node_count_for_those_behind_them() -> None:
     busy.idle, busy.free_at = 0, [0.5]
     seats = [seat_of(node("slow"), 0.0, model), busy]
     reasons = [
-        choose_node(Need(GCC, b"", 1.0), seats, 0.0, model, may_prefetch=False).reason
-        for _ in range(4)
+        choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False).reason for _ in range(4)
     ]
     assert reasons[0] == "waits-for-faster"
     assert "earliest-finish" in reasons
@@ -83,7 +82,7 @@ def test_avoided_nodes_and_other_machine_classes_do_not_fit() -> None:
     avoiding = Need(GCC, b"", 1.0, avoid=frozenset((("n", "n"),)))
     foreign = Need(GCC, b"fma", 1.0)
     for need in (avoiding, foreign):
-        choice = choose_node(need, [seat], 0.0, model, may_prefetch=True)
+        choice = choose_node(need, [seat], 0.0, may_prefetch=True)
         assert (choice.seat, choice.reason) == (None, "no-node-fits")
 
 

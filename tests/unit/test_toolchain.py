@@ -499,6 +499,58 @@ def test_needed_libraries_are_those_that_the_loader_itself_finds() -> None:
         assert all(b"/glibc-hwcaps/" in p or b"/ld-" in p for p in ours - theirs)
 
 
+def test_builds_for_better_processors_go_along(fake: Fake) -> None:
+    better = fake.home + b"/lib/glibc-hwcaps/x86-64-v3/libhelper.so"
+    os.makedirs(os.path.dirname(better))
+    shutil.copy(fake.home + b"/lib/libhelper.so", better)
+    members = {member.path for member in gather(fake.compiler, fake.search_path).members}
+    assert better in members
+
+
+@pytest.mark.parametrize("tags", [b"-Wl,--enable-new-dtags", b"-Wl,--disable-new-dtags"])
+def test_rpath_is_inherited_and_runpath_is_not(tmp_path: Path, tags: bytes) -> None:
+    """program -> libone.so -> libtwo.so, where only the program says in which directory to look."""
+    top = os.fsencode(tmp_path)
+    link = [b"gcc", b"-x", b"c", b"-", b"-x", b"none", b"-L" + top, b"-Wl,--no-as-needed"]
+    built = [
+        [*link, b"-shared", b"-o", top + b"/libtwo.so"],
+        [*link, b"-shared", b"-ltwo", b"-o", top + b"/libone.so"],
+        [*link, b"-lone", b"-Wl,-rpath-link," + top, b"-Wl,-rpath,${ORIGIN}", tags,
+         b"-o", top + b"/program"],
+    ]  # fmt: skip
+    for command in built:
+        source = b"int main(void) { return 0; }" if command[-1].endswith(b"program") else b""
+        subprocess.run(command, input=source, check=True)
+    runs = subprocess.run([top + b"/program"], check=False, capture_output=True).returncode == 0
+    assert runs == (tags == b"-Wl,--disable-new-dtags")
+    search = LibrarySearch(PathWalker())
+    if runs:
+        search.add_program(top + b"/program")
+        assert {top + b"/libone.so", top + b"/libtwo.so"} <= search.needs.paths
+    else:
+        with pytest.raises(CompilerError, match=r"libtwo\.so, which is not found"):
+            search.add_program(top + b"/program")
+
+
+def test_a_library_that_only_the_loader_cache_names_takes_the_cache_along(
+    fake: Fake, tmp_path: Path
+) -> None:
+    program = os.fsencode(tmp_path) + b"/program"
+    command = [b"gcc", b"-x", b"c", b"-", b"-x", b"none", b"-L" + fake.home + b"/lib"]
+    subprocess.run(
+        [*command, b"-Wl,--no-as-needed", b"-lhelper", b"-o", program],
+        input=b"int main(void) { return 0; }", check=True,
+    )  # fmt: skip
+    search = LibrarySearch(PathWalker())
+    search._cached = {b"libhelper.so": [fake.home + b"/lib/libhelper.so"]}
+    search.add_program(program)
+    assert fake.home + b"/lib/libhelper.so" in search.needs.paths
+    assert search.needs.needs_cache
+    other = LibrarySearch(PathWalker())
+    other.add_program(fake.home + b"/bin/as")
+    assert not other.needs.needs_cache
+
+
 def test_a_damaged_loader_cache_is_no_cache() -> None:
     with open("/etc/ld.so.cache", "rb") as file:
         data = file.read()

@@ -97,6 +97,7 @@ def case(tmp_path: Path) -> Iterator[Case]:
     case.assert_nothing_outside()
 
 
+LONG_NAME = entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"a" * 120 + b"\0")
 # (attack, why it is refused) -> what follows good metadata.
 ATTACKS = {
     ("dots", "goes down"): entry("../victim", data=b"bad"),
@@ -133,8 +134,7 @@ ATTACKS = {
     ("an empty target", "target of 0"): link("a", ""),
     ("a directory with contents", "has contents"): entry("a", tarfile.DIRTYPE, b"data"),
     ("a symlink with contents", "has contents"): entry("a", tarfile.SYMTYPE, b"data", linkname="b"),
-    ("a long name twice", "has contents"): entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"a" * 120 + b"\0") * 2
-    + entry("a"),
+    ("a long name twice", "has contents"): LONG_NAME * 2 + entry("a"),
     ("a long name with NUL", "NUL"): entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"a\0/../b\0")
     + entry("a"),
     ("a long name without a file", "middle"): entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"abc\0"),

@@ -30,6 +30,7 @@ class LocalFarm:
     environment: dict[str, str] = field(default_factory=dict)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     broker: subprocess.Popen[bytes] | None = None
+    endpoint: str = ""
 
     def start(self, nodes: int, slots: int) -> None:
         """Start and enrol everything; returns when all nodes are welcomed.
@@ -37,15 +38,7 @@ class LocalFarm:
         Raises:
             ConfigError: a part did not start; its log says why.
         """
-        readable, writable = os.pipe()
-        self.broker = self._spawn(
-            "broker",
-            [sibling("zcc-broker"), "serve", "--listen", "tcp://127.0.0.1:0", "--state"]
-            + [self._at("broker"), "--ready-fd", str(writable)],
-            pass_fds=(writable,),
-        )
-        os.close(writable)
-        self._first_line(readable)
+        self._start_broker("tcp://127.0.0.1:0")
         own = self._at("client")
         self.environment = os.environ | {
             "ZCC_CONFIG_DIR": own,
@@ -66,6 +59,13 @@ class LocalFarm:
         self.nodes.append(node)
         return node
 
+    def restart_broker(self) -> None:
+        """Kill the broker and start it anew at the same endpoint."""
+        assert self.broker is not None
+        self.broker.kill()
+        self.broker.wait()
+        self._start_broker(self.endpoint)
+
     def stop(self) -> None:
         """End agent, nodes and broker, and wait until they are gone."""
         if self.environment:
@@ -80,6 +80,17 @@ class LocalFarm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _start_broker(self, listen: str) -> None:
+        readable, writable = os.pipe()
+        self.broker = self._spawn(
+            "broker",
+            [sibling("zcc-broker"), "serve", "--listen", listen, "--state", self._at("broker")]
+            + ["--ready-fd", str(writable)],
+            pass_fds=(writable,),
+        )
+        os.close(writable)
+        self.endpoint = self._first_line(readable)
 
     def _at(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -101,11 +112,13 @@ class LocalFarm:
         command = [sibling("zcc-broker"), "token", "--role", role, "--state", self._at("broker")]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    def _first_line(self, readable: int) -> None:
+    def _first_line(self, readable: int) -> str:
         with open(readable, "rb") as ready:
             is_there, _, _ = select.select([ready], [], [], START_TIMEOUT_S)
-            if not is_there or not ready.readline():
-                raise ConfigError(f"the broker did not start: see {self._at('broker.log')}")
+            line = ready.readline().decode().strip() if is_there else ""
+        if not line:
+            raise ConfigError(f"the broker did not start: see {self._at('broker.log')}")
+        return line
 
     def _wait_for_nodes(self, count: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -46,7 +46,7 @@ from zcc.errors import CompilerError
 
 METADATA_NAME = b".zcc/toolchain.json"
 BLOCK_BYTES = 512
-# Level 3 makes gcc 12 a fifth smaller than level 1, for half a second once per compiler update.
+# gcc 12 takes 31 MB at level 3, 35 at level 1, for 0.35 s more CPU once per compiler update.
 COMPRESSION_LEVEL = 3
 _MAX_THREADS = 4
 _READ_BYTES = 1 << 20
