@@ -92,7 +92,7 @@ def abseil() -> Project | None:
     directory = root / "third_party" / "abseil-cpp"
     parts = ("base", "numeric", "strings", "time")
     found = (path for part in parts for path in (directory / "absl" / part).rglob("*.cc"))
-    left_out = ("test", "benchmark", "testing", "mock")
+    left_out = ("test", "benchmark", "mock", "_win")
     sources = sorted(path for path in found if not any(word in path.name for word in left_out))
     return Project("Abseil (C++)", directory, sources, "-O2 -g -std=c++17 -I.")
 

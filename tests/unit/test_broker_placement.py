@@ -78,7 +78,7 @@ def test_jobs_that_wait_for_a_fast_node_count_for_those_behind_them() -> None:
 
 
 def test_avoided_nodes_and_other_machine_classes_do_not_fit() -> None:
-    model, seat = Model(), seat_of(node("n"), 0.0, Model())
+    seat = seat_of(node("n"), 0.0, Model())
     avoiding = Need(GCC, b"", 1.0, avoid=frozenset((("n", "n"),)))
     foreign = Need(GCC, b"fma", 1.0)
     for need in (avoiding, foreign):

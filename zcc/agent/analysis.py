@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
@@ -47,11 +48,17 @@ CHOICES = frozenset(
         "output-to-stdout",
         "output-to-device",
         "syntax-only",
+        "information",
+        "other-action",
+        "makes-pch",
         "conftest",
         "no-compiler",
         "missing-source",
     )
 )
+
+
+MAX_ROOTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,9 @@ class Analyser:
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
         self._home = os.path.realpath(home)
+        # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
+        # answer that has aged makes a compile take the listed way, nothing worse.
+        self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
 
     async def analyse(
         self, request: Request, arrived: float, now: Callable[[], float]
@@ -182,7 +192,7 @@ class Analyser:
         )
         encoded = encode_job(job)
         source = os.path.join(request.cwd, parsed.source)
-        root = project_root(request.cwd, self._home)
+        root = self._root_of(request.cwd)
         build = short(digest_of(root))
         key = job_key(encoded)
         return Prepared(job, key, compress(encoded), answer, way, source, build, toolchain)
@@ -245,8 +255,8 @@ class Analyser:
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
-            project_root(request.cwd, self._home),
-            project_root(os.path.realpath(source_dir), self._home),
+            self._root_of(request.cwd),
+            self._root_of(os.path.realpath(source_dir)),
         }
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
@@ -283,12 +293,14 @@ def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here
 def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     """What the farm cannot do as this machine would, by the command line alone."""
     has_date = b"SOURCE_DATE_EPOCH" in classified.carried
+    # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
+    times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
         ("native", parsed.machine_dependent),
         ("plugin", parsed.plugins),
         ("toolchain-file", parsed.toolchain_files),
         ("precompiled-header", (parsed.include_pch,) if parsed.include_pch else ()),
-        ("time-macro", () if has_date else parsed.time_macros),
+        ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
     for reason, names in rows:

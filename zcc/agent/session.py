@@ -99,6 +99,7 @@ class FarmSession:
         read: Callable[[Digest, int, int], tuple[bytes, int] | None],
     ) -> None:
         self.is_open = False
+        self._is_announced = False  # what the listener was told last
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = Frames(MAX_HELD_BYTES)
@@ -122,10 +123,13 @@ class FarmSession:
         self._link.close()
 
     def submit(self, message: Submit) -> None:
-        self._send(message)
+        """Hand a job over; while the session is being resumed, `farm_opened` has it said again."""
+        if self.is_open:
+            self._send(message)
 
     def cancel(self, ticket: int) -> None:
-        self._send(Cancel(ticket))
+        if self.is_open:
+            self._send(Cancel(ticket))
 
     def ask(self, message: Message) -> bool:
         """Send a question; False when there is no connection."""
@@ -156,7 +160,7 @@ class FarmSession:
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
-        if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
+        if self._is_announced and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("broker-silent")
         if self.is_open:
             self._send(Beat(0.0))
@@ -164,11 +168,17 @@ class FarmSession:
             self._hello()
 
     def _lose(self, reason: str) -> None:
+        self._suspend()
+        if self._is_announced:
+            self._is_announced = False
+            logger.warning("the farm is lost: %s", reason)
+            self._listener.farm_closed(reason)
+
+    def _suspend(self) -> None:
+        """What was under way is void, but the broker is there: Hello, and all is said again."""
         if self.is_open:
             self.is_open = False
             self._reset()
-            logger.warning("the farm is lost: %s", reason)
-            self._listener.farm_closed(reason)
 
     def _received(self, frames: list[bytes]) -> None:
         self._heard_s = self._loop.time()
@@ -201,7 +211,7 @@ class FarmSession:
             case Welcome():
                 self._welcomed()
             case Who():
-                self._lose("broker-restarted")
+                self._suspend()
                 self._hello()
             case Bye():
                 self._lose("broker-stopped")
@@ -217,7 +227,7 @@ class FarmSession:
         if not self.is_open:
             self._reset()
             self._refusal = ""
-            self.is_open = True
+            self.is_open = self._is_announced = True
             self._listener.farm_opened()
 
     def _pump(self) -> None:

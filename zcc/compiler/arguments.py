@@ -6,10 +6,11 @@ come in through a callback.
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from os import fsdecode
 
 from zcc.compiler import languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
@@ -57,7 +58,7 @@ def parse(
     try:
         words, response_files = expand(argv, family, read_response)
     except ResponseDoubtError as error:
-        return Local(error.reason, os.fsdecode(error.path))
+        return Local(error.reason, fsdecode(error.path))
     reading = _Reading(family, is_cxx)
     reading.read(words)
     return reading.conclude(cwd, response_files)
@@ -260,7 +261,7 @@ class _Reading:
                 self._take_depfile(option, operand)
             case _:
                 return option.role, ""
-        return option.role, os.fsdecode(value)
+        return option.role, fsdecode(value)
 
     def _take_mode(self, option: Option) -> None:
         if option.means == b"-emit-llvm":
@@ -347,7 +348,7 @@ class _Reading:
         self._side_files.append(name)
 
     def _stays(self, reason: str, word: bytes) -> None:
-        self._locals.append(Local(reason, os.fsdecode(word)))
+        self._locals.append(Local(reason, fsdecode(word)))
 
     # -- the whole --------------------------------------------------------------------------------
 
@@ -361,7 +362,7 @@ class _Reading:
         naming = self._naming(source, language, self._stops_at)
         outputs = self._outputs(naming)
         if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
-            return Local("output-is-source", os.fsdecode(source))
+            return Local("output-is-source", fsdecode(source))
         return Compilation(
             source=source,
             language=language,
@@ -397,7 +398,7 @@ class _Reading:
                 return by_reason[reason]
         for name, language, reason in self._sources:
             if language is None and reason in ("makes-pch", "modules"):
-                return Local(reason, os.fsdecode(name))
+                return Local(reason, fsdecode(name))
         if self._stops_at is None:
             return Local("not-a-compile")
         return (
@@ -415,15 +416,15 @@ class _Reading:
             return Local("stdin-source")
         compiled = [name for name, _, reason in self._sources if reason != "linker-input"]
         if len(compiled) > 1:
-            return Local("several-sources", os.fsdecode(compiled[1]))
+            return Local("several-sources", fsdecode(compiled[1]))
         for name, language, reason in self._sources:
             if language is None:
-                return Local(reason, os.fsdecode(name))
+                return Local(reason, fsdecode(name))
         name = self._sources[0][0]
         if len(self._sources) > 1:
-            return Local("several-sources", os.fsdecode(self._sources[1][0]))
+            return Local("several-sources", fsdecode(self._sources[1][0]))
         if name.rpartition(b"/")[2].startswith(b"conftest."):
-            return Local("conftest", os.fsdecode(name))
+            return Local("conftest", fsdecode(name))
         return None
 
     def _why_output_is_local(self) -> Local | None:
@@ -434,9 +435,9 @@ class _Reading:
         elif output == b"-":
             return Local("output-to-stdout")
         elif not output or output.endswith(b"/"):
-            return Local("odd-output", os.fsdecode(output))
+            return Local("odd-output", fsdecode(output))
         elif _is_device(output):
-            return Local("output-to-device", os.fsdecode(output))
+            return Local("output-to-device", fsdecode(output))
         if self._removes_profile() and b"-fprofile-dir=" in self._seen:
             return Local("profile-directory", "the profile that gcc removes lies there")
         return None
@@ -486,4 +487,4 @@ def _is_device(name: bytes) -> bool:
 
 def _place(cwd: bytes, name: bytes) -> bytes:
     """Good enough to see that one name is another; a link between them is the disk's affair."""
-    return os.path.normpath(os.path.join(cwd, name))
+    return posixpath.normpath(posixpath.join(cwd, name))

@@ -6,10 +6,10 @@ not in it is dropped. `PWD` is not here: whether it counts depends on the disk.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from os import fsdecode
 
 from zcc.compiler.arguments import Local
 
@@ -162,4 +162,4 @@ def _find(name: bytes) -> Variable | None:
 
 
 def _local(name: bytes, row: Variable) -> Local:
-    return Local("environment", f"{os.fsdecode(name)}: {row.why}")
+    return Local("environment", f"{fsdecode(name)}: {row.why}")
