@@ -66,6 +66,22 @@ def test_without_a_farm_a_compile_runs_here_under_a_slot() -> None:
     assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1), RunHere(2)]
 
 
+def test_a_compile_before_the_first_answer_of_the_broker_waits_for_it() -> None:
+    agent = machine(is_open=False)
+    agent.is_farm_expected = True
+    arrive(agent, 1)
+    assert agent.handle(CallPrepared(1, "scanned"), 0.0) == []
+    assert agent.handle(FarmOpened(), 0.1) == [SubmitJob(1)]
+
+
+def test_a_broker_that_never_answers_sends_the_first_compiles_home() -> None:
+    agent = machine(is_open=False)
+    agent.is_farm_expected = True
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    assert agent.handle(FarmClosed("broker-silent"), 3.0) == [local("broker-silent"), RunHere(1)]
+
+
 def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
     agent = machine()
     arrive(agent, 1, 2, 3)

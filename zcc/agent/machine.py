@@ -60,12 +60,16 @@ class Call:
 
 @dataclass(slots=True)
 class AgentMachine:
-    """The state of all calls. A remote job is given up after `remote_timeout_s`."""
+    """The state of all calls. A remote job is given up after `remote_timeout_s`.
+
+    `is_farm_expected`: the agent has just started and dials; jobs wait for the first word on that.
+    """
 
     slots: Slots
     remote_timeout_s: float
     calls: dict[int, Call] = field(default_factory=dict)
     is_farm_open: bool = False
+    is_farm_expected: bool = False
     farm_reason: str = "no-farm"
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -81,9 +85,10 @@ class AgentMachine:
                 return self._closed(name)
             case FarmOpened():
                 self.is_farm_open = True
+                self.is_farm_expected = False
                 return [SubmitJob(name) for name in self._remote()]
             case FarmClosed(reason):
-                self.is_farm_open = False
+                self.is_farm_open = self.is_farm_expected = False
                 self.farm_reason = reason
                 return self._all_locally(self._remote(), reason)
             case Ticked():
@@ -124,12 +129,12 @@ class AgentMachine:
         call = self.calls.get(name)
         if call is None or call.stage is not Stage.ANALYSING:
             return []
-        if not self.is_farm_open:
+        if not self.is_farm_open and not self.is_farm_expected:
             return self._locally(name, self.farm_reason)
         call.stage = Stage.REMOTE
         call.way = way
         call.submitted_s = now
-        return [SubmitJob(name)]
+        return [SubmitJob(name)] if self.is_farm_open else []
 
     def _repeat(self, name: int, call: Call, exit_status: int) -> list[Effect]:
         """The user must see the error from a run of his own; that is no fallback."""

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 BEAT_S = 1.0
 # Five missed beats: longer than any pause of a healthy broker's loop, shorter than a user's patience.
 LOST_AFTER_S = 5.0
+# A broker that is there answers within a round trip or two; a first compile waits no longer for one.
+FIRST_ANSWER_S = 3.0
 # Frames of outputs that wait for their Finished. Beyond it the oldest go, and their jobs run locally.
 MAX_HELD_BYTES = 256 << 20
 
@@ -99,7 +101,8 @@ class FarmSession:
         read: Callable[[Digest, int, int], tuple[bytes, int] | None],
     ) -> None:
         self.is_open = False
-        self._is_announced = False  # what the listener was told last
+        # What the listener was told last, or expects at first.
+        self._is_announced = True
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = Frames(MAX_HELD_BYTES)
@@ -109,7 +112,7 @@ class FarmSession:
         self._read = read
         self._session = os.urandom(16)
         self._loop = asyncio.get_running_loop()
-        self._heard_s = 0.0
+        self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
         self._refusal = ""
         self._reset()
         self._link = DealerLink(

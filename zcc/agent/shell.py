@@ -86,6 +86,7 @@ class AgentShell:
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._config = config
         self._machine = AgentMachine(Slots(config.local_slots), config.remote_timeout_s)
+        self._machine.is_farm_expected = access is not None
         if access is None:
             self._machine.farm_reason = "not-joined"
         self._stats = Stats(os.path.join(state_dir, "stats.json"))
@@ -159,6 +160,8 @@ class AgentShell:
 
     def farm_opened(self) -> None:
         self._handle(FarmOpened())
+        if self._nodes and self._session is not None:
+            self._session.ask(AskNodes())
 
     def farm_closed(self, reason: str) -> None:
         self._handle(FarmClosed(reason))
@@ -349,10 +352,11 @@ class AgentShell:
         }
 
     async def _list_nodes(self) -> dict[str, Any]:
-        if self._session is None or not self._session.ask(AskNodes()):
-            return {"error": "not connected to a broker"}
+        if self._session is None:
+            return {"error": "no farm joined"}
         future: asyncio.Future[Nodes] = self._loop.create_future()
         self._nodes.append(future)
+        self._session.ask(AskNodes())  # not connected yet: farm_opened asks
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 nodes = await future
