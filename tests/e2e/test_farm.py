@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import BIN, Farm
+from zcc.agent import door
 
 ZCC = str(BIN / "zcc")
 CXX = {"gcc": "g++", "clang": "clang++"}
@@ -67,6 +69,30 @@ def both_ways(
     return plain, distributed
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def hold_slots(farm: Farm, environment: dict[str, str]) -> list[subprocess.Popen[bytes]]:
+    """Preprocessors that read from a pipe for ever, one for each local slot."""
+    status = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    command = [ZCC, "gcc", "-E", "-"]
+    limit = status["slots"]["limit"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    holders = [subprocess.Popen(command, env=environment, **pipes) for _ in range(limit)]
+
+    def all_held() -> bool:
+        now = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+        return now is not None and now["slots"]["used"] == limit
+
+    wait_until(all_held)
+    return holders
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -95,6 +121,24 @@ def test_an_error_is_the_compilers_own(farm: Farm, tmp_path: Path, family: str) 
     (tmp_path / "bad.c").write_text("int f(void) { return undeclared; }\n")
     plain, _ = both_ways(farm, tmp_path, family, "-c", "bad.c")
     assert plain.returncode == 1
+
+
+def test_a_failure_that_only_the_farm_had_is_counted(farm: Farm, tmp_path: Path) -> None:
+    """A discrepancy is a bug; it is provoked by mending the source between the two runs."""
+    source = tmp_path / "a.c"
+    source.write_text("#include <stdlib.h>\nint f(void) { return undeclared; }\n")
+    before = farm.stats()
+    environment = {**farm.local.environment, "PATH": os.environ["PATH"]}
+    # The farm gets its slot-less verdict while the only local slots are held.
+    holders = hold_slots(farm, environment)
+    launcher = subprocess.Popen([ZCC, "gcc", "-c", "a.c"], cwd=tmp_path, env=environment)
+    errors = before["local_reasons"].get("compile-error", 0)
+    wait_until(lambda: farm.stats()["local_reasons"].get("compile-error", 0) > errors)
+    source.write_text("int f(void) { return 0; }\n")
+    for holder in holders:
+        holder.communicate()  # the end of its input ends it
+    assert launcher.wait(60) == 0
+    wait_until(lambda: farm.stats()["discrepancies"] == before["discrepancies"] + 1)
 
 
 @pytest.mark.parametrize("name", ["with space", "quote'\"", "dollar$x", "comma,hash#"])

@@ -65,6 +65,8 @@ KEEP_ALIVE_S = 5.0
 # CPU times of the last compiles by source, as hints for the broker.
 MAX_HINTS = 20_000
 ASK_TIMEOUT_S = 5.0
+# File times come from the kernel's tick: they can lie this far behind the clock.
+CLOCK_GRAIN_NS = 10_000_000
 
 
 @dataclass(slots=True)
@@ -75,7 +77,8 @@ class _Call:
     prepared: Prepared | None = None
     files: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     result: Result | None = None
-    had_failed: int = 0
+    failed_with: int = 0  # the exit status of a remote run that the local one is to confirm
+    ran_here_ns: int = 0  # wall clock, when the local compiler was let go
 
 
 class AgentShell:
@@ -134,6 +137,9 @@ class AgentShell:
 
     def call_closed(self, visitor: Visitor) -> None:
         self._idle_since_s = self._loop.time()
+        call = self._calls.get(visitor.number)
+        if call is not None and call.failed_with:
+            self._compare_verdicts(call)
         self._handle(CallClosed(visitor.number))
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +222,7 @@ class AgentShell:
         """What a result is worth."""
         self._stats.nodes[result.node] += 1
         if result.exit_status != 0:
-            call.had_failed = result.exit_status
+            call.failed_with = result.exit_status
             return CompileFailed(number, result.exit_status)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
@@ -236,6 +242,24 @@ class AgentShell:
         call.files = self._contents(result)
         self._remember(prepared, result)
         return ResultProven(number)
+
+    def _compare_verdicts(self, call: _Call) -> None:
+        """Count a compile that failed on the farm and succeeded here.
+
+        The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
+        fails leaves no output, and one that succeeds has just written it.
+        """
+        if call.prepared is None or not call.ran_here_ns:
+            return
+        output = call.prepared.job.outputs[0]
+        try:
+            written_ns = os.stat(output).st_mtime_ns
+        except OSError:
+            return
+        if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
+            self._stats.add("discrepancies")
+            source = os.fsdecode(call.prepared.source)
+            self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
     def _contents(self, result: Result) -> list[tuple[bytes, int, bytes]]:
         """The outputs' bytes, the main one last: it appears when all others are there."""
@@ -272,6 +296,7 @@ class AgentShell:
             case RunHere(number):
                 call = self._calls[number]
                 request = self._with_compiler(call.request)
+                call.ran_here_ns = time.time_ns()
                 call.visitor.send(naming.run_reply(request))
             case PlaceResult(number):
                 call = self._calls[number]
