@@ -1,0 +1,129 @@
+"""Blobs on disk: whole or not at all, checked on the way in and on the way out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.blobs import PLAIN_MTIME_S, BlobStore, Form, compress, decompress
+from cache.digest import Digest, digest_of
+from cache.errors import BlobCorruptError, BlobMissingError
+from cache.eviction import Entry, choose_victims
+
+LIMIT = 1 << 20
+DATA = b"int main(void) { return 0; }\n" * 100
+
+
+@pytest.fixture(params=list(Form))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    return BlobStore(str(tmp_path / "blobs"), LIMIT, request.param)
+
+
+def left_behind(store: BlobStore) -> list[str]:
+    return os.listdir(store.tmp_dir)
+
+
+def test_what_is_put_is_read_back(store: BlobStore) -> None:
+    digest = store.put(DATA)
+    assert digest == digest_of(DATA)
+    assert store.has(digest)
+    assert store.read(digest) == DATA
+    assert left_behind(store) == []
+
+
+def test_a_frame_arrives_in_pieces(store: BlobStore) -> None:
+    frame = compress(DATA)
+    arrival = store.arrival(digest_of(DATA), LIMIT)
+    for at in range(0, len(frame), 7):
+        arrival.feed(frame[at : at + 7])
+    arrival.finish()
+    assert store.read(digest_of(DATA)) == DATA
+
+
+@pytest.mark.parametrize("spoil", ["other", "cut", "garbage"])
+def test_a_frame_that_is_not_what_its_digest_names_leaves_nothing(
+    store: BlobStore, spoil: str
+) -> None:
+    frame = {"other": compress(b"other"), "cut": compress(DATA)[:-4], "garbage": b"nonsense"}[spoil]
+    with pytest.raises(BlobCorruptError):
+        store.put_frame(digest_of(DATA), frame, LIMIT)
+    assert not store.has(digest_of(DATA))
+    assert left_behind(store) == []
+
+
+def test_a_bomb_is_stopped_at_its_limit(store: BlobStore) -> None:
+    bomb = b"\0" * (1 << 22)
+    with pytest.raises(BlobCorruptError, match="more than"):
+        store.put_frame(digest_of(bomb), compress(bomb), LIMIT)
+    with pytest.raises(BlobCorruptError):
+        decompress(compress(bomb), LIMIT)
+
+
+def test_a_rotten_blob_is_a_miss_and_is_removed(store: BlobStore) -> None:
+    digest = store.put(DATA)
+    path = store.path_of(digest)
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as file:
+        file.seek(20)
+        file.write(b"\xff\xff\xff")
+    with pytest.raises(BlobMissingError):
+        store.read(digest)
+    assert not store.has(digest)
+
+
+def test_a_blob_that_vanished_is_a_miss(store: BlobStore) -> None:
+    digest = store.put(DATA)
+    os.unlink(store.path_of(digest))
+    with pytest.raises(BlobMissingError):
+        store.read(digest)
+
+
+def test_a_plain_blob_cannot_be_told_by_its_time_or_be_written(tmp_path: Path) -> None:
+    store = BlobStore(str(tmp_path), LIMIT, Form.PLAIN)
+    status = os.stat(store.path_of(store.put(DATA)))
+    assert status.st_mtime == PLAIN_MTIME_S
+    assert status.st_mode & 0o777 == 0o444
+
+
+def test_what_an_earlier_process_left_half_done_is_swept(tmp_path: Path) -> None:
+    first = BlobStore(str(tmp_path), LIMIT)
+    Path(first.tmp_dir, "half").write_bytes(compress(DATA)[:10])
+    assert left_behind(BlobStore(str(tmp_path), LIMIT)) == []
+
+
+def test_a_store_beyond_its_limit_forgets_the_least_recently_used(tmp_path: Path) -> None:
+    store = BlobStore(str(tmp_path), 5000)
+    digests = [store.put(os.urandom(1000)) for _ in range(8)]
+    for age, digest in enumerate(digests):
+        os.utime(store.path_of(digest), (1000 + age, 1000 + age))
+    assert store.sweep() > 0
+    kept = [store.has(digest) for digest in digests]
+    assert kept == sorted(kept)
+    assert kept[-1]
+    assert store.size_bytes <= 5000
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 1e6))), st.integers(0, 10_000))
+def test_victims_bring_the_sum_within_the_limit_and_no_further_than_needed(
+    sizes: list[tuple[int, float]], limit: int
+) -> None:
+    entries = [Entry(at, size, used) for at, (size, used) in enumerate(sizes)]
+    victims = set(choose_victims(entries, limit))
+    total = sum(entry.size_bytes for entry in entries)
+    kept = [entry for entry in entries if entry.key not in victims]
+    if total <= limit:
+        assert not victims
+        return
+    assert sum(entry.size_bytes for entry in kept) <= limit
+    gone = [entry for entry in entries if entry.key in victims]
+    assert max(entry.last_use_s for entry in gone) <= min(
+        (entry.last_use_s for entry in kept), default=1e9
+    )
+
+
+def test_an_unknown_digest_is_not_there(store: BlobStore) -> None:
+    assert not store.has(Digest(b"\0" * 32))

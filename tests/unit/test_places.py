@@ -1,0 +1,82 @@
+"""Outputs are placed by rename only where that is what the compiler's own writing would come to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cache.digest import digest_of
+from zcc.agent.places import Misplaced, Places, find_places, physical_pwd
+from zcc.agent.uploads import Uploads
+from zcc.job import FileInput, Manifest
+
+UMASK = 0o022
+
+
+def place(directory: Path, *outputs: bytes) -> Places | Misplaced:
+    return find_places(os.fsencode(directory), outputs, UMASK)
+
+
+def test_outputs_are_physical_and_the_main_one_is_first(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    found = place(tmp_path, b"link/a.o", b"a.d")
+    assert isinstance(found, Places)
+    root = os.fsencode(tmp_path.resolve())
+    assert found.outputs == (root + b"/real/a.o", root + b"/a.d")
+    assert os.fsencode(tmp_path) + b"/link" in found.directories
+
+
+def test_a_plain_file_may_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.o").touch(0o644)
+    os.chmod(tmp_path / "a.o", 0o666 & ~UMASK)
+    assert isinstance(place(tmp_path, b"a.o"), Places)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo", "mode", "directory"])
+def test_what_a_rename_would_change_is_left_to_the_compiler(tmp_path: Path, kind: str) -> None:
+    output, other = tmp_path / "a.o", tmp_path / "other"
+    other.touch()
+    if kind == "symlink":
+        output.symlink_to("other")
+    elif kind == "hard link":
+        os.link(other, output)
+    elif kind == "fifo":
+        os.mkfifo(output)
+    elif kind == "directory":
+        output.mkdir()
+    else:
+        output.touch()
+        os.chmod(output, 0o755)
+    found = place(tmp_path, b"a.o")
+    assert isinstance(found, Misplaced)
+    assert found.reason == "output-not-plain"
+
+
+def test_a_directory_that_is_missing_is_left_to_the_compiler(tmp_path: Path) -> None:
+    found = place(tmp_path, b"none/a.o")
+    assert isinstance(found, Misplaced)
+    assert found.reason == "output-directory"
+
+
+def test_pwd_counts_only_where_it_names_the_current_directory(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(".")
+    cwd, link = os.fsencode(tmp_path), os.fsencode(tmp_path / "link")
+    assert physical_pwd({b"PWD": link}, cwd) == link
+    assert physical_pwd({b"PWD": b"/"}, cwd) is None
+    assert physical_pwd({b"PWD": b"."}, cwd) is None
+    assert physical_pwd({}, cwd) is None
+
+
+def test_only_offered_files_are_read_and_only_if_they_are_what_was_hashed(tmp_path: Path) -> None:
+    header = tmp_path / "a.h"
+    header.write_bytes(b"old")
+    digest = digest_of(b"old")
+    uploads = Uploads()
+    assert uploads.read(digest, 0, 100) is None
+    uploads.offer(Manifest(files=(FileInput(os.fsencode(header), digest),)))
+    assert uploads.read(digest, 0, 100) is not None
+    header.write_bytes(b"new")
+    assert uploads.read(digest, 0, 100) is None
