@@ -289,7 +289,8 @@ HOSTILE = {
     "endless": ("while 1: pass", Fault.DEADLINE),
     "asleep": ("import time; time.sleep(99)", Fault.DEADLINE),
     "fork bomb": (
-        "import os, time\nfor _ in range(300): os.fork() or time.sleep(9)",
+        # The parent stays: its end would be the end of them all, perhaps before they are counted.
+        "import os, time\nfor _ in range(300): os.fork() or time.sleep(9)\ntime.sleep(9)",
         Fault.RESOURCES,
     ),
     "memory": ("import time; x = b'x' * (300 << 20); time.sleep(9)", Fault.RESOURCES),
