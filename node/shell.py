@@ -53,6 +53,8 @@ from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.link import DealerLink
 from zcc.machine_class import floating_point_class
 from zcc.messages import (
+    BEAT_S,
+    LOST_AFTER_S,
     Absent,
     Beat,
     Bye,
@@ -73,8 +75,6 @@ from zcc.transfer import Piece, Receiver, Sender
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 1.0
-LOST_AFTER_S = 5.0
 # A toolchain of 2 GiB unpacked is beyond any compiler known.
 MAX_TOOLCHAIN_BYTES = 2 << 30
 

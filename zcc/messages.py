@@ -22,6 +22,10 @@ PROTOCOL = b"zcc/1"
 CHUNK_BYTES = 256 << 10
 # What a receiver lets a sender have under way before it says Credit again.
 CREDIT_BYTES = 4 << 20
+# Every member beats this often; five missed beats are longer than any pause of a healthy process's loop
+# and shorter than a user's patience.
+BEAT_S = 1.0
+LOST_AFTER_S = 5.0
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
 

@@ -20,6 +20,8 @@ from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.link import DealerLink
 from zcc.messages import (
+    BEAT_S,
+    LOST_AFTER_S,
     Absent,
     Beat,
     Bye,
@@ -40,9 +42,6 @@ from zcc.transfer import Receiver, Sender
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 1.0
-# Five missed beats: longer than any pause of a healthy broker's loop, shorter than a user's patience.
-LOST_AFTER_S = 5.0
 # A broker that is there answers within a round trip or two; a first compile waits no longer for one.
 FIRST_ANSWER_S = 3.0
 # Frames of outputs that wait for their Finished. Beyond it the oldest go, and their jobs run locally.
