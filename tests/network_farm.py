@@ -1,0 +1,159 @@
+"""A farm of several machines (network namespaces), made with the commands that the README gives its users."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.machines import Machine, Network
+
+BIN = Path(sys.executable).parent
+WAIT_S = 60.0
+_STOP_S = 20.0
+_PORT = 8317
+
+
+def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+    """Look again until it holds; a condition that never comes true fails the test by name."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain for: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Member:
+    """One machine with one part of the farm on it; `state` is that part's directory."""
+
+    machine: Machine
+    state: Path
+    process: subprocess.Popen[bytes] | None = None
+
+
+@dataclass
+class NetworkFarm:
+    """Broker, nodes and clients, each on a machine of its own."""
+
+    network: Network
+    directory: Path
+    nodes: list[Member] = field(default_factory=list)
+    clients: list[Member] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.broker = self._member("broker")
+        self.endpoint = f"tcp://{self.broker.machine.address}:{_PORT}"
+        self.start_broker()
+
+    def start_broker(self) -> None:
+        self.broker.process = self._spawn(
+            self.broker,
+            *("zcc-broker", "serve", "--listen", f"tcp://0.0.0.0:{_PORT}"),
+            *("--state", str(self.broker.state)),
+        )
+
+    def add_node(self, slots: int = 1) -> Member:
+        """Join and serve."""
+        node = self._member(f"node{len(self.nodes) + 1}")
+        name = node.state.name
+        token, state = self.token("node"), ("--state", str(node.state))
+        self.run(node.machine, str(BIN / "zcc-node"), "join", token, *state, "--name", name)
+        serve = ("zcc-node", "serve", *state, "--name", name, "--slots", str(slots))
+        node.process = self._spawn(node, *serve)
+        self.nodes.append(node)
+        return node
+
+    def add_client(self) -> Member:
+        """A developer's machine that has joined."""
+        client = self._member(f"client{len(self.clients) + 1}")
+        self.zcc(client, "join", self.token("client"), "--label", client.state.name)
+        self.clients.append(client)
+        return client
+
+    def token(self, role: str) -> str:
+        return self.broker_says("token", "--role", role, "--endpoint", self.endpoint)
+
+    def broker_says(self, *arguments: str) -> str:
+        command = (str(BIN / "zcc-broker"), *arguments, "--state", str(self.broker.state))
+        return self.run(self.broker.machine, *command).stdout.decode().strip()
+
+    def zcc(self, client: Member, *arguments: str, check: bool = True) -> str:
+        """What a subcommand prints on this client."""
+        command = (str(BIN / "zcc-cli"), *arguments)
+        done = self.run(client.machine, *command, env=self.environment(client), check=check)
+        return (done.stdout + done.stderr).decode()
+
+    def stats(self, client: Member) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.zcc(client, "stats", "--json"))
+        return document
+
+    def wait_for_nodes(self, client: Member, count: int) -> None:
+        """Until the broker lists exactly so many as ready for jobs."""
+
+        def is_so() -> bool:
+            try:
+                listed = json.loads(self.zcc(client, "nodes", "--json", check=False))
+            except ValueError:
+                return False
+            return len(listed) == count
+
+        wait_until(is_so, f"{count} nodes in zcc nodes")
+
+    def environment(self, client: Member) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": f"{os.environ['PATH']}:{BIN}",
+            "ZCC_CONFIG_DIR": str(client.state),
+            "ZCC_STATE_DIR": str(client.state),
+            "ZCC_SOCKET": str(client.state / "agent.sock"),
+        }
+
+    def run(
+        self, machine: Machine, *command: str, check: bool = True, **extra: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            [*machine.inside, *command], capture_output=True, check=False, timeout=100, **extra
+        )
+        assert not check or done.returncode == 0, (command, done.stdout, done.stderr)
+        return done
+
+    def log_of(self, member: Member) -> str:
+        return (self.directory / f"{member.state.name}.log").read_text()
+
+    def stop(self) -> None:
+        """End everything, and wait until it is gone."""
+        for client in self.clients:
+            self.zcc(client, "agent", "stop", check=False)
+        members = [member for member in (*self.nodes, self.broker) if member.process is not None]
+        for member in members:
+            if member.process is not None and member.process.poll() is None:
+                member.process.send_signal(signal.SIGTERM)
+        for member in members:
+            assert member.process is not None
+            try:
+                member.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                member.process.wait()
+
+    def _member(self, name: str) -> Member:
+        state = self.directory / name
+        state.mkdir()
+        return Member(self.network.plug_in(), state)
+
+    def _spawn(self, member: Member, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with open(self.directory / f"{member.state.name}.log", "ab") as log:
+            return subprocess.Popen(
+                [*member.machine.inside, str(BIN / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
