@@ -8,7 +8,7 @@ import os
 
 from broker.errors import StartError
 from zcc.errors import ConfigError
-from zcc.keys import KeyPair, load_key_pair, new_key_pair, save_key_pair, save_private
+from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
 
 KEY_FILE = "broker.key"
 SERVING_FILE = "serving.json"
@@ -17,7 +17,7 @@ DEFAULT_FARM = "farm"
 
 
 def broker_keys(state_dir: str) -> KeyPair:
-    """The broker's own key pair, made on first use.
+    """The broker's own key pair, made on first use, by `serve` or by a `token` beside it.
 
     Raises:
         ConfigError: the file is damaged or readable by others.
@@ -26,7 +26,7 @@ def broker_keys(state_dir: str) -> KeyPair:
     path = os.path.join(state_dir, KEY_FILE)
     if not os.path.exists(path):
         try:
-            save_key_pair(path, new_key_pair())
+            make_key_pair(path)
         except OSError as error:
             raise StartError(f"cannot write {path}: {error.strerror}; say --state DIR") from error
     return load_key_pair(path)

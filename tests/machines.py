@@ -1,7 +1,7 @@
 """Network namespaces as machines: each has an address of its own, and a cable that can be cut.
 
-All hang on one bridge in a namespace of its own, so nothing here touches the networks of the host. Needs root and
-iproute2; `why_not` says what is missing.
+All hang on one bridge in a namespace of its own, so nothing here touches the networks of the host. Needs
+root and iproute2; `why_not` says what is missing.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import base64
 import binascii
 import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 import msgpack
@@ -79,23 +81,37 @@ def public_of(secret: str) -> str:
 
 def save_private(path: str, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with _written(path, text) as temporary:
+        os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def _written(path: str, text: str) -> Iterator[str]:
+    """The text in a file beside `path`, which is gone afterwards."""
+    directory, name = os.path.split(os.path.abspath(path))
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f"{name}.", dir=directory)  # 0600
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except OSError:
+        yield temporary
+    finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise
 
 
 def save_key_pair(path: str, pair: KeyPair) -> None:
     save_private(path, f"{pair.public}\n{pair.secret}\n")
+
+
+def make_key_pair(path: str) -> None:
+    """A new key pair in this file, unless there is one; of several that try at once one succeeds."""
+    pair = new_key_pair()
+    text = f"{pair.public}\n{pair.secret}\n"
+    with _written(path, text) as temporary, contextlib.suppress(FileExistsError):
+        os.link(temporary, path)
 
 
 def load_key_pair(path: str) -> KeyPair:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,22 @@ def test_another_process_change_is_seen(registry: Registry, tmp_path: Path) -> N
 def test_the_registry_is_private(registry: Registry, tmp_path: Path) -> None:
     for name in os.listdir(tmp_path):
         assert os.stat(tmp_path / name).st_mode & 0o077 == 0
+
+
+def test_all_that_make_the_brokers_key_at_once_get_the_same_one(tmp_path: Path) -> None:
+    """`zcc-broker serve &` and, before it is up, `zcc-broker token`: the token names that broker."""
+    for number in range(20):
+        state = str(tmp_path / str(number))
+        gate = threading.Barrier(4)
+
+        def make(state: str = state, gate: threading.Barrier = gate) -> str:
+            gate.wait()
+            return broker_keys(state).public
+
+        with ThreadPoolExecutor(4) as pool:
+            made = [pool.submit(make) for _ in range(4)]
+        assert len({each.result() for each in made}) == 1
+        assert os.listdir(state) == ["broker.key"]
 
 
 def test_two_brokers_do_not_share_a_state_directory(tmp_path: Path) -> None:
