@@ -37,6 +37,13 @@ def join(token: str, state: State = DEFAULT_STATE, name: str = os.uname().nodena
 
 
 @app.command()
+def check(state: State = DEFAULT_STATE) -> None:
+    """Try out whether a sandbox that holds can be made on this machine; serve does so too."""
+    found = probe(state)
+    typer.echo(f"{found.bubblewrap} isolates, filters and logs on this machine")
+
+
+@app.command()
 def serve(
     state: State = DEFAULT_STATE,
     slots: Annotated[int, typer.Option(help="Compiles at a time; 0: one a processor.")] = 0,

@@ -40,6 +40,15 @@ def start() -> None:
     if ask({"op": "status"}) is not None:
         typer.echo("the agent runs already")
         return
+    typer.echo(f"the agent runs (process {launch()})")
+
+
+def launch() -> int:
+    """Start the agent of this environment, detached from this process; its process id.
+
+    Raises:
+        ConfigError: it did not come up; the message says why.
+    """
     readable, writable = os.pipe()
     environment = os.environ | {"ZCC_READY_FD": str(writable)}
     process = subprocess.Popen(
@@ -55,8 +64,7 @@ def start() -> None:
     os.close(writable)
     with open(readable, "rb") as ready:
         if ready.read(1):
-            typer.echo(f"the agent runs (process {process.pid})")
-            return
+            return process.pid
     assert process.stderr is not None
     why = process.stderr.read().decode(errors="replace").strip()
     raise ConfigError(f"the agent did not start: {why or 'no reason given'}")

@@ -14,9 +14,9 @@ import typer
 from zcc import config as configuration
 from zcc.agent import wire
 from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
-from zcc.agent.compilers import Compilers
 from zcc.agent.naming import with_default
 from zcc.agent.queries import run_query
+from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
 from zcc.compiler.toolchain import describe
@@ -36,7 +36,7 @@ def explain(
     if not command:
         raise ConfigError(_NO_COMPILER)
     request = _request(command)
-    compilers = _compilers()
+    compilers = compilers_of(os.environ)
 
     async def analyse() -> Prepared | Here:
         analyser = Analyser(Surroundings(run_query, compilers.toolchain), _home())
@@ -60,12 +60,7 @@ def toolchain(
     pack: str = typer.Option("", metavar="FILE", help="Write the .tar.zst that nodes get."),
 ) -> None:
     """Show what belongs to a compiler's toolchain, and its digest. Packs it the first time."""
-    path = shutil.which(compiler)
-    if path is None:
-        raise ConfigError(f"{compiler}: command not found")
-    search = os.fsencode(os.environ.get("PATH", os.defpath))
-    argv0 = os.fsencode(compiler)
-    found = asyncio.run(_compilers().toolchain(os.fsencode(os.path.abspath(path)), argv0, search))
+    found = packed_toolchain(compiler, os.environ)
     if pack:
         shutil.copyfile(found.pack_path, pack)
     document = describe(found)
@@ -119,11 +114,6 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
         "job_bytes": len(answer.frame),
         "key": answer.key.hex(),
     }
-
-
-def _compilers() -> Compilers:
-    state = configuration.state_dir(os.environ)
-    return Compilers(os.path.join(state, "toolchains"))
 
 
 def _home() -> bytes:

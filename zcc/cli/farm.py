@@ -27,7 +27,7 @@ def nodes(as_json: bool = typer.Option(False, "--json")) -> None:
     """The machines of the farm: slots, measured speed, state."""
     answer = agent.ask({"op": "nodes"})
     if answer is None:
-        agent.start()
+        agent.launch()
         answer = agent.ask({"op": "nodes"})
     rows = answer.get("nodes") if answer else None
     if not isinstance(rows, list):

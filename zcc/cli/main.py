@@ -7,7 +7,7 @@ import sys
 import typer
 
 from zcc import __version__
-from zcc.cli import agent, explain, farm, seeing, up
+from zcc.cli import agent, doctor, explain, farm, seeing, up
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app.command("join")(farm.join)
 app.command("nodes")(farm.nodes)
 app.command("stats")(seeing.stats)
 app.command("config")(seeing.config)
-app.command("doctor")(seeing.doctor)
+app.command("doctor")(doctor.doctor)
 app.command(
     "explain",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},

@@ -1,20 +1,17 @@
-"""`zcc stats`, `zcc config`, `zcc doctor`."""
+"""`zcc stats`, `zcc config`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import shutil
 from typing import Any
 
 import typer
 
 from zcc import config as configuration
-from zcc import farm
 from zcc.agent.stats import read
 from zcc.cli import agent
-from zcc.errors import ConfigError
 
 
 def stats(
@@ -80,56 +77,3 @@ def config(as_json: bool = typer.Option(False, "--json")) -> None:
         return
     for name, value in (places | values).items():
         typer.echo(f"{name:18} {value}")
-
-
-def doctor() -> None:
-    """Check every part that a compile needs; each line is a verdict and what to do."""
-    sound = True
-    for is_well, what, advice in _checks():
-        sound = sound and is_well
-        typer.echo(
-            f"{'ok  ' if is_well else 'FAIL'}  {what}" + ("" if is_well else f"\n      {advice}")
-        )
-    if not sound:
-        raise typer.Exit(1)
-
-
-def _checks() -> list[tuple[bool, str, str]]:
-    environment = os.environ
-    try:
-        loaded = configuration.load(environment)
-        access = farm.load_access(configuration.config_dir(environment), loaded.broker)
-    except ConfigError as error:
-        return [(False, f"configuration: {error}", "mend or remove that file")]
-    rows = [(True, "configuration", "")]
-    for name in (loaded.cc, loaded.cxx):
-        found = shutil.which(name)
-        rows.append(
-            (
-                found is not None,
-                f"compiler {name}: {found}",
-                f"install {name}, or set it in config.toml",
-            )
-        )
-    if access is None:
-        advice = "zcc-broker token --role client on the broker, then zcc join TOKEN; or zcc up"
-        rows.append((False, "no farm joined: all compiles are local", advice))
-        return rows
-    rows.append((True, f"key for the farm {access.farm} at {access.endpoint}", ""))
-    status = agent.ask({"op": "status"})
-    if status is None:
-        agent.start()
-        status = agent.ask({"op": "status"})
-    rows.append((status is not None, "agent", "see agent.log in the state directory"))
-    answer = agent.ask({"op": "nodes"}) or {}
-    listed = answer.get("nodes")
-    if not isinstance(listed, list):
-        why = (status or {}).get("refusal") or answer.get("error", "no answer")
-        rows.append(
-            (False, f"broker: {why}", "is it running, is its port open, is the key revoked?")
-        )
-        return rows
-    rows.append((True, "broker answers", ""))
-    slots = sum(row["slots"] for row in listed)
-    rows.append((slots > 0, f"{len(listed)} nodes with {slots} slots", "start one: zcc-node serve"))
-    return rows

@@ -1,0 +1,182 @@
+"""`zcc doctor`: every part that a compile needs, tried out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+import typer
+
+from zcc import config as configuration
+from zcc import farm
+from zcc.cli import agent
+from zcc.cli.compilers import packed_toolchain
+from zcc.config import Config
+from zcc.errors import CompilerError, ConfigError
+
+# A file's time may lie a tick of the kernel's behind the clock, and a second where the file system keeps
+# whole ones.
+CLOCK_TOLERANCE_S = 2.0
+_NODE_CHECK_TIMEOUT_S = 60.0
+
+
+class Verdict(Enum):
+    OK = "ok"
+    NOTE = "note"  # compiles go to the farm all the same
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not well."""
+
+    verdict: Verdict
+    what: str
+    advice: str = ""
+
+
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="One JSON array, for scripts."),
+) -> None:
+    """Check every part that a compile needs; each line is a verdict and what to do.
+
+    The exit status is 1 when compiles cannot go to the farm.
+    """
+    findings: list[Finding] = []
+    for finding in _findings():
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{finding.verdict.value:4}  {finding.what}")
+            if finding.advice:
+                typer.echo(f"      {finding.advice}")
+    if as_json:
+        typer.echo(
+            json.dumps([asdict(each) | {"verdict": each.verdict.value} for each in findings])
+        )
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        config = configuration.load(os.environ)
+        access = farm.load_access(configuration.config_dir(os.environ), config.broker)
+    except ConfigError as error:
+        yield Finding(Verdict.FAIL, f"configuration: {error}", "mend or remove that file")
+        return
+    yield Finding(Verdict.OK, f"configuration in {configuration.config_dir(os.environ)}")
+    yield _launcher()
+    yield from _compilers(config)
+    yield _clock(os.getcwd())
+    yield _sandbox()
+    if access is None:
+        advice = "zcc-broker token --role client on the broker, then zcc join TOKEN; or zcc up"
+        yield Finding(Verdict.FAIL, "key: no farm joined, so all compiles are local", advice)
+        return
+    yield Finding(
+        Verdict.OK, f"key for the farm {access.farm} at {access.endpoint} ({access.role})"
+    )
+    status = _agent_status()
+    if status is None:
+        log = os.path.join(configuration.state_dir(os.environ), "agent.log")
+        yield Finding(Verdict.FAIL, "agent: it does not start", f"see {log}")
+        return
+    yield Finding(Verdict.OK, f"agent, process {status['pid']}")
+    yield from _farm(status)
+
+
+def _launcher() -> Finding:
+    found = shutil.which("zcc")
+    if found is None:
+        own = os.path.dirname(agent.sibling("zcc-agent"))
+        return Finding(Verdict.FAIL, "launcher: no zcc on PATH", f"put {own} on PATH")
+    return Finding(Verdict.OK, f"launcher {found}")
+
+
+def _compilers(config: Config) -> Iterator[Finding]:
+    for name in dict.fromkeys((config.cc, config.cxx)):
+        try:
+            packed = packed_toolchain(name, os.environ)
+        except ConfigError as error:
+            advice = f"install {name}, or set another in config.toml (zcc config)"
+            yield Finding(Verdict.FAIL, f"compiler {error}", advice)
+            continue
+        except CompilerError as error:
+            advice = "what it compiles is compiled here"
+            yield Finding(Verdict.FAIL, f"compiler {name}: {error}", advice)
+            continue
+        size = f"{packed.compressed_bytes / (1 << 20):.0f} MiB"
+        described = f"{packed.version} for {packed.target}, {size} to send once"
+        yield Finding(Verdict.OK, f"compiler {name}: {described}")
+
+
+def _clock(directory: str) -> Finding:
+    """Whether files written here bear the time that this machine thinks it is."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".zcc-doctor-") as file:
+            ahead_s = os.fstat(file.fileno()).st_mtime - time.time()
+    except OSError:
+        return Finding(Verdict.OK, f"clock: nothing can be written in {directory}, so not compared")
+    if abs(ahead_s) <= CLOCK_TOLERANCE_S:
+        return Finding(Verdict.OK, f"clock: files in {directory} bear this machine's time")
+    return Finding(
+        Verdict.NOTE,
+        f"clock: files in {directory} are {ahead_s:+.0f} s off this machine's",
+        "set both clocks (NTP): make rebuilds too much or too little, and zcc reads young files again",
+    )
+
+
+def _sandbox() -> Finding:
+    """Whether this machine could be a node; `zcc up` needs it too."""
+    state = configuration.state_dir(os.environ)
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=state, prefix="doctor-") as scratch:
+            command = [agent.sibling("zcc-node"), "check", "--state", scratch]
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_NODE_CHECK_TIMEOUT_S, check=False
+            )
+    except (ConfigError, OSError, subprocess.TimeoutExpired) as error:
+        return Finding(Verdict.NOTE, f"sandbox: not tried ({error})")
+    if done.returncode == 0:
+        return Finding(Verdict.OK, f"sandbox: {done.stdout.strip()}")
+    why = done.stderr.strip().removeprefix("zcc-node: ")
+    return Finding(
+        Verdict.NOTE,
+        f"sandbox: {why}",
+        "this machine cannot be a node; its compiles still go to others",
+    )
+
+
+def _agent_status() -> dict[str, Any] | None:
+    status = agent.ask({"op": "status"})
+    if status is None:
+        try:
+            agent.launch()
+        except ConfigError:
+            return None
+        status = agent.ask({"op": "status"})
+    return status
+
+
+def _farm(status: dict[str, Any]) -> Iterator[Finding]:
+    answer = agent.ask({"op": "nodes"}) or {}
+    listed = answer.get("nodes")
+    if not isinstance(listed, list):
+        why = status.get("refusal") or answer.get("error", "no answer")
+        advice = "is it running (zcc-broker serve), is its port open, is your key revoked?"
+        yield Finding(Verdict.FAIL, f"broker: {why}", advice)
+        return
+    yield Finding(Verdict.OK, "broker answers")
+    slots = sum(row["slots"] for row in listed)
+    verdict = Verdict.OK if slots else Verdict.FAIL
+    advice = "" if slots else "start one: zcc-node serve"
+    yield Finding(verdict, f"nodes: {len(listed)} with {slots} slots", advice)
