@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,16 @@ def test_odd_names_travel(farm: Farm, tmp_path: Path, family: str, name: str) ->
 def test_a_name_that_is_not_utf8_travels(farm: Farm, tmp_path: Path, family: str) -> None:
     directory = project(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")))
     both_ways(farm, directory, family, "-g", "-c", "a.c")
+
+
+@pytest.mark.parametrize("place", ["/run", "/dev/shm", "/usr/src", "/usr/local", "/var/tmp"])
+def test_a_project_where_the_sandbox_has_its_own_mounts_is_seen(
+    farm: Farm, family: str, place: str
+) -> None:
+    if not os.access(place, os.W_OK):
+        pytest.skip(f"{place} is not ours to write to")
+    with tempfile.TemporaryDirectory(dir=place, prefix="zcc-e2e-") as directory:
+        both_ways(farm, project(Path(directory)), family, "-g", "-c", "a.c", "-MD")
 
 
 def test_a_header_that_changes_is_noticed(farm: Farm, tmp_path: Path, family: str) -> None:
