@@ -184,6 +184,15 @@ def test_a_header_that_appears_earlier_in_the_path_is_noticed(
         (tmp_path / "one" / "h.h").write_text("#define H 1\n")
 
 
+def test_a_missing_search_directory_is_missing_there_too(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """And the directories on the way to it, which are here, are there."""
+    directory = project(tmp_path)
+    (directory / "out" / "include").mkdir(parents=True)
+    both_ways(farm, directory, family, f"-I{directory}/out/include/gone/too", "-c", "a.c")
+
+
 def test_a_hidden_has_include_is_caught_by_the_proof(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:

@@ -152,7 +152,10 @@ class Scanner:
             # Listing came after looking; what has appeared in between would go unnoticed.
             if disk.has_any(miss.directory, miss.names) is not None:
                 raise DiskDoubtError("changing", miss.directory.path)
-        manifest = build_manifest(disk, inclusion.files, trail.symlinks, trail.directories)
+        # A directory in which a name is missing is itself there, and has to be on the node:
+        # clang asks for each one on the way to a search directory that is missing.
+        shown = trail.directories.union(trail.misses)
+        manifest = build_manifest(disk, inclusion.files, trail.symlinks, shown)
         if len(manifest.files) + len(manifest.symlinks) + len(manifest.directories) > MAX_INPUTS:
             raise StopScanError(Local(Reason.TOO_LARGE))
         closure = Closure(
