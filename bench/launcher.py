@@ -6,6 +6,7 @@ wall is spawn to exit. Each round runs every case; ratios are to /bin/true in th
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ from zcc.agent.wire import RequestReader, encode_result, encode_run
 ROUNDS = 25
 CALLS = 40  # of each case in a round: the kernel's clock for CPU is fine, its noise is not
 OBJECT_BYTES = 100_000  # a middling C file's with -g
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../zcc/launcher/zcc.c")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../zcc/launcher/*.c")
 
 
 def serve(listener: socket.socket, answers: dict[bytes, list[bytes]]) -> None:
@@ -43,7 +44,7 @@ def find_launcher(directory: str) -> str:
     if os.path.exists(installed):
         return installed
     built = os.path.join(directory, "zcc")
-    subprocess.run(["cc", "-O2", "-static", "-o", built, SOURCE], check=True)
+    subprocess.run(["cc", "-O2", "-static", "-o", built, *glob.glob(SOURCES)], check=True)
     return built
 
 

@@ -37,7 +37,7 @@ def state_dir(environment: Mapping[str, str]) -> str:
 
 
 def socket_path(environment: Mapping[str, str]) -> str:
-    """Where the agent listens: the same rule as in `zcc/launcher/zcc.c`.
+    """Where the agent listens: the same rule as in `zcc/launcher/agent.c`.
 
     Without ZCC_STATE_DIR and a runtime directory the name carries the host's, because a home
     directory may be shared by several machines and a socket is not.

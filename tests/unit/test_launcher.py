@@ -30,7 +30,7 @@ from zcc.agent.wire import (
     encode_wait,
 )
 
-SOURCE = Path(__file__).parents[2] / "zcc" / "launcher" / "zcc.c"
+SOURCES = sorted((Path(__file__).parents[2] / "zcc" / "launcher").glob("*.c"))
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
 PATIENCE_S = 20  # for what must happen; nothing waits that long unless it is broken
 SAYS_WHO = 'echo "$(basename "$0") $*"\n'
@@ -41,7 +41,16 @@ Answer = Callable[[socket.socket, Request], None]
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("launcher") / "zcc"
-    command = ["cc", "-O1", *WARNINGS, "-Wno-sign-conversion", "-o", str(path), str(SOURCE), "-lrt"]
+    command = [
+        "cc",
+        "-O1",
+        *WARNINGS,
+        "-Wno-sign-conversion",
+        "-o",
+        str(path),
+        *map(str, SOURCES),
+        "-lrt",
+    ]
     subprocess.run(command, check=True)
     return path
 
@@ -263,6 +272,26 @@ def test_a_compiler_keeps_the_name_it_was_called_by(lonely: Desk) -> None:
     shell = "/bin/sh"
     (lonely.root / "tools" / "gcc-99").symlink_to(shell)
     assert lonely.run("zcc", "gcc-99", "-c", "echo $0")[1] == "gcc-99\n"
+
+
+def test_a_compiler_behind_a_masquerade_is_called_by_its_path(lonely: Desk) -> None:
+    """gcc looks for its argv[0] on PATH, and takes what lies around it for its installation."""
+    (lonely.root / "tools" / "gcc-99").symlink_to("/bin/sh")
+    link = lonely.masquerade("gcc-99")
+    path = f"{link.parent}:{lonely.environment['PATH']}"
+    expected = f"{lonely.root}/tools/gcc-99\n"
+    for command in ([link], ["zcc", "gcc-99"], ["zcc", link]):
+        assert lonely.run(*command, "-c", "echo $0", PATH=path)[1] == expected
+
+
+def test_a_masquerades_path_is_nothing_to_the_agent(desk: Desk) -> None:
+    agent = desk.agent(result())
+    desk.script("gcc-99", SAYS_WHO)
+    link = desk.masquerade("gcc-99")
+    path = f"{link.parent}:{desk.environment['PATH']}"
+    for command in ([link], ["zcc", "gcc-99"], ["zcc", link]):
+        assert desk.run(*command, "-c", PATH=path)[0] == 0
+    assert {request.argv for request in agent.requests} == {(b"gcc-99", b"-c")}
 
 
 def test_a_missing_compiler_ends_as_in_a_shell(desk: Desk) -> None:

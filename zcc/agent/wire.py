@@ -1,6 +1,6 @@
 """What launcher and agent say to each other over the agent's Unix socket. Pure: bytes in, objects out.
 
-The other side is `zcc/launcher/zcc.c`; the two change together. Version 1, numbers little endian.
+The other side is `zcc/launcher/protocol.h`; the two change together. Version 1, numbers little endian.
 
 Request, one for each connection, at most 16 MiB:
 

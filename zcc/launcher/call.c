@@ -1,0 +1,63 @@
+#define _GNU_SOURCE
+#include "call.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "program.h"
+#include "say.h"
+
+#define MAX_DEPTH 5 /* launchers inside each other; real nesting is 2 or 3 */
+
+struct call call = {.named = ""};
+
+const char *default_compiler(void)
+{
+    const char *chosen = getenv(call.flags & IS_CXX ? "ZCC_CXX" : "ZCC_CC");
+    return chosen && *chosen ? chosen : call.flags & IS_CXX ? "c++" : "cc";
+}
+
+_Noreturn void exec_compiler(const char *path, const char *name)
+{
+    const char *guard = getenv("ZCC_GUARD");
+    int depth = guard ? atoi(guard) : 0;
+    char text[16];
+    if (depth > MAX_DEPTH) {
+        say("zcc: %s calls itself through zcc, %d deep: name the real compiler by its full path",
+            name, depth);
+        _exit(1);
+    }
+    snprintf(text, sizeof text, "%d", depth + 1);
+    if (!path || setenv("ZCC_GUARD", text, 1) != 0) {
+        say("zcc: %s: command not found", name);
+        _exit(127);
+    }
+    /* A gcc that searches PATH for its argv[0] and meets zcc there takes zcc's directory for its own
+     * and misses what is installed with it, such as the linker's plugin. */
+    call.argv[0] = (char *)(leads_to_self(name) ? path : name);
+    execvp(path, call.argv); /* with a slash in it: no search, but scripts without #! run */
+    int error = errno;
+    if (error == ENOENT || error == ENOTDIR)
+        say("zcc: %s: command not found", name);
+    else
+        say("zcc: %s: %s", name, strerror(error));
+    _exit(error == ENOENT || error == ENOTDIR ? 127 : 126);
+}
+
+_Noreturn void run_locally(void)
+{
+    exec_compiler(call.executable, call.flags & IS_DEFAULT ? default_compiler() : call.named);
+}
+
+_Noreturn void fall_back(const char *reason)
+{
+    const char *policy = getenv("ZCC_FALLBACK");
+    if (policy && strcmp(policy, "never") == 0) {
+        say("zcc: %s (ZCC_FALLBACK=never)", reason);
+        _exit(1);
+    }
+    run_locally();
+}

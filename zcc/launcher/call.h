@@ -1,0 +1,24 @@
+/* The call: what the user asked for, and the ways out that lead to the compiler itself. */
+#pragma once
+
+enum { STDERR_IS_TERMINAL = 1, STDIN_IS_TERMINAL = 2, IS_CXX = 4, IS_DEFAULT = 8 };
+
+struct call {
+    char **argv;       /* the compiler's own; [0] is set before exec */
+    const char *named; /* the compiler as the user wrote it; empty: the default */
+    char *executable;  /* absolute path of what `named` or the default means; NULL: none */
+    unsigned flags;    /* of the request */
+};
+
+extern struct call call;
+
+const char *default_compiler(void);
+
+/* Becomes the compiler at `path`, called `name`. */
+_Noreturn void exec_compiler(const char *path, const char *name);
+
+/* Becomes the compiler that was asked for. */
+_Noreturn void run_locally(void);
+
+/* The same, or an error with the reason under ZCC_FALLBACK=never. */
+_Noreturn void fall_back(const char *reason);

@@ -1,0 +1,154 @@
+#define _GNU_SOURCE
+#include "outputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "program.h"
+#include "protocol.h"
+#include "reply.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static struct output *outputs;
+static volatile sig_atomic_t output_count; /* of those that may have a temporary */
+static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+
+static void remove_temporaries(void)
+{
+    for (int i = 0; i < output_count; i++)
+        if (outputs[i].temporary)
+            unlink(outputs[i].temporary);
+}
+
+static void on_deadly_signal(int number)
+{
+    remove_temporaries();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void watch_signals(void (*from)(int), void (*to)(int))
+{
+    for (size_t i = 0; i < COUNT(deadly); i++) {
+        struct sigaction action;
+        if (sigaction(deadly[i], NULL, &action) == 0 && action.sa_handler == from) {
+            action.sa_handler = to;
+            sigaction(deadly[i], &action, NULL);
+        }
+    }
+}
+
+_Noreturn void abandon_result(const char *reason)
+{
+    remove_temporaries();
+    output_count = 0;
+    watch_signals(on_deadly_signal, SIG_DFL);
+    fall_back(reason);
+}
+
+static int write_all(int fd, const char *at, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = write(fd, at, size);
+        if (done < 0 && errno == EAGAIN) { /* make and node share non-blocking pipes */
+            struct pollfd writable = {.fd = fd, .events = POLLOUT};
+            (void)poll(&writable, 1, -1);
+        } else if (done < 0 && errno != EINTR)
+            return -1;
+        else if (done > 0) {
+            at += done;
+            size -= (size_t)done;
+        }
+    }
+    return 0;
+}
+
+/* A new file beside output `number`'s path; its name is on record before it exists. */
+static int open_temporary(int number)
+{
+    struct output *output = &outputs[number];
+    const char *name = basename_of(output->path);
+    for (int attempt = 0; attempt < 100; attempt++) {
+        char *temporary;
+        if (asprintf(&temporary, "%.*s.%.200s.zcc-%ld-%d", (int)(name - output->path), output->path,
+                     name, (long)getpid(), number + attempt * MAX_FILES) < 0)
+            return -1;
+        output->temporary = temporary;
+        output_count = number + 1;
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      output->mode);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+    return -1;
+}
+
+static void receive_file(int agent, int number)
+{
+    int fd = open_temporary(number);
+    uint64_t left = outputs[number].size;
+    if (fd < 0)
+        abandon_result("an output cannot be created");
+    for (const char *at; left > 0; ) {
+        size_t got = receive(agent, &at, left);
+        if (write_all(fd, at, got) != 0)
+            abandon_result("an output cannot be written");
+        left -= got;
+    }
+    if (close(fd) != 0)
+        abandon_result("an output cannot be written");
+}
+
+/* The heads of a result's files; returns how many bytes of payload head and contents are. */
+static uint64_t receive_heads(int agent, uint32_t files, uint64_t length)
+{
+    uint64_t used = 16;
+    outputs = calloc(files + 1, sizeof *outputs);
+    if (!outputs)
+        abandon_result("not enough memory for the agent's answer");
+    for (uint32_t i = 0; i < files; i++) {
+        size_t path_length = (size_t)receive_number(agent, 4);
+        outputs[i].mode = (mode_t)receive_number(agent, 4) & 0777;
+        outputs[i].size = receive_number(agent, 8);
+        if (path_length == 0 || path_length >= PATH_MAX || outputs[i].size > length)
+            abandon_result("the agent's answer makes no sense");
+        outputs[i].path = receive_text(agent, path_length);
+        if (strlen(outputs[i].path) != path_length)
+            abandon_result("the agent's answer makes no sense");
+        used += 16 + path_length + outputs[i].size;
+    }
+    return used;
+}
+
+_Noreturn void place_result(int agent, uint32_t length)
+{
+    uint32_t status = (uint32_t)receive_number(agent, 4), files = (uint32_t)receive_number(agent, 4);
+    size_t sizes[2];
+    sizes[0] = (size_t)receive_number(agent, 4);
+    sizes[1] = (size_t)receive_number(agent, 4);
+    if (status > 255 || files > MAX_FILES || sizes[0] + sizes[1] > MAX_MESSAGES
+        || receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
+        abandon_result("the agent's answer makes no sense");
+    char *messages[2] = {receive_text(agent, sizes[0]), receive_text(agent, sizes[1])};
+    watch_signals(SIG_DFL, on_deadly_signal);
+    for (uint32_t i = 0; i < files; i++)
+        receive_file(agent, (int)i);
+    for (uint32_t i = 0; i < files; i++) {
+        if (rename(outputs[i].temporary, outputs[i].path) != 0)
+            abandon_result("an output cannot be put in its place");
+        outputs[i].temporary = NULL;
+    }
+    watch_signals(on_deadly_signal, SIG_DFL);
+    if (write_all(STDOUT_FILENO, messages[0], sizes[0]) == 0)
+        (void)write_all(STDERR_FILENO, messages[1], sizes[1]);
+    _exit((int)status);
+}

@@ -1,0 +1,14 @@
+/* The files of a result: they appear by rename, and nothing stays behind. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct output { char *path, *temporary; uint64_t size; mode_t mode; };
+
+/* Reads a RESULT of `length` bytes, places its files, says its messages, and exits as it says. */
+_Noreturn void place_result(int agent, uint32_t length);
+
+/* Removes what has been begun, then falls back. */
+_Noreturn void abandon_result(const char *reason);

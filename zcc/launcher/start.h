@@ -1,0 +1,10 @@
+/* Starting the agent: once, however many launchers find it missing at one time. */
+#pragma once
+
+#include "agent.h"
+
+/* The connection to an agent that has been started here or by another launcher; else -1.
+ *
+ * The agent gets ZCC_SOCKET, where to listen, and ZCC_READY_FD, a pipe: one byte means "listening",
+ * end of file without one "failed". */
+int start_agent(const struct place *place, long patience_ms);
