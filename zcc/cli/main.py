@@ -7,7 +7,7 @@ import sys
 import typer
 
 from zcc import __version__
-from zcc.cli import agent, doctor, explain, farm, seeing, up
+from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, up
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command(
     "explain",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(explain.explain)
+app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")
 
