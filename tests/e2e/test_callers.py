@@ -202,8 +202,11 @@ def test_cmake_with_zcc_as_the_compiler(site: Site) -> None:
     site.extra = {"CMakeLists.txt": CMAKELISTS}
     # CMake writes down where it found zcc, which is not where the plain build's stand-in is.
     site.ignored = ("*.cmake", "*CMakeCache.txt", "*build.make", "*link.txt", "*flags.make")
-    line = "CC='zcc gcc' CXX='zcc g++' cmake -S . -B out >/dev/null 2>&1"
-    site.both(f"{line}; cmake --build out -j 4 >/dev/null; echo a b | out/words")
+    configure = "CC='zcc gcc' CXX='zcc g++' cmake -S . -B out >/dev/null 2>&1"
+    line = f"{configure}; cmake --build out -j 4 >/dev/null; echo a b | out/words"
+    distributed = site.distributed(line)
+    assert_equal(site.plain(line), distributed)
+    assert distributed.remote >= COMPILES  # and what CMake tries the compilers with
 
 
 def test_meson(site: Site, family: str) -> None:
