@@ -37,7 +37,7 @@ check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench: $(INSTALLED) ## every bench; each states its question
-	@for bench in bench/*.py; do \
+	@for bench in bench/*.py bench/projects; do \
 		echo "== $$bench"; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $$bench || exit 1; \
 	done
 
