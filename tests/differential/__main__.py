@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 
-from tests.differential.tester import Report, Tester, with_farm
+from tests.differential.tester import Differ, Report, with_farm
 from tests.differential.ways import WAYS
 
 
 def main() -> int:
     options = _options()
+    # A shell starts what runs behind it deaf to Ctrl-C; the farm has to end with us either way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     way = WAYS[options.way]
 
-    def work(tester: Tester) -> Report:
+    def work(differ: Differ) -> Report:
         deadline_s = time.monotonic() + 60 * options.minutes
         start = options.case or 0
 
         def is_over() -> bool:
             if options.case is not None:
-                return tester.report.cases > 0
+                return differ.report.cases > 0
             if options.cases is not None:
-                return bool(tester.report.cases >= options.cases)
+                return bool(differ.report.cases >= options.cases)
             return time.monotonic() > deadline_s
 
-        return tester.session(options.seed, is_over, start, shrinks=not options.no_shrink)
+        return differ.session(options.seed, is_over, start, shrinks=not options.no_shrink)
 
     print(f"seed {options.seed}, way {way.name}: {way.why}", flush=True)
     report = with_farm(way, work)

@@ -23,13 +23,13 @@ _PLAIN = """
 -fno-asynchronous-unwind-tables|-fstack-protector-strong|-fomit-frame-pointer|-fwrapv|-fopenmp
 -fdiagnostics-color=always|-fdiagnostics-color=never|-fmessage-length=40|-fno-diagnostics-show-option
 -fdebug-prefix-map=@HERE@=/x|-ffile-prefix-map=@HERE@/=|-fmacro-prefix-map=src=SRC|-fno-ident
--fsanitize=undefined|-fsanitize=address|-fno-builtin|-ffast-math|-fmax-errors=3|-ferror-limit=2
+-fsanitize=undefined|-fsanitize=address|-fno-builtin|-ffast-math
 -march=x86-64|-march=x86-64-v2|-mtune=generic|-mavx2|-m64|-mcmodel=medium|-msse4.2
 -pipe|-pthread|-P|-C|-H|-trigraphs|-s|-std=gnu17|-std=c2x|-std=c++20|-no-integrated-cpp
--rdynamic|-shared|-static|-no-pie|-save-temps=no|-remap|-nostdinc++|-fuse-ld=bfd
+-rdynamic|-shared|-static|-no-pie|-remap|-nostdinc++|-fuse-ld=bfd
 -Wl,-rpath,x.c|-Wl,--as-needed -lm|-L inc -lfoo|-Linc|-Xlinker x.c|-z defs|-T x.ld|-e main|-u f
--Wa,--noexecstack|-Wa,-mrelax-relocations=no|-Xassembler --noexecstack|-Wa,--gdwarf-5|-Wa,-I,inc
--Wa,-I,src,-Iinc|-Wa,--fatal-warnings|-Wa,-W|-Wa,-L|-Wa,--defsym,X=1|-Wa,-g|-Wa,-mx86-used-note=no
+-Wa,--noexecstack|-Xassembler --noexecstack|-Wa,-I,inc
+-Wa,-I,src,-Iinc|-Wa,--fatal-warnings
 -Wp,-DWP=1|-Wp,-UWP,-DWP2|-Xpreprocessor -DXP|-Xpreprocessor -I -Xpreprocessor inc|-Wp,-I,inc
 -DX|-DX=1|-D X=x.c|-UX|-U X|-DX="quoted text"|-D F(x)=x|--define-macro=L=2|--define-macro L
 -DT=__FILE__|-A q=1|-dA|-dp|-ftrapv|-fno-strict-aliasing|-fshort-enums|-funsigned-char
@@ -37,6 +37,7 @@ _PLAIN = """
 -grecord-gcc-switches|-finput-charset=UTF-8|-gz|-gz=zlib|-fno-exceptions|-fdirectives-only
 """
 _GCC_PLAIN = """
+-Wa,-mrelax-relocations=no|-Wa,--gdwarf-5|-Wa,-W|-Wa,-g|-Wa,-mx86-used-note=no|-Wa,--defsym,X=1|-Wa,-L|-fmax-errors=3
 -frecord-gcc-switches|-fipa-pta|-fanalyzer|-fvar-tracking-assignments|-fno-var-tracking
 -gvariable-location-views
 -fno-working-directory|-fworking-directory|-ftrack-macro-expansion=0|-fdiagnostics-format=json
@@ -44,6 +45,8 @@ _GCC_PLAIN = """
 -fno-canonical-system-headers|-gas-loc-support|-gno-as-loc-support|-fverbose-asm
 """
 _CLANG_PLAIN = """
+-ferror-limit=2
+-save-temps=no
 -Weverything|-fno-integrated-as|-fintegrated-as|-Xclang -target-feature -Xclang +avx
 -mllvm -inline-threshold=50
 -Xclang -fno-color-diagnostics|-Xclang -DXC|-Xclang -include -Xclang stddef.h|-target x86_64-linux-gnu
@@ -54,6 +57,15 @@ _CLANG_PLAIN = """
 """
 # Words that end, change or forbid a compile, or are mistakes.
 _WILD = """
+-fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
+-fprofile-use=prof/x.profdata
+-Wa,--MD,as.d
+-MD -MF missing/deps.d
+-MF deps.d
+-MD -MV
+-MT lonely
+-MD -MG
+-MP
 -Werror|-m32|-march=native|-mtune=native|-undef|-nostdinc|-ansi|-v|-std=c99|-std=c++14|-DT=__TIME__|-dD
 -fpch-preprocess|-Q|-ftime-report|-fsyntax-only|-fno-such-option|-funknown=inc/a.h|--no-such
 -frecord-command-line|-fexec-charset=latin1|-finput-charset=latin1|-fno-rtti
@@ -67,16 +79,19 @@ _WILD = """
 # What writes files beside the object.
 _SIDE = """
 -MD|-MMD|-MD -MP|-MMD -MP|-MD -MF deps.d|-MMD -MF deps.d|-MMD -MFdeps.d|-MD -MT target|-MD -MQ $(t)
--MD -MT a -MT b -MP -MF x/../deps.d|-MF deps.d|-MP|-MD -MG|-MT lonely|-MD -MV|-Wp,-MD,wp.d|-Wp,-MMD,wp.d,-MT,t
+-MD -MT a -MT b -MP -MF x/../deps.d|-Wp,-MD,wp.d|-Wp,-MMD,wp.d,-MT,t
 -Wp,-MD,wp.d -MD|-Wp,-MMD,wp.d -MF other.d|-Xpreprocessor -MD -Xpreprocessor xp.d|-MD -MF /dev/null
---write-dependencies|--write-user-dependencies|-MD -MF out/deps.d|-MD -MF missing/deps.d
--gsplit-dwarf|-gsplit-dwarf -g|-gsplit-dwarf -g0|-gsplit-dwarf=single -g|-g -gsplit-dwarf=split
+--write-dependencies|--write-user-dependencies|-MD -MF out/deps.d
+-gsplit-dwarf|-gsplit-dwarf -g|-gsplit-dwarf -g0
 -fstack-usage|--coverage|-fprofile-arcs -ftest-coverage|-ftest-coverage
 -save-temps|-save-temps=obj|-save-temps=cwd
--fprofile-generate|-fprofile-use|-fprofile-use=prof|-fprofile-use=prof/x.profdata|-fprofile-dir=prof --coverage
--Wa,-ahls=listing.lst|-Wa,-adhln=out/l.lst|-Wa,-a|-Wa,--MD,as.d|-fsave-optimization-record
+-fprofile-generate|-fprofile-use|-fprofile-use=prof|-fprofile-dir=prof --coverage
+-fsave-optimization-record
 """
 _GCC_SIDE = """
+-Wa,-a
+-Wa,-adhln=out/l.lst
+-Wa,-ahls=listing.lst
 -fcallgraph-info|-fcallgraph-info=su,da|-aux-info proto.X|-aux-info=proto.X
 -fopt-info-all=opt.txt|-fopt-info-vec=stderr
 -fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
@@ -84,16 +99,18 @@ _GCC_SIDE = """
 -fprofile-abs-path --coverage|-fcompare-debug=-g
 """
 _CLANG_SIDE = """
+-g -gsplit-dwarf=split
+-gsplit-dwarf=single -g
 --serialize-diagnostics d.dia|-serialize-diagnostics d.dia|-MJ c.json|-MJc.json|-ftime-trace|-ftime-trace=t.json
 -save-stats|-save-stats=obj|-foptimization-record-file=r.yaml|-fsave-optimization-record=yaml|-fprofile-instr-generate
--fprofile-instr-use=prof/x.profdata|-fprofile-sample-use=prof/x.prof|-fcoverage-mapping -fprofile-instr-generate
+-fcoverage-mapping -fprofile-instr-generate
 -gen-cdb-fragment-path cdb|-fcrash-diagnostics-dir=x|-dependency-file x.d
 """
 
 
 def _groups(text: str) -> list[Option]:
     found = []
-    for line in text.strip().splitlines():
+    for line in filter(None, text.splitlines()):
         for words in line.split("|"):
             # The only words with a blank in them.
             found.append((words,) if words.startswith('-DX="') else tuple(words.split(" ")))
@@ -137,6 +154,8 @@ def make_case(rng: Random, names: tuple[str, ...]) -> Case:
     """A whole case. `names`: the compilers to choose from."""
     made = Maker(rng).make()
     compiler = rng.choice(names)
+    if made.language == "objective-c" and rng.random() < 0.9 and "clang" in names:
+        compiler = "clang"  # Debian's gcc has no Objective-C unless it is asked for
     if made.language == "c++" and rng.random() < 0.8:
         compiler = {"gcc": "g++", "clang": "clang++"}.get(compiler, compiler)
     return _Commander(rng, made, compiler).make()
@@ -279,7 +298,7 @@ class _Commander:
         source = self._from_cwd(self._made.source)
         group: Option = (source,)
         if source.startswith("-") or rng.random() < 0.03:
-            group = ("--", source) if self._is_clang or rng.random() < 0.5 else ("./" + source,)
+            group = ("--", source) if self._is_clang or rng.random() < 0.1 else ("./" + source,)
         elif rng.random() < (0.02 if self._made.is_tame else 0.1):
             named = rng.choice(
                 (self._made.language, "c", "c++", "assembler-with-cpp", "objective-c")
@@ -299,6 +318,9 @@ class _Commander:
             options.append((rng.choice(("none.c", "l.a", "inc", "-", "-o", "-I", "@none.rsp")),))
 
     def _add_second(self, options: list[Option]) -> None:
+        outputs = [option for option in options if option[0].startswith(("-o", "--output"))]
+        if outputs and self._rng.random() < 0.8:
+            options.remove(outputs[0])  # it names the output of one source
         suffix = self._rng.choice((SUFFIXES[self._made.language], ".c", ".cc"))
         self._project["second" + suffix] = text("int second = 2;\n")
         options.append((self._from_cwd("second" + suffix),))

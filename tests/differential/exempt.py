@@ -30,21 +30,23 @@ def _row(artefact: str, words: str, why: str) -> Exemption:
 _ANY_FILE = r".*"
 EXEMPTIONS = (
     _row(_ANY_FILE, r"-flto|-ffat-lto", "gcc names LTO sections by a random number"),
-    _row(r".*", r"-coverage|-ftest-coverage|-fprofile-(arcs|generate)|-fcs-profile-generate",
+    _row(_ANY_FILE, r"-coverage|-ftest-coverage|-fprofile-(arcs|generate)|-fcs-profile-generate",
          "gcc stamps notes and profiles with a random number unless -frandom-seed is given"),
     _row(r".*\.json$", r"-ftime-trace", "times, process ids"),
     _row(r".*\.json(\.gz)?$|.*record.*", r"-fsave-optimization-record|-fopt-info", "times"),
-    _row(r".*", r"__TIME__|__TI\b|__DATE__|__DA\b", "the clock"),
+    _row(_ANY_FILE, r"__TIME__|__TI\b|__DATE__|__DA\b", "the clock"),
     _row(STDERR, r"-ftime-report|-Q|-v|-###|-fproc-stat-report|-time|-fmem-report",
          "times, names of temporary files"),
     _row(STDOUT, r"-ftime-report|-v|-###|-fproc-stat-report", "times, names of temporary files"),
     _row(r".*\.json|c\.json", r"-MJ", "names of temporary files"),
-    _row(r".*", r"-save-stats", "heuristics count what addresses they meet"),
-    _row(r".*", r"-fdump|-da$|-ast-dump", "dumps print addresses and unique numbers"),
-    _row(r".*", r"-fcompare-debug|GCC_COMPARE_DEBUG|-g$", "gcc's second compile has a random file name"),
+    _row(_ANY_FILE, r"-save-stats", "heuristics count what addresses they meet"),
+    _row(_ANY_FILE, r"-fdump|-da$|-ast-dump", "dumps print addresses and unique numbers"),
+    _row(_ANY_FILE, r"-fcompare-debug|GCC_COMPARE_DEBUG|-g$", "gcc's second compile has a random file name"),
+    _row(_ANY_FILE, r"-Wa,--?g",
+         "debug information that the assembler makes names its source, gcc's temporary file"),
     _row(r".*\.d$", r"-Wa,--MD", "the assembler names its source, gcc's temporary file"),
-    _row(r".*", r"-gtoggle|-no-integrated-cpp", "names of temporary files"),
-    _row(r".*", r"-gz|-fno-integrated-as|-Wa,-a", "names of temporary files"),
+    _row(_ANY_FILE, r"-gtoggle|-no-integrated-cpp", "names of temporary files"),
+    _row(_ANY_FILE, r"-gz|-fno-integrated-as|-Wa,-a", "names of temporary files"),
 )  # fmt: skip
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
+import signal
 import stat
 import subprocess
 import time
@@ -13,7 +15,9 @@ from dataclasses import dataclass
 
 from tests.differential.case import HERE, Case
 
-TIMEOUT_S = 60
+TIMEOUT_S = 30
+# What the drivers name their temporary files: gcc's `ccXXXXXX.s`, clang's `main-1a2b3c.o`.
+_TEMPORARY = re.compile(rb"(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])")
 HUNG = -1000  # in place of an exit status: the command was killed after TIMEOUT_S
 # How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk.py.
 RACY_S = 2.1
@@ -70,7 +74,18 @@ def run(case: Case, root: str, environment: Mapping[str, str], launcher: tuple[s
         path = os.path.join(temporary, name)
         if not os.path.isdir(path):
             os.unlink(path)
+    stdout, stderr = (_without_chance(text, os.fsencode(temporary)) for text in (stdout, stderr))
     return Seen(status, stdout, stderr, dict(_walk(root)), tuple(_kind_of_spill(n) for n in spill))
+
+
+def _without_chance(text: bytes, temporary: bytes) -> bytes:
+    """Messages of the assembler and the linker name the driver's temporary files, which are random."""
+    if temporary not in text:
+        return text
+    lines = text.split(b"\n")
+    return b"\n".join(
+        _TEMPORARY.sub(b"RANDOM", line) if temporary in line else line for line in lines
+    )
 
 
 def wait_until_settled(since_s: float) -> None:
@@ -87,14 +102,17 @@ class _Process:
     def run(self, umask: int, has_terminal: bool) -> tuple[int, bytes, bytes]:
         if has_terminal:
             return self._run_on_terminal(umask)
-        try:
-            done = subprocess.run(
-                self.words, cwd=self.cwd, env=dict(self.environment), umask=umask, check=False,
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return HUNG, b"", b""
-        return done.returncode, done.stdout, done.stderr
+        # A group of its own: a driver that is killed leaves its compiler running.
+        with subprocess.Popen(
+            self.words, cwd=self.cwd, env=dict(self.environment), umask=umask, process_group=0,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return HUNG, b"", b""
+        return process.returncode, stdout, stderr
 
     def _run_on_terminal(self, umask: int) -> tuple[int, bytes, bytes]:
         ours, theirs = pty.openpty()
