@@ -104,7 +104,7 @@ _CLANG_SIDE = """
 --serialize-diagnostics d.dia|-serialize-diagnostics d.dia|-MJ c.json|-MJc.json|-ftime-trace|-ftime-trace=t.json
 -save-stats|-save-stats=obj|-foptimization-record-file=r.yaml|-fsave-optimization-record=yaml|-fprofile-instr-generate
 -fcoverage-mapping -fprofile-instr-generate
--gen-cdb-fragment-path cdb|-fcrash-diagnostics-dir=x|-dependency-file x.d
+-fcrash-diagnostics-dir=x|-dependency-file x.d
 """
 
 

@@ -223,6 +223,7 @@ class AgentShell:
         self._stats.nodes[result.node] += 1
         if result.exit_status != 0:
             call.failed_with = result.exit_status
+            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
             return CompileFailed(number, result.exit_status)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
