@@ -13,10 +13,11 @@ from functools import lru_cache
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
+from zcc.agent import naming
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment
+from zcc.compiler import arguments, environment, languages
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
@@ -54,6 +55,7 @@ CHOICES = frozenset(
         "conftest",
         "no-compiler",
         "missing-source",
+        "wrapper",
     )
 )
 
@@ -132,7 +134,7 @@ class Analyser:
         guess = Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
         parsed = _parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
-            return parsed
+            return _wrapped(request) or parsed
         classified = environment.classify(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
@@ -147,7 +149,7 @@ class Analyser:
                     return parsed
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
-            return Here("compiler-not-understood", str(error))
+            return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
 
     async def _prepare(
@@ -204,10 +206,11 @@ class Analyser:
         toolchain: Toolchain,
         classified: JobEnvironment,
     ) -> SearchList:
+        language = languages.ASKED_AS.get(parsed.language, parsed.language)
         key = SearchKey(
             executable=request.executable,
             toolchain=toolchain.digest,
-            language=parsed.language,
+            language=language,
             arguments=parsed.search_arguments,
             cwd=request.cwd,
             environment=tuple(sorted(classified.search.items())),
@@ -218,7 +221,7 @@ class Analyser:
         asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
         command = [
             request.executable,
-            *query_arguments(parsed.search_arguments, parsed.language),
+            *query_arguments(parsed.search_arguments, language),
         ]
         ran = await self._surroundings.run(command, request.cwd, asked)
         search = parse_search_list(ran.stderr, parsed.search_arguments)
@@ -307,6 +310,15 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
         if names:
             return Here(reason, os.fsdecode(names[0]))
     return None
+
+
+def _wrapped(request: Request) -> Here | None:
+    """For ccache and its like: they run here, and what they call may be zcc again."""
+    if not naming.is_wrapper(request.executable):
+        return None
+    if naming.will_return(request):
+        return Here("wrapper")
+    return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
 
 
 def _names_cxx(request: Request) -> bool:
