@@ -200,6 +200,20 @@ def test_a_header_that_appears_earlier_in_the_path_is_noticed(
         (tmp_path / "one" / "h.h").write_text("#define H 1\n")
 
 
+def test_a_header_that_goes_is_not_found_there(farm: Farm, tmp_path: Path, family: str) -> None:
+    """Though the node's input tree still holds it, from the compile before."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "h.h").write_text(f"int {name};\n")
+    (tmp_path / "a.c").write_text("#include <h.h>\n")
+    failures = farm.stats()["proof_failures"]
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")
+    (tmp_path / "a.o").unlink()
+    (tmp_path / "one" / "h.h").unlink()
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")
+    assert farm.stats()["proof_failures"] == failures
+
+
 def test_a_missing_search_directory_is_missing_there_too(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:
