@@ -17,7 +17,7 @@ from zcc.agent import naming
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment, languages
+from zcc.compiler import arguments, environment, languages, precompiled
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
@@ -25,6 +25,7 @@ from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
+from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -119,6 +120,7 @@ class Analyser:
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._pch_inputs = InputsMemo()
         self._home = os.path.realpath(home)
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
@@ -173,7 +175,11 @@ class Analyser:
                 return Here("stale-profile", os.fsdecode(path))
         pwd = physical_pwd(request.environment, request.cwd)
         scan = self._scan_request(request, parsed, classified, search, toolchain)
-        scan = replace(scan, directories=(*places.directories, *([pwd] if pwd else ())))
+        scan = replace(
+            scan,
+            directories=(*places.directories, *([pwd] if pwd else ())),
+            optional_inputs=(*scan.optional_inputs, *await self._made_of(request, scan)),
+        )
         answer = self._scanner.scan(scan, now(), arrived)
         way = "scanned"
         if isinstance(answer, NotBounded):
@@ -228,6 +234,21 @@ class Analyser:
         self._searches.put(key, search)
         return search
 
+    async def _made_of(self, request: Request, scan: ScanRequest) -> list[bytes]:
+        """What clang will look at again for the precompiled headers that the command line names."""
+        inputs: list[bytes] = []
+        for path in scan.precompiled:
+            at = os.path.join(request.cwd, path)
+            known = self._pch_inputs.get(request.executable, at)
+            if known is None:
+                asked = signature(at)
+                command = [request.executable, *precompiled.query_arguments(path)]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                known = precompiled.parse_inputs(ran.stdout)
+                self._pch_inputs.put(request.executable, at, asked, known)
+            inputs += known
+        return inputs
+
     async def _list(
         self,
         request: Request,
@@ -271,6 +292,7 @@ class Analyser:
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
+            precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             optional_inputs=locale_files(locale_names(request.environment)),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
@@ -302,7 +324,6 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
         ("native", parsed.machine_dependent),
         ("plugin", parsed.plugins),
         ("toolchain-file", parsed.toolchain_files),
-        ("precompiled-header", (parsed.include_pch,) if parsed.include_pch else ()),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
