@@ -26,6 +26,7 @@ from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
 from zcc.compiler.precompiled import InputsMemo, signature
+from zcc.compiler.profiles import profile_places
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -121,6 +122,7 @@ class Analyser:
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
         self._pch_inputs = InputsMemo()
+        self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
@@ -170,15 +172,21 @@ class Analyser:
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
-        for path in parsed.needs_absent:
+        pwd = physical_pwd(request.environment, request.cwd)
+        profiles = _profiles(request, parsed, toolchain.family, pwd)
+        for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        pwd = physical_pwd(request.environment, request.cwd)
         scan = self._scan_request(request, parsed, classified, search, toolchain)
         scan = replace(
             scan,
             directories=(*places.directories, *([pwd] if pwd else ())),
-            optional_inputs=(*scan.optional_inputs, *await self._made_of(request, scan)),
+            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            optional_inputs=(
+                *scan.optional_inputs,
+                *(profiles if parsed.reads_profile else ()),
+                *await self._made_of(request, scan),
+            ),
         )
         answer = self._scanner.scan(scan, now(), arrived)
         way = "scanned"
@@ -248,6 +256,24 @@ class Analyser:
                 self._pch_inputs.put(request.executable, at, asked, known)
             inputs += known
         return inputs
+
+    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
+        """Where gcc finds the specs that the command line names without a directory.
+
+        An answer is remembered for good: where another file goes before it since, the proof shows that.
+        """
+        found = []
+        for name in parsed.toolchain_files:
+            asked = (*parsed.search_arguments, b"-print-file-name=" + name)
+            key = (request.executable, request.cwd, *asked)
+            if key not in self._named_files:
+                command = [request.executable, *asked]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                if len(self._named_files) >= MAX_ROOTS:
+                    self._named_files.clear()
+                self._named_files[key] = ran.stdout.partition(b"\n")[0]
+            found.append(self._named_files[key] or name)
+        return found
 
     async def _list(
         self,
@@ -323,7 +349,6 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     rows = (
         ("native", parsed.machine_dependent),
         ("plugin", parsed.plugins),
-        ("toolchain-file", parsed.toolchain_files),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
@@ -340,6 +365,17 @@ def _wrapped(request: Request) -> Here | None:
     if naming.will_return(request):
         return Here("wrapper")
     return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _profiles(
+    request: Request, parsed: Compilation, family: Family, pwd: bytes | None
+) -> list[bytes]:
+    """Where this compile may find a profile; a directory among the places is none."""
+    if not parsed.reads_profile and not parsed.removes_profile:
+        return []
+    cwds = dict.fromkeys((request.cwd, pwd or request.cwd))
+    places = profile_places(family, parsed.profiles, parsed.gcda, cwds)
+    return [at for at in places if not os.path.isdir(os.path.join(request.cwd, at))]
 
 
 def _names_cxx(request: Request) -> bool:
