@@ -16,6 +16,7 @@ from cache.digest import Digest, digest_of, short
 from zcc.agent import naming
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
 from zcc.compiler import arguments, environment, languages, precompiled
 from zcc.compiler.arguments import Compilation
@@ -38,7 +39,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Terminal, encode_job, job_key
+from zcc.job import Job, encode_job, job_key
 from zcc.machine_class import floating_point_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
@@ -169,6 +170,8 @@ class Analyser:
         hindrance = _hindrance(parsed, classified)
         if hindrance is not None:
             return hindrance
+        if has_own_terminals(request, toolchain.family):
+            return Here("terminal-description", "~/.terminfo")
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
@@ -204,7 +207,7 @@ class Analyser:
             manifest=answer.manifest,
             outputs=places.outputs,
             machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
-            terminal=_terminal(request),
+            terminal=terminal_of(request, toolchain.family),
         )
         encoded = encode_job(job)
         source = os.path.join(request.cwd, parsed.source)
@@ -319,7 +322,10 @@ class Analyser:
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
-            optional_inputs=locale_files(locale_names(request.environment)),
+            optional_inputs=(
+                *locale_files(locale_names(request.environment)),
+                *terminal_files(request, toolchain.family),
+            ),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
         )
@@ -380,12 +386,6 @@ def _profiles(
 
 def _names_cxx(request: Request) -> bool:
     return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
-
-
-def _terminal(request: Request) -> Terminal | None:
-    if request.terminal is None:
-        return None
-    return Terminal(request.terminal.rows, request.terminal.columns)
 
 
 def _job_environment(
