@@ -1,0 +1,26 @@
+"""Options whose compiles stay on this machine, each with the reason that `zcc stats` counts. Data."""
+
+from __future__ import annotations
+
+from zcc.compiler.option import CLANG, GCC, LONG, F, J, Option, Role, S, local, rows
+
+LOCALS: tuple[Option, ...] = (
+    # What depends on the machine, or on the time that it takes.
+    *rows(Role.MACHINE, J, "-march= -mcpu= -mtune="),
+    *local("time-report", F, "-v --verbose -### -time -Q -fmem-report -fmem-report-wpa -fstats"),
+    *local("time-report", F, "-fpre-ipa-mem-report -fpost-ipa-mem-report -fprofile-report"),
+    *local("time-report", F, "--print-stats -print-stats --time"),
+    *local("time-report", J, "-ftime-report -fproc-stat-report -time="),
+    # Modules: one compile reads what another one has just written.
+    *local("modules", J, "-fmodule -fimplicit-module-maps -fprebuilt- -fdeps-format="),
+    *local("modules", J, "-fcxx-modules -fbuiltin-module-map -fimplicit-modules --precompile"),
+    *local("modules", J, "-gmodules -fexperimental-modules", CLANG),
+    *rows(Role.CARRIED, J, "-fno-module", searches=False),
+    # Several compiles in one.
+    *local("offload", J, "--cuda --hip --offload -fopenmp-targets= -fsycl --no-offload -fgpu-rdc"),
+    *local("offload", J, "--rocm --ptxas --libomptarget -foffload-lto --gpu -fcuda -fhip"),
+    *local("offload", S, "-Xarch_device -Xarch_host -Xcuda-fatbinary -Xcuda-ptxas", CLANG),
+    *local("offload", LONG, "-Xopenmp-target", CLANG),
+    *local("offload", J, "-Xarch_ -Xopenmp-target= -Xoffload", CLANG),
+    *local("repository", F, "-frepo", GCC),
+)
