@@ -38,6 +38,7 @@ _TIME_MACRO = re.compile(rb"\b__(?:TIME|DATE|TIMESTAMP)__\b")
 _STRICT_STANDARD = re.compile(rb"c|iso")
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
+_DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
 
@@ -257,7 +258,7 @@ class _Reading:
             case Role.EXTRA_INPUT:
                 self._take_input(option, value, word)
             case Role.OUTPUT:
-                self._take_output(option, value)
+                self._take_output(option, value, word)
             case Role.DEPFILE:
                 self._take_depfile(option, operand)
             case _:
@@ -312,7 +313,7 @@ class _Reading:
         elif value not in _STREAMS:
             self._inputs.append(value)
 
-    def _take_output(self, option: Option, value: bytes) -> None:
+    def _take_output(self, option: Option, value: bytes, word: bytes) -> None:
         match option.means:
             case b"-o":
                 self._output = value
@@ -326,7 +327,9 @@ class _Reading:
                 self._statistics = value
             case b"-ftime-trace" if value:
                 self._time_trace = value
-            case b"-fopt-info" | b"-a":
+            case means if means in _DUMPS and b"=" not in value:
+                self._stays("dump-output", word)
+            case means if means in (b"-fopt-info", b"-a", *_DUMPS):
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
                 self._suffixes += option.derives

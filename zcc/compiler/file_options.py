@@ -39,6 +39,10 @@ FILES: tuple[Option, ...] = (
     *local("working-directory", S | J, "-fmodules-user-build-path", CLANG),
     *local("config-file", LONG, "--config", CLANG),
     *local("config-file", J, "--config- --driver-mode= --rsp-quoting=", CLANG),
+    *local("config-file", F, "--no-default-config", CLANG),
+    *local("config-file", J, "-multi-lib-config= --multi-lib-config=", CLANG),
+    *local("embed-directory", LONG, "--embed-dir"),
+    *local("file-list", S, "-filelist", CLANG),
     *local("vfs-overlay", EITHER, "-ivfsoverlay --vfsoverlay -vfsoverlay", CLANG),
     *local("header-map", F, "-index-header-map", CLANG),
     # Files that are read.
@@ -56,7 +60,7 @@ FILES: tuple[Option, ...] = (
         "-fprofile-remapping-file= -fmemory-profile-use= -fxray-attr-list= "
         "-fxray-always-instrument= -fxray-never-instrument= -fthinlto-index= "
         "-fembed-offload-object= -frewrite-map-file= -frandomize-layout-seed-file= "
-        "-fbasic-block-sections=list= "
+        "-fbasic-block-sections=list= -fms-secure-hotpatch-functions-file= "
         "--warning-suppression-mappings=",
         families=CLANG,
     ),
@@ -100,10 +104,18 @@ FILES: tuple[Option, ...] = (
     *rows(Role.OUTPUT, F | J, "-fopt-info", families=GCC),
     *rows(Role.OUTPUT, S | E, "-aux-info", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-dir="),
+    # Local, unless they name their file: the usual names have a pass number that only the compiler knows.
+    *rows(Role.OUTPUT, J, "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang-", families=GCC),
+    *rows(Role.OUTPUT, J, "-fdump-go-spec= -fdump-final-insns=", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-note= -fdeps-file=", families=GCC),
     *local("dump-names", EITHER, "-dumpbase -dumpbase-ext -dumpdir"),
     *local("dump-names", LONG, "--dumpbase --dumpbase-ext --dumpdir"),
-    *local("dump-output", J, "-fdump- -d --dump"),
+    *local("dump-output", J, "-fdump- -d"),
+    *local("dump-output", S | J, "--dump"),
+    *local("dump-output", F, "-gen-decls", GCC),
+    *local("dump-output", J, "-fdoc -fsave-mixins=", GCC),
+    *local("dump-output", J, "--symbol-graph-dir= --extract-api-ignores= -objcmt-", CLANG),
+    *local("reproducer", F | E, "-gen-reproducer", CLANG),
     *rows(Role.CARRIED, F, "-dA -dp -fno-dump-final-insns", searches=False),
     *rows(Role.CARRIED, F, "-dI -dD", families=CLANG, searches=False),
     *local(

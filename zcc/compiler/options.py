@@ -17,7 +17,8 @@ from zcc.compiler.plain_options import PLAIN
 
 __all__ = [
     "ASSEMBLER", "DRIVER", "FRONTEND", "IN_ASSEMBLER", "IN_FRONTEND", "IN_PREPROCESSOR",
-    "PREPROCESSOR", "TABLE", "Family", "Lookup", "Match", "Option", "Role", "Spelling", "looks_like_files", "names_file",
+    "PREPROCESSOR", "TABLE", "Family", "Lookup", "Match", "Option", "Role", "Spelling",
+    "looks_like_files", "names_file",
 ]  # fmt: skip
 
 TABLE: tuple[Option, ...] = (*PLAIN, *FILES, *LOCALS)

@@ -22,11 +22,12 @@ PLAIN: tuple[Option, ...] = (
         "other-action",
         F,
         "--analyze -emit-ast -emit-interface-stubs -emit-merged-ifs -extract-api -module-file-info "
-        "-rewrite-objc -rewrite-legacy-objc --migrate --emit-static-lib -verify-pch -r",
+        "-rewrite-objc -rewrite-legacy-objc --migrate --emit-static-lib -verify-pch -r "
+        "--emit-extension-symbol-graphs --pretty-sgf -showFilenames -showFilenames-",
         CLANG,
     ),
     *local("makes-pch", F, "-emit-pch -building-pch-with-obj -relocatable-pch", CLANG),
-    *local("makes-pch", J, "--output-pch", GCC),
+    *local("makes-pch", S | J, "--output-pch --output-pch=", GCC),
     # The source's language.
     *rows(Role.LANGUAGE, EITHER, "-x"),
     *rows(Role.LANGUAGE, LONG, "--language>-x"),
@@ -50,7 +51,9 @@ PLAIN: tuple[Option, ...] = (
     *rows(Role.CARRIED, LONG, "--for-linker -z", searches=False),
     # The linker's: unused in a compile, not even looked at.
     *rows(Role.CARRIED, J, "-Wl,", searches=False),
-    *rows(Role.CARRIED, EITHER, "-L -l -T -u -e -R -Tbss -Tdata -Ttext -G -b", searches=False),
+    *rows(Role.CARRIED, EITHER, "-L -l -T -u -e -Tbss -Tdata -Ttext -G -b", searches=False),
+    *rows(Role.CARRIED, EITHER, "-R", families=GCC, searches=False),
+    *rows(Role.CARRIED, S, "-undefined", families=CLANG, searches=False),
     *rows(Role.CARRIED, LONG, "--library-directory --force-link --entry", searches=False),
     *rows(Role.CARRIED, S, "-framework -rpath", searches=False),
     *rows(Role.CARRIED, LONG, "-fuse-ld --ld-path", searches=False),
@@ -66,14 +69,23 @@ PLAIN: tuple[Option, ...] = (
         "-finstrument-functions-exclude-file-list= -frandom-seed= -frandom-seed "
         "-fcanon-prefix-map -fmessage-length= -fdiagnostics- "
         "-fdebug-default-version= -fsanitize-undefined-strip-path-components= "
-        "-fuse-cuid= -cuid= -fsymbol-partition=",
+        "-fuse-cuid= -cuid= -fsymbol-partition= -fdepfile-entry= -funique-source-file-identifier= "
+        "-fprofile-generate-cold-function-coverage= -fmemory-profile= -fcodegen-data-generate= "
+        "-fgo- -fada-spec-parent= -object-file-name=",
         searches=False,
     ),
     *rows(Role.CARRIED, S, "-fdebug-compilation-dir -fdebug-prefix-map", searches=False),
     *rows(Role.CARRIED, F | J, "-W -O -g", searches=False),
     *rows(Role.CARRIED, J, "--warn- --optimize --debug", searches=False),
     *rows(Role.CARRIED, J, "-m --machine-"),
-    *rows(Role.CARRIED, S, "-meabi -mthread-model", families=CLANG),
+    *rows(Role.CARRIED, S, "-meabi -mthread-model -ftrapv-handler", families=CLANG),
+    *rows(
+        Role.CARRIED,
+        S,
+        "-fxray-instruction-threshold -darwin-target-variant -darwin-target-variant-triple "
+        "-fexperimental-openacc-macro-override",
+        families=CLANG,
+    ),
     *rows(Role.GUARDED, J, "-f"),
     *rows(Role.CARRIED, LONG, "--param", searches=False),
     *rows(
@@ -90,6 +102,8 @@ PLAIN: tuple[Option, ...] = (
         "--no-warnings --all-warnings --extra-warnings --trace-includes --profile --profile-blocks "
         "--pass-exit-codes --shared --static --static-pie --pie --no-pie --symbolic "
         "--no-integrated-cpp --no-standard-libraries --verify-debug-info "
+        "-static-libgfortran -static-libclosure -static-openmp -via-file-asm --via-file-asm "
+        "-no-pedantic --no-pedantic -startfiles -Mach -inline-asm= -quiet "
         "--start-no-unused-arguments --end-no-unused-arguments -cl-std= -print-ivar-layout",
         searches=False,
     ),
