@@ -319,6 +319,7 @@ class Analyser:
             search=search,
             roots=tuple(sorted(roots)),
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
+            assembler_directories=parsed.assembler_directories,
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),

@@ -109,6 +109,7 @@ class _Reading:
         self._pch: bytes | None = None
         self._profiles: list[bytes] = []
         self._reads_profile = False
+        self._assembler_directories: list[bytes] = []
         self._defines: list[bytes] = []
         self._time_macros: list[bytes] = []
         self._machine: list[bytes] = []
@@ -217,11 +218,14 @@ class _Reading:
             if match is None or (match.takes_next and operand is None):
                 self._stays("nested-option", word)
                 continue
+            if table is IN_ASSEMBLER and match.option.role is Role.SEARCH:
+                self._assembler_directories.append(operand or b"")
+                continue
             role, note = self._take(match.option, operand, word)
             if table is IN_PREPROCESSOR and role not in _WITHOUT_QUESTION:
                 # They are no arguments of their own, but the question has to repeat them.
                 asks = tuple(part for one in own for part in (b"-Xpreprocessor", one))
-                self._words.append(Word((), role, note, asks))
+                self._words.append(Word((), role, note, asks, searches=role is Role.SEARCH))
 
     # -- what each role does ----------------------------------------------------------------------
 
@@ -377,13 +381,14 @@ class _Reading:
             output=naming.main,
             outputs=outputs,
             search_arguments=tuple(
-                argument for word in self._words if word.searches for argument in word.arguments
+                argument for word in self._words if word.searches for argument in word.asks
             ),
             forced_includes=tuple(self._forced),
             extra_inputs=tuple(dict.fromkeys(response_files + self._inputs)),
             toolchain_files=tuple(self._toolchain_files),
             plugins=tuple(self._plugins),
             include_pch=self._pch,
+            assembler_directories=tuple(self._assembler_directories),
             defines=tuple(self._defines),
             time_macros=tuple(dict.fromkeys(self._time_macros)),
             profiles=tuple(self._profiles),

@@ -14,9 +14,11 @@ PREPROCESSOR: tuple[Option, ...] = (
     *rows(Role.CARRIED, F, "-P -C -CC -H -w -pedantic -pedantic-errors -undef"),
     *rows(Role.LANGUAGE, J, "-std="),
     *rows(Role.LANGUAGE, F, "-ansi -trigraphs"),
+    *rows(Role.SEARCH, EITHER, "-I -isystem -iquote -idirafter"),
+    *rows(Role.FORCED_INCLUDE, EITHER, "-include -imacros"),
 )
 
-# The words inside -Wa, and behind -Xassembler; -o, -I, --MD and operands are not among them on purpose.
+# The words inside -Wa, and behind -Xassembler; -o and operands are not among them on purpose.
 ASSEMBLER: tuple[Option, ...] = (
     *rows(Role.CARRIED, S, "--defsym -defsym -debug-prefix-map --debug-prefix-map"),
     *rows(Role.CARRIED, J, "-m -g --g --gdwarf -W --32 --64 --x32 --compress-debug-sections"),
@@ -30,6 +32,7 @@ ASSEMBLER: tuple[Option, ...] = (
         "--divide --sectname-subst --traditional-format --no-relax -relax --relax -k -v7 "
         "--nocompress-debug-sections -fno-dollars-in-identifiers -alternate --alternate -mrelax",
     ),
+    *rows(Role.SEARCH, EITHER, "-I"),
     *rows(Role.OUTPUT, F | J, "-a"),
     *rows(Role.OUTPUT, S, "--MD"),
     *rows(Role.OUTPUT, S | E, "-MD"),
