@@ -72,6 +72,21 @@ class VerifyBlobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep a result in the shared cache. `node_key` and `user` are public keys; `size_bytes` is that of the
+    outputs."""
+
+    key: Digest
+    body: bytes
+    outputs: tuple[Digest, ...]
+    size_bytes: int
+    toolchain: Digest
+    node: str
+    node_key: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Write a line to the audit log: no secrets, no source text."""
 
@@ -88,5 +103,6 @@ Effect = (
     | Deliver
     | FindMissing
     | VerifyBlobs
+    | Remember
     | Audit
 )

@@ -37,10 +37,20 @@ class StrangerSpoke:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the shared cache holds for a key, whole: `body` as in Done."""
+
+    node: str
+    outputs: tuple[Digest, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class JobSubmitted:
     """A Submit whose body is a canonical job with this key.
 
-    `inputs` are the digests of its files (without the toolchain), nothing twice.
+    `inputs` are the digests of its files (without the toolchain), nothing twice. `recalled` is its
+    result, where that is remembered and the agent takes a remembered one.
     """
 
     origin: Origin
@@ -51,6 +61,7 @@ class JobSubmitted:
     toolchain: Digest
     inputs: tuple[Digest, ...]
     machine_class: bytes
+    recalled: Recalled | None
     body: bytes
 
 
@@ -103,7 +114,8 @@ class UploadStalled:
 class ResultArrived:
     """A Done whose body is a result. `is_complete`: all outputs that it names were pushed.
 
-    `is_excused`: what lacks is our own disk's fault, not the node's.
+    `is_excused`: what lacks is our own disk's fault, not the node's. `is_sound`: the node's log of
+    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs.
     """
 
     origin: Origin
@@ -112,6 +124,8 @@ class ResultArrived:
     outputs: tuple[Digest, ...]
     is_complete: bool
     is_excused: bool
+    is_sound: bool
+    size_bytes: int
     cpu_s: float
     wall_s: float
     body: bytes

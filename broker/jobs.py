@@ -49,7 +49,10 @@ class Waiter:
 
 @dataclass(slots=True)
 class Lease:
-    """A job in the hands of a node. `node` is its session's id; `expected_end` an estimate."""
+    """A job in the hands of a node. `node` is its session's id; `expected_end` an estimate.
+
+    `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
+    """
 
     id: bytes
     key: Digest
@@ -57,6 +60,7 @@ class Lease:
     assigned_at: float
     expected_end: float
     may_fetch: frozenset[Digest]
+    is_adopted: bool = False
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ session. An execution lives as long as anybody waits for it.
 
 from __future__ import annotations
 
-from broker.effects import Deliver
-from broker.events import JobSubmitted, ResultArrived
+from broker.effects import Deliver, Remember
+from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
     LEASE_RANDOM_BYTES,
@@ -48,8 +48,11 @@ class Ledger:
     # --- requests -----------------------------------------------------------------------------
 
     def submit(self, session: Session, event: JobSubmitted, now: float) -> None:
-        """Take a request in: join the execution of its key, or start one, or refuse."""
+        """Take a request in: answer it, join the execution of its key, start one, or refuse."""
         farm = self._farm
+        if event.recalled is not None:
+            self._answer(session, event, event.recalled)
+            return
         execution = farm.executions.get(event.key)
         reason = self._reason_to_refuse(session, event, now) if execution is None else ""
         if reason or len(session.tickets) >= MAX_JOBS_PER_USER:
@@ -111,7 +114,7 @@ class Ledger:
         farm.nodes.drop_orphan(node, lease_id)
         self.uploads.forget(execution)
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
-        self._begin(execution, node, lease_id, now + wall_s, now)
+        self._begin(execution, node, lease_id, now + wall_s, now).is_adopted = True
         farm.set_phase(execution, Phase.STARTED)
         farm.is_dirty = True
         farm.audit("adopt", job=short(execution.key), node=node.session.name)
@@ -162,6 +165,8 @@ class Ledger:
         """A result: to everybody who waits."""
         farm = self._farm
         execution = self.end_lease(lease)
+        if event.exit_status == 0 and event.is_sound and not lease.is_adopted:
+            self._remember(execution, node, event)
         job = execution.cost_class
         farm.model.observe(node.identity, job, execution.cost_s, event.cpu_s, event.wall_s)
         for waiter in self._remove(execution):
@@ -171,7 +176,7 @@ class Ledger:
             session.tickets.pop(waiter.ticket, None)
             queued_s = max(0.0, lease.assigned_at - waiter.since)
             name = node.session.name
-            message = Finished(waiter.ticket, name, queued_s, waiter.shared, event.body)
+            message = Finished(waiter.ticket, name, queued_s, waiter.shared, False, event.body)
             farm.emit(Deliver(session.route, event.outputs, message))
 
     def refuse_unservable(self, now: float) -> None:
@@ -187,6 +192,28 @@ class Ledger:
                 self.refuse(execution, NO_NODES)
 
     # --- within -------------------------------------------------------------------------------
+
+    def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
+        """From the shared cache, before any scheduling."""
+        self._farm.audit("hit", user=session.user, job=short(event.key))
+        message = Finished(event.ticket, recalled.node, 0.0, True, True, recalled.body)
+        self._farm.emit(Deliver(session.route, recalled.outputs, message))
+
+    def _remember(self, execution: Execution, node: Node, event: ResultArrived) -> None:
+        """The result of a job that we handed out, from the node that held its lease: nothing else gets into
+        the shared cache."""
+        self._farm.emit(
+            Remember(
+                key=execution.key,
+                body=event.body,
+                outputs=event.outputs,
+                size_bytes=event.size_bytes,
+                toolchain=execution.toolchain,
+                node=node.session.name,
+                node_key=node.session.user,
+                user=execution.lane.user,
+            )
+        )
 
     def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
         farm = self._farm

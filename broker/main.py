@@ -26,7 +26,9 @@ from broker.state import (
     record_serving,
     take_lock,
 )
-from cache.blobs import BlobStore
+from cache.errors import CacheError
+from cache.stores import DiskStore
+from zcc.config import parse_size
 from zcc.errors import ZccError
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
@@ -34,7 +36,6 @@ from zcc.messages import Role
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
@@ -60,14 +61,6 @@ StateDir = Annotated[
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-broker", False)
 
 
-def parse_size(text: str) -> int:
-    """Bytes of `10G`, `500M`, `1048576`."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a size: write 500M or 10G")
-    return int(match[1]) * _SIZES[match[2].upper()]
-
-
 def parse_duration(text: str) -> int:
     """Seconds of `30m`, `1h`, `7d`, `90s`."""
     match = re.fullmatch(r"(\d+)([smhd])", text.strip())
@@ -91,8 +84,15 @@ def serve(
         str, typer.Option(metavar="NAME", help="The farm's name, as members see it.")
     ] = "",
     cache_size: Annotated[
-        str, typer.Option(metavar="SIZE", help="The most that stored blobs may take on disk.")
+        str, typer.Option(metavar="SIZE", help="The most that results and inputs may take on disk.")
     ] = "10G",
+    quota: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="The most that the results of one client's jobs may take, uncompressed; 0: no bound.",
+        ),
+    ] = "0",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     ready_fd: Annotated[
         int | None,
@@ -110,18 +110,18 @@ def serve(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    limit_bytes = parse_size(cache_size)
-    asyncio.run(_serve(listen, state, farm, limit_bytes, ready_fd))
+    limit_bytes, quota_bytes = parse_size(cache_size), parse_size(quota)
+    asyncio.run(_serve(listen, state, farm, limit_bytes, quota_bytes, ready_fd))
 
 
 async def _serve(
-    listen: str, state: str, farm: str, limit_bytes: int, ready_fd: int | None
+    listen: str, state: str, farm: str, limit_bytes: int, quota_bytes: int, ready_fd: int | None
 ) -> None:
     keys = broker_keys(state)
     lock = take_lock(state)
     name = farm or last_serving(state)[1] or DEFAULT_FARM
-    blobs = BlobStore(os.path.join(state, "blobs"), limit_bytes)
-    shell = Shell(name, listen, keys, state, blobs)
+    store = DiskStore(state, name, limit_bytes, quota_bytes)
+    shell = Shell(name, listen, keys, state, store)
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []
 
@@ -242,7 +242,7 @@ def main() -> None:
     """The program: a user's mistake ends in one line, not in a traceback."""
     try:
         app()
-    except (BrokerError, ZccError) as error:
+    except (BrokerError, CacheError, ZccError) as error:
         print(f"zcc-broker: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 

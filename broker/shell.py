@@ -23,11 +23,13 @@ from broker.errors import EnrolError, StartError
 from broker.events import Event, Origin
 from broker.machine import Machine
 from broker.registry import Registry
+from broker.results import SharedResults
 from broker.roles import may_send
 from broker.traffic import Traffic
-from cache.blobs import BlobStore, decompress
+from cache.blobs import decompress
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError
+from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
@@ -53,7 +55,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.1
 # How often the registry is asked whether another process has changed it.
 REGISTRY_S = 0.5
-SWEEP_S = 10.0
 # An expiry is not a change of the registry: all live keys are looked up again this often.
 EXPIRY_S = 30.0
 # Outputs that lack this soon after our own disk refused a write are not the node's fault.
@@ -70,7 +71,7 @@ class Shell:
     """
 
     def __init__(
-        self, farm: str, listen: str, keys: KeyPair, state_dir: str, blobs: BlobStore
+        self, farm: str, listen: str, keys: KeyPair, state_dir: str, store: DiskStore
     ) -> None:
         self._farm = farm
         self._registry = Registry(state_dir)
@@ -83,8 +84,8 @@ class Shell:
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._machine = Machine(farm, random.SystemRandom(), self._now())
-        self._traffic = Traffic(blobs, self._send, self._events.append)
-        self._next_check = self._next_sweep = self._next_expiry = self._now()
+        self._traffic = Traffic(store.blobs, self._send, self._events.append)
+        self._next_check = self._next_expiry = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         try:
             self._link = RouterLink(self._context, listen, keys, self._admit, self._on_message)
@@ -94,6 +95,7 @@ class Shell:
                 f"cannot listen on {listen}: {error}; is another broker running, or is the"
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
+        self._results = SharedResults(store, self._traffic)
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("farm %s listens on %s", farm, self.endpoint)
 
@@ -115,6 +117,7 @@ class Shell:
         self._link.close()
         self._context.term()
         self._traffic.close_files()
+        self._results.close()
         self._audit.close()
         self._registry.close()
 
@@ -181,6 +184,8 @@ class Shell:
             raise ProtocolError("a job whose bytes do not match its key")
         job = decode_job(encoded)
         inputs = dict.fromkeys(self._intern(file.digest) for file in job.manifest.files)
+        if message.is_fresh:
+            self._results.doubt(message.key)
         self._happen(
             events.JobSubmitted(
                 origin=origin,
@@ -191,6 +196,7 @@ class Shell:
                 toolchain=self._intern(job.toolchain),
                 inputs=tuple(inputs),
                 machine_class=job.machine_class,
+                recalled=None if message.is_fresh else self._results.recall(message.key),
                 body=message.body,
             )
         )
@@ -206,6 +212,8 @@ class Shell:
                 outputs=outputs,
                 is_complete=all(self._traffic.has(digest) for digest in outputs),
                 is_excused=self._now() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
+                is_sound=not (result.lookups.flaw or result.lookups.undeclared),
+                size_bytes=sum(output.size_bytes for output in result.outputs),
                 cpu_s=result.usage.cpu_s,
                 wall_s=result.usage.wall_s,
                 body=message.body,
@@ -276,11 +284,9 @@ class Shell:
             if self._registry.has_changed() or now >= self._next_expiry:
                 self._next_expiry = now + EXPIRY_S
                 self._recheck_keys()
-        if now >= self._next_sweep:
-            self._next_sweep = now + SWEEP_S
-            removed = self._traffic.sweep()
-            if removed:
-                logger.info("evicted %d blobs", removed)
+        evicted = self._results.note_evictions()
+        if evicted:
+            logger.info("evicted %d blobs and results", evicted)
         self._run()
 
     def _recheck_keys(self) -> None:
@@ -326,6 +332,9 @@ class Shell:
     def _do_verify(self, effect: effects.VerifyBlobs) -> None:
         self._traffic.verify(effect.digests)
 
+    def _do_remember(self, effect: effects.Remember) -> None:
+        self._results.remember(effect)
+
     def _do_audit(self, effect: effects.Audit) -> None:
         logger.debug("%s %s", effect.what, dict(effect.fields))
         self._audit.write(effect.what, effect.fields)
@@ -355,5 +364,6 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.Deliver: Shell._do_deliver,
     effects.FindMissing: Shell._do_find,
     effects.VerifyBlobs: Shell._do_verify,
+    effects.Remember: Shell._do_remember,
     effects.Audit: Shell._do_audit,
 }

@@ -139,11 +139,14 @@ class Traffic:
             with contextlib.suppress(BlobMissingError):
                 self._store.read(digest)
 
-    def sweep(self) -> int:
-        removed = self._store.sweep()
-        if removed:
-            self._known.clear()
-        return removed
+    def use(self, digests: Iterable[Digest]) -> None:
+        """Note that these blobs were used: they are not the next to be evicted."""
+        for digest in digests:
+            self._store.touch(digest)
+
+    def look_again(self) -> None:
+        """Blobs have left the store: none is taken to be there any more."""
+        self._known.clear()
 
     def close_files(self) -> None:
         for route in list(self._peers):

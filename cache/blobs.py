@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from enum import Enum
@@ -40,9 +41,20 @@ class Form(Enum):
     PLAIN = "plain"
 
 
+class _Codec(threading.local):
+    """zstd's contexts, kept: making one costs as much as some ten kilobytes. They are not thread-safe."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+
+
+_codec = _Codec()
+
+
 def compress(data: bytes) -> bytes:
     """One zstd frame that records its content size."""
-    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(data)
+    return _codec.compressor.compress(data)
 
 
 def decompress(frame: bytes, limit_bytes: int) -> bytes:
@@ -55,8 +67,7 @@ def decompress(frame: bytes, limit_bytes: int) -> bytes:
         size = zstandard.frame_content_size(frame)
         if not 0 <= size <= limit_bytes:
             raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
-        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        return decoder.decompress(frame, max_output_size=size)
+        return _codec.decompressor.decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
 
@@ -148,11 +159,20 @@ class BlobStore:
         for left in os.listdir(self.tmp_dir):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self.tmp_dir, left))
-        self._size_bytes = sum(entry.size_bytes for entry in self._entries())
+        self._lock = threading.Lock()  # of the size: sweeps may run in a thread of their own
+        self._size_bytes = 0  # what was added and removed since the start, until it is counted
+        self._is_counted = False
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk, as counted at the start and kept up since."""
+        """Bytes on disk: counted when first asked for (a stat a blob), and kept up since."""
+        if not self._is_counted:
+            before = self._size_bytes
+            counted = sum(entry.size_bytes for entry in self._entries())
+            with self._lock:
+                # What came or went meanwhile may be counted twice: less than a sweep corrects.
+                self._size_bytes += counted - before
+                self._is_counted = True
         return self._size_bytes
 
     def path_of(self, digest: Digest) -> str:
@@ -181,6 +201,25 @@ class BlobStore:
                 raise
         return digest
 
+    def adopt(self, digest: Digest, frame: bytes) -> None:
+        """Store one whole zstd frame whose content the caller has checked; a compressed store only.
+
+        Raises:
+            OSError: the disk refused; nothing is stored.
+        """
+        assert self.form is Form.COMPRESSED
+        if self.has(digest):
+            return
+        handle, path = tempfile.mkstemp(dir=self.tmp_dir)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(frame)
+            self._adopt(digest, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
     def put_frame(self, digest: Digest, frame: bytes, limit_bytes: int) -> None:
         """Store one whole zstd frame.
 
@@ -197,10 +236,8 @@ class BlobStore:
         Raises:
             BlobMissingError: not there, unreadable or rotten; a rotten one is removed.
         """
-        path = self.path_of(digest)
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = self.read_stored(digest)
         except OSError as error:
             raise BlobMissingError(digest.hex()) from error
         try:
@@ -214,6 +251,19 @@ class BlobStore:
             raise BlobMissingError(f"{digest.hex()} is rotten")
         self.touch(digest)
         return data
+
+    def read_stored(self, digest: Digest) -> bytes:
+        """The blob as it lies on disk, in the store's form, not checked.
+
+        Raises:
+            OSError: it is not there, or unreadable.
+        """
+        with open(self.path_of(digest), "rb") as file:
+            return file.read()
+
+    def entries(self) -> Iterator[Entry[Digest]]:
+        """All blobs with their sizes on disk and last uses, in no order."""
+        return self._entries()
 
     def touch(self, digest: Digest) -> None:
         """Note that the blob was used."""
@@ -229,13 +279,17 @@ class BlobStore:
         with contextlib.suppress(OSError):
             size = os.stat(path).st_size
             os.unlink(path)
-            self._size_bytes -= size
+            self._add_size(-size)
 
     def sweep(self) -> int:
         """Remove the least recently used blobs beyond the limit; returns how many left."""
-        if self._size_bytes <= self._limit_bytes:
+        return self.trim(self._limit_bytes)
+
+    def trim(self, limit_bytes: int) -> int:
+        """As `sweep`, down from another limit. May run in a thread beside puts and reads."""
+        if self.size_bytes <= limit_bytes:
             return 0
-        victims = choose_victims(self._entries(), self._limit_bytes)
+        victims = choose_victims(self._entries(), limit_bytes)
         for victim in victims:
             self.remove(victim)
         return len(victims)
@@ -253,7 +307,11 @@ class BlobStore:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             os.rename(path, place)
         if fresh:
-            self._size_bytes += size
+            self._add_size(size)
+
+    def _add_size(self, size_bytes: int) -> None:
+        with self._lock:
+            self._size_bytes += size_bytes
 
     def _entries(self) -> Iterator[Entry[Digest]]:
         for shard in _scan(self.directory):

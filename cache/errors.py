@@ -13,3 +13,11 @@ class BlobMissingError(CacheError):
 
 class BlobCorruptError(CacheError):
     """The bytes that arrived are not those that the digest names; the sender is at fault."""
+
+
+class RecordCorruptError(CacheError):
+    """A record is not what was written under its key; the store has to drop it."""
+
+
+class StoreError(CacheError):
+    """A store cannot do its work (full, read-only, gone): whoever asked goes on without it."""

@@ -16,6 +16,7 @@ from node.errors import NodeError
 from node.sandbox import Limits, Mode, Sandbox, probe
 from node.shell import NodeShell
 from zcc import farm
+from zcc.config import parse_size
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -26,7 +27,6 @@ app = typer.Typer(
 )
 State = Annotated[str, typer.Option("--state", help="Where keys, inputs and toolchains are kept.")]
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @app.command()
@@ -63,14 +63,6 @@ def serve(
     found = probe(state, mode)
     size = parse_size(cache_size)
     asyncio.run(_serve(access, name, slots or len(os.sched_getaffinity(0)), state, found, size))
-
-
-def parse_size(text: str) -> int:
-    """Bytes in a size such as 500M or 10G."""
-    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
-    if not number.isdigit() or (unit and unit not in _UNITS):
-        raise NodeError(f"the size {text!r}: expected a number with K, M, G or T")
-    return int(number) * _UNITS.get(unit, 1)
 
 
 async def _serve(

@@ -144,6 +144,7 @@ class Desk:
                 toolchain=facts.toolchain,
                 inputs=facts.inputs,
                 machine_class=facts.machine_class,
+                recalled=None,
                 body=b"job " + facts.name.encode(),
             )
         )
@@ -161,6 +162,8 @@ class Desk:
                 outputs=(blob("output"),),
                 is_complete=is_complete,
                 is_excused=False,
+                is_sound=True,
+                size_bytes=1,
                 cpu_s=1.0,
                 wall_s=1.0,
                 body=b"result",
@@ -382,9 +385,10 @@ class FakeNode:
         self.world.tell(
             self,
             events.ResultArrived(
-                self.origin, lease, 0, (), True, False, 1.0 / self.speed, 1.0 / self.speed, b"ok"
+                self.origin, lease, 0, (), True, False, True, 0,
+                1.0 / self.speed, 1.0 / self.speed, b"ok",
             ),
-        )
+        )  # fmt: skip
 
 
 Peer = FakeAgent | FakeNode
@@ -447,7 +451,7 @@ class World:
             agent,
             events.JobSubmitted(
                 agent.origin, ticket, facts.key, facts.hint_s, facts.build, facts.toolchain,
-                facts.inputs, facts.machine_class, facts.name.encode(),
+                facts.inputs, facts.machine_class, None, facts.name.encode(),
             ),
         )  # fmt: skip
 

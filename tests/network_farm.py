@@ -106,9 +106,11 @@ class NetworkFarm:
 
         wait_until(is_so, f"{count} nodes in zcc nodes")
 
-    def environment(self, client: Member) -> dict[str, str]:
+    def environment(self, client: Member, cache: str = "off") -> dict[str, str]:
+        """By default every build compiles: what is remembered does not answer for it."""
         return {
             **os.environ,
+            "ZCC_CACHE": cache,
             "PATH": f"{os.environ['PATH']}:{BIN}",
             "ZCC_CONFIG_DIR": str(client.state),
             "ZCC_STATE_DIR": str(client.state),

@@ -8,12 +8,16 @@
     slots = 4             # local compiles and links at a time; default one a processor
     idle_minutes = 10     # the agent leaves after this long without a compile
     remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
+    cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up
+    cache_size = "5G"     # what the results of this user may take on disk
+    cache_dir = ""        # instead of the platform's place for caches
     log = "info"          # debug, info, warning or error
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -24,6 +28,9 @@ import platformdirs
 from zcc.errors import ConfigError
 
 FILE_NAME = "config.toml"
+CACHE_MODES = ("on", "off", "refresh")
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -32,8 +39,18 @@ def config_dir(environment: Mapping[str, str]) -> str:
 
 
 def state_dir(environment: Mapping[str, str]) -> str:
-    """Cache, log and statistics; and the agent's socket when ZCC_STATE_DIR is set."""
+    """Toolchains, log and statistics; and the agent's socket when ZCC_STATE_DIR is set."""
     return environment.get("ZCC_STATE_DIR") or platformdirs.user_state_dir("zcc", False)
+
+
+def cache_dir(environment: Mapping[str, str], config: Config) -> str:
+    """Where this user's results are kept: by `config.toml`, beside a state directory of one's own, or in
+    the platform's place for caches."""
+    if config.cache_dir:
+        return os.path.expanduser(config.cache_dir)
+    if state := environment.get("ZCC_STATE_DIR"):
+        return os.path.join(state, "cache")
+    return platformdirs.user_cache_dir("zcc", False)
 
 
 def socket_path(environment: Mapping[str, str]) -> str:
@@ -62,11 +79,30 @@ class Config:
     slots: int = 0
     idle_minutes: float = 10.0
     remote_timeout_s: float = 300.0
+    cache: str = "on"
+    cache_size: str = "5G"
+    cache_dir: str = ""
     log: str = "info"
 
     @property
     def local_slots(self) -> int:
         return self.slots or len(os.sched_getaffinity(0))
+
+    @property
+    def cache_bytes(self) -> int:
+        return parse_size(self.cache_size)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `10G`, `500M`, `64KiB`, `1048576`: units of 1024.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not a size: write 500M or 10G")
+    return int(match[1]) << _SHIFTS[match[2].upper()]
 
 
 def load(environment: Mapping[str, str]) -> Config:
@@ -87,6 +123,9 @@ def load(environment: Mapping[str, str]) -> Config:
     config = Config(**values)
     if config.log not in _LEVELS:
         raise ConfigError(f"log level {config.log!r}: expected one of {', '.join(_LEVELS)}")
+    if config.cache not in CACHE_MODES:
+        raise ConfigError(f"cache {config.cache!r}: expected one of {', '.join(CACHE_MODES)}")
+    parse_size(config.cache_size)
     return config
 
 

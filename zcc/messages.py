@@ -140,7 +140,8 @@ class Submit(Message):
     """Agent -> broker. `body` is the job's canonical bytes as one zstd frame; `key` their digest.
 
     `ticket` is the agent's number for this request, unique in its session. `cost_hint_s` is the CPU
-    time to expect (0 when unknown), `build` tells the user's builds apart.
+    time to expect (0 when unknown), `build` tells the user's builds apart. `is_fresh`: do not answer from
+    what is remembered, and look whether that is whole.
     """
 
     KIND: ClassVar[bytes] = b"submit"
@@ -148,6 +149,7 @@ class Submit(Message):
     key: Digest
     cost_hint_s: float
     build: str
+    is_fresh: bool
     body: bytes
 
 
@@ -258,7 +260,8 @@ class Settled(Message):
 class Finished(Message):
     """Broker -> agent: the ticket's result. `body` as in Done; its outputs were pushed before.
 
-    `queued_s` is how long the job waited at the broker, `shared` whether another's run served it.
+    `queued_s` is how long the job waited at the broker, `shared` whether another's run served it,
+    `is_recalled` whether that run is over since before: its look-ups have to be checked all the same.
     """
 
     KIND: ClassVar[bytes] = b"finished"
@@ -266,6 +269,7 @@ class Finished(Message):
     node: str
     queued_s: float
     shared: bool
+    is_recalled: bool
     body: bytes
 
 

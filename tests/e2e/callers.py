@@ -142,5 +142,5 @@ def look_at(top: Path, ignored: Iterable[str]) -> dict[str, tuple[int, bytes]]:
 def assert_equal(plain: Outcome, distributed: Outcome) -> None:
     names = sorted(plain.files.keys() | distributed.files.keys())
     different = [name for name in names if plain.files.get(name) != distributed.files.get(name)]
-    assert different == []
+    assert not different, different
     assert sorted(plain.said.splitlines()) == sorted(distributed.said.splitlines())

@@ -293,7 +293,7 @@ def test_a_result_goes_to_its_agent_behind_its_outputs(desk: Desk) -> None:
     (run,) = desk.runs(node)
     desk.say(node, Started(run.lease))
     assert bulk_and_control(desk.done(node, run.lease)) == [
-        Deliver(agent.route, (blob("output"),), Finished(7, "n", 0.0, False, b"result")),
+        Deliver(agent.route, (blob("output"),), Finished(7, "n", 0.0, False, False, b"result")),
         Send(node.route, Settled(run.lease)),
     ]
     assert not desk.machine.farm.executions

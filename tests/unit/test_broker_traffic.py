@@ -194,7 +194,7 @@ def test_outputs_go_before_the_message_that_names_them_and_within_the_credit(
 ) -> None:
     contents = [os.urandom(CREDIT_BYTES // 2) for _ in range(3)]
     digests = [bench.store.put(content) for content in contents]
-    finished = Finished(1, "n", 0.0, False, b"result")
+    finished = Finished(1, "n", 0.0, False, False, b"result")
     assert bench.traffic.deliver(A, digests, finished)
     chunks = [message for _, message in bench.sent if isinstance(message, Chunk)]
     assert sum(len(chunk.body) for chunk in chunks) == CREDIT_BYTES
@@ -223,13 +223,13 @@ def test_an_agent_that_takes_nothing_is_given_up(
 ) -> None:
     monkeypatch.setattr("broker.traffic.MAX_HELD_BYTES", 100)
     digest = bench.store.put(os.urandom(2 * CREDIT_BYTES))
-    assert bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, b"x" * 60))
-    assert not bench.traffic.deliver(A, [digest], Finished(2, "n", 0.0, False, b"x" * 60))
+    assert bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, False, b"x" * 60))
+    assert not bench.traffic.deliver(A, [digest], Finished(2, "n", 0.0, False, False, b"x" * 60))
 
 
 def test_an_output_that_is_gone_is_said_to_be_absent(bench: Bench) -> None:
     digest = digest_of(b"never stored")
-    bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, b""))
+    bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, False, b""))
     assert [type(message) for _, message in bench.sent] == [Absent, Finished]
 
 

@@ -20,8 +20,9 @@ import zmq
 from broker.registry import Registry
 from broker.shell import Shell
 from broker.state import broker_keys
-from cache.blobs import BlobStore, compress
+from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.stores import DiskStore
 from zcc import codec
 from zcc.farm import join
 from zcc.job import (
@@ -163,8 +164,8 @@ class Broker:
 async def serving(tmp_path: Path) -> AsyncIterator[Broker]:
     state = str(tmp_path / "broker")
     keys = broker_keys(state)
-    blobs = BlobStore(os.path.join(state, "blobs"), 1 << 30)
-    shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, blobs)
+    store = DiskStore(state, "testfarm", 1 << 30)
+    shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, store)
     broker = Broker(shell, state, keys, Registry(state), zmq.Context())
     try:
         yield broker
@@ -309,7 +310,7 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
         await agent.hello("client")
         agent.blobs = {digest_of(blob): compress(blob) for blob in (toolchain, source)}
         encoded = encode_job(sample_job(toolchain, source))
-        await agent.say(Submit(1, job_key(encoded), 0.0, "b", compress(encoded)))
+        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, compress(encoded)))
 
         lease = await node.wait(Run)
         assert lease.key == job_key(encoded)
@@ -348,7 +349,7 @@ def test_a_job_that_is_not_what_its_key_says_gets_the_agent_dropped(tmp_path: Pa
         agent = broker.dial(broker.member(Role.CLIENT))
         await agent.hello("client")
         encoded = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, digest_of(b"another"), 0.0, "b", compress(encoded)))
+        await agent.say(Submit(1, digest_of(b"another"), 0.0, "b", False, compress(encoded)))
         assert "key" in (await agent.wait(Bye)).reason
 
     run(story, tmp_path)

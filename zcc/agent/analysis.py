@@ -7,6 +7,7 @@ toolchain) is awaited; everything else is a look at memory and at the disk.
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -39,7 +40,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, encode_job, job_key
+from zcc.job import Job, Manifest, encode_job, job_key
 from zcc.machine_class import floating_point_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
@@ -64,6 +65,8 @@ CHOICES = frozenset(
 
 
 MAX_ROOTS = 4096
+# Jobs that are remembered ready; their inputs are the scanner's own memory.
+MAX_PREPARED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,23 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job, ready to be submitted. `frame` is its canonical bytes, compressed."""
+    """A job, ready to be looked up or submitted.
+
+    `encoded` are its canonical bytes, empty for a job that was prepared before: most of those are hits.
+    """
 
     job: Job
     key: Digest
-    frame: bytes
+    encoded: bytes
     closure: Closure
     way: str
     source: bytes
     build: str
     toolchain: Toolchain
+
+    def frame(self) -> bytes:
+        """The job's canonical bytes, compressed."""
+        return compress(self.encoded or encode_job(self.job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,8 @@ class Analyser:
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
+        # By the job without its inputs. Writing 500 inputs down and hashing them costs 0.5 ms.
+        self._prepared: OrderedDict[Job, Prepared] = OrderedDict()
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
@@ -198,23 +210,36 @@ class Analyser:
             answer = await self._list(request, parsed, toolchain, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
             return Here(answer.reason.value, os.fsdecode(answer.detail))
-        job = Job(
+        command = Job(
             toolchain=toolchain.digest,
             executable=request.executable,
             argv=request.argv,
             cwd=request.cwd,
             environment=_job_environment(request, classified, toolchain, pwd),
-            manifest=answer.manifest,
+            manifest=Manifest(),
             outputs=places.outputs,
             machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
             terminal=terminal_of(request, toolchain.family),
         )
+        known = self._prepared.get(command)
+        # The scanner gives the same object as long as nothing in it has changed.
+        if known is not None and known.closure is answer:
+            self._prepared.move_to_end(command)
+            return known
+        job = replace(command, manifest=answer.manifest)
         encoded = encode_job(job)
         source = os.path.join(request.cwd, parsed.source)
-        root = self._root_of(request.cwd)
-        build = short(digest_of(root))
+        build = short(digest_of(self._root_of(request.cwd)))
         key = job_key(encoded)
-        return Prepared(job, key, compress(encoded), answer, way, source, build, toolchain)
+        prepared = Prepared(job, key, encoded, answer, way, source, build, toolchain)
+        if way == "scanned":
+            self._remember(command, replace(prepared, encoded=b""))
+        return prepared
+
+    def _remember(self, command: Job, prepared: Prepared) -> None:
+        self._prepared[command] = prepared
+        if len(self._prepared) > MAX_PREPARED:
+            self._prepared.popitem(last=False)
 
     async def _search(
         self,

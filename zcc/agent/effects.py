@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
+    """`is_fresh`: the farm shall not answer from what it remembers."""
+
     call: int
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class FailCall:
 
 @dataclass(frozen=True, slots=True)
 class CountOutcome:
-    """`outcome` is remote, local or failed; `reason` belongs to local; `way` to remote."""
+    """`outcome` is local_hit, shared_hit, remote, local or failed; `reason` belongs to local, `way` to the
+    first three."""
 
     outcome: str
     reason: str = ""

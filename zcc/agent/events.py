@@ -16,7 +16,19 @@ class CallArrived:
 
 @dataclass(frozen=True, slots=True)
 class CallPrepared:
-    """Its job is written down, and `way` says how its inputs were found."""
+    """Its job is written down, and `way` says how its inputs were found.
+
+    `is_fresh`: the user wants it compiled, whatever the farm remembers.
+    """
+
+    call: int
+    way: str
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecalled:
+    """Its job is written down, and this machine remembers the result."""
 
     call: int
     way: str
@@ -62,9 +74,22 @@ class JobRefused:
 
 @dataclass(frozen=True, slots=True)
 class ResultProven:
-    """The compiler exited 0 on the farm, read what it would have read here, and all outputs came."""
+    """The compiler exited 0 on the farm, read what it would have read here, and all outputs came.
+
+    `is_recalled`: it did so for an earlier request, and the farm remembered.
+    """
 
     call: int
+    is_recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRefused:
+    """What the farm remembered does not hold on this machine, or did not arrive whole."""
+
+    call: int
+    reason: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +117,14 @@ class Ticked:
 Event = (
     CallArrived
     | CallPrepared
+    | ResultRecalled
     | CallIsLocal
     | CallClosed
     | FarmOpened
     | FarmClosed
     | JobRefused
     | ResultProven
+    | RecallRefused
     | ResultUnproven
     | CompileFailed
     | Ticked

@@ -4,6 +4,7 @@
         |           |
         +-----------+--> waiting (for a slot) -> local -> (compiler ends)
 
+A result that is remembered is placed at once, out of `analysing` or, by the farm, out of `remote`.
 Whatever goes wrong on the way to the right leads down, never out: a call ends with outputs or with the
 local compiler, and only a user who asked for it (ZCC_FALLBACK=never) sees an error of zcc's own.
 """
@@ -34,7 +35,9 @@ from zcc.agent.events import (
     FarmClosed,
     FarmOpened,
     JobRefused,
+    RecallRefused,
     ResultProven,
+    ResultRecalled,
     ResultUnproven,
     Ticked,
 )
@@ -55,6 +58,7 @@ class Call:
     is_strict: bool
     stage: Stage = Stage.ANALYSING
     way: str = ""
+    is_fresh: bool = False
     submitted_s: float = 0.0
 
 
@@ -77,8 +81,10 @@ class AgentMachine:
             case CallArrived(name, is_nested, is_strict):
                 self.calls[name] = Call(is_nested, is_strict)
                 return []
-            case CallPrepared(name, way):
-                return self._prepared(name, way, now)
+            case CallPrepared(name, way, is_fresh):
+                return self._prepared(name, way, is_fresh, now)
+            case ResultRecalled(name, way):
+                return self._recalled(name, way)
             case CallIsLocal(name, reason, detail, is_choice):
                 return self._locally(name, reason, detail, is_choice)
             case CallClosed(name):
@@ -86,7 +92,7 @@ class AgentMachine:
             case FarmOpened():
                 self.is_farm_open = True
                 self.is_farm_expected = False
-                return [SubmitJob(name) for name in self._remote()]
+                return [SubmitJob(name, self.calls[name].is_fresh) for name in self._remote()]
             case FarmClosed(reason):
                 self.is_farm_open = self.is_farm_expected = False
                 self.farm_reason = reason
@@ -109,7 +115,7 @@ class AgentMachine:
         assert waiting == self.slots.waiting
 
     def _verdict(
-        self, event: JobRefused | ResultProven | ResultUnproven | CompileFailed
+        self, event: JobRefused | ResultProven | ResultUnproven | CompileFailed | RecallRefused
     ) -> list[Effect]:
         call = self.calls.get(event.call)
         if call is None or call.stage is not Stage.REMOTE:
@@ -119,13 +125,26 @@ class AgentMachine:
                 return self._locally(name, reason, detail)
             case CompileFailed(name, exit_status):
                 return self._repeat(name, call, exit_status)
-            case ResultProven(name):
+            case RecallRefused(name, reason, detail) if call.is_fresh:
+                return self._locally(name, reason, detail)
+            case RecallRefused(name):
+                call.is_fresh = True
+                return [SubmitJob(name, is_fresh=True)]
+            case ResultProven(name, is_recalled):
                 call.stage = Stage.ANSWERED
-                return [PlaceResult(name), CountOutcome("remote", way=call.way)]
+                outcome = "shared_hit" if is_recalled else "remote"
+                return [PlaceResult(name), CountOutcome(outcome, way=call.way)]
             case _:
                 assert_never(event)
 
-    def _prepared(self, name: int, way: str, now: float) -> list[Effect]:
+    def _recalled(self, name: int, way: str) -> list[Effect]:
+        call = self.calls.get(name)
+        if call is None or call.stage is not Stage.ANALYSING:
+            return []
+        call.stage = Stage.ANSWERED
+        return [PlaceResult(name), CountOutcome("local_hit", way=way)]
+
+    def _prepared(self, name: int, way: str, is_fresh: bool, now: float) -> list[Effect]:
         call = self.calls.get(name)
         if call is None or call.stage is not Stage.ANALYSING:
             return []
@@ -133,8 +152,9 @@ class AgentMachine:
             return self._locally(name, self.farm_reason)
         call.stage = Stage.REMOTE
         call.way = way
+        call.is_fresh = is_fresh
         call.submitted_s = now
-        return [SubmitJob(name)] if self.is_farm_open else []
+        return [SubmitJob(name, is_fresh)] if self.is_farm_open else []
 
     def _repeat(self, name: int, call: Call, exit_status: int) -> list[Effect]:
         """The user must see the error from a run of his own; that is no fallback."""

@@ -43,7 +43,8 @@ async def _serve() -> None:
     access = load_access(configuration.config_dir(environment), config.broker)
     path = configuration.socket_path(environment)
     home = os.fsencode(environment.get("HOME") or "/")
-    shell = AgentShell(config, access, state, home)
+    cache = configuration.cache_dir(environment, config)
+    shell = AgentShell(config, access, state, cache, home)
     try:
         server = await open_door(path, shell)
         _say_ready(environment)

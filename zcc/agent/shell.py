@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from cache.blobs import decompress
-from cache.digest import verified
+from cache.digest import Digest
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
@@ -40,12 +40,15 @@ from zcc.agent.events import (
     FarmClosed,
     FarmOpened,
     JobRefused,
+    RecallRefused,
     ResultProven,
+    ResultRecalled,
     ResultUnproven,
     Ticked,
 )
 from zcc.agent.machine import AgentMachine
 from zcc.agent.queries import run_query
+from zcc.agent.recall import CacheMode, Files, Recall, contents, mode_of, residue_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.stats import Stats
@@ -75,7 +78,8 @@ class _Call:
     request: wire.Request
     arrived_s: float
     prepared: Prepared | None = None
-    files: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    cache_mode: CacheMode = CacheMode.ON
+    files: Files = field(default_factory=list)
     result: Result | None = None
     failed_with: int = 0  # the exit status of a remote run that the local one is to confirm
     ran_here_ns: int = 0  # wall clock, when the local compiler was let go
@@ -84,7 +88,9 @@ class _Call:
 class AgentShell:
     """One agent. `left` is done when it has idled long enough or was told to stop."""
 
-    def __init__(self, config: Config, access: Access | None, state_dir: str, home: bytes) -> None:
+    def __init__(
+        self, config: Config, access: Access | None, state_dir: str, cache_dir: str, home: bytes
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._config = config
@@ -96,6 +102,8 @@ class AgentShell:
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
         self._uploads = Uploads()
+        self._cache_mode = CacheMode(config.cache)
+        self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: OrderedDict[bytes, float] = OrderedDict()
@@ -120,6 +128,7 @@ class AgentShell:
         if self._session is not None:
             self._count_traffic()
             self._session.close("the agent leaves")
+        self._recall.close()
         self._stats.save()
         self._context.term()
 
@@ -127,7 +136,9 @@ class AgentShell:
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
         number = visitor.number
-        self._calls[number] = call = _Call(visitor, request, self._loop.time())
+        mode = mode_of(request.environment, self._cache_mode)
+        call = _Call(visitor, request, self._loop.time(), cache_mode=mode)
+        self._calls[number] = call
         self._stats.add("calls")
         strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
         self._handle(CallArrived(number, request.depth > 0, strict))
@@ -182,10 +193,16 @@ class AgentShell:
             return
         try:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
-            self._handle(self._judge(message.ticket, call, call.prepared, result))
+            event = self._judge(message, call, call.prepared, result)
         except (ProtocolError, CacheError) as error:
-            self._handle(ResultUnproven(message.ticket, "damaged-result", str(error)))
-            return
+            event = ResultUnproven(message.ticket, "damaged-result", str(error))
+        if message.is_recalled and isinstance(event, ResultUnproven):
+            # Not this job's fault, nor the scanner's: what was remembered is compiled anew.
+            self._stats.add("recalls_refused")
+            event = RecallRefused(event.call, event.reason, event.detail)
+        elif isinstance(event, ResultUnproven) and event.reason == "proof":
+            self._note_proof_failure(call.prepared, event.detail)
+        self._handle(event)
         self._stats.add("queued_s", message.queued_s)
 
     def nodes_listed(self, nodes: Nodes) -> None:
@@ -210,7 +227,13 @@ class AgentShell:
             self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
             return
         call.prepared = answer
-        self._handle(CallPrepared(number, answer.way))
+        if call.cache_mode is CacheMode.ON:
+            recalled = self._recall.find(answer.key, answer.job, self._analyser.disk)
+            if recalled is not None:
+                call.result, call.files = recalled.result, recalled.files
+                self._handle(ResultRecalled(number, answer.way))
+                return
+        self._handle(CallPrepared(number, answer.way, call.cache_mode is not CacheMode.ON))
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -218,9 +241,13 @@ class AgentShell:
         name = self._config.cxx if request.is_cxx else self._config.cc
         return naming.with_default(request, os.fsencode(name))
 
-    def _judge(self, number: int, call: _Call, prepared: Prepared, result: Result) -> Event:
-        """What a result is worth."""
-        self._stats.nodes[result.node] += 1
+    def _judge(self, message: Finished, call: _Call, prepared: Prepared, result: Result) -> Event:
+        """What a result is worth.
+
+        Raises:
+            ProtocolError, CacheError: its outputs did not come whole.
+        """
+        number = message.ticket
         if result.exit_status != 0:
             call.failed_with = result.exit_status
             logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
@@ -229,20 +256,26 @@ class AgentShell:
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
         if not verdict.is_accepted:
-            assert verdict.refusal is not None
-            path = os.fsdecode(verdict.path)
-            self._stats.add("proof_failures")
-            source = os.fsdecode(prepared.source)
-            self._stats.note(f"proof failed ({verdict.refusal.value}): {path}, compiling {source}")
-            return ResultUnproven(number, "proof", path)
+            return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
         declared = prepared.job.outputs
         produced = {output.path for output in result.outputs}
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
+        frames = self._frames(result)
+        call.files = contents(result, frames)
         call.result = result
-        call.files = self._contents(result)
-        self._remember(prepared, result)
-        return ResultProven(number)
+        if not message.is_recalled:
+            self._stats.nodes[result.node] += 1
+            self._remember_cost(prepared, result)
+        if call.cache_mode is not CacheMode.OFF:
+            known = residue_of(result, prepared.closure.misses, disk)
+            if known is not None:
+                self._recall.remember(prepared.key, prepared.job, result, frames, known)
+        return ResultProven(number, message.is_recalled)
+
+    def _note_proof_failure(self, prepared: Prepared, path: str) -> None:
+        self._stats.add("proof_failures")
+        self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
     def _compare_verdicts(self, call: _Call) -> None:
         """Count a compile that failed on the farm and succeeded here.
@@ -262,19 +295,13 @@ class AgentShell:
             source = os.fsdecode(call.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
-    def _contents(self, result: Result) -> list[tuple[bytes, int, bytes]]:
-        """The outputs' bytes, the main one last: it appears when all others are there."""
+    def _frames(self, result: Result) -> dict[Digest, bytes]:
+        """The outputs that came."""
         assert self._session is not None
-        files = []
-        for output in reversed(result.outputs):
-            frame = self._session.outputs.get(output.digest)
-            if frame is None:
-                raise ProtocolError(f"the output {os.fsdecode(output.path)} did not come")
-            data = decompress(frame, output.size_bytes)
-            files.append((output.path, output.mode, verified(data, output.digest)))
-        return files
+        held = ((each.digest, self._session.outputs.get(each.digest)) for each in result.outputs)
+        return {digest: frame for digest, frame in held if frame is not None}
 
-    def _remember(self, prepared: Prepared, result: Result) -> None:
+    def _remember_cost(self, prepared: Prepared, result: Result) -> None:
         self._hints[prepared.source] = result.usage.cpu_s
         if len(self._hints) > MAX_HINTS:
             self._hints.popitem(last=False)
@@ -289,8 +316,8 @@ class AgentShell:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case SubmitJob(number):
-                self._submit(number)
+            case SubmitJob(number, is_fresh):
+                self._submit(number, is_fresh)
             case CancelJob(number):
                 if self._session is not None:
                     self._session.cancel(number)
@@ -313,14 +340,16 @@ class AgentShell:
             case ForgetCall(number):
                 self._calls.pop(number, None)
 
-    def _submit(self, number: int) -> None:
+    def _submit(self, number: int, is_fresh: bool) -> None:
         prepared = self._calls[number].prepared
         assert prepared is not None
         assert self._session is not None
         self._uploads.offer(prepared.job.manifest)
         self._uploads.offer_pack(prepared.toolchain.digest, self._compilers.pack_of(prepared))
         hint = self._hints.get(prepared.source, 0.0)
-        self._session.submit(Submit(number, prepared.key, hint, prepared.build, prepared.frame))
+        self._session.submit(
+            Submit(number, prepared.key, hint, prepared.build, is_fresh, prepared.frame())
+        )
 
     def _count(self, effect: CountOutcome) -> None:
         stats = self._stats

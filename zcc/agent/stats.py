@@ -20,6 +20,7 @@ _PLAIN = (
     "remote_cpu_s",
     "remote_wall_s",
     "queued_s",
+    "recalls_refused",
 )
 _OUTCOMES = ("local_hit", "shared_hit", "remote", "local", "failed")
 _WAYS = ("scanned", "listed")

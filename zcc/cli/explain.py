@@ -111,7 +111,7 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
         "bytes": answer.closure.size_bytes,
         "outputs": [os.fsdecode(path) for path in answer.job.outputs],
         "toolchain": answer.toolchain.digest.hex(),
-        "job_bytes": len(answer.frame),
+        "job_bytes": len(answer.frame()),
         "key": answer.key.hex(),
     }
 

@@ -1,0 +1,346 @@
+"""Which job has which result: records by key, in one SQLite file.
+
+Owns the file and its faults: one that is damaged is put aside and begun anew. Must not know what a record's
+body means, nor whether its blobs are there.
+
+    results (space, key, record, toolchain, node, node_key, user, made, used, size)
+
+`space` keeps apart what must not meet (farms). `record` is as `cache/record.py` defines it and alone is
+believed; the other columns are what it is looked for and evicted by. Times are Unix seconds.
+
+SQLite, because several processes read and write at once (an agent that leaves and one that starts, `zcc cache`,
+`zcc-broker cache`), and because WAL with `synchronous=NORMAL` survives a kill at any instant. Writes and
+last uses are gathered and go down in one transaction at `flush`: what a crash loses is some results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cache.digest import Digest
+from cache.errors import RecordCorruptError, StoreError
+from cache.record import Record, decode_record, encode_record
+
+logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+FILE_NAME = "results.sqlite"
+SCHEMA_VERSION = 1
+# A writer waits so long for another process's transaction, which takes milliseconds.
+_BUSY_S = 5.0
+# Records that wait to be written down: beyond it they are flushed at once.
+MAX_PENDING = 512
+# A last use is written down at most this often: eviction needs no better.
+_TOUCH_AFTER_S = 600.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    space TEXT NOT NULL,
+    key BLOB NOT NULL,
+    record BLOB NOT NULL,
+    toolchain BLOB NOT NULL,
+    node TEXT NOT NULL,
+    node_key TEXT NOT NULL,
+    user TEXT NOT NULL,
+    made REAL NOT NULL,
+    used REAL NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (space, key)
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_use ON results (space, used);
+CREATE INDEX IF NOT EXISTS by_user ON results (space, user, used, size);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which results: all that match everything that is given. Times are Unix seconds."""
+
+    used_before_s: float | None = None
+    made_before_s: float | None = None
+    node: str = ""
+    node_key: str = ""
+    user: str = ""
+    toolchain_prefix: bytes = b""
+    key_prefix: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """`size_bytes` counts what the results' outputs are uncompressed, each result by itself."""
+
+    results: int
+    size_bytes: int
+
+
+class ResultIndex:
+    """The records of one space. Safe to use from several threads and beside other processes."""
+
+    def __init__(self, directory: str, space: str, wall_s: Callable[[], float] = time.time) -> None:
+        self.path = os.path.join(directory, FILE_NAME)
+        self.faults = 0  # how often the file refused, or held what it should not
+        self._space = space
+        self._wall_s = wall_s
+        self._lock = threading.RLock()
+        self._pending: dict[Digest, Record] = {}
+        self._touched: dict[Digest, float] = {}
+        self._db: sqlite3.Connection | None = None
+        with contextlib.suppress(StoreError):
+            self._connect()
+
+    def close(self) -> None:
+        """Write down what waits, and let go of the file."""
+        with self._lock:
+            self.flush()
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    # --- one record ---------------------------------------------------------------------------
+
+    def get(self, key: Digest) -> Record | None:
+        """The record of this key; None also when the file is out of order."""
+        with self._lock:
+            found = self._pending.get(key)
+            if found is not None:
+                return found
+            row = self._try(lambda db: db.execute(_GET, (self._space, key)).fetchone(), None)
+            if row is None:
+                return None
+            try:
+                record = decode_record(row[0], key)
+            except RecordCorruptError as error:
+                logger.warning("%s", error)
+                self.faults += 1
+                self.remove((key,))
+                return None
+            now = self._wall_s()
+            if now - row[1] > _TOUCH_AFTER_S or now < row[1]:
+                self._touched[key] = now
+            return record
+
+    def put(self, record: Record) -> None:
+        """Remember this one, in the place of any older one; written down at the next `flush`."""
+        with self._lock:
+            self._pending[record.key] = record
+            if len(self._pending) >= MAX_PENDING:
+                self.flush()
+
+    def remove(self, keys: Iterable[Digest]) -> None:
+        with self._lock:
+            rows = []
+            for key in keys:
+                self._pending.pop(key, None)
+                rows.append((self._space, key))
+            self._write(lambda db: db.executemany(_REMOVE, rows))
+
+    def flush(self) -> None:
+        """Write down the records and last uses that wait; a file that refuses costs them."""
+        with self._lock:
+            if not self._pending and not self._touched:
+                return
+            now = self._wall_s()
+            rows = [self._row(record, now) for record in self._pending.values()]
+            uses = [(used_s, self._space, key) for key, used_s in self._touched.items()]
+            self._pending, self._touched = {}, {}
+
+            def write(db: sqlite3.Connection) -> None:
+                db.executemany(_PUT, rows)
+                db.executemany(_TOUCH, uses)
+
+            self._write(write)
+
+    # --- many ---------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """How many records there are (a walk over the smallest index, not over the records)."""
+        self.flush()
+        query = "SELECT count(*) FROM results WHERE space = ?"
+        row: tuple[int] = self._try(lambda db: db.execute(query, (self._space,)).fetchone(), (0,))
+        return row[0]
+
+    def totals(self) -> Totals:
+        self.flush()
+        row = self._try(lambda db: db.execute(_TOTALS, (self._space,)).fetchone(), (0, 0))
+        return Totals(*row)
+
+    def records(self, selection: Selection = Selection()) -> Iterator[Record]:
+        """The records that match, the least recently used first; rotten ones are dropped on the way."""
+        for key in self.keys(selection):
+            record = self.get(key)
+            if record is not None:
+                yield record
+
+    def keys(self, selection: Selection = Selection()) -> list[Digest]:
+        """The keys that match, the least recently used first."""
+        self.flush()
+        where, values = _where(selection)
+        query = f"SELECT key FROM results WHERE space = ?{where} ORDER BY used"
+        with self._lock:
+            rows = self._all(query, (self._space, *values))
+        return [Digest(row[0]) for row in rows]
+
+    def purge(self, selection: Selection) -> int:
+        """Forget the results that match; returns how many."""
+        keys = self.keys(selection)
+        self.remove(keys)
+        return len(keys)
+
+    def trim(self, limit_bytes: int, user: str = "") -> int:
+        """Forget the least recently used until the sizes sum to at most the limit; how many went.
+
+        With `user`, of this one's results only: a quota.
+        """
+        self.flush()
+        where, values = _where(Selection(user=user))
+        query = f"SELECT key, size FROM results WHERE space = ?{where} ORDER BY used DESC"
+        with self._lock:
+            rows = self._all(query, (self._space, *values))
+            total, victims = 0, []
+            for key, size in rows:
+                total += size
+                if total > limit_bytes:
+                    victims.append(Digest(key))
+            if victims:
+                self.remove(victims)
+        return len(victims)
+
+    def by_label(self, column: str) -> list[tuple[str, int, int]]:
+        """(label, results, bytes) for `node` or `user`, the largest first."""
+        assert column in ("node", "user")
+        self.flush()
+        query = (
+            f"SELECT {column}, count(*), sum(size) FROM results WHERE space = ?"
+            f" GROUP BY {column} ORDER BY sum(size) DESC"
+        )
+        with self._lock:
+            return self._all(query, (self._space,))
+
+    # --- the file -----------------------------------------------------------------------------
+
+    def _row(self, record: Record, now: float) -> tuple[object, ...]:
+        source = record.source
+        return (
+            self._space,
+            record.key,
+            encode_record(record),
+            source.toolchain,
+            source.node,
+            source.node_key,
+            source.user,
+            record.made_s,
+            now,
+            record.size_bytes,
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        """The open file.
+
+        Raises:
+            StoreError: it cannot be opened; the next call tries again.
+        """
+        if self._db is not None:
+            return self._db
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            try:
+                self._db = _open(self.path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._put_aside(error)
+                self._db = _open(self.path)
+        except (OSError, sqlite3.Error) as error:
+            self.faults += 1
+            raise StoreError(f"cannot open {self.path}: {error}") from error
+        return self._db
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """The file is no database any more: begin a new one beside it."""
+        logger.warning("%s is damaged (%s): beginning a new one", self.path, error)
+        self.faults += 1
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        os.replace(self.path, self.path + ".damaged")
+        for ending in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path + ending)
+
+    def _all(self, query: str, values: Sequence[object]) -> list[Any]:
+        none: list[Any] = []
+        return self._try(lambda db: db.execute(query, values).fetchall(), none)
+
+    def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        def transaction(db: sqlite3.Connection) -> None:
+            with db:
+                work(db)
+
+        self._try(transaction, None)
+
+    def _try(self, work: Callable[[sqlite3.Connection], _Answer], otherwise: _Answer) -> _Answer:
+        with self._lock:
+            try:
+                return work(self._connect())
+            except StoreError:
+                return otherwise
+            except sqlite3.OperationalError as error:
+                # Full, read-only, busy, gone: nothing is wrong with what it holds.
+                logger.warning("%s: %s", self.path, error)
+                self.faults += 1
+            except sqlite3.DatabaseError as error:
+                with contextlib.suppress(OSError):
+                    self._put_aside(error)
+            return otherwise
+
+
+_GET = "SELECT record, used FROM results WHERE space = ? AND key = ?"
+_PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TOUCH = "UPDATE results SET used = ? WHERE space = ? AND key = ?"
+_REMOVE = "DELETE FROM results WHERE space = ? AND key = ?"
+_TOTALS = "SELECT count(*), coalesce(sum(size), 0) FROM results WHERE space = ?"
+
+
+def _open(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"written by another version ({version})")
+        if not version:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _where(selection: Selection) -> tuple[str, Sequence[object]]:
+    """The conditions behind `WHERE space = ?`, and their values."""
+    terms: list[tuple[str, object]] = []
+    if selection.used_before_s is not None:
+        terms.append(("used < ?", selection.used_before_s))
+    if selection.made_before_s is not None:
+        terms.append(("made < ?", selection.made_before_s))
+    for column in ("node", "node_key", "user"):
+        value = getattr(selection, column)
+        if value:
+            terms.append((f"{column} = ?", value))
+    for column, prefix in (
+        ("toolchain", selection.toolchain_prefix),
+        ("key", selection.key_prefix),
+    ):
+        if prefix:
+            terms.append((f"substr({column}, 1, {len(prefix)}) = ?", prefix))
+    return "".join(f" AND {term}" for term, _ in terms), [value for _, value in terms]

@@ -1,0 +1,227 @@
+"""Several stores as one: near ones first, writes behind the caller's back, a dead one for a miss.
+
+Owns the order of tiers, the queue of writes and the patience with a tier that fails. Nothing in here
+raises for what a store does.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from cache.digest import Digest
+from cache.errors import StoreError
+from cache.record import Record
+from cache.stores import Store
+
+logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+# A tier that has failed is left alone for so long.
+REST_S = 10.0
+# Bytes of blobs that wait to be written. Beyond it new results are not remembered.
+MAX_BEHIND_BYTES = 64 << 20
+# What a killed process may have remembered in vain, and how far a store may grow beyond its limit.
+MAINTAIN_EVERY_S = 2.0
+
+
+class Resting:
+    """One store that may fail: its failures are counted, answered as misses, and followed by a rest.
+
+    The questions are a `Store`'s; what writes says whether it did.
+    """
+
+    def __init__(
+        self, store: Store, rest_s: float = REST_S, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.faults = 0
+        self._store = store
+        self._rest_s = rest_s
+        self._now = now
+        self._wakes_s = 0.0
+
+    def get_record(self, key: Digest) -> Record | None:
+        return self._ask(lambda: self._store.get_records((key,)).get(key), None)
+
+    def put_record(self, record: Record) -> bool:
+        return self._do(lambda: self._store.put_records((record,)))
+
+    def remove_record(self, key: Digest) -> bool:
+        return self._do(lambda: self._store.remove_records((key,)))
+
+    def has_blobs(self, digests: Iterable[Digest]) -> set[Digest]:
+        none: set[Digest] = set()
+        return self._ask(lambda: self._store.has_blobs(digests), none)
+
+    def get_blobs(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        none: dict[Digest, bytes] = {}
+        return self._ask(lambda: self._store.get_blobs(digests), none)
+
+    def put_blobs(self, frames: Mapping[Digest, bytes]) -> bool:
+        return self._do(lambda: self._store.put_blobs(frames))
+
+    def remove_blobs(self, digests: Iterable[Digest]) -> bool:
+        return self._do(lambda: self._store.remove_blobs(digests))
+
+    def maintain(self) -> int:
+        return self._ask(self._store.maintain, 0)
+
+    def close(self) -> None:
+        self._do(self._store.close)
+
+    def _do(self, work: Callable[[], None]) -> bool:
+        def done() -> bool:
+            work()
+            return True
+
+        return self._ask(done, False)
+
+    def _ask(self, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+        if self._now() < self._wakes_s:
+            return otherwise
+        try:
+            return question()
+        except (StoreError, OSError) as error:
+            self.faults += 1
+            self._wakes_s = self._now() + self._rest_s
+            logger.warning("a cache rests for %.0f s: %s", self._rest_s, error)
+            return otherwise
+
+
+class Tiers:
+    """Stores in the order in which they are asked. What a farther one has is written to the nearer."""
+
+    def __init__(self, stores: Sequence[Resting]) -> None:
+        self._stores = stores
+
+    @property
+    def faults(self) -> int:
+        return sum(store.faults for store in self._stores)
+
+    def get_record(self, key: Digest) -> Record | None:
+        for at, store in enumerate(self._stores):
+            found = store.get_record(key)
+            if found is not None:
+                for nearer in self._stores[:at]:
+                    nearer.put_record(found)
+                return found
+        return None
+
+    def get_blobs(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        """The frames of those that any tier has; contents are the caller's to check."""
+        wanted, frames = set(digests), dict[Digest, bytes]()
+        for at, store in enumerate(self._stores):
+            if not wanted:
+                break
+            found = store.get_blobs(wanted)
+            for nearer in self._stores[:at]:
+                nearer.put_blobs(found)
+            frames |= found
+            wanted -= found.keys()
+        return frames
+
+    def put(self, record: Record, frames: Mapping[Digest, bytes]) -> None:
+        """Write a record and its blobs to each store; what `frames` lacks lies in a nearer one already."""
+        for at, store in enumerate(self._stores):
+            wanted = set(record.blobs) - store.has_blobs(record.blobs)
+            given = {digest: frames[digest] for digest in wanted & frames.keys()}
+            given |= Tiers(self._stores[:at]).get_blobs(wanted - given.keys())
+            # The blobs first: a record must not name what is not there.
+            if given.keys() == wanted and store.put_blobs(given):
+                store.put_record(record)
+
+    def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
+        """Drop a record that turned out not to hold, and blobs that were rotten."""
+        rotten = tuple(blobs)
+        for store in self._stores:
+            store.remove_record(key)
+            store.remove_blobs(rotten)
+
+    def maintain(self) -> int:
+        return sum(store.maintain() for store in self._stores)
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+
+class WriteBehind:
+    """Writes to tiers, in a thread: who remembers a result never waits for a disk.
+
+    Its queue is bounded in bytes; a result that finds it full is not remembered (`dropped` counts them).
+    """
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        limit_bytes: int = MAX_BEHIND_BYTES,
+        maintain_every_s: float = MAINTAIN_EVERY_S,
+    ) -> None:
+        self.dropped = 0
+        self.evicted = 0
+        self._tiers = tiers
+        self._limit_bytes = limit_bytes
+        self._maintain_every_s = maintain_every_s
+        self._queued_bytes = 0
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="cache writer", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record, frames: Mapping[Digest, bytes]) -> bool:
+        """Remember this soon; False when too much waits already."""
+        size = sum(map(len, frames.values())) + len(record.body)
+        with self._lock:
+            if self._queued_bytes + size > self._limit_bytes:
+                self.dropped += 1
+                return False
+            self._queued_bytes += size
+
+        def write() -> None:
+            try:
+                self._tiers.put(record, frames)
+            finally:
+                with self._lock:
+                    self._queued_bytes -= size
+
+        self._queue.put(write)
+        return True
+
+    def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
+        rotten = tuple(blobs)
+        self._queue.put(lambda: self._tiers.forget(key, rotten))
+
+    def wait_written(self) -> None:
+        """Return when all that was put before is written."""
+        done = threading.Event()
+        self._queue.put(done.set)
+        done.wait()
+
+    def close(self) -> None:
+        """Write what waits and close the tiers."""
+        self._queue.put(None)
+        self._thread.join()
+        self._tiers.close()
+
+    def _work(self) -> None:
+        maintain_at, is_idle = 0.0, True
+        while True:
+            try:
+                work = self._queue.get(timeout=None if is_idle else self._maintain_every_s)
+            except queue.Empty:
+                is_idle = True
+                self.evicted += self._tiers.maintain()
+                continue
+            if work is None:
+                return
+            if is_idle:
+                is_idle, maintain_at = False, time.monotonic() + self._maintain_every_s
+            work()
+            if time.monotonic() >= maintain_at:
+                self.evicted += self._tiers.maintain()
+                maintain_at = time.monotonic() + self._maintain_every_s

@@ -1,0 +1,159 @@
+"""The agent's own memory of results: what this user has compiled, or taken from the farm, before.
+
+Owns what a record's body is here: the result as `zcc/job.py` encodes it, with the *residue* for its look-ups,
+the names that the compiler missed and that no scan repeats. A hit is only a hit when each of them is absent
+still. Whatever is wrong with what was kept (rotten, gone, unreadable) is a miss, counted in `faults`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from cache.blobs import decompress
+from cache.digest import Digest, verified
+from cache.errors import BlobMissingError, CacheError, StoreError
+from cache.record import Record, Source
+from cache.stores import DiskStore
+from cache.tiers import Resting, Tiers, WriteBehind
+from zcc.compiler.disk import Disk
+from zcc.compiler.entries import DiskDoubtError
+from zcc.compiler.lookups import Misses, check_misses, residue
+from zcc.errors import JobError
+from zcc.job import Job, Lookups, Result, decode_result, encode_result
+
+logger = logging.getLogger(__name__)
+
+# Everything that one user's agent remembers is one space; farms share nothing through it, as a job's key
+# says all that its result depends on.
+SPACE = "own"
+
+# (path, mode, bytes), the main output last.
+Files = list[tuple[bytes, int, bytes]]
+
+
+class CacheMode(Enum):
+    """What ZCC_CACHE asks for: `refresh` looks nothing up and remembers what it gets."""
+
+    ON = "on"
+    OFF = "off"
+    REFRESH = "refresh"
+
+
+def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode:
+    """The mode that a launcher's environment sets; an unknown word changes nothing."""
+    try:
+        return CacheMode(environment.get(b"ZCC_CACHE", b"").decode("ascii", "replace"))
+    except ValueError:
+        return default
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    result: Result
+    files: Files
+
+
+class Recall:
+    """Results below one directory, in at most about `limit_bytes`."""
+
+    def __init__(self, directory: str, limit_bytes: int) -> None:
+        self.refused = 0  # hits that were none, because a name that was missed is there now
+        self._rotten = 0
+        try:
+            stores = [Resting(DiskStore(directory, SPACE, limit_bytes))]
+        except StoreError as error:
+            logger.warning("no local cache: %s", error)
+            stores = []
+        self._tiers = Tiers(stores)
+        self._writer = WriteBehind(self._tiers)
+
+    @property
+    def faults(self) -> int:
+        """How often the store failed, or held what it should not."""
+        return self._rotten + self._tiers.faults
+
+    @property
+    def evicted(self) -> int:
+        return self._writer.evicted
+
+    def find(self, key: Digest, job: Job, disk: Disk) -> Recalled | None:
+        """The result of this job if it is known and holds on this disk.
+
+        `disk.begin` has to have been called for the request.
+        """
+        record = self._tiers.get_record(key)
+        if record is None:
+            return None
+        try:
+            result = decode_result(record.body)
+            if not check_misses(result.lookups.misses, disk).is_accepted:
+                self.refused += 1
+                return None
+            return Recalled(result, self._read(result, job))
+        except (JobError, CacheError) as error:
+            self._drop(record, error)
+            return None
+
+    def remember(
+        self,
+        key: Digest,
+        job: Job,
+        result: Result,
+        frames: Mapping[Digest, bytes],
+        known: Misses,
+    ) -> None:
+        """Keep a result that has been proven; `frames` are its outputs, checked; `known` its residue."""
+        kept = replace(result, lookups=Lookups(misses=known))
+        body = encode_result(kept)
+        size = len(body) + sum(output.size_bytes for output in result.outputs)
+        source = Source(job.toolchain, result.node)
+        self._writer.put(Record(key, body, tuple(frames), size, source, time.time()), frames)
+
+    def wait_written(self) -> None:
+        """Return when all that was remembered before is on disk."""
+        self._writer.wait_written()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _read(self, result: Result, job: Job) -> Files:
+        if not {output.path for output in result.outputs} <= set(job.outputs):
+            raise JobError("outputs that the job does not declare")
+        return contents(result, self._tiers.get_blobs(each.digest for each in result.outputs))
+
+    def _drop(self, record: Record, error: Exception) -> None:
+        """What was kept cannot be used: forget it, and the blobs, which may be what is rotten."""
+        self._rotten += 1
+        logger.warning("forgetting the result %s: %s", record.key.hex(), error)
+        self._writer.forget(record.key, record.blobs)
+
+
+def contents(result: Result, frames: Mapping[Digest, bytes]) -> Files:
+    """The outputs' bytes, the main one last: it appears when all others are there.
+
+    Raises:
+        CacheError: a frame is not there, or its content is not what its digest names.
+    """
+    files = []
+    for output in reversed(result.outputs):
+        frame = frames.get(output.digest)
+        if frame is None:
+            raise BlobMissingError(f"no {os.fsdecode(output.path)}")
+        data = decompress(frame, output.size_bytes)
+        files.append((output.path, output.mode, verified(data, output.digest)))
+    return files
+
+
+def residue_of(
+    result: Result, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk
+) -> Misses | None:
+    """What a later hit has to check; None when the disk changes under the question."""
+    try:
+        return residue(result.lookups, known, disk)
+    except DiskDoubtError:
+        return None
