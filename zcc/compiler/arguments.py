@@ -30,7 +30,9 @@ from zcc.compiler.options import (
 from zcc.compiler.outputs import Naming
 from zcc.compiler.response import ResponseDoubtError, expand
 
-__all__ = ["Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "parse"]
+__all__ = [
+    "Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "parse", "split",
+]  # fmt: skip
 
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
@@ -40,6 +42,14 @@ _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/de
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
 _DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
+# The whole command, with all of its sources, stands in each object.
+_RECORDS_THE_COMMAND = {
+    Family.GCC: frozenset((b"-frecord-gcc-switches",)),
+    Family.CLANG: frozenset(
+        (b"-frecord-command-line", b"-grecord-command-line", b"-frecord-gcc-switches")
+        + (b"-grecord-gcc-switches",)
+    ),
+}
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
 
 
@@ -64,6 +74,21 @@ def parse(
     return reading.conclude(cwd, response_files)
 
 
+def split(argv: Sequence[bytes], family: Family, is_cxx: bool) -> list[tuple[bytes, ...]]:
+    """For a command with several sources, the command for each; empty where there is no telling."""
+    if not _RECORDS_THE_COMMAND[family].isdisjoint(argv):
+        return []
+    if any(word.startswith(b"@") for word in argv):
+        return []  # the sources stand in a file, which cannot be changed
+    reading = _Reading(family, is_cxx)
+    reading.read(argv)
+    places = set(reading.source_places)
+    return [
+        tuple(word for at, word in enumerate(argv) if at == place or at not in places)
+        for place in reading.source_places
+    ]
+
+
 def dependency_arguments(compilation: Compilation, family: Family) -> tuple[bytes, ...]:
     """The command that lists what this compile reads on stdout: no output, no side file, but `-M`.
 
@@ -85,6 +110,7 @@ class _Reading:
         self._words: list[Word] = []
         self._locals: list[Local] = []
         self._sources: list[tuple[bytes, str | None, str]] = []
+        self.source_places: list[int] = []
         self._nested: dict[Lookup, list[bytes]] = {
             IN_PREPROCESSOR: [],
             IN_ASSEMBLER: [],
@@ -126,13 +152,13 @@ class _Reading:
             word = words[at]
             at += 1
             if not word.startswith(b"-") or word == b"-":
-                self._read_source(word)
+                self._read_source(word, at - 1)
             elif word == b"--":
                 self._words.append(Word((word,), Role.CARRIED, asks=(word,)))
                 if self._family is Family.GCC:
                     self._stays("end-of-options", word)
-                for source in words[at:]:
-                    self._read_source(source)
+                for place in range(at, len(words)):
+                    self._read_source(words[place], place)
                 break
             else:
                 plain = _plain(word, self._family)
@@ -168,7 +194,8 @@ class _Reading:
         self._words.append(Word(arguments, role, note, asks, searches))
         return len(arguments) - 1
 
-    def _read_source(self, name: bytes) -> None:
+    def _read_source(self, name: bytes, place: int) -> None:
+        self.source_places.append(place)
         self._words.append(Word((name,), Role.SOURCE, asks=(name,)))
         if self._named is not None:
             language = languages.language_named(self._named)
