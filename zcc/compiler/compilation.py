@@ -77,6 +77,11 @@ class Compilation:
     words: tuple[Word, ...]
 
     @property
+    def unknown_options(self) -> tuple[bytes, ...]:
+        """What no row of the table fits, carried as it is."""
+        return tuple(word.arguments[0] for word in self.words if word.role is Role.UNKNOWN)
+
+    @property
     def role_of(self) -> tuple[tuple[bytes, Role, str], ...]:
         """(argument, its role, a note), for people to read."""
         return tuple(
