@@ -172,12 +172,8 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fdump-tree-all", "dump-output"),
         ("-c a.c -da", "dump-output"),
         ("-c a.c -fverbose-asm", "verbose-asm"),
-        ("-c a.c -fprofile-use", "profile-use"),
-        ("-c a.c -fprofile-use=x.gcda", "profile-use"),
-        ("-c a.c -fbranch-probabilities", "profile-use"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
-        ("-c a.c --coverage -fprofile-dir=x", "profile-directory"),
         ("-c a.c -fplugin=name", "plugin"),
         ("-c a.c -fplugin=./p.so -fplugin-arg-p-out=x", "plugin"),
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
@@ -220,7 +216,7 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
-        ("-c a.c -fprofile-use=dir", "profile-use"),
+        ("-c a.c -fprofile-sample-use", "profile-use"),
         ("-c a.cl", "language"),
     ],
 )
@@ -292,11 +288,11 @@ def test_native_is_reported_and_carried(flag: str) -> None:
 
 def test_files_that_are_read_are_inputs() -> None:
     answer = compilation(
-        "-c a.c -fsanitize-ignorelist=i.txt -fprofile-list=l -fprofile-instr-use=p.profdata "
+        "-c a.c -fsanitize-ignorelist=i.txt -fprofile-list=l -fprofile-sample-use=p.prof "
         "-include-pch x.pch -fthinlto-index=/dev/null",
         CLANG,
     )
-    assert answer.extra_inputs == (b"i.txt", b"l", b"p.profdata")
+    assert answer.extra_inputs == (b"i.txt", b"l", b"p.prof")
     assert answer.include_pch == b"x.pch"
 
 
@@ -341,8 +337,19 @@ def test_every_word_has_a_role() -> None:
 
 
 def test_coverage_needs_the_old_profile_to_be_absent() -> None:
-    assert compilation("-c a.c -o s/b.o --coverage").needs_absent == (b"s/b.gcda",)
-    assert compilation("-c a.c -o s/b.o --coverage", CLANG).needs_absent == ()
+    by_gcc = compilation("-c a.c -o s/b.o --coverage -fprofile-dir=d")
+    assert (by_gcc.removes_profile, by_gcc.gcda, by_gcc.profiles) == (True, b"s/b.gcda", (b"d",))
+    assert not compilation("-c a.c -o s/b.o --coverage", CLANG).removes_profile
+
+
+def test_profiles_are_read_where_the_options_say() -> None:
+    bare = compilation("-c a.c -fprofile-use")
+    assert (bare.reads_profile, bare.profiles, bare.gcda) == (True, (b"",), b"a.gcda")
+    assert compilation("-c a.c -fbranch-probabilities -fprofile-dir=d").profiles == (b"", b"d")
+    assert compilation("-c a.c -fprofile-use=d", CLANG).profiles == (b"d",)
+    assert compilation("-c a.c -fprofile-instr-use", CLANG).profiles == (b"",)
+    assert compilation("-c a.c -fauto-profile").extra_inputs == (b"fbdata.afdo",)
+    assert not compilation("-c a.c -fprofile-generate").reads_profile
 
 
 def test_assembly_wins_over_object() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cache.blobs import PLAIN_MTIME_S
 from zcc.compiler.closure import (
     Closure,
     Forced,
@@ -301,24 +302,47 @@ def test_the_project_root_is_the_nearest_checkout_below_home() -> None:
     assert not is_too_wide(b"/home/u/p", b"/home/u")
 
 
-@pytest.mark.parametrize("where", ["b.h.gch", "i/b.h.gch", "j/b.h.gch/x", "a.c.gch"])
-def test_a_precompiled_header_makes_gcc_local(project: Project, where: str) -> None:
+@pytest.mark.parametrize("where", ["b.h.gch", "i/b.h.gch", "a.c.gch"])
+def test_a_precompiled_header_goes_along_with_the_text_for_gcc(
+    project: Project, where: str
+) -> None:
     project.write(a_c='#include "b.h"\n', j__b_h="", i__x="")
     search = project.search(b"i", b"j")
     before = project.closure(search=search)
     assert project.scan(search=search) is before
     project.put(where)
-    answer = project.scan(search=search)
-    assert isinstance(answer, Local)
-    assert answer.reason is Reason.PRECOMPILED_HEADER
-    assert isinstance(project.scan(search=search, is_clang=True), Closure)
+    assert project.found(search=search) == {"a.c", "j/b.h", where}
+    assert project.found(search=search, is_clang=True) == {"a.c", "j/b.h"}
+    os.unlink(project.top / where)
+    assert project.found(search=search) == {"a.c", "j/b.h"}
 
 
-def test_clang_takes_precompiled_headers_for_forced_includes(project: Project) -> None:
-    project.write(a_c="", b_h="", b_h_pch="")
+def test_a_directory_of_precompiled_headers_makes_gcc_local(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    project.put("b.h.gch/x")
+    path = os.fsencode(project.top / "b.h.gch")
+    assert project.scan() == Local(Reason.PRECOMPILED_HEADER, path)
+
+
+def test_a_precompiled_header_of_clangs_goes_along_with_the_times_of_all(project: Project) -> None:
+    project.write(a_c="", b_h="", b_h_pch="PCH", other_pch="other")
+    os.utime(project.top / "b.h", (PLAIN_MTIME_S + 7, PLAIN_MTIME_S + 7))
     forced = ((Forced.INCLUDE, b"b.h"),)
-    assert isinstance(project.scan(is_clang=True, forced=forced), Local)
-    assert isinstance(project.scan(forced=forced), Closure)
+    assert project.found(forced=forced) == {"a.c", "b.h"}
+
+    def times(**changes: Any) -> dict[str, int]:
+        files = project.closure(is_clang=True, **changes).manifest.files
+        return {os.path.basename(os.fsdecode(file.path)): file.twin for file in files}
+
+    shipped = times(forced=forced)
+    assert shipped.keys() == {"a.c", "b.h", "b.h.pch"}
+    assert shipped["b.h"] == 7
+    assert times(precompiled=(b"other.pch",)).keys() == {"a.c", "other.pch"}
+    os.utime(project.top / "b.h", (PLAIN_MTIME_S + 9, PLAIN_MTIME_S + 9))
+    assert times(forced=forced)["b.h"] == 9
+    os.utime(project.top / "b.h", (1, 1))
+    answer = project.scan(is_clang=True, forced=forced)
+    assert answer == NotBounded(Reason.DISK, b"old-time " + os.fsencode(project.top / "b.h"))
 
 
 def test_time_macros_make_a_compile_local(project: Project) -> None:

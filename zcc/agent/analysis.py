@@ -14,10 +14,12 @@ from functools import lru_cache
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
+from zcc.agent import naming
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment
+from zcc.compiler import arguments, environment, languages, precompiled
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
@@ -25,6 +27,8 @@ from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
+from zcc.compiler.precompiled import InputsMemo, signature
+from zcc.compiler.profiles import profile_places
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -36,7 +40,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest, Terminal, encode_job, job_key
+from zcc.job import Job, Manifest, encode_job, job_key
 from zcc.machine_class import floating_point_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
@@ -55,6 +59,7 @@ CHOICES = frozenset(
         "conftest",
         "no-compiler",
         "missing-source",
+        "wrapper",
     )
 )
 
@@ -127,6 +132,8 @@ class Analyser:
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._pch_inputs = InputsMemo()
+        self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
         # By the job without its inputs. Writing 500 inputs down and hashing them costs 0.5 ms.
         self._prepared: OrderedDict[Job, Prepared] = OrderedDict()
@@ -144,7 +151,7 @@ class Analyser:
         guess = Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
         parsed = _parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
-            return parsed
+            return _wrapped(request) or parsed
         classified = environment.classify(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
@@ -159,7 +166,7 @@ class Analyser:
                     return parsed
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
-            return Here("compiler-not-understood", str(error))
+            return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
 
     async def _prepare(
@@ -175,15 +182,27 @@ class Analyser:
         hindrance = _hindrance(parsed, classified)
         if hindrance is not None:
             return hindrance
+        if has_own_terminals(request, toolchain.family):
+            return Here("terminal-description", "~/.terminfo")
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
-        for path in parsed.needs_absent:
+        pwd = physical_pwd(request.environment, request.cwd)
+        profiles = _profiles(request, parsed, toolchain.family, pwd)
+        for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        pwd = physical_pwd(request.environment, request.cwd)
         scan = self._scan_request(request, parsed, classified, search, toolchain)
-        scan = replace(scan, directories=(*places.directories, *([pwd] if pwd else ())))
+        scan = replace(
+            scan,
+            directories=(*places.directories, *([pwd] if pwd else ())),
+            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            optional_inputs=(
+                *scan.optional_inputs,
+                *(profiles if parsed.reads_profile else ()),
+                *await self._made_of(request, scan),
+            ),
+        )
         answer = self._scanner.scan(scan, now(), arrived)
         way = "scanned"
         if isinstance(answer, NotBounded):
@@ -200,7 +219,7 @@ class Analyser:
             manifest=Manifest(),
             outputs=places.outputs,
             machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
-            terminal=_terminal(request),
+            terminal=terminal_of(request, toolchain.family),
         )
         known = self._prepared.get(command)
         # The scanner gives the same object as long as nothing in it has changed.
@@ -229,10 +248,11 @@ class Analyser:
         toolchain: Toolchain,
         classified: JobEnvironment,
     ) -> SearchList:
+        language = languages.ASKED_AS.get(parsed.language, parsed.language)
         key = SearchKey(
             executable=request.executable,
             toolchain=toolchain.digest,
-            language=parsed.language,
+            language=language,
             arguments=parsed.search_arguments,
             cwd=request.cwd,
             environment=tuple(sorted(classified.search.items())),
@@ -243,12 +263,45 @@ class Analyser:
         asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
         command = [
             request.executable,
-            *query_arguments(parsed.search_arguments, parsed.language),
+            *query_arguments(parsed.search_arguments, language),
         ]
         ran = await self._surroundings.run(command, request.cwd, asked)
         search = parse_search_list(ran.stderr, parsed.search_arguments)
         self._searches.put(key, search)
         return search
+
+    async def _made_of(self, request: Request, scan: ScanRequest) -> list[bytes]:
+        """What clang will look at again for the precompiled headers that the command line names."""
+        inputs: list[bytes] = []
+        for path in scan.precompiled:
+            at = os.path.join(request.cwd, path)
+            known = self._pch_inputs.get(request.executable, at)
+            if known is None:
+                asked = signature(at)
+                command = [request.executable, *precompiled.query_arguments(path)]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                known = precompiled.parse_inputs(ran.stdout)
+                self._pch_inputs.put(request.executable, at, asked, known)
+            inputs += known
+        return inputs
+
+    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
+        """Where gcc finds the specs that the command line names without a directory.
+
+        An answer is remembered for good: where another file goes before it since, the proof shows that.
+        """
+        found = []
+        for name in parsed.toolchain_files:
+            asked = (*parsed.search_arguments, b"-print-file-name=" + name)
+            key = (request.executable, request.cwd, *asked)
+            if key not in self._named_files:
+                command = [request.executable, *asked]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                if len(self._named_files) >= MAX_ROOTS:
+                    self._named_files.clear()
+                self._named_files[key] = ran.stdout.partition(b"\n")[0]
+            found.append(self._named_files[key] or name)
+        return found
 
     async def _list(
         self,
@@ -293,7 +346,11 @@ class Analyser:
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
-            optional_inputs=locale_files(locale_names(request.environment)),
+            precompiled=(parsed.include_pch,) if parsed.include_pch else (),
+            optional_inputs=(
+                *locale_files(locale_names(request.environment)),
+                *terminal_files(request, toolchain.family),
+            ),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
         )
@@ -323,8 +380,6 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     rows = (
         ("native", parsed.machine_dependent),
         ("plugin", parsed.plugins),
-        ("toolchain-file", parsed.toolchain_files),
-        ("precompiled-header", (parsed.include_pch,) if parsed.include_pch else ()),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
@@ -334,14 +389,28 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     return None
 
 
+def _wrapped(request: Request) -> Here | None:
+    """For ccache and its like: they run here, and what they call may be zcc again."""
+    if not naming.is_wrapper(request.executable):
+        return None
+    if naming.will_return(request):
+        return Here("wrapper")
+    return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _profiles(
+    request: Request, parsed: Compilation, family: Family, pwd: bytes | None
+) -> list[bytes]:
+    """Where this compile may find a profile; a directory among the places is none."""
+    if not parsed.reads_profile and not parsed.removes_profile:
+        return []
+    cwds = dict.fromkeys((request.cwd, pwd or request.cwd))
+    places = profile_places(family, parsed.profiles, parsed.gcda, cwds)
+    return [at for at in places if not os.path.isdir(os.path.join(request.cwd, at))]
+
+
 def _names_cxx(request: Request) -> bool:
     return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
-
-
-def _terminal(request: Request) -> Terminal | None:
-    if request.terminal is None:
-        return None
-    return Terminal(request.terminal.rows, request.terminal.columns)
 
 
 def _job_environment(

@@ -36,7 +36,6 @@ __all__ = ["Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "p
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
 _TIME_MACRO = re.compile(rb"\b__(?:TIME|DATE|TIMESTAMP)__\b")
 _STRICT_STANDARD = re.compile(rb"c|iso")
-_HAS_SUFFIX = re.compile(rb"[^/]\.\w+$")
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
@@ -107,6 +106,8 @@ class _Reading:
         self._toolchain_files: list[bytes] = []
         self._plugins: list[bytes] = []
         self._pch: bytes | None = None
+        self._profiles: list[bytes] = []
+        self._reads_profile = False
         self._defines: list[bytes] = []
         self._time_macros: list[bytes] = []
         self._machine: list[bytes] = []
@@ -295,9 +296,12 @@ class _Reading:
     def _take_input(self, option: Option, value: bytes, word: bytes) -> None:
         if option.means == b"-include-pch":
             self._pch = value
-        elif option.means in _PROFILES and not _HAS_SUFFIX.search(value):
-            # A directory: the file in it has a derived name.
-            self._stays("profile-use", word)
+        elif option.means in _PROFILES:
+            # A directory, mostly: the file in it has a derived name.
+            self._profiles.append(value)
+            self._reads_profile = True
+        elif option.means == b"-fauto-profile=" and not value:
+            self._inputs.append(b"fbdata.afdo")
         elif option.means in _PLUGINS:
             self._plugins.append(value)
             if b"/" not in value:
@@ -315,7 +319,7 @@ class _Reading:
             case b"-gsplit-dwarf" if value == b"single":
                 return
             case b"-fprofile-dir=":
-                return
+                self._profiles.append(value)
             case b"-save-temps":
                 self._saves_temps = value
             case b"-save-stats":
@@ -379,7 +383,10 @@ class _Reading:
             include_pch=self._pch,
             defines=tuple(self._defines),
             time_macros=tuple(dict.fromkeys(self._time_macros)),
-            needs_absent=(naming.gcda,) if self._removes_profile() else (),
+            profiles=tuple(self._profiles),
+            gcda=naming.gcda,
+            reads_profile=self._reads_profile,
+            removes_profile=self._writes_notes and self._family is Family.GCC,
             machine_dependent=tuple(self._machine),
             has_trigraphs=self._has_trigraphs,
             has_depfile=bool(self._seen & {b"-MD", b"-MMD"}),
@@ -438,12 +445,7 @@ class _Reading:
             return Local("odd-output", fsdecode(output))
         elif _is_device(output):
             return Local("output-to-device", fsdecode(output))
-        if self._removes_profile() and b"-fprofile-dir=" in self._seen:
-            return Local("profile-directory", "the profile that gcc removes lies there")
         return None
-
-    def _removes_profile(self) -> bool:
-        return self._writes_notes and self._family is Family.GCC
 
     def _naming(self, source: bytes, language: str, stops_at: StopsAt) -> Naming:
         return Naming(

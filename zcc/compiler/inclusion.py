@@ -49,6 +49,8 @@ class Inclusion:
         self.files: dict[File, None] = {}
         self.trail = Trail()
         self.doubts: set[Hazard] = set()
+        # clang compares the times of the files that a precompiled header was made of.
+        self.needs_times = False
         self._disk = disk
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
@@ -137,6 +139,8 @@ class Inclusion:
             self._take_forced(name, mode)
         for path in request.extra_inputs:
             self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        for path in request.precompiled:
+            self._take_named_pch(path)
         for path in request.optional_inputs:
             found = disk.walk(self.cwd, path, self.trail)
             if found is not None and isinstance(found[1], File):
@@ -154,7 +158,7 @@ class Inclusion:
 
     def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
         hit = self._named(path, reason)
-        self._refuse_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
+        self._take_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
 
@@ -265,20 +269,37 @@ class Inclusion:
         if is_timestamp or not self._request.has_source_date_epoch:
             raise StopScanError(Local(Reason.TIME_MACRO, where))
 
-    def _refuse_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
-        """Stop at a precompiled header: the text in its place gives another object."""
+    # Precompiled headers
+
+    def _take_named_pch(self, path: bytes) -> None:
+        """clang's `-include-pch`. What it was made of is among the request's optional inputs."""
+        self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        self.needs_times = True
+
+    def _take_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
+        """Ship the precompiled headers of this name, beside the text: the compiler judges which it takes.
+
+        Where there is none, its coming is what the scan depends on: the text in its place would give
+        another object, and nothing would show it.
+        """
         names = self._disk.names(directory)
         self.trail.note_search(directory)
         if not directory.pch_names and not directory.is_unlistable:
             return
         for ending in endings:
-            is_there = base + ending in names
-            if directory.is_unlistable:
-                is_there = self._disk.child(directory, base + ending) is not None
-            if is_there:
-                raise StopScanError(
-                    Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + base + ending)
-                )
+            if base + ending in names or directory.is_unlistable:
+                self._ship_pch(directory, base + ending)
+
+    def _ship_pch(self, directory: Directory, name: bytes) -> None:
+        found = self._disk.walk(directory, name, self.trail)
+        if found is None:
+            return
+        if not isinstance(found[1], File):
+            # Of a directory of them the compiler takes the first that fits, in the order of the file
+            # system, which a node does not have.
+            raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
+        self._ship(found[1])
+        self.needs_times |= self._request.is_clang
 
     # Finding a header
 
@@ -330,7 +351,7 @@ class Inclusion:
             self.trail.note_search(directory)
             self._ready.add(directory)
         if directory.pch_names or directory.is_unlistable:
-            self._refuse_pch(directory, name, self._pch_endings)
+            self._take_pch(directory, name, self._pch_endings)
         if name not in directory.names and not directory.is_unlistable:
             self.trail.misses[directory].add(name)
             return None

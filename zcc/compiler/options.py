@@ -213,14 +213,12 @@ TABLE: tuple[Option, ...] = (
         families=_CLANG,
     ),
     *_local("plugin", _J, "-fplugin-arg- -iplugindir="),
-    *_rows(Role.EXTRA_INPUT, _J, "-fprofile-use=", families=_CLANG),
-    *_local("profile-use", _J, "-fprofile-use=", _GCC),
-    *_local(
-        "profile-use",
-        _F,
-        "-fprofile-use -fbranch-probabilities -fauto-profile -fprofile-instr-use "
-        "-fprofile-sample-use -fcs-profile-use",
-    ),
+    *_rows(Role.EXTRA_INPUT, _J, "-fprofile-use="),
+    *_rows(Role.EXTRA_INPUT, _F, "-fprofile-use>-fprofile-use="),
+    *_rows(Role.EXTRA_INPUT, _F, "-fbranch-probabilities>-fprofile-use=", families=_GCC),
+    *_rows(Role.EXTRA_INPUT, _F, "-fauto-profile>-fauto-profile=", families=_GCC),
+    *_rows(Role.EXTRA_INPUT, _F, "-fprofile-instr-use>-fprofile-use=", families=_CLANG),
+    *_local("profile-use", _F, "-fauto-profile -fprofile-sample-use -fcs-profile-use", _CLANG),
     *_local("build-session", _J, "-fbuild-session-", _CLANG),
     # Files that are written.
     *_rows(Role.OUTPUT, _EITHER, "-o"),
