@@ -33,6 +33,9 @@ from zcc.errors import JobError
 JOB_FORMAT = 1
 RESULT_FORMAT = 1
 
+# The sandbox's own directory, which no client has; its TMPDIR lies in it.
+SANDBOX_DIRECTORY = b"/.zcc"
+
 # Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
 MAX_JOB_BYTES = 8 << 20
 MAX_INPUTS = 100_000

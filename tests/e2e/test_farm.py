@@ -55,7 +55,12 @@ def written(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def both_ways(
-    farm: Farm, directory: Path, compiler: str, *arguments: str, strict: bool = True
+    farm: Farm,
+    directory: Path,
+    compiler: str,
+    *arguments: str,
+    strict: bool = True,
+    **extra: str,
 ) -> tuple[subprocess.CompletedProcess[bytes], subprocess.CompletedProcess[bytes]]:
     """The same command plain and through zcc, in the same place; asserts that nothing differs."""
     before = written(directory)
@@ -64,7 +69,7 @@ def both_ways(
     for name, content in expected.items():
         if before.get(name) != content:
             (directory / name).unlink()
-    distributed = farm.run(ZCC, compiler, *arguments, cwd=directory, strict=strict)
+    distributed = farm.run(ZCC, compiler, *arguments, cwd=directory, strict=strict, **extra)
     assert distributed.returncode == plain.returncode, distributed.stderr
     assert distributed.stderr == plain.stderr
     assert distributed.stdout == plain.stdout

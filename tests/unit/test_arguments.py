@@ -56,6 +56,22 @@ def reason(
     return answer.reason
 
 
+def test_directories_behind_wa_and_wp_are_searched() -> None:
+    found = compilation("-c a.c -Wa,-I,one,-Itwo -Wp,-I,three -Xpreprocessor -iquotefour")
+    assert found.assembler_directories == (b"one", b"two")
+    preprocessed = (b"-Xpreprocessor", b"-I", b"-Xpreprocessor", b"three")
+    assert found.search_arguments == (*preprocessed, b"-Xpreprocessor", b"-iquotefour")
+
+
+def test_a_header_behind_wp_is_a_forced_include() -> None:
+    found = compilation("-c a.c -Wp,-include,x.h")
+    assert found.forced_includes == (("include", b"x.h"),)
+
+
+def test_a_dump_that_names_its_file_is_an_output() -> None:
+    assert compilation("-c a.c -fdump-tree-optimized-lineno=x.txt").outputs == (b"a.o", b"x.txt")
+
+
 # -- which word is the source ----------------------------------------------------------------------
 
 
@@ -179,11 +195,10 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
-        ("-c a.c -Wa,-I,dir", "nested-option"),
         ("-c a.c -Wa,x.s", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
-        ("-c a.c -Wp,-I,dir", "nested-option"),
-        ("-c a.c -Wp,-include,x.h", "nested-option"),
+        ("-c a.c -Wp,-x,c", "nested-option"),
+        ("-c a.c -fdump-tree-optimized", "dump-output"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),
         ("-c a.f90", "language"),
         ("-c -x fortran a", "language"),

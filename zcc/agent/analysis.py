@@ -141,14 +141,24 @@ class Analyser:
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
 
+    async def family(self, request: Request) -> Family:
+        """Which family the compiler belongs to; by its name where it does not say."""
+        try:
+            toolchain = await self._surroundings.toolchain(
+                request.executable, request.argv[0], request.environment.get(b"PATH", b"")
+            )
+        except CompilerError:
+            return _guess_family(request)
+        return toolchain.family
+
     async def analyse(
         self, request: Request, arrived: float, now: Callable[[], float]
     ) -> Prepared | Here:
         """What to do with this request. Never raises for a command that is merely odd."""
         if not request.executable:
             return Here("no-compiler")
-        is_cxx = _names_cxx(request)
-        guess = Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
+        is_cxx = names_cxx(request)
+        guess = _guess_family(request)
         parsed = _parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
             return _wrapped(request) or parsed
@@ -344,6 +354,7 @@ class Analyser:
             search=search,
             roots=tuple(sorted(roots)),
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
+            assembler_directories=parsed.assembler_directories,
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
@@ -409,7 +420,11 @@ def _profiles(
     return [at for at in places if not os.path.isdir(os.path.join(request.cwd, at))]
 
 
-def _names_cxx(request: Request) -> bool:
+def _guess_family(request: Request) -> Family:
+    return Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
+
+
+def names_cxx(request: Request) -> bool:
     return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
 
 

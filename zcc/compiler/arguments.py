@@ -30,7 +30,9 @@ from zcc.compiler.options import (
 from zcc.compiler.outputs import Naming
 from zcc.compiler.response import ResponseDoubtError, expand
 
-__all__ = ["Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "parse"]
+__all__ = [
+    "Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "parse", "split",
+]  # fmt: skip
 
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
@@ -38,7 +40,16 @@ _TIME_MACRO = re.compile(rb"\b__(?:TIME|DATE|TIMESTAMP)__\b")
 _STRICT_STANDARD = re.compile(rb"c|iso")
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
+_DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
+# The whole command, with all of its sources, stands in each object.
+_RECORDS_THE_COMMAND = {
+    Family.GCC: frozenset((b"-frecord-gcc-switches",)),
+    Family.CLANG: frozenset(
+        (b"-frecord-command-line", b"-grecord-command-line", b"-frecord-gcc-switches")
+        + (b"-grecord-gcc-switches",)
+    ),
+}
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
 
 
@@ -63,6 +74,21 @@ def parse(
     return reading.conclude(cwd, response_files)
 
 
+def split(argv: Sequence[bytes], family: Family, is_cxx: bool) -> list[tuple[bytes, ...]]:
+    """For a command with several sources, the command for each; empty where there is no telling."""
+    if not _RECORDS_THE_COMMAND[family].isdisjoint(argv):
+        return []
+    if any(word.startswith(b"@") for word in argv):
+        return []  # the sources stand in a file, which cannot be changed
+    reading = _Reading(family, is_cxx)
+    reading.read(argv)
+    places = set(reading.source_places)
+    return [
+        tuple(word for at, word in enumerate(argv) if at == place or at not in places)
+        for place in reading.source_places
+    ]
+
+
 def dependency_arguments(compilation: Compilation, family: Family) -> tuple[bytes, ...]:
     """The command that lists what this compile reads on stdout: no output, no side file, but `-M`.
 
@@ -84,6 +110,7 @@ class _Reading:
         self._words: list[Word] = []
         self._locals: list[Local] = []
         self._sources: list[tuple[bytes, str | None, str]] = []
+        self.source_places: list[int] = []
         self._nested: dict[Lookup, list[bytes]] = {
             IN_PREPROCESSOR: [],
             IN_ASSEMBLER: [],
@@ -108,6 +135,7 @@ class _Reading:
         self._pch: bytes | None = None
         self._profiles: list[bytes] = []
         self._reads_profile = False
+        self._assembler_directories: list[bytes] = []
         self._defines: list[bytes] = []
         self._time_macros: list[bytes] = []
         self._machine: list[bytes] = []
@@ -124,13 +152,13 @@ class _Reading:
             word = words[at]
             at += 1
             if not word.startswith(b"-") or word == b"-":
-                self._read_source(word)
+                self._read_source(word, at - 1)
             elif word == b"--":
                 self._words.append(Word((word,), Role.CARRIED, asks=(word,)))
                 if self._family is Family.GCC:
                     self._stays("end-of-options", word)
-                for source in words[at:]:
-                    self._read_source(source)
+                for place in range(at, len(words)):
+                    self._read_source(words[place], place)
                 break
             else:
                 plain = _plain(word, self._family)
@@ -166,7 +194,8 @@ class _Reading:
         self._words.append(Word(arguments, role, note, asks, searches))
         return len(arguments) - 1
 
-    def _read_source(self, name: bytes) -> None:
+    def _read_source(self, name: bytes, place: int) -> None:
+        self.source_places.append(place)
         self._words.append(Word((name,), Role.SOURCE, asks=(name,)))
         if self._named is not None:
             language = languages.language_named(self._named)
@@ -216,11 +245,14 @@ class _Reading:
             if match is None or (match.takes_next and operand is None):
                 self._stays("nested-option", word)
                 continue
+            if table is IN_ASSEMBLER and match.option.role is Role.SEARCH:
+                self._assembler_directories.append(operand or b"")
+                continue
             role, note = self._take(match.option, operand, word)
             if table is IN_PREPROCESSOR and role not in _WITHOUT_QUESTION:
                 # They are no arguments of their own, but the question has to repeat them.
                 asks = tuple(part for one in own for part in (b"-Xpreprocessor", one))
-                self._words.append(Word((), role, note, asks))
+                self._words.append(Word((), role, note, asks, searches=role is Role.SEARCH))
 
     # -- what each role does ----------------------------------------------------------------------
 
@@ -257,7 +289,7 @@ class _Reading:
             case Role.EXTRA_INPUT:
                 self._take_input(option, value, word)
             case Role.OUTPUT:
-                self._take_output(option, value)
+                self._take_output(option, value, word)
             case Role.DEPFILE:
                 self._take_depfile(option, operand)
             case _:
@@ -312,7 +344,7 @@ class _Reading:
         elif value not in _STREAMS:
             self._inputs.append(value)
 
-    def _take_output(self, option: Option, value: bytes) -> None:
+    def _take_output(self, option: Option, value: bytes, word: bytes) -> None:
         match option.means:
             case b"-o":
                 self._output = value
@@ -326,7 +358,9 @@ class _Reading:
                 self._statistics = value
             case b"-ftime-trace" if value:
                 self._time_trace = value
-            case b"-fopt-info" | b"-a":
+            case means if means in _DUMPS and b"=" not in value:
+                self._stays("dump-output", word)
+            case means if means in (b"-fopt-info", b"-a", *_DUMPS):
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
                 self._suffixes += option.derives
@@ -374,13 +408,14 @@ class _Reading:
             output=naming.main,
             outputs=outputs,
             search_arguments=tuple(
-                argument for word in self._words if word.searches for argument in word.arguments
+                argument for word in self._words if word.searches for argument in word.asks
             ),
             forced_includes=tuple(self._forced),
             extra_inputs=tuple(dict.fromkeys(response_files + self._inputs)),
             toolchain_files=tuple(self._toolchain_files),
             plugins=tuple(self._plugins),
             include_pch=self._pch,
+            assembler_directories=tuple(self._assembler_directories),
             defines=tuple(self._defines),
             time_macros=tuple(dict.fromkeys(self._time_macros)),
             profiles=tuple(self._profiles),

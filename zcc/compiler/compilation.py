@@ -60,6 +60,7 @@ class Compilation:
     toolchain_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
     include_pch: bytes | None
+    assembler_directories: tuple[bytes, ...]
     defines: tuple[bytes, ...]
     time_macros: tuple[bytes, ...]
     profiles: tuple[bytes, ...]
