@@ -1,4 +1,4 @@
-"""The jobs of one command: one for each source, and one result of all. Pure.
+"""The jobs of one command: one for each source, and one result of all.
 
 `gcc -c a.c b.c` compiles one source after the other, and what it says and writes is what the single commands
 say and write, in order, except where the driver itself speaks or one source's outputs meet another's.
