@@ -196,7 +196,7 @@ def _cut(value: object) -> str:
 def with_farm(way: Way, work: Callable[[Differ], Report]) -> Report:
     """Bring a farm up, let `work` use it, and take it down."""
     with tempfile.TemporaryDirectory(prefix="zcc-differential-", ignore_cleanup_errors=True) as at:
-        farm = Farm(os.path.join(at, "farm"))
+        farm = Farm(os.path.join(at, "farm"), way)
         os.mkdir(os.path.join(at, "farm"))
         try:
             farm.start()

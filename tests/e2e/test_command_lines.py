@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -169,3 +170,31 @@ def test_options_that_the_table_does_not_know_are_counted_by_name(
         assert counted[name] == before.get(name, 0) + 1
     shown = farm.run(str(BIN / "zcc-cli"), "stats", cwd=Path("/")).stdout.decode()
     assert "-qnew" in shown
+
+
+def test_a_failure_without_a_file_that_is_here_is_no_verdict(farm: Farm, tmp_path: Path) -> None:
+    """gcc opens y.h, sees that it is x.h over again and forgets it: no list of what it read names y.h."""
+    for name in ("x.h", "y.h"):
+        (tmp_path / name).write_text("#pragma once\nint x;\n")
+        os.utime(tmp_path / name, (1_600_000_000, 1_600_000_000))
+    computed = "#define CAT(a, b) a ## b\n#define H(n) <n.h>\n#include H(CAT(y, ))\n"
+    (tmp_path / "a.c").write_text('#include "x.h"\n' + computed)
+    before = farm.stats()
+    both_ways(farm, tmp_path, "gcc", "-I.", "-c", "a.c", strict=False)
+    after = farm.stats()
+    assert after["discrepancies"] == before["discrepancies"]
+    assert after["local_reasons"].get("compile-error", 0) == before["local_reasons"].get(
+        "compile-error", 0
+    )
+
+
+def test_headers_that_are_one_file_are_one_file_on_the_node(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """clang's `#pragma once` tells files apart by inode."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "a.h").write_text("#pragma once\nint a;\n")
+    os.link(tmp_path / "one" / "a.h", tmp_path / "two" / "b.h")
+    (tmp_path / "h.c").write_text("#include <a.h>\n#include <b.h>\n")
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-MD", "-c", "h.c")

@@ -281,13 +281,13 @@ class AgentShell:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         call, prepared = self._calls[number], part.prepared
-        if result.exit_status != 0:
-            call.failed, call.failed_with = part, result.exit_status
-            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
-            return CompileFailed(number, result.exit_status)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
+        if result.exit_status != 0 and not verdict.saw_other_files:
+            call.failed, call.failed_with = part, result.exit_status
+            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
+            return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
         declared = prepared.job.outputs

@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Callable, Sequence
 from os import fsdecode
 
+from zcc.compiler import languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
 from zcc.compiler.listing import LISTING_TARGET
 from zcc.compiler.options import (
@@ -152,7 +153,9 @@ def _why_source_is_local(reading: Reading) -> Local | None:
     for name, language, reason in reading.sources:
         if language is None:
             return Local(reason, fsdecode(name))
-    name = reading.sources[0][0]
+    name, language, _ = reading.sources[0]
+    if language in languages.IS_ASSEMBLY and reading.stops_at is StopsAt.ASSEMBLY:
+        return Local("preprocess-only", "assembly from assembly")
     if len(reading.sources) > 1:
         return Local("several-sources", fsdecode(reading.sources[1][0]))
     if name.rpartition(b"/")[2].startswith(b"conftest."):

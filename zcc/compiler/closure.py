@@ -147,11 +147,13 @@ def build_manifest(
     implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
     wanted = set(directories) - implied
     wanted -= ancestors(directory.parent for directory in wanted)
+    hard_links = _hard_links(ordered)
+    linked = {path for path, _ in hard_links}
     return Manifest(
-        files=tuple(number(ordered, inputs)),
+        files=tuple(file for file in number(ordered, inputs) if file.path not in linked),
         symlinks=tuple(sorted({(link.path, link.target) for link in symlinks})),
         directories=tuple(sorted(directory.path for directory in wanted)),
-        hard_links=_hard_links(ordered),
+        hard_links=hard_links,
     )
 
 
