@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_farm import ZCC, both_ways, project
 
 
@@ -155,3 +155,17 @@ def test_no_object_names_a_directory_of_the_node(
     assert farm.run(ZCC, *command, cwd=top, strict=False).returncode in (0, 1)
     assert sorted(path.name for path in top.glob("*.[ol]*")) == written
     assert not [name for name in written if b"/.zcc" in (top / name).read_bytes()]
+
+
+def test_options_that_the_table_does_not_know_are_counted_by_name(
+    farm: Farm, tmp_path: Path
+) -> None:
+    top = project(tmp_path / "p")
+    before = farm.stats()["unknown_options"]
+    both_ways(farm, top, "gcc", "-c", "a.c", "-qnew", strict=False)
+    both_ways(farm, top, "gcc", "-c", "a.c", "-fnew-file=x", strict=False)
+    counted = farm.stats()["unknown_options"]
+    for name in ("-qnew", "-fnew-file"):
+        assert counted[name] == before.get(name, 0) + 1
+    shown = farm.run(str(BIN / "zcc-cli"), "stats", cwd=Path("/")).stdout.decode()
+    assert "-qnew" in shown

@@ -134,10 +134,20 @@ class Surroundings:
 
 
 class Analyser:
-    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk."""
+    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk.
 
-    def __init__(self, surroundings: Surroundings, home: bytes, base_dir: bytes = b"") -> None:
-        """`base_dir` as in the configuration; ZCC_BASE_DIR of a request goes before it."""
+    `base_dir` as in the configuration; ZCC_BASE_DIR of a request goes before it. `note_unknown` is told
+    of each option that the table does not know.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        home: bytes,
+        base_dir: bytes = b"",
+        note_unknown: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        self._note_unknown = note_unknown
         self.disk = Disk()
         self._base_dir = base_dir
         self._surroundings = surroundings
@@ -175,6 +185,8 @@ class Analyser:
         parsed = _parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
             return _wrapped(request) or parsed
+        for word in parsed.unknown_options:
+            self._note_unknown(word)
         classified = environment.classify(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)

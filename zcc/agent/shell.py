@@ -107,7 +107,10 @@ class AgentShell:
         self._stats = Stats(os.path.join(state_dir, "stats.json"))
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(
-            Surroundings(run_query, self._compilers.toolchain), home, os.fsencode(config.base_dir)
+            Surroundings(run_query, self._compilers.toolchain),
+            home,
+            os.fsencode(config.base_dir),
+            self._stats.count_unknown,
         )
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
@@ -423,6 +426,8 @@ class AgentShell:
         if effect.reason:
             stats.local_reasons[effect.reason] += 1
             logger.debug("local: %s %s", effect.reason, effect.detail)
+            if effect.reason == "unknown-option":
+                stats.count_unknown(os.fsencode(effect.detail))
         if effect.way:
             stats.ways[effect.way] += 1
 

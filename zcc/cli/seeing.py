@@ -44,6 +44,10 @@ def _print_stats(document: dict[str, Any]) -> None:
         typer.echo("local, by reason")
         for name, count in document["local_reasons"].items():
             typer.echo(f"  {name:24} {count:>8}")
+    if document.get("unknown_options"):
+        typer.echo("options that this zcc does not know")
+        for name, count in document["unknown_options"].items():
+            typer.echo(f"  {name:24} {count:>8}")
     ways = document["ways"]
     typer.echo(f"inputs scanned {ways['scanned']}, listed {ways['listed']}")
     for name, label in (("proof_failures", "proof failures"), ("discrepancies", "discrepancies")):
