@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -28,7 +27,8 @@ from broker.state import (
 )
 from cache.errors import CacheError
 from cache.stores import DiskStore
-from zcc.config import parse_size
+from zcc.cli.cache import cache_commands
+from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
@@ -36,7 +36,7 @@ from zcc.messages import Role
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
-_TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DEFAULT_CACHE_SIZE = "10G"
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
 app = typer.Typer(
@@ -61,14 +61,6 @@ StateDir = Annotated[
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-broker", False)
 
 
-def parse_duration(text: str) -> int:
-    """Seconds of `30m`, `1h`, `7d`, `90s`."""
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a duration: write 30m, 1h or 7d")
-    return int(match[1]) * _TIMES[match[2]]
-
-
 @app.command()
 def serve(
     listen: Annotated[
@@ -85,7 +77,7 @@ def serve(
     ] = "",
     cache_size: Annotated[
         str, typer.Option(metavar="SIZE", help="The most that results and inputs may take on disk.")
-    ] = "10G",
+    ] = DEFAULT_CACHE_SIZE,
     quota: Annotated[
         str,
         typer.Option(
@@ -236,6 +228,17 @@ def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
         "expires": row.expires,
         "uses_left": row.uses_left,
     }
+
+
+def _open_results(state: str) -> DiskStore:
+    """The shared cache of the farm that was last served from here."""
+    farm = last_serving(state)[1]
+    if not farm:
+        raise BrokerError(f"no farm was ever served from {state}: say --state DIR")
+    return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
+
+
+app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
 
 
 def main() -> None:

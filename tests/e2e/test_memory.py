@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -188,14 +189,14 @@ def swap(directory: Path) -> None:
 
 
 def rewrite_records(directory: Path) -> None:
-    with sqlite3.connect(directory / "results.sqlite") as db:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
         for key, encoded in db.execute("SELECT key, record FROM results").fetchall():
             forged = encoded[:32] + encoded[32:].replace(b"x.o", b"y.o")
             db.execute("UPDATE results SET record = ? WHERE key = ?", (forged, key))
 
 
 def exchange_records(directory: Path) -> None:
-    with sqlite3.connect(directory / "results.sqlite") as db:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
         rows = db.execute("SELECT key, record FROM results").fetchall()
         for (key, _), (_, encoded) in zip(rows, rows[1:] + rows[:1], strict=True):
             db.execute("UPDATE results SET record = ? WHERE key = ?", (encoded, key))
@@ -243,7 +244,7 @@ def wait_until_written(store: Path) -> None:
     """The broker writes records down every two seconds."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        with sqlite3.connect(store / "results.sqlite") as db:
+        with closing(sqlite3.connect(store / "results.sqlite")) as db:
             if db.execute("SELECT count(*) FROM results").fetchone()[0] >= 2:
                 return
         time.sleep(0.05)
@@ -280,3 +281,63 @@ def agent_status(farm: Farm) -> dict[str, str]:
     done = farm.run("zcc-cli", "agent", "status", "--json", cwd=Path("/"))
     document: dict[str, str] = json.loads(done.stdout)
     return document
+
+
+# --- looking after it ------------------------------------------------------------------------
+
+
+def cache_(farm: Farm, *words: str) -> str:
+    done = farm.run("zcc", "cache", *words, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def farm_cache(farm: Farm, *words: str) -> str:
+    state = str(Path(farm.local.directory) / "broker")
+    done = farm.run("zcc-broker", "cache", *words, "--state", state, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def empty_own(farm: Farm) -> None:
+    """What the agent has not written down yet would come after the purge."""
+    if agent_status(farm):
+        stop_agent(farm)
+    cache_(farm, "purge", "--all")
+
+
+def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "show", "--json"))["results"] == 1
+    assert cache_(remembering, "purge", "--unused", "1h") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "nobody") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    wait_until_written(Path(remembering.local.directory) / "broker")
+    shown = json.loads(farm_cache(remembering, "show", "--json"))
+    assert shown["by_node"][0]["node"] == "node1"
+    farm_cache(remembering, "purge", "--all")
+    empty_own(remembering)
+    assert compile_(remembering, project) == {"remote": 1}
+
+
+def test_a_purge_wants_to_know_what(remembering: Farm) -> None:
+    done = remembering.run("zcc", "cache", "purge", cwd=Path("/"))
+    assert done.returncode == 1
+    assert b"--all" in done.stderr
+
+
+def test_a_verification_finds_what_is_rotten(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    cache_(remembering, "trim", "0")
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "verify", "--json"))["rotten"] == 0
+    flip_a_bit(place(remembering) / "cache")
+    done = remembering.run("zcc", "cache", "verify", "--json", cwd=Path("/"))
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["rotten"], found["lost"]) == (found["blobs"], 1)
+    assert json.loads(cache_(remembering, "verify", "--json"))["blobs"] == 0

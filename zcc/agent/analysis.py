@@ -29,6 +29,7 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
+from zcc.compiler.relocation import relocated
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -97,6 +98,14 @@ class Prepared:
     build: str
     toolchain: Toolchain
 
+    # Of a job that `compiler/relocation.py` has moved away from `base`: the one that was not.
+    base: bytes = b""
+    plain: Prepared | None = None
+
+    def in_place(self) -> Prepared:
+        """The same where the user has it."""
+        return self.plain or self
+
     def frame(self) -> bytes:
         """The job's canonical bytes, compressed."""
         return compress(self.encoded or encode_job(self.job))
@@ -127,25 +136,30 @@ class Surroundings:
 class Analyser:
     """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk.
 
-    `note_unknown` is told of each option that the table does not know.
+    `base_dir` as in the configuration; ZCC_BASE_DIR of a request goes before it. `note_unknown` is told
+    of each option that the table does not know.
     """
 
     def __init__(
         self,
         surroundings: Surroundings,
         home: bytes,
+        base_dir: bytes = b"",
         note_unknown: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._note_unknown = note_unknown
         self.disk = Disk()
+        self._base_dir = base_dir
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
-        # By the job without its inputs. Writing 500 inputs down and hashing them costs 0.5 ms.
-        self._prepared: OrderedDict[Job, Prepared] = OrderedDict()
+        # By the job without its inputs, and the base that it was to be moved from. Writing 500 inputs
+        # down and hashing them costs 0.5 ms.
+        self._prepared: OrderedDict[tuple[Job, bytes], Prepared] = OrderedDict()
+        self._unmovable: set[Job] = set()
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
@@ -242,23 +256,43 @@ class Analyser:
             machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
             terminal=terminal_of(request, toolchain.family),
         )
-        known = self._prepared.get(command)
+        base = self._base_of(request, parsed, command)
+        known = self._prepared.get((command, base))
         # The scanner gives the same object as long as nothing in it has changed.
         if known is not None and known.closure is answer:
-            self._prepared.move_to_end(command)
+            self._prepared.move_to_end((command, base))
             return known
         job = replace(command, manifest=answer.manifest)
         encoded = encode_job(job)
         source = os.path.join(request.cwd, parsed.source)
         build = short(digest_of(self._root_of(request.cwd)))
-        key = job_key(encoded)
-        prepared = Prepared(job, key, encoded, answer, way, source, build, toolchain)
+        prepared = Prepared(job, job_key(encoded), encoded, answer, way, source, build, toolchain)
+        moved = relocated(job, base) if base else None
+        if moved is not None:
+            plain, encoded = replace(prepared, encoded=b""), encode_job(moved)
+            key = job_key(encoded)
+            prepared = replace(
+                prepared, job=moved, key=key, encoded=encoded, base=base, plain=plain
+            )
         if way == "scanned":
-            self._remember(command, replace(prepared, encoded=b""))
+            self._remember(command, base, replace(prepared, encoded=b""))
         return prepared
 
-    def _remember(self, command: Job, prepared: Prepared) -> None:
-        self._prepared[command] = prepared
+    def keep_in_place(self, prepared: Prepared) -> None:
+        """This command came to nothing when it was moved."""
+        if len(self._unmovable) >= MAX_PREPARED:
+            self._unmovable.clear()
+        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest()))
+
+    def _base_of(self, request: Request, parsed: Compilation, command: Job) -> bytes:
+        """Where this job's checkout begins, if it is to be moved to a neutral place; else empty."""
+        given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
+        if not given or parsed.language == "assembler" or command in self._unmovable:
+            return b""
+        return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+
+    def _remember(self, command: Job, base: bytes, prepared: Prepared) -> None:
+        self._prepared[command, base] = prepared
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
 

@@ -36,6 +36,6 @@ async def jobs_of(
         job = await analyser.analyse(single, arrived, now)
         if isinstance(job, Here):
             return job
-        jobs.append(job)
+        jobs.append(job.in_place())  # what meets whom is judged by real paths
     path = overlap(jobs)
     return Here(answer.reason, path) if path else jobs

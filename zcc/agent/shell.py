@@ -50,12 +50,13 @@ from zcc.agent.events import (
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, contents, mode_of, residue_of
+from zcc.agent.recall import CacheMode, Recall, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.stats import Stats
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
+from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -72,6 +73,8 @@ MAX_HINTS = 20_000
 ASK_TIMEOUT_S = 5.0
 # Tickets of what is no call's first part: beyond any call's number.
 FIRST_FURTHER_TICKET = 1 << 61
+# Why a result is of no use: what was stored or sent of it is not what its digests say.
+DAMAGED = "damaged-result"
 # File times come from the kernel's tick: they can lie this far behind the clock.
 CLOCK_GRAIN_NS = 10_000_000
 
@@ -104,7 +107,10 @@ class AgentShell:
         self._stats = Stats(os.path.join(state_dir, "stats.json"))
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(
-            Surroundings(run_query, self._compilers.toolchain), home, self._stats.count_unknown
+            Surroundings(run_query, self._compilers.toolchain),
+            home,
+            os.fsencode(config.base_dir),
+            self._stats.count_unknown,
         )
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
@@ -208,20 +214,32 @@ class AgentShell:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
             event = self._judge(message, number, part, result)
         except (ProtocolError, CacheError) as error:
-            event = ResultUnproven(number, "damaged-result", str(error))
-        if message.is_recalled and isinstance(event, ResultUnproven):
-            # Not this job's fault, nor the scanner's: what was remembered is compiled anew.
-            self._stats.add("recalls_refused")
-            if len(call.parts) == 1:
-                event = RecallRefused(event.call, event.reason, event.detail)
-        elif isinstance(event, ResultUnproven) and event.reason == "proof":
-            self._note_proof_failure(part.prepared, event.detail)
+            event = ResultUnproven(number, DAMAGED, str(error))
+        if isinstance(event, ResultUnproven):
+            event = self._second_chance(message, call, part, event)
         self._stats.add("queued_s", message.queued_s)
         if event is None:
             return  # other parts are under way
         if not isinstance(event, ResultProven):
             self._cancel(number, but=part)
         self._handle(event)
+
+    def _second_chance(
+        self, message: Finished, call: _Call, part: Part, event: ResultUnproven
+    ) -> Event:
+        """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
+        fault of this job, nor of the scanner."""
+        if message.is_recalled:
+            self._stats.add("recalls_refused")
+        elif event.reason == "proof" and not part.prepared.base:
+            self._note_proof_failure(part.prepared, event.detail)
+        if part.prepared.base:
+            self._analyser.keep_in_place(part.prepared)
+            part.prepared = part.prepared.in_place()
+            return RecallRefused(event.call, event.reason, event.detail)
+        if len(call.parts) == 1 and (message.is_recalled or event.reason == DAMAGED):
+            return RecallRefused(event.call, event.reason, event.detail)
+        return event
 
     def nodes_listed(self, nodes: Nodes) -> None:
         for future in self._nodes:
@@ -263,7 +281,7 @@ class AgentShell:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
             prepared = part.prepared
-            recalled = self._recall.find(prepared.key, prepared.job, self._analyser.disk)
+            recalled = self._recall.find(prepared, self._analyser.disk)
             if recalled is not None:
                 part.result, part.files = recalled.result, recalled.files
                 part.is_recalled = True
@@ -281,6 +299,9 @@ class AgentShell:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         call, prepared = self._calls[number], part.prepared
+        came = result
+        if prepared.base:
+            result = restored(came, prepared.base)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
@@ -290,12 +311,12 @@ class AgentShell:
             return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.job.outputs
+        declared = prepared.in_place().job.outputs
         produced = {output.path for output in result.outputs}
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
         frames = self._frames(result)
-        files = contents(result, frames)
+        files = contents(came, frames, prepared.base)
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files
@@ -304,9 +325,7 @@ class AgentShell:
             self._stats.nodes[result.node] += 1
             self._remember_cost(prepared, result)
         if call.cache_mode is not CacheMode.OFF:
-            known = residue_of(result, prepared.closure.misses, disk)
-            if known is not None:
-                self._recall.remember(prepared.key, prepared.job, result, frames, known)
+            self._recall.remember(prepared, came, frames, disk)
         why = why_not_one(call.parts)
         if why:
             return ResultUnproven(number, "several-sources", why)
@@ -332,13 +351,14 @@ class AgentShell:
         """
         if call.failed is None or not call.ran_here_ns:
             return
-        output = call.failed.prepared.job.outputs[0]
+        output = call.failed.prepared.in_place().job.outputs[0]
         try:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:
             return
         if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
             self._stats.add("discrepancies")
+            self._analyser.keep_in_place(call.failed.prepared)
             source = os.fsdecode(call.failed.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
@@ -392,7 +412,7 @@ class AgentShell:
             if part.result is not None:
                 continue
             prepared = part.prepared
-            self._uploads.offer(prepared.job.manifest)
+            self._uploads.offer(prepared.closure.manifest)
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
