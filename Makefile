@@ -42,6 +42,9 @@ differ: $(INSTALLED) ## random commands, plain and through zcc, for MINUTES=60 f
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.differential \
 		--minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
+edits: $(INSTALLED) ## random edits between builds, plain against cache (STEPS=... SEED=...)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.edits --steps $(or $(STEPS),3000) --seed $(or $(SEED),1)
+
 bench: $(INSTALLED) ## every bench; each states its question
 	@for bench in bench/*.py bench/projects; do \
 		echo "== $$bench"; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $$bench || exit 1; \
