@@ -11,7 +11,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ bench clean
+.PHONY: help test demo check differ edits bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
