@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from zcc.job import FileInput, Job, Lookups, Manifest, Result
+from zcc.job import Job, Lookups, Manifest, Result
 
 NEUTRAL = b"/zcc-base-5d1c8e7a"
 PREFIX_MAP = b"-ffile-prefix-map=" + NEUTRAL + b"=."
