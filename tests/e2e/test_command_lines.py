@@ -198,3 +198,13 @@ def test_headers_that_are_one_file_are_one_file_on_the_node(
     os.link(tmp_path / "one" / "a.h", tmp_path / "two" / "b.h")
     (tmp_path / "h.c").write_text("#include <a.h>\n#include <b.h>\n")
     both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-MD", "-c", "h.c")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="native is remote on x86-64 only")
+@pytest.mark.parametrize("words", ["-march=native", "-mtune=native", "-march=native -flto"])
+def test_native_is_what_it_is_here_on_a_node_with_the_same_processor(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    top = project(tmp_path / "p")
+    # gcc names sections for -flto by a random number, or by the seed.
+    both_ways(farm, top, family, *words.split(), "-O3", "-g", "-c", "a.c", "-frandom-seed=1")

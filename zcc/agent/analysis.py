@@ -42,7 +42,7 @@ from zcc.compiler.search import (
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, encode_job, job_key
-from zcc.machine_class import floating_point_class
+from zcc.machine_class import floating_point_class, processor_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
 CHOICES = frozenset(
@@ -253,7 +253,7 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
-            machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
+            machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
         base = self._base_of(request, parsed, command)
@@ -428,13 +428,20 @@ def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here
     return parsed
 
 
+def _machine_class(parsed: Compilation, family: Family) -> bytes:
+    """Which machines would write the same."""
+    if parsed.machine_dependent:
+        return processor_class()
+    return floating_point_class() if family is Family.CLANG else b""
+
+
 def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     """What the farm cannot do as this machine would, by the command line alone."""
     has_date = b"SOURCE_DATE_EPOCH" in classified.carried
     # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
-        ("native", parsed.machine_dependent),
+        ("native", () if processor_class() else parsed.machine_dependent),
         ("plugin", parsed.plugins),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
