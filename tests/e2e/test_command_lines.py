@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -208,3 +209,23 @@ def test_native_is_what_it_is_here_on_a_node_with_the_same_processor(
     top = project(tmp_path / "p")
     # gcc names sections for -flto by a random number, or by the seed.
     both_ways(farm, top, family, *words.split(), "-O3", "-g", "-c", "a.c", "-frandom-seed=1")
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("output", [(), ("-o", "out/a.o")])
+@pytest.mark.parametrize("option", ["-ftime-trace", "-ftime-trace=trace.json", "-ftime-trace=out/"])
+def test_a_time_trace_lies_where_the_compiler_puts_it(
+    farm: Farm, tmp_path: Path, option: str, output: tuple[str, ...]
+) -> None:
+    """Its content are times; that it is a trace of this compile is all that can be compared."""
+    top = project(tmp_path / "p")
+    (top / "out").mkdir()
+    command = ("clang", option, "-c", "a.c", *output)
+    plain = subprocess.run(command, cwd=top, check=False, capture_output=True)
+    expected = sorted(top.rglob("*"))
+    for path in [*top.rglob("*.o"), *top.rglob("*.json")]:
+        path.unlink()
+    found = farm.run(ZCC, *command, cwd=top)
+    assert (found.returncode, found.stderr) == (plain.returncode, plain.stderr)
+    assert sorted(top.rglob("*")) == expected
+    assert all("traceEvents" in json.loads(path.read_bytes()) for path in top.rglob("*.json"))
