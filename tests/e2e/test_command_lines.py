@@ -229,3 +229,43 @@ def test_a_time_trace_lies_where_the_compiler_puts_it(
     assert (found.returncode, found.stderr) == (plain.returncode, plain.stderr)
     assert sorted(top.rglob("*")) == expected
     assert all("traceEvents" in json.loads(path.read_bytes()) for path in top.rglob("*.json"))
+
+
+def with_library_path(top: Path, value: str, *command: str) -> tuple[int, bytes, dict[str, bytes]]:
+    done = subprocess.run(
+        command,
+        cwd=top,
+        env={**os.environ, "LIBRARY_PATH": value},
+        capture_output=True,
+        check=False,
+    )
+    objects = {path.name: path.read_bytes() for path in top.glob("*.o")}
+    for name in objects:
+        (top / name).unlink()
+    return done.returncode, done.stderr, objects
+
+
+@pytest.mark.parametrize("value", ["lib", "lib:/usr/lib:none:/usr/local/lib", ":lib", "sub/lib/"])
+def test_a_library_path_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str, value: str
+) -> None:
+    """Module systems of clusters set it for every build; a compile only looks there for `specs`."""
+    top = project(tmp_path / "p")
+    for name in ("lib", "lib64", "sub/lib", "sub/lib/x86_64-linux-gnu/12"):
+        (top / name).mkdir(parents=True, exist_ok=True)
+    expected = with_library_path(top, value, family, "-g", "-c", "a.c")
+    found = farm.run(ZCC, family, "-g", "-c", "a.c", cwd=top, LIBRARY_PATH=value)
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "a.o").read_bytes() == expected[2]["a.o"]
+
+
+def test_specs_in_a_library_path_count(farm: Farm, tmp_path: Path) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "specs").write_text("*cc1:\n+ -DVALUE=5 -w\n\n")
+    (top / "v.c").write_text("int value = VALUE;\n")
+    expected = with_library_path(top, "lib", "gcc", "-c", "v.c")
+    assert expected[0] == 0
+    found = farm.run(ZCC, "gcc", "-c", "v.c", cwd=top, strict=False, LIBRARY_PATH="lib")
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "v.o").read_bytes() == expected[2]["v.o"]

@@ -230,7 +230,11 @@ class Analyser:
         scan = self._scan_request(request, parsed, classified, search, toolchain)
         scan = replace(
             scan,
-            directories=(*places.directories, *([pwd] if pwd else ())),
+            directories=(
+                *places.directories,
+                *([pwd] if pwd else ()),
+                *_library_directories(classified, toolchain),
+            ),
             extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
             optional_inputs=(
                 *scan.optional_inputs,
@@ -426,6 +430,13 @@ def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here
     if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
         return Here("missing-source", os.fsdecode(parsed.source))
     return parsed
+
+
+def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:
+    value = classified.carried.get(b"LIBRARY_PATH")
+    if value is None or toolchain.family is not Family.GCC:
+        return ()  # clang hands it to the linker and looks at nothing
+    return environment.library_directories(value, toolchain.target, toolchain.version)
 
 
 def _machine_class(parsed: Compilation, family: Family) -> bytes:

@@ -87,7 +87,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"TEXTDOMAINDIR", Use.LOCAL, "messages other than the system's"),
     Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
     Variable(b"COMPILER_PATH", Use.LOCAL, "where gcc and clang find their programs"),
-    Variable(b"LIBRARY_PATH", Use.LOCAL, "where gcc finds specs and start files"),
+    Variable(b"LIBRARY_PATH", Use.CARRIED, "where gcc looks for a file named specs"),
     Variable(b"GCC_COMPARE_DEBUG", Use.LOCAL_IF_SET, "gcc compiles twice and dumps"),
     Variable(b"DEPENDENCIES_OUTPUT", Use.LOCAL_IF_SET, "gcc appends to a file"),
     Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
@@ -100,8 +100,25 @@ _PREFIX_NAMES = tuple(prefix for prefix, _ in _PREFIXES)
 # Categories that a compiler asks for with setlocale(LC_ALL, ""), and what glibc asks in which order.
 _OVERRIDE, _DEFAULT = b"LC_ALL", b"LANG"
 _CATEGORIES = (b"LC_CTYPE", b"LC_MESSAGES")
+_LIBRARIES = (b"lib", b"lib64", b"lib32", b"libx32")
 # Builtin in libc: nothing is read.
 _BUILT_IN = (b"", b"C", b"POSIX")
+
+
+def library_directories(value: bytes, target: str, version: str) -> tuple[bytes, ...]:
+    """The directories that gcc asks for by reason of LIBRARY_PATH, whether they exist or not.
+
+    A compile takes nothing from them but a file named `specs`, and its look-up is in the proof.
+    """
+    found = []
+    for entry in value.split(b":"):
+        at = entry or b"."
+        machine = at + b"/" + target.encode()
+        numbers = version.partition("gcc version ")[2].split(" ")[0]
+        versions = dict.fromkeys((numbers, numbers.partition(".")[0]))
+        found += [at, machine, *(machine + b"/" + each.encode() for each in versions)]
+        found += [at + b"/../" + name for name in _LIBRARIES]
+    return tuple(found)
 
 
 def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironment | Local:
