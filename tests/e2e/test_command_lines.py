@@ -269,3 +269,32 @@ def test_specs_in_a_library_path_count(farm: Farm, tmp_path: Path) -> None:
     found = farm.run(ZCC, "gcc", "-c", "v.c", cwd=top, strict=False, LIBRARY_PATH="lib")
     assert (found.returncode, found.stderr) == expected[:2]
     assert (top / "v.o").read_bytes() == expected[2]["v.o"]
+
+
+def test_a_loader_path_without_the_compilers_libraries_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "libown.so").write_text("not the compiler's")
+    both_ways(farm, top, family, "-g", "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib:{top}/none:")
+
+
+@pytest.mark.parametrize("shadow", ["libz.so.1", "glibc-hwcaps/x86-64-v3/libz.so.1"])
+def test_a_loader_path_with_one_of_them_does(
+    farm: Farm, tmp_path: Path, family: str, shadow: str
+) -> None:
+    top = project(tmp_path / "p")
+    both_ways(farm, top, family, "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib")
+    library = top / "lib" / shadow
+    library.parent.mkdir(parents=True)
+    real = subprocess.run(
+        ["gcc", "-print-file-name=libz.so.1"], capture_output=True, text=True, check=True
+    )
+    library.write_bytes(Path(real.stdout.strip()).read_bytes())
+    (top / "a.o").unlink()
+    refused = farm.run(ZCC, family, "-c", "a.c", cwd=top, LD_LIBRARY_PATH=f"{top}/lib")
+    assert refused.returncode == 1
+    assert b"LD_LIBRARY_PATH" in refused.stderr
+    done = farm.run(ZCC, family, "-c", "a.c", cwd=top, strict=False, LD_LIBRARY_PATH=f"{top}/lib")
+    assert done.returncode == 0

@@ -52,7 +52,7 @@ def test_the_terminal_counts_only_where_there_is_one(name: bytes) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(b"CCC_OVERRIDE_OPTIONS", b"LD_PRELOAD", b"LD_LIBRARY_PATH", b"COMPILER_PATH"),
+        *(b"CCC_OVERRIDE_OPTIONS", b"LD_PRELOAD", b"LD_AUDIT", b"COMPILER_PATH"),
         *(b"SDKROOT", b"GCC_EXEC_PREFIX", b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES"),
         *(b"CC_PRINT_OPTIONS", b"CC_LOG_DIAGNOSTICS", b"GCC_COMPARE_DEBUG"),
     ],
@@ -66,6 +66,10 @@ def test_a_variable_that_does_more_keeps_the_compile_here(name: bytes) -> None:
 
 def test_an_empty_library_path_is_harmless() -> None:
     assert taken({b"LD_LIBRARY_PATH": b"", b"LD_PRELOAD": b""}) == JobEnvironment({}, {})
+
+
+def test_the_loaders_path_is_no_part_of_the_job() -> None:
+    assert taken({b"LD_LIBRARY_PATH": b"/l"}) == JobEnvironment({}, {}, b"/l")
 
 
 def test_gcc_asks_for_directories_beside_and_below_a_library_path() -> None:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
 from zcc.agent import naming
+from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -153,6 +154,7 @@ class Analyser:
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._library_path = LibraryPath()
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
@@ -199,6 +201,11 @@ class Analyser:
                 parsed = _parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
+            if classified.libraries:
+                path = classified.libraries
+                shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
+                if shadow is not None:
+                    return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))

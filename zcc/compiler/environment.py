@@ -18,6 +18,7 @@ class Use(Enum):
     CARRIED = auto()  # part of the job
     TERMINAL = auto()  # part of the job where the compiler writes to a terminal
     SEARCH = auto()  # part of the job, and of the question for the search list
+    LIBRARIES = auto()  # the compile is local unless what it names is nothing to the compiler
     LOCAL = auto()  # set and not empty: the compile is local
     LOCAL_IF_SET = auto()  # the same, even when it is empty
 
@@ -33,10 +34,12 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class JobEnvironment:
-    """The variables that can change what the compile writes. `search` and `carried` share no name."""
+    """The variables that can change what the compile writes. `search` and `carried` share no name.
+    `libraries` is the loader's path, which is no part of the job."""
 
     carried: Mapping[bytes, bytes]
     search: Mapping[bytes, bytes]
+    libraries: bytes = b""
 
 
 TABLE: tuple[Variable, ...] = (
@@ -79,7 +82,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"CLANG_NO_DEFAULT_CONFIG", Use.LOCAL_IF_SET, "which files options are taken from"),
     Variable(b"LD_PRELOAD", Use.LOCAL, "code inside the compiler"),
     Variable(b"LD_AUDIT", Use.LOCAL, "code inside the compiler"),
-    Variable(b"LD_LIBRARY_PATH", Use.LOCAL, "other libraries than those of the toolchain"),
+    Variable(b"LD_LIBRARY_PATH", Use.LIBRARIES, "other libraries than those of the toolchain"),
     Variable(b"GLIBC_TUNABLES", Use.LOCAL, "which code paths libm takes"),
     Variable(b"GCONV_PATH", Use.LOCAL, "code that converts the source's character set"),
     Variable(b"LOCPATH", Use.LOCAL, "locales other than the system's"),
@@ -128,6 +131,7 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
     """
     carried: dict[bytes, bytes] = {}
     search: dict[bytes, bytes] = {}
+    libraries = b""
     for name in sorted(environment):
         row = _find(name)
         if row is None:
@@ -138,13 +142,15 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
                 return _local(name, row)
             case Use.LOCAL if value:
                 return _local(name, row)
+            case Use.LIBRARIES:
+                libraries = value
             case Use.SEARCH:
                 search[name] = value
             case Use.CARRIED:
                 carried[name] = value
             case Use.TERMINAL if terminal:
                 carried[name] = value
-    return JobEnvironment(carried, search)
+    return JobEnvironment(carried, search, libraries)
 
 
 def locale_names(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
