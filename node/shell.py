@@ -51,7 +51,7 @@ from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.link import DealerLink
-from zcc.machine_class import floating_point_class
+from zcc.machine_class import floating_point_class, processor_class
 from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
@@ -149,7 +149,7 @@ class NodeShell:
     def _hello(self) -> None:
         access, machine = self._access, self._machine
         leases = machine.open_leases()
-        classes = (b"", floating_point_class())
+        classes = (b"", *filter(None, (floating_point_class(), processor_class())))
         self._send(
             Hello(
                 session=self._session,

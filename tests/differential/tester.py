@@ -66,10 +66,15 @@ class Differ:
         self.report = Report()
 
     def session(
-        self, seed: int, until: Callable[[], bool], start: int = 0, shrinks: bool = True
+        self,
+        seed: int,
+        until: Callable[[], bool],
+        start: int = 0,
+        shrinks: bool = True,
+        further: bool = False,
     ) -> Report:
         """Cases `start`, `start + 1`, ... of this seed, until told to stop."""
-        names = compilers()
+        names = compilers(further)
         number = start
         while not until():
             case = make_case(Random(f"{seed}/{number}"), names)

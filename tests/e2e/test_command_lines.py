@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -198,3 +199,102 @@ def test_headers_that_are_one_file_are_one_file_on_the_node(
     os.link(tmp_path / "one" / "a.h", tmp_path / "two" / "b.h")
     (tmp_path / "h.c").write_text("#include <a.h>\n#include <b.h>\n")
     both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-MD", "-c", "h.c")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="native is remote on x86-64 only")
+@pytest.mark.parametrize("words", ["-march=native", "-mtune=native", "-march=native -flto"])
+def test_native_is_what_it_is_here_on_a_node_with_the_same_processor(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    top = project(tmp_path / "p")
+    # gcc names sections for -flto by a random number, or by the seed.
+    both_ways(farm, top, family, *words.split(), "-O3", "-g", "-c", "a.c", "-frandom-seed=1")
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("output", [(), ("-o", "out/a.o")])
+@pytest.mark.parametrize("option", ["-ftime-trace", "-ftime-trace=trace.json", "-ftime-trace=out/"])
+def test_a_time_trace_lies_where_the_compiler_puts_it(
+    farm: Farm, tmp_path: Path, option: str, output: tuple[str, ...]
+) -> None:
+    """Its content are times; that it is a trace of this compile is all that can be compared."""
+    top = project(tmp_path / "p")
+    (top / "out").mkdir()
+    command = ("clang", option, "-c", "a.c", *output)
+    plain = subprocess.run(command, cwd=top, check=False, capture_output=True)
+    expected = sorted(top.rglob("*"))
+    for path in [*top.rglob("*.o"), *top.rglob("*.json")]:
+        path.unlink()
+    found = farm.run(ZCC, *command, cwd=top)
+    assert (found.returncode, found.stderr) == (plain.returncode, plain.stderr)
+    assert sorted(top.rglob("*")) == expected
+    assert all("traceEvents" in json.loads(path.read_bytes()) for path in top.rglob("*.json"))
+
+
+def with_library_path(top: Path, value: str, *command: str) -> tuple[int, bytes, dict[str, bytes]]:
+    done = subprocess.run(
+        command,
+        cwd=top,
+        env={**os.environ, "LIBRARY_PATH": value},
+        capture_output=True,
+        check=False,
+    )
+    objects = {path.name: path.read_bytes() for path in top.glob("*.o")}
+    for name in objects:
+        (top / name).unlink()
+    return done.returncode, done.stderr, objects
+
+
+@pytest.mark.parametrize("value", ["lib", "lib:/usr/lib:none:/usr/local/lib", ":lib", "sub/lib/"])
+def test_a_library_path_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str, value: str
+) -> None:
+    """Module systems of clusters set it for every build; a compile only looks there for `specs`."""
+    top = project(tmp_path / "p")
+    for name in ("lib", "lib64", "sub/lib", "sub/lib/x86_64-linux-gnu/12"):
+        (top / name).mkdir(parents=True, exist_ok=True)
+    expected = with_library_path(top, value, family, "-g", "-c", "a.c")
+    found = farm.run(ZCC, family, "-g", "-c", "a.c", cwd=top, LIBRARY_PATH=value)
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "a.o").read_bytes() == expected[2]["a.o"]
+
+
+def test_specs_in_a_library_path_count(farm: Farm, tmp_path: Path) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "specs").write_text("*cc1:\n+ -DVALUE=5 -w\n\n")
+    (top / "v.c").write_text("int value = VALUE;\n")
+    expected = with_library_path(top, "lib", "gcc", "-c", "v.c")
+    assert expected[0] == 0
+    found = farm.run(ZCC, "gcc", "-c", "v.c", cwd=top, strict=False, LIBRARY_PATH="lib")
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "v.o").read_bytes() == expected[2]["v.o"]
+
+
+def test_a_loader_path_without_the_compilers_libraries_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "libown.so").write_text("not the compiler's")
+    both_ways(farm, top, family, "-g", "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib:{top}/none:")
+
+
+@pytest.mark.parametrize("shadow", ["libz.so.1", "glibc-hwcaps/x86-64-v3/libz.so.1"])
+def test_a_loader_path_with_one_of_them_does(
+    farm: Farm, tmp_path: Path, family: str, shadow: str
+) -> None:
+    top = project(tmp_path / "p")
+    both_ways(farm, top, family, "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib")
+    library = top / "lib" / shadow
+    library.parent.mkdir(parents=True)
+    real = subprocess.run(
+        ["gcc", "-print-file-name=libz.so.1"], capture_output=True, text=True, check=True
+    )
+    library.write_bytes(Path(real.stdout.strip()).read_bytes())
+    (top / "a.o").unlink()
+    refused = farm.run(ZCC, family, "-c", "a.c", cwd=top, LD_LIBRARY_PATH=f"{top}/lib")
+    assert refused.returncode == 1
+    assert b"LD_LIBRARY_PATH" in refused.stderr
+    done = farm.run(ZCC, family, "-c", "a.c", cwd=top, strict=False, LD_LIBRARY_PATH=f"{top}/lib")
+    assert done.returncode == 0

@@ -16,6 +16,7 @@ from functools import lru_cache
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
 from zcc.agent import naming
+from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -43,7 +44,7 @@ from zcc.compiler.search import (
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, encode_job, job_key
-from zcc.machine_class import floating_point_class
+from zcc.machine_class import floating_point_class, processor_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
 CHOICES = frozenset(
@@ -161,6 +162,7 @@ class Analyser:
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._library_path = LibraryPath()
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
@@ -209,6 +211,11 @@ class Analyser:
                 parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
+            if classified.libraries:
+                path = classified.libraries
+                shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
+                if shadow is not None:
+                    return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
@@ -278,7 +285,11 @@ class Analyser:
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
-            directories=(*places.directories, *([pwd] if pwd else ())),
+            directories=(
+                *places.directories,
+                *([pwd] if pwd else ()),
+                *_library_directories(classified, toolchain),
+            ),
             extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
             optional_inputs=(
                 *scan.optional_inputs,
@@ -301,7 +312,7 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
-            machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
+            machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
         base = self._base_of(request, parsed, command)
@@ -468,12 +479,26 @@ def _obeys_date(toolchain: Toolchain) -> bool:
     return found is not None and int(found[1]) >= since
 
 
+def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:
+    value = classified.carried.get(b"LIBRARY_PATH")
+    if value is None or toolchain.family is not Family.GCC:
+        return ()  # clang hands it to the linker and looks at nothing
+    return environment.library_directories(value, toolchain.target, toolchain.version)
+
+
+def _machine_class(parsed: Compilation, family: Family) -> bytes:
+    """Which machines would write the same."""
+    if parsed.machine_dependent:
+        return processor_class()
+    return floating_point_class() if family is Family.CLANG else b""
+
+
 def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     """What the farm cannot do as this machine would, by the command line alone."""
     # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
-        ("native", parsed.machine_dependent),
+        ("native", () if processor_class() else parsed.machine_dependent),
         ("plugin", parsed.plugins),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),

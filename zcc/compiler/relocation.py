@@ -59,10 +59,7 @@ def relocated(job: Job, base: bytes) -> Job | None:
         manifest=Manifest(
             files=tuple(
                 sorted(
-                    (
-                        FileInput(there(each.path), each.digest, each.twin)
-                        for each in manifest.files
-                    ),
+                    (replace(each, path=there(each.path)) for each in manifest.files),
                     key=lambda each: each.path,
                 )
             ),
