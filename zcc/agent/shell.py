@@ -227,13 +227,13 @@ class AgentShell:
             self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
             return
         call.prepared = answer
-        if call.cache_mode is CacheMode.ON:
+        if call.cache_mode.looks_up:
             recalled = self._recall.find(answer.key, answer.job, self._analyser.disk)
             if recalled is not None:
                 call.result, call.files = recalled.result, recalled.files
                 self._handle(ResultRecalled(number, answer.way))
                 return
-        self._handle(CallPrepared(number, answer.way, call.cache_mode is not CacheMode.ON))
+        self._handle(CallPrepared(number, answer.way, not call.cache_mode.looks_up))
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -266,7 +266,7 @@ class AgentShell:
         if not message.is_recalled:
             self._stats.nodes[result.node] += 1
             self._remember_cost(prepared, result)
-        if call.cache_mode is not CacheMode.OFF:
+        if call.cache_mode.keeps:
             known = residue_of(result, prepared.closure.misses, disk)
             if known is not None:
                 self._recall.remember(prepared.key, prepared.job, result, frames, known)
