@@ -160,9 +160,11 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
 
     def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A mistake of ours: stop (members reconnect to the next broker) rather than limp on."""
-        logging.error("%s", context["message"], exc_info=context.get("exception"))
         if isinstance(context.get("exception"), OSError) and "socket" in context:
-            return  # no descriptor left for an HTTP connection: asyncio tries again in a second
+            # No descriptor is left for an HTTP connection: asyncio tries again in a second.
+            logging.warning("%s: %s", context["message"], context["exception"])
+            return
+        logging.error("%s", context["message"], exc_info=context.get("exception"))
         failure.append(context.get("exception") or RuntimeError(context["message"]))
         stopped.set()
 

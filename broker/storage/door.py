@@ -18,6 +18,8 @@ MAX_VISITS = 1024
 # asyncio would report an error for each connection.
 DESCRIPTORS_SHARE = 0.25
 BACKLOG = 1024
+# asyncio lets in so many in one turn of the loop, before it makes a Visit of the first.
+_ADMITTED_AT_ONCE = 8
 
 
 class HttpDoor:
@@ -48,7 +50,10 @@ class HttpDoor:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._visit, sock=self._listener, backlog=BACKLOG)
+        self._server = await loop.create_server(
+            self._visit, sock=self._listener, backlog=_ADMITTED_AT_ONCE
+        )
+        self._listener.listen(BACKLOG)  # asyncio has told the kernel its own, smaller number
 
     def close(self) -> None:
         if self._server is not None:

@@ -42,13 +42,15 @@ class Storage:
     broker: subprocess.Popen[bytes] | None = None
     tokens: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *options: str) -> None:
+    def start(self, *options: str, descriptors: int = 0) -> None:
         if not self.http:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 self.http = f"127.0.0.1:{probe.getsockname()[1]}"
         readable, writable = os.pipe()
         command = [str(BIN / "zcc-broker"), "serve", "--listen", self.listen, *self._state]
         command += ["--ccache-listen", self.http, "--ready-fd", str(writable), *options]
+        if descriptors:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         with (self.directory / "broker.log").open("ab") as log:
             self.broker = subprocess.Popen(command, pass_fds=(writable,), stdout=log, stderr=log)
         os.close(writable)
@@ -271,6 +273,23 @@ def test_members_are_kept_from_writing_where_the_broker_says_so(desk: Desk) -> N
     assert desk.storage.values() == 0
     desk.build(PYPIS, "second", desk.storage.url("flat"))
     assert_all_hit(desk.build(PYPIS, "third", "zcc://")[1])
+
+
+def test_a_flood_of_connections_costs_the_farm_nothing(desk: Desk) -> None:
+    """Strangers take every descriptor that the broker has, and hold them."""
+    plain = desk.plain()
+    desk.storage.stop()
+    desk.storage.start(descriptors=100)
+    host, _, port = desk.storage.http.rpartition(":")
+    flood = [socket.create_connection((host, int(port))) for _ in range(400)]
+    try:
+        for number, (ccache, way) in enumerate([(SYSTEMS, "flat"), (PYPIS, "zcc")]):
+            results, _ = desk.build(ccache, f"first-{number}", desk.storage.url(way))
+            assert results == plain
+            assert_all_hit(desk.build(ccache, f"second-{number}", desk.storage.url(way))[1])
+    finally:
+        for each in flood:
+            each.close()
 
 
 # ---- with the farm behind it ---------------------------------------------------------------------

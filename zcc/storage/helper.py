@@ -28,6 +28,8 @@ from zcc.storage.session import FarmAwayError, StorageSession
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _BACKLOG = 512
+# Read ahead of what a request is known to be.
+_BUFFER_BYTES = 1 << 20
 # What ccache 4.14 wishes.
 DEFAULT_IDLE_S = 600.0
 _USAGE = """ccache-storage-zcc is started by ccache (4.13 or newer), when it finds it on PATH:
@@ -164,7 +166,7 @@ async def _run(path: str, environment: Mapping[str, str]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, helper.left.set)
-    server = await asyncio.start_unix_server(helper.visit, sock=listener)
+    server = await asyncio.start_unix_server(helper.visit, sock=listener, limit=_BUFFER_BYTES)
     idling = loop.create_task(helper.wait_idle())
     try:
         await helper.left.wait()
