@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.errors import BrokerError
-from broker.options import DEFAULT_STATE, StateDir, parse_duration
+from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry, Row
 from broker.shell import Shell
 from broker.state import (
@@ -31,7 +31,8 @@ from broker.storage.service import Storage
 from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
-from zcc.config import parse_size
+from zcc.cli.cache import cache_commands
+from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
@@ -39,6 +40,7 @@ from zcc.messages import Role
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_CACHE_SIZE = "10G"
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
 app = typer.Typer(
@@ -79,7 +81,7 @@ def serve(
     ] = "",
     cache_size: Annotated[
         str, typer.Option(metavar="SIZE", help="The most that results and inputs may take on disk.")
-    ] = "10G",
+    ] = DEFAULT_CACHE_SIZE,
     quota: Annotated[
         str,
         typer.Option(
@@ -278,6 +280,17 @@ def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
         "expires": row.expires,
         "uses_left": row.uses_left,
     }
+
+
+def _open_results(state: str) -> DiskStore:
+    """The shared cache of the farm that was last served from here."""
+    farm = last_serving(state)[1]
+    if not farm:
+        raise BrokerError(f"no farm was ever served from {state}: say --state DIR")
+    return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
+
+
+app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
 
 
 def main() -> None:

@@ -26,19 +26,18 @@ from node.errors import SandboxError, ToolchainError
 from node.proof import ToolchainView, empty_log, is_started
 from node.seccomp import filter_program
 from node.shim import find_shim
-from zcc.job import MAX_BLOB_BYTES, MAX_MESSAGE_BYTES, Job
+from zcc.job import MAX_BLOB_BYTES, MAX_MESSAGE_BYTES, SANDBOX_DIRECTORY, Job
 
-OWN_DIRECTORY = b"/.zcc"
-SHIM_PLACE = b"/.zcc/lookups.so"
-LOG_PLACE = b"/.zcc/log"
-TMP_PLACE = b"/.zcc/tmp"
+SHIM_PLACE = SANDBOX_DIRECTORY + b"/lookups.so"
+LOG_PLACE = SANDBOX_DIRECTORY + b"/log"
+TMP_PLACE = SANDBOX_DIRECTORY + b"/tmp"
 # gcc seeds from urandom. Each device costs a mount, 0.3 ms: no more than compilers use.
 DEVICES = (b"/dev/null", b"/dev/urandom")
 MOUNTED_DIRECTORIES = (b"/proc", TMP_PLACE)
 MOUNTED_FILES = (*DEVICES, SHIM_PLACE, LOG_PLACE)
 # bubblewrap makes its mount points by path before the root changes, so a symlink at one of these in a
 # toolchain or an input tree could lead it out, to a file of the host.
-MOUNTED_AT = (b"/proc", OWN_DIRECTORY, *DEVICES)
+MOUNTED_AT = (b"/proc", SANDBOX_DIRECTORY, *DEVICES)
 _OPTIONS_NEEDED = (b"--overlay-src", b"--argv0", b"--info-fd", b"--disable-userns")
 _PROBE_TIMEOUT_S = 20
 _HOST_NAME = b"zcc"

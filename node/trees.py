@@ -277,6 +277,13 @@ class TreePool:
         while len(self._idle) > self._max_idle:
             self.discard(self._idle.pop(0)[1])
 
+    def forget(self, client_id: bytes) -> None:
+        """Drop this client's idle trees, so that its next one is new."""
+        idle = [tree for client, tree in self._idle if client == client_id]
+        self._idle = [each for each in self._idle if each[0] != client_id]
+        for tree in idle:
+            self.discard(tree)
+
     def discard(self, tree: Tree) -> None:
         """Drop a tree whose state is in doubt."""
         self._discard(tree.root)

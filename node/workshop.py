@@ -39,10 +39,11 @@ class Finish:
 
 @dataclass(slots=True)
 class _Running:
+    job: Job
     run: Run
     tree: Tree
     client: bytes
-    toolchain: Digest
+    is_last: bool
 
 
 class Workshop:
@@ -80,17 +81,21 @@ class Workshop:
     def start(self, lease: bytes, job: Job, client: bytes) -> None:
         """Run the job; inputs and toolchain must be here."""
         try:
-            toolchain = self._toolchain(job.toolchain)
+            self._toolchain(job.toolchain)
             self.toolchains.acquire(job.toolchain)
         except (OSError, NodeError) as error:
             self._report(lease, Finish(fault=Fault.TOOLCHAIN, detail=str(error)))
             return
+        self._launch(lease, job, client, is_last=False)
+
+    def _launch(self, lease: bytes, job: Job, client: bytes, is_last: bool) -> None:
+        """The toolchain is acquired."""
         tree = self._trees.acquire(client)
         try:
             tree.fit(job.manifest)
             run = self._runner.start(
                 job,
-                toolchain,
+                self._toolchain(job.toolchain),
                 tree,
                 scratch=self._scratch_path(),
                 limits=self._limits,
@@ -104,7 +109,7 @@ class Workshop:
                 self.inputs.remove(error.digest)
             self._report(lease, Finish(fault=fault, detail=str(error)))
             return
-        self._running[lease] = _Running(run, tree, client, job.toolchain)
+        self._running[lease] = _Running(job, run, tree, client, is_last)
 
     def kill(self, lease: bytes) -> None:
         running = self._running.get(lease)
@@ -174,8 +179,17 @@ class Workshop:
 
     def _ended(self, lease: bytes, outcome: RunOutcome | RunFault) -> None:
         running = self._running.pop(lease)
+        job = running.job
+        is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
+        if is_misled and not running.is_last:
+            # It found what an earlier job has left in the tree, such as a header that is gone since: the
+            # result would prove nothing. Only what the job declares lies in a new tree.
+            self._trees.discard(running.tree)
+            self._trees.forget(running.client)
+            self._launch(lease, job, running.client, is_last=True)
+            return
         self._trees.release(running.client, running.tree)
-        self.toolchains.release(running.toolchain)
+        self.toolchains.release(job.toolchain)
         if isinstance(outcome, RunFault):
             self._report(lease, Finish(fault=outcome.fault, detail=outcome.detail))
             return

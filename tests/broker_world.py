@@ -133,7 +133,13 @@ class Desk:
     def node(self, name: str, slots: int = 2, **more: object) -> Origin:
         return self.hello(name, Role.NODE, slots, **more)  # type: ignore[arg-type]
 
-    def submit(self, origin: Origin, ticket: int, facts: JobFacts) -> list[Effect]:
+    def submit(
+        self,
+        origin: Origin,
+        ticket: int,
+        facts: JobFacts,
+        recalled: events.Recalled | None = None,
+    ) -> list[Effect]:
         return self.happen(
             events.JobSubmitted(
                 origin=origin,
@@ -144,7 +150,7 @@ class Desk:
                 toolchain=facts.toolchain,
                 inputs=facts.inputs,
                 machine_class=facts.machine_class,
-                recalled=None,
+                recalled=recalled,
                 body=b"job " + facts.name.encode(),
             )
         )
@@ -153,16 +159,24 @@ class Desk:
         self.store.update(digests)
         return self.happen(*map(events.BlobStored, digests))
 
-    def done(self, origin: Origin, lease: bytes, *, is_complete: bool = True) -> list[Effect]:
+    def done(
+        self,
+        origin: Origin,
+        lease: bytes,
+        *,
+        is_complete: bool = True,
+        is_sound: bool = True,
+        exit_status: int = 0,
+    ) -> list[Effect]:
         return self.happen(
             events.ResultArrived(
                 origin=origin,
                 lease=lease,
-                exit_status=0,
+                exit_status=exit_status,
                 outputs=(blob("output"),),
                 is_complete=is_complete,
                 is_excused=False,
-                is_sound=True,
+                is_sound=is_sound,
                 size_bytes=1,
                 cpu_s=1.0,
                 wall_s=1.0,

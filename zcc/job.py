@@ -33,6 +33,9 @@ from zcc.errors import JobError
 JOB_FORMAT = 1
 RESULT_FORMAT = 1
 
+# The sandbox's own directory, which no client has; its TMPDIR lies in it.
+SANDBOX_DIRECTORY = b"/.zcc"
+
 # Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
 MAX_JOB_BYTES = 8 << 20
 MAX_INPUTS = 100_000
@@ -45,8 +48,10 @@ MAX_BLOB_BYTES = 1 << 30
 class FileInput:
     """A regular file that the command may read.
 
-    `twin` tells apart files of equal content with different modification times: within one digest,
-    equal numbers mean equal times (gcc's `#pragma once` compares time, size and text). 0 when alone.
+    `twin` is the time of modification that the command sees, in seconds after a fixed moment. Mostly it
+    only tells apart files of equal content: within one digest, equal numbers mean equal times (gcc's
+    `#pragma once` compares time, size and text), 0 when alone. Where clang reads a precompiled header, which
+    holds the times of what it was made of, it is the file's own time (`cache.blobs.PLAIN_MTIME_S`).
     """
 
     path: bytes

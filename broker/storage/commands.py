@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from broker.options import DEFAULT_STATE, StateDir, parse_duration
+from broker.options import DEFAULT_STATE, StateDir
 from broker.storage.tokens import Access, Row, StorageTokens
+from zcc.config import parse_duration
 
 
 class TokenAccess(str, Enum):  # noqa: UP042 - typer's choices want plain strings

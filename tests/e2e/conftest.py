@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from zcc.agent import door
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -37,6 +38,10 @@ class Farm:
         )
 
     def stats(self) -> dict[str, Any]:
+        """Asked of the agent itself, which is 20 times as fast; while none runs, of `zcc stats`."""
+        answer = door.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
+        if answer is not None:
+            return answer
         done = self.run(str(BIN / "zcc-cli"), "stats", "--json", cwd=Path("/"))
         document: dict[str, Any] = json.loads(done.stdout)
         return document

@@ -46,23 +46,30 @@ def project(directory: Path) -> Path:
 
 
 def written(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file that is no source: its bytes and mode."""
+    """Every file's bytes and mode."""
     return {
         str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mode)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.suffix not in (".c", ".cc", ".h")
+        if path.is_file()
     }
 
 
 def both_ways(
-    farm: Farm, directory: Path, compiler: str, *arguments: str, strict: bool = True
+    farm: Farm,
+    directory: Path,
+    compiler: str,
+    *arguments: str,
+    strict: bool = True,
+    **extra: str,
 ) -> tuple[subprocess.CompletedProcess[bytes], subprocess.CompletedProcess[bytes]]:
     """The same command plain and through zcc, in the same place; asserts that nothing differs."""
+    before = written(directory)
     plain = subprocess.run([compiler, *arguments], cwd=directory, capture_output=True, check=False)
     expected = written(directory)
-    for name in expected:
-        (directory / name).unlink()
-    distributed = farm.run(ZCC, compiler, *arguments, cwd=directory, strict=strict)
+    for name, content in expected.items():
+        if before.get(name) != content:
+            (directory / name).unlink()
+    distributed = farm.run(ZCC, compiler, *arguments, cwd=directory, strict=strict, **extra)
     assert distributed.returncode == plain.returncode, distributed.stderr
     assert distributed.stderr == plain.stderr
     assert distributed.stdout == plain.stdout
@@ -116,6 +123,20 @@ def test_a_remote_compile_is_the_local_one(
 
 def test_cxx_with_debug_info_is_equal_to_the_byte(farm: Farm, tmp_path: Path, family: str) -> None:
     both_ways(farm, project(tmp_path), CXX[family], "-g", "-O2", "-std=c++17", "-c", "b.cc", "-MD")
+
+
+def test_preprocessed_text_and_assembly_are_compiled_remotely(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """Sources that no compiler tells a search list for."""
+    directory = project(tmp_path)
+    subprocess.run([family, "-E", "a.c", "-o", "pre.i"], cwd=directory, check=True)
+    (directory / "inc" / "more.s").write_text(".globl more\nmore: nop\n")
+    (directory / "f.s").write_text('.include "more.s"\n.globl f\nf: nop\n')
+    before = farm.stats()["outcomes"]["remote"]
+    for source in ("pre.i", "f.s"):
+        both_ways(farm, directory, family, "-g", "-Iinc", "-c", source, "-o", "x.o")
+    assert farm.stats()["outcomes"]["remote"] == before + 2
 
 
 def test_an_error_is_the_compilers_own(farm: Farm, tmp_path: Path, family: str) -> None:
@@ -184,6 +205,20 @@ def test_a_header_that_appears_earlier_in_the_path_is_noticed(
         (tmp_path / "one" / "h.h").write_text("#define H 1\n")
 
 
+def test_a_header_that_goes_is_not_found_there(farm: Farm, tmp_path: Path, family: str) -> None:
+    """Though the node's input tree still holds it, from the compile before."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "h.h").write_text(f"int {name};\n")
+    (tmp_path / "a.c").write_text("#include <h.h>\n")
+    failures = farm.stats()["proof_failures"]
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")
+    (tmp_path / "a.o").unlink()
+    (tmp_path / "one" / "h.h").unlink()
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")
+    assert farm.stats()["proof_failures"] == failures
+
+
 def test_a_missing_search_directory_is_missing_there_too(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:
@@ -203,10 +238,25 @@ def test_a_hidden_has_include_is_caught_by_the_proof(
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c", strict=False)
 
 
+def test_computed_includes_are_found_by_the_scanner(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """An iteration as Boost.Preprocessor does it, over a file that includes itself."""
+    (tmp_path / "x.h").write_text(
+        "#ifndef ITERATE\n#define ITERATE\n#define CAT(a, b) CAT_(a, b)\n#define CAT_(a, b) a ## b\n"
+        '#define FILE_1 "x.h"\n#define DEPTH 1\n#include CAT(FILE_, DEPTH)\n#else\nint x;\n#endif\n'
+    )
+    source = "#define STR(x) STR_(x)\n#define STR_(x) #x\n#define NAME x\n#include STR(NAME.h)\n"
+    (tmp_path / "a.c").write_text(source)
+    before = farm.stats()["ways"]["listed"]
+    both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
+    assert farm.stats()["ways"]["listed"] == before
+
+
 def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -> None:
     (tmp_path / "x.h").write_text("int x;\n")
-    source = "#define STR(x) #x\n#define NAME(x) STR(x.h)\n#include NAME(x)\n"
-    (tmp_path / "a.c").write_text(source)
+    # The name comes in pieces.
+    (tmp_path / "a.c").write_text("#define OPEN <x\n#include OPEN.h>\n")
     before = farm.stats()["ways"]["listed"]
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
     assert farm.stats()["ways"]["listed"] == before + 1

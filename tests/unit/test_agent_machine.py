@@ -23,7 +23,9 @@ from zcc.agent.events import (
     FarmClosed,
     FarmOpened,
     JobRefused,
+    RecallRefused,
     ResultProven,
+    ResultRecalled,
     ResultUnproven,
     Ticked,
 )
@@ -190,3 +192,37 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         CompileFailed(call, 1),
         Ticked(),
     )[kind - 1]
+
+
+def test_a_recalled_result_is_placed_without_a_farm() -> None:
+    agent = machine(is_open=False)
+    arrive(agent, 1)
+    placed = [PlaceResult(1), CountOutcome("local_hit", way="scanned")]
+    assert agent.handle(ResultRecalled(1, "scanned"), 0.0) == placed
+    assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1)]
+
+
+def test_what_the_farm_remembered_is_counted_as_a_shared_hit() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    placed = [PlaceResult(1), CountOutcome("shared_hit", way="scanned")]
+    assert agent.handle(ResultProven(1, is_recalled=True), 1.0) == placed
+
+
+def test_a_memory_of_the_farm_that_does_not_hold_here_is_compiled_anew_once() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    refused = RecallRefused(1, "proof", "/a.h")
+    assert agent.handle(refused, 1.0) == [SubmitJob(1, is_fresh=True)]
+    assert agent.handle(FarmOpened(), 2.0) == [SubmitJob(1, is_fresh=True)]
+    assert agent.handle(refused, 3.0) == [local("proof", "/a.h"), RunHere(1)]
+
+
+def test_who_wants_no_memory_submits_afresh() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    assert agent.handle(CallPrepared(1, "scanned", is_fresh=True), 0.0) == [
+        SubmitJob(1, is_fresh=True)
+    ]

@@ -56,6 +56,22 @@ def reason(
     return answer.reason
 
 
+def test_directories_behind_wa_and_wp_are_searched() -> None:
+    found = compilation("-c a.c -Wa,-I,one,-Itwo -Wp,-I,three -Xpreprocessor -iquotefour")
+    assert found.assembler_directories == (b"one", b"two")
+    preprocessed = (b"-Xpreprocessor", b"-I", b"-Xpreprocessor", b"three")
+    assert found.search_arguments == (*preprocessed, b"-Xpreprocessor", b"-iquotefour")
+
+
+def test_a_header_behind_wp_is_a_forced_include() -> None:
+    found = compilation("-c a.c -Wp,-include,x.h")
+    assert found.forced_includes == (("include", b"x.h"),)
+
+
+def test_a_dump_that_names_its_file_is_an_output() -> None:
+    assert compilation("-c a.c -fdump-tree-optimized-lineno=x.txt").outputs == (b"a.o", b"x.txt")
+
+
 # -- which word is the source ----------------------------------------------------------------------
 
 
@@ -172,22 +188,17 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fdump-tree-all", "dump-output"),
         ("-c a.c -da", "dump-output"),
         ("-c a.c -fverbose-asm", "verbose-asm"),
-        ("-c a.c -fprofile-use", "profile-use"),
-        ("-c a.c -fprofile-use=x.gcda", "profile-use"),
-        ("-c a.c -fbranch-probabilities", "profile-use"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
-        ("-c a.c --coverage -fprofile-dir=x", "profile-directory"),
         ("-c a.c -fplugin=name", "plugin"),
         ("-c a.c -fplugin=./p.so -fplugin-arg-p-out=x", "plugin"),
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
-        ("-c a.c -Wa,-I,dir", "nested-option"),
         ("-c a.c -Wa,x.s", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
-        ("-c a.c -Wp,-I,dir", "nested-option"),
-        ("-c a.c -Wp,-include,x.h", "nested-option"),
+        ("-c a.c -Wp,-x,c", "nested-option"),
+        ("-c a.c -fdump-tree-optimized", "dump-output"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),
         ("-c a.f90", "language"),
         ("-c -x fortran a", "language"),
@@ -220,7 +231,7 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
-        ("-c a.c -fprofile-use=dir", "profile-use"),
+        ("-c a.c -fprofile-sample-use", "profile-use"),
         ("-c a.cl", "language"),
     ],
 )
@@ -292,11 +303,11 @@ def test_native_is_reported_and_carried(flag: str) -> None:
 
 def test_files_that_are_read_are_inputs() -> None:
     answer = compilation(
-        "-c a.c -fsanitize-ignorelist=i.txt -fprofile-list=l -fprofile-instr-use=p.profdata "
+        "-c a.c -fsanitize-ignorelist=i.txt -fprofile-list=l -fprofile-sample-use=p.prof "
         "-include-pch x.pch -fthinlto-index=/dev/null",
         CLANG,
     )
-    assert answer.extra_inputs == (b"i.txt", b"l", b"p.profdata")
+    assert answer.extra_inputs == (b"i.txt", b"l", b"p.prof")
     assert answer.include_pch == b"x.pch"
 
 
@@ -321,12 +332,6 @@ def test_specs_by_path_are_an_input_and_by_name_the_toolchains() -> None:
     assert b"--specs=nano.specs" in answer.search_arguments
 
 
-def test_trigraphs_are_on_in_strict_c() -> None:
-    flags = ("-std=c11", "-std=iso9899:1999", "-ansi", "-trigraphs", "-std=gnu11", "-O")
-    on = [compilation(f"-c a.c {flag}").has_trigraphs for flag in flags]
-    assert on == [True, True, True, True, False, False]
-
-
 def test_every_word_has_a_role() -> None:
     argv = words_of("-O2 -Ix -DX -c a.c -o a.o -MD")
     roles = [(word, role) for word, role, _ in compilation(argv).role_of]
@@ -341,8 +346,19 @@ def test_every_word_has_a_role() -> None:
 
 
 def test_coverage_needs_the_old_profile_to_be_absent() -> None:
-    assert compilation("-c a.c -o s/b.o --coverage").needs_absent == (b"s/b.gcda",)
-    assert compilation("-c a.c -o s/b.o --coverage", CLANG).needs_absent == ()
+    by_gcc = compilation("-c a.c -o s/b.o --coverage -fprofile-dir=d")
+    assert (by_gcc.removes_profile, by_gcc.gcda, by_gcc.profiles) == (True, b"s/b.gcda", (b"d",))
+    assert not compilation("-c a.c -o s/b.o --coverage", CLANG).removes_profile
+
+
+def test_profiles_are_read_where_the_options_say() -> None:
+    bare = compilation("-c a.c -fprofile-use")
+    assert (bare.reads_profile, bare.profiles, bare.gcda) == (True, (b"",), b"a.gcda")
+    assert compilation("-c a.c -fbranch-probabilities -fprofile-dir=d").profiles == (b"", b"d")
+    assert compilation("-c a.c -fprofile-use=d", CLANG).profiles == (b"d",)
+    assert compilation("-c a.c -fprofile-instr-use", CLANG).profiles == (b"",)
+    assert compilation("-c a.c -fauto-profile").extra_inputs == (b"fbdata.afdo",)
+    assert not compilation("-c a.c -fprofile-generate").reads_profile
 
 
 def test_assembly_wins_over_object() -> None:

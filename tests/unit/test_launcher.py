@@ -317,6 +317,32 @@ def test_a_compiler_that_calls_itself_through_zcc_ends_with_one_sentence(lonely:
     )
 
 
+def test_a_ccache_that_is_told_not_to_cache_is_passed_over(lonely: Desk) -> None:
+    """It says so to whom it calls, and would look for the compiler on PATH again, where zcc is."""
+    lonely.script("gcc-99", SAYS_WHO)
+    links = lonely.root / "ccache-links"
+    links.mkdir()
+    (links / "ccache-9.9").write_text("#!/bin/sh\necho ccache\n")
+    (links / "ccache-9.9").chmod(0o755)
+    (links / "gcc-99").symlink_to("ccache-9.9")
+    path = f"{links}:{lonely.environment['PATH']}"
+    assert lonely.run("zcc", "gcc-99", "-c", PATH=path)[1] == "ccache\n"
+    assert lonely.run("zcc", "gcc-99", "-c", PATH=path, CCACHE_DISABLE="1")[1] == "gcc-99 -c\n"
+
+
+def test_a_compiler_behind_another_of_its_name_is_called_by_its_path(lonely: Desk) -> None:
+    """gcc looks for its argv[0] on PATH as well, and would take what ccache brings for its own."""
+    (lonely.root / "tools" / "gcc-99").symlink_to("/bin/sh")
+    links = lonely.root / "ccache-links"
+    links.mkdir()
+    (links / "gcc-99").symlink_to("ccache")
+    (links / "ccache").write_text("#!/bin/sh\n")
+    (links / "ccache").chmod(0o755)
+    path = f"{links}:{lonely.environment['PATH']}"
+    said = lonely.run("zcc", "gcc-99", "-c", "echo $0", PATH=path, CCACHE_DISABLE="1")[1]
+    assert said == f"{lonely.root}/tools/gcc-99\n"
+
+
 def test_honest_nesting_is_no_recursion(lonely: Desk) -> None:
     lonely.script("gcc-99", SAYS_WHO)
     nested = ["zcc", "env", "zcc", "env", "zcc", "gcc-99", "-c"]

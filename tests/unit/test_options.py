@@ -16,6 +16,7 @@ from zcc.compiler.options import (
     PREPROCESSOR,
     TABLE,
     Family,
+    Lookup,
     Option,
     Role,
     Spelling,
@@ -92,8 +93,13 @@ def test_the_longest_spelling_wins(word: bytes, name: bytes, operand: bytes | No
 
 
 def test_a_row_of_one_family_goes_before_a_row_of_both() -> None:
+    def row(role: Role, *families: Family) -> Option:
+        spelled = Spelling.JOINED
+        return Option(b"-x=", spelled, role, frozenset(families), b"-x=", "", (), False)
+
+    rows = (row(Role.LOCAL, *Family), row(Role.EXTRA_INPUT, Family.CLANG))
     for family, role in ((Family.GCC, Role.LOCAL), (Family.CLANG, Role.EXTRA_INPUT)):
-        match = DRIVER[family].find(b"-fprofile-use=x.profdata")
+        match = Lookup(rows, family).find(b"-x=y")
         assert match is not None
         assert match.option.role is role
 

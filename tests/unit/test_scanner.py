@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cache.blobs import PLAIN_MTIME_S
 from zcc.compiler.closure import (
     Closure,
     Forced,
@@ -301,24 +302,47 @@ def test_the_project_root_is_the_nearest_checkout_below_home() -> None:
     assert not is_too_wide(b"/home/u/p", b"/home/u")
 
 
-@pytest.mark.parametrize("where", ["b.h.gch", "i/b.h.gch", "j/b.h.gch/x", "a.c.gch"])
-def test_a_precompiled_header_makes_gcc_local(project: Project, where: str) -> None:
+@pytest.mark.parametrize("where", ["b.h.gch", "i/b.h.gch", "a.c.gch"])
+def test_a_precompiled_header_goes_along_with_the_text_for_gcc(
+    project: Project, where: str
+) -> None:
     project.write(a_c='#include "b.h"\n', j__b_h="", i__x="")
     search = project.search(b"i", b"j")
     before = project.closure(search=search)
     assert project.scan(search=search) is before
     project.put(where)
-    answer = project.scan(search=search)
-    assert isinstance(answer, Local)
-    assert answer.reason is Reason.PRECOMPILED_HEADER
-    assert isinstance(project.scan(search=search, is_clang=True), Closure)
+    assert project.found(search=search) == {"a.c", "j/b.h", where}
+    assert project.found(search=search, is_clang=True) == {"a.c", "j/b.h"}
+    os.unlink(project.top / where)
+    assert project.found(search=search) == {"a.c", "j/b.h"}
 
 
-def test_clang_takes_precompiled_headers_for_forced_includes(project: Project) -> None:
-    project.write(a_c="", b_h="", b_h_pch="")
+def test_a_directory_of_precompiled_headers_makes_gcc_local(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    project.put("b.h.gch/x")
+    path = os.fsencode(project.top / "b.h.gch")
+    assert project.scan() == Local(Reason.PRECOMPILED_HEADER, path)
+
+
+def test_a_precompiled_header_of_clangs_goes_along_with_the_times_of_all(project: Project) -> None:
+    project.write(a_c="", b_h="", b_h_pch="PCH", other_pch="other")
+    os.utime(project.top / "b.h", (PLAIN_MTIME_S + 7, PLAIN_MTIME_S + 7))
     forced = ((Forced.INCLUDE, b"b.h"),)
-    assert isinstance(project.scan(is_clang=True, forced=forced), Local)
-    assert isinstance(project.scan(forced=forced), Closure)
+    assert project.found(forced=forced) == {"a.c", "b.h"}
+
+    def times(**changes: Any) -> dict[str, int]:
+        files = project.closure(is_clang=True, **changes).manifest.files
+        return {os.path.basename(os.fsdecode(file.path)): file.twin for file in files}
+
+    shipped = times(forced=forced)
+    assert shipped.keys() == {"a.c", "b.h", "b.h.pch"}
+    assert shipped["b.h"] == 7
+    assert times(precompiled=(b"other.pch",)).keys() == {"a.c", "other.pch"}
+    os.utime(project.top / "b.h", (PLAIN_MTIME_S + 9, PLAIN_MTIME_S + 9))
+    assert times(forced=forced)["b.h"] == 9
+    os.utime(project.top / "b.h", (1, 1))
+    answer = project.scan(is_clang=True, forced=forced)
+    assert answer == NotBounded(Reason.DISK, b"old-time " + os.fsencode(project.top / "b.h"))
 
 
 def test_time_macros_make_a_compile_local(project: Project) -> None:
@@ -376,14 +400,53 @@ def test_a_definition_found_late_is_followed_too(project: Project) -> None:
     assert project.found() == {"a.c", "b.h", "c.h"}
 
 
+COMPUTED = {
+    "a string made of a name": "#define S(x) #x\n#define N S(b.h)\n#include N\n",
+    "a string made at one remove": "#define S_(x) #x\n#define S(x) S_(x)\n#define D d\n#include S(D/b.h)\n",
+    "an argument in a name": "#define N(x) <x.h>\n#include N(b)\n",
+    "an argument that is a macro": "#define B b\n#define I(x) <x.h>\n#define N(x) I(x)\n#include N(B)\n",
+    "a name that is pasted": (
+        '#define N_1 "b.h"\n#define CAT_(a, b) a ## b\n#define CAT(a, b) CAT_(a, b)\n'
+        "#define K 1\n#include CAT(N_, K)\n"
+    ),
+    "a pasted tail": '#define CAT(a) a ## _HEADER\n#define X_HEADER "b.h"\n#include CAT(X)\n',
+    "an iteration": (
+        "#define PARAMS (1, 2, <b.h>)\n#define ELEM_2(a, b, c) c\n#define ELEM(n, all) ELEM_##n all\n"
+        "#define FILE_1 ELEM(2, PARAMS)\n#include FILE_1\n"
+    ),
+    "an argument": "#define SAME(x) x\n#include SAME(<b.h>)\n",
+    "a variadic macro": "#define LAST(a, ...) __VA_ARGS__\n#include LAST(1, <b.h>)\n",
+    "a predefined name": "#define N <linux/b.h>\n#include N\n",
+    "a plain word that is a macro elsewhere": "#define b 7\n#undef b\n#define N <b.h>\n#include N\n",
+    "a comment like a definition": "// #define N my-header\n#define N <b.h>\n#include N\n",
+    "itself": '#ifndef A\n#define A\n#include __FILE__\n#else\n#include "b.h"\n#endif\n',
+}
+
+
+@pytest.mark.parametrize("text", COMPUTED.values(), ids=COMPUTED)
+def test_a_computed_include_is_followed_through_its_macros(project: Project, text: str) -> None:
+    """The compiler agrees that it is that header."""
+    project.put("a.c", text)
+    places = ("b.h", "d/b.h", "linux/b.h")
+    for place in places:
+        project.put(place)
+    found = project.found(search=project.search(b"."))
+    command = ["gcc", "-I.", "-Ulinux", "-M", "-MT", LISTING_TARGET, "a.c"]
+    listed = subprocess.run(command, cwd=project.top, capture_output=True, check=True).stdout
+    meant = {os.fsdecode(path) for path in parse_listing(listed)} & {"a.c", *places}
+    assert len(meant) == 2
+    assert meant <= found
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "#define N STR(b.h)\n#include N\n",
-        "#define N(x) <x.h>\n#include N(b)\n",
         "#define N <b\n#include N.h>\n",
-        "#define N <linux/b.h>\n#include N\n",
-        "#include __FILE__\n",
+        "#define N <b\n#define M N.h>\n#include M\n",
+        "#define S(x) #x\n"
+        + "".join(f"#define {name}{n} {n}\n" for name in "ABCDE" for n in range(9))
+        + "".join(f"#define {name} {name}{n}\n" for name in "ABCDE" for n in range(9))
+        + "#define T(x) S(x)\n#include T(A/B/C/D/E.h)\n",
     ],
 )
 def test_a_computed_include_of_another_kind_is_not_bounded(project: Project, text: str) -> None:
@@ -552,8 +615,8 @@ def test_a_search_list_holds_until_a_directory_comes_or_goes(tmp_path: Path) -> 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_a_listing_gives_the_closure_of_what_it_lists(project: Project, compiler: str) -> None:
     names = ["b c.h", "d$#.h", "e\\ f.h" if compiler == "gcc" else "e.h"]
-    text = "".join(f'#include "{name}"\n' for name in names) + "#if 0\n#include N(x)\n#endif\n"
-    project.put("a.c", text + "#define N(x) x\n")
+    text = "".join(f'#include "{name}"\n' for name in names) + "#if 0\n#include N x>\n#endif\n"
+    project.put("a.c", text + "#define N <x\n")
     for name in names:
         project.put(name)
     command = [compiler, "-M", "-MT", os.fsdecode(LISTING_TARGET), "a.c"]

@@ -14,10 +14,12 @@ from functools import lru_cache
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
+from zcc.agent import naming
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment
+from zcc.compiler import arguments, environment, languages, precompiled
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
@@ -25,6 +27,9 @@ from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
+from zcc.compiler.precompiled import InputsMemo, signature
+from zcc.compiler.profiles import profile_places
+from zcc.compiler.relocation import relocated
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -36,7 +41,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest, Terminal, encode_job, job_key
+from zcc.job import Job, Manifest, encode_job, job_key
 from zcc.machine_class import floating_point_class
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
@@ -55,6 +60,7 @@ CHOICES = frozenset(
         "conftest",
         "no-compiler",
         "missing-source",
+        "wrapper",
     )
 )
 
@@ -62,6 +68,13 @@ CHOICES = frozenset(
 MAX_ROOTS = 4096
 # Jobs that are remembered ready; their inputs are the scanner's own memory.
 MAX_PREPARED = 8192
+# An installed locale is noticed this late; finding its files costs 0.2 ms.
+LOCALES_HOLD_S = 1.0
+MAX_LOCALES = 64
+
+
+# Arguments, family, whether the driver is for C++, working directory.
+_Command = tuple[tuple[bytes, ...], Family, bool, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,14 @@ class Prepared:
     build: str
     toolchain: Toolchain
 
+    # Of a job that `compiler/relocation.py` has moved away from `base`: the one that was not.
+    base: bytes = b""
+    plain: Prepared | None = None
+
+    def in_place(self) -> Prepared:
+        """The same where the user has it."""
+        return self.plain or self
+
     def frame(self) -> bytes:
         """The job's canonical bytes, compressed."""
         return compress(self.encoded or encode_job(self.job))
@@ -120,19 +141,47 @@ class Surroundings:
 
 
 class Analyser:
-    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk."""
+    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk.
 
-    def __init__(self, surroundings: Surroundings, home: bytes) -> None:
+    `base_dir` as in the configuration; ZCC_BASE_DIR of a request goes before it. `note_unknown` is told
+    of each option that the table does not know.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        home: bytes,
+        base_dir: bytes = b"",
+        note_unknown: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        self._note_unknown = note_unknown
         self.disk = Disk()
+        self._base_dir = base_dir
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._pch_inputs = InputsMemo()
+        self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
-        # By the job without its inputs. Writing 500 inputs down and hashing them costs 0.5 ms.
-        self._prepared: OrderedDict[Job, Prepared] = OrderedDict()
+        # By the job without its inputs, and the base that it was to be moved from. Writing 500 inputs
+        # down and hashing them costs 0.5 ms.
+        self._prepared: OrderedDict[tuple[Job, bytes], Prepared] = OrderedDict()
+        self._unmovable: set[Job] = set()
+        self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
+        self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
+
+    async def family(self, request: Request) -> Family:
+        """Which family the compiler belongs to; by its name where it does not say."""
+        try:
+            toolchain = await self._surroundings.toolchain(
+                request.executable, request.argv[0], request.environment.get(b"PATH", b"")
+            )
+        except CompilerError:
+            return _guess_family(request)
+        return toolchain.family
 
     async def analyse(
         self, request: Request, arrived: float, now: Callable[[], float]
@@ -140,11 +189,13 @@ class Analyser:
         """What to do with this request. Never raises for a command that is merely odd."""
         if not request.executable:
             return Here("no-compiler")
-        is_cxx = _names_cxx(request)
-        guess = Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
-        parsed = _parse(request, guess, is_cxx)
+        is_cxx = names_cxx(request)
+        guess = _guess_family(request)
+        parsed = self._parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
-            return parsed
+            return _wrapped(request) or parsed
+        for word in parsed.unknown_options:
+            self._note_unknown(word)
         classified = environment.classify(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
@@ -154,13 +205,50 @@ class Analyser:
                 request.executable, request.argv[0], path
             )
             if toolchain.family is not guess:
-                parsed = _parse(request, toolchain.family, is_cxx)
+                parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
-            return Here("compiler-not-understood", str(error))
+            return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
+
+    def _parse(self, request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
+        """The command as read before, unless it takes words from files."""
+        has_read = False
+
+        def read(name: bytes) -> bytes | None:
+            nonlocal has_read
+            has_read = True
+            try:
+                with open(os.path.join(request.cwd, name), "rb") as file:
+                    return file.read()
+            except OSError:
+                return None
+
+        key = (request.argv[1:], family, is_cxx, request.cwd)
+        parsed = self._parsed.get(key)
+        if parsed is None:
+            parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
+            if not has_read:
+                self._parsed[key] = parsed
+                if len(self._parsed) > MAX_PREPARED:
+                    self._parsed.popitem(last=False)
+        if isinstance(parsed, arguments.Local):
+            return Here(parsed.reason, parsed.detail)
+        if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
+            return Here("missing-source", os.fsdecode(parsed.source))
+        return parsed
+
+    def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
+        """Which files a locale is made of is looked up once a second, as the toolchain is."""
+        names = locale_names(request.environment)
+        known = self._locales.get(names)
+        if known is None or now - known[1] > LOCALES_HOLD_S:
+            if len(self._locales) > MAX_LOCALES:
+                self._locales.clear()
+            known = self._locales[names] = (locale_files(names), now)
+        return known[0]
 
     async def _prepare(
         self,
@@ -175,15 +263,27 @@ class Analyser:
         hindrance = _hindrance(parsed, classified)
         if hindrance is not None:
             return hindrance
+        if has_own_terminals(request, toolchain.family):
+            return Here("terminal-description", "~/.terminfo")
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
-        for path in parsed.needs_absent:
+        pwd = physical_pwd(request.environment, request.cwd)
+        profiles = _profiles(request, parsed, toolchain.family, pwd)
+        for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        pwd = physical_pwd(request.environment, request.cwd)
-        scan = self._scan_request(request, parsed, classified, search, toolchain)
-        scan = replace(scan, directories=(*places.directories, *([pwd] if pwd else ())))
+        scan = self._scan_request(request, parsed, classified, search, toolchain, now())
+        scan = replace(
+            scan,
+            directories=(*places.directories, *([pwd] if pwd else ())),
+            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            optional_inputs=(
+                *scan.optional_inputs,
+                *(profiles if parsed.reads_profile else ()),
+                *await self._made_of(request, scan),
+            ),
+        )
         answer = self._scanner.scan(scan, now(), arrived)
         way = "scanned"
         if isinstance(answer, NotBounded):
@@ -200,25 +300,45 @@ class Analyser:
             manifest=Manifest(),
             outputs=places.outputs,
             machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
-            terminal=_terminal(request),
+            terminal=terminal_of(request, toolchain.family),
         )
-        known = self._prepared.get(command)
+        base = self._base_of(request, parsed, command)
+        known = self._prepared.get((command, base))
         # The scanner gives the same object as long as nothing in it has changed.
         if known is not None and known.closure is answer:
-            self._prepared.move_to_end(command)
+            self._prepared.move_to_end((command, base))
             return known
         job = replace(command, manifest=answer.manifest)
         encoded = encode_job(job)
         source = os.path.join(request.cwd, parsed.source)
         build = short(digest_of(self._root_of(request.cwd)))
-        key = job_key(encoded)
-        prepared = Prepared(job, key, encoded, answer, way, source, build, toolchain)
+        prepared = Prepared(job, job_key(encoded), encoded, answer, way, source, build, toolchain)
+        moved = relocated(job, base) if base else None
+        if moved is not None:
+            plain, encoded = replace(prepared, encoded=b""), encode_job(moved)
+            key = job_key(encoded)
+            prepared = replace(
+                prepared, job=moved, key=key, encoded=encoded, base=base, plain=plain
+            )
         if way == "scanned":
-            self._remember(command, replace(prepared, encoded=b""))
+            self._remember(command, base, replace(prepared, encoded=b""))
         return prepared
 
-    def _remember(self, command: Job, prepared: Prepared) -> None:
-        self._prepared[command] = prepared
+    def keep_in_place(self, prepared: Prepared) -> None:
+        """This command came to nothing when it was moved."""
+        if len(self._unmovable) >= MAX_PREPARED:
+            self._unmovable.clear()
+        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest()))
+
+    def _base_of(self, request: Request, parsed: Compilation, command: Job) -> bytes:
+        """Where this job's checkout begins, if it is to be moved to a neutral place; else empty."""
+        given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
+        if not given or parsed.language == "assembler" or command in self._unmovable:
+            return b""
+        return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+
+    def _remember(self, command: Job, base: bytes, prepared: Prepared) -> None:
+        self._prepared[command, base] = prepared
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
 
@@ -229,10 +349,11 @@ class Analyser:
         toolchain: Toolchain,
         classified: JobEnvironment,
     ) -> SearchList:
+        language = languages.ASKED_AS.get(parsed.language, parsed.language)
         key = SearchKey(
             executable=request.executable,
             toolchain=toolchain.digest,
-            language=parsed.language,
+            language=language,
             arguments=parsed.search_arguments,
             cwd=request.cwd,
             environment=tuple(sorted(classified.search.items())),
@@ -243,12 +364,45 @@ class Analyser:
         asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
         command = [
             request.executable,
-            *query_arguments(parsed.search_arguments, parsed.language),
+            *query_arguments(parsed.search_arguments, language),
         ]
         ran = await self._surroundings.run(command, request.cwd, asked)
         search = parse_search_list(ran.stderr, parsed.search_arguments)
         self._searches.put(key, search)
         return search
+
+    async def _made_of(self, request: Request, scan: ScanRequest) -> list[bytes]:
+        """What clang will look at again for the precompiled headers that the command line names."""
+        inputs: list[bytes] = []
+        for path in scan.precompiled:
+            at = os.path.join(request.cwd, path)
+            known = self._pch_inputs.get(request.executable, at)
+            if known is None:
+                asked = signature(at)
+                command = [request.executable, *precompiled.query_arguments(path)]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                known = precompiled.parse_inputs(ran.stdout)
+                self._pch_inputs.put(request.executable, at, asked, known)
+            inputs += known
+        return inputs
+
+    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
+        """Where gcc finds the specs that the command line names without a directory.
+
+        An answer is remembered for good: where another file goes before it since, the proof shows that.
+        """
+        found = []
+        for name in parsed.toolchain_files:
+            asked = (*parsed.search_arguments, b"-print-file-name=" + name)
+            key = (request.executable, request.cwd, *asked)
+            if key not in self._named_files:
+                command = [request.executable, *asked]
+                ran = await self._surroundings.run(command, request.cwd, request.environment)
+                if len(self._named_files) >= MAX_ROOTS:
+                    self._named_files.clear()
+                self._named_files[key] = ran.stdout.partition(b"\n")[0]
+            found.append(self._named_files[key] or name)
+        return found
 
     async def _list(
         self,
@@ -277,6 +431,7 @@ class Analyser:
         classified: JobEnvironment,
         search: SearchList,
         toolchain: Toolchain,
+        now: float,
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
@@ -291,28 +446,17 @@ class Analyser:
             search=search,
             roots=tuple(sorted(roots)),
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
+            assembler_directories=parsed.assembler_directories,
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
-            optional_inputs=locale_files(locale_names(request.environment)),
+            precompiled=(parsed.include_pch,) if parsed.include_pch else (),
+            optional_inputs=(
+                *self._locale_files(request, now),
+                *terminal_files(request, toolchain.family),
+            ),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
         )
-
-
-def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
-    def read(name: bytes) -> bytes | None:
-        try:
-            with open(os.path.join(request.cwd, name), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
-
-    parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
-    if isinstance(parsed, arguments.Local):
-        return Here(parsed.reason, parsed.detail)
-    if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
-        return Here("missing-source", os.fsdecode(parsed.source))
-    return parsed
 
 
 def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
@@ -323,8 +467,6 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     rows = (
         ("native", parsed.machine_dependent),
         ("plugin", parsed.plugins),
-        ("toolchain-file", parsed.toolchain_files),
-        ("precompiled-header", (parsed.include_pch,) if parsed.include_pch else ()),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
@@ -334,14 +476,32 @@ def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
     return None
 
 
-def _names_cxx(request: Request) -> bool:
-    return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
-
-
-def _terminal(request: Request) -> Terminal | None:
-    if request.terminal is None:
+def _wrapped(request: Request) -> Here | None:
+    """For ccache and its like: they run here, and what they call may be zcc again."""
+    if not naming.is_wrapper(request.executable):
         return None
-    return Terminal(request.terminal.rows, request.terminal.columns)
+    if naming.will_return(request):
+        return Here("wrapper")
+    return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _profiles(
+    request: Request, parsed: Compilation, family: Family, pwd: bytes | None
+) -> list[bytes]:
+    """Where this compile may find a profile; a directory among the places is none."""
+    if not parsed.reads_profile and not parsed.removes_profile:
+        return []
+    cwds = dict.fromkeys((request.cwd, pwd or request.cwd))
+    places = profile_places(family, parsed.profiles, parsed.gcda, cwds)
+    return [at for at in places if not os.path.isdir(os.path.join(request.cwd, at))]
+
+
+def _guess_family(request: Request) -> Family:
+    return Family.CLANG if b"clang" in os.path.basename(request.executable) else Family.GCC
+
+
+def names_cxx(request: Request) -> bool:
+    return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
 
 
 def _job_environment(

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 
-from zcc.agent.analysis import Prepared
 from zcc.compiler.toolchain import Toolchain, ToolchainIndex
 from zcc.errors import CompilerError
 
@@ -48,10 +47,6 @@ class Compilers:
                 raise CompilerError("the compiler changes while it is packed")
         self._known[key] = (toolchain, begun)
         return toolchain
-
-    def pack_of(self, prepared: Prepared) -> str:
-        """The file that holds this job's toolchain as one zstd frame."""
-        return prepared.toolchain.pack_path
 
     async def _packed(self, key: _Key, argv0: bytes) -> None:
         """Wait for the one child that packs this compiler."""

@@ -1,4 +1,4 @@
-"""Which compiler a request means, and what its launcher is told to exec."""
+"""Which compiler a request means, what its launcher is told to exec, and whom a wrapper will call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import shutil
 from dataclasses import replace
 
 from zcc.agent import wire
+from zcc.compiler.driver import WRAPPERS
+
+_LAUNCHERS = (b"zcc", b"zcc++", b"zcc-masquerade")
 
 
 def with_default(request: wire.Request, name: bytes) -> wire.Request:
@@ -23,6 +26,33 @@ def run_reply(request: wire.Request) -> bytes:
     return wire.encode_run(request.executable or name, name)
 
 
+def is_wrapper(executable: bytes) -> bool:
+    """Whether this is ccache or its like, which calls the compiler, or zcc, itself."""
+    return os.path.basename(os.path.realpath(executable)) in WRAPPERS
+
+
+def will_return(request: wire.Request) -> bool:
+    """Whether the wrapper that this request runs calls zcc in its turn: as ccache's prefix, or as the
+    first compiler of that name on PATH. What ccache's own configuration file says is not known here."""
+    prefix = request.environment.get(b"CCACHE_PREFIX", b"").split()
+    if any(os.path.basename(word) in _LAUNCHERS for word in prefix):
+        return True
+    path = os.fsdecode(request.environment.get(b"PATH", os.defpath.encode()))
+    compiler = os.path.basename(request.argv[0])
+    if compiler in WRAPPERS and len(request.argv) > 1:
+        compiler = request.argv[1]  # zcc ccache gcc ...
+    for directory in path.split(":"):
+        found = os.path.join(os.fsencode(directory), compiler)
+        if os.access(found, os.X_OK) and not is_ccache(found):
+            return _is_launcher(found)
+    return False
+
+
+def is_ccache(path: bytes) -> bool:
+    """As ccache tells itself from a compiler."""
+    return os.path.basename(os.path.realpath(path)).startswith(b"ccache")
+
+
 def _is_launcher(path: bytes) -> bool:
     """Whether this is a masquerade link to a launcher: never call oneself."""
-    return os.path.basename(os.path.realpath(path)) in (b"zcc", b"zcc++")
+    return os.path.basename(os.path.realpath(path)) in _LAUNCHERS

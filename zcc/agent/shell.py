@@ -18,6 +18,7 @@ from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
 from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.door import Visitor
 from zcc.agent.effects import (
@@ -47,13 +48,15 @@ from zcc.agent.events import (
     Ticked,
 )
 from zcc.agent.machine import AgentMachine
+from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Files, Recall, contents, mode_of, residue_of
+from zcc.agent.recall import CacheMode, Recall, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.stats import Stats
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
+from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -68,6 +71,10 @@ KEEP_ALIVE_S = 5.0
 # CPU times of the last compiles by source, as hints for the broker.
 MAX_HINTS = 20_000
 ASK_TIMEOUT_S = 5.0
+# Tickets of what is no call's first part: beyond any call's number.
+FIRST_FURTHER_TICKET = 1 << 61
+# Why a result is of no use: what was stored or sent of it is not what its digests say.
+DAMAGED = "damaged-result"
 # File times come from the kernel's tick: they can lie this far behind the clock.
 CLOCK_GRAIN_NS = 10_000_000
 
@@ -77,11 +84,10 @@ class _Call:
     visitor: Visitor
     request: wire.Request
     arrived_s: float
-    prepared: Prepared | None = None
     cache_mode: CacheMode = CacheMode.ON
-    files: Files = field(default_factory=list)
-    result: Result | None = None
-    failed_with: int = 0  # the exit status of a remote run that the local one is to confirm
+    parts: list[Part] = field(default_factory=list)
+    failed: Part | None = None  # whose remote run failed, which the local one is to confirm
+    failed_with: int = 0  # its exit status
     ran_here_ns: int = 0  # wall clock, when the local compiler was let go
 
 
@@ -100,11 +106,19 @@ class AgentShell:
             self._machine.farm_reason = "not-joined"
         self._stats = Stats(os.path.join(state_dir, "stats.json"))
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
-        self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
+        self._analyser = Analyser(
+            Surroundings(run_query, self._compilers.toolchain),
+            home,
+            os.fsencode(config.base_dir),
+            self._stats.count_unknown,
+        )
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
+        # A call's own number is the ticket of its first part.
+        self._tickets: dict[int, tuple[int, Part]] = {}
+        self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: OrderedDict[bytes, float] = OrderedDict()
         self._nodes: list[asyncio.Future[Nodes]] = []
@@ -185,25 +199,47 @@ class AgentShell:
 
     def job_refused(self, ticket: int, reason: str) -> None:
         code, _, detail = reason.partition(": ")
-        self._handle(JobRefused(ticket, code, detail))
+        if ticket in self._tickets:
+            number, part = self._tickets[ticket]
+            self._cancel(number, but=part)
+            self._handle(JobRefused(number, code, detail))
 
     def job_finished(self, message: Finished) -> None:
-        call = self._calls.get(message.ticket)
-        if call is None or call.prepared is None:
+        if message.ticket not in self._tickets:
             return
+        number, part = self._tickets[message.ticket]
+        call = self._calls[number]
+        event: Event | None
         try:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
-            event = self._judge(message, call, call.prepared, result)
+            event = self._judge(message, number, part, result)
         except (ProtocolError, CacheError) as error:
-            event = ResultUnproven(message.ticket, "damaged-result", str(error))
-        if message.is_recalled and isinstance(event, ResultUnproven):
-            # Not this job's fault, nor the scanner's: what was remembered is compiled anew.
-            self._stats.add("recalls_refused")
-            event = RecallRefused(event.call, event.reason, event.detail)
-        elif isinstance(event, ResultUnproven) and event.reason == "proof":
-            self._note_proof_failure(call.prepared, event.detail)
-        self._handle(event)
+            event = ResultUnproven(number, DAMAGED, str(error))
+        if isinstance(event, ResultUnproven):
+            event = self._second_chance(message, call, part, event)
         self._stats.add("queued_s", message.queued_s)
+        if event is None:
+            return  # other parts are under way
+        if not isinstance(event, ResultProven):
+            self._cancel(number, but=part)
+        self._handle(event)
+
+    def _second_chance(
+        self, message: Finished, call: _Call, part: Part, event: ResultUnproven
+    ) -> Event:
+        """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
+        fault of this job, nor of the scanner."""
+        if message.is_recalled:
+            self._stats.add("recalls_refused")
+        elif event.reason == "proof" and not part.prepared.base:
+            self._note_proof_failure(part.prepared, event.detail)
+        if part.prepared.base:
+            self._analyser.keep_in_place(part.prepared)
+            part.prepared = part.prepared.in_place()
+            return RecallRefused(event.call, event.reason, event.detail)
+        if len(call.parts) == 1 and (message.is_recalled or event.reason == DAMAGED):
+            return RecallRefused(event.call, event.reason, event.detail)
+        return event
 
     def nodes_listed(self, nodes: Nodes) -> None:
         for future in self._nodes:
@@ -215,9 +251,8 @@ class AgentShell:
 
     async def _analyse(self, number: int, call: _Call) -> None:
         try:
-            answer = await self._analyser.analyse(
-                self._with_compiler(call.request), call.arrived_s, self._loop.time
-            )
+            request = self._with_compiler(call.request)
+            answer = await jobs_of(self._analyser, request, call.arrived_s, self._loop.time)
         except (ZccError, OSError) as error:
             answer = Here("analysis-failed", str(error))
         except Exception as error:  # a bug of ours must not fail a build: run it here, and say so
@@ -226,14 +261,30 @@ class AgentShell:
         if isinstance(answer, Here):
             self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
             return
-        call.prepared = answer
+        if number not in self._calls:
+            return  # its launcher has gone meanwhile
+        for prepared in answer:
+            ticket = next(self._further_tickets) if call.parts else number
+            call.parts.append(Part(prepared, ticket))
+            self._tickets[ticket] = (number, call.parts[-1])
         if call.cache_mode.looks_up:
-            recalled = self._recall.find(answer.key, answer.job, self._analyser.disk)
+            self._recall_parts(call)
+        way, why = way_of(call.parts), why_not_one(call.parts)
+        if why:
+            self._handle(CallIsLocal(number, "several-sources", why, is_choice=False))
+        elif all(part.result for part in call.parts):
+            self._handle(ResultRecalled(number, way))
+        else:
+            self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
+
+    def _recall_parts(self, call: _Call) -> None:
+        """Take what this machine remembers of the call's results."""
+        for part in call.parts:
+            prepared = part.prepared
+            recalled = self._recall.find(prepared, self._analyser.disk)
             if recalled is not None:
-                call.result, call.files = recalled.result, recalled.files
-                self._handle(ResultRecalled(number, answer.way))
-                return
-        self._handle(CallPrepared(number, answer.way, not call.cache_mode.looks_up))
+                part.result, part.files = recalled.result, recalled.files
+                part.is_recalled = True
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -241,36 +292,52 @@ class AgentShell:
         name = self._config.cxx if request.is_cxx else self._config.cc
         return naming.with_default(request, os.fsencode(name))
 
-    def _judge(self, message: Finished, call: _Call, prepared: Prepared, result: Result) -> Event:
-        """What a result is worth.
+    def _judge(self, message: Finished, number: int, part: Part, result: Result) -> Event | None:
+        """What a part's result is worth; None when it is good and others are to come.
 
         Raises:
             ProtocolError, CacheError: its outputs did not come whole.
         """
-        number = message.ticket
-        if result.exit_status != 0:
-            call.failed_with = result.exit_status
-            return CompileFailed(number, result.exit_status)
+        call, prepared = self._calls[number], part.prepared
+        came = result
+        if prepared.base:
+            result = restored(came, prepared.base)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
+        if result.exit_status != 0 and not verdict.saw_other_files:
+            call.failed, call.failed_with = part, result.exit_status
+            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
+            return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.job.outputs
+        declared = prepared.in_place().job.outputs
         produced = {output.path for output in result.outputs}
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
         frames = self._frames(result)
-        call.files = contents(result, frames)
-        call.result = result
+        files = contents(came, frames, prepared.base)
+        if output := names_sandbox(files, result):
+            return ResultUnproven(number, "temporary-name", output)
+        part.files = files
+        part.result, part.is_recalled = result, message.is_recalled
         if not message.is_recalled:
             self._stats.nodes[result.node] += 1
             self._remember_cost(prepared, result)
         if call.cache_mode.keeps:
-            known = residue_of(result, prepared.closure.misses, disk)
-            if known is not None:
-                self._recall.remember(prepared.key, prepared.job, result, frames, known)
-        return ResultProven(number, message.is_recalled)
+            self._recall.remember(prepared, came, frames, disk)
+        why = why_not_one(call.parts)
+        if why:
+            return ResultUnproven(number, "several-sources", why)
+        if not all(each.result for each in call.parts):
+            return None
+        return ResultProven(number, all(each.is_recalled for each in call.parts))
+
+    def _cancel(self, number: int, but: Part | None = None) -> None:
+        """Call the parts off that are under way."""
+        for part in self._calls[number].parts:
+            if part.result is None and part is not but and self._session is not None:
+                self._session.cancel(part.ticket)
 
     def _note_proof_failure(self, prepared: Prepared, path: str) -> None:
         self._stats.add("proof_failures")
@@ -282,16 +349,17 @@ class AgentShell:
         The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
         fails leaves no output, and one that succeeds has just written it.
         """
-        if call.prepared is None or not call.ran_here_ns:
+        if call.failed is None or not call.ran_here_ns:
             return
-        output = call.prepared.job.outputs[0]
+        output = call.failed.prepared.in_place().job.outputs[0]
         try:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:
             return
         if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
             self._stats.add("discrepancies")
-            source = os.fsdecode(call.prepared.source)
+            self._analyser.keep_in_place(call.failed.prepared)
+            source = os.fsdecode(call.failed.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
     def _frames(self, result: Result) -> dict[Digest, bytes]:
@@ -318,8 +386,7 @@ class AgentShell:
             case SubmitJob(number, is_fresh):
                 self._submit(number, is_fresh)
             case CancelJob(number):
-                if self._session is not None:
-                    self._session.cancel(number)
+                self._cancel(number)
             case RunHere(number):
                 call = self._calls[number]
                 request = self._with_compiler(call.request)
@@ -327,28 +394,31 @@ class AgentShell:
                 call.visitor.send(naming.run_reply(request))
             case PlaceResult(number):
                 call = self._calls[number]
-                assert call.result is not None
-                call.visitor.send(
-                    *wire.encode_result(0, call.files, call.result.stdout, call.result.stderr)
-                )
-                call.files = []
+                call.visitor.send(*wire.encode_result(0, *joined(call.parts)))
+                for part in call.parts:
+                    part.files = []
             case FailCall(number, message):
                 self._calls[number].visitor.send(wire.encode_fail(message))
             case CountOutcome():
                 self._count(effect)
             case ForgetCall(number):
-                self._calls.pop(number, None)
+                call = self._calls.pop(number)
+                for part in call.parts:
+                    self._tickets.pop(part.ticket, None)
 
     def _submit(self, number: int, is_fresh: bool) -> None:
-        prepared = self._calls[number].prepared
-        assert prepared is not None
         assert self._session is not None
-        self._uploads.offer(prepared.job.manifest)
-        self._uploads.offer_pack(prepared.toolchain.digest, self._compilers.pack_of(prepared))
-        hint = self._hints.get(prepared.source, 0.0)
-        self._session.submit(
-            Submit(number, prepared.key, hint, prepared.build, is_fresh, prepared.frame())
-        )
+        for part in self._calls[number].parts:
+            if part.result is not None:
+                continue
+            prepared = part.prepared
+            self._uploads.offer(prepared.closure.manifest)
+            self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
+            hint = self._hints.get(prepared.source, 0.0)
+            frame = prepared.frame()
+            self._session.submit(
+                Submit(part.ticket, prepared.key, hint, prepared.build, is_fresh, frame)
+            )
 
     def _count(self, effect: CountOutcome) -> None:
         stats = self._stats
@@ -356,6 +426,8 @@ class AgentShell:
         if effect.reason:
             stats.local_reasons[effect.reason] += 1
             logger.debug("local: %s %s", effect.reason, effect.detail)
+            if effect.reason == "unknown-option":
+                stats.count_unknown(os.fsencode(effect.detail))
         if effect.way:
             stats.ways[effect.way] += 1
 

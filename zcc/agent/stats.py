@@ -10,6 +10,8 @@ from typing import Any
 
 # Proof failures and discrepancies are bugs: the last ones are kept by name.
 _KEPT = 20
+# Names are the user's words: a build that makes them up must not grow this without end.
+MAX_UNKNOWN = 100
 
 _PLAIN = (
     "calls",
@@ -40,11 +42,18 @@ class Stats:
         self.local_reasons: Counter[str] = Counter()
         self.ways: Counter[str] = Counter(dict.fromkeys(_WAYS, 0))
         self.nodes: Counter[str] = Counter()
+        self.unknown_options: Counter[str] = Counter()
         self.notes: deque[str] = deque(maxlen=_KEPT)
         self._saved: dict[str, Any] = {}
 
     def add(self, name: str, amount: float = 1) -> None:
         self.numbers[name] += amount
+
+    def count_unknown(self, word: bytes) -> None:
+        """Count an option that the table does not know, without its operand."""
+        name = word.partition(b"=")[0].decode(errors="replace")
+        if name in self.unknown_options or len(self.unknown_options) < MAX_UNKNOWN:
+            self.unknown_options[name] += 1
 
     def note(self, text: str) -> None:
         """Keep a sentence on something that should not have happened."""
@@ -58,6 +67,7 @@ class Stats:
             "local_reasons": dict(self.local_reasons.most_common()),
             "ways": dict(self.ways),
             "nodes": dict(self.nodes.most_common()),
+            "unknown_options": dict(self.unknown_options.most_common()),
             "notes": list(self.notes),
         }
 
@@ -84,6 +94,7 @@ class Stats:
             ("local_reasons", self.local_reasons),
             ("ways", self.ways),
             ("nodes", self.nodes),
+            ("unknown_options", self.unknown_options),
         ):
             found = document.get(name)
             if isinstance(found, dict):

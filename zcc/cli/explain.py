@@ -39,7 +39,8 @@ def explain(
     compilers = compilers_of(os.environ)
 
     async def analyse() -> Prepared | Here:
-        analyser = Analyser(Surroundings(run_query, compilers.toolchain), _home())
+        base_dir = os.fsencode(configuration.load(os.environ).base_dir)
+        analyser = Analyser(Surroundings(run_query, compilers.toolchain), _home(), base_dir)
         return await analyser.analyse(request, time.monotonic(), time.monotonic)
 
     answer = asyncio.run(analyse())

@@ -14,7 +14,7 @@ from zcc.errors import ConfigError
 _COMPILER = re.compile(
     r"(?:\w+(?:-\w+){1,3}-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(?:-\d+(?:\.\d+)*)?"
 )
-_LAUNCHERS = ("zcc", "zcc++")
+_LAUNCHERS = ("zcc", "zcc++", "zcc-masquerade")
 
 
 def masquerade(
@@ -33,7 +33,7 @@ def masquerade(
     if not names:
         raise ConfigError("no compiler is on PATH: name them (--compiler NAME)")
     os.makedirs(directory, exist_ok=True)
-    target = sibling("zcc")
+    target = sibling("zcc-masquerade")
     strange = [name for name in names if not _link(os.path.join(directory, name), target)]
     for name in _stale(directory, search):
         os.unlink(os.path.join(directory, name))

@@ -44,18 +44,23 @@ def _print_stats(document: dict[str, Any]) -> None:
         typer.echo("local, by reason")
         for name, count in document["local_reasons"].items():
             typer.echo(f"  {name:24} {count:>8}")
+    if document.get("unknown_options"):
+        typer.echo("options that this zcc does not know")
+        for name, count in document["unknown_options"].items():
+            typer.echo(f"  {name:24} {count:>8}")
     ways = document["ways"]
     typer.echo(f"inputs scanned {ways['scanned']}, listed {ways['listed']}")
     for name, label in (("proof_failures", "proof failures"), ("discrepancies", "discrepancies")):
         typer.echo(f"{label:16} {document[name]:>11}")
     typer.echo(
-        f"sent {_size(document['bytes_sent'])}, received {_size(document['bytes_received'])}"
+        f"sent {size_text(document['bytes_sent'])}, received {size_text(document['bytes_received'])}"
     )
     for note in document["notes"]:
         typer.echo(f"note: {note}")
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Bytes for people, in units of 1024."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.1f} {unit}" if unit != "B" else f"{count:.0f} B"

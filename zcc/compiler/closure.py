@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
 
+from cache.blobs import PLAIN_MTIME_S
 from cache.digest import Digest
 from zcc.compiler.directives import Hazard
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, File, Symlink
+from zcc.compiler.entries import Directory, DiskDoubtError, File, Symlink
 from zcc.compiler.search import SearchList
 from zcc.job import FileInput, Manifest
 
@@ -47,7 +48,8 @@ class ScanRequest:
 
     `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...).
     `defines` are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they
-    do, and their absence is part of the answer where they do not. `directories` (of outputs, PWD) are shown
+    do, and their absence is part of the answer where they do not. `precompiled` are the operands of
+    `-include-pch`. `directories` (of outputs, PWD) are shown
     where they exist. `roots` are the directories below which any file may be shipped; the search
     directories count as well, and so does every file that the command line names itself.
     """
@@ -61,6 +63,7 @@ class ScanRequest:
     defines: tuple[bytes, ...] = ()
     extra_inputs: tuple[bytes, ...] = ()
     optional_inputs: tuple[bytes, ...] = ()
+    precompiled: tuple[bytes, ...] = ()
     directories: tuple[bytes, ...] = ()
     assembler_directories: tuple[bytes, ...] = ()
     embed_directories: tuple[bytes, ...] = ()
@@ -129,18 +132,28 @@ def build_manifest(
     files: Iterable[File],
     symlinks: Iterable[Symlink],
     directories: Iterable[Directory],
+    has_times: bool = False,
 ) -> Manifest:
-    """The manifest that shows these entries; all must have been checked for the request at hand."""
+    """The manifest that shows these entries; all must have been checked for the request at hand.
+
+    `has_times`: with the files' own times of modification, and not only which of them are equal.
+
+    Raises:
+        DiskDoubtError: a time that cannot be shown.
+    """
     ordered = sorted(files, key=_path_of)
     inputs = [disk.input(file) for file in ordered]
+    number = _with_times if has_times else _with_twins
     implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
     wanted = set(directories) - implied
     wanted -= ancestors(directory.parent for directory in wanted)
+    hard_links = _hard_links(ordered)
+    linked = {path for path, _ in hard_links}
     return Manifest(
-        files=tuple(_with_twins(ordered, inputs)),
+        files=tuple(file for file in number(ordered, inputs) if file.path not in linked),
         symlinks=tuple(sorted({(link.path, link.target) for link in symlinks})),
         directories=tuple(sorted(directory.path for directory in wanted)),
-        hard_links=_hard_links(ordered),
+        hard_links=hard_links,
     )
 
 
@@ -168,6 +181,17 @@ def _with_twins(files: list[File], inputs: list[FileInput]) -> list[FileInput]:
         twin = seen.setdefault(file.time_s, len(seen))
         numbered.append(FileInput(each.path, each.digest, twin) if twin else each)
     return numbered
+
+
+def _with_times(files: list[File], inputs: list[FileInput]) -> list[FileInput]:
+    """Number the files by their times: a node sets a file's to so many seconds after PLAIN_MTIME_S."""
+    for file in files:
+        if file.time_s < PLAIN_MTIME_S:
+            raise DiskDoubtError("old-time", file.path)
+    return [
+        FileInput(each.path, each.digest, file.time_s - PLAIN_MTIME_S)
+        for file, each in zip(files, inputs, strict=True)
+    ]
 
 
 def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:

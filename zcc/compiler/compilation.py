@@ -43,9 +43,9 @@ class Compilation:
     `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own. `plugins` are those of both that are run. `needs_absent` must not exist, or the command would read
-    or remove them. `time_macros` stand in `-D`: their value is that of this machine's clock.
-    `names_optional_inputs`: the source's line markers name files that diagnostics quote.
+    own. `plugins` are those of both that are run. `profiles` are where profiles are said to lie, `gcda` is what
+    gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there.
+    `time_macros` stand in `-D`: their value is that of this machine's clock.
     """
 
     source: bytes
@@ -59,17 +59,21 @@ class Compilation:
     toolchain_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
     include_pch: bytes | None
+    assembler_directories: tuple[bytes, ...]
     defines: tuple[bytes, ...]
     time_macros: tuple[bytes, ...]
-    needs_absent: tuple[bytes, ...]
+    profiles: tuple[bytes, ...]
+    gcda: bytes
+    reads_profile: bool
+    removes_profile: bool
     machine_dependent: tuple[bytes, ...]
-    has_trigraphs: bool
-    has_depfile: bool
-    uses_split_dwarf: bool
     is_pch_preprocessed: bool
-    is_directives_only: bool
-    names_optional_inputs: bool
     words: tuple[Word, ...]
+
+    @property
+    def unknown_options(self) -> tuple[bytes, ...]:
+        """What no row of the table fits, carried as it is."""
+        return tuple(word.arguments[0] for word in self.words if word.role is Role.UNKNOWN)
 
     @property
     def role_of(self) -> tuple[tuple[bytes, Role, str], ...]:

@@ -40,10 +40,11 @@ class Include(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """An include whose operand starts with a macro's name; `is_plain` when that name is all of it."""
+    """An include whose operand starts with a macro's name: that name, and what follows it in the line."""
 
     macro: bytes
-    is_plain: bool
+    rest: bytes
+    is_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ _DIRECTIVE = re.compile(
     rb"#%(blank)s(?:(include_next|include|import|embed)(?![\w$])%(blank)s%(header)s|(%(word)s)([^\n]*))"
     rb'|(?:line(?![\w$])%(blank)s)?[0-9]++%(blank)s"((?:[^"\n\\]|\\[^\n])*)")'
     % {b"blank": _BLANK, b"header": _HEADER, b"word": _WORD},
+    re.DOTALL,
+)
+_DEFINITION = re.compile(
+    rb"#%(blank)sdefine(?![\w$])%(blank)s(%(word)s)([^\n]*)" % {b"blank": _BLANK, b"word": _WORD},
     re.DOTALL,
 )
 _SPLICE = re.compile(rb"\\[ \t\f\v]*(?:\r\n|\n|\r)")
@@ -117,25 +122,20 @@ def read_facts(content: bytes) -> FileFacts:
     return _union([_facts_of(reading) for reading in readings])
 
 
-def read_definitions(content: bytes, names: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
-    """Every definition of each of these macros: what follows the name, comments included.
+def read_definitions(content: bytes) -> dict[bytes, tuple[bytes, ...]]:
+    """Every definition of each macro: what follows the name, comments included.
 
-    A function-like macro's definition starts with `(`, an object-like one's with a blank (or is
-    empty). Names that are not defined here are not in the answer.
+    A function-like macro's definition starts with `(`, an object-like one's with a blank (or is empty).
     """
-    found: dict[bytes, list[bytes]] = {}
-    wanted = b"|".join(re.escape(name) for name in names)
-    if not wanted:
-        return {}
-    pattern = re.compile(
-        rb"#%b(?:define)%b(%b)(?![\w$])([^\n]*)" % (_BLANK, _BLANK, wanted), re.DOTALL
-    )
+    found: dict[bytes, tuple[bytes, ...]] = {}
     for text in _readings(content):
-        for match in pattern.finditer(text):
-            values = found.setdefault(match[1], [])
-            if match[2] not in values:
-                values.append(match[2])
-    return {name: tuple(values) for name, values in found.items()}
+        for name, value in _DEFINITION.findall(text):
+            known = found.get(name)
+            if known is None:
+                found[name] = (value,)
+            elif value not in known:
+                found[name] = (*known, value)
+    return found
 
 
 def _readings(content: bytes) -> Iterator[bytes]:
@@ -166,7 +166,9 @@ def _facts_of(text: bytes) -> FileFacts:
         if line_file is not None:
             line_files[_ESCAPE.sub(rb"\1", line_file)] = None
         elif word is not None:
-            computed[Computed(word, _REST_IS_BLANK.match(rest) is not None)] = None
+            if _REST_IS_BLANK.match(rest):
+                rest = b""
+            computed[Computed(word, rest.strip(), kind == b"include_next")] = None
         elif name := quoted or angled:
             into = embeds if kind == b"embed" else includes
             into[Include(name, quoted is not None, kind == b"include_next")] = None

@@ -20,7 +20,8 @@ from zcc.errors import CompilerError
 QUERY_TIMEOUT_S = 15.0
 # Programs that pass a compile on to another compiler: the real one lies behind them on PATH.
 WRAPPERS = frozenset(
-    (b"ccache", b"sccache", b"distcc", b"icecc", b"zcc", b"zcc++", b"buildcache", b"fastbuild")
+    (b"ccache", b"sccache", b"distcc", b"icecc", b"buildcache", b"fastbuild")
+    + (b"zcc", b"zcc++", b"zcc-masquerade")
 )
 _GCC_VERSION = re.compile(rb"^(gcc version .*?)\s*$", re.MULTILINE)
 _CLANG_VERSION = re.compile(rb"^(.*\bclang version .*?)\s*$", re.MULTILINE)

@@ -56,6 +56,8 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"NO_COLOR", Use.CARRIED, "clang: no colour"),
     Variable(b"CLICOLOR", Use.TERMINAL, "clang: whether to colour"),
     Variable(b"TERM", Use.TERMINAL, "whether the terminal knows colours and links"),
+    Variable(b"TERMINFO", Use.TERMINAL, "where clang reads what the terminal knows"),
+    Variable(b"TERMINFO_DIRS", Use.TERMINAL, "where clang reads what the terminal knows"),
     Variable(b"COLORTERM", Use.TERMINAL, "whether the terminal knows links"),
     Variable(b"COLUMNS", Use.TERMINAL, "width of gcc's and clang's source lines"),
     Variable(b"GCC_URLS", Use.TERMINAL, "links in gcc's messages"),

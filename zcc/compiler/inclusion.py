@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
-from zcc.compiler.computed import given_definitions, named_headers, onward_names
-from zcc.compiler.directives import FileFacts, Hazard, Include
+from zcc.compiler.computed import FILE_MACROS, named_headers
+from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.compiler.macros import Macros, given_definitions
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
@@ -49,11 +50,15 @@ class Inclusion:
         self.files: dict[File, None] = {}
         self.trail = Trail()
         self.doubts: set[Hazard] = set()
+        # clang compares the times of the files that a precompiled header was made of.
+        self.needs_times = False
         self._disk = disk
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
         self._entered: set[tuple[Directory, File, Mode]] = set()
-        self._computed: dict[tuple[Directory, bytes, bool], None] = {}
+        self._computed: dict[Computed, set[Directory]] = {}
+        self._macros = Macros()
+        self._defining: set[File] = set()
         self._chained: dict[tuple[bool, bytes], Hit | None] = {}
         self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
         self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
@@ -89,12 +94,13 @@ class Inclusion:
             for hit in self._hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
         self._drain()
-        while self._computed:
-            count = (len(self._entered), len(self._computed))
-            self._take_computed()
-            self._drain()
-            if count == (len(self._entered), len(self._computed)):
-                return
+        if self._computed:
+            self._macros.add(given_definitions(self._request.defines))
+            entered = -1
+            while entered != len(self._entered):
+                entered = len(self._entered)
+                self._take_computed()
+                self._drain()
 
     def take(self, listed: Sequence[bytes]) -> None:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
@@ -137,6 +143,8 @@ class Inclusion:
             self._take_forced(name, mode)
         for path in request.extra_inputs:
             self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        for path in request.precompiled:
+            self._take_named_pch(path)
         for path in request.optional_inputs:
             found = disk.walk(self.cwd, path, self.trail)
             if found is not None and isinstance(found[1], File):
@@ -154,7 +162,7 @@ class Inclusion:
 
     def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
         hit = self._named(path, reason)
-        self._refuse_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
+        self._take_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
 
@@ -207,8 +215,8 @@ class Inclusion:
                 for include in facts.includes:
                     for hit in self._hits(container, include):
                         self._enter(hit, mode)
-                for macro, is_plain in facts.computed:
-                    self._computed[container, macro, is_plain] = None
+                for computed in facts.computed:
+                    self._computed.setdefault(computed, set()).add(container)
             if mode is not Mode.ASSEMBLY:
                 self._take_mentioned(container, facts)
             for name in facts.assembled:
@@ -265,20 +273,37 @@ class Inclusion:
         if is_timestamp or not self._request.has_source_date_epoch:
             raise StopScanError(Local(Reason.TIME_MACRO, where))
 
-    def _refuse_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
-        """Stop at a precompiled header: the text in its place gives another object."""
+    # Precompiled headers
+
+    def _take_named_pch(self, path: bytes) -> None:
+        """clang's `-include-pch`. What it was made of is among the request's optional inputs."""
+        self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        self.needs_times = True
+
+    def _take_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
+        """Ship the precompiled headers of this name, beside the text: the compiler judges which it takes.
+
+        Where there is none, its coming is what the scan depends on: the text in its place would give
+        another object, and nothing would show it.
+        """
         names = self._disk.names(directory)
         self.trail.note_search(directory)
         if not directory.pch_names and not directory.is_unlistable:
             return
         for ending in endings:
-            is_there = base + ending in names
-            if directory.is_unlistable:
-                is_there = self._disk.child(directory, base + ending) is not None
-            if is_there:
-                raise StopScanError(
-                    Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + base + ending)
-                )
+            if base + ending in names or directory.is_unlistable:
+                self._ship_pch(directory, base + ending)
+
+    def _ship_pch(self, directory: Directory, name: bytes) -> None:
+        found = self._disk.walk(directory, name, self.trail)
+        if found is None:
+            return
+        if not isinstance(found[1], File):
+            # Of a directory of them the compiler takes the first that fits, in the order of the file
+            # system, which a node does not have.
+            raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
+        self._ship(found[1])
+        self.needs_times |= self._request.is_clang
 
     # Finding a header
 
@@ -330,7 +355,7 @@ class Inclusion:
             self.trail.note_search(directory)
             self._ready.add(directory)
         if directory.pch_names or directory.is_unlistable:
-            self._refuse_pch(directory, name, self._pch_endings)
+            self._take_pch(directory, name, self._pch_endings)
         if name not in directory.names and not directory.is_unlistable:
             self.trail.misses[directory].add(name)
             return None
@@ -374,26 +399,18 @@ class Inclusion:
     # Computed includes
 
     def _take_computed(self) -> None:
-        """Follow every definition that the operands of computed includes have anywhere in the closure."""
-        values = self._definitions({macro for _, macro, _ in self._computed})
-        for container, macro, is_plain in list(self._computed):
-            includes = named_headers(macro, is_plain, values)
+        """Follow all that the operands of computed includes can mean, by every definition so far."""
+        for _, file, _ in self._entered:
+            if file not in self._defining:
+                self._defining.add(file)
+                self._macros.add(self._disk.definitions(file))
+        for computed, containers in list(self._computed.items()):
+            if computed.macro in FILE_MACROS:
+                continue  # a file that is being read already
+            includes = named_headers(computed, self._macros)
             if includes is None:
-                raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
+                raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, computed.macro))
             for include in includes:
-                for hit in self._hits(container, include):
-                    self._enter(hit, Mode.SOURCE)
-
-    def _definitions(self, names: set[bytes]) -> dict[bytes, set[bytes]]:
-        """All values of these macros, and of those that they name in turn."""
-        values: dict[bytes, set[bytes]] = {}
-        files = {file for _, file, _ in self._entered}
-        while names:
-            found = given_definitions(self._request.defines, names)
-            for file in files:
-                known = self._disk.definitions(file, names)
-                for name in names:
-                    found[name].update(known[name])
-            values.update(found)
-            names = set().union(*map(onward_names, found.values())) - values.keys()
-        return values
+                for container in list(containers):
+                    for hit in self._hits(container, include):
+                        self._enter(hit, Mode.SOURCE)

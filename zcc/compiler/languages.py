@@ -31,7 +31,17 @@ PREPROCESSED_SUFFIX = {
     ASSEMBLER: b".s",
     ASSEMBLER_WITH_CPP: b".s",
 }
+IS_ASSEMBLY = frozenset((ASSEMBLER, ASSEMBLER_WITH_CPP))
 IS_PREPROCESSED = frozenset((C_OUTPUT, CXX_OUTPUT, OBJC_OUTPUT, OBJCXX_OUTPUT))
+# No driver prints the search list of a language that has no preprocessor: as which one it is asked. The
+# assembler is given the -I of it, and preprocessed text looks nothing up.
+ASKED_AS = {
+    C_OUTPUT: C,
+    CXX_OUTPUT: CXX,
+    OBJC_OUTPUT: OBJC,
+    OBJCXX_OUTPUT: OBJCXX,
+    ASSEMBLER: ASSEMBLER_WITH_CPP,
+}
 
 _SUFFIXES = {
     **dict.fromkeys((b"c",), C),

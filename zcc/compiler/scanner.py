@@ -155,7 +155,9 @@ class Scanner:
         # A directory in which a name is missing is itself there, and has to be on the node:
         # clang asks for each one on the way to a search directory that is missing.
         shown = trail.directories.union(trail.misses)
-        manifest = build_manifest(disk, inclusion.files, trail.symlinks, shown)
+        manifest = build_manifest(
+            disk, inclusion.files, trail.symlinks, shown, inclusion.needs_times
+        )
         if len(manifest.files) + len(manifest.symlinks) + len(manifest.directories) > MAX_INPUTS:
             raise StopScanError(Local(Reason.TOO_LARGE))
         closure = Closure(

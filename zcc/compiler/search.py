@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from zcc.compiler.languages import ASSEMBLER, ASSEMBLER_WITH_CPP
 from zcc.errors import CompilerError
 
 # Environment of the query, on top of the launcher's own: the answer's words must be the untranslated ones.
@@ -70,7 +71,9 @@ def query_arguments(search_arguments: Sequence[bytes], language: str) -> tuple[b
     `search_arguments` are those that can move the list (`-I`, `-isystem`, `--sysroot`, `-std`, `-m`,
     `--target`...) and nothing that names an input or an output. The answer is on standard error.
     """
-    return (b"-v", b"-E", b"-x", language.encode(), *search_arguments, os.fsencode(os.devnull))
+    # Without a preprocessor nobody prints a list; but the assembler looks in the directories of -I as well.
+    asked = ASSEMBLER_WITH_CPP if language == ASSEMBLER else language
+    return (b"-v", b"-E", b"-x", asked.encode(), *search_arguments, os.fsencode(os.devnull))
 
 
 def parse_search_list(answer: bytes, search_arguments: Sequence[bytes] = ()) -> SearchList:

@@ -35,9 +35,9 @@ _Noreturn void exec_compiler(const char *path, const char *name)
         say("zcc: %s: command not found", name);
         _exit(127);
     }
-    /* A gcc that searches PATH for its argv[0] and meets zcc there takes zcc's directory for its own
-     * and misses what is installed with it, such as the linker's plugin. */
-    call.argv[0] = (char *)(leads_to_self(name) ? path : name);
+    /* A gcc that searches PATH for its argv[0] and meets zcc or ccache there takes that one's directory
+     * for its own and misses what is installed with it: the linker's plugin, even cc1. */
+    call.argv[0] = (char *)(leads_to_self(name) || leads_elsewhere(name, path) ? path : name);
     execvp(path, call.argv); /* with a slash in it: no search, but scripts without #! run */
     int error = errno;
     if (error == ENOENT || error == ENOTDIR)

@@ -11,7 +11,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static char own_directory[PATH_MAX];
-static struct { dev_t device; ino_t inode; } selves[3]; /* this program, zcc and zcc++ beside it */
+static struct { dev_t device; ino_t inode; } selves[4]; /* this program and those beside it */
 static size_t self_count;
 
 const char *basename_of(const char *path)
@@ -22,7 +22,7 @@ const char *basename_of(const char *path)
 
 void learn_self(void)
 {
-    static const char *const names[] = {"", "zcc", "zcc++"};
+    static const char *const names[] = {"", "zcc", "zcc++", "zcc-masquerade"};
     ssize_t length = readlink("/proc/self/exe", own_directory, sizeof own_directory - 1);
     char *slash = length > 0 ? strrchr(own_directory, '/') : NULL;
     if (slash)
@@ -57,6 +57,18 @@ char *absolute(const char *path)
     return joined;
 }
 
+/* A ccache that CCACHE_DISABLE keeps from caching runs what follows it on PATH, and nothing else. It
+ * says so to the compiler that it runs: where that is a link to zcc, the next on PATH may be ccache again,
+ * and the two would look for the compiler in each other for ever. */
+static int only_passes_on(const char *path)
+{
+    const char *disabled = getenv("CCACHE_DISABLE");
+    char *real = disabled && *disabled ? realpath(path, NULL) : NULL;
+    int is_ccache = real && strncmp(basename_of(real), "ccache", strlen("ccache")) == 0;
+    free(real);
+    return is_ccache;
+}
+
 /* The next file `name` on PATH, in `path`; *entry is where to go on, NULL behind the last. */
 static int find_next(const char **entry, const char *name, char path[PATH_MAX], struct stat *status)
 {
@@ -77,7 +89,7 @@ static const char *search_path(void)
     return path ? path : "/usr/local/bin:/usr/bin:/bin";
 }
 
-/* The program `name` on PATH behind zcc: entries that are zcc itself do not count. A file that may
+/* The program `name` on PATH behind zcc: entries that lead back to zcc do not count. A file that may
  * not be executed is the answer only if there is no better one, so that exec says why. */
 static char *find_on_path(const char *name)
 {
@@ -85,7 +97,7 @@ static char *find_on_path(const char *name)
     char *blocked = NULL, path[PATH_MAX];
     struct stat status;
     while (find_next(&entry, name, path, &status)) {
-        if (is_self(&status))
+        if (is_self(&status) || only_passes_on(path))
             continue;
         if (access(path, X_OK) == 0) {
             free(blocked);
@@ -117,6 +129,19 @@ int leads_to_self(const char *name)
     while (find_next(&entry, name, path, &status))
         if (access(path, X_OK) == 0)
             return is_self(&status);
+    return 0;
+}
+
+int leads_elsewhere(const char *name, const char *path)
+{
+    const char *entry = search_path();
+    char found[PATH_MAX];
+    struct stat status, chosen;
+    if (strchr(name, '/') || stat(path, &chosen) != 0)
+        return 0;
+    while (find_next(&entry, name, found, &status))
+        if (access(found, X_OK) == 0)
+            return status.st_dev != chosen.st_dev || status.st_ino != chosen.st_ino;
     return 0;
 }
 

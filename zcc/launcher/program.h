@@ -10,6 +10,9 @@ char *find_program(const char *name);
 /* Whether whoever looks `name` up finds zcc, and not what find_program finds. */
 int leads_to_self(const char *name);
 
+/* Whether whoever looks the plain `name` up on PATH finds another program than `path`. */
+int leads_elsewhere(const char *name, const char *path);
+
 /* `path` made absolute, nothing resolved; malloc'ed, or NULL. */
 char *absolute(const char *path);
 

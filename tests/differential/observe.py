@@ -1,0 +1,159 @@
+"""Runs a case's command and records all that can be seen of the run."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.differential.case import HERE, Case
+
+TIMEOUT_S = 30
+# What the drivers name their temporary files: gcc's `ccXXXXXX.s`, clang's `main-1a2b3c.o`. The assembler and
+# the linker name them in messages and listings.
+_TEMPORARY = rb"[^\s:`']*(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])"
+HUNG = -1000  # in place of an exit status: the command was killed after TIMEOUT_S
+# How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk.py.
+RACY_S = 2.1
+
+STATUS, STDOUT, STDERR, SPILL = "exit status", "stdout", "stderr", "temporary files left"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run showed and left. `files`: path -> (what it is, content or target)."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    files: Mapping[str, tuple[str, bytes]]
+    spill: tuple[str, ...] = ()
+
+    def artefacts(self) -> Iterator[tuple[str, object]]:
+        """Each thing that can differ, under its name."""
+        yield STATUS, self.status
+        yield STDOUT, self.stdout
+        yield STDERR, self.stderr
+        yield SPILL, self.spill
+        yield from self.files.items()
+
+
+@dataclass(frozen=True)
+class Difference:
+    name: str
+    expected: object
+    found: object
+
+
+def differences(expected: Seen, found: Seen) -> list[Difference]:
+    left, right = dict(expected.artefacts()), dict(found.artefacts())
+    return [
+        Difference(name, left.get(name), right.get(name))
+        for name in dict.fromkeys((*left, *right))
+        if left.get(name) != right.get(name)
+    ]
+
+
+def run(case: Case, root: str, environment: Mapping[str, str], launcher: tuple[str, ...]) -> Seen:
+    """Run the command in `root`, which holds the project."""
+    temporary = root + ".tmp"
+    os.makedirs(temporary, exist_ok=True)
+    cwd = os.path.normpath(os.path.join(root, case.cwd))
+    variables = {name: value.replace(HERE, root) for name, value in case.environment.items()}
+    words = [word.replace(HERE, root) for word in (*launcher, case.compiler, *case.words)]
+    process = _Process(words, cwd, {**environment, **variables, "PWD": cwd, "TMPDIR": temporary})
+    status, stdout, stderr = process.run(case.umask, case.has_terminal)
+    spill = tuple(sorted(os.listdir(temporary)))
+    for name in spill:
+        path = os.path.join(temporary, name)
+        if not os.path.isdir(path):
+            os.unlink(path)
+    stdout, stderr = (_without_chance(text, os.fsencode(temporary)) for text in (stdout, stderr))
+    return Seen(status, stdout, stderr, dict(_walk(root)), tuple(_kind_of_spill(n) for n in spill))
+
+
+def _without_chance(text: bytes, temporary: bytes) -> bytes:
+    return re.sub(re.escape(temporary) + b"/" + _TEMPORARY, b"TEMPORARY", text)
+
+
+def wait_until_settled(since_s: float) -> None:
+    while (left_s := since_s + RACY_S - time.time()) > 0:
+        time.sleep(left_s)
+
+
+@dataclass(frozen=True)
+class _Process:
+    words: list[str]
+    cwd: str
+    environment: Mapping[str, str]
+
+    def run(self, umask: int, has_terminal: bool) -> tuple[int, bytes, bytes]:
+        if has_terminal:
+            return self._run_on_terminal(umask)
+        # A group of its own: a driver that is killed leaves its compiler running.
+        with subprocess.Popen(
+            self.words, cwd=self.cwd, env=dict(self.environment), umask=umask, process_group=0,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return HUNG, b"", b""
+        return process.returncode, stdout, stderr
+
+    def _run_on_terminal(self, umask: int) -> tuple[int, bytes, bytes]:
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            self.words, cwd=self.cwd, env=dict(self.environment), umask=umask,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            assert process.stdout is not None
+            stdout, stderr = _drain(process.stdout.fileno(), ours)
+        os.close(ours)
+        return process.returncode, stdout, stderr
+
+
+def _drain(*handles: int) -> list[bytes]:
+    pieces: dict[int, list[bytes]] = {handle: [] for handle in handles}
+    still_open = list(handles)
+    while still_open:
+        for handle in select.select(still_open, [], [])[0]:
+            try:
+                piece = os.read(handle, 1 << 16)
+            except OSError:  # a terminal whose other side is closed
+                piece = b""
+            pieces[handle].append(piece)
+            if not piece:
+                still_open.remove(handle)
+    return [b"".join(pieces[handle]) for handle in handles]
+
+
+def _walk(root: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    for at, directories, files in os.walk(root):
+        directories.sort()
+        for name in sorted((*files, *directories)):
+            path = os.path.join(at, name)
+            status = os.lstat(path)
+            mode = f"{stat.filemode(status.st_mode)}"
+            content = b""
+            if stat.S_ISLNK(status.st_mode):
+                content = os.fsencode(os.readlink(path))
+            elif stat.S_ISREG(status.st_mode):
+                mode += f" {status.st_nlink}"
+                with open(path, "rb") as file:
+                    content = file.read()
+            yield os.path.relpath(path, root), (mode, content)
+
+
+def _kind_of_spill(name: str) -> str:
+    """Temporary names are random; their suffixes are not."""
+    return os.path.splitext(name)[1]

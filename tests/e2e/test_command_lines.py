@@ -1,0 +1,200 @@
+"""Command lines and their side outputs through a farm, each held against the plain compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BIN, Farm
+from tests.e2e.test_farm import ZCC, both_ways, project
+
+
+def test_a_header_that_is_gone_no_longer_hides_another(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """The node still has it, in the tree that it keeps for this client."""
+    top = project(tmp_path / "p")
+    for name, value in (("first", 1), ("second", 2)):
+        (top / name).mkdir()
+        (top / name / "which.h").write_text(f"int which = {value};\n")
+    (top / "w.c").write_text("#include <which.h>\n")
+    command = (family, "-Ifirst", "-Isecond", "-c", "w.c")
+    both_ways(farm, top, *command)
+    (top / "first" / "which.h").unlink()
+    (top / "w.o").unlink()
+    refused = farm.stats()["proof_failures"]
+    both_ways(farm, top, *command)
+    assert farm.stats()["proof_failures"] == refused
+
+
+SIDE_OUTPUTS = {
+    "gcc": (
+        "-fcallgraph-info", "-fcallgraph-info=su,da", "-fstack-usage", "-save-temps",
+        "-save-temps=obj", "-save-temps=cwd", "-fdump-tree-optimized=dump.txt",
+        "-fdump-rtl-expand-details=dump.txt", "-fdump-go-spec=spec.go", "-aux-info proto.X",
+        "-fdump-tree-original-lineno=out/dump.txt", "-fdump-final-insns=out/final.gkd",
+        "-pipe -Wa,-ahls=listing.lst", "-pipe -Wa,-ahls=out/listing.lst,-I,inc", "-fopt-info-all=opt.txt",
+        "-gsplit-dwarf -g", "--coverage -frandom-seed=1", "-fprofile-note=x.gcno --coverage -frandom-seed=1",
+        "-MD -MF out/deps.d -MT a -MQ $(b)", "-Wp,-MMD,deps.d", "-Xpreprocessor -MD -Xpreprocessor deps.d",
+    ),
+    "clang": (
+        "--serialize-diagnostics out/d.dia", "-MJ fragment.json", "-save-temps", "-save-temps=obj",
+        "-save-temps=cwd", "-foptimization-record-file=record.yaml", "-fsave-optimization-record",
+        "-gsplit-dwarf -g", "--coverage", "-MD -MF out/deps.d -MT a -MQ $(b)", "-Wa,-I,inc",
+        "-Xpreprocessor -Iinc",
+        "-Wp,-include,inc/own.h",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "out/a.o"), ("-oa.x.o",)])
+@pytest.mark.parametrize(
+    ("compiler", "words"), [(name, words) for name, all in SIDE_OUTPUTS.items() for words in all]
+)
+def test_side_outputs_come_back_from_a_node(
+    farm: Farm, tmp_path: Path, compiler: str, words: str, output: tuple[str, ...]
+) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    top = project(tmp_path / "p")
+    (top / "out").mkdir()
+    both_ways(farm, top, compiler, "-O2", "-Wall", *words.split(), "-c", "a.c", *output)
+
+
+SECOND = (
+    "#include <string.h>\nstatic int idle(void) { return 1; }\nint third(int x) { return 3 * x; }\n"
+)
+
+
+def sources(directory: Path) -> Path:
+    top = project(directory)
+    (top / "sub").mkdir()
+    (top / "sub" / "c.c").write_text(SECOND)
+    (top / "e.c").write_text("int e(void) { return undeclared; }\n")
+    (top / "s.s").write_text(".globl f\nf: ret\n")
+    return top
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-c a.c sub/c.c",
+        "-O2 -g -Wall -c sub/c.c -Wextra a.c",
+        "-c -Wall -MD -g -gsplit-dwarf a.c sub/c.c",
+        "-S -Wall a.c sub/c.c",
+        "-Wall -c -x c a.c sub/c.c -O1 -save-temps",
+        "-c -Wall -- a.c sub/c.c",
+    ],
+)
+def test_several_sources_are_compiled_as_one_command(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    if "--" in words.split() and family == "gcc":
+        pytest.skip("gcc has no --")
+    top = sources(tmp_path / "p")
+    before = farm.stats()
+    both_ways(farm, top, family, *words.split())
+    after = farm.stats()
+    assert after["calls"] == before["calls"] + 1
+    assert after["outcomes"]["remote"] == before["outcomes"]["remote"] + 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-c a.c e.c",  # one fails
+        "-c a.c a.c",  # one output for both
+        "-c a.c sub/c.c -MD -MF deps.d",
+        "-c a.c sub/c.c -o x.o",  # a mistake
+        "-c a.c sub/c.c none.c",
+        "-c -Wall a.c s.s",  # of which clang says what it does not use
+        "-c a.c sub/c.c l.a",
+        "-c a.c sub/c.c -fuse-ld=bfd -Llib -lfoo",  # clang's driver says something of its own
+        "-c a.c sub/c.c -frecord-gcc-switches",
+        "a.c sub/c.c -shared -fPIC -o x.so",  # a link
+    ],
+)
+def test_several_sources_that_hang_together_are_compiled_here_or_the_same(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    both_ways(farm, sources(tmp_path / "p"), family, *words.split(), strict=False)
+
+
+def test_what_is_remembered_of_several_sources_is_not_compiled_again(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    top = sources(tmp_path / "p")
+    both_ways(farm, top, family, "-Wall", "-c", "a.c", "sub/c.c", ZCC_CACHE="on")
+    for name in ("a.o", "c.o"):
+        (top / name).unlink()
+    (top / "sub" / "c.c").write_text(SECOND.replace("3 *", "4 *"))
+    both_ways(farm, top, family, "-Wall", "-c", "a.c", "sub/c.c", ZCC_CACHE="on")
+    for name in ("a.o", "c.o"):
+        (top / name).unlink()
+    before = farm.stats()["outcomes"]["local_hit"]
+    both_ways(farm, top, family, "-Wall", "-c", "a.c", "sub/c.c", ZCC_CACHE="on")
+    assert farm.stats()["outcomes"]["local_hit"] == before + 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["-g -P -c t.S", "-g -c t.S", "-g -Wall -c a.c", "-c a.c -Wa,-g", "-c a.c -Wa,-ahl=l.lst"],
+)
+def test_no_object_names_a_directory_of_the_node(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    """What the assembler calls a source without line markers is the driver's temporary file."""
+    top = project(tmp_path / "p")
+    (top / "t.S").write_text(".long 1\n")
+    command = [family, *words.split()]
+    subprocess.run(command, cwd=top, check=False)
+    written = sorted(path.name for path in top.glob("*.[ol]*"))
+    assert farm.run(ZCC, *command, cwd=top, strict=False).returncode in (0, 1)
+    assert sorted(path.name for path in top.glob("*.[ol]*")) == written
+    assert not [name for name in written if b"/.zcc" in (top / name).read_bytes()]
+
+
+def test_options_that_the_table_does_not_know_are_counted_by_name(
+    farm: Farm, tmp_path: Path
+) -> None:
+    top = project(tmp_path / "p")
+    before = farm.stats()["unknown_options"]
+    both_ways(farm, top, "gcc", "-c", "a.c", "-qnew", strict=False)
+    both_ways(farm, top, "gcc", "-c", "a.c", "-fnew-file=x", strict=False)
+    counted = farm.stats()["unknown_options"]
+    for name in ("-qnew", "-fnew-file"):
+        assert counted[name] == before.get(name, 0) + 1
+    shown = farm.run(str(BIN / "zcc-cli"), "stats", cwd=Path("/")).stdout.decode()
+    assert "-qnew" in shown
+
+
+def test_a_failure_without_a_file_that_is_here_is_no_verdict(farm: Farm, tmp_path: Path) -> None:
+    """gcc opens y.h, sees that it is x.h over again and forgets it: no list of what it read names y.h."""
+    for name in ("x.h", "y.h"):
+        (tmp_path / name).write_text("#pragma once\nint x;\n")
+        os.utime(tmp_path / name, (1_600_000_000, 1_600_000_000))
+    computed = "#define CAT(a, b) a ## b\n#define H(n) <n.h>\n#include H(CAT(y, ))\n"
+    (tmp_path / "a.c").write_text('#include "x.h"\n' + computed)
+    before = farm.stats()
+    both_ways(farm, tmp_path, "gcc", "-I.", "-c", "a.c", strict=False)
+    after = farm.stats()
+    assert after["discrepancies"] == before["discrepancies"]
+    assert after["local_reasons"].get("compile-error", 0) == before["local_reasons"].get(
+        "compile-error", 0
+    )
+
+
+def test_headers_that_are_one_file_are_one_file_on_the_node(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """clang's `#pragma once` tells files apart by inode."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "a.h").write_text("#pragma once\nint a;\n")
+    os.link(tmp_path / "one" / "a.h", tmp_path / "two" / "b.h")
+    (tmp_path / "h.c").write_text("#include <a.h>\n#include <b.h>\n")
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-MD", "-c", "h.c")

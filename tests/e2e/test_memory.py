@@ -1,0 +1,343 @@
+"""What is remembered: by the agent, by the farm; and that no damage to it reaches an object."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Farm
+from zcc.cli.up import LocalFarm
+
+SOURCE = """
+#include <stdio.h>
+#include "a.h"
+int say(void) { printf("%d\\n", A); return A; }
+"""
+COMMAND = ("zcc", "gcc", "-g", "-O2", "-MD", "-Iearly", "-Ilate", "-c", "x.c", "-o", "x.o")
+OUTPUTS = ("x.o", "x.d")
+
+
+@pytest.fixture(scope="module")
+def remembering() -> Iterator[Farm]:
+    with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            yield Farm(local)
+        finally:
+            local.stop()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "early").mkdir()
+    (tmp_path / "late").mkdir()
+    # No two tests share a job.
+    (tmp_path / "late" / "a.h").write_text(f"/* {tmp_path} */\n#define A 1\n")
+    (tmp_path / "x.c").write_text(SOURCE)
+    return tmp_path
+
+
+def place(farm: Farm) -> Path:
+    return Path(farm.local.environment["ZCC_STATE_DIR"])
+
+
+def compile_(farm: Farm, project: Path, strict: bool = True, **extra: str) -> Counter[str]:
+    """Compile, compare with the plain compiler, and say which outcomes were counted."""
+    before = farm.stats()["outcomes"]
+    for name in OUTPUTS:
+        (project / name).unlink(missing_ok=True)
+    done = farm.run(*COMMAND, cwd=project, strict=strict, **extra)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), done.stderr
+    got = {name: (project / name).read_bytes() for name in OUTPUTS}
+    subprocess.run(COMMAND[1:], cwd=project, check=True)
+    assert got == {name: (project / name).read_bytes() for name in OUTPUTS}
+    after = farm.stats()["outcomes"]
+    return Counter({name: count for name in after if (count := after[name] - before[name])})
+
+
+def stop_agent(farm: Farm) -> None:
+    """Returns when it has written down what it knows and is gone; the next compile starts another."""
+    pid = int(agent_status(farm)["pid"])
+    farm.run("zcc", "agent", "stop", cwd=Path("/"))
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{pid}/cwd"):
+        assert time.monotonic() < deadline, "the agent does not leave"
+        time.sleep(0.02)
+
+
+def lose_own(farm: Farm) -> None:
+    """What the agent remembers itself, gone."""
+    stop_agent(farm)
+    shutil.rmtree(place(farm) / "cache")
+
+
+def test_a_compile_comes_back_from_this_machine_and_from_the_farm(
+    remembering: Farm, project: Path
+) -> None:
+    assert compile_(remembering, project) == {"remote": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+    stop_agent(remembering)
+    assert compile_(remembering, project) == {"local_hit": 1}
+    lose_own(remembering)
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+def test_zcc_cache_off_and_refresh(remembering: Farm, project: Path) -> None:
+    assert compile_(remembering, project, ZCC_CACHE="off") == {"remote": 1}
+    assert compile_(remembering, project, ZCC_CACHE="off") == {"remote": 1}
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    assert compile_(remembering, project, ZCC_CACHE="refresh") == {"remote": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+def test_a_hit_needs_no_farm(project: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=1)
+            farm = Farm(local)
+            assert compile_(farm, project) == {"remote": 1}
+            stop_agent(farm)
+            for process in (local.broker, *local.nodes):
+                assert process is not None
+                process.kill()
+                process.wait()
+            assert compile_(farm, project) == {"local_hit": 1}
+            (project / "late" / "a.h").write_text("#define A 9\n")
+            assert compile_(farm, project, strict=False) == {"local": 1}
+        finally:
+            local.stop()
+
+
+def test_a_header_that_appears_earlier_in_the_path_is_no_hit(
+    remembering: Farm, project: Path
+) -> None:
+    assert compile_(remembering, project) == {"remote": 1}
+    early = project / "early" / "a.h"
+    early.write_text(f"/* {project} */\n#define A 2\n")
+    assert compile_(remembering, project) == {"remote": 1}
+    early.unlink()
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+HIDDEN = """
+#define HAS __has_include
+#if HAS("hidden.h")
+int hidden(void) { return 1; }
+#endif
+"""
+
+
+def test_a_name_that_no_scan_sees_is_looked_for_again_with_each_hit(
+    remembering: Farm, project: Path
+) -> None:
+    """An __has_include behind a macro: the key is the same, and the object is another."""
+    (project / "x.c").write_text(SOURCE + HIDDEN)
+    assert compile_(remembering, project) == {"remote": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+    hidden = project / "hidden.h"
+    hidden.write_text("")
+    assert compile_(remembering, project, strict=False) == {"local": 1}
+    hidden.unlink()
+    assert compile_(remembering, project) in ({"local_hit": 1}, {"shared_hit": 1})
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def blobs(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("blobs/??/*") if path.stat().st_size < 1 << 20]
+
+
+def flip_a_bit(directory: Path) -> None:
+    for path in blobs(directory):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 16
+        path.write_bytes(data)
+
+
+def empty(directory: Path) -> None:
+    for path in blobs(directory):
+        path.write_bytes(b"")
+
+
+def delete(directory: Path) -> None:
+    for path in blobs(directory):
+        path.unlink()
+
+
+def swap(directory: Path) -> None:
+    """Sound frames under each other's names."""
+    paths = blobs(directory)
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+
+
+def rewrite_records(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
+        for key, encoded in db.execute("SELECT key, record FROM results").fetchall():
+            forged = encoded[:32] + encoded[32:].replace(b"x.o", b"y.o")
+            db.execute("UPDATE results SET record = ? WHERE key = ?", (forged, key))
+
+
+def exchange_records(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
+        rows = db.execute("SELECT key, record FROM results").fetchall()
+        for (key, _), (_, encoded) in zip(rows, rows[1:] + rows[:1], strict=True):
+            db.execute("UPDATE results SET record = ? WHERE key = ?", (encoded, key))
+
+
+def scribble(directory: Path) -> None:
+    (directory / "results.sqlite").write_bytes(b"\0scribble" * 5000)
+
+
+DAMAGES = (flip_a_bit, empty, delete, swap, rewrite_records, exchange_records, scribble)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_the_own_store_is_a_miss(
+    remembering: Farm, project: Path, damage: Callable[[Path], None]
+) -> None:
+    compile_(remembering, project)
+    (project / "x.c").write_text(SOURCE + "int more;\n")
+    compile_(remembering, project)
+    stop_agent(remembering)
+    damage(place(remembering) / "cache")
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_the_farm_s_store_is_a_miss(
+    remembering: Farm, project: Path, damage: Callable[[Path], None]
+) -> None:
+    compile_(remembering, project)
+    (project / "x.c").write_text(SOURCE + "int more;\n")
+    compile_(remembering, project)
+    store = Path(remembering.local.directory) / "broker"
+    wait_until_written(store)
+    damage(store)
+    lose_own(remembering)
+    outcome = compile_(remembering, project, strict=False)
+    # What a scribbled file held is in no cache of SQLite's for long; the result may be remembered yet.
+    assert outcome in ({"remote": 1}, {"shared_hit": 1}, {"local": 1})
+    lose_own(remembering)
+    assert compile_(remembering, project) in ({"remote": 1}, {"shared_hit": 1})
+
+
+def wait_until_written(store: Path) -> None:
+    """The broker writes records down every two seconds."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with closing(sqlite3.connect(store / "results.sqlite")) as db:
+            if db.execute("SELECT count(*) FROM results").fetchone()[0] >= 2:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the broker has written nothing down")
+
+
+def test_a_store_that_cannot_be_written_costs_nothing_else(project: Path) -> None:
+    """As on a full or read-only disk: root ignores modes, so a file stands where directories should."""
+    with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=1)
+            farm = Farm(local)
+            stop_agent(farm)
+            shutil.rmtree(place(farm) / "cache", ignore_errors=True)
+            (place(farm) / "cache").write_text("in the way")
+            assert compile_(farm, project) == {"remote": 1}
+            assert compile_(farm, project) == {"shared_hit": 1}
+        finally:
+            local.stop()
+
+
+def test_an_agent_that_is_killed_while_it_writes(remembering: Farm, project: Path) -> None:
+    for at in range(10):
+        (project / "x.c").write_text(SOURCE + f"int more{at};\n")
+        compile_(remembering, project)
+        pid = int(agent_status(remembering)["pid"])
+        os.kill(pid, signal.SIGKILL)
+        again = compile_(remembering, project)
+        assert again in ({"local_hit": 1}, {"shared_hit": 1})
+
+
+def agent_status(farm: Farm) -> dict[str, str]:
+    done = farm.run("zcc-cli", "agent", "status", "--json", cwd=Path("/"))
+    document: dict[str, str] = json.loads(done.stdout)
+    return document
+
+
+# --- looking after it ------------------------------------------------------------------------
+
+
+def cache_(farm: Farm, *words: str) -> str:
+    done = farm.run("zcc", "cache", *words, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def farm_cache(farm: Farm, *words: str) -> str:
+    state = str(Path(farm.local.directory) / "broker")
+    done = farm.run("zcc-broker", "cache", *words, "--state", state, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def empty_own(farm: Farm) -> None:
+    """What the agent has not written down yet would come after the purge."""
+    if agent_status(farm):
+        stop_agent(farm)
+    cache_(farm, "purge", "--all")
+
+
+def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "show", "--json"))["results"] == 1
+    assert cache_(remembering, "purge", "--unused", "1h") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "nobody") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    wait_until_written(Path(remembering.local.directory) / "broker")
+    shown = json.loads(farm_cache(remembering, "show", "--json"))
+    assert shown["by_node"][0]["node"] == "node1"
+    farm_cache(remembering, "purge", "--all")
+    empty_own(remembering)
+    assert compile_(remembering, project) == {"remote": 1}
+
+
+def test_a_purge_wants_to_know_what(remembering: Farm) -> None:
+    done = remembering.run("zcc", "cache", "purge", cwd=Path("/"))
+    assert done.returncode == 1
+    assert b"--all" in done.stderr
+
+
+def test_a_verification_finds_what_is_rotten(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    cache_(remembering, "trim", "0")
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "verify", "--json"))["rotten"] == 0
+    flip_a_bit(place(remembering) / "cache")
+    done = remembering.run("zcc", "cache", "verify", "--json", cwd=Path("/"))
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["rotten"], found["lost"]) == (found["blobs"], 1)
+    assert json.loads(cache_(remembering, "verify", "--json"))["blobs"] == 0

@@ -1,0 +1,179 @@
+"""Precompiled headers: the node takes what the compiler here would take, never the text in its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.callers import Site, assert_equal, need
+from tests.e2e.conftest import Farm
+from tests.e2e.test_callers import names
+from tests.e2e.test_farm import both_ways
+
+CMAKELISTS = """
+cmake_minimum_required(VERSION 3.16)
+project(words LANGUAGES C CXX)
+set(CMAKE_BUILD_TYPE RelWithDebInfo)
+add_library(count STATIC words.c)
+target_precompile_headers(count PRIVATE <stdio.h> words.h)
+add_executable(words main.cc other.cc)
+target_precompile_headers(words PRIVATE <iostream> <string> words.h)
+target_link_libraries(words count)
+add_executable(again third.cc)
+target_precompile_headers(again REUSE_FROM words)
+"""
+THIRD = "int main() { std::cout << words << std::endl; }\n"
+
+
+@pytest.fixture
+def site(farm: Farm, tmp_path: Path) -> Site:
+    return Site(farm, tmp_path / "project", {})
+
+
+def make(directory: Path, compiler: str, *arguments: str) -> None:
+    subprocess.run([compiler, *arguments], cwd=directory, check=True)
+
+
+def write(directory: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        (directory / name.replace("_", ".", 1)).write_text(text)
+
+
+def remote(farm: Farm) -> int:
+    return int(farm.stats()["outcomes"]["remote"])
+
+
+@pytest.mark.parametrize("generator", ["Ninja", "Unix Makefiles"])
+def test_cmakes_precompiled_headers(site: Site, family: str, generator: str) -> None:
+    need("cmake", "ninja")
+    site.extra = {
+        "CMakeLists.txt": CMAKELISTS,
+        "other.cc": "std::string other;\n",
+        "third.cc": THIRD,
+    }
+    # Two plain runs make different ones: they hold addresses, or the times of generated headers.
+    site.ignored = ("*.gch", "*.pch")
+    compilers = "-DCMAKE_C_COMPILER={cc} -DCMAKE_CXX_COMPILER={cxx}".format(**names(family))
+    launchers = "-DCMAKE_C_COMPILER_LAUNCHER=zcc -DCMAKE_CXX_COMPILER_LAUNCHER=zcc"
+    line = f"cmake -S . -B out -G '{generator}' {compilers} {launchers} >/dev/null 2>&1"
+    line = f"{line}; cmake --build out -j 4 >/dev/null; echo a b | out/words"
+    before = site.farm.stats()
+    distributed = site.distributed(line)
+    assert_equal(site.plain(line), distributed)
+    assert distributed.remote + distributed.hits == 4
+    after = site.farm.stats()
+    assert after["proof_failures"] == before["proof_failures"]
+    assert after["discrepancies"] == before["discrepancies"]
+    made = after["local_reasons"]["makes-pch"] - before["local_reasons"].get("makes-pch", 0)
+    assert made == 2
+
+
+# ---- gcc -----------------------------------------------------------------------------------------
+
+OLD, NEW = "#define VALUE 1\n", "#define VALUE 2\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        ('#include "x.h"\nint v = VALUE;\n', ()),
+        ("#include <x.h>\nint v = VALUE;\n", ("-I.",)),
+        ("int v = VALUE;\n", ("-include", "x.h")),
+        ("int v = VALUE;\n", ("-include", "x.h", "-MD")),
+        ("int first;\n#include <x.h>\nint v = VALUE;\n", ("-I.", "-Winvalid-pch")),
+        ("int v = VALUE;\n", ("-include", "x.h", "-O3", "-fpic", "-Winvalid-pch")),
+        ("int v = VALUE;\n", ("-include", "x.h", "-DVALUE=3", "-Winvalid-pch")),
+    ],
+)
+def test_gcc_takes_the_precompiled_header_that_it_would_take_here(
+    farm: Farm, tmp_path: Path, source: str, arguments: tuple[str, ...]
+) -> None:
+    """The text says another value by then, so the object tells which of the two was read."""
+    write(tmp_path, x_h=OLD)
+    make(tmp_path, "gcc", "-g", "-x", "c-header", "x.h", "-o", "x.h.gch")
+    write(tmp_path, x_h=NEW, a_c=source)
+    before = remote(farm)
+    both_ways(farm, tmp_path, "gcc", "-g", *arguments, "-c", "a.c")
+    assert remote(farm) == before + 1
+
+
+def test_gcc_takes_a_precompiled_header_without_its_text(farm: Farm, tmp_path: Path) -> None:
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    make(tmp_path, "gcc", "x.h", "-o", "x.h.gch")
+    (tmp_path / "x.h").unlink()
+    both_ways(farm, tmp_path, "gcc", "-c", "a.c")
+
+
+def test_a_directory_of_precompiled_headers_is_not_sent(farm: Farm, tmp_path: Path) -> None:
+    """gcc takes the first that fits, in the order of the file system."""
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    (tmp_path / "x.h.gch").mkdir()
+    for level in ("-O0", "-O2"):
+        make(tmp_path, "gcc", level, "x.h", "-o", f"x.h.gch/{level}")
+    write(tmp_path, x_h=NEW)
+    before = farm.stats()["local_reasons"].get("precompiled-header", 0)
+    both_ways(farm, tmp_path, "gcc", "-O2", "-c", "a.c", strict=False)
+    assert farm.stats()["local_reasons"]["precompiled-header"] == before + 1
+
+
+def test_a_precompiled_header_that_comes_and_goes_is_noticed(farm: Farm, tmp_path: Path) -> None:
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    made = tmp_path / "x.h.gch"
+
+    def compile_both() -> None:
+        both_ways(farm, tmp_path, "gcc", "-c", "a.c")
+        (tmp_path / "a.o").unlink()
+
+    compile_both()
+    make(tmp_path, "gcc", "x.h", "-o", "x.h.gch")
+    write(tmp_path, x_h=NEW)
+    compile_both()
+    made.rename(tmp_path / "kept")
+    compile_both()
+    (tmp_path / "kept").rename(made)
+    compile_both()
+
+
+# ---- clang ---------------------------------------------------------------------------------------
+
+HEADER = '#pragma once\n#include <vector>\n#include "y.h"\ntemplate <class T> T twice(T t) { return t + t; }\n'
+USER = "int f() { std::vector<int> v(Y); return twice(int(v.size())); }\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-include-pch", "x.h.pch"),
+        ("-include", "x.h"),
+        ("-Xclang", "-include-pch", "-Xclang", "x.h.pch", "-Xclang", "-include", "-Xclang", "x.h"),
+    ],
+    ids=" ".join,
+)
+def test_clang_takes_a_precompiled_header(
+    farm: Farm, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """It holds the times of all that it was made of, and clang compares them."""
+    need("clang++")
+    write(tmp_path, x_h=HEADER, y_h="#define Y 7\n", a_cc=USER)
+    os.utime(tmp_path / "y.h", (1_600_000_000, 1_600_000_000))
+    make(tmp_path, "clang++", "-g", "-x", "c++-header", "x.h", "-o", "x.h.pch")
+    before = remote(farm)
+    both_ways(farm, tmp_path, "clang++", "-g", *arguments, "-MD", "-c", "a.cc")
+    assert remote(farm) == before + 1
+
+
+def test_clang_refuses_a_precompiled_header_that_is_older_than_its_text(
+    farm: Farm, tmp_path: Path
+) -> None:
+    need("clang++")
+    write(tmp_path, x_h=HEADER, y_h="#define Y 7\n", a_cc=USER)
+    make(tmp_path, "clang++", "-x", "c++-header", "x.h", "-o", "x.h.pch")
+    for again in ("#define Y 7\n", "#define Y 8\n"):
+        write(tmp_path, y_h=again)
+        os.utime(tmp_path / "y.h", (1_600_000_000, 1_600_000_000))
+        plain, _ = both_ways(farm, tmp_path, "clang++", "-include", "x.h", "-c", "a.cc")
+        assert plain.returncode == 1
+        assert b"modified since" in plain.stderr

@@ -1,0 +1,277 @@
+"""Records, the index, and the stores: whatever happens to a file, it is a miss and never another result."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.blobs import compress, decompress
+from cache.digest import Digest, digest_of
+from cache.errors import RecordCorruptError
+from cache.index import ResultIndex, Selection
+from cache.record import Record, Source, decode_record, encode_record
+from cache.stores import ROW_BYTES, DiskStore, MemoryStore, Store
+
+LIMIT = 1 << 20
+
+
+def digest(name: str) -> Digest:
+    return digest_of(name.encode())
+
+
+def record(
+    name: str, *contents: bytes, user: str = "u", node: str = "n", size: int = 100
+) -> Record:
+    source = Source(digest("gcc"), node, f"key of {node}", user)
+    blobs = tuple(map(digest_of, contents))
+    return Record(digest(name), b"body of " + name.encode(), blobs, size, source, 1000.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+def test_a_record_comes_back_as_it_was() -> None:
+    made = record("a", b"one", b"two")
+    assert decode_record(encode_record(made), made.key) == made
+
+
+@given(st.data())
+def test_a_record_with_any_flipped_bit_is_refused(data: st.DataObject) -> None:
+    encoded = bytearray(encode_record(record("a", b"one")))
+    bit = data.draw(st.integers(0, 8 * len(encoded) - 1))
+    encoded[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RecordCorruptError):
+        decode_record(bytes(encoded), digest("a"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_record_or_refused(data: bytes) -> None:
+    with pytest.raises(RecordCorruptError):
+        decode_record(digest_of(data) + data, digest("a"))
+
+
+def test_a_record_under_another_key_is_refused() -> None:
+    with pytest.raises(RecordCorruptError):
+        decode_record(encode_record(record("a")), digest("b"))
+
+
+# --- the index -------------------------------------------------------------------------------
+
+
+def test_the_index_finds_what_waits_and_what_was_written(tmp_path: Path) -> None:
+    index = ResultIndex(str(tmp_path), "farm")
+    index.put(record("a"))
+    assert index.get(digest("a")) == record("a")
+    index.flush()
+    assert index.get(digest("a")) == record("a")
+    assert index.get(digest("b")) is None
+    index.close()
+    assert ResultIndex(str(tmp_path), "farm").get(digest("a")) == record("a")
+
+
+def test_spaces_do_not_meet(tmp_path: Path) -> None:
+    one, other = ResultIndex(str(tmp_path), "one"), ResultIndex(str(tmp_path), "other")
+    one.put(record("a"))
+    one.flush()
+    assert other.get(digest("a")) is None
+    assert other.purge(Selection()) == 0
+    assert one.get(digest("a")) == record("a")
+
+
+def test_two_processes_write_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; from tests.unit.test_results import *\n"
+        "index = ResultIndex(sys.argv[1], 'farm')\n"
+        "for at in range(200):\n    index.put(record(f'{sys.argv[2]}{at}')); index.flush()\n"
+        "assert index.faults == 0"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert ResultIndex(str(tmp_path), "farm").count() == 400
+
+
+def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:
+    clock = Clock()
+    index = ResultIndex(str(tmp_path), "farm", clock)
+    index.put(record("a", node="n1", user="u1"))
+    index.put(record("b", node="n2", user="u1"))
+    index.flush()
+    clock.now += 3600
+    index.put(replace(record("c", node="n1", user="u2"), made_s=2000.0))
+    selections = (
+        (Selection(used_before_s=clock.now - 60), {"a", "b"}),
+        (Selection(made_before_s=1500), {"a", "b"}),
+        (Selection(node="n1"), {"a", "c"}),
+        (Selection(node_key="key of n2"), {"b"}),
+        (Selection(user="u1", node="n1"), {"a"}),
+        (Selection(toolchain_prefix=digest("gcc")[:3]), {"a", "b", "c"}),
+        (Selection(toolchain_prefix=b"\0\0\0\0"), set()),
+        (Selection(key_prefix=digest("b")[:5]), {"b"}),
+    )
+    for selection, names in selections:
+        assert set(index.keys(selection)) == set(map(digest, names)), selection
+    assert index.purge(Selection(node="n1")) == 2
+    assert index.keys() == [digest("b")]
+
+
+def test_the_least_recently_used_are_trimmed(tmp_path: Path) -> None:
+    clock = Clock()
+    index = ResultIndex(str(tmp_path), "farm", clock)
+    for name in "abc":
+        index.put(record(name, size=100))
+        index.flush()
+        clock.now += 3600
+    assert index.get(digest("a")) is not None  # used just now
+    assert index.trim(250) == 1
+    assert set(index.keys()) == {digest("a"), digest("c")}
+
+
+def test_a_quota_trims_one_user_only(tmp_path: Path) -> None:
+    store = DiskStore(str(tmp_path), "farm", LIMIT, quota_bytes=250)
+    for at in range(4):
+        store.put_records((record(f"greedy {at}", user="greedy"),))
+    store.put_records((record("modest", user="modest"),))
+    assert store.maintain() == 2
+    assert [row[:2] for row in store.index.by_label("user")] == [("greedy", 2), ("modest", 1)]
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _scribble(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("damage", [_empty, _scribble, _cut, os.unlink])
+def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    index = ResultIndex(str(tmp_path), "farm")
+    for at in range(100):
+        index.put(record(f"r{at}"))
+    index.close()
+    damage(tmp_path / "results.sqlite")
+    index = ResultIndex(str(tmp_path), "farm")
+    assert index.get(digest("r1")) in (None, record("r1"))
+    index.put(record("new"))
+    index.flush()
+    index.put(record("newer"))
+    index.flush()
+    assert index.get(digest("newer")) == record("newer")
+
+
+def test_a_rotten_record_is_dropped_and_counted(tmp_path: Path) -> None:
+    index = ResultIndex(str(tmp_path), "farm")
+    index.put(record("a"))
+    index.close()
+    with sqlite3.connect(tmp_path / "results.sqlite") as db:
+        (encoded,) = db.execute("SELECT record FROM results").fetchone()
+        db.execute("UPDATE results SET record = ?", (encoded[:-1] + b"\xff",))
+    index = ResultIndex(str(tmp_path), "farm")
+    assert index.get(digest("a")) is None
+    assert (index.faults, index.count()) == (1, 0)
+
+
+def test_a_full_disk_costs_what_was_to_be_remembered(tmp_path: Path) -> None:
+    index = ResultIndex(str(tmp_path), "farm")
+    index.put(record("old"))
+    index.flush()
+    assert index._db is not None
+    index._db.execute("PRAGMA max_page_count=1")  # SQLITE_FULL at the next page
+    for at in range(300):
+        index.put(record(f"r{at}"))
+    index.flush()
+    assert index.faults > 0
+    assert index.get(digest("old")) == record("old")
+    assert index.get(digest("r1")) is None
+
+
+def test_a_killed_writer_leaves_a_sound_file(tmp_path: Path) -> None:
+    script = (
+        "import sys; from tests.unit.test_results import *\n"
+        "store = DiskStore(sys.argv[1], 'farm', 1 << 30); at = 0\n"
+        "while True:\n"
+        "    content = b'%d' % at * 1000\n"
+        "    store.put_blobs({digest_of(content): compress(content)})\n"
+        "    store.put_records((record(f'r{at}', content),)); store.maintain(); at += 1\n"
+        "    print(at, flush=True)"
+    )
+    for _ in range(10):
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(5):
+                writer.stdout.readline()
+            writer.kill()
+        store = DiskStore(str(tmp_path), "farm", 1 << 30)
+        found = list(store.index.records())
+        assert len(found) >= 5
+        assert store.index.faults == 0
+        for each in found:
+            frames = store.get_blobs(each.blobs)
+            assert [digest_of(decompress(frames[blob], LIMIT)) for blob in each.blobs] == [
+                *each.blobs
+            ]
+        store.close()
+
+
+# --- the stores ------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    return DiskStore(str(tmp_path), "farm", LIMIT)
+
+
+def test_a_store_gives_back_what_it_took_and_leaves_out_the_rest(store: Store) -> None:
+    one, two = digest_of(b"one"), digest_of(b"two")
+    store.put_blobs({one: compress(b"one")})
+    store.put_records((record("a", b"one"), record("b")))
+    assert store.get_records((digest("a"), digest("c"))) == {digest("a"): record("a", b"one")}
+    assert store.has_blobs((one, two)) == {one}
+    assert {key: decompress(frame, 9) for key, frame in store.get_blobs((one, two)).items()} == {
+        one: b"one"
+    }
+    store.remove_records((digest("a"), digest("c")))
+    store.remove_blobs((one, two))
+    assert store.get_records((digest("a"), digest("b"))) == {digest("b"): record("b")}
+    assert store.has_blobs((one,)) == set()
+    store.close()
+
+
+def test_a_disk_store_stays_within_its_limit(tmp_path: Path) -> None:
+    limit = 200_000
+    store = DiskStore(str(tmp_path), "farm", limit)
+    for at in range(40):
+        content = os.urandom(10_000)
+        store.put_blobs({digest_of(content): compress(content)})
+        store.put_records((record(f"r{at}", content),))
+    assert store.maintain() > 0
+    assert store.blobs.size_bytes <= limit
+    assert store.index.count() <= limit // (10 * ROW_BYTES)
+    last = digest_of(content)
+    assert store.has_blobs((last,)) == {last}

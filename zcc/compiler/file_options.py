@@ -1,0 +1,140 @@
+"""Options that name files and directories: where is searched, what is read, what is written. Data."""
+
+from __future__ import annotations
+
+from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, local, rows
+
+FILES: tuple[Option, ...] = (
+    # Where headers and programs are looked for.
+    *rows(Role.SEARCH, EITHER, "-I -isystem -iquote -idirafter -iprefix"),
+    *rows(Role.SEARCH, EITHER, "-iwithprefix -iwithprefixbefore -isysroot -imultilib"),
+    *rows(Role.SEARCH, EITHER, "-F -imultiarch"),
+    *rows(
+        Role.SEARCH,
+        EITHER,
+        "-cxx-isystem -stdlib++-isystem -isystem-after -iframework -iframeworkwithsysroot "
+        "-iwithsysroot",
+        families=CLANG,
+    ),
+    *rows(Role.SEARCH, LONG, "--sysroot --include-directory>-I --include-prefix>-iprefix"),
+    *rows(Role.SEARCH, LONG, "--include-directory-after>-idirafter"),
+    *rows(Role.SEARCH, LONG, "--include-with-prefix>-iwithprefix"),
+    *rows(Role.SEARCH, LONG, "--include-with-prefix-after>-iwithprefix"),
+    *rows(Role.SEARCH, LONG, "--include-with-prefix-before>-iwithprefixbefore"),
+    *rows(Role.SEARCH, F, "-I- -nostdinc -nostdinc++ -undef -no-sysroot-suffix -remap"),
+    *rows(Role.SEARCH, F, "--include-barrier>-I- --no-standard-includes>-nostdinc"),
+    *rows(Role.SEARCH, F, "-nostdlibinc -nobuiltininc -ibuiltininc", families=CLANG),
+    *rows(Role.SEARCH, J, "-stdlib= --stdlib=>-stdlib="),
+    *rows(Role.SEARCH, S, "--stdlib>-stdlib= -target", families=CLANG),
+    *rows(Role.SEARCH, LONG, "--target>-target --gcc-toolchain", families=CLANG),
+    *rows(Role.SEARCH, J, "-gcc-toolchain= --gcc-install-dir= --gcc-triple=", families=CLANG),
+    *rows(Role.SEARCH, F, "-pthread -pthreads -fopenmp -no-pthread"),
+    *rows(Role.SEARCH, S, "-arch -arch_only", families=CLANG),
+    *rows(Role.EXTRA_INPUT, LONG, "-specs --specs>-specs", searches=True),
+    *local("program-prefix", EITHER, "-B"),
+    *local("program-prefix", LONG, "--prefix"),
+    *local("wrapper", S, "-wrapper", GCC),
+    *local("resource-directory", LONG, "-resource-dir", CLANG),
+    *local("working-directory", LONG, "-working-directory", CLANG),
+    *local("working-directory", S | J, "-fmodules-user-build-path", CLANG),
+    *local("config-file", LONG, "--config", CLANG),
+    *local("config-file", J, "--config- --driver-mode= --rsp-quoting=", CLANG),
+    *local("config-file", F, "--no-default-config", CLANG),
+    *local("config-file", J, "-multi-lib-config= --multi-lib-config=", CLANG),
+    *local("embed-directory", LONG, "--embed-dir"),
+    *local("file-list", S, "-filelist", CLANG),
+    *local("vfs-overlay", EITHER, "-ivfsoverlay --vfsoverlay -vfsoverlay", CLANG),
+    *local("header-map", F, "-index-header-map", CLANG),
+    # Files that are read.
+    *rows(Role.FORCED_INCLUDE, EITHER, "-include -imacros"),
+    *rows(Role.FORCED_INCLUDE, LONG, "--include>-include --imacros>-imacros"),
+    *rows(Role.EXTRA_INPUT, EITHER, "-include-pch", families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fplugin= -fauto-profile="),
+    *rows(
+        Role.EXTRA_INPUT,
+        J,
+        "-fpass-plugin= -fsanitize-blacklist= -fsanitize-ignorelist= "
+        "-fsanitize-system-blacklist= -fsanitize-system-ignorelist= -fsanitize-coverage-allowlist= "
+        "-fsanitize-coverage-whitelist= -fsanitize-coverage-ignorelist= "
+        "-fsanitize-coverage-blacklist= -fprofile-instr-use= -fprofile-sample-use= -fprofile-list= "
+        "-fprofile-remapping-file= -fmemory-profile-use= -fxray-attr-list= "
+        "-fxray-always-instrument= -fxray-never-instrument= -fthinlto-index= "
+        "-fembed-offload-object= -frewrite-map-file= -frandomize-layout-seed-file= "
+        "-fbasic-block-sections=list= -fms-secure-hotpatch-functions-file= "
+        "--warning-suppression-mappings=",
+        families=CLANG,
+    ),
+    *local("plugin", J, "-fplugin-arg- -iplugindir="),
+    *rows(Role.EXTRA_INPUT, J, "-fprofile-use="),
+    *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use="),
+    *rows(Role.EXTRA_INPUT, F, "-fbranch-probabilities>-fprofile-use=", families=GCC),
+    *rows(Role.EXTRA_INPUT, F, "-fauto-profile>-fauto-profile=", families=GCC),
+    *rows(Role.EXTRA_INPUT, F, "-fprofile-instr-use>-fprofile-use=", families=CLANG),
+    *local("profile-use", F, "-fauto-profile -fprofile-sample-use -fcs-profile-use", CLANG),
+    *local("build-session", J, "-fbuild-session-", CLANG),
+    # Files that are written.
+    *rows(Role.OUTPUT, EITHER, "-o"),
+    *rows(Role.OUTPUT, LONG, "--output>-o"),
+    *rows(Role.OUTPUT, S, "-serialize-diagnostics", families=CLANG),
+    *rows(Role.OUTPUT, LONG, "--serialize-diagnostics>-serialize-diagnostics", families=CLANG),
+    *rows(Role.OUTPUT, EITHER, "-MJ", families=CLANG),
+    *rows(Role.OUTPUT, J, "-foptimization-record-file= -fthin-link-bitcode=", families=CLANG),
+    *rows(Role.OUTPUT, F, "-fstack-usage", derives=".su"),
+    *rows(Role.OUTPUT, F | E, "-gsplit-dwarf", derives=".dwo"),
+    *rows(Role.OUTPUT, F, "--coverage -coverage>--coverage -ftest-coverage", derives=".gcno"),
+    *rows(Role.OUTPUT, F | E, "-save-temps --save-temps>-save-temps"),
+    *rows(Role.OUTPUT, F | E, "-ftime-trace", families=CLANG, derives=".json"),
+    *rows(Role.OUTPUT, F | E, "-save-stats --save-stats>-save-stats", families=CLANG),
+    *rows(Role.OUTPUT, F, "-fsave-optimization-record", families=CLANG, derives=".opt.yaml"),
+    *rows(
+        Role.OUTPUT,
+        J,
+        "-fsave-optimization-record=",
+        families=CLANG,
+        derives=".opt.yaml .opt.bitstream",
+    ),
+    *rows(Role.OUTPUT, F | E, "-fcallgraph-info", families=GCC, derives=".ci"),
+    *rows(
+        Role.OUTPUT,
+        F,
+        "-fsave-optimization-record",
+        families=GCC,
+        derives="*.opt-record.json.gz",
+    ),
+    *rows(Role.OUTPUT, F | J, "-fopt-info", families=GCC),
+    *rows(Role.OUTPUT, S | E, "-aux-info", families=GCC),
+    *rows(Role.OUTPUT, J, "-fprofile-dir="),
+    # Local, unless they name their file: the usual names have a pass number that only the compiler knows.
+    *rows(Role.OUTPUT, J, "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang-", families=GCC),
+    *rows(Role.OUTPUT, J, "-fdump-go-spec= -fdump-final-insns=", families=GCC),
+    *rows(Role.OUTPUT, J, "-fprofile-note= -fdeps-file=", families=GCC),
+    *local("dump-names", EITHER, "-dumpbase -dumpbase-ext -dumpdir"),
+    *local("dump-names", LONG, "--dumpbase --dumpbase-ext --dumpdir"),
+    *local("dump-output", J, "-fdump- -d"),
+    *local("dump-output", S | J, "--dump"),
+    *local("dump-output", F, "-gen-decls", GCC),
+    *local("dump-output", J, "-fdoc -fsave-mixins=", GCC),
+    *local("dump-output", J, "--symbol-graph-dir= --extract-api-ignores= -objcmt-", CLANG),
+    *local("reproducer", F | E, "-gen-reproducer", CLANG),
+    *rows(Role.CARRIED, F, "-dA -dp -fno-dump-final-insns", searches=False),
+    *rows(Role.CARRIED, F, "-dI -dD", families=CLANG, searches=False),
+    *local(
+        "dump-output",
+        S,
+        "-dependency-dot -dependency-file -module-dependency-dir "
+        "--analyzer-output -arcmt-migrate-report-output",
+        CLANG,
+    ),
+    *local("dump-output", EITHER, "-gen-cdb-fragment-path -dsym-dir", CLANG),
+    *local("diagnostics-file", J, "-fdiagnostics-format=sarif-file", GCC),
+    *local("diagnostics-file", J, "-fdiagnostics-format=json-file -fdiagnostics-add-output=", GCC),
+    *local("diagnostics-file", J, "-fdiagnostics-set-output=", GCC),
+    *local("verbose-asm", F, "-fverbose-asm"),
+    *local("compare-debug", F | E, "-fcompare-debug -fcompare-debug-second", GCC),
+    # Dependency files.
+    *rows(Role.DEPFILE, F, "-MD -MMD -MP -MG -MV -Mmodules -Mno-modules"),
+    *rows(Role.DEPFILE, F, "--write-dependencies>-MD --write-user-dependencies>-MMD"),
+    *rows(Role.DEPFILE, F, "--print-missing-file-dependencies>-MG"),
+    *rows(Role.DEPFILE, EITHER, "-MF -MT -MQ"),
+    *rows(Role.DEPFILE, J, "-fdeps-target=", families=GCC),
+)

@@ -1,0 +1,63 @@
+"""Words for other programs: those in `-Wp,` and `-Wa,`, and behind `-Xpreprocessor` and their like. Data."""
+
+from __future__ import annotations
+
+from zcc.compiler.option import EITHER, E, F, J, Option, Role, S, local, rows
+
+# The words inside -Wp, and behind -Xpreprocessor, as gcc's preprocessor takes them.
+PREPROCESSOR: tuple[Option, ...] = (
+    *rows(Role.DEFINE, EITHER, "-D"),
+    *rows(Role.CARRIED, EITHER, "-U -A"),
+    *rows(Role.DEPFILE, EITHER, "-MD -MMD -MF -MT -MQ"),
+    *rows(Role.DEPFILE, F, "-MP -MG"),
+    *rows(Role.CARRIED, J, "-W -f -m"),
+    *rows(Role.CARRIED, F, "-P -C -CC -H -w -pedantic -pedantic-errors -undef"),
+    *rows(Role.LANGUAGE, J, "-std="),
+    *rows(Role.LANGUAGE, F, "-ansi -trigraphs"),
+    *rows(Role.SEARCH, EITHER, "-I -isystem -iquote -idirafter"),
+    *rows(Role.FORCED_INCLUDE, EITHER, "-include -imacros"),
+)
+
+# The words inside -Wa, and behind -Xassembler; -o and operands are not among them on purpose.
+ASSEMBLER: tuple[Option, ...] = (
+    *rows(Role.CARRIED, S, "--defsym -defsym -debug-prefix-map --debug-prefix-map"),
+    *rows(Role.CARRIED, J, "-m -g --g --gdwarf -W --32 --64 --x32 --compress-debug-sections"),
+    *rows(Role.CARRIED, J, "-compress-debug-sections --defsym= --debug-prefix-map= -EL -EB"),
+    *rows(Role.CARRIED, J, "--elf-stt-common= --generate-missing-build-notes= --size-check="),
+    *rows(
+        Role.CARRIED,
+        F,
+        "--noexecstack --execstack --fatal-warnings --no-warn --warn -n -L --keep-locals -K -J -Z "
+        "--strip-local-absolute --reduce-memory-overheads -R -f --no-pad-sections -q -divide "
+        "--divide --sectname-subst --traditional-format --no-relax -relax --relax -k -v7 "
+        "--nocompress-debug-sections -fno-dollars-in-identifiers -alternate --alternate -mrelax",
+    ),
+    *rows(Role.SEARCH, EITHER, "-I"),
+    *rows(Role.OUTPUT, F | J, "-a"),
+    *rows(Role.OUTPUT, S, "--MD"),
+    *rows(Role.OUTPUT, S | E, "-MD"),
+)
+
+# The words behind -Xclang; whatever else begins with these letters neither reads nor writes.
+FRONTEND: tuple[Option, ...] = (
+    *rows(Role.EXTRA_INPUT, S, "-include-pch -load"),
+    *rows(Role.FORCED_INCLUDE, S, "-include -imacros"),
+    *rows(Role.DEFINE, EITHER, "-D"),
+    *rows(Role.CARRIED, EITHER, "-U"),
+    *local("makes-pch", F, "-emit-pch"),
+    *local("plugin", J, "-plugin -add-plugin"),
+    *local("dump-output", J, "-fdump -ast-dump"),
+    *local("modules", J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),
+    *local("time-report", J, "-ftime-report -print-stats"),
+    *rows(
+        Role.CARRIED,
+        S,
+        "-target-cpu -target-feature -target-abi -target-linker-version -tune-cpu -mllvm "
+        "-mrelocation-model -pic-level -mthread-model -main-file-name -fdebug-prefix-map "
+        "-ferror-limit -debug-info-kind -fdebug-compilation-dir -fcoverage-compilation-dir",
+    ),
+    *rows(Role.CARRIED, J, "-W -O -m -disable- -debug-info-kind= -dwarf- -std= -debugger-tuning="),
+    *rows(Role.CARRIED, J, "-no- -new-struct-path-tbaa -relaxed-aliasing -target-feature="),
+    *rows(Role.GUARDED, J, "-f"),
+    *rows(Role.CARRIED, F, "-w -pic-is-pie -static-define -nostdsysteminc -enable-tlsdesc -verify"),
+)

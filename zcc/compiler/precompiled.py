@@ -1,0 +1,59 @@
+"""What clang's precompiled headers were made of, as clang itself says. Runs nothing: sans-io.
+
+clang asks for each of these files again when it reads one, and refuses it where a time or size is another.
+Among them are some that no source leads to, such as the empty main file that CMake makes one from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+
+# A project has a handful; the names in one are about 20 KB.
+MAX_REMEMBERED = 64
+
+_INPUT = re.compile(rb"^  Input file: (.+?)(?: \[[A-Za-z, ]+\])?$", re.MULTILINE)
+
+_Signature = tuple[int, ...]
+
+
+def query_arguments(path: bytes) -> tuple[bytes, ...]:
+    """What to append to clang's name, to be run in the compile's cwd. The answer is on standard output."""
+    return (b"-module-file-info", path)
+
+
+def parse_inputs(answer: bytes) -> tuple[bytes, ...]:
+    """The files, as spelled; none where clang cannot read it, which it will say in the compile as well."""
+    return tuple(dict.fromkeys(_INPUT.findall(answer)))
+
+
+class InputsMemo:
+    """Answers, each as long as the precompiled header is the file that it was."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[bytes, bytes], tuple[_Signature, tuple[bytes, ...]]] = (
+            OrderedDict()
+        )
+
+    def get(self, compiler: bytes, path: bytes) -> tuple[bytes, ...] | None:
+        """`path` is absolute."""
+        known = self._known.get((compiler, path))
+        return None if known is None or known[0] != signature(path) else known[1]
+
+    def put(
+        self, compiler: bytes, path: bytes, asked: _Signature, inputs: tuple[bytes, ...]
+    ) -> None:
+        """`asked` is the signature from before the question."""
+        self._known[compiler, path] = (asked, inputs)
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def signature(path: bytes) -> _Signature:
+    """Empty where there is no such file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
