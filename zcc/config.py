@@ -8,7 +8,8 @@
     slots = 4             # local compiles and links at a time; default one a processor
     idle_minutes = 10     # the agent leaves after this long without a compile
     remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
-    cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up
+    cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up;
+                          # read: looked up, not kept
     cache_size = "5G"     # what the results of this user may take on disk
     cache_dir = ""        # instead of the platform's place for caches
     base_dir = ""         # a checkout's root, or "auto": share results between checkouts (docs/operations.md)
@@ -29,7 +30,7 @@ import platformdirs
 from zcc.errors import ConfigError
 
 FILE_NAME = "config.toml"
-CACHE_MODES = ("on", "off", "refresh")
+CACHE_MODES = ("on", "off", "refresh", "read")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DURATION = re.compile(r"(\d+)([smhd])")

@@ -39,11 +39,26 @@ Files = list[tuple[bytes, int, bytes]]
 
 
 class CacheMode(Enum):
-    """What ZCC_CACHE asks for: `refresh` looks nothing up and remembers what it gets."""
+    """What ZCC_CACHE asks for: `refresh` looks nothing up and remembers what it gets, `read` the reverse."""
 
     ON = "on"
     OFF = "off"
     REFRESH = "refresh"
+    READ = "read"
+
+    @property
+    def looks_up(self) -> bool:
+        return self in (CacheMode.ON, CacheMode.READ)
+
+    @property
+    def keeps(self) -> bool:
+        return self in (CacheMode.ON, CacheMode.REFRESH)
+
+
+# ccache (seen: 4.7 and 4.14) sets it for the compilers that it calls, and for nobody else.
+_CCACHE_MARK = b"UNCACHED_ERR_FD"
+# ccache keeps what it gets from us: twice on one disk is once too often.
+_BEHIND_CCACHE = {CacheMode.ON: CacheMode.READ, CacheMode.REFRESH: CacheMode.OFF}
 
 
 def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode:
@@ -51,7 +66,7 @@ def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode
     try:
         return CacheMode(environment.get(b"ZCC_CACHE", b"").decode("ascii", "replace"))
     except ValueError:
-        return default
+        return _BEHIND_CCACHE.get(default, default) if _CCACHE_MARK in environment else default
 
 
 @dataclass(frozen=True, slots=True)

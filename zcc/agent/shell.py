@@ -267,7 +267,7 @@ class AgentShell:
             ticket = next(self._further_tickets) if call.parts else number
             call.parts.append(Part(prepared, ticket))
             self._tickets[ticket] = (number, call.parts[-1])
-        if call.cache_mode is CacheMode.ON:
+        if call.cache_mode.looks_up:
             self._recall_parts(call)
         way, why = way_of(call.parts), why_not_one(call.parts)
         if why:
@@ -275,7 +275,7 @@ class AgentShell:
         elif all(part.result for part in call.parts):
             self._handle(ResultRecalled(number, way))
         else:
-            self._handle(CallPrepared(number, way, call.cache_mode is not CacheMode.ON))
+            self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
 
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
@@ -324,7 +324,7 @@ class AgentShell:
         if not message.is_recalled:
             self._stats.nodes[result.node] += 1
             self._remember_cost(prepared, result)
-        if call.cache_mode is not CacheMode.OFF:
+        if call.cache_mode.keeps:
             self._recall.remember(prepared, came, frames, disk)
         why = why_not_one(call.parts)
         if why:
