@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.cli.compilers import compilers_of
 from zcc.cli.up import LocalFarm

@@ -13,12 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from cache.blobs import compress
-from cache.digest import Digest, digest_of, short
 from zcc.agent import naming
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
 from zcc.compiler import arguments, environment, languages, precompiled
@@ -31,7 +30,6 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
-from zcc.compiler.relocation import relocated
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -43,33 +41,12 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest, encode_job, job_key
+from zcc.job import Job, Manifest
 from zcc.machine_class import floating_point_class, processor_class
 
-# Reasons by which a command is none that a farm could take; running it here is no fallback.
-CHOICES = frozenset(
-    (
-        "not-a-compile",
-        "preprocess-only",
-        "no-source",
-        "stdin-source",
-        "output-to-stdout",
-        "output-to-device",
-        "syntax-only",
-        "information",
-        "other-action",
-        "makes-pch",
-        "conftest",
-        "no-compiler",
-        "missing-source",
-        "wrapper",
-    )
-)
-
-
 MAX_ROOTS = 4096
-# Jobs that are remembered ready; their inputs are the scanner's own memory.
-MAX_PREPARED = 8192
+# Commands that are remembered as read.
+MAX_PARSED = 8192
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
 LOCALES_HOLD_S = 1.0
 MAX_LOCALES = 64
@@ -77,47 +54,6 @@ MAX_LOCALES = 64
 
 # Arguments, family, whether the driver is for C++, working directory.
 _Command = tuple[tuple[bytes, ...], Family, bool, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """The command runs on this machine. `reason` is machine-readable."""
-
-    reason: str
-    detail: str = ""
-
-    @property
-    def is_choice(self) -> bool:
-        return self.reason in CHOICES
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job, ready to be looked up or submitted.
-
-    `encoded` are its canonical bytes, empty for a job that was prepared before: most of those are hits.
-    """
-
-    job: Job
-    key: Digest
-    encoded: bytes
-    closure: Closure
-    way: str
-    source: bytes
-    build: str
-    toolchain: Toolchain
-
-    # Of a job that `compiler/relocation.py` has moved away from `base`: the one that was not.
-    base: bytes = b""
-    plain: Prepared | None = None
-
-    def in_place(self) -> Prepared:
-        """The same where the user has it."""
-        return self.plain or self
-
-    def frame(self) -> bytes:
-        """The job's canonical bytes, compressed."""
-        return compress(self.encoded or encode_job(self.job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +102,7 @@ class Analyser:
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
-        # By the job without its inputs, and the base that it was to be moved from. Writing 500 inputs
-        # down and hashing them costs 0.5 ms.
-        self._prepared: OrderedDict[tuple[Job, bytes], Prepared] = OrderedDict()
-        self._unmovable: set[Job] = set()
+        self._jobs = JobMemo()
         self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
         self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
@@ -240,7 +173,7 @@ class Analyser:
             parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
             if not has_read:
                 self._parsed[key] = parsed
-                if len(self._parsed) > MAX_PREPARED:
+                if len(self._parsed) > MAX_PARSED:
                     self._parsed.popitem(last=False)
         if isinstance(parsed, arguments.Local):
             return Here(parsed.reason, parsed.detail)
@@ -315,45 +248,26 @@ class Analyser:
             machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
-        base = self._base_of(request, parsed, command)
-        known = self._prepared.get((command, base))
-        # The scanner gives the same object as long as nothing in it has changed.
-        if known is not None and known.closure is answer:
-            self._prepared.move_to_end((command, base))
-            return known
-        job = replace(command, manifest=answer.manifest)
-        encoded = encode_job(job)
-        source = os.path.join(request.cwd, parsed.source)
-        build = short(digest_of(self._root_of(request.cwd)))
-        prepared = Prepared(job, job_key(encoded), encoded, answer, way, source, build, toolchain)
-        moved = relocated(job, base) if base else None
-        if moved is not None:
-            plain, encoded = replace(prepared, encoded=b""), encode_job(moved)
-            key = job_key(encoded)
-            prepared = replace(
-                prepared, job=moved, key=key, encoded=encoded, base=base, plain=plain
-            )
-        if way == "scanned":
-            self._remember(command, base, replace(prepared, encoded=b""))
-        return prepared
+        return self._jobs.prepared(
+            command=command,
+            closure=answer,
+            way=way,
+            source=os.path.join(request.cwd, parsed.source),
+            root=self._root_of(request.cwd),
+            toolchain=toolchain,
+            base=self._base_of(request, parsed),
+        )
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
-        if len(self._unmovable) >= MAX_PREPARED:
-            self._unmovable.clear()
-        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest()))
+        self._jobs.keep_in_place(prepared)
 
-    def _base_of(self, request: Request, parsed: Compilation, command: Job) -> bytes:
-        """Where this job's checkout begins, if it is to be moved to a neutral place; else empty."""
+    def _base_of(self, request: Request, parsed: Compilation) -> bytes:
+        """Where the checkout begins that is to be moved to a neutral place; empty for none."""
         given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
-        if not given or parsed.language == "assembler" or command in self._unmovable:
+        if not given or parsed.language == "assembler":
             return b""
         return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
-
-    def _remember(self, command: Job, base: bytes, prepared: Prepared) -> None:
-        self._prepared[command, base] = prepared
-        if len(self._prepared) > MAX_PREPARED:
-            self._prepared.popitem(last=False)
 
     async def _search(
         self,

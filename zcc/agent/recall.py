@@ -20,7 +20,7 @@ from cache.errors import BlobMissingError, CacheError, StoreError
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
-from zcc.agent.analysis import Prepared
+from zcc.agent.prepared import Prepared
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
 from zcc.compiler.lookups import check_misses, residue

@@ -17,7 +17,7 @@ from cache.digest import Digest
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.door import Visitor
@@ -49,6 +49,7 @@ from zcc.agent.events import (
 )
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.recall import CacheMode, Recall, contents, mode_of
 from zcc.agent.session import FarmSession

@@ -13,8 +13,9 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.naming import with_default
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.compiler import arguments
