@@ -257,8 +257,15 @@ class Project:
         return f"environment {self.environment}"
 
     def _change_compiler(self) -> str:
-        self.compiler = self.rng.choice([name for name in ("gcc", "clang") if shutil.which(name)])
-        return f"compiler {self.compiler}"
+        """By name, or behind a name that stays while what it stands for is upgraded."""
+        name = self.rng.choice([name for name in ("gcc", "clang") if shutil.which(name)])
+        self.compiler = name
+        if self.rng.random() < 0.5:
+            tool = self.top / "cc"
+            tool.unlink(missing_ok=True)
+            tool.symlink_to(os.path.realpath(shutil.which(name) or name))
+            self.compiler = str(tool)
+        return f"compiler {self.compiler}: {name}"
 
     # --- comparing ----------------------------------------------------------------------------
 

@@ -134,6 +134,23 @@ def test_a_header_that_appears_earlier_in_the_path_is_no_hit(
     assert compile_(remembering, project) == {"local_hit": 1}
 
 
+def test_a_compiler_that_was_exchanged_a_moment_ago_is_no_hit(
+    remembering: Farm, project: Path
+) -> None:
+    compilers = [shutil.which(name) for name in ("gcc", "clang", "gcc")]
+    if None in compilers:
+        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
+    tool = project / "tool"
+    for compiler in compilers:
+        tool.unlink(missing_ok=True)
+        tool.symlink_to(os.path.realpath(str(compiler)))
+        command = [str(tool), "-g", "-O1", "-Ilate", "-c", "x.c", "-o", "x.o"]
+        assert remembering.run("zcc", *command, cwd=project).returncode == 0
+        got = (project / "x.o").read_bytes()
+        subprocess.run(command, cwd=project, check=True)
+        assert got == (project / "x.o").read_bytes(), compiler
+
+
 HIDDEN = """
 #define HAS __has_include
 #if HAS("hidden.h")
