@@ -11,7 +11,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ bench clean
+.PHONY: help test demo check differ edits bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,9 @@ SEED ?= $(shell od -An -N3 -tu4 /dev/urandom)
 differ: $(INSTALLED) ## random commands, plain and through zcc, for MINUTES=60 from SEED=...
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.differential \
 		--minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+edits: $(INSTALLED) ## random edits between builds, plain against cache (STEPS=... SEED=...)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.edits --steps $(or $(STEPS),3000) --seed $(or $(SEED),1)
 
 bench: $(INSTALLED) ## every bench; each states its question
 	@for bench in bench/*.py bench/projects; do \

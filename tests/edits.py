@@ -110,10 +110,13 @@ class Project:
 
     def _header(self) -> str:
         lines = []
-        if self.rng.random() < 0.5:
-            lines.append("#pragma once")
-        for _ in range(self.rng.randrange(3)):
-            lines.append(self._reference())
+        references = [self._reference() for _ in range(self.rng.randrange(3))]
+        if references and self.rng.random() < 0.3:
+            guard = f"GUARD_{self.rng.randrange(1000)}"
+            lines += [f"#ifndef {guard}", f"#define {guard}", *references, "#endif"]
+        elif references or self.rng.random() < 0.3:
+            # Without a guard, headers that include each other take the compiler for ever.
+            lines += ["#pragma once", *references]
         # Equal sizes are frequent: what only looks at sizes and times must not be fooled.
         lines.append(f"static int v{self.rng.randrange(100, 130)}_;")
         return "\n".join(lines) + "\n"

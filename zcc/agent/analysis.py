@@ -69,6 +69,13 @@ CHOICES = frozenset(
 MAX_ROOTS = 4096
 # Jobs that are remembered ready; their inputs are the scanner's own memory.
 MAX_PREPARED = 8192
+# An installed locale is noticed this late; finding its files costs 0.2 ms.
+LOCALES_HOLD_S = 1.0
+MAX_LOCALES = 64
+
+
+# Arguments, family, whether the driver is for C++, working directory.
+_Command = tuple[tuple[bytes, ...], Family, bool, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,8 @@ class Analyser:
         # down and hashing them costs 0.5 ms.
         self._prepared: OrderedDict[tuple[Job, bytes], Prepared] = OrderedDict()
         self._unmovable: set[Job] = set()
+        self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
+        self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
@@ -184,7 +193,7 @@ class Analyser:
             return Here("no-compiler")
         is_cxx = names_cxx(request)
         guess = _guess_family(request)
-        parsed = _parse(request, guess, is_cxx)
+        parsed = self._parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
             return _wrapped(request) or parsed
         for word in parsed.unknown_options:
@@ -198,7 +207,7 @@ class Analyser:
                 request.executable, request.argv[0], path
             )
             if toolchain.family is not guess:
-                parsed = _parse(request, toolchain.family, is_cxx)
+                parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
             if classified.libraries:
@@ -210,6 +219,43 @@ class Analyser:
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
+
+    def _parse(self, request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
+        """The command as read before, unless it takes words from files."""
+        has_read = False
+
+        def read(name: bytes) -> bytes | None:
+            nonlocal has_read
+            has_read = True
+            try:
+                with open(os.path.join(request.cwd, name), "rb") as file:
+                    return file.read()
+            except OSError:
+                return None
+
+        key = (request.argv[1:], family, is_cxx, request.cwd)
+        parsed = self._parsed.get(key)
+        if parsed is None:
+            parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
+            if not has_read:
+                self._parsed[key] = parsed
+                if len(self._parsed) > MAX_PREPARED:
+                    self._parsed.popitem(last=False)
+        if isinstance(parsed, arguments.Local):
+            return Here(parsed.reason, parsed.detail)
+        if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
+            return Here("missing-source", os.fsdecode(parsed.source))
+        return parsed
+
+    def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
+        """Which files a locale is made of is looked up once a second, as the toolchain is."""
+        names = locale_names(request.environment)
+        known = self._locales.get(names)
+        if known is None or now - known[1] > LOCALES_HOLD_S:
+            if len(self._locales) > MAX_LOCALES:
+                self._locales.clear()
+            known = self._locales[names] = (locale_files(names), now)
+        return known[0]
 
     async def _prepare(
         self,
@@ -234,7 +280,7 @@ class Analyser:
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        scan = self._scan_request(request, parsed, classified, search, toolchain)
+        scan = self._scan_request(request, parsed, classified, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
@@ -396,6 +442,7 @@ class Analyser:
         classified: JobEnvironment,
         search: SearchList,
         toolchain: Toolchain,
+        now: float,
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
@@ -415,28 +462,12 @@ class Analyser:
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             optional_inputs=(
-                *locale_files(locale_names(request.environment)),
+                *self._locale_files(request, now),
                 *terminal_files(request, toolchain.family),
             ),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
         )
-
-
-def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
-    def read(name: bytes) -> bytes | None:
-        try:
-            with open(os.path.join(request.cwd, name), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
-
-    parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
-    if isinstance(parsed, arguments.Local):
-        return Here(parsed.reason, parsed.detail)
-    if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
-        return Here("missing-source", os.fsdecode(parsed.source))
-    return parsed
 
 
 def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:
