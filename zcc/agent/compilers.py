@@ -86,7 +86,7 @@ class Compilers:
 
 def _signature(executable: bytes, toolchain: Toolchain) -> _Signature:
     """What an upgrade changes: the driver, at the end of all symlinks, and the programs that it runs."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for path in (executable, *toolchain.programs.values()):
         try:
             status = os.stat(path)
