@@ -192,6 +192,16 @@ def test_a_tree_of_symlinks(farm: Farm, tmp_path: Path, family: str) -> None:
     check(farm, tmp_path / "tree", family, "-g", "-MD", "-I../include/../def", "-c", "a.c")
 
 
+def test_a_search_directory_that_is_named_twice_by_different_ways(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """clang tells of the second by the name of the first; its way has to be there too."""
+    put(tmp_path, {"inc/h.h": OTHER, "src/lib/keep": "", "a.c": "#include <h.h>\nint v = V;\n"})
+    before = farm.stats()["proof_failures"]
+    check(farm, tmp_path, family, "-Iinc", "-Isrc/lib/../../inc", "-c", "a.c")
+    assert farm.stats()["proof_failures"] == before
+
+
 def test_a_directory_that_hides_a_header(farm: Farm, tmp_path: Path, family: str) -> None:
     put(tmp_path, {"one/h.h/keep": "", "two/h.h": OTHER, "a.c": "#include <h.h>\nint v = V;\n"})
     check(farm, tmp_path, family, "-Ione", "-Itwo", "-c", "a.c")

@@ -27,7 +27,7 @@ from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
-from zcc.compiler.options import Family
+from zcc.compiler.options import Family, Role
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
 from zcc.compiler.scanner import Scanner
@@ -221,6 +221,7 @@ class Analyser:
             directories=(
                 *places.directories,
                 *([pwd] if pwd else ()),
+                *_spelled(parsed),
                 *_library_directories(classified, toolchain),
             ),
             extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
@@ -430,6 +431,13 @@ def _wrapped(request: Request) -> Here | None:
     if naming.will_return(request):
         return Here("wrapper")
     return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _spelled(parsed: Compilation) -> list[bytes]:
+    """Search directories as the command line has them: clang calls two that are the same by the name of the
+    first, but goes through `a/b/../..` of the second all the same."""
+    named = (os.fsencode(word.note) for word in parsed.words if word.role is Role.SEARCH)
+    return [path for path in named if b"/" in path]
 
 
 def _profiles(
