@@ -256,7 +256,10 @@ def test_hard_links_are_recorded(project: Project) -> None:
     project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h="")
     os.link(project.top / "b.h", project.top / "c.h")
     top = os.fsencode(project.top)
-    assert project.closure().manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
+    manifest = project.closure().manifest
+    assert manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
+    # A path is named once, or a node would refuse the job.
+    assert [file.path for file in manifest.files] == [top + b"/a.c", top + b"/b.h"]
 
 
 # What is refused

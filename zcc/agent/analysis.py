@@ -7,6 +7,7 @@ toolchain) is awaited; everything else is a look at memory and at the disk.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -267,7 +268,8 @@ class Analyser:
         arrived: float,
         now: Callable[[], float],
     ) -> Prepared | Here:
-        hindrance = _hindrance(parsed, classified)
+        has_date = b"SOURCE_DATE_EPOCH" in classified.carried and _obeys_date(toolchain)
+        hindrance = _hindrance(parsed, has_date)
         if hindrance is not None:
             return hindrance
         if has_own_terminals(request, toolchain.family):
@@ -280,7 +282,7 @@ class Analyser:
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        scan = self._scan_request(request, parsed, classified, search, toolchain, now())
+        scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
@@ -439,7 +441,7 @@ class Analyser:
         self,
         request: Request,
         parsed: Compilation,
-        classified: JobEnvironment,
+        has_date: bool,
         search: SearchList,
         toolchain: Toolchain,
         now: float,
@@ -466,7 +468,7 @@ class Analyser:
                 *terminal_files(request, toolchain.family),
             ),
             is_clang=toolchain.family is Family.CLANG,
-            has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
+            has_source_date_epoch=has_date,
         )
 
 
@@ -484,9 +486,15 @@ def _machine_class(parsed: Compilation, family: Family) -> bytes:
     return floating_point_class() if family is Family.CLANG else b""
 
 
-def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
+def _obeys_date(toolchain: Toolchain) -> bool:
+    """Whether SOURCE_DATE_EPOCH is this compiler's clock: gcc's since 7, clang's since 16."""
+    found = re.search(r"version (\d+)", toolchain.version)
+    since = 7 if toolchain.family is Family.GCC else 16
+    return found is not None and int(found[1]) >= since
+
+
+def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     """What the farm cannot do as this machine would, by the command line alone."""
-    has_date = b"SOURCE_DATE_EPOCH" in classified.carried
     # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (

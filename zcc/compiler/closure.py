@@ -142,15 +142,16 @@ def build_manifest(
         DiskDoubtError: a time that cannot be shown.
     """
     ordered = sorted(files, key=_path_of)
-    inputs = [disk.input(file) for file in ordered]
     number = _with_times if has_times else _with_twins
     implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
     wanted = set(directories) - implied
     wanted -= ancestors(directory.parent for directory in wanted)
     hard_links = _hard_links(ordered)
-    linked = {path for path, _ in hard_links}
+    if hard_links:
+        linked = {path for path, _ in hard_links}
+        ordered = [file for file in ordered if file.path not in linked]
     return Manifest(
-        files=tuple(file for file in number(ordered, inputs) if file.path not in linked),
+        files=tuple(number(ordered, [disk.input(file) for file in ordered])),
         symlinks=tuple(sorted({(link.path, link.target) for link in symlinks})),
         directories=tuple(sorted(directory.path for directory in wanted)),
         hard_links=hard_links,

@@ -92,7 +92,14 @@ _PROBE = re.compile(
 # Before a mere mention of the name: a test for its existence, or a fallback definition of it.
 _MENTION = re.compile(rb"(?:\bdefined[ \t]*\(?|(?:#|%:)[ \t]*(?:\w*def|undef|define))[ \t]*\Z")
 _REST_IS_BLANK = re.compile(_BLANK + rb"(?://[^\n]*|/\*[^\n]*)?\Z", re.DOTALL)
+_NAME = re.compile(rb"[A-Za-z_]\w*+")
 _TIME = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
+# `CAT(__DA, TE__)`: both pieces are words of one file; elsewhere they are not recognised.
+_TIME_PIECES = tuple(
+    (name[:at], name[at:])
+    for name in (b"__DATE__", b"__TIME__", b"__TIMESTAMP__")
+    for at in range(4, len(name) - 2)  # glibc's types.h has the words `__TIME` and `__`
+)
 # Comments that begin a line; a `/*` further right could be inside a string. Bounded as above: what is
 # not taken off is a hazard too many.
 _LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.{0,9000}?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
@@ -215,6 +222,10 @@ def _find_probes(
 
 
 def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
+    if (b"__DA" in text or b"__TI" in text) and b"#" in text:
+        words = set(_NAME.findall(_LEADING_COMMENT.sub(b"", text)))
+        if any(start in words and end in words for start, end in _TIME_PIECES):
+            hazards.add(Hazard.TIMESTAMP)  # whichever it is, no variable decides it
     if b"__TIME" in text or b"__DATE__" in text:
         for found in _TIME.findall(_LEADING_COMMENT.sub(b"", text)):
             hazards.add(Hazard.TIMESTAMP if found == b"TIMESTAMP" else Hazard.DATE_OR_TIME)
