@@ -17,7 +17,8 @@ from cache.digest import Digest
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import CHOICES, Analyser, Here, Prepared, Surroundings
+from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.door import Visitor
@@ -47,13 +48,17 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
+from zcc.agent.lasts import Lasts, cause_of_miss, sources_in
 from zcc.agent.machine import AgentMachine
+from zcc.agent.notebook import FILE_NAME as NOTEBOOK
+from zcc.agent.notebook import Notebook
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, contents, mode_of, residue_of
+from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of, residue_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.stats import Stats
+from zcc.agent.trips import Trip
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
 from zcc.config import Config
@@ -81,6 +86,7 @@ class _Call:
     visitor: Visitor
     request: wire.Request
     arrived_s: float
+    build: Build
     cache_mode: CacheMode = CacheMode.ON
     parts: list[Part] = field(default_factory=list)
     failed: Part | None = None  # whose remote run failed, which the local one is to confirm
@@ -101,10 +107,13 @@ class AgentShell:
         self._machine.is_farm_expected = access is not None
         if access is None:
             self._machine.farm_reason = "not-joined"
-        self._stats = Stats(os.path.join(state_dir, "stats.json"))
+        self._notebook = Notebook(os.path.join(state_dir, NOTEBOOK))
+        self._lasts = Lasts(self._notebook)
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
+        self._stats = Stats(state_dir, self._notebook, self._analyser.checkout_of)
         self._uploads = Uploads()
+        self._trips: dict[int, Trip] = {}
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
@@ -115,7 +124,6 @@ class AgentShell:
         self._hints: OrderedDict[bytes, float] = OrderedDict()
         self._nodes: list[asyncio.Future[Nodes]] = []
         self._idle_since_s = self._loop.time()
-        self._traffic = (0, 0)
         self._started_at = time.time()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
@@ -132,10 +140,12 @@ class AgentShell:
         for task in self._tasks:
             task.cancel()
         if self._session is not None:
-            self._count_traffic()
             self._session.close("the agent leaves")
         self._recall.close()
+        self._stats.follow(self._gauges())
         self._stats.save()
+        self._lasts.flush()
+        self._notebook.close()
         self._context.term()
 
     # ---- launchers (Host) ----------------------------------------------------------------------
@@ -143,9 +153,9 @@ class AgentShell:
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
         number = visitor.number
         mode = mode_of(request.environment, self._cache_mode)
-        call = _Call(visitor, request, self._loop.time(), cache_mode=mode)
+        build = self._stats.enter(request.cwd)
+        call = _Call(visitor, request, self._loop.time(), build, cache_mode=mode)
         self._calls[number] = call
-        self._stats.add("calls")
         strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
         self._handle(CallArrived(number, request.depth > 0, strict))
         task = self._loop.create_task(self._analyse(number, call))
@@ -162,12 +172,17 @@ class AgentShell:
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("op"):
             case "stats":
-                self._count_traffic()
-                return self._stats.as_dict()
+                self._stats.follow(self._gauges())
+                document = self._stats.as_dict()
+                cache = await asyncio.to_thread(self._recall.sizes)
+                return document | {"cache": cache, "agent": self._status()}
             case "zero":
-                self._count_traffic()
+                self._stats.follow(self._gauges())
                 self._stats.clear()
                 self._stats.save()
+                return {}
+            case "settle":
+                await self._settle()
                 return {}
             case "status":
                 return self._status()
@@ -209,12 +224,11 @@ class AgentShell:
             event = ResultUnproven(number, "damaged-result", str(error))
         if message.is_recalled and isinstance(event, ResultUnproven):
             # Not this job's fault, nor the scanner's: what was remembered is compiled anew.
-            self._stats.add("recalls_refused")
+            self._stats.add("recalls_refused", call.build)
             if len(call.parts) == 1:
                 event = RecallRefused(event.call, event.reason, event.detail)
         elif isinstance(event, ResultUnproven) and event.reason == "proof":
-            self._note_proof_failure(part.prepared, event.detail)
-        self._stats.add("queued_s", message.queued_s)
+            self._note_proof_failure(call, part.prepared, event.detail)
         if event is None:
             return  # other parts are under way
         if not isinstance(event, ResultProven):
@@ -262,7 +276,9 @@ class AgentShell:
         for part in call.parts:
             prepared = part.prepared
             recalled = self._recall.find(prepared.key, prepared.job, self._analyser.disk)
-            if recalled is not None:
+            if not isinstance(recalled, Recalled):
+                part.missed = recalled
+            else:
                 part.result, part.files = recalled.result, recalled.files
                 part.is_recalled = True
 
@@ -299,8 +315,7 @@ class AgentShell:
         part.files = files
         part.result, part.is_recalled = result, message.is_recalled
         if not message.is_recalled:
-            self._stats.nodes[result.node] += 1
-            self._remember_cost(prepared, result)
+            self._remember_cost(call, part, result, message)
         if call.cache_mode is not CacheMode.OFF:
             known = residue_of(result, prepared.closure.misses, disk)
             if known is not None:
@@ -318,8 +333,8 @@ class AgentShell:
             if part.result is None and part is not but and self._session is not None:
                 self._session.cancel(part.ticket)
 
-    def _note_proof_failure(self, prepared: Prepared, path: str) -> None:
-        self._stats.add("proof_failures")
+    def _note_proof_failure(self, call: _Call, prepared: Prepared, path: str) -> None:
+        self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
     def _compare_verdicts(self, call: _Call) -> None:
@@ -336,7 +351,7 @@ class AgentShell:
         except OSError:
             return
         if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
-            self._stats.add("discrepancies")
+            self._stats.add("discrepancies", call.build)
             source = os.fsdecode(call.failed.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
@@ -346,12 +361,21 @@ class AgentShell:
         held = ((each.digest, self._session.outputs.get(each.digest)) for each in result.outputs)
         return {digest: frame for digest, frame in held if frame is not None}
 
-    def _remember_cost(self, prepared: Prepared, result: Result) -> None:
-        self._hints[prepared.source] = result.usage.cpu_s
+    def _remember_cost(self, call: _Call, part: Part, result: Result, message: Finished) -> None:
+        usage, prepared = result.usage, part.prepared
+        self._hints[prepared.source] = usage.cpu_s
         if len(self._hints) > MAX_HINTS:
             self._hints.popitem(last=False)
-        self._stats.add("remote_cpu_s", result.usage.cpu_s)
-        self._stats.add("remote_wall_s", result.usage.wall_s)
+        size = prepared.closure.size_bytes
+        self._stats.count_remote(call.build, result.node, usage.cpu_s, size)
+        trip = self._trips.get(part.ticket)
+        if message.shared:
+            self._stats.add("twin_runs", call.build)
+        elif trip is not None and self._session is not None:
+            now, sending_s = self._loop.time(), self._session.sending_s
+            came_s = self._session.first_arrival(each.digest for each in result.outputs) or now
+            split = trip.split(now, message.queued_s, usage.wall_s, sending_s, came_s)
+            self._stats.count_split(call.build, split)
 
     # ---- effects -------------------------------------------------------------------------------
 
@@ -381,8 +405,10 @@ class AgentShell:
                 self._count(effect)
             case ForgetCall(number):
                 call = self._calls.pop(number)
+                self._stats.leave(call.build)
                 for part in call.parts:
                     self._tickets.pop(part.ticket, None)
+                    self._trips.pop(part.ticket, None)
 
     def _submit(self, number: int, is_fresh: bool) -> None:
         assert self._session is not None
@@ -394,25 +420,33 @@ class AgentShell:
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
+            self._trips[part.ticket] = Trip(self._loop.time(), self._session.sending_s)
             self._session.submit(
                 Submit(part.ticket, prepared.key, hint, prepared.build, is_fresh, frame)
             )
 
     def _count(self, effect: CountOutcome) -> None:
-        stats = self._stats
-        stats.outcomes[effect.outcome] += 1
-        if effect.reason:
-            stats.local_reasons[effect.reason] += 1
-            logger.debug("local: %s %s", effect.reason, effect.detail)
-        if effect.way:
-            stats.ways[effect.way] += 1
+        call, reason, detail = self._calls[effect.call], effect.reason, effect.detail
+        if reason:
+            logger.debug("local: %s %s", reason, detail)
+        recalled = [part.result for part in call.parts if part.result and part.is_recalled]
+        saved_s = sum(result.usage.cpu_s for result in recalled)
+        self._stats.count(call.build, effect, self._loop.time() - call.arrived_s, saved_s)
+        if call.cache_mode is CacheMode.REFRESH and call.parts:
+            self._stats.add("refreshes", call.build)
+        for part in call.parts:
+            missed = cause_of_miss(call.cache_mode, part.missed)
+            self._lasts.compiled(part.prepared, effect.outcome, reason, missed)
+        if not call.parts and reason not in CHOICES:
+            for source in sources_in(call.request):
+                self._lasts.ran_here(source, reason, detail)
 
     # ---- time ----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._handle(Ticked())
-        self._count_traffic()
+        self._stats.follow(self._gauges())
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s
         if not self._calls and idle_s > self._config.idle_minutes * 60:
@@ -429,13 +463,20 @@ class AgentShell:
         if not self.left.done():
             self.left.set_result(None)
 
-    def _count_traffic(self) -> None:
-        if self._session is None:
-            return
-        now = (self._session.bytes_sent, self._session.bytes_received)
-        self._stats.add("bytes_sent", now[0] - self._traffic[0])
-        self._stats.add("bytes_received", now[1] - self._traffic[1])
-        self._traffic = now
+    def _gauges(self) -> dict[str, float]:
+        """What is counted elsewhere, since this agent began."""
+        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
+        if self._session is not None:
+            gauges["bytes_sent"] = self._session.bytes_sent
+            gauges["bytes_received"] = self._session.bytes_received
+        return gauges
+
+    async def _settle(self) -> None:
+        """Return when all that was counted is on disk, for whoever reads it there."""
+        self._stats.follow(self._gauges())
+        self._stats.save()
+        self._lasts.flush()
+        await asyncio.to_thread(self._notebook.wait_written)
 
     # ---- questions -----------------------------------------------------------------------------
 

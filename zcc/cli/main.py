@@ -7,7 +7,7 @@ import sys
 import typer
 
 from zcc import __version__
-from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, up
+from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, stats, up
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
 app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
 app.command("join")(farm.join)
 app.command("nodes")(farm.nodes)
-app.command("stats")(seeing.stats)
+app.command("stats", cls=stats.StatsCommand)(stats.stats)
 app.command("config")(seeing.config)
 app.command("doctor")(doctor.doctor)
 app.command(
