@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -188,14 +189,14 @@ def swap(directory: Path) -> None:
 
 
 def rewrite_records(directory: Path) -> None:
-    with sqlite3.connect(directory / "results.sqlite") as db:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
         for key, encoded in db.execute("SELECT key, record FROM results").fetchall():
             forged = encoded[:32] + encoded[32:].replace(b"x.o", b"y.o")
             db.execute("UPDATE results SET record = ? WHERE key = ?", (forged, key))
 
 
 def exchange_records(directory: Path) -> None:
-    with sqlite3.connect(directory / "results.sqlite") as db:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
         rows = db.execute("SELECT key, record FROM results").fetchall()
         for (key, _), (_, encoded) in zip(rows, rows[1:] + rows[:1], strict=True):
             db.execute("UPDATE results SET record = ? WHERE key = ?", (encoded, key))
@@ -243,7 +244,7 @@ def wait_until_written(store: Path) -> None:
     """The broker writes records down every two seconds."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        with sqlite3.connect(store / "results.sqlite") as db:
+        with closing(sqlite3.connect(store / "results.sqlite")) as db, db:
             if db.execute("SELECT count(*) FROM results").fetchone()[0] >= 2:
                 return
         time.sleep(0.05)
