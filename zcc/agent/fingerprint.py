@@ -24,6 +24,7 @@ from zcc.job import Job
 FORMAT = 1
 SHORT = 8
 _FIELDS = 14
+_HEADERS = (b".h", b".hh", b".hpp", b".hxx", b".h++", b".H", b".inc", b".inl", b".ipp", b".tcc")
 # Words in the middle of two command lines that are compared one by one: it takes their product.
 _MAX_COMPARED = 400
 
@@ -33,7 +34,8 @@ class Difference:
     """One thing that is not as it was.
 
     `kind`: toolchain, compiler, option, environment, directory, machine, terminal, output, source, header,
-    symlink. `change`: changed, added or removed. `before` and `after` where there is a word for it.
+    input (any other file), symlink. `change`: changed, added or removed. `before` and `after` where there is a
+    word for it.
     """
 
     kind: str
@@ -144,7 +146,7 @@ def _inputs(old: list[Any], new: list[Any]) -> Iterator[Difference]:
     before, after, source = _digests(old), _digests(new), new[13]
     changed = [path for path, digest in after.items() if before.get(path, digest) != digest]
     for path in sorted(changed, key=lambda path: (path != source, path)):
-        yield Difference("source" if path == source else "header", os.fsdecode(path))
+        yield Difference(_kind(path, source), os.fsdecode(path))
     for path in sorted(after.keys() - before.keys()):
         yield Difference(_kind(path, source), os.fsdecode(path), "added")
     for path in sorted(before.keys() - after.keys()):
@@ -152,7 +154,9 @@ def _inputs(old: list[Any], new: list[Any]) -> Iterator[Difference]:
 
 
 def _kind(path: bytes, source: bytes) -> str:
-    return "source" if path == source else "header"
+    if path == source:
+        return "source"
+    return "header" if path.endswith(_HEADERS) or b"/include/" in path else "input"
 
 
 def _digests(document: list[Any]) -> dict[bytes, bytes]:

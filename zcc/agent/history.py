@@ -110,13 +110,14 @@ def resumable(path: str, now_s: float) -> list[Build]:
 
 
 def past_builds(path: str, most: int) -> list[PastBuild]:
-    """The last builds, the latest first."""
+    """The last builds of which a call's outcome is settled, the latest first."""
     query = "SELECT number, project, begun, active FROM builds ORDER BY active DESC LIMIT ?"
     slices = "SELECT tally FROM slices WHERE build = ?"
-    return [
+    found = [
         PastBuild(number, project, begun_s, active_s, _sum(path, slices, number))
         for number, project, begun_s, active_s in _rows(path, query, most)
     ]
+    return [build for build in found if build.tally.numbers["calls"]]
 
 
 def since(path: str, begin_s: float) -> Tally:

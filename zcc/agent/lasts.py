@@ -19,7 +19,7 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 from cache.blobs import compress, decompress
 from cache.errors import CacheError
 from zcc.agent.analysis import Prepared
+from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.notebook import Notebook, reading
 from zcc.agent.recall import CacheMode, Missed
@@ -48,23 +49,6 @@ _SOURCES = frozenset(
 _MAX_SOURCES = 16
 
 HITS = ("local_hit", "shared_hit")
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a compile was no hit.
-
-    `kind`: `first` (nothing is known of an earlier one), `changed` (by `differences`, of which there are
-    `count`), `refused` (`detail` is a name that was looked for in vain then and is there now), `evicted` (the
-    same job was done before, its result is not kept any more), `not-kept` (the same job was done before, and
-    never had a result to keep: `detail`), `damaged` (the result was kept and is rotten), `cache-off` and
-    `refresh` (ZCC_CACHE or the configuration said so), `not-a-job` (it can only run here: `detail`).
-    """
-
-    kind: str
-    detail: str = ""
-    differences: Sequence[Difference] = ()
-    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

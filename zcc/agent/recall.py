@@ -145,8 +145,10 @@ class Recall:
         self._written += self._writer.put(record, frames)
 
     def wait_written(self) -> None:
-        """Return when all that was remembered before is on disk."""
+        """Return when all that was remembered before is on disk, for other processes too."""
         self._writer.wait_written()
+        if self._store is not None:
+            self._store.index.flush()
 
     def close(self) -> None:
         self._writer.close()

@@ -476,6 +476,7 @@ class AgentShell:
         self._stats.follow(self._gauges())
         self._stats.save()
         self._lasts.flush()
+        await asyncio.to_thread(self._recall.wait_written)
         await asyncio.to_thread(self._notebook.wait_written)
 
     # ---- questions -----------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Stats:
         self._notes.clear()
         self._zeroed_at = self._wall_s()
         self._history.clear()
+        self._builds.latest = None
 
     # ---- events --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from zcc import __version__
-from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, stats, up
+from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, stats, up, why
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -31,6 +31,10 @@ app.command(
     "explain",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(explain.explain)
+app.command(
+    "why",
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(why.why)
 app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")
