@@ -71,6 +71,7 @@ class Notebook:
         self._db: sqlite3.Connection | None = None
         self._queue: queue.Queue[Write | threading.Event | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
+        self._is_refused = False
 
     def write(self, work: Write) -> bool:
         """Have this done soon, in a transaction; False when too much waits already."""
@@ -128,8 +129,12 @@ class Notebook:
             with self._db:
                 for work in works:
                     work(self._db)
+            self._is_refused = False
         except sqlite3.OperationalError as error:
-            logger.warning("%s: %s", self.path, error)  # full, read-only, busy
+            # Full, read-only, busy: said once, for it would be said each second.
+            if not self._is_refused:
+                logger.warning("%s: %s", self.path, error)
+            self._is_refused = True
         except (sqlite3.DatabaseError, OSError) as error:
             self._put_aside(error)
 

@@ -17,7 +17,8 @@ from cache.digest import Digest
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
-from zcc.agent.analysis import CHOICES, Analyser, Here, Prepared, Surroundings
+from zcc.agent.account import Account
+from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -48,17 +49,12 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.lasts import Lasts, cause_of_miss, sources_in
 from zcc.agent.machine import AgentMachine
-from zcc.agent.notebook import FILE_NAME as NOTEBOOK
-from zcc.agent.notebook import Notebook
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.queries import run_query
 from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of, residue_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
-from zcc.agent.stats import Stats
-from zcc.agent.trips import Trip
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
 from zcc.config import Config
@@ -107,13 +103,11 @@ class AgentShell:
         self._machine.is_farm_expected = access is not None
         if access is None:
             self._machine.farm_reason = "not-joined"
-        self._notebook = Notebook(os.path.join(state_dir, NOTEBOOK))
-        self._lasts = Lasts(self._notebook)
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
-        self._stats = Stats(state_dir, self._notebook, self._analyser.checkout_of)
+        self._account = Account(state_dir, self._analyser.checkout_of)
+        self._stats = self._account.stats
         self._uploads = Uploads()
-        self._trips: dict[int, Trip] = {}
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
@@ -142,10 +136,7 @@ class AgentShell:
         if self._session is not None:
             self._session.close("the agent leaves")
         self._recall.close()
-        self._stats.follow(self._gauges())
-        self._stats.save()
-        self._lasts.flush()
-        self._notebook.close()
+        self._account.close(self._gauges())
         self._context.term()
 
     # ---- launchers (Host) ----------------------------------------------------------------------
@@ -182,7 +173,8 @@ class AgentShell:
                 self._stats.save()
                 return {}
             case "settle":
-                await self._settle()
+                await asyncio.to_thread(self._recall.wait_written)
+                await self._account.settle(self._gauges())
                 return {}
             case "status":
                 return self._status()
@@ -362,20 +354,12 @@ class AgentShell:
         return {digest: frame for digest, frame in held if frame is not None}
 
     def _remember_cost(self, call: _Call, part: Part, result: Result, message: Finished) -> None:
-        usage, prepared = result.usage, part.prepared
-        self._hints[prepared.source] = usage.cpu_s
+        self._hints[part.prepared.source] = result.usage.cpu_s
         if len(self._hints) > MAX_HINTS:
             self._hints.popitem(last=False)
-        size = prepared.closure.size_bytes
-        self._stats.count_remote(call.build, result.node, usage.cpu_s, size)
-        trip = self._trips.get(part.ticket)
-        if message.shared:
-            self._stats.add("twin_runs", call.build)
-        elif trip is not None and self._session is not None:
-            now, sending_s = self._loop.time(), self._session.sending_s
-            came_s = self._session.first_arrival(each.digest for each in result.outputs) or now
-            split = trip.split(now, message.queued_s, usage.wall_s, sending_s, came_s)
-            self._stats.count_split(call.build, split)
+        assert self._session is not None
+        now = self._loop.time()
+        self._account.compiled(call.build, part, result, message, self._session, now)
 
     # ---- effects -------------------------------------------------------------------------------
 
@@ -405,10 +389,9 @@ class AgentShell:
                 self._count(effect)
             case ForgetCall(number):
                 call = self._calls.pop(number)
-                self._stats.leave(call.build)
+                self._account.left(call.build, call.parts)
                 for part in call.parts:
                     self._tickets.pop(part.ticket, None)
-                    self._trips.pop(part.ticket, None)
 
     def _submit(self, number: int, is_fresh: bool) -> None:
         assert self._session is not None
@@ -420,26 +403,17 @@ class AgentShell:
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
-            self._trips[part.ticket] = Trip(self._loop.time(), self._session.sending_s)
+            self._account.submitted(part.ticket, self._session, self._loop.time())
             self._session.submit(
                 Submit(part.ticket, prepared.key, hint, prepared.build, is_fresh, frame)
             )
 
     def _count(self, effect: CountOutcome) -> None:
-        call, reason, detail = self._calls[effect.call], effect.reason, effect.detail
-        if reason:
-            logger.debug("local: %s %s", reason, detail)
-        recalled = [part.result for part in call.parts if part.result and part.is_recalled]
-        saved_s = sum(result.usage.cpu_s for result in recalled)
-        self._stats.count(call.build, effect, self._loop.time() - call.arrived_s, saved_s)
-        if call.cache_mode is CacheMode.REFRESH and call.parts:
-            self._stats.add("refreshes", call.build)
-        for part in call.parts:
-            missed = cause_of_miss(call.cache_mode, part.missed)
-            self._lasts.compiled(part.prepared, effect.outcome, reason, missed)
-        if not call.parts and reason not in CHOICES:
-            for source in sources_in(call.request):
-                self._lasts.ran_here(source, reason, detail)
+        call = self._calls[effect.call]
+        if effect.reason:
+            logger.debug("local: %s %s", effect.reason, effect.detail)
+        took_s = self._loop.time() - call.arrived_s
+        self._account.settled(call.build, call.request, call.parts, call.cache_mode, effect, took_s)
 
     # ---- time ----------------------------------------------------------------------------------
 
@@ -470,14 +444,6 @@ class AgentShell:
             gauges["bytes_sent"] = self._session.bytes_sent
             gauges["bytes_received"] = self._session.bytes_received
         return gauges
-
-    async def _settle(self) -> None:
-        """Return when all that was counted is on disk, for whoever reads it there."""
-        self._stats.follow(self._gauges())
-        self._stats.save()
-        self._lasts.flush()
-        await asyncio.to_thread(self._recall.wait_written)
-        await asyncio.to_thread(self._notebook.wait_written)
 
     # ---- questions -----------------------------------------------------------------------------
 
