@@ -47,15 +47,15 @@ def arrive(
         agent.handle(CallArrived(call, is_nested, is_strict), 0.0)
 
 
-def local(reason: str, detail: str = "") -> CountOutcome:
-    return CountOutcome("local", reason=reason, detail=detail)
+def local(reason: str, detail: str = "", call: int = 1) -> CountOutcome:
+    return CountOutcome(call, "local", reason=reason, detail=detail)
 
 
 def test_a_proven_result_is_placed_and_counted_by_its_way() -> None:
     agent = machine()
     arrive(agent, 1)
     assert agent.handle(CallPrepared(1, "scanned"), 0.0) == [SubmitJob(1)]
-    placed = [PlaceResult(1), CountOutcome("remote", way="scanned")]
+    placed = [PlaceResult(1), CountOutcome(1, "remote", way="scanned")]
     assert agent.handle(ResultProven(1), 1.0) == placed
     assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1)]
 
@@ -64,7 +64,7 @@ def test_without_a_farm_a_compile_runs_here_under_a_slot() -> None:
     agent = machine(is_open=False)
     arrive(agent, 1, 2)
     assert agent.handle(CallPrepared(1, "scanned"), 0.0) == [local("no-farm"), RunHere(1)]
-    assert agent.handle(CallPrepared(2, "scanned"), 0.0) == [local("no-farm")]
+    assert agent.handle(CallPrepared(2, "scanned"), 0.0) == [local("no-farm", call=2)]
     assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1), RunHere(2)]
 
 
@@ -122,7 +122,7 @@ def test_strict_mode_names_the_reason_instead_of_falling_back() -> None:
     agent = machine(is_open=False)
     arrive(agent, 1, is_strict=True)
     message = "ZCC_FALLBACK=never: this compile would have run locally: no-farm"
-    failed = [FailCall(1, message), CountOutcome("failed", reason="no-farm")]
+    failed = [FailCall(1, message), CountOutcome(1, "failed", reason="no-farm")]
     assert agent.handle(CallPrepared(1, "scanned"), 0.0) == failed
 
 
@@ -197,7 +197,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
 def test_a_recalled_result_is_placed_without_a_farm() -> None:
     agent = machine(is_open=False)
     arrive(agent, 1)
-    placed = [PlaceResult(1), CountOutcome("local_hit", way="scanned")]
+    placed = [PlaceResult(1), CountOutcome(1, "local_hit", way="scanned")]
     assert agent.handle(ResultRecalled(1, "scanned"), 0.0) == placed
     assert agent.handle(CallClosed(1), 1.0) == [ForgetCall(1)]
 
@@ -206,7 +206,7 @@ def test_what_the_farm_remembered_is_counted_as_a_shared_hit() -> None:
     agent = machine()
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    placed = [PlaceResult(1), CountOutcome("shared_hit", way="scanned")]
+    placed = [PlaceResult(1), CountOutcome(1, "shared_hit", way="scanned")]
     assert agent.handle(ResultProven(1, is_recalled=True), 1.0) == placed
 
 

@@ -109,6 +109,13 @@ class Analyser:
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
 
+    def checkout_of(self, directory: bytes) -> bytes | None:
+        """The checkout that a directory lies in; None outside of any. An answer may have aged."""
+        # Of a directory outside of any the root is the directory itself: one that cannot be there tells.
+        below = os.path.join(directory, b"\n")
+        root = self._root_of(below)
+        return None if root == below else root
+
     async def family(self, request: Request) -> Family:
         """Which family the compiler belongs to; by its name where it does not say."""
         try:

@@ -45,6 +45,7 @@ class CountOutcome:
     """`outcome` is local_hit, shared_hit, remote, local or failed; `reason` belongs to local, `way` to the
     first three."""
 
+    call: int
     outcome: str
     reason: str = ""
     detail: str = ""

@@ -133,7 +133,7 @@ class AgentMachine:
             case ResultProven(name, is_recalled):
                 call.stage = Stage.ANSWERED
                 outcome = "shared_hit" if is_recalled else "remote"
-                return [PlaceResult(name), CountOutcome(outcome, way=call.way)]
+                return [PlaceResult(name), CountOutcome(name, outcome, way=call.way)]
             case _:
                 assert_never(event)
 
@@ -142,7 +142,7 @@ class AgentMachine:
         if call is None or call.stage is not Stage.ANALYSING:
             return []
         call.stage = Stage.ANSWERED
-        return [PlaceResult(name), CountOutcome("local_hit", way=way)]
+        return [PlaceResult(name), CountOutcome(name, "local_hit", way=way)]
 
     def _prepared(self, name: int, way: str, is_fresh: bool, now: float) -> list[Effect]:
         call = self.calls.get(name)
@@ -167,12 +167,13 @@ class AgentMachine:
         call = self.calls.get(name)
         if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
             return []
-        counted = CountOutcome("local", reason=reason, detail=detail)
+        counted = CountOutcome(name, "local", reason=reason, detail=detail)
         if call.is_strict and not is_choice:
             call.stage = Stage.ANSWERED
             why = f"{reason} ({detail})" if detail else reason
             message = f"ZCC_FALLBACK=never: this compile would have run locally: {why}"
-            return [FailCall(name, message), CountOutcome("failed", reason=reason, detail=detail)]
+            failed = CountOutcome(name, "failed", reason=reason, detail=detail)
+            return [FailCall(name, message), failed]
         if self.slots.take(name, call.is_nested):
             call.stage = Stage.LOCAL
             return [counted, RunHere(name)]

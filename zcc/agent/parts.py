@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zcc.agent.prepared import Prepared
+from zcc.agent.recall import Missed
 from zcc.job import SANDBOX_DIRECTORY, Result
 
 # (path, mode, bytes), the main output of the last source last.
@@ -33,6 +34,7 @@ class Part:
     result: Result | None = None
     files: Files = field(default_factory=list)
     is_recalled: bool = False
+    missed: Missed | None = None  # why this machine's cache had no result
 
 
 def way_of(parts: Sequence[Part]) -> str:

@@ -75,17 +75,32 @@ class Recalled:
     files: Files
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Why there is no result: `kind` is `unknown`, `refused` (`detail`: the name that is there now) or
+    `damaged`."""
+
+    kind: str
+    detail: str = ""
+
+
+UNKNOWN = Missed("unknown")
+
+
 class Recall:
     """Results below one directory, in at most about `limit_bytes`."""
 
     def __init__(self, directory: str, limit_bytes: int) -> None:
         self.refused = 0  # hits that were none, because a name that was missed is there now
         self._rotten = 0
+        self._written = 0
+        self._limit_bytes = limit_bytes
+        self._store: DiskStore | None = None
         try:
-            stores = [Resting(DiskStore(directory, SPACE, limit_bytes))]
+            self._store = DiskStore(directory, SPACE, limit_bytes)
         except StoreError as error:
             logger.warning("no local cache: %s", error)
-            stores = []
+        stores = [] if self._store is None else [Resting(self._store)]
         self._tiers = Tiers(stores)
         self._writer = WriteBehind(self._tiers)
 
@@ -94,28 +109,42 @@ class Recall:
         """How often the store failed, or held what it should not."""
         return self._rotten + self._tiers.faults
 
-    @property
-    def evicted(self) -> int:
-        return self._writer.evicted
+    def counts(self) -> dict[str, float]:
+        """What has happened to it since it was opened, by the names of `zcc/agent/tally.py`."""
+        return {
+            "cache_written": self._written,
+            "cache_dropped": self._writer.dropped,
+            "cache_evicted": self._writer.evicted,
+            "cache_refused": self.refused,
+            "cache_faults": self.faults,
+        }
 
-    def find(self, prepared: Prepared, disk: Disk) -> Recalled | None:
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk, the limit, and the number of results. The first time it costs a stat a blob."""
+        if self._store is None:
+            return {"size_bytes": 0, "limit_bytes": self._limit_bytes, "results": 0}
+        results, size = self._store.index.count(), self._store.blobs.size_bytes
+        return {"size_bytes": size, "limit_bytes": self._limit_bytes, "results": results}
+
+    def find(self, prepared: Prepared, disk: Disk) -> Recalled | Missed:
         """The result of this job if it is known and holds on this disk.
 
         `disk.begin` has to have been called for the request.
         """
         record = self._tiers.get_record(prepared.key)
         if record is None:
-            return None
+            return UNKNOWN
         try:
             kept = decode_result(record.body)
             result = restored(kept, prepared.base) if prepared.base else kept
-            if not check_misses(result.lookups.misses, disk).is_accepted:
+            verdict = check_misses(result.lookups.misses, disk)
+            if not verdict.is_accepted:
                 self.refused += 1
-                return None
+                return Missed("refused", os.fsdecode(verdict.path))
             return Recalled(result, self._read(kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
-            return None
+            return Missed("damaged", str(error))
 
     def remember(
         self, prepared: Prepared, result: Result, frames: Mapping[Digest, bytes], disk: Disk
@@ -132,11 +161,13 @@ class Recall:
         size = len(body) + sum(output.size_bytes for output in result.outputs)
         source = Source(prepared.job.toolchain, result.node)
         record = Record(prepared.key, body, tuple(frames), size, source, time.time())
-        self._writer.put(record, frames)
+        self._written += self._writer.put(record, frames)
 
     def wait_written(self) -> None:
-        """Return when all that was remembered before is on disk."""
+        """Return when all that was remembered before is on disk, for other processes too."""
         self._writer.wait_written()
+        if self._store is not None:
+            self._store.index.flush()
 
     def close(self) -> None:
         self._writer.close()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import zmq
@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 FIRST_ANSWER_S = 3.0
 # Frames of outputs that wait for their Finished. Beyond it the oldest go, and their jobs run locally.
 MAX_HELD_BYTES = 256 << 20
+# Outputs whose arrival is remembered until their Finished asks for it.
+MAX_ARRIVALS = 4096
 
 
 class Listener(Protocol):
@@ -114,6 +116,10 @@ class FarmSession:
         self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
         self._refusal = ""
         self._reset()
+        # For how long there has been something to send, and since when there is.
+        self._sent_s = 0.0
+        self._sending_since_s: float | None = None
+        self._arrivals: OrderedDict[Digest, float] = OrderedDict()
         self._link = DealerLink(
             context, access.endpoint, access.broker_public, access.keys, self._received
         )
@@ -141,6 +147,16 @@ class FarmSession:
     def refusal(self) -> str:
         """Why the broker would not have this session; empty when it has not said no."""
         return self._refusal
+
+    @property
+    def sending_s(self) -> float:
+        """For how long, all in all, this session had blobs to send."""
+        since_s = self._sending_since_s
+        return self._sent_s + (0.0 if since_s is None else self._loop.time() - since_s)
+
+    def first_arrival(self, digests: Iterable[Digest]) -> float | None:
+        """When the first chunk of these came; None when that is not known. The loop's time."""
+        return min((at for d in digests if (at := self._arrivals.pop(d, None))), default=None)
 
     def _reset(self) -> None:
         self._sender = Sender()
@@ -181,6 +197,7 @@ class FarmSession:
         if self.is_open:
             self.is_open = False
             self._reset()
+            self._note_sending()
 
     def _received(self, frames: list[bytes]) -> None:
         self._heard_s = self._loop.time()
@@ -198,6 +215,7 @@ class FarmSession:
             case Want(blobs):
                 for digest, offset in blobs:
                     self._sender.offer(digest, offset)
+                self._note_sending()
                 self._pump()
             case Credit(amount_bytes):
                 self._sender.add_credit(amount_bytes)
@@ -235,11 +253,22 @@ class FarmSession:
     def _pump(self) -> None:
         for message in self._sender.pump(self._read):
             self._send(message)
+        self._note_sending()
+
+    def _note_sending(self) -> None:
+        if len(self._sender) and self._sending_since_s is None:
+            self._sending_since_s = self._loop.time()
+        elif not len(self._sender) and self._sending_since_s is not None:
+            self._sent_s = self.sending_s
+            self._sending_since_s = None
 
     def _take_chunk(self, chunk: Chunk) -> None:
         piece = self._receiver.take(chunk)
         if piece.offset == 0:
             self._parts[piece.digest] = bytearray()
+            self._arrivals[piece.digest] = self._heard_s
+            if len(self._arrivals) > MAX_ARRIVALS:
+                self._arrivals.popitem(last=False)
         self._parts[piece.digest] += piece.data
         if piece.is_last:
             self.outputs.put(piece.digest, bytes(self._parts.pop(piece.digest)))

@@ -17,7 +17,9 @@ from cache.digest import Digest
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
+from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.door import Visitor
@@ -51,10 +53,9 @@ from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, contents, mode_of
+from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
-from zcc.agent.stats import Stats
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
 from zcc.compiler.relocation import restored
@@ -85,6 +86,7 @@ class _Call:
     visitor: Visitor
     request: wire.Request
     arrived_s: float
+    build: Build
     cache_mode: CacheMode = CacheMode.ON
     parts: list[Part] = field(default_factory=list)
     failed: Part | None = None  # whose remote run failed, which the local one is to confirm
@@ -105,14 +107,15 @@ class AgentShell:
         self._machine.is_farm_expected = access is not None
         if access is None:
             self._machine.farm_reason = "not-joined"
-        self._stats = Stats(os.path.join(state_dir, "stats.json"))
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         self._analyser = Analyser(
             Surroundings(run_query, self._compilers.toolchain),
             home,
             os.fsencode(config.base_dir),
-            self._stats.count_unknown,
+            self._note_unknown,
         )
+        self._account = Account(state_dir, self._analyser.checkout_of)
+        self._stats = self._account.stats
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
@@ -124,7 +127,6 @@ class AgentShell:
         self._hints: OrderedDict[bytes, float] = OrderedDict()
         self._nodes: list[asyncio.Future[Nodes]] = []
         self._idle_since_s = self._loop.time()
-        self._traffic = (0, 0)
         self._started_at = time.time()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
@@ -141,10 +143,9 @@ class AgentShell:
         for task in self._tasks:
             task.cancel()
         if self._session is not None:
-            self._count_traffic()
             self._session.close("the agent leaves")
         self._recall.close()
-        self._stats.save()
+        self._account.close(self._gauges())
         self._context.term()
 
     # ---- launchers (Host) ----------------------------------------------------------------------
@@ -152,9 +153,9 @@ class AgentShell:
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
         number = visitor.number
         mode = mode_of(request.environment, self._cache_mode)
-        call = _Call(visitor, request, self._loop.time(), cache_mode=mode)
+        build = self._stats.enter(request.cwd)
+        call = _Call(visitor, request, self._loop.time(), build, cache_mode=mode)
         self._calls[number] = call
-        self._stats.add("calls")
         strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
         self._handle(CallArrived(number, request.depth > 0, strict))
         task = self._loop.create_task(self._analyse(number, call))
@@ -171,12 +172,18 @@ class AgentShell:
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("op"):
             case "stats":
-                self._count_traffic()
-                return self._stats.as_dict()
+                self._stats.follow(self._gauges())
+                document = self._stats.as_dict()
+                cache = await asyncio.to_thread(self._recall.sizes)
+                return document | {"cache": cache, "agent": self._status()}
             case "zero":
-                self._count_traffic()
+                self._stats.follow(self._gauges())
                 self._stats.clear()
                 self._stats.save()
+                return {}
+            case "settle":
+                await asyncio.to_thread(self._recall.wait_written)
+                await self._account.settle(self._gauges())
                 return {}
             case "status":
                 return self._status()
@@ -218,7 +225,6 @@ class AgentShell:
             event = ResultUnproven(number, DAMAGED, str(error))
         if isinstance(event, ResultUnproven):
             event = self._second_chance(message, call, part, event)
-        self._stats.add("queued_s", message.queued_s)
         if event is None:
             return  # other parts are under way
         if not isinstance(event, ResultProven):
@@ -231,9 +237,9 @@ class AgentShell:
         """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
         fault of this job, nor of the scanner."""
         if message.is_recalled:
-            self._stats.add("recalls_refused")
+            self._stats.add("recalls_refused", call.build)
         elif event.reason == "proof" and not part.prepared.base:
-            self._note_proof_failure(part.prepared, event.detail)
+            self._note_proof_failure(call, part.prepared, event.detail)
         if part.prepared.base:
             self._analyser.keep_in_place(part.prepared)
             part.prepared = part.prepared.in_place()
@@ -278,12 +284,17 @@ class AgentShell:
         else:
             self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
 
+    def _note_unknown(self, word: bytes) -> None:
+        self._stats.count_unknown(word)
+
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
             prepared = part.prepared
             recalled = self._recall.find(prepared, self._analyser.disk)
-            if recalled is not None:
+            if not isinstance(recalled, Recalled):
+                part.missed = recalled
+            else:
                 part.result, part.files = recalled.result, recalled.files
                 part.is_recalled = True
 
@@ -323,8 +334,7 @@ class AgentShell:
         part.files = files
         part.result, part.is_recalled = result, message.is_recalled
         if not message.is_recalled:
-            self._stats.nodes[result.node] += 1
-            self._remember_cost(prepared, result)
+            self._remember_cost(call, part, result, message)
         if call.cache_mode.keeps:
             self._recall.remember(prepared, came, frames, disk)
         why = why_not_one(call.parts)
@@ -340,8 +350,8 @@ class AgentShell:
             if part.result is None and part is not but and self._session is not None:
                 self._session.cancel(part.ticket)
 
-    def _note_proof_failure(self, prepared: Prepared, path: str) -> None:
-        self._stats.add("proof_failures")
+    def _note_proof_failure(self, call: _Call, prepared: Prepared, path: str) -> None:
+        self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
     def _compare_verdicts(self, call: _Call) -> None:
@@ -358,7 +368,7 @@ class AgentShell:
         except OSError:
             return
         if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
-            self._stats.add("discrepancies")
+            self._stats.add("discrepancies", call.build)
             self._analyser.keep_in_place(call.failed.prepared)
             source = os.fsdecode(call.failed.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
@@ -369,12 +379,13 @@ class AgentShell:
         held = ((each.digest, self._session.outputs.get(each.digest)) for each in result.outputs)
         return {digest: frame for digest, frame in held if frame is not None}
 
-    def _remember_cost(self, prepared: Prepared, result: Result) -> None:
-        self._hints[prepared.source] = result.usage.cpu_s
+    def _remember_cost(self, call: _Call, part: Part, result: Result, message: Finished) -> None:
+        self._hints[part.prepared.source] = result.usage.cpu_s
         if len(self._hints) > MAX_HINTS:
             self._hints.popitem(last=False)
-        self._stats.add("remote_cpu_s", result.usage.cpu_s)
-        self._stats.add("remote_wall_s", result.usage.wall_s)
+        assert self._session is not None
+        now = self._loop.time()
+        self._account.compiled(call.build, part, result, message, self._session, now)
 
     # ---- effects -------------------------------------------------------------------------------
 
@@ -404,6 +415,7 @@ class AgentShell:
                 self._count(effect)
             case ForgetCall(number):
                 call = self._calls.pop(number)
+                self._account.left(call.build, call.parts)
                 for part in call.parts:
                     self._tickets.pop(part.ticket, None)
 
@@ -417,27 +429,26 @@ class AgentShell:
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
+            self._account.submitted(part.ticket, self._session, self._loop.time())
             self._session.submit(
                 Submit(part.ticket, prepared.key, hint, prepared.build, is_fresh, frame)
             )
 
     def _count(self, effect: CountOutcome) -> None:
-        stats = self._stats
-        stats.outcomes[effect.outcome] += 1
+        call = self._calls[effect.call]
         if effect.reason:
-            stats.local_reasons[effect.reason] += 1
             logger.debug("local: %s %s", effect.reason, effect.detail)
             if effect.reason == "unknown-option":
-                stats.count_unknown(os.fsencode(effect.detail))
-        if effect.way:
-            stats.ways[effect.way] += 1
+                self._stats.count_unknown(os.fsencode(effect.detail))
+        took_s = self._loop.time() - call.arrived_s
+        self._account.settled(call.build, call.request, call.parts, call.cache_mode, effect, took_s)
 
     # ---- time ----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._handle(Ticked())
-        self._count_traffic()
+        self._stats.follow(self._gauges())
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s
         if not self._calls and idle_s > self._config.idle_minutes * 60:
@@ -454,13 +465,13 @@ class AgentShell:
         if not self.left.done():
             self.left.set_result(None)
 
-    def _count_traffic(self) -> None:
-        if self._session is None:
-            return
-        now = (self._session.bytes_sent, self._session.bytes_received)
-        self._stats.add("bytes_sent", now[0] - self._traffic[0])
-        self._stats.add("bytes_received", now[1] - self._traffic[1])
-        self._traffic = now
+    def _gauges(self) -> dict[str, float]:
+        """What is counted elsewhere, since this agent began."""
+        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
+        if self._session is not None:
+            gauges["bytes_sent"] = self._session.bytes_sent
+            gauges["bytes_received"] = self._session.bytes_received
+        return gauges
 
     # ---- questions -----------------------------------------------------------------------------
 

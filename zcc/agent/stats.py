@@ -1,78 +1,147 @@
-"""What happened to all the calls, counted; kept across agents in `stats.json`."""
+"""What happened to all the calls: totals in `stats.json`, builds and minutes in the notebook.
+
+The shell says each event once; this decides which stretches it counts for. Traffic and what the cache did are
+known for the agent as a whole: they are counted for the build that had the last call.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections import Counter, deque
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from zcc.agent.builds import Build, Builds
+from zcc.agent.effects import CountOutcome
+from zcc.agent.history import History, resumable
+from zcc.agent.notebook import Notebook
+from zcc.agent.tally import ANSWERS, Tally, tally_from
+from zcc.agent.trips import Split
 
 # Proof failures and discrepancies are bugs: the last ones are kept by name.
 _KEPT = 20
+FILE_NAME = "stats.json"
 # Names are the user's words: a build that makes them up must not grow this without end.
 MAX_UNKNOWN = 100
 
-_PLAIN = (
-    "calls",
-    "proof_failures",
-    "discrepancies",
-    "bytes_sent",
-    "bytes_received",
-    "remote_cpu_s",
-    "remote_wall_s",
-    "queued_s",
-    "recalls_refused",
-)
-_OUTCOMES = ("local_hit", "shared_hit", "remote", "local", "failed")
-_WAYS = ("scanned", "listed")
-
 
 class Stats:
-    """Counters with a place on disk."""
+    """Counters with a place on disk. `root_of` as for `Builds`; `wall_s` gives Unix seconds."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.clear()
-        self._load()
+    def __init__(
+        self,
+        state_dir: str,
+        notebook: Notebook,
+        root_of: Callable[[bytes], bytes | None],
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = os.path.join(state_dir, FILE_NAME)
+        self._wall_s = wall_s
+        self._history = History(notebook, int(wall_s() * 1000))
+        self._builds = Builds(root_of, resumable(notebook.path, wall_s()))
+        self._gauges: dict[str, float] = {}
+        self._saved: dict[str, Any] = {}
+        document = read(self._path)
+        self._total = tally_from(document)
+        notes = document.get("notes")
+        texts = [text for text in notes if isinstance(text, str)] if isinstance(notes, list) else []
+        self._notes: deque[str] = deque(texts, maxlen=_KEPT)
+        zeroed_at = document.get("zeroed_at")
+        self._zeroed_at = float(zeroed_at) if isinstance(zeroed_at, (int, float)) else 0.0
 
     def clear(self) -> None:
-        self.numbers: dict[str, float] = dict.fromkeys(_PLAIN, 0)
-        self.outcomes: Counter[str] = Counter(dict.fromkeys(_OUTCOMES, 0))
-        self.local_reasons: Counter[str] = Counter()
-        self.ways: Counter[str] = Counter(dict.fromkeys(_WAYS, 0))
-        self.nodes: Counter[str] = Counter()
-        self.unknown_options: Counter[str] = Counter()
-        self.notes: deque[str] = deque(maxlen=_KEPT)
-        self._saved: dict[str, Any] = {}
+        """Set everything to nought, the builds' history with it."""
+        self._total = Tally()
+        self._notes.clear()
+        self._zeroed_at = self._wall_s()
+        self._history.clear()
+        self._builds.latest = None
 
-    def add(self, name: str, amount: float = 1) -> None:
-        self.numbers[name] += amount
+    # ---- events --------------------------------------------------------------------------------
+
+    def enter(self, cwd: bytes) -> Build:
+        """A call has arrived; `leave` and `count` take what this gives."""
+        return self._builds.enter(cwd, self._wall_s())
+
+    def leave(self, build: Build) -> None:
+        """A call's launcher, or the compiler that it became, is gone."""
+        now = self._wall_s()
+        self._builds.leave(build, now)
+        self._history.tally_of(build, now)
+
+    def count(self, build: Build, outcome: CountOutcome, took_s: float, saved_s: float) -> None:
+        """A call's outcome is settled, `took_s` after it arrived; a hit saved so many CPU seconds."""
+        for tally in self._tallies(build):
+            tally.add("calls")
+            tally.outcomes[outcome.outcome] += 1
+            if outcome.reason:
+                tally.local_reasons[outcome.reason] += 1
+            if outcome.way:
+                tally.ways[outcome.way] += 1
+            if outcome.outcome in ANSWERS:
+                tally.answer_times[outcome.outcome].add(took_s)
+            if saved_s:
+                tally.add("saved_cpu_s", saved_s)
+
+    def count_remote(self, build: Build, node: str, cpu_s: float, input_bytes: int) -> None:
+        """A job was compiled by this node."""
+        for tally in self._tallies(build):
+            tally.nodes[node] += 1
+            tally.add("remote_cpu_s", cpu_s)
+            tally.add("input_bytes", input_bytes)
+
+    def count_split(self, build: Build, split: Split) -> None:
+        """Where the time of a job went that was compiled."""
+        for tally in self._tallies(build):
+            tally.add("queued_s", split.queued_s)
+            tally.add("sending_s", split.sending_s)
+            tally.add("remote_wall_s", split.compile_s)
+            tally.add("returning_s", split.returning_s)
+            tally.add("overhead_s", split.other_s)
+
+    def add(self, name: str, build: Build, amount: float = 1) -> None:
+        for tally in self._tallies(build):
+            tally.add(name, amount)
 
     def count_unknown(self, word: bytes) -> None:
         """Count an option that the table does not know, without its operand."""
         name = word.partition(b"=")[0].decode(errors="replace")
-        if name in self.unknown_options or len(self.unknown_options) < MAX_UNKNOWN:
-            self.unknown_options[name] += 1
+        known = self._total.unknown_options
+        if name in known or len(known) < MAX_UNKNOWN:
+            latest = self._builds.latest
+            for tally in self._tallies(latest) if latest else (self._total,):
+                tally.unknown_options[name] += 1
 
     def note(self, text: str) -> None:
         """Keep a sentence on something that should not have happened."""
-        self.notes.append(text)
+        self._notes.append(text)
+
+    def follow(self, gauges: Mapping[str, float]) -> None:
+        """Count what these have grown by since they were given before."""
+        for name, value in gauges.items():
+            grown = value - self._gauges.get(name, 0)
+            self._gauges[name] = value
+            if grown:
+                latest = self._builds.latest
+                for tally in self._tallies(latest) if latest else (self._total,):
+                    tally.add(name, grown)
+
+    def _tallies(self, build: Build) -> Iterable[Tally]:
+        return self._total, self._history.tally_of(build, self._wall_s())
+
+    # ---- documents -----------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
         """The document that `zcc stats --json` prints."""
-        return {
-            **self.numbers,
-            "outcomes": dict(self.outcomes),
-            "local_reasons": dict(self.local_reasons.most_common()),
-            "ways": dict(self.ways),
-            "nodes": dict(self.nodes.most_common()),
-            "unknown_options": dict(self.unknown_options.most_common()),
-            "notes": list(self.notes),
-        }
+        document = self._total.as_dict()
+        return document | {"notes": list(self._notes), "zeroed_at": self._zeroed_at}
 
     def save(self) -> None:
         """Write what has changed; a disk that refuses costs the numbers, nothing else."""
+        self._history.flush(self._wall_s())
         document = self.as_dict()
         if document == self._saved:
             return
@@ -82,26 +151,6 @@ class Stats:
                 json.dump(document, file)
             os.rename(temporary, self._path)
             self._saved = document
-
-    def _load(self) -> None:
-        document = read(self._path)
-        for name in _PLAIN:
-            value = document.get(name)
-            if isinstance(value, (int, float)):
-                self.numbers[name] = value
-        for name, counter in (
-            ("outcomes", self.outcomes),
-            ("local_reasons", self.local_reasons),
-            ("ways", self.ways),
-            ("nodes", self.nodes),
-            ("unknown_options", self.unknown_options),
-        ):
-            found = document.get(name)
-            if isinstance(found, dict):
-                counter.update({k: v for k, v in found.items() if isinstance(v, int)})
-        notes = document.get("notes")
-        if isinstance(notes, list):
-            self.notes.extend(text for text in notes if isinstance(text, str))
 
 
 def read(path: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Uploads:
     """Reads frames for `zcc.transfer.Sender`."""
 
     def __init__(self) -> None:
+        self.asked_bytes = 0  # of inputs, uncompressed, that were read to be sent
         self._paths: OrderedDict[Digest, bytes] = OrderedDict()
         self._packs: dict[Digest, str] = {}
         self._frames = Frames(MAX_FRAME_BYTES)
@@ -63,6 +64,7 @@ class Uploads:
             return None
         if digest_of(data) != digest:
             return None
+        self.asked_bytes += len(data)
         frame = compress(data)
         self._frames.put(digest, frame)
         return frame

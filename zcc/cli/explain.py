@@ -36,12 +36,12 @@ def explain(
     """
     if not command:
         raise ConfigError(_NO_COMPILER)
-    request = _request(command)
+    request = request_of(command)
     compilers = compilers_of(os.environ)
 
     async def analyse() -> Prepared | Here:
         base_dir = os.fsencode(configuration.load(os.environ).base_dir)
-        analyser = Analyser(Surroundings(run_query, compilers.toolchain), _home(), base_dir)
+        analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
         return await analyser.analyse(request, time.monotonic(), time.monotonic)
 
     answer = asyncio.run(analyse())
@@ -75,7 +75,12 @@ def toolchain(
     typer.echo(f"{'members':12} {len(found.members)}, {sizes}")
 
 
-def _request(command: list[str]) -> wire.Request:
+def request_of(command: list[str]) -> wire.Request:
+    """The launcher's request for this command, made here and now, without a terminal.
+
+    Raises:
+        ConfigError: no such compiler.
+    """
     words = [os.fsencode(word) for word in command]
     is_named = not words[0].startswith(b"-")
     found = shutil.which(command[0]) if is_named else None
@@ -118,7 +123,7 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
     }
 
 
-def _home() -> bytes:
+def home() -> bytes:
     return os.fsencode(os.environ.get("HOME") or "/")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from cache.errors import CacheError
 from zcc import __version__
-from zcc.cli import agent, cache, doctor, explain, farm, masquerade, seeing, up
+from zcc.cli import agent, cache, doctor, explain, farm, masquerade, seeing, stats, up, why
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -25,13 +25,17 @@ app = typer.Typer(
 app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
 app.command("join")(farm.join)
 app.command("nodes")(farm.nodes)
-app.command("stats")(seeing.stats)
+app.command("stats", cls=stats.StatsCommand)(stats.stats)
 app.command("config")(seeing.config)
 app.command("doctor")(doctor.doctor)
 app.command(
     "explain",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(explain.explain)
+app.command(
+    "why",
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(why.why)
 app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")

@@ -1,0 +1,222 @@
+"""`zcc stats` and `zcc why`, asked after real compiles on a farm of one node."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Farm
+from tests.e2e.test_memory import stop_agent
+from zcc.agent import door
+from zcc.cli.up import LocalFarm
+
+SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'
+HIDDEN = '#define HAS __has_include\n#if HAS("hidden.h")\nint hidden;\n#endif\n'
+COMMAND = ("gcc", "-g", "-O2", "-c", "x.c", "-o", "x.o")
+
+
+@pytest.fixture(scope="module")
+def counting() -> Iterator[Farm]:
+    with tempfile.TemporaryDirectory(prefix="zcc-stats-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            yield Farm(local)
+        finally:
+            local.stop()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / ".git").mkdir()
+    # No two tests share a job.
+    (tmp_path / "a.h").write_text(f"/* {tmp_path} */\n#define A 1\n")
+    (tmp_path / "x.c").write_text(SOURCE)
+    return tmp_path
+
+
+def compile_(farm: Farm, project: Path, *command: str, strict: bool = True, **extra: str) -> None:
+    done = farm.run("zcc", *(command or COMMAND), cwd=project, strict=strict, **extra)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    # Results are written down behind the caller's back; the next compile is to find this one's.
+    assert door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "settle"}) == {}
+
+
+def ask(farm: Farm, project: Path, *words: str, **extra: str) -> Any:
+    """What a subcommand says with --json."""
+    command, *rest = words
+    done = farm.run("zcc", command, "--json", *rest, cwd=project, **extra)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def text(farm: Farm, project: Path, *words: str) -> str:
+    done = farm.run("zcc", *words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def cause(farm: Farm, project: Path, *words: str, **extra: str) -> tuple[str, str]:
+    """Why it is no hit: the kind, and the first thing that differs or what else is said of it."""
+    answer = ask(farm, project, "why", *words, **extra)["answers"][0]
+    found = answer["cause"]
+    if found is None:
+        return "hit", ""
+    return found["kind"], found["differences"][0]["name"] if found["differences"] else found[
+        "detail"
+    ]
+
+
+# ---- why --------------------------------------------------------------------------------------
+
+
+def test_why_names_what_has_changed_since_the_last_compile(counting: Farm, project: Path) -> None:
+    assert cause(counting, project, *COMMAND) == ("first", "")
+    compile_(counting, project)
+    assert cause(counting, project, "x.c") == ("first", "")
+    assert cause(counting, project, *COMMAND) == ("hit", "")
+    faster = tuple(word.replace("-O2", "-O3") for word in COMMAND)
+    assert cause(counting, project, *faster) == ("changed", "-O3")
+    (project / "a.h").write_text(f"/* {project} */\n#define A 2\n")
+    assert cause(counting, project, *COMMAND) == ("changed", str(project / "a.h"))
+    assert cause(counting, project, *COMMAND, CPATH=str(project)) == ("changed", "CPATH")
+    compile_(counting, project)
+    assert cause(counting, project, "x.o") == ("changed", str(project / "a.h"))
+    assert f"no hit: the header {project}/a.h changed" in text(counting, project, "why", "x.c")
+
+
+def test_why_knows_the_last_compile_when_the_agent_is_another(
+    counting: Farm, project: Path
+) -> None:
+    compile_(counting, project)
+    compile_(counting, project)
+    stop_agent(counting)
+    answer = ask(counting, project, "why", "x.c")["answers"][0]
+    assert (answer["outcome"], answer["hits_since"]) == ("remote", 1)
+    (project / "x.c").write_text(SOURCE + "int more;\n")
+    compile_(counting, project)
+    assert cause(counting, project, "x.c") == ("changed", str(project / "x.c"))
+
+
+def test_why_names_a_file_that_was_missed_and_is_there_now(counting: Farm, project: Path) -> None:
+    (project / "x.c").write_text(SOURCE + HIDDEN)
+    compile_(counting, project)
+    (project / "hidden.h").write_text("")
+    expected = ("refused", str(project / "hidden.h"))
+    assert cause(counting, project, *COMMAND) == expected
+    compile_(counting, project, strict=False)
+    assert cause(counting, project, "x.c") == expected
+
+
+def test_why_says_that_a_result_was_evicted(counting: Farm, project: Path) -> None:
+    compile_(counting, project)
+    stop_agent(counting)
+    store = Path(counting.local.environment["ZCC_STATE_DIR"]) / "cache" / "results.sqlite"
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute("DELETE FROM results")
+    assert cause(counting, project, *COMMAND) == ("evicted", "")
+
+
+def test_why_says_that_the_cache_is_off_or_the_command_none_for_it(
+    counting: Farm, project: Path
+) -> None:
+    compile_(counting, project)
+    assert cause(counting, project, *COMMAND, ZCC_CACHE="off") == ("cache-off", "")
+    (project / "d.c").write_text("char *s = __DATE__;\n")
+    compile_(counting, project, "gcc", "-c", "d.c", strict=False)
+    assert cause(counting, project, "d.c")[0] == "not-a-job"
+    kind, detail = cause(counting, project, "gcc", "x.o", "-o", "x")
+    assert (kind, detail.partition(" ")[0]) == ("not-a-job", "not-a-compile")
+
+
+def test_why_of_what_was_never_compiled_is_an_error(counting: Farm, project: Path) -> None:
+    done = counting.run("zcc", "why", "nothing.c", cwd=project)
+    assert done.returncode == 1
+    assert b"no compile of nothing.c is known" in done.stderr
+
+
+# ---- stats ------------------------------------------------------------------------------------
+
+
+def test_a_remote_compile_and_a_hit_are_accounted_for(counting: Farm, project: Path) -> None:
+    before = counting.stats()
+    compile_(counting, project)
+    compile_(counting, project)
+    after = counting.stats()
+
+    def grown(name: str) -> float:
+        return float(after[name] - before[name])
+
+    assert grown("calls") == 2
+    assert grown("remote_wall_s") > 0
+    assert grown("saved_cpu_s") == pytest.approx(grown("remote_cpu_s"))
+    assert grown("cache_written") == 1
+    # What the farm had not seen has travelled: this header at least.
+    assert (project / "a.h").stat().st_size <= grown("asked_bytes") <= grown("input_bytes")
+    parts = ("queued_s", "sending_s", "remote_wall_s", "returning_s", "overhead_s")
+    assert min(map(grown, parts)) >= 0
+    assert 0 < sum(map(grown, parts)) < 60
+    times = after["answer_times"]["local_hit"]
+    assert times["count"] == before["answer_times"]["local_hit"]["count"] + 1
+    assert 0 < times["p50_s"] <= times["p99_s"] < 5
+    assert after["cache"]["results"] > 0
+    assert after["cache"]["limit_bytes"] == 5 << 30
+    assert after["agent"]["connected"]
+
+
+def test_builds_of_two_projects_are_told_apart(counting: Farm, project: Path) -> None:
+    other = project / "other"
+    other.mkdir()
+    (other / ".git").mkdir()
+    for name in ("x.c", "a.h"):
+        (other / name).write_text((project / name).read_text())
+    compile_(counting, project)
+    compile_(counting, project)
+    compile_(counting, other)
+    latest, before = ask(counting, project, "stats", "--builds")[:2]
+    assert (latest["project"], latest["calls"]) == (str(other), 1)
+    assert (before["project"], before["calls"]) == (str(project), 2)
+    assert before["outcomes"]["local_hit"] == 1
+    assert ask(counting, project, "stats", "--build")["build"]["project"] == str(other)
+    second = ask(counting, project, "stats", "--build", "2")
+    assert (second["build"]["project"], second["calls"]) == (str(project), 2)
+    assert "build of" in text(counting, project, "stats", "--build")
+    assert ask(counting, project, "stats", "--since", "5m")["calls"] >= 3
+    assert ask(counting, project, "stats", "--since", "2099-01-01")["calls"] == 0
+
+
+def test_the_forms_agree(counting: Farm, project: Path) -> None:
+    compile_(counting, project)
+    document = ask(counting, project, "stats")
+    lines = text(counting, project, "stats", "--format=ccache").splitlines()
+    ccache = dict(line.split("\t") for line in lines)
+    outcomes = document["outcomes"]
+    assert int(ccache["direct_cache_hit"]) == outcomes["local_hit"] + outcomes["shared_hit"]
+    assert int(ccache["remote_storage_miss"]) == outcomes["remote"]
+    exposed = text(counting, project, "stats", "--format=prometheus")
+    assert f'zcc_outcomes_total{{outcome="remote"}} {outcomes["remote"]}\n' in exposed
+    assert "zcc_connected 1\n" in exposed
+    table = text(counting, project, "stats")
+    assert f"remote       {outcomes['remote']:>9}" in table
+    assert "\x1b" not in table
+
+
+def test_zero_begins_anew(counting: Farm, project: Path) -> None:
+    compile_(counting, project)
+    text(counting, project, "stats", "--zero")
+    assert ask(counting, project, "stats")["calls"] == 0
+    assert ask(counting, project, "stats", "--builds") == []
+    compile_(counting, project)
+    stop_agent(counting)
+    # What an agent counted outlives it.
+    assert ask(counting, project, "stats")["outcomes"]["local_hit"] == 1
+    assert ask(counting, project, "stats", "--build")["calls"] == 1
+    assert os.path.exists(Path(counting.local.environment["ZCC_STATE_DIR"]) / "stats.json")

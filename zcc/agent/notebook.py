@@ -1,0 +1,188 @@
+"""What an agent writes down of its calls: one SQLite file, written by one thread of its own.
+
+Owns the file, its thread and their faults: no caller waits for a disk, and a file that refuses or is damaged
+costs what it held, nothing else. What stands in it is said by `history.py` (builds and minutes) and
+`lasts.py` (the last compile of each output); both are tables here, because they are written and read alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from urllib.request import pathname2url
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "history.sqlite"
+SCHEMA_VERSION = 1
+# Pieces of writing that wait. Beyond it what comes is not written down: a compile never waits for it.
+MAX_WAITING = 4096
+_BUSY_S = 2.0
+
+Write = Callable[[sqlite3.Connection], None]
+
+_SCHEMA = """
+BEGIN;
+CREATE TABLE IF NOT EXISTS builds (
+    number INTEGER PRIMARY KEY,
+    project BLOB NOT NULL,
+    begun REAL NOT NULL,
+    active REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS slices (
+    build INTEGER NOT NULL,
+    minute INTEGER NOT NULL,
+    agent INTEGER NOT NULL,
+    tally TEXT NOT NULL,
+    PRIMARY KEY (build, minute, agent)
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_minute ON slices (minute);
+CREATE TABLE IF NOT EXISTS lasts (
+    source BLOB NOT NULL,
+    output BLOB NOT NULL,
+    key BLOB NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    made REAL NOT NULL,
+    hits INTEGER NOT NULL,
+    used REAL NOT NULL,
+    job BLOB NOT NULL,
+    PRIMARY KEY (source, output)
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_output ON lasts (output);
+CREATE INDEX IF NOT EXISTS by_last_use ON lasts (used);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+
+class Notebook:
+    """The file at `path`, opened with the first piece of writing."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.dropped = 0
+        self._db: sqlite3.Connection | None = None
+        self._queue: queue.Queue[Write | threading.Event | None] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+        self._is_refused = False
+
+    def write(self, work: Write) -> bool:
+        """Have this done soon, in a transaction; False when too much waits already."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="notebook", daemon=True)
+            self._thread.start()
+        try:
+            self._queue.put_nowait(work)
+        except queue.Full:
+            self.dropped += 1
+            return False
+        return True
+
+    def wait_written(self) -> None:
+        """Return when all that was given before is on disk, or was refused by it."""
+        done = threading.Event()
+        if self._thread is not None:
+            self._queue.put(done)
+            done.wait()
+
+    def close(self) -> None:
+        """Write what waits and let go of the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while True:
+            works, last = self._take()
+            if works:
+                self._do(works)
+            if isinstance(last, threading.Event):
+                last.set()
+            elif last is None:
+                break
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _take(self) -> tuple[list[Write], Write | threading.Event | None]:
+        """What waits, up to a word that is no writing, and that word: one transaction."""
+        works: list[Write] = []
+        last = self._queue.get()
+        with contextlib.suppress(queue.Empty):
+            while last is not None and not isinstance(last, threading.Event):
+                works.append(last)
+                last = self._queue.get_nowait()
+        return works, last
+
+    def _do(self, works: list[Write]) -> None:
+        try:
+            if self._db is None:
+                self._db = _open(self.path)
+            with self._db:
+                for work in works:
+                    work(self._db)
+            self._is_refused = False
+        except sqlite3.OperationalError as error:
+            # Full, read-only, busy: said once, for it would be said each second.
+            if not self._is_refused:
+                logger.warning("%s: %s", self.path, error)
+            self._is_refused = True
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._put_aside(error)
+
+    def _put_aside(self, error: Exception) -> None:
+        """The file is no database, or another version's: begin a new one beside it."""
+        logger.warning("%s: %s: beginning a new one", self.path, error)
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        with contextlib.suppress(OSError):
+            os.replace(self.path, self.path + ".damaged")
+        for ending in ("-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.unlink(self.path + ending)
+
+
+def _open(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        # After a power cut the last seconds may be missing; nothing is worse for it.
+        db.execute("PRAGMA synchronous=NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"written by another version ({version})")
+        if not version:
+            db.executescript(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[sqlite3.Connection | None]:
+    """The file, for reading; None where there is none that can be read."""
+    db = None
+    try:
+        if os.path.exists(path):
+            db = sqlite3.connect(f"file:{pathname2url(path)}?mode=ro", uri=True, timeout=_BUSY_S)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:
+                db.close()
+                db = None
+    except sqlite3.Error:
+        db = None
+    try:
+        yield db
+    finally:
+        if db is not None:
+            db.close()

@@ -1,0 +1,179 @@
+"""The numbers of `zcc stats` as other programs read them: ccache's names, Prometheus' text. Pure.
+
+Both take the document of `zcc stats --json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zcc.agent.histogram import BOUNDS_S, histogram_from
+from zcc.agent.tally import NUMBERS, OUTCOMES, WAYS
+
+# What `ccache --print-stats` prints (4.14; 4.7 has less), in its order. What has no like here is 0.
+CCACHE_NAMES = """
+    autoconf_test bad_compiler_arguments bad_input_file bad_output_file cache_miss
+    cache_size_kibibyte called_for_link called_for_preprocessing cleanups_performed compile_failed
+    compiler_check_failed compiler_produced_empty_output compiler_produced_no_output
+    compiler_produced_stdout could_not_find_compiler could_not_use_modules
+    could_not_use_precompiled_header direct_cache_hit direct_cache_miss disabled
+    error_hashing_extra_file files_in_cache internal_error local_storage_hit local_storage_miss
+    local_storage_read_hit local_storage_read_miss local_storage_write max_cache_size_kibibyte
+    max_files_in_cache missing_cache_file modified_input_file multiple_source_files no_input_file
+    output_to_stdout preprocessed_cache_hit preprocessed_cache_miss preprocessor_error recache
+    remote_storage_error remote_storage_hit remote_storage_miss remote_storage_read_hit
+    remote_storage_read_miss remote_storage_timeout remote_storage_write stats_updated_timestamp
+    stats_zeroed_timestamp unsupported_code_directive unsupported_compiler_option
+    unsupported_environment_variable unsupported_source_encoding unsupported_source_language
+""".split()  # noqa: SIM905 (a table, not fifty lines)
+
+# A reason by which a command cannot be answered from a cache -> ccache's name for it. Commands that ran here
+# for another reason (no farm, a farm that failed) are misses.
+_UNCACHEABLE = {
+    "conftest": "autoconf_test",
+    "missing-operand": "bad_compiler_arguments",
+    "response-missing": "bad_compiler_arguments",
+    "odd-output": "bad_output_file",
+    "output-directory": "bad_output_file",
+    "output-is-source": "bad_output_file",
+    "output-not-plain": "bad_output_file",
+    "output-to-device": "bad_output_file",
+    "not-a-compile": "called_for_link",
+    "preprocess-only": "called_for_preprocessing",
+    "compile-error": "compile_failed",
+    "no-compiler": "could_not_find_compiler",
+    "modules": "could_not_use_modules",
+    "makes-pch": "could_not_use_precompiled_header",
+    "pch-preprocess": "could_not_use_precompiled_header",
+    "precompiled-header": "could_not_use_precompiled_header",
+    "analysis-failed": "internal_error",
+    "internal-error": "internal_error",
+    "several-sources": "multiple_source_files",
+    "information": "no_input_file",
+    "missing-source": "no_input_file",
+    "no-source": "no_input_file",
+    "stdin-source": "no_input_file",
+    "output-to-stdout": "output_to_stdout",
+    "assembler-input": "unsupported_code_directive",
+    "computed-include": "unsupported_code_directive",
+    "pragma-dependency": "unsupported_code_directive",
+    "time-macro": "unsupported_code_directive",
+    "dump-names": "unsupported_compiler_option",
+    "dump-output": "unsupported_compiler_option",
+    "native": "unsupported_compiler_option",
+    "nested-option": "unsupported_compiler_option",
+    "other-action": "unsupported_compiler_option",
+    "plugin": "unsupported_compiler_option",
+    "syntax-only": "unsupported_compiler_option",
+    "time-report": "unsupported_compiler_option",
+    "unknown-option": "unsupported_compiler_option",
+    "environment": "unsupported_environment_variable",
+    "encoding": "unsupported_source_encoding",
+    "linker-input": "unsupported_source_language",
+    "not-a-source": "unsupported_source_language",
+    "objective-c": "unsupported_source_language",
+}
+
+_KIB = 1024
+
+
+def ccache(document: dict[str, Any]) -> str:
+    """`name TAB number` lines. Each call is counted once: a hit, a miss, a recache or a reason."""
+    outcomes = document["outcomes"]
+    cache = document.get("cache") or {}
+    counts = dict.fromkeys(CCACHE_NAMES, 0)
+    for reason, count in document["local_reasons"].items():
+        name = _UNCACHEABLE.get(reason)
+        if name is not None:
+            counts[name] += count
+    counts["recache"] = document["refreshes"]
+    shared = outcomes["shared_hit"]
+    hits = outcomes["local_hit"] + shared
+    misses = max(0, document["calls"] - hits - sum(counts.values()))
+    counts |= {
+        "cache_miss": misses,
+        "direct_cache_hit": hits,
+        "direct_cache_miss": misses,
+        "local_storage_hit": outcomes["local_hit"],
+        "local_storage_miss": shared + misses,
+        "local_storage_read_hit": outcomes["local_hit"],
+        "local_storage_read_miss": shared + misses,
+        "local_storage_write": document["cache_written"],
+        "remote_storage_hit": shared,
+        "remote_storage_miss": outcomes["remote"],
+        "remote_storage_read_hit": shared,
+        "remote_storage_read_miss": outcomes["remote"],
+        "cache_size_kibibyte": cache.get("size_bytes", 0) // _KIB,
+        "max_cache_size_kibibyte": cache.get("limit_bytes", 0) // _KIB,
+        "files_in_cache": cache.get("results", 0),
+        "stats_updated_timestamp": int(document.get("updated_at", 0)),
+        "stats_zeroed_timestamp": int(document.get("zeroed_at", 0)),
+    }
+    return "".join(f"{name}\t{int(counts[name])}\n" for name in CCACHE_NAMES)
+
+
+def prometheus(document: dict[str, Any]) -> str:
+    """The text exposition format, version 0.0.4; seconds and bytes, as its conventions want them."""
+    return "".join(f"{line}\n" for line in _prometheus(document))
+
+
+def _prometheus(document: dict[str, Any]) -> Iterator[str]:
+    for name, text in NUMBERS.items():
+        base, _, unit = name.rpartition("_")
+        metric = f"zcc_{base}_seconds_total" if unit == "s" else f"zcc_{name}_total"
+        yield from _head(metric, "counter", text)
+        yield f"{metric} {_number(document[name])}"
+    rows = (
+        ("outcomes", "zcc_outcomes_total", "outcome", "calls by what became of them", OUTCOMES),
+        ("local_reasons", "zcc_local_total", "reason", "calls that ran here, by reason", ()),
+        ("ways", "zcc_ways_total", "way", "jobs by how their inputs were found", WAYS),
+        ("nodes", "zcc_node_jobs_total", "node", "jobs that each node compiled", ()),
+    )
+    for name, metric, label, text, always in rows:
+        yield from _head(metric, "counter", text)
+        for value, count in (dict.fromkeys(always, 0) | document[name]).items():
+            yield f'{metric}{{{label}="{_escaped(value)}"}} {_number(count)}'
+    yield from _times(document["answer_times"])
+    yield from _gauges(document)
+
+
+def _times(answer_times: dict[str, Any]) -> Iterator[str]:
+    metric = "zcc_answer_seconds"
+    yield from _head(metric, "histogram", "time from a request to the agent's answer")
+    for outcome, times in answer_times.items():
+        found, seen = histogram_from(times), 0
+        for bound, count in zip(BOUNDS_S, found.counts, strict=False):
+            seen += count
+            yield f'{metric}_bucket{{outcome="{outcome}",le="{bound!r}"}} {seen}'
+        yield f'{metric}_bucket{{outcome="{outcome}",le="+Inf"}} {found.count}'
+        yield f'{metric}_sum{{outcome="{outcome}"}} {_number(found.sum_s)}'
+        yield f'{metric}_count{{outcome="{outcome}"}} {found.count}'
+
+
+def _gauges(document: dict[str, Any]) -> Iterator[str]:
+    cache, agent = document.get("cache"), document.get("agent")
+    if cache:
+        for name, metric, text in (
+            ("size_bytes", "zcc_cache_size_bytes", "what the local cache takes on disk"),
+            ("limit_bytes", "zcc_cache_limit_bytes", "what it may take"),
+            ("results", "zcc_cache_results", "results that it holds"),
+        ):
+            yield from _head(metric, "gauge", text)
+            yield f"{metric} {_number(cache[name])}"
+    if agent:
+        yield from _head("zcc_connected", "gauge", "1 while the agent is connected to a broker")
+        yield f"zcc_connected {int(agent['connected'])}"
+
+
+def _head(metric: str, kind: str, text: str) -> Iterator[str]:
+    yield f"# HELP {metric} {text}"
+    yield f"# TYPE {metric} {kind}"
+
+
+def _number(value: float) -> str:
+    return repr(value)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

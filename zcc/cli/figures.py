@@ -1,0 +1,167 @@
+"""The numbers of `zcc stats` for people. Pure: the document of `zcc stats --json` in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zcc.agent.histogram import histogram_from
+from zcc.agent.tally import OUTCOMES
+
+_BOLD, _RED, _GREEN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
+# Reasons beyond these are summed up in one line.
+_MOST_REASONS = 12
+_SPLIT = (
+    ("queued_s", "queue"),
+    ("sending_s", "send"),
+    ("remote_wall_s", "compile"),
+    ("returning_s", "return"),
+    ("overhead_s", "other"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Something that is not as it should be, and what to do about it."""
+
+    what: str
+    advice: str
+
+
+def health(document: dict[str, Any]) -> list[Complaint]:
+    """What is wrong, the most urgent first; empty when all is well."""
+    found = []
+    agent = document.get("agent")
+    if agent and not agent["broker"]:
+        found.append(Complaint("no farm is joined", "zcc join TOKEN; all compiles run here"))
+    elif agent and not agent["connected"]:
+        why = agent["refusal"] or "it does not answer"
+        found.append(Complaint(f"not connected to {agent['broker']}: {why}", "zcc doctor"))
+    counted = (
+        ("discrepancies", "failed on the farm and succeeded here", "report the note below: a bug"),
+        (
+            "proof_failures",
+            "remote results were refused by their proof; nothing wrong was built",
+            "report the note below: the scanner missed a file",
+        ),
+        ("cache_faults", "faults of the local cache; each was a miss", "see agent.log; disk full?"),
+        (
+            "cache_dropped",
+            "results were not kept: the disk was too slow",
+            "put cache_dir on a faster disk",
+        ),
+    )
+    for name, what, advice in counted:
+        if document[name]:
+            found.append(Complaint(f"{document[name]:.0f} {what}", advice))
+    return found
+
+
+def table(document: dict[str, Any], title: str, has_colour: bool) -> list[str]:
+    """The lines of `zcc stats`."""
+    bold = _BOLD if has_colour else ""
+    plain = _PLAIN if has_colour else ""
+    if not document["calls"]:
+        return [
+            f"{bold}{title}{plain}",
+            "no compiles: put zcc in front of the compiler (zcc gcc -c x.c)",
+        ]
+    return [
+        f"{bold}{title}{plain}",
+        *_outcomes(document),
+        *_facts(document),
+        *_health(document, has_colour),
+    ]
+
+
+def _outcomes(document: dict[str, Any]) -> Iterator[str]:
+    calls, outcomes = document["calls"], document["outcomes"]
+    yield f"calls          {calls:>9.0f}"
+    for name in OUTCOMES:
+        count = outcomes[name]
+        if not count:
+            continue
+        line = f"  {name.replace('_', ' '):12} {count:>9}  {100 * count / calls:5.1f}%"
+        times = histogram_from(document["answer_times"].get(name))
+        if times.count:
+            shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+            said = "  ".join(f"{label} {duration(times.percentile(at))}" for label, at in shares)
+            line += f"   {said}"
+        yield line
+    reasons = list(document["local_reasons"].items())
+    if reasons:
+        yield "local, by reason"
+    for reason, count in reasons[:_MOST_REASONS]:
+        yield f"  {reason:22} {count:>6}"
+    if len(reasons) > _MOST_REASONS:
+        rest = sum(count for _, count in reasons[_MOST_REASONS:])
+        yield f"  {'(others: --json)':22} {rest:>6}"
+
+    unknown = document["unknown_options"]
+    if unknown:
+        yield "options that this zcc does not know"
+    for name, count in unknown.items():
+        yield f"  {name:22} {count:>6}"
+
+
+def _facts(document: dict[str, Any]) -> Iterator[str]:
+    ways, cache = document["ways"], document.get("cache")
+    yield f"inputs         scanned {ways['scanned']}, listed {ways['listed']}"
+    jobs = sum(document["nodes"].values()) - document["twin_runs"]
+    if jobs > 0:
+        parts = (f"{label} {duration(document[name] / jobs)}" for name, label in _SPLIT)
+        yield f"a remote job   {', '.join(parts)} (means)"
+    yield (
+        f"saved          {duration(document['saved_cpu_s'])} of CPU by hits;"
+        f" {duration(document['remote_cpu_s'])} spent elsewhere"
+    )
+    yield (
+        f"traffic        sent {size(document['bytes_sent'])},"
+        f" received {size(document['bytes_received'])}"
+    )
+    if document["input_bytes"]:
+        there = max(0.0, document["input_bytes"] - document["asked_bytes"])
+        share = 100 * there / document["input_bytes"]
+        asked, inputs = size(document["asked_bytes"]), size(document["input_bytes"])
+        yield f"inputs sent    {asked} of {inputs}: {share:.1f}% were there"
+    moves = f"{document['cache_written']:.0f} kept, {document['cache_evicted']:.0f} evicted"
+    if cache:
+        fill = f"{size(cache['size_bytes'])} of {size(cache['limit_bytes'])}, {cache['results']} results; "
+        yield f"cache          {fill}{moves}"
+    else:
+        yield f"cache          {moves}"
+    if document["nodes"]:
+        nodes = ", ".join(f"{name} {count}" for name, count in document["nodes"].items())
+        yield f"nodes          {nodes}"
+
+
+def _health(document: dict[str, Any], has_colour: bool) -> Iterator[str]:
+    red, green, plain = (_RED, _GREEN, _PLAIN) if has_colour else ("", "", "")
+    complaints = health(document)
+    if not complaints:
+        connected = "connected" if document.get("agent") else "no agent runs now"
+        yield f"health         {green}good{plain}, {connected}"
+    for complaint in complaints:
+        yield f"health         {red}{complaint.what}{plain}: {complaint.advice}"
+    for note in document.get("notes", ()):
+        yield f"note           {note}"
+
+
+def size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.1f} {unit}" if unit != "B" else f"{count:.0f} B"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Three digits at most: `0.7 ms`, `12 ms`, `1.5 s`, `4 min 10 s`, `3 h 5 min`."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"

@@ -1,0 +1,203 @@
+"""`zcc stats`: which stretch of calls, in which form."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from zcc import config as configuration
+from zcc.agent.history import PastBuild, past_builds, since
+from zcc.agent.notebook import FILE_NAME as NOTEBOOK
+from zcc.agent.stats import FILE_NAME, read
+from zcc.agent.tally import tally_from
+from zcc.cli import agent
+from zcc.cli.exposition import ccache, prometheus
+from zcc.cli.figures import duration, health, size, table
+from zcc.errors import ConfigError
+
+# Builds that can be asked for, and that `--builds` lists.
+MOST_BUILDS = 1000
+LISTED_BUILDS = 20
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# What an option without its number stands for.
+_LEFT_OUT = {"--watch": "2", "--build": "1"}
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CCACHE = "ccache"
+    PROMETHEUS = "prometheus"
+
+
+class StatsCommand(TyperCommand):
+    """An option's number may be left out: `--watch` is `--watch 2`, `--build` is `--build 1`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = []
+        for word, following in zip(args, [*args[1:], ""], strict=False):
+            words.append(word)
+            if word in _LEFT_OUT and not re.fullmatch(r"\d+(\.\d+)?", following):
+                words.append(_LEFT_OUT[word])
+        return super().parse_args(ctx, words)
+
+
+def stats(
+    as_json: bool = typer.Option(False, "--json", help="The same as --format=json."),
+    form: Format = typer.Option(
+        Format.TABLE, "--format", help="ccache: as `ccache --print-stats`."
+    ),
+    build: int = typer.Option(
+        0, "--build", metavar="[N]", help="The latest build only, or the N-th latest."
+    ),
+    builds: bool = typer.Option(False, "--builds", help="List the builds, the latest first."),
+    begin: str = typer.Option(
+        "", "--since", metavar="TIME", help="What happened since: 90s, 2h, 3d, 2026-11-25T10:00."
+    ),
+    watch: float = typer.Option(
+        0.0, "--watch", metavar="[SECONDS]", help="Show it again and again, until Ctrl-C."
+    ),
+    zero: bool = typer.Option(False, "--zero", help="Set all counters to nought; forget builds."),
+) -> None:
+    """What happened to the compiles: where they ran, and why not elsewhere."""
+    if zero:
+        _zero()
+        return
+    if build and begin:
+        raise ConfigError("--build and --since exclude each other")
+    form = Format.JSON if as_json else form
+    while True:
+        shown = _shown(form, build, builds, begin)
+        if watch and sys.stdout.isatty():
+            shown = _CLEAR_SCREEN + shown
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+        if not watch:
+            return
+        try:
+            time.sleep(watch)
+        except KeyboardInterrupt:
+            return
+
+
+def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
+    if builds:
+        return _list_builds(form)
+    document, title = _document(build, begin)
+    match form:
+        case Format.JSON:
+            complaints = [asdict(complaint) for complaint in health(document)]
+            return json.dumps(document | {"health": complaints}) + "\n"
+        case Format.CCACHE:
+            return ccache(document)
+        case Format.PROMETHEUS:
+            return prometheus(document)
+        case Format.TABLE:
+            has_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+            return "".join(f"{line}\n" for line in table(document, title, has_colour))
+
+
+def _document(build: int, begin: str) -> tuple[dict[str, Any], str]:
+    """What is to be shown, and what it is called."""
+    state = configuration.state_dir(os.environ)
+    path = os.path.join(state, FILE_NAME)
+    found: dict[str, Any] = agent.ask({"op": "stats"}) or read(path)
+    # A file that an older zcc wrote lacks some; what is there and no number stays as it is.
+    document = found | tally_from(found).as_dict()
+    document["updated_at"] = _modified_s(path)
+    notebook = os.path.join(state, NOTEBOOK)
+    if begin:
+        agent.ask({"op": "settle"})
+        begin_s = parse_since(begin, time.time())
+        text = datetime.fromtimestamp(begin_s).strftime("%Y-%m-%d %H:%M")
+        return document | since(notebook, begin_s).as_dict(), f"since {text}"
+    if build:
+        agent.ask({"op": "settle"})
+        past = past_builds(notebook, MOST_BUILDS)
+        if build > len(past):
+            raise ConfigError(f"there are {len(past)} builds: zcc stats --builds lists them")
+        chosen = past[build - 1]
+        return document | chosen.tally.as_dict() | {"build": _facts(chosen)}, _title(chosen)
+    zeroed_s = document.get("zeroed_at") or 0
+    day = f" since {datetime.fromtimestamp(zeroed_s):%Y-%m-%d %H:%M}" if zeroed_s else ""
+    return document, f"all compiles{day}"
+
+
+def _list_builds(form: Format) -> str:
+    agent.ask({"op": "settle"})
+    state = configuration.state_dir(os.environ)
+    past = past_builds(os.path.join(state, NOTEBOOK), LISTED_BUILDS)
+    if form is Format.JSON:
+        return json.dumps([_facts(each) | each.tally.as_dict() for each in past]) + "\n"
+    lines = [
+        f"{'N':>3}  {'began':16}  {'took':>10}  {'calls':>6}  {'hits':>6}  {'sent':>9}  project"
+    ]
+    for number, each in enumerate(past, 1):
+        numbers, outcomes = each.tally.numbers, each.tally.outcomes
+        hits = outcomes["local_hit"] + outcomes["shared_hit"]
+        share = 100 * hits / max(1, numbers["calls"])
+        lines.append(
+            f"{number:>3}  {datetime.fromtimestamp(each.begun_s):%Y-%m-%d %H:%M}"
+            f"  {duration(each.active_s - each.begun_s):>10}  {numbers['calls']:>6.0f}"
+            f"  {share:>5.1f}%  {size(numbers['bytes_sent']):>9}  {os.fsdecode(each.project)}"
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _facts(build: PastBuild) -> dict[str, Any]:
+    return {
+        "number": build.number,
+        "project": os.fsdecode(build.project),
+        "begun_at": build.begun_s,
+        "ended_at": build.active_s,
+    }
+
+
+def _title(build: PastBuild) -> str:
+    began = datetime.fromtimestamp(build.begun_s).strftime("%Y-%m-%d %H:%M:%S")
+    took = duration(build.active_s - build.begun_s)
+    return f"build of {os.fsdecode(build.project)}, began {began}, took {took}"
+
+
+def _zero() -> None:
+    state = configuration.state_dir(os.environ)
+    if agent.ask({"op": "zero"}) is not None:
+        return
+    for name in (FILE_NAME, NOTEBOOK, f"{NOTEBOOK}-wal", f"{NOTEBOOK}-shm"):
+        path = os.path.join(state, name)
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def parse_since(text: str, now_s: float) -> float:
+    """Unix seconds of `90s`, `2h`, `3d` ago, or of a local date and time in ISO 8601.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return now_s - float(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time: write 90s, 2h, 3d or 2026-11-25T10:00") from None
+
+
+def _modified_s(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0

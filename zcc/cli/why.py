@@ -1,0 +1,204 @@
+"""`zcc why FILE` and `zcc why CC ARGS...`: why was this no hit, or would be none?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from zcc import config as configuration
+from zcc.agent import wire
+from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.causes import Cause
+from zcc.agent.commands import jobs_of
+from zcc.agent.fingerprint import Difference, differences, fingerprint_of
+from zcc.agent.lasts import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
+from zcc.agent.notebook import FILE_NAME as NOTEBOOK
+from zcc.agent.prepared import Here, Prepared
+from zcc.agent.queries import run_query
+from zcc.agent.recall import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.cli import agent
+from zcc.cli.compilers import compilers_of
+from zcc.cli.explain import home, request_of
+from zcc.cli.reasons import phrase, sentences
+from zcc.errors import ConfigError
+
+_USAGE = "name a source, an object or a command: zcc why x.c, zcc why gcc -c x.c"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What would happen to a command now: `outcome` is `local_hit`, `miss` or `local`.
+
+    `cause` says why it is no hit. A hit may have `changes` all the same, if the same was compiled before the
+    last compile.
+    """
+
+    source: bytes
+    output: bytes
+    outcome: str
+    cause: Cause | None
+    changes: tuple[Difference, ...] = ()
+
+
+def why(
+    command: list[str] = typer.Argument(None, metavar="FILE | CC ARGS...", help=_USAGE),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object; put it first."),
+) -> None:
+    """Say why a compile was not answered from the cache: the first thing that differs.
+
+    For a file: why its last compile was none. For a command: what it would be now, against the last compile
+    of the same source into the same output. Nothing is compiled and nothing is sent.
+    """
+    if not command:
+        raise ConfigError(_USAGE)
+    agent.ask({"op": "settle"})
+    if len(command) == 1:
+        _tell_of_file(command[0], as_json)
+    else:
+        _tell_of_command(command, as_json)
+
+
+# ---- a file -----------------------------------------------------------------------------------
+
+
+def _tell_of_file(name: str, as_json: bool) -> None:
+    lasts = lasts_of(_notebook(), os.path.realpath(os.fsencode(name)))
+    if as_json:
+        typer.echo(json.dumps({"answers": [_document(last) for last in lasts]}))
+        return
+    if not lasts:
+        raise ConfigError(f"no compile of {name} is known (of links and -E nothing is kept)")
+    for line in _story(lasts[0]):
+        typer.echo(line)
+    for last in lasts[1:]:
+        typer.echo(
+            f"also {_pair(last.source, last.output)}, {_moment(last.made_s)}: {last.outcome}"
+        )
+
+
+def _story(last: Last) -> Iterable[str]:
+    yield _pair(last.source, last.output)
+    reason = f" ({last.reason})" if last.reason else ""
+    outcome = last.outcome.replace("_", " ")
+    yield f"compiled {_moment(last.made_s)}: {outcome}{reason}"
+    if last.cause is not None:
+        first, *others = sentences(last.cause)
+        yield f"no hit: {first}"
+        yield from (f"        {line}" for line in others)
+    if last.hits:
+        times = "once" if last.hits == 1 else f"{last.hits} times"
+        yield f"since then a hit {times}, the last {_moment(last.used_s)}"
+
+
+def _document(last: Last) -> dict[str, Any]:
+    return {
+        "source": os.fsdecode(last.source),
+        "output": os.fsdecode(last.output),
+        "outcome": last.outcome,
+        "reason": last.reason,
+        "compiled_at": last.made_s,
+        "cause": None if last.cause is None else asdict(last.cause),
+        "hits_since": last.hits,
+        "used_at": last.used_s,
+    }
+
+
+# ---- a command --------------------------------------------------------------------------------
+
+
+def _tell_of_command(command: list[str], as_json: bool) -> None:
+    request = replace(request_of(command), terminal=_terminal())
+    forecasts = _forecast(request)
+    if as_json:
+        typer.echo(json.dumps({"answers": [_forecast_document(each) for each in forecasts]}))
+        return
+    for each in forecasts:
+        if each.source:
+            typer.echo(_pair(each.source, each.output))
+        for line in _prophecy(each):
+            typer.echo(line)
+
+
+def _forecast(request: wire.Request) -> list[Forecast]:
+    config = configuration.load(os.environ)
+    compilers = compilers_of(os.environ)
+    base_dir = os.fsencode(config.base_dir)
+    analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
+    jobs = asyncio.run(jobs_of(analyser, request, time.monotonic(), time.monotonic))
+    if isinstance(jobs, Here):
+        detail = f"{jobs.reason} ({jobs.detail})" if jobs.detail else jobs.reason
+        return [Forecast(b"", b"", "local", Cause("not-a-job", detail))]
+    mode = mode_of(request.environment, CacheMode(config.cache))
+    directory = configuration.cache_dir(os.environ, config)
+    if mode is not CacheMode.ON or not os.path.isdir(directory):
+        return [_compare(prepared, mode, UNKNOWN) for prepared in jobs]
+    recall = Recall(directory, config.cache_bytes)
+    try:
+        found = [recall.find(each, analyser.disk) for each in jobs]
+    finally:
+        recall.close()
+    return [_compare(each, mode, answer) for each, answer in zip(jobs, found, strict=True)]
+
+
+def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
+    prepared = prepared.in_place()  # the user's own paths
+    source, output = os.path.realpath(prepared.source), prepared.job.outputs[0]
+    lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
+    # Into another output it is another compile, but the nearest there is.
+    last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
+    fingerprint = fingerprint_of(prepared.job, source)
+    if isinstance(found, Recalled):
+        changes = differences(last.fingerprint, fingerprint) if last else []
+        return Forecast(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))
+    cause = cause_of_miss(mode, found) or cause_of(last, prepared.key, fingerprint)
+    return Forecast(source, output, "miss", cause)
+
+
+def _prophecy(forecast: Forecast) -> Iterable[str]:
+    if forecast.cause is None:
+        yield "would be a hit: this machine's cache holds the result"
+        for change in forecast.changes:
+            yield f"  (not as the last time: {phrase(change)})"
+        return
+    first, *others = sentences(forecast.cause)
+    yield f"would be no hit: {first}"
+    yield from (f"                 {line}" for line in others)
+
+
+def _forecast_document(forecast: Forecast) -> dict[str, Any]:
+    return {
+        "source": os.fsdecode(forecast.source),
+        "output": os.fsdecode(forecast.output),
+        "outcome": forecast.outcome,
+        "cause": None if forecast.cause is None else asdict(forecast.cause),
+        "changes": [asdict(change) for change in forecast.changes],
+    }
+
+
+def _terminal() -> wire.Terminal | None:
+    if not sys.stderr.isatty():
+        return None
+    size = os.get_terminal_size(sys.stderr.fileno())
+    return wire.Terminal(size.lines, size.columns)
+
+
+def _pair(source: bytes, output: bytes) -> str:
+    into = f" -> {os.fsdecode(output)}" if output else ""
+    return f"{os.fsdecode(source)}{into}"
+
+
+def _moment(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _notebook() -> str:
+    return os.path.join(configuration.state_dir(os.environ), NOTEBOOK)
