@@ -33,6 +33,7 @@
 #include "protocol.h"
 #include "reply.h"
 #include "request.h"
+#include "processor.h"
 #include "say.h"
 
 #define SLOT_FD 100 /* above what shell scripts use by number */
@@ -138,6 +139,8 @@ static _Noreturn void obey_agent(int agent)
 
 int main(int argc, char **argv)
 {
+    if (argc == 1 && strcmp(basename_of(argv[0]), "zcc-processor") == 0)
+        return print_processor();
     learn_self();
     read_call(argc, argv);
     call.executable = find_program(call.flags & IS_DEFAULT ? default_compiler() : call.named);

@@ -1,4 +1,4 @@
-/* zcc-processor: what `-march=native` depends on, as text.
+/* The launcher under the name of zcc-processor: what `-march=native` depends on, as text.
  *
  * gcc and clang ask the CPUID instruction which processor this is, what it can do and how large its caches are,
  * and XGETBV what the system lets it do. Two machines that print the same here expand `native` to the same.
@@ -9,6 +9,8 @@
  */
 
 #define _GNU_SOURCE
+#include "processor.h"
+
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +48,8 @@ static const struct leaf leaves[] = {
 };
 
 /* Appends a line for each leaf; what does not fit is left out, on every machine alike. */
-static void describe(char *text, size_t size) {
+static void describe(char *text, size_t size)
+{
     size_t used = 0;
     text[0] = 0;
     for (size_t at = 0; at < sizeof leaves / sizeof *leaves; at++) {
@@ -68,7 +71,8 @@ static void describe(char *text, size_t size) {
     }
 }
 
-int main(void) {
+int print_processor(void)
+{
     static char first[8192], other[8192];
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof allowed, &allowed))
@@ -91,6 +95,9 @@ int main(void) {
 #else
 
 /* Elsewhere compilers read /proc/cpuinfo, which no job may: `native` stays local. */
-int main(void) { return 1; }
+int print_processor(void)
+{
+    return 1;
+}
 
 #endif
