@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import stop_agent
 from zcc.agent import door
 from zcc.cli.up import LocalFarm
@@ -207,6 +209,28 @@ def test_the_forms_agree(counting: Farm, project: Path) -> None:
     table = text(counting, project, "stats")
     assert f"remote       {outcomes['remote']:>9}" in table
     assert "\x1b" not in table
+
+
+def test_watch_shows_the_numbers_until_it_is_interrupted(counting: Farm, project: Path) -> None:
+    compile_(counting, project)
+    environment = counting.local.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    command = [BIN / "zcc", "stats", "--json", "--watch", "0.1"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
+        watching.send_signal(signal.SIGINT)
+        watching.stdout.read()
+    assert watching.returncode == 0
+    assert first["calls"] == second["calls"] > 0
+
+
+def test_zero_keeps_what_why_knows(counting: Farm, project: Path) -> None:
+    compile_(counting, project)
+    stop_agent(counting)
+    text(counting, project, "stats", "--zero")
+    assert ask(counting, project, "stats", "--builds") == []
+    assert ask(counting, project, "stats")["calls"] == 0
+    assert cause(counting, project, "x.c") == ("first", "")
 
 
 def test_zero_begins_anew(counting: Farm, project: Path) -> None:

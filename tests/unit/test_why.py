@@ -185,6 +185,20 @@ def test_the_same_job_without_a_result_was_evicted_or_never_kept(pages: Pages) -
     assert pages.only().cause == Cause("evicted", "", [], 0)
 
 
+def test_what_ran_here_again_is_the_latest_again(pages: Pages) -> None:
+    times = iter(range(1, 10))
+    pages.lasts = Lasts(pages.notebook, lambda: float(next(times)))
+    pages.lasts.compiled(prepared(JOB), "remote")
+    pages.lasts.ran_here(SOURCE, "time-macro", "/p/x.c")
+    pages.lasts.compiled(prepared(JOB), "local_hit")
+    pages.lasts.ran_here(SOURCE, "time-macro", "/p/x.c")
+    pages.lasts.flush()
+    pages.notebook.wait_written()
+    latest, before = lasts_of(pages.path, SOURCE)
+    assert (latest.output, latest.hits) == (b"", 1)
+    assert (before.output, before.hits) == (b"/p/x.o", 1)
+
+
 def test_what_the_cache_says_itself_comes_first() -> None:
     assert cause_of_miss(CacheMode.OFF, None) == Cause("cache-off")
     assert cause_of_miss(CacheMode.REFRESH, None) == Cause("refresh")

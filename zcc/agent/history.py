@@ -86,6 +86,13 @@ class History:
         self._notebook.write(_clear)
 
 
+def forget_builds(path: str) -> None:
+    """The same while no agent runs."""
+    notebook = Notebook(path)
+    notebook.write(_clear)
+    notebook.close()
+
+
 def _clear(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM slices")
     db.execute("DELETE FROM builds")

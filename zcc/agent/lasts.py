@@ -6,7 +6,7 @@ One row for each source (physical) and output; both are paths. `key`, `outcome`,
 and `made` are those of the last compile that was not answered as the one before was; `cause` is why it was
 no hit, a `Cause` in JSON, empty where it was one; `job` is its fingerprint, compressed. `hits` counts what
 has been answered by the same key since, the last time at `used`. A compile that could not become a job has no
-output, key nor fingerprint here.
+output, key nor fingerprint here, and its `hits` count how often it has run here since.
 
 What a call costs is one look-up here: of a hit of an unchanged command nothing is written but, when someone
 asks or the agent leaves, its number. Fingerprints are made, compared and written in the notebook's thread.
@@ -102,9 +102,7 @@ class Lasts:
         place = (prepared.source, prepared.job.outputs[0])
         known = self._known.get(place)
         if known is not None and known.key == prepared.key and outcome in HITS:
-            known.hits += 1
-            known.used_s = self._wall_s()
-            self._hit.add(place)
+            self._again(place, known)
             return
         self._know(place, prepared.key)
         note = _Note(prepared, outcome, reason, missed, self._wall_s())
@@ -117,6 +115,7 @@ class Lasts:
         key = f"{reason} {detail}".encode()
         known = self._known.get(place)
         if known is not None and known.key == key:
+            self._again(place, known)
             return
         self._know(place, key)
         cause = Cause("not-a-job", f"{reason} ({detail})" if detail else reason)
@@ -129,12 +128,16 @@ class Lasts:
         for place in self._hit:
             known = self._known.get(place)
             if known is not None and known.hits:
-                rows.append((known.hits, known.used_s, os.path.realpath(place[0]), place[1]))
+                rows.append((known.hits, known.used_s, *place))
                 known.hits = 0
         self._hit.clear()
         if rows:
-            query = "UPDATE lasts SET hits = hits + ?, used = ? WHERE source = ? AND output = ?"
-            self._notebook.write(lambda db: (db.executemany(query, rows), None)[1])
+            self._notebook.write(partial(_add_hits, rows))
+
+    def _again(self, place: tuple[bytes, bytes], known: _Known) -> None:
+        known.hits += 1
+        known.used_s = self._wall_s()
+        self._hit.add(place)
 
     def _know(self, place: tuple[bytes, bytes], key: bytes) -> None:
         self._known[place] = _Known(key)
@@ -179,6 +182,11 @@ def _write_note(note: _Note, is_trimmed: bool, db: sqlite3.Connection) -> None:
     _put(db, row, compress(fingerprint))
     if is_trimmed:
         _trim(db, MAX_BYTES)
+
+
+def _add_hits(rows: list[tuple[int, float, bytes, bytes]], db: sqlite3.Connection) -> None:
+    query = "UPDATE lasts SET hits = hits + ?, used = ? WHERE source = ? AND output = ?"
+    db.executemany(query, [(n, at, os.path.realpath(source), out) for n, at, source, out in rows])
 
 
 def _write_local(

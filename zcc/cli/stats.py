@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from zcc import config as configuration
-from zcc.agent.history import PastBuild, past_builds, since
+from zcc.agent.history import PastBuild, forget_builds, past_builds, since
 from zcc.agent.notebook import FILE_NAME as NOTEBOOK
 from zcc.agent.stats import FILE_NAME, read
 from zcc.agent.tally import tally_from
@@ -175,10 +175,10 @@ def _zero() -> None:
     state = configuration.state_dir(os.environ)
     if agent.ask({"op": "zero"}) is not None:
         return
-    for name in (FILE_NAME, NOTEBOOK, f"{NOTEBOOK}-wal", f"{NOTEBOOK}-shm"):
-        path = os.path.join(state, name)
-        if os.path.exists(path):
-            os.unlink(path)
+    if os.path.exists(os.path.join(state, FILE_NAME)):
+        os.unlink(os.path.join(state, FILE_NAME))
+    if os.path.exists(os.path.join(state, NOTEBOOK)):
+        forget_builds(os.path.join(state, NOTEBOOK))
 
 
 def parse_since(text: str, now_s: float) -> float:

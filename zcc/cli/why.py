@@ -96,7 +96,8 @@ def _story(last: Last) -> Iterable[str]:
         yield from (f"        {line}" for line in others)
     if last.hits:
         times = "once" if last.hits == 1 else f"{last.hits} times"
-        yield f"since then a hit {times}, the last {_moment(last.used_s)}"
+        what = "a hit" if last.fingerprint else "the same"
+        yield f"since then {what} {times}, the last {_moment(last.used_s)}"
 
 
 def _document(last: Last) -> dict[str, Any]:
