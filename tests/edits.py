@@ -211,7 +211,8 @@ class Project:
     def _link(self) -> str:
         name, target = self._any(), self._any()
         path = self.top / name
-        if name not in SOURCES and not path.is_dir():
+        # A source has no guard: as a header it would be included for ever.
+        if name not in SOURCES and target not in SOURCES and not path.is_dir():
             path.parent.mkdir(exist_ok=True)
             path.unlink(missing_ok=True)
             path.symlink_to(self.top / target)
