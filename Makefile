@@ -11,14 +11,14 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ bench clean
+.PHONY: help test demo check differ edits bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch]) node/shim/lookups.c
+$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] zcc/processor/*.c) node/shim/lookups.c
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -41,6 +41,9 @@ SEED ?= $(shell od -An -N3 -tu4 /dev/urandom)
 differ: $(INSTALLED) ## random commands, plain and through zcc, for MINUTES=60 from SEED=...
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.differential \
 		--minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+edits: $(INSTALLED) ## random edits between builds, plain against cache (STEPS=... SEED=...)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.edits --steps $(or $(STEPS),3000) --seed $(or $(SEED),1)
 
 bench: $(INSTALLED) ## every bench; each states its question
 	@for bench in bench/*.py bench/projects; do \

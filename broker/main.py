@@ -6,17 +6,17 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any
 
-import platformdirs
 import typer
 
 from broker.errors import BrokerError
+from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry, Row
 from broker.shell import Shell
 from broker.state import (
@@ -26,9 +26,13 @@ from broker.state import (
     record_serving,
     take_lock,
 )
+from broker.storage import commands
+from broker.storage.service import Storage
+from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
-from zcc.config import parse_size
+from zcc.cli.cache import cache_commands
+from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
@@ -36,7 +40,7 @@ from zcc.messages import Role
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
-_TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DEFAULT_CACHE_SIZE = "10G"
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
 app = typer.Typer(
@@ -54,23 +58,15 @@ class MemberRole(str, Enum):  # noqa: UP042 - typer's choices want plain strings
     MONITOR = "monitor"
 
 
-StateDir = Annotated[
-    str,
-    typer.Option("--state", metavar="DIR", help="Where keys, registry, blobs and logs are kept."),
-]
-DEFAULT_STATE = platformdirs.user_state_dir("zcc-broker", False)
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of `30m`, `1h`, `7d`, `90s`."""
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a duration: write 30m, 1h or 7d")
-    return int(match[1]) * _TIMES[match[2]]
+class MembersAccess(str, Enum):  # noqa: UP042
+    WRITE = "write"
+    READ = "read"
+    OFF = "off"
 
 
 @app.command()
 def serve(
+    *,
     listen: Annotated[
         str,
         typer.Option(
@@ -85,7 +81,7 @@ def serve(
     ] = "",
     cache_size: Annotated[
         str, typer.Option(metavar="SIZE", help="The most that results and inputs may take on disk.")
-    ] = "10G",
+    ] = DEFAULT_CACHE_SIZE,
     quota: Annotated[
         str,
         typer.Option(
@@ -93,6 +89,24 @@ def serve(
             help="The most that the results of one client's jobs may take, uncompressed; 0: no bound.",
         ),
     ] = "0",
+    ccache_size: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="The most that values which ccache stores here may take; 0: it may store none.",
+        ),
+    ] = "5G",
+    ccache_listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve ccache's remote storage by HTTP too, to holders of a storage-token.",
+        ),
+    ] = "",
+    ccache_members: Annotated[
+        MembersAccess,
+        typer.Option(help="What members' ccaches may do with it over the farm's own connection."),
+    ] = MembersAccess.WRITE,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     ready_fd: Annotated[
         int | None,
@@ -111,22 +125,47 @@ def serve(
         stream=sys.stderr,
     )
     limit_bytes, quota_bytes = parse_size(cache_size), parse_size(quota)
-    asyncio.run(_serve(listen, state, farm, limit_bytes, quota_bytes, ready_fd))
+    storage_bytes = parse_size(ccache_size)
+    if ccache_listen and not storage_bytes:
+        raise typer.BadParameter("--ccache-listen needs a --ccache-size that is not 0")
+    members = None if ccache_members.value == "off" else Access(ccache_members.value)
+    options = _Options(
+        listen, state, farm, limit_bytes, quota_bytes, storage_bytes, ccache_listen, members
+    )
+    asyncio.run(_serve(options, ready_fd))
 
 
-async def _serve(
-    listen: str, state: str, farm: str, limit_bytes: int, quota_bytes: int, ready_fd: int | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What `serve` was told; sizes in bytes."""
+
+    listen: str
+    state: str
+    farm: str
+    limit_bytes: int
+    quota_bytes: int
+    storage_bytes: int
+    storage_listen: str
+    members: Access | None
+
+
+async def _serve(options: _Options, ready_fd: int | None) -> None:
+    state = options.state
     keys = broker_keys(state)
     lock = take_lock(state)
-    name = farm or last_serving(state)[1] or DEFAULT_FARM
-    store = DiskStore(state, name, limit_bytes, quota_bytes)
-    shell = Shell(name, listen, keys, state, store)
+    name = options.farm or last_serving(state)[1] or DEFAULT_FARM
+    store = DiskStore(state, name, options.limit_bytes, options.quota_bytes)
+    storage = Storage(state, options.storage_bytes, options.members)
+    shell = Shell(name, options.listen, keys, state, store, storage)
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []
 
     def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A mistake of ours: stop (members reconnect to the next broker) rather than limp on."""
+        if isinstance(context.get("exception"), OSError) and "socket" in context:
+            # No descriptor is left for an HTTP connection: asyncio tries again in a second.
+            logging.warning("%s: %s", context["message"], context["exception"])
+            return
         logging.error("%s", context["message"], exc_info=context.get("exception"))
         failure.append(context.get("exception") or RuntimeError(context["message"]))
         stopped.set()
@@ -135,6 +174,8 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     try:
+        if options.storage_listen:
+            await storage.listen(options.storage_listen)
         record_serving(state, shell.endpoint, name)
         if ready_fd is not None:
             with os.fdopen(ready_fd, "w") as ready:
@@ -217,6 +258,9 @@ def show_keys(
         print(f"{row.public_key}  {role:<14} {_state_of(row, now):<8} {row.label}")
 
 
+commands.register(app)
+
+
 def _state_of(row: Row, now: float) -> str:
     if row.revoked is not None:
         return "revoked"
@@ -236,6 +280,17 @@ def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
         "expires": row.expires,
         "uses_left": row.uses_left,
     }
+
+
+def _open_results(state: str) -> DiskStore:
+    """The shared cache of the farm that was last served from here."""
+    farm = last_serving(state)[1]
+    if not farm:
+        raise BrokerError(f"no farm was ever served from {state}: say --state DIR")
+    return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
+
+
+app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
 
 
 def main() -> None:

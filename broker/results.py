@@ -59,7 +59,7 @@ class SharedResults:
         self._writer.close()
 
     def _is_whole(self, record: Record) -> bool:
-        missing = [digest for digest in record.blobs if not self._traffic.has(digest)]
+        missing = [digest for digest in record.blobs if not self._traffic.has_now(digest)]
         if missing and len(self._tiers.get_blobs(missing)) < len(missing):
             self._writer.forget(record.key)
             return False

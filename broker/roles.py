@@ -17,16 +17,20 @@ from zcc.messages import (
     Message,
     Role,
     Started,
+    StorageGet,
+    StoragePut,
+    StorageRemove,
     Submit,
     Want,
 )
 
 _SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye)
 _BULK: tuple[type[Message], ...] = (Chunk, Credit, Absent)
+_STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 
 ALLOWED: dict[Role, frozenset[type[Message]]] = {
     Role.JOINER: frozenset((Enrol,)),
-    Role.CLIENT: frozenset((*_SESSION, *_BULK, Submit, Cancel, AskNodes)),
+    Role.CLIENT: frozenset((*_SESSION, *_BULK, *_STORAGE, Submit, Cancel, AskNodes)),
     Role.NODE: frozenset((*_SESSION, *_BULK, Want, Started, Done, Failed)),
     Role.ADMIN: frozenset((*_SESSION, AskNodes)),
     Role.MONITOR: frozenset((*_SESSION, AskNodes)),

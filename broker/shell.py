@@ -25,6 +25,7 @@ from broker.machine import Machine
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
+from broker.storage.service import Storage
 from broker.traffic import Traffic
 from cache.blobs import decompress
 from cache.digest import Digest, digest_of
@@ -46,6 +47,9 @@ from zcc.messages import (
     Message,
     Refused,
     Role,
+    StorageGet,
+    StoragePut,
+    StorageRemove,
     Submit,
     Want,
 )
@@ -71,7 +75,13 @@ class Shell:
     """
 
     def __init__(
-        self, farm: str, listen: str, keys: KeyPair, state_dir: str, store: DiskStore
+        self,
+        farm: str,
+        listen: str,
+        keys: KeyPair,
+        state_dir: str,
+        store: DiskStore,
+        storage: Storage,
     ) -> None:
         self._farm = farm
         self._registry = Registry(state_dir)
@@ -96,6 +106,8 @@ class Shell:
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
         self._results = SharedResults(store, self._traffic)
+        self._storage = storage
+        storage.serve_members(self._say)
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("farm %s listens on %s", farm, self.endpoint)
 
@@ -118,6 +130,7 @@ class Shell:
         self._context.term()
         self._traffic.close_files()
         self._results.close()
+        self._storage.close()
         self._audit.close()
         self._registry.close()
 
@@ -220,6 +233,11 @@ class Shell:
             )
         )
 
+    def _read_storage(
+        self, origin: Origin, message: StorageGet | StoragePut | StorageRemove
+    ) -> None:
+        self._storage.take(origin.route, message, self._now())
+
     def _read_other(self, origin: Origin, message: Message) -> None:
         self._happen(events.MessageArrived(origin, message))
 
@@ -284,6 +302,7 @@ class Shell:
             if self._registry.has_changed() or now >= self._next_expiry:
                 self._next_expiry = now + EXPIRY_S
                 self._recheck_keys()
+        self._storage.tick(now)
         evicted = self._results.note_evictions()
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
@@ -305,15 +324,20 @@ class Shell:
     def _send(self, route: bytes, message: Message) -> bool:
         return self._link.send(route, codec.encode(message))
 
+    def _say(self, route: bytes, message: Message) -> None:
+        if not self._send(route, message):
+            self._events.append(events.PeerUnreachable(route))
+
     def _do_send(self, effect: effects.Send) -> None:
-        if not self._send(effect.route, effect.message):
-            self._events.append(events.PeerUnreachable(effect.route))
+        self._say(effect.route, effect.message)
 
     def _do_open(self, effect: effects.OpenTraffic) -> None:
         self._traffic.open(effect.route, effect.role, self._now())
+        self._storage.forget(effect.route)
 
     def _do_close(self, effect: effects.CloseTraffic) -> None:
         self._traffic.close(effect.route, self._now())
+        self._storage.forget(effect.route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:
         self._traffic.ask(effect.route, effect.digests, self._now())
@@ -354,6 +378,9 @@ _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Want: Shell._read_want,
     Submit: Shell._read_submit,
     Done: Shell._read_done,
+    StorageGet: Shell._read_storage,
+    StoragePut: Shell._read_storage,
+    StorageRemove: Shell._read_storage,
 }
 _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.Send: Shell._do_send,

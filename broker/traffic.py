@@ -132,6 +132,14 @@ class Traffic:
             return True
         return False
 
+    def has_now(self, digest: Digest) -> bool:
+        """The same by a look at the disk: files may vanish at any moment."""
+        if self._store.has(digest):
+            self._known.add(digest)
+            return True
+        self._forget(digest)
+        return False
+
     def verify(self, digests: Iterable[Digest]) -> None:
         """Re-read blobs that somebody could not use; rotten ones leave the store."""
         for digest in digests:
@@ -338,7 +346,7 @@ class Traffic:
             if len(peer.pushes) >= MAX_PUSHES_PER_NODE:
                 raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
             peer.pushes[piece.digest] = (
-                None if self.has(piece.digest) else self._arrival(peer, piece)
+                None if self.has_now(piece.digest) else self._arrival(peer, piece)
             )
         arrival = peer.pushes[piece.digest]
         if piece.is_last:

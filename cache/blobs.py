@@ -57,16 +57,31 @@ def compress(data: bytes) -> bytes:
     return _codec.compressor.compress(data)
 
 
+def frame_size(frame: bytes) -> int:
+    """How many bytes are in a frame, by its own word.
+
+    Raises:
+        BlobCorruptError: it does not say, or is no zstd frame.
+    """
+    try:
+        size = zstandard.frame_content_size(frame)
+    except zstandard.ZstdError as error:
+        raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
+    if size < 0:
+        raise BlobCorruptError("a frame that does not say its size")
+    return size
+
+
 def decompress(frame: bytes, limit_bytes: int) -> bytes:
     """The content of one zstd frame of at most `limit_bytes`.
 
     Raises:
         BlobCorruptError: not a zstd frame, no content size, or more than the limit.
     """
+    size = frame_size(frame)
+    if size > limit_bytes:
+        raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
     try:
-        size = zstandard.frame_content_size(frame)
-        if not 0 <= size <= limit_bytes:
-            raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
         return _codec.decompressor.decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
@@ -242,8 +257,8 @@ class BlobStore:
             raise BlobMissingError(digest.hex()) from error
         try:
             if self.form is Form.COMPRESSED:
-                data = decompress(data, zstandard.frame_content_size(data))
-        except (BlobCorruptError, zstandard.ZstdError) as error:
+                data = decompress(data, frame_size(data))
+        except BlobCorruptError as error:
             self.remove(digest)
             raise BlobMissingError(f"{digest.hex()} is rotten: {error}") from error
         if digest_of(data) != digest:

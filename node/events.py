@@ -49,10 +49,11 @@ class BlobArrived:
 
 @dataclass(frozen=True, slots=True)
 class BlobFailed:
-    """A blob that was asked for will not come, or came damaged."""
+    """A blob that was asked for will not come, or came damaged; `is_ours`: this disk has no room for it."""
 
     digest: Digest
     detail: str
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,9 @@ class NodeMachine:
                 effects = self._revoke(name)
             case BlobArrived(digest):
                 effects = self._arrived(digest)
-            case BlobFailed(digest, detail):
-                effects = self._blob_failed(digest, detail)
+            case BlobFailed(digest, detail, is_ours):
+                fault = Fault.INTERNAL if is_ours else Fault.INPUT
+                effects = self._blob_failed(digest, fault, detail)
             case ToolchainReady(digest):
                 effects = self._toolchain_ready(digest)
             case ToolchainFailed(digest, detail):
@@ -196,14 +197,14 @@ class NodeMachine:
         self._promote()
         return effects
 
-    def _blob_failed(self, digest: Digest, detail: str) -> list[Effect]:
+    def _blob_failed(self, digest: Digest, fault: Fault, detail: str) -> list[Effect]:
         self._wanted.discard(digest)
         hit = [
             name
             for name, lease in self.leases.items()
             if digest in lease.missing or (lease.needs_toolchain and lease.toolchain == digest)
         ]
-        return [effect for name in hit for effect in self._fail(name, Fault.INPUT, detail)]
+        return [effect for name in hit for effect in self._fail(name, fault, detail)]
 
     def _toolchain_ready(self, digest: Digest) -> list[Effect]:
         self._installing.discard(digest)

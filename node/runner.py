@@ -165,10 +165,13 @@ class Run:
         if not self._pid:
             return
         self._learn_init()
-        for pid in (self._init_pid, self._pid):
-            if pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        if self._init_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init_pid, signal.SIGKILL)
+        # The group, not the process: bubblewrap's child is bound to its parent's life only when it has
+        # got so far, and before that it waits for ever for a parent that is dead.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
 
     # ---- starting ----------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.link import DealerLink
-from zcc.machine_class import floating_point_class
+from zcc.machine_class import floating_point_class, processor_class
 from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
@@ -149,7 +149,7 @@ class NodeShell:
     def _hello(self) -> None:
         access, machine = self._access, self._machine
         leases = machine.open_leases()
-        classes = (b"", floating_point_class())
+        classes = (b"", *filter(None, (floating_point_class(), processor_class())))
         self._send(
             Hello(
                 session=self._session,
@@ -312,14 +312,27 @@ class NodeShell:
         self._send(Want(tuple(blobs)))
 
     def _take_chunk(self, chunk: Chunk) -> None:
-        piece = self._receiver.take(chunk)
-        try:
-            self._store(piece)
-        except (CacheError, OSError) as error:
-            self._drop_arrival(piece.digest, str(error))
-        grant = self._receiver.consumed(len(piece.data))
+        if self._receiver.passes_over(chunk):
+            is_last = chunk.offset + len(chunk.body) == chunk.total
+            if is_last and self._receiver.is_expected(chunk.digest):
+                # Asked for again while it was on its way, which does not begin it anew.
+                self._send(Want(((chunk.digest, 0),)))
+        else:
+            self._take_piece(self._receiver.take(chunk))
+        grant = self._receiver.consumed(len(chunk.body))
         if grant is not None:
             self._send(grant)
+
+    def _take_piece(self, piece: Piece) -> None:
+        try:
+            self._store(piece)
+        except CacheError as error:
+            self._receiver.give_up(piece.digest)
+            self._drop_arrival(piece.digest, str(error))
+        except OSError as error:
+            logger.error("no room for a blob: %s", error)
+            self._receiver.give_up(piece.digest)
+            self._drop_arrival(piece.digest, str(error), is_ours=True)
 
     def _store(self, piece: Piece) -> None:
         digest = piece.digest
@@ -335,9 +348,9 @@ class NodeShell:
             arrival.finish()
             self._handle(BlobArrived(digest))
 
-    def _drop_arrival(self, digest: Digest, detail: str) -> None:
+    def _drop_arrival(self, digest: Digest, detail: str, is_ours: bool = False) -> None:
         arrival = self._arrivals.pop(digest, None)
         if arrival is not None:
             arrival.drop()
         self._receiver.forget(digest)
-        self._handle(BlobFailed(digest, detail))
+        self._handle(BlobFailed(digest, detail, is_ours))

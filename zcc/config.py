@@ -8,9 +8,11 @@
     slots = 4             # local compiles and links at a time; default one a processor
     idle_minutes = 10     # the agent leaves after this long without a compile
     remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
-    cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up
+    cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up;
+                          # read: looked up, not kept
     cache_size = "5G"     # what the results of this user may take on disk
     cache_dir = ""        # instead of the platform's place for caches
+    base_dir = ""         # a checkout's root, or "auto": share results between checkouts (docs/operations.md)
     log = "info"          # debug, info, warning or error
 """
 
@@ -28,9 +30,11 @@ import platformdirs
 from zcc.errors import ConfigError
 
 FILE_NAME = "config.toml"
-CACHE_MODES = ("on", "off", "refresh")
+CACHE_MODES = ("on", "off", "refresh", "read")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_DURATION = re.compile(r"(\d+)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -82,6 +86,7 @@ class Config:
     cache: str = "on"
     cache_size: str = "5G"
     cache_dir: str = ""
+    base_dir: str = ""
     log: str = "info"
 
     @property
@@ -103,6 +108,18 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ConfigError(f"{text!r} is not a size: write 500M or 10G")
     return int(match[1]) << _SHIFTS[match[2].upper()]
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `30m`, `1h`, `7d`, `90s`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not a duration: write 30m, 1h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def load(environment: Mapping[str, str]) -> Config:

@@ -83,7 +83,7 @@ class Job:
 
     `executable` is what is executed, `argv[0]` what it is told it is called. `environment` holds
     only the variables that can change what the command writes, sorted. `machine_class` names what the
-    output depends on beyond the inputs (for clang the processor's floating-point class); empty where
+    output depends on beyond the inputs (zcc/machine_class.py); empty where
     any machine will do. `outputs` are the files that the command may write: what it wrote comes back.
     """
 

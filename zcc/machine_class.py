@@ -1,14 +1,22 @@
-"""What clang's output depends on beyond its inputs: how this processor computes sin() and exp().
+"""What a compile's output can depend on beyond its inputs: the processor.
 
 clang folds calls of the mathematical library with the host's own libm, and glibc's libm picks its code by
 the processor's features (x86-64: `sysdeps/x86_64/fpu/multiarch` selects on FMA, FMA4 and AVX2). Two machines of
-one class fold alike. gcc computes with MPFR and does not depend on the machine.
+one floating-point class fold alike. gcc computes with MPFR and does not depend on the machine.
+
+Under `-march=native` both compilers ask the processor itself. Two machines of one processor class get the same
+answers, so they also fold alike.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import shutil
+import subprocess
+import sys
+
+from cache.digest import digest_of
 
 _FEATURES = ("avx2", "fma", "fma4")
 
@@ -19,6 +27,19 @@ def floating_point_class() -> bytes:
     machine = os.uname().machine
     present = sorted(_cpu_flags() & set(_FEATURES)) if machine == "x86_64" else []
     return "+".join([machine, *present]).encode()
+
+
+@functools.cache
+def processor_class() -> bytes:
+    """The class of this machine's processor; empty where it cannot be told, or where cores differ."""
+    beside = os.path.join(os.path.dirname(sys.executable), "zcc-processor")
+    program = beside if os.access(beside, os.X_OK) else shutil.which("zcc-processor")
+    if program is None:
+        return b""
+    done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        return b""
+    return b"processor-" + digest_of(done.stdout).hex().encode()
 
 
 def _cpu_flags() -> set[str]:

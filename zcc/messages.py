@@ -26,6 +26,8 @@ CREDIT_BYTES = 4 << 20
 # and shorter than a user's patience.
 BEAT_S = 1.0
 LOST_AFTER_S = 5.0
+# Pieces of one value of ccache's that may be on their way to the broker, or asked of it, at a time.
+STORAGE_WINDOW = 8
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
 
@@ -307,7 +309,72 @@ class Nodes(Message):
     rows: tuple[NodeRow, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StorageGet(Message):
+    """Agent's key -> broker: a piece of the value of this key in ccache's storage, from `offset` on."""
+
+    KIND: ClassVar[bytes] = b"storage-get"
+    ticket: int
+    key: bytes
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoragePut(Message):
+    """Agent's key -> broker: the bytes of a new value from `offset`, at most CHUNK_BYTES, in order.
+
+    `digest` and `total` are of the whole value. Without `is_overwriting` a value that is there stays.
+    """
+
+    KIND: ClassVar[bytes] = b"storage-put"
+    ticket: int
+    key: bytes
+    is_overwriting: bool
+    digest: Digest
+    offset: int
+    total: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StorageRemove(Message):
+    KIND: ClassVar[bytes] = b"storage-remove"
+    ticket: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StorageValue(Message):
+    """Broker -> peer: a piece of a value, for one StorageGet. `digest` and `total` are of the whole."""
+
+    KIND: ClassVar[bytes] = b"storage-value"
+    ticket: int
+    digest: Digest
+    offset: int
+    total: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StorageMore(Message):
+    """Broker -> peer: one StoragePut, not the last of its value, is taken: another may come."""
+
+    KIND: ClassVar[bytes] = b"storage-more"
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageEnd(Message):
+    """Broker -> peer: the ticket is over: stored or removed, or else not there or not done, and why."""
+
+    KIND: ClassVar[bytes] = b"storage-end"
+    ticket: int
+    is_done: bool
+    reason: str
+
+
 ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want, Absent,
     Chunk, Credit, Run, Started, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
+    StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
 )  # fmt: skip

@@ -112,6 +112,7 @@ class Receiver:
         self._consumed_bytes = 0
         self._takes_pushes = takes_pushes
         self._next: dict[Digest, int] = {}
+        self._given_up: set[Digest] = set()
 
     def __len__(self) -> int:
         """Blobs that are expected or half here."""
@@ -127,6 +128,24 @@ class Receiver:
     def forget(self, digest: Digest) -> None:
         """The peer will not send (more of) this blob."""
         self._next.pop(digest, None)
+
+    def give_up(self, digest: Digest) -> None:
+        """We cannot take (more of) this blob, but chunks of it are on their way."""
+        if self._next.pop(digest, None) is not None:
+            self._given_up.add(digest)
+
+    def passes_over(self, chunk: Chunk) -> bool:
+        """Whether this is a chunk of a blob that was given up, from before it was asked for again if it was.
+
+        Its bytes still have to be granted anew: `consumed`.
+        """
+        if chunk.digest not in self._given_up:
+            return False
+        if self._next.get(chunk.digest) == chunk.offset:
+            self._given_up.discard(chunk.digest)
+            return False
+        self._outstanding_bytes -= len(chunk.body)
+        return True
 
     def take(self, chunk: Chunk) -> Piece:
         """Check one chunk.
@@ -165,6 +184,7 @@ class Receiver:
         """The connection is gone: the blobs that were under way."""
         lost = tuple(self._next)
         self._next.clear()
+        self._given_up.clear()
         self._outstanding_bytes = self._window_bytes
         self._consumed_bytes = 0
         return lost

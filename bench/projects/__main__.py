@@ -39,7 +39,7 @@ def main() -> int:
         try:
             farm.start(nodes=2, slots=1)
             for project in chosen:
-                for compiler in compilers:
+                for compiler in (each for each in compilers if each in project.compilers):
                     row = one(project, compiler, shelf, Path(scratch), farm)
                     rows.append(row)
                     print(json.dumps(row) if options.json else describe(row), flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from catalogue import JOBS, Project
 from sources import unpack
 
-from zcc.agent.analysis import CHOICES
+from zcc.agent.prepared import CHOICES
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent

@@ -20,7 +20,7 @@ class Project:
     configure: str
     build: str
     test: str
-    settings: tuple[tuple[str, str], ...] = ()
+    compilers: tuple[str, ...] = ("gcc", "clang")
 
 
 PROJECTS = (
@@ -63,6 +63,40 @@ PROJECTS = (
         ),
         build="make -j{jobs} -C out VERBOSE=1",
         test="cd out && ctest",
+    ),
+    Project(
+        name="jsoncpp-pch",
+        package="libjsoncpp",
+        kind="CMake and Ninja, C++ -g, precompiled headers",
+        configure=(
+            "echo 'cmake_language(DEFER CALL target_precompile_headers jsoncpp_lib PRIVATE"
+            " <string> <map> <sstream> <json/json.h>)' > pch.cmake &&"
+            " cmake -S . -B out -G Ninja -DCMAKE_BUILD_TYPE=None '-DCMAKE_CXX_FLAGS=-g -O1'"
+            " -DCMAKE_CXX_COMPILER={cxx} -DCMAKE_CXX_COMPILER_LAUNCHER=zcc"
+            " -DCMAKE_PROJECT_jsoncpp_INCLUDE=$PWD/pch.cmake -DBUILD_STATIC_LIBS=OFF"
+            " -DBUILD_OBJECT_LIBS=OFF"
+            " -DJSONCPP_WITH_POST_BUILD_UNITTEST=OFF -DCCACHE_EXECUTABLE=OFF"
+        ),
+        build="ninja -v -j{jobs} -C out",
+        test="cd out && ctest",
+    ),
+    Project(
+        name="lua-pgo",
+        package="lua5.4",
+        kind="Makefile, C -O2, optimized by a profile of its own",
+        # With one seed for its hashes the profiles of two runs are the same.
+        configure=(
+            "make -j{jobs} -C src linux CC='{cc} -std=gnu99' MYLDFLAGS=-fprofile-generate"
+            " MYCFLAGS='-fprofile-generate -D\"luai_makeseed(L)\"=0' &&"
+            " ./src/lua -e 'local t = {{}} for i = 1, 1e5 do t[i] = (\"%d\"):format(i) end' &&"
+            " rm -f src/*.o src/*.a src/lua src/luac"
+        ),
+        build=(
+            "make -j{jobs} -C src linux CC='zcc {cc} -std=gnu99'"
+            " MYCFLAGS='-g -fprofile-use -Wno-missing-profile -D\"luai_makeseed(L)\"=0'"
+        ),
+        test="""./src/lua -e 'assert(string.format("%d", 6 * 7) == "42"); print(_VERSION)'""",
+        compilers=("gcc",),
     ),
     Project(
         name="pixman",

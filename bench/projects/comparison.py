@@ -17,6 +17,9 @@ JOURNALS = (
     "*CMakeFiles/CMake*.log",
     "*CMakeFiles/*.bin",  # linked from files with random names
     "*CMakeFiles/rules.ninja.tmp*",
+    "*.gch",  # hold addresses of the process that made them
+    "*.pch",  # and the times of headers that CMake wrote
+    "*.gcda",
     "*meson-logs/*",
     "*meson-private/*.dat",
     "*meson-info/*",

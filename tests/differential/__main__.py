@@ -30,7 +30,7 @@ def main() -> int:
                 return bool(differ.report.cases >= options.cases)
             return time.monotonic() > deadline_s
 
-        return differ.session(options.seed, is_over, start, shrinks=not options.no_shrink)
+        return differ.session(options.seed, is_over, start, not options.no_shrink, options.further)
 
     print(f"seed {options.seed}, way {way.name}: {way.why}", flush=True)
     report = with_farm(way, work)
@@ -46,6 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--case", type=int, help="only this case of the seed")
     parser.add_argument("--way", choices=sorted(WAYS), default="farm")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--further", action="store_true", help="cross and newer compilers as well")
     return parser.parse_args()
 
 

@@ -13,6 +13,10 @@ from tests.differential.sources import DIRECTORIES, NAMES, SUFFIXES, Made, Maker
 Option = tuple[str, ...]
 GCC = ("gcc", "gcc", "gcc", "g++", "g++", "gcc-12", "cc", "x86_64-linux-gnu-gcc", "/usr/bin/gcc")
 CLANG = ("clang", "clang", "clang++", "clang-14")
+# Where somebody has installed them.
+FURTHER = (
+    "aarch64-linux-gnu-gcc", "gcc-13", "gcc-14", "gcc-15", *(f"clang-{at}" for at in range(15, 24)),
+)  # fmt: skip
 
 # Words that leave a compile a compile, in one group each.
 _PLAIN = """
@@ -145,9 +149,10 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def compilers() -> tuple[str, ...]:
-    """Those of the names above that are installed."""
-    return tuple(name for name in GCC + CLANG if shutil.which(name))
+def compilers(further: bool = False) -> tuple[str, ...]:
+    """Those of the names above that are installed; `further`: all, so that a seed means less elsewhere."""
+    names = GCC + CLANG + (FURTHER if further else ())
+    return tuple(name for name in names if shutil.which(name))
 
 
 def make_case(rng: Random, names: tuple[str, ...]) -> Case:

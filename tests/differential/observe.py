@@ -113,20 +113,30 @@ class _Process:
         ours, theirs = pty.openpty()
         with subprocess.Popen(
             self.words, cwd=self.cwd, env=dict(self.environment), umask=umask,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, process_group=0,
         ) as process:  # fmt: skip
             os.close(theirs)
             assert process.stdout is not None
-            stdout, stderr = _drain(process.stdout.fileno(), ours)
+            drained = _drain(process.stdout.fileno(), ours)
+            if drained is None:
+                os.killpg(process.pid, signal.SIGKILL)
         os.close(ours)
+        if drained is None:
+            return HUNG, b"", b""
+        stdout, stderr = drained
         return process.returncode, stdout, stderr
 
 
-def _drain(*handles: int) -> list[bytes]:
+def _drain(*handles: int) -> list[bytes] | None:
+    """What comes until all are closed; None where that takes longer than TIMEOUT_S."""
+    deadline_s = time.monotonic() + TIMEOUT_S
     pieces: dict[int, list[bytes]] = {handle: [] for handle in handles}
     still_open = list(handles)
     while still_open:
-        for handle in select.select(still_open, [], [])[0]:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            return None
+        for handle in select.select(still_open, [], [], left_s)[0]:
             try:
                 piece = os.read(handle, 1 << 16)
             except OSError:  # a terminal whose other side is closed

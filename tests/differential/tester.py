@@ -66,10 +66,15 @@ class Differ:
         self.report = Report()
 
     def session(
-        self, seed: int, until: Callable[[], bool], start: int = 0, shrinks: bool = True
+        self,
+        seed: int,
+        until: Callable[[], bool],
+        start: int = 0,
+        shrinks: bool = True,
+        further: bool = False,
     ) -> Report:
         """Cases `start`, `start + 1`, ... of this seed, until told to stop."""
-        names = compilers()
+        names = compilers(further)
         number = start
         while not until():
             case = make_case(Random(f"{seed}/{number}"), names)
@@ -196,7 +201,7 @@ def _cut(value: object) -> str:
 def with_farm(way: Way, work: Callable[[Differ], Report]) -> Report:
     """Bring a farm up, let `work` use it, and take it down."""
     with tempfile.TemporaryDirectory(prefix="zcc-differential-", ignore_cleanup_errors=True) as at:
-        farm = Farm(os.path.join(at, "farm"))
+        farm = Farm(os.path.join(at, "farm"), way)
         os.mkdir(os.path.join(at, "farm"))
         try:
             farm.start()

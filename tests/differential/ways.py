@@ -24,14 +24,15 @@ class Way:
 
     name: str
     runs: int
+    cache: str  # ZCC_CACHE
     why: str
 
 
 WAYS = {
     way.name: way
     for way in (
-        Way("farm", 1, "each command once: scanned or listed, then compiled on a node"),
-        Way("again", 2, "each command twice: the second may be answered by a cache"),
+        Way("farm", 1, "off", "each command once: scanned or listed, then compiled on a node"),
+        Way("again", 2, "on", "each command twice: the second may be answered by a cache"),
     )
 }
 
@@ -47,7 +48,8 @@ class Outcome:
 class Farm:
     """A local farm, and a count of what it does."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, way: Way) -> None:
+        self._way = way
         self._local = LocalFarm(directory)
         self._last: dict[str, Any] = {}
         self.launcher = (str(BIN / "zcc"),)
@@ -63,7 +65,9 @@ class Farm:
     def environment(self) -> dict[str, str]:
         """For the plain compiler as well: nothing but zcc's own variables, PATH and HOME."""
         own = {n: v for n, v in self._local.environment.items() if n.startswith("ZCC_")}
-        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **own}
+        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **own} | {
+            "ZCC_CACHE": self._way.cache
+        }
 
     def outcome(self) -> Outcome:
         """What became of the one call since the last question."""

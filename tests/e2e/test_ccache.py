@@ -233,6 +233,8 @@ def test_ending_ccache_cancels_the_job(site: Site, ccache: str, number: signal.S
         "CCACHE_PREFIX": "zcc",
     }
     command = [ccache, "g++", "-O3", "-g", "-MD", "-c", "slow.cc"]
+    # Whoever runs the tests in the background has SIGINT ignored, and so would they.
+    command = ["env", "--default-signal=INT", *command]
     build = subprocess.Popen(command, cwd=site.directory, env=environment, start_new_session=True)
     wait_until(lambda: running(site) > 0, "the job to run on a node")
     signalled = os.kill if number == signal.SIGTERM else os.killpg

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_farm import ZCC, both_ways, project
 
 
@@ -155,3 +157,144 @@ def test_no_object_names_a_directory_of_the_node(
     assert farm.run(ZCC, *command, cwd=top, strict=False).returncode in (0, 1)
     assert sorted(path.name for path in top.glob("*.[ol]*")) == written
     assert not [name for name in written if b"/.zcc" in (top / name).read_bytes()]
+
+
+def test_options_that_the_table_does_not_know_are_counted_by_name(
+    farm: Farm, tmp_path: Path
+) -> None:
+    top = project(tmp_path / "p")
+    before = farm.stats()["unknown_options"]
+    both_ways(farm, top, "gcc", "-c", "a.c", "-qnew", strict=False)
+    both_ways(farm, top, "gcc", "-c", "a.c", "-fnew-file=x", strict=False)
+    counted = farm.stats()["unknown_options"]
+    for name in ("-qnew", "-fnew-file"):
+        assert counted[name] == before.get(name, 0) + 1
+    shown = farm.run(str(BIN / "zcc-cli"), "stats", cwd=Path("/")).stdout.decode()
+    assert "-qnew" in shown
+
+
+def test_a_failure_without_a_file_that_is_here_is_no_verdict(farm: Farm, tmp_path: Path) -> None:
+    """gcc opens y.h, sees that it is x.h over again and forgets it: no list of what it read names y.h."""
+    for name in ("x.h", "y.h"):
+        (tmp_path / name).write_text("#pragma once\nint x;\n")
+        os.utime(tmp_path / name, (1_600_000_000, 1_600_000_000))
+    computed = "#define CAT(a, b) a ## b\n#define H(n) <n.h>\n#include H(CAT(y, ))\n"
+    (tmp_path / "a.c").write_text('#include "x.h"\n' + computed)
+    before = farm.stats()
+    both_ways(farm, tmp_path, "gcc", "-I.", "-c", "a.c", strict=False)
+    after = farm.stats()
+    assert after["discrepancies"] == before["discrepancies"]
+    assert after["local_reasons"].get("compile-error", 0) == before["local_reasons"].get(
+        "compile-error", 0
+    )
+
+
+def test_headers_that_are_one_file_are_one_file_on_the_node(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """clang's `#pragma once` tells files apart by inode."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "a.h").write_text("#pragma once\nint a;\n")
+    os.link(tmp_path / "one" / "a.h", tmp_path / "two" / "b.h")
+    (tmp_path / "h.c").write_text("#include <a.h>\n#include <b.h>\n")
+    both_ways(farm, tmp_path, family, "-Ione", "-Itwo", "-MD", "-c", "h.c")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="native is remote on x86-64 only")
+@pytest.mark.parametrize("words", ["-march=native", "-mtune=native", "-march=native -flto"])
+def test_native_is_what_it_is_here_on_a_node_with_the_same_processor(
+    farm: Farm, tmp_path: Path, family: str, words: str
+) -> None:
+    top = project(tmp_path / "p")
+    # gcc names sections for -flto by a random number, or by the seed.
+    both_ways(farm, top, family, *words.split(), "-O3", "-g", "-c", "a.c", "-frandom-seed=1")
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("output", [(), ("-o", "out/a.o")])
+@pytest.mark.parametrize("option", ["-ftime-trace", "-ftime-trace=trace.json", "-ftime-trace=out/"])
+def test_a_time_trace_lies_where_the_compiler_puts_it(
+    farm: Farm, tmp_path: Path, option: str, output: tuple[str, ...]
+) -> None:
+    """Its content are times; that it is a trace of this compile is all that can be compared."""
+    top = project(tmp_path / "p")
+    (top / "out").mkdir()
+    command = ("clang", option, "-c", "a.c", *output)
+    plain = subprocess.run(command, cwd=top, check=False, capture_output=True)
+    expected = sorted(top.rglob("*"))
+    for path in [*top.rglob("*.o"), *top.rglob("*.json")]:
+        path.unlink()
+    found = farm.run(ZCC, *command, cwd=top)
+    assert (found.returncode, found.stderr) == (plain.returncode, plain.stderr)
+    assert sorted(top.rglob("*")) == expected
+    assert all("traceEvents" in json.loads(path.read_bytes()) for path in top.rglob("*.json"))
+
+
+def with_library_path(top: Path, value: str, *command: str) -> tuple[int, bytes, dict[str, bytes]]:
+    done = subprocess.run(
+        command,
+        cwd=top,
+        env={**os.environ, "LIBRARY_PATH": value},
+        capture_output=True,
+        check=False,
+    )
+    objects = {path.name: path.read_bytes() for path in top.glob("*.o")}
+    for name in objects:
+        (top / name).unlink()
+    return done.returncode, done.stderr, objects
+
+
+@pytest.mark.parametrize("value", ["lib", "lib:/usr/lib:none:/usr/local/lib", ":lib", "sub/lib/"])
+def test_a_library_path_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str, value: str
+) -> None:
+    """Module systems of clusters set it for every build; a compile only looks there for `specs`."""
+    top = project(tmp_path / "p")
+    for name in ("lib", "lib64", "sub/lib", "sub/lib/x86_64-linux-gnu/12"):
+        (top / name).mkdir(parents=True, exist_ok=True)
+    expected = with_library_path(top, value, family, "-g", "-c", "a.c")
+    found = farm.run(ZCC, family, "-g", "-c", "a.c", cwd=top, LIBRARY_PATH=value)
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "a.o").read_bytes() == expected[2]["a.o"]
+
+
+def test_specs_in_a_library_path_count(farm: Farm, tmp_path: Path) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "specs").write_text("*cc1:\n+ -DVALUE=5 -w\n\n")
+    (top / "v.c").write_text("int value = VALUE;\n")
+    expected = with_library_path(top, "lib", "gcc", "-c", "v.c")
+    assert expected[0] == 0
+    found = farm.run(ZCC, "gcc", "-c", "v.c", cwd=top, strict=False, LIBRARY_PATH="lib")
+    assert (found.returncode, found.stderr) == expected[:2]
+    assert (top / "v.o").read_bytes() == expected[2]["v.o"]
+
+
+def test_a_loader_path_without_the_compilers_libraries_keeps_no_compile_here(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    top = project(tmp_path / "p")
+    (top / "lib").mkdir()
+    (top / "lib" / "libown.so").write_text("not the compiler's")
+    both_ways(farm, top, family, "-g", "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib:{top}/none:")
+
+
+@pytest.mark.parametrize("shadow", ["libz.so.1", "glibc-hwcaps/x86-64-v3/libz.so.1"])
+def test_a_loader_path_with_one_of_them_does(
+    farm: Farm, tmp_path: Path, family: str, shadow: str
+) -> None:
+    top = project(tmp_path / "p")
+    both_ways(farm, top, family, "-c", "a.c", LD_LIBRARY_PATH=f"{top}/lib")
+    library = top / "lib" / shadow
+    library.parent.mkdir(parents=True)
+    real = subprocess.run(
+        ["gcc", "-print-file-name=libz.so.1"], capture_output=True, text=True, check=True
+    )
+    library.write_bytes(Path(real.stdout.strip()).read_bytes())
+    (top / "a.o").unlink()
+    refused = farm.run(ZCC, family, "-c", "a.c", cwd=top, LD_LIBRARY_PATH=f"{top}/lib")
+    assert refused.returncode == 1
+    assert b"LD_LIBRARY_PATH" in refused.stderr
+    done = farm.run(ZCC, family, "-c", "a.c", cwd=top, strict=False, LD_LIBRARY_PATH=f"{top}/lib")
+    assert done.returncode == 0

@@ -238,10 +238,25 @@ def test_a_hidden_has_include_is_caught_by_the_proof(
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c", strict=False)
 
 
+def test_computed_includes_are_found_by_the_scanner(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """An iteration as Boost.Preprocessor does it, over a file that includes itself."""
+    (tmp_path / "x.h").write_text(
+        "#ifndef ITERATE\n#define ITERATE\n#define CAT(a, b) CAT_(a, b)\n#define CAT_(a, b) a ## b\n"
+        '#define FILE_1 "x.h"\n#define DEPTH 1\n#include CAT(FILE_, DEPTH)\n#else\nint x;\n#endif\n'
+    )
+    source = "#define STR(x) STR_(x)\n#define STR_(x) #x\n#define NAME x\n#include STR(NAME.h)\n"
+    (tmp_path / "a.c").write_text(source)
+    before = farm.stats()["ways"]["listed"]
+    both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
+    assert farm.stats()["ways"]["listed"] == before
+
+
 def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -> None:
     (tmp_path / "x.h").write_text("int x;\n")
-    source = "#define STR(x) #x\n#define NAME(x) STR(x.h)\n#include NAME(x)\n"
-    (tmp_path / "a.c").write_text(source)
+    # The name comes in pieces.
+    (tmp_path / "a.c").write_text("#define OPEN <x\n#include OPEN.h>\n")
     before = farm.stats()["ways"]["listed"]
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
     assert farm.stats()["ways"]["listed"] == before + 1

@@ -134,6 +134,23 @@ def test_a_header_that_appears_earlier_in_the_path_is_no_hit(
     assert compile_(remembering, project) == {"local_hit": 1}
 
 
+def test_a_compiler_that_was_exchanged_a_moment_ago_is_no_hit(
+    remembering: Farm, project: Path
+) -> None:
+    compilers = [shutil.which(name) for name in ("gcc", "clang", "gcc")]
+    if None in compilers:
+        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
+    tool = project / "tool"
+    for compiler in compilers:
+        tool.unlink(missing_ok=True)
+        tool.symlink_to(os.path.realpath(str(compiler)))
+        command = [str(tool), "-g", "-O1", "-Ilate", "-c", "x.c", "-o", "x.o"]
+        assert remembering.run("zcc", *command, cwd=project).returncode == 0
+        got = (project / "x.o").read_bytes()
+        subprocess.run(command, cwd=project, check=True)
+        assert got == (project / "x.o").read_bytes(), compiler
+
+
 HIDDEN = """
 #define HAS __has_include
 #if HAS("hidden.h")
@@ -281,3 +298,63 @@ def agent_status(farm: Farm) -> dict[str, str]:
     done = farm.run("zcc-cli", "agent", "status", "--json", cwd=Path("/"))
     document: dict[str, str] = json.loads(done.stdout)
     return document
+
+
+# --- looking after it ------------------------------------------------------------------------
+
+
+def cache_(farm: Farm, *words: str) -> str:
+    done = farm.run("zcc", "cache", *words, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def farm_cache(farm: Farm, *words: str) -> str:
+    state = str(Path(farm.local.directory) / "broker")
+    done = farm.run("zcc-broker", "cache", *words, "--state", state, cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def empty_own(farm: Farm) -> None:
+    """What the agent has not written down yet would come after the purge."""
+    if agent_status(farm):
+        stop_agent(farm)
+    cache_(farm, "purge", "--all")
+
+
+def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "show", "--json"))["results"] == 1
+    assert cache_(remembering, "purge", "--unused", "1h") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "nobody") == "forgot 0 results\n"
+    assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
+    assert compile_(remembering, project) == {"shared_hit": 1}
+    wait_until_written(Path(remembering.local.directory) / "broker")
+    shown = json.loads(farm_cache(remembering, "show", "--json"))
+    assert shown["by_node"][0]["node"] == "node1"
+    farm_cache(remembering, "purge", "--all")
+    empty_own(remembering)
+    assert compile_(remembering, project) == {"remote": 1}
+
+
+def test_a_purge_wants_to_know_what(remembering: Farm) -> None:
+    done = remembering.run("zcc", "cache", "purge", cwd=Path("/"))
+    assert done.returncode == 1
+    assert b"--all" in done.stderr
+
+
+def test_a_verification_finds_what_is_rotten(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    cache_(remembering, "trim", "0")
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert json.loads(cache_(remembering, "verify", "--json"))["rotten"] == 0
+    flip_a_bit(place(remembering) / "cache")
+    done = remembering.run("zcc", "cache", "verify", "--json", cwd=Path("/"))
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["rotten"], found["lost"]) == (found["blobs"], 1)
+    assert json.loads(cache_(remembering, "verify", "--json"))["blobs"] == 0

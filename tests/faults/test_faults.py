@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disturbed import build_while
+from tests.network_farm import wait_until
 from zcc.agent import door
 from zcc.cli.up import LocalFarm
 
@@ -36,6 +39,17 @@ def farm() -> Iterator[LocalFarm]:
 
 def build(farm: LocalFarm, project: Path, disturb: Callable[[], object]) -> None:
     build_while(project, {**farm.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}, disturb)
+
+
+def agent_of(farm: LocalFarm) -> int:
+    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    return int(status["pid"])
+
+
+def running(farm: LocalFarm) -> int:
+    listed = door.ask(farm.environment["ZCC_SOCKET"], {"op": "nodes"})
+    return sum(row["running"] for row in listed["nodes"]) if listed else 0
 
 
 def test_a_node_that_is_killed(farm: LocalFarm, project: Path) -> None:
@@ -64,6 +78,107 @@ def test_a_broker_that_is_killed_for_good(farm: LocalFarm, project: Path) -> Non
 
 
 def test_an_agent_that_is_killed(farm: LocalFarm, project: Path) -> None:
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
-    assert status is not None
-    build(farm, project, lambda: os.kill(int(status["pid"]), signal.SIGKILL))
+    agent = agent_of(farm)
+    build(farm, project, lambda: os.kill(agent, signal.SIGKILL))
+
+
+def test_an_agent_that_freezes(farm: LocalFarm, project: Path) -> None:
+    """Launchers that hear nothing for their deadline compile by themselves."""
+    agent = agent_of(farm)
+    farm.environment["ZCC_DEADLINE_MS"] = "2000"
+    try:
+        build(farm, project, lambda: os.kill(agent, signal.SIGSTOP))
+    finally:
+        os.kill(agent, signal.SIGCONT)
+
+
+def test_a_broker_that_freezes(farm: LocalFarm, project: Path) -> None:
+    assert farm.broker is not None
+    build(farm, project, lambda: farm.broker and farm.broker.send_signal(signal.SIGSTOP))
+
+
+def test_a_node_that_is_told_to_leave_gives_its_jobs_back(farm: LocalFarm, project: Path) -> None:
+    build(farm, project, farm.nodes[0].terminate)
+    assert farm.nodes[0].wait(60) == 0
+
+
+def test_a_launcher_that_is_killed_takes_its_job_with_it(farm: LocalFarm, tmp_path: Path) -> None:
+    line = 'bool r{0}(const char *t) {{ return std::regex_match(t, std::regex("{0}")); }}\n'
+    text = "#include <regex>\n" + "".join(map(line.format, range(9)))
+    (tmp_path / "slow.cc").write_text(text)
+    command = [str(BIN / "zcc"), "g++", "-O3", "-c", "slow.cc"]
+    launcher = subprocess.Popen(command, cwd=tmp_path, env=farm.environment)
+    wait_until(lambda: running(farm) > 0, "the job to run on a node")
+    launcher.kill()
+    launcher.wait()
+    wait_until(lambda: running(farm) == 0, "the node to have dropped the job", timeout_s=10)
+    assert [each.name for each in tmp_path.iterdir()] == ["slow.cc"]
+
+
+needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="making small disks needs root")
+
+
+@contextlib.contextmanager
+def small_disk(place: str, size: str) -> Iterator[None]:
+    """A file system of this size, mounted at a directory."""
+    os.makedirs(place, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "zcc-small", place]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", ["1m", "48m"])
+def test_a_node_whose_disk_is_full(project: Path, size: str) -> None:
+    """It has no room for the toolchain, or for what it is made of; another one has."""
+    with tempfile.TemporaryDirectory(prefix="zcc-faults-") as directory:
+        local = LocalFarm(directory)
+        with small_disk(os.path.join(directory, "full"), size):
+            try:
+                local.start(nodes=1, slots=1)
+                full = local.add_node("full", 1)
+                build(local, project, lambda: None)
+                if full.poll() is None:
+                    full.kill()
+            finally:
+                local.stop()
+
+
+@needs_mounts
+def test_a_client_whose_disk_is_full_compiles_by_itself(project: Path) -> None:
+    """Its toolchain cannot be packed; the objects go elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="zcc-faults-") as directory:
+        local = LocalFarm(directory)
+        with small_disk(os.path.join(directory, "client"), "1m"):
+            try:
+                local.start(nodes=1, slots=1)
+                build(local, project, lambda: None)
+                stats = door.ask(local.environment["ZCC_SOCKET"], {"op": "stats"})
+                assert stats is not None
+                assert stats["outcomes"]["remote"] == 0
+                assert sum(stats["local_reasons"].values()) == stats["outcomes"]["local"] > 0
+            finally:
+                local.stop()
+
+
+def test_a_damaged_pack_of_the_toolchain_is_made_anew_or_not_used(
+    farm: LocalFarm, project: Path
+) -> None:
+    """Bits that rot on the client's disk, before any node has the toolchain."""
+    environment = {**farm.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}
+    known = subprocess.run(
+        [str(BIN / "zcc"), "toolchain", "g++"], env=environment, check=True, capture_output=True
+    )
+    assert b"digest" in known.stdout
+    packs = list(Path(farm.environment["ZCC_STATE_DIR"]).rglob("*.tar.zst"))
+    assert packs
+    for pack in packs:
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        pack.write_bytes(data)
+    build(farm, project, lambda: None)

@@ -332,12 +332,6 @@ def test_specs_by_path_are_an_input_and_by_name_the_toolchains() -> None:
     assert b"--specs=nano.specs" in answer.search_arguments
 
 
-def test_trigraphs_are_on_in_strict_c() -> None:
-    flags = ("-std=c11", "-std=iso9899:1999", "-ansi", "-trigraphs", "-std=gnu11", "-O")
-    on = [compilation(f"-c a.c {flag}").has_trigraphs for flag in flags]
-    assert on == [True, True, True, True, False, False]
-
-
 def test_every_word_has_a_role() -> None:
     argv = words_of("-O2 -Ix -DX -c a.c -o a.o -MD")
     roles = [(word, role) for word, role, _ in compilation(argv).role_of]

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from broker.audit import AuditLog
 from broker.errors import EnrolError, RegistryError, StartError
-from broker.main import app, parse_duration
+from broker.main import app
 from broker.registry import Registry, is_public_key
 from broker.roles import ALLOWED, may_send
 from broker.state import broker_keys, record_serving, take_lock
+from zcc.config import parse_duration
 from zcc.keys import Token, new_key_pair, public_of
 from zcc.messages import ALL, Role
 

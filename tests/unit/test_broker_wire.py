@@ -20,6 +20,8 @@ import zmq
 from broker.registry import Registry
 from broker.shell import Shell
 from broker.state import broker_keys
+from broker.storage.service import Storage
+from broker.storage.tokens import Access
 from cache.blobs import compress
 from cache.digest import Digest, digest_of
 from cache.stores import DiskStore
@@ -165,7 +167,8 @@ async def serving(tmp_path: Path) -> AsyncIterator[Broker]:
     state = str(tmp_path / "broker")
     keys = broker_keys(state)
     store = DiskStore(state, "testfarm", 1 << 30)
-    shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, store)
+    storage = Storage(state, 1 << 20, Access.WRITE)
+    shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, store, storage)
     broker = Broker(shell, state, keys, Registry(state), zmq.Context())
     try:
         yield broker

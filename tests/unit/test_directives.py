@@ -138,11 +138,12 @@ def test_embedded_files_are_no_includes() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (b"#include NAME\n", Computed(b"NAME", True)),
-        (b"#include NAME /* why */ // and\n", Computed(b"NAME", True)),
-        (b"#include NAME(x)\n", Computed(b"NAME", False)),
-        (b'#include L"x.h"\n', Computed(b"L", False)),
-        (b"#include PRE bar.h>\n", Computed(b"PRE", False)),
+        (b"#include NAME\n", Computed(b"NAME", b"")),
+        (b"#include NAME /* why */ // and\n", Computed(b"NAME", b"")),
+        (b"#include NAME(x)\n", Computed(b"NAME", b"(x)")),
+        (b"#include_next NAME()\n", Computed(b"NAME", b"()", is_next=True)),
+        (b'#include L"x.h"\n', Computed(b"L", b'"x.h"')),
+        (b"#include PRE bar.h>\n", Computed(b"PRE", b"bar.h>")),
     ],
 )
 def test_a_computed_include_names_its_macro(text: bytes, expected: Computed) -> None:
@@ -160,6 +161,8 @@ def test_files_named_by_line_directives_are_read() -> None:
         (b"char d[] = __DATE__;", Hazard.DATE_OR_TIME),
         (b"char d[] = __TI\\\nME__;", Hazard.DATE_OR_TIME),
         (b"char d[] = __TIMESTAMP__;", Hazard.TIMESTAMP),
+        (b"#define CAT(a, b) a##b\nchar d[] = CAT(__DA, TE__);", Hazard.TIMESTAMP),
+        (b"#define NOW(x) __TI ## x\nchar d[] = NOW(ME__);", Hazard.TIMESTAMP),
         (b'asm(".incbin \\"" FILE "\\"");', Hazard.INCBIN),
         (b"\t.INCBIN name\n", Hazard.INCBIN),
         (b'#pragma GCC dependency "parse.y"', Hazard.PRAGMA_DEPENDENCY),
@@ -198,8 +201,9 @@ def test_literal_assembler_inputs_are_read_in_any_case() -> None:
 
 def test_definitions_are_read_in_all_forms() -> None:
     text = b'#define A "a.h" // x\n#  define/**/A <b.h>\n%:define A(x) x\n#define AB 1\n#define B\\\n C\n'
-    assert read_definitions(text, [b"A", b"B", b"Z"]) == {
+    assert read_definitions(text) == {
         b"A": (b' "a.h" // x', b" <b.h>", b"(x) x"),
+        b"AB": (b" 1",),
         b"B": (b" C",),
     }
 

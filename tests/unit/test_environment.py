@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from zcc.compiler.arguments import Local
-from zcc.compiler.environment import TABLE, JobEnvironment, Use, classify, locale_names
+from zcc.compiler.environment import (
+    TABLE,
+    JobEnvironment,
+    Use,
+    classify,
+    library_directories,
+    locale_names,
+)
 
 
 def taken(environment: dict[bytes, bytes], terminal: bool = False) -> JobEnvironment:
@@ -45,8 +52,8 @@ def test_the_terminal_counts_only_where_there_is_one(name: bytes) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(b"CCC_OVERRIDE_OPTIONS", b"LD_PRELOAD", b"LD_LIBRARY_PATH", b"COMPILER_PATH"),
-        *(b"LIBRARY_PATH", b"GCC_EXEC_PREFIX", b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES"),
+        *(b"CCC_OVERRIDE_OPTIONS", b"LD_PRELOAD", b"LD_AUDIT", b"COMPILER_PATH"),
+        *(b"SDKROOT", b"GCC_EXEC_PREFIX", b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES"),
         *(b"CC_PRINT_OPTIONS", b"CC_LOG_DIAGNOSTICS", b"GCC_COMPARE_DEBUG"),
     ],
 )
@@ -59,6 +66,17 @@ def test_a_variable_that_does_more_keeps_the_compile_here(name: bytes) -> None:
 
 def test_an_empty_library_path_is_harmless() -> None:
     assert taken({b"LD_LIBRARY_PATH": b"", b"LD_PRELOAD": b""}) == JobEnvironment({}, {})
+
+
+def test_the_loaders_path_is_no_part_of_the_job() -> None:
+    assert taken({b"LD_LIBRARY_PATH": b"/l"}) == JobEnvironment({}, {}, b"/l")
+
+
+def test_gcc_asks_for_directories_beside_and_below_a_library_path() -> None:
+    found = library_directories(b"/l:", "x86_64-linux-gnu", "gcc version 12.2.0 (Debian)")
+    assert set(found) >= {b"/l", b"/l/../lib", b"/l/x86_64-linux-gnu", b"/l/x86_64-linux-gnu/12"}
+    assert b"/l/x86_64-linux-gnu/12.2.0" in found
+    assert b"./../lib64" in found  # an empty entry is the working directory
 
 
 def test_gcc_compares_debug_even_when_the_variable_is_empty() -> None:

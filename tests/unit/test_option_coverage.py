@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 
 import pytest
@@ -85,7 +86,11 @@ def listed_by_clang(compiler: str) -> dict[str, str]:
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    """In a directory of its own: some options write at once, whatever `-###` says."""
+    with tempfile.TemporaryDirectory() as directory:
+        return subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, check=False, timeout=60
+        )
 
 
 def unlisted(options: dict[str, str], family: Family) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from cache.digest import digest_of
-from zcc.agent.analysis import Prepared
 from zcc.agent.parts import Part, joined, names_sandbox, why_not_one
+from zcc.agent.prepared import Prepared
 from zcc.compiler.arguments import split
 from zcc.compiler.options import Family
 from zcc.job import Lookups, OutputFile, Result, Usage

@@ -379,6 +379,21 @@ def test_a_job_can_be_stopped(farm: Farm, cwd: bytes) -> None:
     assert fault_of(farm.run(job, stop_after_s=0.2)) is Fault.STOPPING
 
 
+def test_a_job_that_is_stopped_while_it_starts_leaves_nothing(farm: Farm, cwd: bytes) -> None:
+    """Between its birth and its first instructions bubblewrap's child knows nothing of its parent's end."""
+    job = farm.python("import time; time.sleep(60)", cwd)
+    children = own_children()  # as a subreaper this process inherits what is orphaned
+    for tenth_ms in range(0, 200, 4):
+        assert fault_of(farm.run(job, stop_after_s=tenth_ms / 10_000)) is Fault.STOPPING
+    left = [pid for pid in own_children() - children if state_of(pid) != "Z"]
+    assert left == []
+
+
+def state_of(pid: str) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 def test_no_descriptor_and_no_child_is_left(farm: Farm, cwd: bytes) -> None:
     job = farm.python("", cwd)
     terminal = replace(job, terminal=Terminal(24, 80))

@@ -256,7 +256,10 @@ def test_hard_links_are_recorded(project: Project) -> None:
     project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h="")
     os.link(project.top / "b.h", project.top / "c.h")
     top = os.fsencode(project.top)
-    assert project.closure().manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
+    manifest = project.closure().manifest
+    assert manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
+    # A path is named once, or a node would refuse the job.
+    assert [file.path for file in manifest.files] == [top + b"/a.c", top + b"/b.h"]
 
 
 # What is refused
@@ -400,14 +403,53 @@ def test_a_definition_found_late_is_followed_too(project: Project) -> None:
     assert project.found() == {"a.c", "b.h", "c.h"}
 
 
+COMPUTED = {
+    "a string made of a name": "#define S(x) #x\n#define N S(b.h)\n#include N\n",
+    "a string made at one remove": "#define S_(x) #x\n#define S(x) S_(x)\n#define D d\n#include S(D/b.h)\n",
+    "an argument in a name": "#define N(x) <x.h>\n#include N(b)\n",
+    "an argument that is a macro": "#define B b\n#define I(x) <x.h>\n#define N(x) I(x)\n#include N(B)\n",
+    "a name that is pasted": (
+        '#define N_1 "b.h"\n#define CAT_(a, b) a ## b\n#define CAT(a, b) CAT_(a, b)\n'
+        "#define K 1\n#include CAT(N_, K)\n"
+    ),
+    "a pasted tail": '#define CAT(a) a ## _HEADER\n#define X_HEADER "b.h"\n#include CAT(X)\n',
+    "an iteration": (
+        "#define PARAMS (1, 2, <b.h>)\n#define ELEM_2(a, b, c) c\n#define ELEM(n, all) ELEM_##n all\n"
+        "#define FILE_1 ELEM(2, PARAMS)\n#include FILE_1\n"
+    ),
+    "an argument": "#define SAME(x) x\n#include SAME(<b.h>)\n",
+    "a variadic macro": "#define LAST(a, ...) __VA_ARGS__\n#include LAST(1, <b.h>)\n",
+    "a predefined name": "#define N <linux/b.h>\n#include N\n",
+    "a plain word that is a macro elsewhere": "#define b 7\n#undef b\n#define N <b.h>\n#include N\n",
+    "a comment like a definition": "// #define N my-header\n#define N <b.h>\n#include N\n",
+    "itself": '#ifndef A\n#define A\n#include __FILE__\n#else\n#include "b.h"\n#endif\n',
+}
+
+
+@pytest.mark.parametrize("text", COMPUTED.values(), ids=COMPUTED)
+def test_a_computed_include_is_followed_through_its_macros(project: Project, text: str) -> None:
+    """The compiler agrees that it is that header."""
+    project.put("a.c", text)
+    places = ("b.h", "d/b.h", "linux/b.h")
+    for place in places:
+        project.put(place)
+    found = project.found(search=project.search(b"."))
+    command = ["gcc", "-I.", "-Ulinux", "-M", "-MT", LISTING_TARGET, "a.c"]
+    listed = subprocess.run(command, cwd=project.top, capture_output=True, check=True).stdout
+    meant = {os.fsdecode(path) for path in parse_listing(listed)} & {"a.c", *places}
+    assert len(meant) == 2
+    assert meant <= found
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "#define N STR(b.h)\n#include N\n",
-        "#define N(x) <x.h>\n#include N(b)\n",
         "#define N <b\n#include N.h>\n",
-        "#define N <linux/b.h>\n#include N\n",
-        "#include __FILE__\n",
+        "#define N <b\n#define M N.h>\n#include M\n",
+        "#define S(x) #x\n"
+        + "".join(f"#define {name}{n} {n}\n" for name in "ABCDE" for n in range(9))
+        + "".join(f"#define {name} {name}{n}\n" for name in "ABCDE" for n in range(9))
+        + "#define T(x) S(x)\n#include T(A/B/C/D/E.h)\n",
     ],
 )
 def test_a_computed_include_of_another_kind_is_not_bounded(project: Project, text: str) -> None:
@@ -576,8 +618,8 @@ def test_a_search_list_holds_until_a_directory_comes_or_goes(tmp_path: Path) -> 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_a_listing_gives_the_closure_of_what_it_lists(project: Project, compiler: str) -> None:
     names = ["b c.h", "d$#.h", "e\\ f.h" if compiler == "gcc" else "e.h"]
-    text = "".join(f'#include "{name}"\n' for name in names) + "#if 0\n#include N(x)\n#endif\n"
-    project.put("a.c", text + "#define N(x) x\n")
+    text = "".join(f'#include "{name}"\n' for name in names) + "#if 0\n#include N x>\n#endif\n"
+    project.put("a.c", text + "#define N <x\n")
     for name in names:
         project.put(name)
     command = [compiler, "-M", "-MT", os.fsdecode(LISTING_TARGET), "a.c"]

@@ -111,3 +111,26 @@ def test_pushed_blobs_are_taken_only_where_pushes_are() -> None:
     assert Receiver(takes_pushes=True).take(chunk).is_last
     with pytest.raises(ProtocolError):
         Receiver().take(chunk)
+
+
+def test_a_blob_that_is_given_up_is_passed_over_until_it_begins_anew() -> None:
+    """Its chunks are on their way, and take up credit as any; meanwhile it may be asked for again."""
+    digest, other = digest_of(SMALL), digest_of(b"other")
+    receiver = Receiver(credit_bytes=100)
+    receiver.expect(digest)
+    receiver.take(chunk_of(b"x" * 10))
+    receiver.give_up(digest)
+    assert receiver.passes_over(chunk_of(b"x" * 10, 10))
+    receiver.expect(digest)
+    assert receiver.passes_over(chunk_of(b"x" * 80, 20))
+    assert receiver.is_expected(digest)
+    assert receiver.consumed(100) is not None
+    assert not receiver.passes_over(chunk_of(b"x" * 10))
+    assert receiver.take(chunk_of(b"x" * 10)).offset == 0
+    assert not receiver.passes_over(Chunk(other, 0, 1, b"x"))
+
+
+def test_what_was_not_under_way_is_not_given_up() -> None:
+    receiver = Receiver()
+    receiver.give_up(digest_of(SMALL))
+    assert not receiver.passes_over(chunk_of(b"x" * 100))

@@ -10,11 +10,11 @@ import pytest
 
 from cache.digest import digest_of
 from zcc.agent import lasts as module
-from zcc.agent.analysis import Prepared
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.lasts import Lasts, cause_of, cause_of_miss, lasts_of, sources_in
 from zcc.agent.notebook import FILE_NAME, Notebook
+from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Missed
 from zcc.agent.wire import Request
 from zcc.cli.reasons import phrase, sentences

@@ -10,12 +10,12 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from zcc.agent.analysis import CHOICES
 from zcc.agent.builds import Build
 from zcc.agent.effects import CountOutcome
 from zcc.agent.lasts import Lasts, cause_of_miss, sources_in
 from zcc.agent.notebook import FILE_NAME, Notebook
 from zcc.agent.parts import Part
+from zcc.agent.prepared import CHOICES
 from zcc.agent.recall import CacheMode
 from zcc.agent.session import FarmSession
 from zcc.agent.stats import Stats

@@ -7,16 +7,17 @@ toolchain) is awaited; everything else is a look at memory and at the disk.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from cache.blobs import compress
-from cache.digest import Digest, digest_of, short
 from zcc.agent import naming
+from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
 from zcc.compiler import arguments, environment, languages, precompiled
@@ -26,7 +27,7 @@ from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
-from zcc.compiler.options import Family
+from zcc.compiler.options import Family, Role
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
 from zcc.compiler.scanner import Scanner
@@ -40,66 +41,19 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest, encode_job, job_key
-from zcc.machine_class import floating_point_class
-
-# Reasons by which a command is none that a farm could take; running it here is no fallback.
-CHOICES = frozenset(
-    (
-        "not-a-compile",
-        "preprocess-only",
-        "no-source",
-        "stdin-source",
-        "output-to-stdout",
-        "output-to-device",
-        "syntax-only",
-        "information",
-        "other-action",
-        "makes-pch",
-        "conftest",
-        "no-compiler",
-        "missing-source",
-        "wrapper",
-    )
-)
-
+from zcc.job import Job, Manifest
+from zcc.machine_class import floating_point_class, processor_class
 
 MAX_ROOTS = 4096
-# Jobs that are remembered ready; their inputs are the scanner's own memory.
-MAX_PREPARED = 8192
+# Commands that are remembered as read.
+MAX_PARSED = 8192
+# An installed locale is noticed this late; finding its files costs 0.2 ms.
+LOCALES_HOLD_S = 1.0
+MAX_LOCALES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
-    """The command runs on this machine. `reason` is machine-readable."""
-
-    reason: str
-    detail: str = ""
-
-    @property
-    def is_choice(self) -> bool:
-        return self.reason in CHOICES
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job, ready to be looked up or submitted.
-
-    `encoded` are its canonical bytes, empty for a job that was prepared before: most of those are hits.
-    """
-
-    job: Job
-    key: Digest
-    encoded: bytes
-    closure: Closure
-    way: str
-    source: bytes
-    build: str
-    toolchain: Toolchain
-
-    def frame(self) -> bytes:
-        """The job's canonical bytes, compressed."""
-        return compress(self.encoded or encode_job(self.job))
+# Arguments, family, whether the driver is for C++, working directory.
+_Command = tuple[tuple[bytes, ...], Family, bool, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +79,32 @@ class Surroundings:
 
 
 class Analyser:
-    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk."""
+    """Turns requests into jobs. One for each agent: it remembers what it has learnt of the disk.
 
-    def __init__(self, surroundings: Surroundings, home: bytes) -> None:
+    `base_dir` as in the configuration; ZCC_BASE_DIR of a request goes before it. `note_unknown` is told
+    of each option that the table does not know.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        home: bytes,
+        base_dir: bytes = b"",
+        note_unknown: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        self._note_unknown = note_unknown
         self.disk = Disk()
+        self._base_dir = base_dir
         self._surroundings = surroundings
         self._scanner = Scanner(self.disk, home)
         self._searches = SearchMemo()
+        self._library_path = LibraryPath()
         self._pch_inputs = InputsMemo()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
-        # By the job without its inputs. Writing 500 inputs down and hashing them costs 0.5 ms.
-        self._prepared: OrderedDict[Job, Prepared] = OrderedDict()
+        self._jobs = JobMemo()
+        self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
+        self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
         # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
         # answer that has aged makes a compile take the listed way, nothing worse.
         self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
@@ -166,9 +134,11 @@ class Analyser:
             return Here("no-compiler")
         is_cxx = names_cxx(request)
         guess = _guess_family(request)
-        parsed = _parse(request, guess, is_cxx)
+        parsed = self._parse(request, guess, is_cxx)
         if isinstance(parsed, Here):
             return _wrapped(request) or parsed
+        for word in parsed.unknown_options:
+            self._note_unknown(word)
         classified = environment.classify(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
@@ -178,13 +148,55 @@ class Analyser:
                 request.executable, request.argv[0], path
             )
             if toolchain.family is not guess:
-                parsed = _parse(request, toolchain.family, is_cxx)
+                parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
+            if classified.libraries:
+                path = classified.libraries
+                shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
+                if shadow is not None:
+                    return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
             search = await self._search(request, parsed, toolchain, classified)
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
+
+    def _parse(self, request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
+        """The command as read before, unless it takes words from files."""
+        has_read = False
+
+        def read(name: bytes) -> bytes | None:
+            nonlocal has_read
+            has_read = True
+            try:
+                with open(os.path.join(request.cwd, name), "rb") as file:
+                    return file.read()
+            except OSError:
+                return None
+
+        key = (request.argv[1:], family, is_cxx, request.cwd)
+        parsed = self._parsed.get(key)
+        if parsed is None:
+            parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
+            if not has_read:
+                self._parsed[key] = parsed
+                if len(self._parsed) > MAX_PARSED:
+                    self._parsed.popitem(last=False)
+        if isinstance(parsed, arguments.Local):
+            return Here(parsed.reason, parsed.detail)
+        if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
+            return Here("missing-source", os.fsdecode(parsed.source))
+        return parsed
+
+    def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
+        """Which files a locale is made of is looked up once a second, as the toolchain is."""
+        names = locale_names(request.environment)
+        known = self._locales.get(names)
+        if known is None or now - known[1] > LOCALES_HOLD_S:
+            if len(self._locales) > MAX_LOCALES:
+                self._locales.clear()
+            known = self._locales[names] = (locale_files(names), now)
+        return known[0]
 
     async def _prepare(
         self,
@@ -196,7 +208,8 @@ class Analyser:
         arrived: float,
         now: Callable[[], float],
     ) -> Prepared | Here:
-        hindrance = _hindrance(parsed, classified)
+        has_date = b"SOURCE_DATE_EPOCH" in classified.carried and _obeys_date(toolchain)
+        hindrance = _hindrance(parsed, has_date)
         if hindrance is not None:
             return hindrance
         if has_own_terminals(request, toolchain.family):
@@ -209,10 +222,15 @@ class Analyser:
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
-        scan = self._scan_request(request, parsed, classified, search, toolchain)
+        scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
-            directories=(*places.directories, *([pwd] if pwd else ())),
+            directories=(
+                *places.directories,
+                *([pwd] if pwd else ()),
+                *_spelled(parsed),
+                *_library_directories(classified, toolchain),
+            ),
             extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
             optional_inputs=(
                 *scan.optional_inputs,
@@ -235,28 +253,29 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
-            machine_class=floating_point_class() if toolchain.family is Family.CLANG else b"",
+            machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
-        known = self._prepared.get(command)
-        # The scanner gives the same object as long as nothing in it has changed.
-        if known is not None and known.closure is answer:
-            self._prepared.move_to_end(command)
-            return known
-        job = replace(command, manifest=answer.manifest)
-        encoded = encode_job(job)
-        source = os.path.join(request.cwd, parsed.source)
-        build = short(digest_of(self._root_of(request.cwd)))
-        key = job_key(encoded)
-        prepared = Prepared(job, key, encoded, answer, way, source, build, toolchain)
-        if way == "scanned":
-            self._remember(command, replace(prepared, encoded=b""))
-        return prepared
+        return self._jobs.prepared(
+            command=command,
+            closure=answer,
+            way=way,
+            source=os.path.join(request.cwd, parsed.source),
+            root=self._root_of(request.cwd),
+            toolchain=toolchain,
+            base=self._base_of(request, parsed),
+        )
 
-    def _remember(self, command: Job, prepared: Prepared) -> None:
-        self._prepared[command] = prepared
-        if len(self._prepared) > MAX_PREPARED:
-            self._prepared.popitem(last=False)
+    def keep_in_place(self, prepared: Prepared) -> None:
+        """This command came to nothing when it was moved."""
+        self._jobs.keep_in_place(prepared)
+
+    def _base_of(self, request: Request, parsed: Compilation) -> bytes:
+        """Where the checkout begins that is to be moved to a neutral place; empty for none."""
+        given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
+        if not given or parsed.language == "assembler":
+            return b""
+        return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
 
     async def _search(
         self,
@@ -344,9 +363,10 @@ class Analyser:
         self,
         request: Request,
         parsed: Compilation,
-        classified: JobEnvironment,
+        has_date: bool,
         search: SearchList,
         toolchain: Toolchain,
+        now: float,
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
@@ -366,37 +386,41 @@ class Analyser:
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             optional_inputs=(
-                *locale_files(locale_names(request.environment)),
+                *self._locale_files(request, now),
                 *terminal_files(request, toolchain.family),
             ),
             is_clang=toolchain.family is Family.CLANG,
-            has_source_date_epoch=b"SOURCE_DATE_EPOCH" in classified.carried,
+            has_source_date_epoch=has_date,
         )
 
 
-def _parse(request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
-    def read(name: bytes) -> bytes | None:
-        try:
-            with open(os.path.join(request.cwd, name), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
-
-    parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
-    if isinstance(parsed, arguments.Local):
-        return Here(parsed.reason, parsed.detail)
-    if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
-        return Here("missing-source", os.fsdecode(parsed.source))
-    return parsed
+def _obeys_date(toolchain: Toolchain) -> bool:
+    """Whether SOURCE_DATE_EPOCH is this compiler's clock: gcc's since 7, clang's since 16."""
+    found = re.search(r"version (\d+)", toolchain.version)
+    since = 7 if toolchain.family is Family.GCC else 16
+    return found is not None and int(found[1]) >= since
 
 
-def _hindrance(parsed: Compilation, classified: JobEnvironment) -> Here | None:
+def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:
+    value = classified.carried.get(b"LIBRARY_PATH")
+    if value is None or toolchain.family is not Family.GCC:
+        return ()  # clang hands it to the linker and looks at nothing
+    return environment.library_directories(value, toolchain.target, toolchain.version)
+
+
+def _machine_class(parsed: Compilation, family: Family) -> bytes:
+    """Which machines would write the same."""
+    if parsed.machine_dependent:
+        return processor_class()
+    return floating_point_class() if family is Family.CLANG else b""
+
+
+def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     """What the farm cannot do as this machine would, by the command line alone."""
-    has_date = b"SOURCE_DATE_EPOCH" in classified.carried
     # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
-        ("native", parsed.machine_dependent),
+        ("native", () if processor_class() else parsed.machine_dependent),
         ("plugin", parsed.plugins),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
@@ -414,6 +438,13 @@ def _wrapped(request: Request) -> Here | None:
     if naming.will_return(request):
         return Here("wrapper")
     return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _spelled(parsed: Compilation) -> list[bytes]:
+    """Search directories as the command line has them: clang calls two that are the same by the name of the
+    first, but goes through `a/b/../..` of the second all the same."""
+    named = (os.fsencode(word.note) for word in parsed.words if word.role is Role.SEARCH)
+    return [path for path in named if b"/" in path]
 
 
 def _profiles(

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zcc.agent.analysis import Analyser, Here, Prepared, names_cxx
+from zcc.agent.analysis import Analyser, names_cxx
 from zcc.agent.parts import overlap
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.wire import Request
 from zcc.compiler import arguments
 
@@ -36,6 +37,6 @@ async def jobs_of(
         job = await analyser.analyse(single, arrived, now)
         if isinstance(job, Here):
             return job
-        jobs.append(job)
+        jobs.append(job.in_place())  # what meets whom is judged by real paths
     path = overlap(jobs)
     return Here(answer.reason, path) if path else jobs

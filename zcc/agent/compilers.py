@@ -13,11 +13,12 @@ from zcc.errors import CompilerError
 
 logger = logging.getLogger(__name__)
 
-# A full check is about 200 stats. An upgrade of the compiler that finishes within this second before a
-# compile is noticed by the next one; a package manager takes longer to replace a compiler's files.
+# A full check is about 200 stats. The driver and the programs that it runs are looked at for every compile; an
+# upgrade that leaves those alone and finishes within this second before a compile is noticed by the next one.
 CHECK_EVERY_S = 1.0
 
 _Key = tuple[bytes, bytes]
+_Signature = tuple[tuple[int, ...], ...]
 
 
 class Compilers:
@@ -25,7 +26,7 @@ class Compilers:
 
     def __init__(self, directory: str) -> None:
         self._index = ToolchainIndex(directory)
-        self._known: dict[_Key, tuple[Toolchain, float]] = {}
+        self._known: dict[_Key, tuple[Toolchain, float, _Signature]] = {}
         self._packing: dict[_Key, asyncio.Task[None]] = {}
 
     async def toolchain(self, executable: bytes, argv0: bytes, path: bytes) -> Toolchain:
@@ -36,7 +37,11 @@ class Compilers:
         """
         key = (executable, path)
         known = self._known.get(key)
-        if known is not None and time.monotonic() - known[1] < CHECK_EVERY_S:
+        if (
+            known is not None
+            and time.monotonic() - known[1] < CHECK_EVERY_S
+            and _signature(executable, known[0]) == known[2]
+        ):
             return known[0]
         begun = time.monotonic()
         toolchain = self._index.lookup(executable, {b"PATH": path})
@@ -45,7 +50,7 @@ class Compilers:
             toolchain = self._index.lookup(executable, {b"PATH": path})
             if toolchain is None:
                 raise CompilerError("the compiler changes while it is packed")
-        self._known[key] = (toolchain, begun)
+        self._known[key] = (toolchain, begun, _signature(executable, toolchain))
         return toolchain
 
     async def _packed(self, key: _Key, argv0: bytes) -> None:
@@ -77,3 +82,16 @@ class Compilers:
             raise CompilerError(reason)
         took_s = time.monotonic() - begun
         logger.info("packed %s in %.1f s", os.fsdecode(executable), took_s)
+
+
+def _signature(executable: bytes, toolchain: Toolchain) -> _Signature:
+    """What an upgrade changes: the driver, at the end of all symlinks, and the programs that it runs."""
+    found: list[tuple[int, ...]] = []
+    for path in (executable, *toolchain.programs.values()):
+        try:
+            status = os.stat(path)
+        except OSError:
+            found.append((0,))
+            continue
+        found.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
+    return tuple(found)

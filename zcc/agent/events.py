@@ -85,7 +85,7 @@ class ResultProven:
 
 @dataclass(frozen=True, slots=True)
 class RecallRefused:
-    """What the farm remembered does not hold on this machine, or did not arrive whole."""
+    """What the farm remembered does not hold on this machine, or a result did not arrive whole."""
 
     call: int
     reason: str

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from zcc.agent.analysis import Prepared
+from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Missed
 from zcc.job import SANDBOX_DIRECTORY, Result
 

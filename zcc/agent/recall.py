@@ -20,11 +20,13 @@ from cache.errors import BlobMissingError, CacheError, StoreError
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
+from zcc.agent.prepared import Prepared
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
-from zcc.compiler.lookups import Misses, check_misses, residue
+from zcc.compiler.lookups import check_misses, residue
+from zcc.compiler.relocation import neutral_misses, restored, restored_content, restored_path
 from zcc.errors import JobError
-from zcc.job import Job, Lookups, Result, decode_result, encode_result
+from zcc.job import Lookups, Result, decode_result, encode_result
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +39,26 @@ Files = list[tuple[bytes, int, bytes]]
 
 
 class CacheMode(Enum):
-    """What ZCC_CACHE asks for: `refresh` looks nothing up and remembers what it gets."""
+    """What ZCC_CACHE asks for: `refresh` looks nothing up and remembers what it gets, `read` the reverse."""
 
     ON = "on"
     OFF = "off"
     REFRESH = "refresh"
+    READ = "read"
+
+    @property
+    def looks_up(self) -> bool:
+        return self in (CacheMode.ON, CacheMode.READ)
+
+    @property
+    def keeps(self) -> bool:
+        return self in (CacheMode.ON, CacheMode.REFRESH)
+
+
+# ccache (seen: 4.7 and 4.14) sets it for the compilers that it calls, and for nobody else.
+_CCACHE_MARK = b"UNCACHED_ERR_FD"
+# ccache keeps what it gets from us: twice on one disk is once too often.
+_BEHIND_CCACHE = {CacheMode.ON: CacheMode.READ, CacheMode.REFRESH: CacheMode.OFF}
 
 
 def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode:
@@ -49,7 +66,7 @@ def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode
     try:
         return CacheMode(environment.get(b"ZCC_CACHE", b"").decode("ascii", "replace"))
     except ValueError:
-        return default
+        return _BEHIND_CCACHE.get(default, default) if _CCACHE_MARK in environment else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,39 +126,41 @@ class Recall:
         results, size = self._store.index.count(), self._store.blobs.size_bytes
         return {"size_bytes": size, "limit_bytes": self._limit_bytes, "results": results}
 
-    def find(self, key: Digest, job: Job, disk: Disk) -> Recalled | Missed:
+    def find(self, prepared: Prepared, disk: Disk) -> Recalled | Missed:
         """The result of this job if it is known and holds on this disk.
 
         `disk.begin` has to have been called for the request.
         """
-        record = self._tiers.get_record(key)
+        record = self._tiers.get_record(prepared.key)
         if record is None:
             return UNKNOWN
         try:
-            result = decode_result(record.body)
+            kept = decode_result(record.body)
+            result = restored(kept, prepared.base) if prepared.base else kept
             verdict = check_misses(result.lookups.misses, disk)
             if not verdict.is_accepted:
                 self.refused += 1
                 return Missed("refused", os.fsdecode(verdict.path))
-            return Recalled(result, self._read(result, job))
+            return Recalled(result, self._read(kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
             return Missed("damaged", str(error))
 
     def remember(
-        self,
-        key: Digest,
-        job: Job,
-        result: Result,
-        frames: Mapping[Digest, bytes],
-        known: Misses,
+        self, prepared: Prepared, result: Result, frames: Mapping[Digest, bytes], disk: Disk
     ) -> None:
-        """Keep a result that has been proven; `frames` are its outputs, checked; `known` its residue."""
-        kept = replace(result, lookups=Lookups(misses=known))
-        body = encode_result(kept)
+        """Keep a result as it came, which has been proven; `frames` are its outputs, checked."""
+        base = prepared.base
+        here = restored(result, base) if base else result
+        try:
+            left = residue(here.lookups, prepared.closure.misses, disk)
+        except DiskDoubtError:
+            return  # the disk changes under the question
+        left = neutral_misses(left, base) if base else left
+        body = encode_result(replace(result, lookups=Lookups(misses=left)))
         size = len(body) + sum(output.size_bytes for output in result.outputs)
-        source = Source(job.toolchain, result.node)
-        record = Record(key, body, tuple(frames), size, source, time.time())
+        source = Source(prepared.job.toolchain, result.node)
+        record = Record(prepared.key, body, tuple(frames), size, source, time.time())
         self._written += self._writer.put(record, frames)
 
     def wait_written(self) -> None:
@@ -153,10 +172,11 @@ class Recall:
     def close(self) -> None:
         self._writer.close()
 
-    def _read(self, result: Result, job: Job) -> Files:
-        if not {output.path for output in result.outputs} <= set(job.outputs):
+    def _read(self, kept: Result, prepared: Prepared) -> Files:
+        if not {output.path for output in kept.outputs} <= set(prepared.job.outputs):
             raise JobError("outputs that the job does not declare")
-        return contents(result, self._tiers.get_blobs(each.digest for each in result.outputs))
+        frames = self._tiers.get_blobs(each.digest for each in kept.outputs)
+        return contents(kept, frames, prepared.base)
 
     def _drop(self, record: Record, error: Exception) -> None:
         """What was kept cannot be used: forget it, and the blobs, which may be what is rotten."""
@@ -165,27 +185,28 @@ class Recall:
         self._writer.forget(record.key, record.blobs)
 
 
-def contents(result: Result, frames: Mapping[Digest, bytes]) -> Files:
-    """The outputs' bytes, the main one last: it appears when all others are there.
+def contents(result: Result, frames: Mapping[Digest, bytes], base: bytes) -> Files:
+    """The outputs, the main one last: it appears when all others are there. `base` as in `Prepared`.
 
     Raises:
         CacheError: a frame is not there, or its content is not what its digest names.
+        JobError: a content that cannot be brought back to `base`.
     """
     files = []
     for output in reversed(result.outputs):
         frame = frames.get(output.digest)
         if frame is None:
             raise BlobMissingError(f"no {os.fsdecode(output.path)}")
-        data = decompress(frame, output.size_bytes)
-        files.append((output.path, output.mode, verified(data, output.digest)))
+        content = verified(decompress(frame, output.size_bytes), output.digest)
+        path = output.path
+        if base:
+            is_main = output is result.outputs[0]
+            path, moved = (
+                restored_path(path, base),
+                restored_content(content, base, is_main=is_main),
+            )
+            if moved is None:
+                raise JobError(f"{os.fsdecode(path)} names the neutral root")
+            content = moved
+        files.append((path, output.mode, content))
     return files
-
-
-def residue_of(
-    result: Result, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk
-) -> Misses | None:
-    """What a later hit has to check; None when the disk changes under the question."""
-    try:
-        return residue(result.lookups, known, disk)
-    except DiskDoubtError:
-        return None

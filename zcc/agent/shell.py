@@ -18,7 +18,7 @@ from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -51,12 +51,14 @@ from zcc.agent.events import (
 )
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of, residue_of
+from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
+from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -73,6 +75,8 @@ MAX_HINTS = 20_000
 ASK_TIMEOUT_S = 5.0
 # Tickets of what is no call's first part: beyond any call's number.
 FIRST_FURTHER_TICKET = 1 << 61
+# Why a result is of no use: what was stored or sent of it is not what its digests say.
+DAMAGED = "damaged-result"
 # File times come from the kernel's tick: they can lie this far behind the clock.
 CLOCK_GRAIN_NS = 10_000_000
 
@@ -104,7 +108,12 @@ class AgentShell:
         if access is None:
             self._machine.farm_reason = "not-joined"
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
-        self._analyser = Analyser(Surroundings(run_query, self._compilers.toolchain), home)
+        self._analyser = Analyser(
+            Surroundings(run_query, self._compilers.toolchain),
+            home,
+            os.fsencode(config.base_dir),
+            self._count_unknown,
+        )
         self._account = Account(state_dir, self._analyser.checkout_of)
         self._stats = self._account.stats
         self._uploads = Uploads()
@@ -213,19 +222,31 @@ class AgentShell:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
             event = self._judge(message, number, part, result)
         except (ProtocolError, CacheError) as error:
-            event = ResultUnproven(number, "damaged-result", str(error))
-        if message.is_recalled and isinstance(event, ResultUnproven):
-            # Not this job's fault, nor the scanner's: what was remembered is compiled anew.
-            self._stats.add("recalls_refused", call.build)
-            if len(call.parts) == 1:
-                event = RecallRefused(event.call, event.reason, event.detail)
-        elif isinstance(event, ResultUnproven) and event.reason == "proof":
-            self._note_proof_failure(call, part.prepared, event.detail)
+            event = ResultUnproven(number, DAMAGED, str(error))
+        if isinstance(event, ResultUnproven):
+            event = self._second_chance(message, call, part, event)
         if event is None:
             return  # other parts are under way
         if not isinstance(event, ResultProven):
             self._cancel(number, but=part)
         self._handle(event)
+
+    def _second_chance(
+        self, message: Finished, call: _Call, part: Part, event: ResultUnproven
+    ) -> Event:
+        """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
+        fault of this job, nor of the scanner."""
+        if message.is_recalled:
+            self._stats.add("recalls_refused", call.build)
+        elif event.reason == "proof" and not part.prepared.base:
+            self._note_proof_failure(call, part.prepared, event.detail)
+        if part.prepared.base:
+            self._analyser.keep_in_place(part.prepared)
+            part.prepared = part.prepared.in_place()
+            return RecallRefused(event.call, event.reason, event.detail)
+        if len(call.parts) == 1 and (message.is_recalled or event.reason == DAMAGED):
+            return RecallRefused(event.call, event.reason, event.detail)
+        return event
 
     def nodes_listed(self, nodes: Nodes) -> None:
         for future in self._nodes:
@@ -253,7 +274,7 @@ class AgentShell:
             ticket = next(self._further_tickets) if call.parts else number
             call.parts.append(Part(prepared, ticket))
             self._tickets[ticket] = (number, call.parts[-1])
-        if call.cache_mode is CacheMode.ON:
+        if call.cache_mode.looks_up:
             self._recall_parts(call)
         way, why = way_of(call.parts), why_not_one(call.parts)
         if why:
@@ -261,13 +282,13 @@ class AgentShell:
         elif all(part.result for part in call.parts):
             self._handle(ResultRecalled(number, way))
         else:
-            self._handle(CallPrepared(number, way, call.cache_mode is not CacheMode.ON))
+            self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
 
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
             prepared = part.prepared
-            recalled = self._recall.find(prepared.key, prepared.job, self._analyser.disk)
+            recalled = self._recall.find(prepared, self._analyser.disk)
             if not isinstance(recalled, Recalled):
                 part.missed = recalled
             else:
@@ -287,31 +308,32 @@ class AgentShell:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         call, prepared = self._calls[number], part.prepared
-        if result.exit_status != 0:
-            call.failed, call.failed_with = part, result.exit_status
-            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
-            return CompileFailed(number, result.exit_status)
+        came = result
+        if prepared.base:
+            result = restored(came, prepared.base)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
+        if result.exit_status != 0 and not verdict.saw_other_files:
+            call.failed, call.failed_with = part, result.exit_status
+            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
+            return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.job.outputs
+        declared = prepared.in_place().job.outputs
         produced = {output.path for output in result.outputs}
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
         frames = self._frames(result)
-        files = contents(result, frames)
+        files = contents(came, frames, prepared.base)
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files
         part.result, part.is_recalled = result, message.is_recalled
         if not message.is_recalled:
             self._remember_cost(call, part, result, message)
-        if call.cache_mode is not CacheMode.OFF:
-            known = residue_of(result, prepared.closure.misses, disk)
-            if known is not None:
-                self._recall.remember(prepared.key, prepared.job, result, frames, known)
+        if call.cache_mode.keeps:
+            self._recall.remember(prepared, came, frames, disk)
         why = why_not_one(call.parts)
         if why:
             return ResultUnproven(number, "several-sources", why)
@@ -337,13 +359,14 @@ class AgentShell:
         """
         if call.failed is None or not call.ran_here_ns:
             return
-        output = call.failed.prepared.job.outputs[0]
+        output = call.failed.prepared.in_place().job.outputs[0]
         try:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:
             return
         if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
             self._stats.add("discrepancies", call.build)
+            self._analyser.keep_in_place(call.failed.prepared)
             source = os.fsdecode(call.failed.prepared.source)
             self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
 
@@ -399,7 +422,7 @@ class AgentShell:
             if part.result is not None:
                 continue
             prepared = part.prepared
-            self._uploads.offer(prepared.job.manifest)
+            self._uploads.offer(prepared.closure.manifest)
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
@@ -412,8 +435,13 @@ class AgentShell:
         call = self._calls[effect.call]
         if effect.reason:
             logger.debug("local: %s %s", effect.reason, effect.detail)
+            if effect.reason == "unknown-option":
+                self._count_unknown(os.fsencode(effect.detail))
         took_s = self._loop.time() - call.arrived_s
         self._account.settled(call.build, call.request, call.parts, call.cache_mode, effect, took_s)
+
+    def _count_unknown(self, word: bytes) -> None:
+        self._stats.count_unknown(word)
 
     # ---- time ----------------------------------------------------------------------------------
 

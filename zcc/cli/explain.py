@@ -13,8 +13,9 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.naming import with_default
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.compiler import arguments
@@ -39,7 +40,8 @@ def explain(
     compilers = compilers_of(os.environ)
 
     async def analyse() -> Prepared | Here:
-        analyser = Analyser(Surroundings(run_query, compilers.toolchain), home())
+        base_dir = os.fsencode(configuration.load(os.environ).base_dir)
+        analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
         return await analyser.analyse(request, time.monotonic(), time.monotonic)
 
     answer = asyncio.run(analyse())

@@ -6,8 +6,9 @@ import sys
 
 import typer
 
+from cache.errors import CacheError
 from zcc import __version__
-from zcc.cli import agent, doctor, explain, farm, masquerade, seeing, stats, up, why
+from zcc.cli import agent, cache, doctor, explain, farm, masquerade, seeing, stats, up, why
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app.command(
 app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")
+app.add_typer(cache.cache_commands(cache.open_own, "", "--dir"), name="cache")
 
 
 def _version(wanted: bool) -> None:
@@ -57,7 +59,7 @@ def main() -> None:
     """The entry point: errors that are the user's to mend come without a traceback."""
     try:
         app(prog_name="zcc")
-    except (ZccError, OSError) as error:
+    except (ZccError, CacheError, OSError) as error:
         sys.exit(f"zcc: {error}")
 
 

@@ -16,12 +16,13 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Here, Prepared, Surroundings
+from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.causes import Cause
 from zcc.agent.commands import jobs_of
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.lasts import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
 from zcc.agent.notebook import FILE_NAME as NOTEBOOK
+from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.recall import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
 from zcc.cli import agent
@@ -131,29 +132,31 @@ def _tell_of_command(command: list[str], as_json: bool) -> None:
 def _forecast(request: wire.Request) -> list[Forecast]:
     config = configuration.load(os.environ)
     compilers = compilers_of(os.environ)
-    analyser = Analyser(Surroundings(run_query, compilers.toolchain), home())
+    surroundings = Surroundings(run_query, compilers.toolchain)
+    analyser = Analyser(surroundings, home(), os.fsencode(config.base_dir))
     jobs = asyncio.run(jobs_of(analyser, request, time.monotonic(), time.monotonic))
     if isinstance(jobs, Here):
         detail = f"{jobs.reason} ({jobs.detail})" if jobs.detail else jobs.reason
         return [Forecast(b"", b"", "local", Cause("not-a-job", detail))]
     mode = mode_of(request.environment, CacheMode(config.cache))
     directory = configuration.cache_dir(os.environ, config)
-    if mode is not CacheMode.ON or not os.path.isdir(directory):
+    if not mode.looks_up or not os.path.isdir(directory):
         return [_compare(prepared, mode, UNKNOWN) for prepared in jobs]
     recall = Recall(directory, config.cache_bytes)
     try:
-        found = [recall.find(each.key, each.job, analyser.disk) for each in jobs]
+        found = [recall.find(each, analyser.disk) for each in jobs]
     finally:
         recall.close()
     return [_compare(each, mode, answer) for each, answer in zip(jobs, found, strict=True)]
 
 
 def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
-    source, output = os.path.realpath(prepared.source), prepared.job.outputs[0]
+    job = prepared.in_place().job
+    source, output = os.path.realpath(prepared.source), job.outputs[0]
     lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.
     last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
-    fingerprint = fingerprint_of(prepared.job, source)
+    fingerprint = fingerprint_of(job, source)
     if isinstance(found, Recalled):
         changes = differences(last.fingerprint, fingerprint) if last else []
         return Forecast(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))

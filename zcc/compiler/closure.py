@@ -142,16 +142,19 @@ def build_manifest(
         DiskDoubtError: a time that cannot be shown.
     """
     ordered = sorted(files, key=_path_of)
-    inputs = [disk.input(file) for file in ordered]
     number = _with_times if has_times else _with_twins
     implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
     wanted = set(directories) - implied
     wanted -= ancestors(directory.parent for directory in wanted)
+    hard_links = _hard_links(ordered)
+    if hard_links:
+        linked = {path for path, _ in hard_links}
+        ordered = [file for file in ordered if file.path not in linked]
     return Manifest(
-        files=tuple(number(ordered, inputs)),
+        files=tuple(number(ordered, [disk.input(file) for file in ordered])),
         symlinks=tuple(sorted({(link.path, link.target) for link in symlinks})),
         directories=tuple(sorted(directory.path for directory in wanted)),
-        hard_links=_hard_links(ordered),
+        hard_links=hard_links,
     )
 
 

@@ -46,7 +46,6 @@ class Compilation:
     own. `plugins` are those of both that are run. `profiles` are where profiles are said to lie, `gcda` is what
     gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there.
     `time_macros` stand in `-D`: their value is that of this machine's clock.
-    `names_optional_inputs`: the source's line markers name files that diagnostics quote.
     """
 
     source: bytes
@@ -68,13 +67,13 @@ class Compilation:
     reads_profile: bool
     removes_profile: bool
     machine_dependent: tuple[bytes, ...]
-    has_trigraphs: bool
-    has_depfile: bool
-    uses_split_dwarf: bool
     is_pch_preprocessed: bool
-    is_directives_only: bool
-    names_optional_inputs: bool
     words: tuple[Word, ...]
+
+    @property
+    def unknown_options(self) -> tuple[bytes, ...]:
+        """What no row of the table fits, carried as it is."""
+        return tuple(word.arguments[0] for word in self.words if word.role is Role.UNKNOWN)
 
     @property
     def role_of(self) -> tuple[tuple[bytes, Role, str], ...]:

@@ -1,68 +1,169 @@
-"""Includes whose operand is a macro: what its definitions name. Pure.
+"""Includes whose operand has to be expanded: what it can mean over all definitions in a closure. Pure.
 
-Owns the judgement whether a definition is a header name, leads to another macro, or can be anything.
+Owns the judgement which headers `#include MACRO(...)` can name. No condition is evaluated: every definition of
+a macro that the closure holds counts. It works in two ways, both of which take too much rather than too
+little; what they miss all the same is absent on the node, and the proof tells.
+
+* A header name that stands in a definition which the operand leads to is one that it can mean. A name leads to
+  its definitions, they to the names in them, and a name that is there to be pasted (`ITERATE_`, `ITER_ ## n`)
+  to every macro that begins or ends so.
+* What is composed of pieces (`STRINGIZE(a/DIR/NAME.hpp)`, `<JOIN(x, y).hpp>`) is expanded, with a set of texts
+  in place of each macro. Beyond MAX_TEXTS of them it is not bounded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from functools import lru_cache
 
-from zcc.compiler.directives import Include
+from zcc.compiler.directives import Computed, Include
+from zcc.compiler.macros import Macros, TooManyError, arguments_at, body_of, clean, expand
 
-# Names that stand for the file at hand.
-_FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
-_GAP = rb"(?:[ \t\f\v\r]|/\*.*?\*/)*"
-_VALUE = re.compile(
-    rb"%(gap)s(?:\"(?P<quoted>[^\"\n\\]+)\"|<(?P<angled>[^>\s]+)>|(?P<name>[A-Za-z_$][\w$]*))?%(gap)s(?://.*|/\*.*)?"
-    % {b"gap": _GAP},
-    re.DOTALL,
-)
-# Macros that GNU modes predefine and that are likely in a path: `<linux/x.h>` from a macro becomes `<1/x.h>`.
-_PREDEFINED = re.compile(rb"\b(?:linux|unix|i386|sun|sparc|mips|vax|hpux)\b")
+# They stand for a file that is being read, and so is in the closure.
+FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
+
+_NAME = re.compile(rb"[A-Za-z_$\x80-\xff][\w$\x80-\xff]*+")
+_HEADER = re.compile(rb"\"([^\"\n]+)\"|<([^<>\n]+)>")
+_OPEN = re.compile(rb"<[ \t]*\w[^>]*\Z")
+_CAN_NAME = re.compile(rb"[\"(<]").search
+_IN_PARENTHESES = re.compile(rb"\(.*\)|[ \t]*##[ \t]*")
+_PARAMETERS = re.compile(rb"\(([^)]*)\)")
+_BLANKS = re.compile(rb"\s+")
 
 
-def named_headers(
-    macro: bytes, is_plain: bool, values: Mapping[bytes, set[bytes]]
-) -> set[Include] | None:
-    """The headers that `#include MACRO` can mean; None where they cannot be told.
+def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
+    """The headers that this directive can mean; None where they cannot be told.
 
-    `values` are all definitions (as `read_definitions` gives them) of the macro and of those that its
-    definitions lead to. Without any, the directive is an error for the compiler, so no branch that is taken
-    holds it, and there is nothing to find.
+    Without any definition it is an error for the compiler, so no branch that is taken holds it.
     """
-    if macro in _FILE_MACROS or (not is_plain and values[macro]):
+    if computed.macro not in macros:
+        return set()
+    if computed.rest and not computed.rest.startswith(b"("):
+        return None  # the name comes in pieces: PRE tail.h>
+    settled = macros.settled.get(computed)
+    if settled is not None and macros.is_settled(settled[0], settled[1]):
+        return settled[2]
+    try:
+        reached, found = _follow(computed, macros)
+    except (TooManyError, RecursionError):
         return None
-    headers: set[Include] = set()
-    pending, seen = [macro], {macro}
-    while pending:
-        for value in values[pending.pop()]:
-            match = _VALUE.fullmatch(value)
-            if match is None or (match["angled"] and _PREDEFINED.search(match["angled"])):
-                return None
-            header, onward = match["quoted"] or match["angled"], match["name"]
-            if header:
-                headers.add(Include(header, match["quoted"] is not None, is_next=False))
-            elif onward in _FILE_MACROS:
-                return None
-            elif onward and onward not in seen:
-                seen.add(onward)
-                pending.append(onward)
-    return headers
-
-
-def onward_names(values: Iterable[bytes]) -> set[bytes]:
-    """The macros that these definitions lead to."""
-    matches = (_VALUE.fullmatch(value) for value in values)
-    return {match["name"] for match in matches if match and match["name"]}
-
-
-def given_definitions(defines: Iterable[bytes], names: Iterable[bytes]) -> dict[bytes, set[bytes]]:
-    """What the command line (the operands of `-D`) makes of each of these macros."""
-    found: dict[bytes, set[bytes]] = {name: set() for name in names}
-    for text in defines:
-        name, equals, value = text.partition(b"=")
-        plain, paren, _ = name.partition(b"(")
-        if plain in found:
-            found[plain].add(paren + value if paren or equals else b"1")
+    if found is not None:
+        macros.settled[computed] = (macros.changes, reached, found)
     return found
+
+
+def _follow(computed: Computed, macros: Macros) -> tuple[set[bytes], set[Include] | None]:
+    """What the operand leads to, and the headers that are named there.
+
+    Raises:
+        TooManyError.
+    """
+    macros.steps = 0
+    operand = clean(computed.macro + computed.rest)
+    reached = macros.leads_to(operand)
+    texts = dict.fromkeys([operand])
+    for name in reached:
+        texts |= dict.fromkeys(map(body_of, macros.values(name)))
+    if any(map(_OPEN.match, texts)):
+        return reached, None  # and what closes it is elsewhere
+    if any(
+        value.startswith(b"(") and _composes(value)
+        for name in macros.leads_to(operand, with_pasted=False)
+        for value in macros.values(name)
+    ):
+        texts |= dict.fromkeys(expand(operand, macros))
+    stringizers = macros.stringizers(reached)
+    found: set[Include] = set()
+    for text in texts:
+        if _CAN_NAME(text):
+            found |= _headers_of(text, macros, stringizers, computed.is_next)
+    return reached, found
+
+
+def _headers_of(
+    text: bytes, macros: Macros, stringizers: set[bytes], is_next: bool
+) -> frozenset[Include]:
+    """What `text`, one that an operand leads to, names or composes.
+
+    Raises:
+        TooManyError.
+    """
+    key = (text, is_next)
+    known = macros.headers.get(key)
+    if known is None:
+        known = macros.headers[key] = frozenset(_headers_in(text, macros, stringizers, is_next))
+    return known
+
+
+def _headers_in(
+    text: bytes, macros: Macros, stringizers: set[bytes], is_next: bool
+) -> set[Include]:
+    quoted, angled, calls = _parts(text)
+    found = {Include(name, is_quoted=True, is_next=is_next) for name in quoted}
+    for inner in angled:
+        for name in _expand_header(inner, macros):
+            found.add(Include(_BLANKS.sub(b"", name), is_quoted=False, is_next=is_next))
+    for called, arguments in calls:
+        if called in stringizers:
+            for argument in arguments:
+                for made in expand(argument, macros):
+                    found |= _unquoted(made, is_next)
+    return found
+
+
+@lru_cache(maxsize=1 << 15)
+def _parts(
+    text: bytes,
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[tuple[bytes, tuple[bytes, ...]], ...]]:
+    """What stands in quotes, what between `<` and `>`, and the calls with their arguments."""
+    pairs = _HEADER.findall(text)
+    quoted = tuple(quoted for quoted, _ in pairs if quoted)
+    calls = tuple((name, tuple(arguments)) for name, arguments in _calls(text))
+    return quoted, tuple(angled for _, angled in pairs if angled), calls
+
+
+def _unquoted(made: bytes, is_next: bool) -> set[Include]:
+    """The header that a string of these words names, if it does: `a/b.h`, or `<a/b.h>` in a string's place."""
+    if not made or b'"' in made:
+        return set()
+    joined = _BLANKS.sub(b"", made)
+    if joined.startswith(b"<") and joined.endswith(b">"):
+        return {Include(joined[1:-1], is_quoted=False, is_next=is_next)}
+    return {Include(joined, is_quoted=True, is_next=is_next)}
+
+
+def _expand_header(angled: bytes, macros: Macros) -> set[bytes]:
+    """What can stand between `<` and `>`; nothing where that is the arguments of a template.
+
+    Raises:
+        TooManyError.
+    """
+    if b" " in _IN_PARENTHESES.sub(b"", angled.strip()):
+        return set()
+    try:
+        return expand(angled, macros)
+    except TooManyError:
+        if b"/" in angled or b"." in angled:
+            raise
+        return set()
+
+
+@lru_cache(maxsize=1 << 14)
+def _composes(value: bytes) -> bool:
+    """Whether a function-like definition makes a header's name of its arguments and of more."""
+    match = _PARAMETERS.match(value)
+    parameters = {name.strip() for name in match[1].split(b",")} if match else set()
+    texts = [part for pair in _HEADER.findall(body_of(value)) for part in pair]
+    for _, arguments in _calls(body_of(value)):
+        texts += (each for each in arguments if b"/" in each or b"." in each)
+    return any(
+        text not in parameters and not parameters.isdisjoint(_NAME.findall(text)) for text in texts
+    )
+
+
+def _calls(text: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    for match in _NAME.finditer(text):
+        called = arguments_at(text, match.end())
+        if called is not None:
+            yield match[0], called[0]

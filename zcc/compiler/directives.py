@@ -40,10 +40,11 @@ class Include(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """An include whose operand starts with a macro's name; `is_plain` when that name is all of it."""
+    """An include whose operand starts with a macro's name: that name, and what follows it in the line."""
 
     macro: bytes
-    is_plain: bool
+    rest: bytes
+    is_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ _DIRECTIVE = re.compile(
     % {b"blank": _BLANK, b"header": _HEADER, b"word": _WORD},
     re.DOTALL,
 )
+_DEFINITION = re.compile(
+    rb"#%(blank)sdefine(?![\w$])%(blank)s(%(word)s)([^\n]*)" % {b"blank": _BLANK, b"word": _WORD},
+    re.DOTALL,
+)
 _SPLICE = re.compile(rb"\\[ \t\f\v]*(?:\r\n|\n|\r)")
 _PROBE = re.compile(
     rb"__has_(include|embed)(_next)?\w*+(?:%(blank)s\(%(blank)s%(header)s))?"
@@ -87,7 +92,14 @@ _PROBE = re.compile(
 # Before a mere mention of the name: a test for its existence, or a fallback definition of it.
 _MENTION = re.compile(rb"(?:\bdefined[ \t]*\(?|(?:#|%:)[ \t]*(?:\w*def|undef|define))[ \t]*\Z")
 _REST_IS_BLANK = re.compile(_BLANK + rb"(?://[^\n]*|/\*[^\n]*)?\Z", re.DOTALL)
+_NAME = re.compile(rb"[A-Za-z_]\w*+")
 _TIME = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
+# `CAT(__DA, TE__)`: both pieces are words of one file; elsewhere they are not recognised.
+_TIME_PIECES = tuple(
+    (name[:at], name[at:])
+    for name in (b"__DATE__", b"__TIME__", b"__TIMESTAMP__")
+    for at in range(4, len(name) - 2)  # glibc's types.h has the words `__TIME` and `__`
+)
 # Comments that begin a line; a `/*` further right could be inside a string. Bounded as above: what is
 # not taken off is a hazard too many.
 _LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.{0,9000}?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
@@ -117,25 +129,20 @@ def read_facts(content: bytes) -> FileFacts:
     return _union([_facts_of(reading) for reading in readings])
 
 
-def read_definitions(content: bytes, names: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
-    """Every definition of each of these macros: what follows the name, comments included.
+def read_definitions(content: bytes) -> dict[bytes, tuple[bytes, ...]]:
+    """Every definition of each macro: what follows the name, comments included.
 
-    A function-like macro's definition starts with `(`, an object-like one's with a blank (or is
-    empty). Names that are not defined here are not in the answer.
+    A function-like macro's definition starts with `(`, an object-like one's with a blank (or is empty).
     """
-    found: dict[bytes, list[bytes]] = {}
-    wanted = b"|".join(re.escape(name) for name in names)
-    if not wanted:
-        return {}
-    pattern = re.compile(
-        rb"#%b(?:define)%b(%b)(?![\w$])([^\n]*)" % (_BLANK, _BLANK, wanted), re.DOTALL
-    )
+    found: dict[bytes, tuple[bytes, ...]] = {}
     for text in _readings(content):
-        for match in pattern.finditer(text):
-            values = found.setdefault(match[1], [])
-            if match[2] not in values:
-                values.append(match[2])
-    return {name: tuple(values) for name, values in found.items()}
+        for name, value in _DEFINITION.findall(text):
+            known = found.get(name)
+            if known is None:
+                found[name] = (value,)
+            elif value not in known:
+                found[name] = (*known, value)
+    return found
 
 
 def _readings(content: bytes) -> Iterator[bytes]:
@@ -166,7 +173,9 @@ def _facts_of(text: bytes) -> FileFacts:
         if line_file is not None:
             line_files[_ESCAPE.sub(rb"\1", line_file)] = None
         elif word is not None:
-            computed[Computed(word, _REST_IS_BLANK.match(rest) is not None)] = None
+            if _REST_IS_BLANK.match(rest):
+                rest = b""
+            computed[Computed(word, rest.strip(), kind == b"include_next")] = None
         elif name := quoted or angled:
             into = embeds if kind == b"embed" else includes
             into[Include(name, quoted is not None, kind == b"include_next")] = None
@@ -213,6 +222,10 @@ def _find_probes(
 
 
 def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
+    if (b"__DA" in text or b"__TI" in text) and b"#" in text:
+        words = set(_NAME.findall(_LEADING_COMMENT.sub(b"", text)))
+        if any(start in words and end in words for start, end in _TIME_PIECES):
+            hazards.add(Hazard.TIMESTAMP)  # whichever it is, no variable decides it
     if b"__TIME" in text or b"__DATE__" in text:
         for found in _TIME.findall(_LEADING_COMMENT.sub(b"", text)):
             hazards.add(Hazard.TIMESTAMP if found == b"TIMESTAMP" else Hazard.DATE_OR_TIME)

@@ -173,13 +173,10 @@ class Disk:
         assert file.facts is not None
         return file.facts
 
-    def definitions(self, file: File, names: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
-        """How the file defines each of these macros; names that it does not define map to nothing."""
-        wanted = [name for name in names if name not in file.definitions]
-        if wanted:
-            found = read_definitions(self.content(file), wanted)
-            for name in wanted:
-                file.definitions[name] = found.get(name, ())
+    def definitions(self, file: File) -> dict[bytes, tuple[bytes, ...]]:
+        """Every definition in the file. It must have been checked for this request."""
+        if file.definitions is None:
+            file.definitions = read_definitions(self.content(file))
         return file.definitions
 
     def content(self, file: File) -> bytes:
@@ -270,7 +267,7 @@ class Disk:
         if known is None or known.digest != digest:
             known = file.input = FileInput(file.path, digest)
             with_facts = with_facts or file.facts is not None
-            file.definitions = {}
+            file.definitions = None
             if with_facts:
                 file.facts = read_facts(data)
         elif with_facts:

@@ -2,7 +2,7 @@
 
 Owns ELF headers, dynamic sections and the loader's search rules (man 8 ld.so). `ldd` is not used: it
 may run the program, it hides the spelled paths, and it answers for this machine's processor only.
-LD_LIBRARY_PATH does not count: a compile that sets it stays local.
+LD_LIBRARY_PATH does not count: a compile stays local where it would lead elsewhere.
 """
 
 from __future__ import annotations

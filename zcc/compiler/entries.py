@@ -57,7 +57,7 @@ class File(Entry):
         super().__init__(path, name, parent)
         self.input: FileInput | None = None
         self.facts: FileFacts | None = None
-        self.definitions: dict[bytes, tuple[bytes, ...]] = {}
+        self.definitions: dict[bytes, tuple[bytes, ...]] | None = None
         self.links = 1
         self.size_bytes = 0
         # Whole seconds: that is what gcc compares for `#pragma once`.

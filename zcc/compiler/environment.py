@@ -18,6 +18,7 @@ class Use(Enum):
     CARRIED = auto()  # part of the job
     TERMINAL = auto()  # part of the job where the compiler writes to a terminal
     SEARCH = auto()  # part of the job, and of the question for the search list
+    LIBRARIES = auto()  # the compile is local unless what it names is nothing to the compiler
     LOCAL = auto()  # set and not empty: the compile is local
     LOCAL_IF_SET = auto()  # the same, even when it is empty
 
@@ -33,10 +34,12 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class JobEnvironment:
-    """The variables that can change what the compile writes. `search` and `carried` share no name."""
+    """The variables that can change what the compile writes. `search` and `carried` share no name.
+    `libraries` is the loader's path, which is no part of the job."""
 
     carried: Mapping[bytes, bytes]
     search: Mapping[bytes, bytes]
+    libraries: bytes = b""
 
 
 TABLE: tuple[Variable, ...] = (
@@ -79,7 +82,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"CLANG_NO_DEFAULT_CONFIG", Use.LOCAL_IF_SET, "which files options are taken from"),
     Variable(b"LD_PRELOAD", Use.LOCAL, "code inside the compiler"),
     Variable(b"LD_AUDIT", Use.LOCAL, "code inside the compiler"),
-    Variable(b"LD_LIBRARY_PATH", Use.LOCAL, "other libraries than those of the toolchain"),
+    Variable(b"LD_LIBRARY_PATH", Use.LIBRARIES, "other libraries than those of the toolchain"),
     Variable(b"GLIBC_TUNABLES", Use.LOCAL, "which code paths libm takes"),
     Variable(b"GCONV_PATH", Use.LOCAL, "code that converts the source's character set"),
     Variable(b"LOCPATH", Use.LOCAL, "locales other than the system's"),
@@ -87,7 +90,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"TEXTDOMAINDIR", Use.LOCAL, "messages other than the system's"),
     Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
     Variable(b"COMPILER_PATH", Use.LOCAL, "where gcc and clang find their programs"),
-    Variable(b"LIBRARY_PATH", Use.LOCAL, "where gcc finds specs and start files"),
+    Variable(b"LIBRARY_PATH", Use.CARRIED, "where gcc looks for a file named specs"),
     Variable(b"GCC_COMPARE_DEBUG", Use.LOCAL_IF_SET, "gcc compiles twice and dumps"),
     Variable(b"DEPENDENCIES_OUTPUT", Use.LOCAL_IF_SET, "gcc appends to a file"),
     Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
@@ -100,8 +103,25 @@ _PREFIX_NAMES = tuple(prefix for prefix, _ in _PREFIXES)
 # Categories that a compiler asks for with setlocale(LC_ALL, ""), and what glibc asks in which order.
 _OVERRIDE, _DEFAULT = b"LC_ALL", b"LANG"
 _CATEGORIES = (b"LC_CTYPE", b"LC_MESSAGES")
+_LIBRARIES = (b"lib", b"lib64", b"lib32", b"libx32")
 # Builtin in libc: nothing is read.
 _BUILT_IN = (b"", b"C", b"POSIX")
+
+
+def library_directories(value: bytes, target: str, version: str) -> tuple[bytes, ...]:
+    """The directories that gcc asks for by reason of LIBRARY_PATH, whether they exist or not.
+
+    A compile takes nothing from them but a file named `specs`, and its look-up is in the proof.
+    """
+    found = []
+    for entry in value.split(b":"):
+        at = entry or b"."
+        machine = at + b"/" + target.encode()
+        numbers = version.partition("gcc version ")[2].split(" ")[0]
+        versions = dict.fromkeys((numbers, numbers.partition(".")[0]))
+        found += [at, machine, *(machine + b"/" + each.encode() for each in versions)]
+        found += [at + b"/../" + name for name in _LIBRARIES]
+    return tuple(found)
 
 
 def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironment | Local:
@@ -111,6 +131,7 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
     """
     carried: dict[bytes, bytes] = {}
     search: dict[bytes, bytes] = {}
+    libraries = b""
     for name in sorted(environment):
         row = _find(name)
         if row is None:
@@ -121,13 +142,15 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
                 return _local(name, row)
             case Use.LOCAL if value:
                 return _local(name, row)
+            case Use.LIBRARIES:
+                libraries = value
             case Use.SEARCH:
                 search[name] = value
             case Use.CARRIED:
                 carried[name] = value
             case Use.TERMINAL if terminal:
                 carried[name] = value
-    return JobEnvironment(carried, search)
+    return JobEnvironment(carried, search, libraries)
 
 
 def locale_names(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

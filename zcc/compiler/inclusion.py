@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
-from zcc.compiler.computed import given_definitions, named_headers, onward_names
-from zcc.compiler.directives import FileFacts, Hazard, Include
+from zcc.compiler.computed import FILE_MACROS, named_headers
+from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.compiler.macros import Macros, given_definitions
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
@@ -55,7 +56,9 @@ class Inclusion:
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
         self._entered: set[tuple[Directory, File, Mode]] = set()
-        self._computed: dict[tuple[Directory, bytes, bool], None] = {}
+        self._computed: dict[Computed, set[Directory]] = {}
+        self._macros = Macros()
+        self._defining: set[File] = set()
         self._chained: dict[tuple[bool, bytes], Hit | None] = {}
         self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
         self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
@@ -91,12 +94,13 @@ class Inclusion:
             for hit in self._hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
         self._drain()
-        while self._computed:
-            count = (len(self._entered), len(self._computed))
-            self._take_computed()
-            self._drain()
-            if count == (len(self._entered), len(self._computed)):
-                return
+        if self._computed:
+            self._macros.add(given_definitions(self._request.defines))
+            entered = -1
+            while entered != len(self._entered):
+                entered = len(self._entered)
+                self._take_computed()
+                self._drain()
 
     def take(self, listed: Sequence[bytes]) -> None:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
@@ -211,8 +215,8 @@ class Inclusion:
                 for include in facts.includes:
                     for hit in self._hits(container, include):
                         self._enter(hit, mode)
-                for macro, is_plain in facts.computed:
-                    self._computed[container, macro, is_plain] = None
+                for computed in facts.computed:
+                    self._computed.setdefault(computed, set()).add(container)
             if mode is not Mode.ASSEMBLY:
                 self._take_mentioned(container, facts)
             for name in facts.assembled:
@@ -395,26 +399,18 @@ class Inclusion:
     # Computed includes
 
     def _take_computed(self) -> None:
-        """Follow every definition that the operands of computed includes have anywhere in the closure."""
-        values = self._definitions({macro for _, macro, _ in self._computed})
-        for container, macro, is_plain in list(self._computed):
-            includes = named_headers(macro, is_plain, values)
+        """Follow all that the operands of computed includes can mean, by every definition so far."""
+        for _, file, _ in self._entered:
+            if file not in self._defining:
+                self._defining.add(file)
+                self._macros.add(self._disk.definitions(file))
+        for computed, containers in list(self._computed.items()):
+            if computed.macro in FILE_MACROS:
+                continue  # a file that is being read already
+            includes = named_headers(computed, self._macros)
             if includes is None:
-                raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, macro))
+                raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, computed.macro))
             for include in includes:
-                for hit in self._hits(container, include):
-                    self._enter(hit, Mode.SOURCE)
-
-    def _definitions(self, names: set[bytes]) -> dict[bytes, set[bytes]]:
-        """All values of these macros, and of those that they name in turn."""
-        values: dict[bytes, set[bytes]] = {}
-        files = {file for _, file, _ in self._entered}
-        while names:
-            found = given_definitions(self._request.defines, names)
-            for file in files:
-                known = self._disk.definitions(file, names)
-                for name in names:
-                    found[name].update(known[name])
-            values.update(found)
-            names = set().union(*map(onward_names, found.values())) - values.keys()
-        return values
+                for container in list(containers):
+                    for hit in self._hits(container, include):
+                        self._enter(hit, Mode.SOURCE)

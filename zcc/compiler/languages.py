@@ -31,6 +31,7 @@ PREPROCESSED_SUFFIX = {
     ASSEMBLER: b".s",
     ASSEMBLER_WITH_CPP: b".s",
 }
+IS_ASSEMBLY = frozenset((ASSEMBLER, ASSEMBLER_WITH_CPP))
 IS_PREPROCESSED = frozenset((C_OUTPUT, CXX_OUTPUT, OBJC_OUTPUT, OBJCXX_OUTPUT))
 # No driver prints the search list of a language that has no preprocessor: as which one it is asked. The
 # assembler is given the -I of it, and preprocessed text looks nothing up.

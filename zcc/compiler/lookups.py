@@ -41,6 +41,11 @@ class Verdict:
     def is_accepted(self) -> bool:
         return self.refusal is None
 
+    @property
+    def saw_other_files(self) -> bool:
+        """Whether it found or missed what it would not have here: a failure of such a run says nothing."""
+        return self.refusal in (Refusal.UNDECLARED, Refusal.PRESENT)
+
 
 ACCEPTED = Verdict()
 

@@ -1,0 +1,96 @@
+"""`zcc-broker storage-token`, `storage-tokens`, `storage-revoke`: who may use the storage by HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from broker.options import DEFAULT_STATE, StateDir
+from broker.storage.tokens import Access, Row, StorageTokens
+from zcc.config import parse_duration
+
+
+class TokenAccess(str, Enum):  # noqa: UP042 - typer's choices want plain strings
+    READ = "read"
+    WRITE = "write"
+
+
+def make_token(
+    label: Annotated[str, typer.Option(help="Whose it is, to know it by in the list.")],
+    access: Annotated[
+        TokenAccess,
+        typer.Option(help="read: what its holder stores is dropped, and he is not told."),
+    ] = TokenAccess.READ,
+    expires: Annotated[
+        str, typer.Option(help="How long it is good: 30m, 1h, 7d; never, if not given.")
+    ] = "",
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Print a token for ccache's remote storage by HTTP. It is kept nowhere: a secret, shown once."""
+    now = time.time()
+    until = now + parse_duration(expires) if expires else None
+    with _opened(state) as tokens:
+        print(tokens.add(label, Access(access.value), now, until))
+
+
+def revoke_token(
+    token: Annotated[str, typer.Argument(help="A label, or the beginning of a hash.")],
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """End a storage token, at once."""
+    with _opened(state) as tokens:
+        row = tokens.revoke(token, time.time())
+    print(f"revoked {row.hash[:12]} ({row.access.value}, {row.label})")
+
+
+def list_tokens(
+    state: StateDir = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the storage tokens by their hashes."""
+    with _opened(state) as tokens:
+        rows = tokens.rows()
+    now = time.time()
+    if as_json:
+        print(json.dumps([_as_json(row, now) for row in rows], indent=2))
+        return
+    for row in rows:
+        print(f"{row.hash[:12]}  {row.access.value:<6} {_state_of(row, now):<8} {row.label}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("storage-token")(make_token)
+    app.command("storage-tokens")(list_tokens)
+    app.command("storage-revoke")(revoke_token)
+
+
+@contextmanager
+def _opened(state: str) -> Iterator[StorageTokens]:
+    tokens = StorageTokens(state)
+    try:
+        yield tokens
+    finally:
+        tokens.close()
+
+
+def _state_of(row: Row, now: float) -> str:
+    if row.revoked is not None:
+        return "revoked"
+    return "valid" if row.is_valid(now) else "expired"
+
+
+def _as_json(row: Row, now: float) -> dict[str, str | float | None]:
+    return {
+        "hash": row.hash,
+        "label": row.label,
+        "access": row.access.value,
+        "state": _state_of(row, now),
+        "created": row.created,
+        "expires": row.expires,
+    }

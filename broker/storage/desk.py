@@ -1,0 +1,178 @@
+"""The storage for the farm's members, over the connection and with the key that they have anyway.
+
+Owns the values that are on their way in, by route and ticket. One request is one answer, and each answer at
+most a piece long, so what a peer can have under way it has asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.storage.tokens import Access
+from cache.errors import BlobCorruptError, CacheError
+from cache.values import MAX_KEY_BYTES, MIN_KEY_BYTES, ValueArrival, ValueStore
+from zcc.errors import ProtocolError
+from zcc.messages import (
+    CHUNK_BYTES,
+    Message,
+    StorageEnd,
+    StorageGet,
+    StorageMore,
+    StoragePut,
+    StorageRemove,
+    StorageValue,
+)
+
+# Values on their way in from one peer; ccache's processes send one each, and the helper all of theirs.
+MAX_PUTS_PER_ROUTE = 64
+# A value whose next piece has not come for so long is dropped.
+PUT_STALL_S = 30.0
+
+StorageMessage = StorageGet | StoragePut | StorageRemove
+
+
+@dataclass(slots=True)
+class _Put:
+    arrival: ValueArrival
+    moved_at: float
+
+
+class MembersDesk:
+    """`access` is what members may do, None: nothing. `send` hands an answer to a route."""
+
+    def __init__(
+        self,
+        values: ValueStore,
+        access: Access | None,
+        send: Callable[[bytes, Message], None],
+        counts: Counter[str],
+    ) -> None:
+        self._values = values
+        self._access = access
+        self._send = send
+        self._counts = counts
+        self._puts: dict[tuple[bytes, int], _Put] = {}
+
+    def take(self, route: bytes, message: StorageMessage, now: float) -> None:
+        """Answer one request.
+
+        Raises:
+            ProtocolError: no correct peer sends this.
+        """
+        if not MIN_KEY_BYTES <= len(message.key) <= MAX_KEY_BYTES:
+            raise ProtocolError(f"a storage key of {len(message.key)} bytes")
+        if self._access is None:
+            self._end(route, message.ticket, "off: this farm serves no members' ccache")
+            return
+        match message:
+            case StorageGet():
+                self._get(route, message)
+            case StoragePut():
+                self._put(route, message, now)
+            case StorageRemove():
+                self._remove(route, message)
+
+    def forget(self, route: bytes) -> None:
+        """The peer is gone, or has said Hello again: what was under way is void."""
+        for place in [each for each in self._puts if each[0] == route]:
+            self._puts.pop(place).arrival.drop()
+
+    def tick(self, now: float) -> None:
+        late = [place for place, put in self._puts.items() if now - put.moved_at > PUT_STALL_S]
+        for place in late:
+            self._puts.pop(place).arrival.drop()
+            self._end(*place, "stalled")
+
+    def close(self) -> None:
+        for put in self._puts.values():
+            put.arrival.drop()
+        self._puts.clear()
+
+    def _end(self, route: bytes, ticket: int, reason: str = "") -> None:
+        self._send(route, StorageEnd(ticket, not reason, reason))
+
+    def _get(self, route: bytes, message: StorageGet) -> None:
+        value = self._values.open(message.key)
+        if message.offset == 0:
+            self._counts["misses" if value is None else "hits"] += 1
+        if value is None:
+            self._end(route, message.ticket, "absent")
+            return
+        try:
+            body = value.read(message.offset, CHUNK_BYTES)
+        except OSError:
+            body = b""
+        finally:
+            value.close()
+        if not body:  # the disk fails, or a shorter value has taken the place of the one asked for
+            self._end(route, message.ticket, "absent")
+            return
+        self._send(
+            route,
+            StorageValue(message.ticket, value.digest, message.offset, value.size_bytes, body),
+        )
+
+    def _put(self, route: bytes, message: StoragePut, now: float) -> None:
+        if not 0 < len(message.body) <= CHUNK_BYTES:
+            raise ProtocolError(f"a piece of {len(message.body)} bytes")
+        place = (route, message.ticket)
+        if message.offset == 0:
+            reason = self._begin(place, message, now)
+            if reason:
+                self._end(route, message.ticket, reason)
+                return
+        put = self._puts.get(place)
+        if put is None:
+            return  # it was ended while this piece was on its way
+        arrival = put.arrival
+        if (message.key, message.total) != (arrival.key, arrival.size_bytes):
+            raise ProtocolError("a ticket for two values")
+        if message.offset != arrival.received_bytes:
+            raise ProtocolError("pieces of a value out of order")
+        put.moved_at = now
+        self._feed(place, arrival, message)
+
+    def _begin(self, place: tuple[bytes, int], message: StoragePut, now: float) -> str:
+        """Open a put; why not, if not."""
+        if place in self._puts:
+            raise ProtocolError("a ticket for two values")
+        if self._access is not Access.WRITE:
+            return "read-only"
+        if not message.is_overwriting and self._values.has(message.key):
+            return "present"
+        if sum(each[0] == place[0] for each in self._puts) >= MAX_PUTS_PER_ROUTE:
+            return "too-many"
+        try:
+            arrival = self._values.arrival(message.key, message.total)
+        except CacheError as error:
+            return f"disk: {error}"
+        self._puts[place] = _Put(arrival, now)
+        return ""
+
+    def _feed(self, place: tuple[bytes, int], arrival: ValueArrival, message: StoragePut) -> None:
+        route, ticket = place
+        try:
+            arrival.feed(message.body)
+            if not arrival.is_complete:
+                self._send(route, StorageMore(ticket))
+                return
+            arrival.finish(message.digest)
+        except BlobCorruptError as error:
+            del self._puts[place]
+            raise ProtocolError(f"a value that its digest does not name: {error}") from error
+        except CacheError as error:
+            del self._puts[place]
+            self._end(route, ticket, f"disk: {error}")
+            return
+        del self._puts[place]
+        self._counts["stored"] += 1
+        self._end(route, ticket)
+
+    def _remove(self, route: bytes, message: StorageRemove) -> None:
+        if self._access is not Access.WRITE:
+            self._end(route, message.ticket, "read-only")
+            return
+        is_done = self._values.remove(message.key)
+        self._end(route, message.ticket, "" if is_done else "absent")

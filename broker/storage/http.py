@@ -1,0 +1,335 @@
+"""One HTTP/1.1 connection of a ccache: requests in turn, their bodies to disk, values from disk.
+
+h11 knows HTTP; this knows what ccache means by it, and how long a client may take. Owns one connection's state;
+whose it is and which connection has to go is the door's business.
+
+What ccache makes of answers (4.4 and newer): any status but 2xx to GET or HEAD is a miss; one to PUT or
+DELETE is an error, for which it leaves the storage alone until the process ends. So whoever may only read is
+told 204, and nothing happens; and deleting what is not there is no error either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import h11
+
+from broker.storage.paths import key_of
+from broker.storage.tokens import Access, token_in
+from cache.errors import CacheError
+from cache.values import MAX_VALUE_BYTES, Value, ValueArrival, ValueStore
+
+logger = logging.getLogger(__name__)
+
+# A request's head: ccache's are some 300 bytes.
+MAX_HEAD_BYTES = 16 << 10
+# From the connection, or its last answer, to the whole head of the next request. A ccache process holds its
+# connection for as long as its compile takes.
+HEAD_S = 10.0
+KEEP_ALIVE_S = 120.0
+# A body that stands still so long, or is slower than that on the whole, is cut off.
+STALL_S = 10.0
+MIN_BYTES_PER_S = 64 << 10
+# The body of a request that is refused is read so far, to have the refusal heard; beyond it we hang up.
+MAX_DRAINED_BYTES = 1 << 20
+_PIECE_BYTES = 256 << 10
+# Pieces sent before the loop's other work has its turn.
+_PIECES_AT_ONCE = 4
+_METHODS = (b"GET", b"HEAD", b"PUT", b"DELETE")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Premises:
+    """What all connections share. `access_of` judges a token, `now` is monotonic seconds."""
+
+    values: ValueStore
+    access_of: Callable[[str], Access | None]
+    now: Callable[[], float]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Order:
+    """A request whose head has been read: what its end will be answered, unless the disk says no."""
+
+    method: bytes
+    status: int = 204
+    key: bytes = b""
+    arrival: ValueArrival | None = None
+    headers: Headers = field(default_factory=list)
+
+
+class Visit(asyncio.Protocol):
+    """`on_over` is told when the connection is gone."""
+
+    def __init__(self, premises: Premises, on_over: Callable[[Visit], None]) -> None:
+        self.deadline = premises.now() + HEAD_S
+        self._premises = premises
+        self._on_over = on_over
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._order: _Order | None = None
+        self._ends_at = 0.0  # when the body under way has to be over at the latest
+        self._value: Value | None = None  # being sent
+        self._offset = 0
+        self._may_write = True
+        self._is_advancing = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Between two requests: nothing is lost when it goes."""
+        return self._order is None and self._value is None
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Cut off; what was under way is dropped."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---- asyncio's calls -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._guarded(lambda: self._receive(data))
+
+    def eof_received(self) -> bool:
+        self._guarded(lambda: self._receive(b""))
+        return self._value is not None  # a client may shut its side and still read
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        self._guarded(self._pump)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._order is not None and self._order.arrival is not None:
+            self._order.arrival.drop()
+        self._order = None
+        self._end_value()
+        self._on_over(self)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Whatever it is, it costs this connection and nothing else: the farm must go on."""
+        try:
+            step()
+        except h11.RemoteProtocolError as error:
+            self._premises.counts["malformed"] += 1
+            self._refuse(error.error_status_hint)
+        except Exception:
+            self._premises.counts["failed"] += 1
+            logger.exception("a storage request failed")
+            self.abort()
+
+    # ---- requests ------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        if self._is_leaving:
+            return
+        self._http.receive_data(data)
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            self._take_events()
+        finally:
+            self._is_advancing = False
+
+    def _take_events(self) -> None:
+        while (transport := self._transport) is not None and not transport.is_closing():
+            event = self._http.next_event()
+            match event:
+                case h11.Request():
+                    self._begin(event)
+                case h11.Data():
+                    self._take(bytes(event.data))
+                case h11.EndOfMessage():
+                    self._finish()
+                case h11.ConnectionClosed():
+                    transport.close()
+                case h11.PAUSED:
+                    # A request behind the one whose answer is being sent: it waits in the kernel.
+                    transport.pause_reading()
+                    return
+                case h11.NEED_DATA:
+                    return
+
+    def _begin(self, request: h11.Request) -> None:
+        headers = dict(request.headers)
+        length = int(headers.get(b"content-length", b"0"))
+        self._hasten(length)
+        if b"transfer-encoding" in headers:
+            self._refuse(411)
+            return
+        if length > MAX_VALUE_BYTES:
+            self._refuse(413)
+            return
+        order = self._judge(request, headers, length)
+        is_waiting = self._http.they_are_waiting_for_100_continue
+        if order.status >= 400 and (is_waiting or length > MAX_DRAINED_BYTES):
+            self._refuse(order.status, order.headers)
+            return
+        if is_waiting:
+            self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
+        self._order = order
+
+    def _judge(self, request: h11.Request, headers: dict[bytes, bytes], length: int) -> _Order:
+        method = request.method
+        access = self._premises.access_of(token_in(headers.get(b"authorization", b"")))
+        if access is None:
+            self._premises.counts["unauthorized"] += 1
+            return _Order(method, 401, headers=[(b"WWW-Authenticate", b'Basic realm="ccache"')])
+        if method not in _METHODS:
+            return _Order(method, 405, headers=[(b"Allow", b", ".join(_METHODS))])
+        key = key_of(request.target)
+        if key is None:
+            return _Order(method, 404)
+        order = _Order(method, key=key)
+        if method in (b"PUT", b"DELETE") and access is Access.READ:
+            order.key = b""
+        elif method == b"PUT":
+            self._open_arrival(order, length)
+        return order
+
+    def _open_arrival(self, order: _Order, length: int) -> None:
+        if not length:
+            order.status = 400
+            return
+        try:
+            order.arrival = self._premises.values.arrival(order.key, length)
+        except CacheError as error:
+            logger.warning("%s", error)
+            order.status = 507
+
+    def _take(self, piece: bytes) -> None:
+        self.deadline = min(self._premises.now() + STALL_S, self._ends_at)
+        order = self._order
+        if order is None or order.arrival is None:
+            return
+        try:
+            order.arrival.feed(piece)
+        except CacheError as error:
+            logger.warning("%s", error)
+            order.arrival, order.status = None, 507
+
+    def _finish(self) -> None:
+        order, self._order = self._order, None
+        if order is None:
+            return
+        if order.status == 204 and order.method in (b"GET", b"HEAD"):
+            self._give(order)
+            return
+        if order.arrival is not None:
+            self._keep(order, order.arrival)
+        elif order.status == 204 and order.method == b"DELETE" and order.key:
+            self._premises.values.remove(order.key)
+        self._answer(order.status, order.headers)
+
+    def _keep(self, order: _Order, arrival: ValueArrival) -> None:
+        try:
+            arrival.finish()
+            self._premises.counts["stored"] += 1
+        except CacheError as error:
+            logger.warning("%s", error)
+            order.status = 507
+
+    def _give(self, order: _Order) -> None:
+        value = self._premises.values.open(order.key)
+        self._premises.counts["misses" if value is None else "hits"] += order.method == b"GET"
+        if value is None:
+            self._answer(404, [])
+            return
+        headers = [
+            (b"Content-Type", b"application/octet-stream"),
+            (b"Content-Length", str(value.size_bytes).encode()),
+        ]
+        self._write(self._http.send(h11.Response(status_code=200, headers=headers)))
+        if order.method == b"HEAD":
+            value.close()
+            self._end_answer()
+            return
+        self._value, self._offset = value, 0
+        self._hasten(value.size_bytes)
+        self._pump()
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Send the value for as long as the client takes it, and others have their turn."""
+        for _ in range(_PIECES_AT_ONCE):
+            value = self._value
+            if value is None or not self._may_write or self._is_leaving:
+                return
+            self.deadline = min(self._premises.now() + STALL_S, self._ends_at)
+            piece = value.read(self._offset, _PIECE_BYTES)
+            if not piece:
+                raise OSError("a value became shorter while it was sent")
+            self._offset += len(piece)
+            self._write(self._http.send(h11.Data(data=piece)))
+            if self._offset >= value.size_bytes:
+                self._end_value()
+                self._end_answer()
+                return
+        asyncio.get_running_loop().call_soon(self._guarded, self._pump)
+
+    def _answer(self, status: int, headers: Headers) -> None:
+        """An answer without a body."""
+        length = [] if status == 204 else [(b"Content-Length", b"0")]
+        response = h11.Response(status_code=status, headers=[*headers, *length])
+        self._write(self._http.send(response))
+        self._end_answer()
+
+    def _end_answer(self) -> None:
+        self._write(self._http.send(h11.EndOfMessage()))
+        self.deadline = self._premises.now() + KEEP_ALIVE_S
+        if self._transport is None:
+            return
+        if self._http.our_state is h11.MUST_CLOSE:
+            self._transport.close()
+            return
+        self._http.start_next_cycle()
+        self._transport.resume_reading()
+        self._advance()
+
+    def _refuse(self, status: int, headers: Headers | None = None) -> None:
+        """Answer without reading further, and hang up."""
+        self._premises.counts["refused"] += 1
+        if self._transport is None:
+            return
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            closing = [*(headers or []), (b"Connection", b"close"), (b"Content-Length", b"0")]
+            self._write(self._http.send(h11.Response(status_code=status, headers=closing)))
+            self._write(self._http.send(h11.EndOfMessage()))
+        self._transport.close()
+
+    def _write(self, data: bytes | None) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _end_value(self) -> None:
+        if self._value is not None:
+            self._value.close()
+            self._value = None
+
+    def _hasten(self, size_bytes: int) -> None:
+        """A body of this size begins: when it has to be over."""
+        now = self._premises.now()
+        self._ends_at = now + STALL_S + size_bytes / MIN_BYTES_PER_S
+        self.deadline = now + STALL_S

@@ -1,0 +1,133 @@
+"""Checkouts in different places share results under a base directory, and nothing that is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Farm
+from zcc.cli.up import LocalFarm
+
+SOURCE = """
+#include "x.h"
+#include <stdio.h>
+#include "generated.h"
+const char *where(void) { return __FILE__; }
+int say(void) { printf("%d\\n", X + GENERATED); return undeclared_(); }
+"""
+
+
+@pytest.fixture(scope="module")
+def sharing() -> Iterator[Farm]:
+    with tempfile.TemporaryDirectory(prefix="zcc-checkouts-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            yield Farm(local)
+        finally:
+            local.stop()
+
+
+def checkout(at: Path) -> Path:
+    """A project as CMake would build it: all paths absolute, from a build directory of its own."""
+    for name in ("src", "include", "build", ".git"):
+        (at / name).mkdir(parents=True)
+    (at / "src" / "x.c").write_text(SOURCE)
+    (at / "include" / "x.h").write_text("#define X 1\n")
+    (at / "build" / "generated.h").write_text("#define GENERATED 2\n")
+    return at
+
+
+def command(compiler: str, at: Path, *more: str) -> list[str]:
+    source, object_ = at / "src" / "x.c", "x.o"
+    paths = [f"-I{at}/include", "-isystem", f"{at}/build", "-MD", "-MT", object_, "-MF", "x.o.d"]
+    return [compiler, "-g", "-O1", *more, *paths, "-o", object_, "-c", str(source)]
+
+
+def outputs(build: Path) -> tuple[bytes, list[bytes]]:
+    """The object, and the words of the rule: where its lines break depends on how long paths are."""
+    rule = (build / "x.o.d").read_bytes().replace(b"\\\n", b" ")
+    return (build / "x.o").read_bytes(), rule.split()
+
+
+def compile_(
+    farm: Farm, at: Path, *more: str, compiler: str = "gcc", base: str = "auto"
+) -> Counter[str]:
+    """Compile in the checkout's build directory; equal to the plain compiler with the prefix map."""
+    before = farm.stats()["outcomes"]
+    build = at / "build"
+    done = farm.run("zcc", *command(compiler, at, *more), cwd=build, ZCC_BASE_DIR=base)
+    assert done.returncode == 0, done.stderr
+    got = outputs(build)
+    prefix_map = (f"-ffile-prefix-map={at}=.",) if base else ()
+    plain = subprocess.run(
+        command(compiler, at, *prefix_map, *more), cwd=build, check=True, capture_output=True
+    )
+    assert got == outputs(build)
+    assert done.stderr == plain.stderr
+    after = farm.stats()["outcomes"]
+    return Counter({name: count for name in after if (count := after[name] - before[name])})
+
+
+def test_a_second_checkout_hits_the_first_one_s_results(
+    sharing: Farm, tmp_path: Path, family: str
+) -> None:
+    one = checkout(tmp_path / "home" / "a" / "p")
+    two = checkout(tmp_path / "srv" / "builds" / "nightly" / "checkout-2")
+    assert compile_(sharing, one, compiler=family) == {"remote": 1}
+    assert compile_(sharing, two, compiler=family) == {"local_hit": 1}
+    (two / "include" / "x.h").write_text("#define X 7\n")
+    assert compile_(sharing, two, compiler=family) == {"remote": 1}
+    shutil.copy(two / "include" / "x.h", one / "include" / "x.h")
+    assert compile_(sharing, one, compiler=family) == {"local_hit": 1}
+    depfile = (one / "build" / "x.o.d").read_text()
+    assert f"{one}/include/x.h" in depfile
+
+
+def test_without_a_base_directory_every_checkout_is_its_own(sharing: Farm, tmp_path: Path) -> None:
+    for name in "ab":
+        at = checkout(tmp_path / name)
+        assert compile_(sharing, at, "-DONE", base="") == {"remote": 1}
+
+
+def test_a_path_in_a_definition_stays_what_it_is(sharing: Farm, tmp_path: Path) -> None:
+    """It gets into the program, which has to find its files."""
+    for name in "ab":
+        at = checkout(tmp_path / name)
+        definition = f'-DDATA="{at}/data"'
+        (at / "src" / "x.c").write_text("const char *data(void) { return DATA; }\n")
+        assert compile_(sharing, at, definition) == {"remote": 1}
+        assert f"{at}/data".encode() in (at / "build" / "x.o").read_bytes()
+
+
+def test_a_header_that_names_the_checkout_is_found_in_place(sharing: Farm, tmp_path: Path) -> None:
+    at = checkout(tmp_path / "p")
+    (at / "include" / "far.h").write_text("#define FAR 1\n")
+    text = f'#if __has_include("{at}/include/far.h")\n#include "{at}/include/far.h"\n#endif\nint far;\n'
+    (at / "include" / "x.h").write_text("#define X 1\n" + text)
+    build = at / "build"
+    plain = subprocess.run(command("gcc", at), cwd=build, check=True, capture_output=True)
+    expected = (build / "x.o").read_bytes()
+    for _ in range(2):
+        done = sharing.run("zcc", *command("gcc", at), cwd=build, ZCC_BASE_DIR="auto")
+        assert (done.returncode, done.stderr) == (0, plain.stderr)
+        assert (build / "x.o").read_bytes() == expected
+
+
+def test_a_way_out_of_the_checkout_is_walked_in_place(sharing: Farm, tmp_path: Path) -> None:
+    at = checkout(tmp_path / "p")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "x.h").write_text("#define X 5\n")
+    build = at / "build"
+    line = ["gcc", "-I../../beside", "-I.", "-c", "../src/x.c", "-o", "x.o"]
+    plain = subprocess.run(line, cwd=build, check=True, capture_output=True)
+    expected = (build / "x.o").read_bytes()
+    done = sharing.run("zcc", *line, cwd=build, ZCC_BASE_DIR="auto")
+    assert (done.returncode, done.stderr) == (0, plain.stderr)
+    assert (build / "x.o").read_bytes() == expected

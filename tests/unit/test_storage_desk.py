@@ -1,0 +1,197 @@
+"""The storage's desk for members: values in pieces, and what no correct peer sends."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from broker.storage.desk import MAX_PUTS_PER_ROUTE, PUT_STALL_S, MembersDesk, StorageMessage
+from broker.storage.tokens import Access
+from cache.digest import digest_of
+from cache.values import ValueStore
+from zcc.errors import ProtocolError
+from zcc.messages import (
+    CHUNK_BYTES,
+    Message,
+    StorageEnd,
+    StorageGet,
+    StorageMore,
+    StoragePut,
+    StorageRemove,
+    StorageValue,
+)
+
+KEY = bytes(range(20))
+LIMIT_BYTES = 1 << 25
+
+
+@dataclass
+class Farm:
+    """A desk, and what it has answered to each route."""
+
+    path: Path
+    access: Access | None = Access.WRITE
+    now: float = 100.0
+    answers: list[tuple[bytes, Message]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.values = ValueStore(str(self.path), LIMIT_BYTES)
+        self.desk = MembersDesk(self.values, self.access, self._send, self.counts)
+
+    def _send(self, route: bytes, message: Message) -> None:
+        self.answers.append((route, message))
+
+    def say(self, *messages: StorageMessage, route: bytes = b"a") -> list[Message]:
+        """What this route is answered."""
+        before = len(self.answers)
+        for message in messages:
+            self.desk.take(route, message, self.now)
+        assert {each[0] for each in self.answers[before:]} <= {route}
+        return [each[1] for each in self.answers[before:]]
+
+    def get(self, key: bytes = KEY) -> bytes | None:
+        data = bytearray()
+        while True:
+            (answer,) = self.say(StorageGet(7, key, len(data)))
+            if not isinstance(answer, StorageValue):
+                return None
+            assert answer.offset == len(data)
+            data += answer.body
+            if len(data) == answer.total:
+                assert digest_of(data) == answer.digest
+                return bytes(data)
+
+
+def pieces(data: bytes, ticket: int = 1, *, is_overwriting: bool = True) -> list[StoragePut]:
+    return [
+        StoragePut(
+            ticket, KEY, is_overwriting, digest_of(data), at, len(data), data[at : at + CHUNK_BYTES]
+        )
+        for at in range(0, len(data), CHUNK_BYTES)
+    ]
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    farm = Farm(tmp_path)
+    yield farm
+    farm.desk.close()
+    assert farm.values.arriving_bytes == 0
+
+
+def test_a_value_goes_in_and_comes_out_in_pieces(farm: Farm) -> None:
+    data = os.urandom(2 * CHUNK_BYTES + 1)
+    assert farm.say(StorageGet(1, KEY, 0)) == [StorageEnd(1, False, "absent")]
+    assert farm.say(*pieces(data)) == [StorageMore(1), StorageMore(1), StorageEnd(1, True, "")]
+    assert farm.get() == data
+    assert farm.say(StorageRemove(2, KEY)) == [StorageEnd(2, True, "")]
+    assert farm.say(StorageRemove(3, KEY)) == [StorageEnd(3, False, "absent")]
+    assert farm.get() is None
+
+
+def test_a_value_that_is_there_stays_unless_it_is_to_be_overwritten(farm: Farm) -> None:
+    farm.say(*pieces(b"first"))
+    assert farm.say(*pieces(b"second", is_overwriting=False)) == [StorageEnd(1, False, "present")]
+    assert farm.get() == b"first"
+    farm.say(*pieces(b"second"))
+    assert farm.get() == b"second"
+
+
+def test_what_was_on_its_way_when_a_put_ended_is_passed_over(farm: Farm) -> None:
+    farm.say(*pieces(b"first"))
+    data = os.urandom(3 * CHUNK_BYTES)
+    assert farm.say(*pieces(data, is_overwriting=False)) == [StorageEnd(1, False, "present")]
+
+
+def test_members_may_be_kept_from_writing_and_from_everything(tmp_path: Path) -> None:
+    writing = Farm(tmp_path)
+    writing.say(*pieces(b"a value"))
+    reading = Farm(tmp_path, Access.READ)
+    assert reading.say(*pieces(b"poison")) == [StorageEnd(1, False, "read-only")]
+    assert reading.say(StorageRemove(2, KEY)) == [StorageEnd(2, False, "read-only")]
+    assert reading.get() == b"a value"
+    (answer,) = Farm(tmp_path, None).say(StorageGet(3, KEY, 0))
+    assert isinstance(answer, StorageEnd)
+    assert not answer.is_done
+
+
+def test_two_peers_storing_one_key_do_not_mix(farm: Farm) -> None:
+    one, two = (os.urandom(2 * CHUNK_BYTES) for _ in range(2))
+    for first, second in zip(pieces(one), pieces(two), strict=True):
+        farm.say(first, route=b"a")
+        farm.say(second, route=b"b")
+    assert farm.get() == two
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offset": 1},
+        {"total": CHUNK_BYTES + 2},
+        {"key": bytes(20)},
+        {"body": b""},
+        {"body": bytes(CHUNK_BYTES + 1)},
+        {"offset": 0},
+        {"body": b"y"},
+        {"digest": digest_of(b"other")},
+        {"key": b"short"},
+        {"key": bytes(65)},
+    ],
+)
+def test_a_second_piece_that_does_not_follow_gets_the_peer_dropped(
+    farm: Farm, changes: dict[str, object]
+) -> None:
+    first, second = pieces(b"x" * (CHUNK_BYTES + 1))
+    farm.say(first)
+    with pytest.raises(ProtocolError):
+        farm.say(replace(second, **changes))  # type: ignore[arg-type]
+    farm.desk.forget(b"a")
+    assert farm.get() is None
+    assert farm.values.arriving_bytes == 0
+
+
+def test_what_a_lost_peer_began_is_dropped(farm: Farm) -> None:
+    first, second = pieces(os.urandom(2 * CHUNK_BYTES))
+    farm.say(first, route=b"a")
+    farm.say(first, route=b"b")
+    farm.desk.forget(b"a")
+    assert farm.values.arriving_bytes == 2 * CHUNK_BYTES
+    assert farm.say(second, route=b"a") == []
+    assert farm.say(second, route=b"b") == [StorageEnd(1, True, "")]
+
+
+def test_a_put_that_stands_still_ends(farm: Farm) -> None:
+    farm.say(pieces(os.urandom(2 * CHUNK_BYTES))[0])
+    farm.desk.tick(farm.now + PUT_STALL_S)
+    assert farm.values.arriving_bytes
+    farm.desk.tick(farm.now + PUT_STALL_S + 1)
+    assert farm.answers[-1] == (b"a", StorageEnd(1, False, "stalled"))
+    assert not farm.values.arriving_bytes
+
+
+def test_one_peer_has_so_many_puts_under_way_and_no_more(farm: Farm) -> None:
+    data = os.urandom(CHUNK_BYTES + 1)
+    for ticket in range(MAX_PUTS_PER_ROUTE):
+        assert farm.say(pieces(data, ticket)[0]) == [StorageMore(ticket)]
+    assert farm.say(pieces(data, 999)[0]) == [StorageEnd(999, False, "too-many")]
+    farm.say(*pieces(data, 999), route=b"b")
+    assert farm.get() is not None
+
+
+def test_more_than_the_store_may_hold_is_not_taken(farm: Farm) -> None:
+    first = replace(pieces(bytes(CHUNK_BYTES))[0], total=LIMIT_BYTES + 1)
+    (answer,) = farm.say(first)
+    assert isinstance(answer, StorageEnd)
+    assert answer.reason.startswith("disk: ")
+
+
+def test_a_piece_beyond_a_values_end_is_absent(farm: Farm) -> None:
+    """A shorter value has taken the place of the one that was being read."""
+    farm.say(*pieces(b"short"))
+    assert farm.say(StorageGet(1, KEY, 1 << 60)) == [StorageEnd(1, False, "absent")]

@@ -1,0 +1,111 @@
+"""Storage tokens: kept as hashes, good until they expire or are revoked, made and ended by commands."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from broker.errors import RegistryError
+from broker.main import app
+from broker.storage.tokens import FILE_NAME, Access, StorageTokens, token_in
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Iterator[StorageTokens]:
+    opened = StorageTokens(str(tmp_path))
+    yield opened
+    opened.close()
+
+
+def test_a_token_allows_what_it_was_made_for(tokens: StorageTokens) -> None:
+    for access in Access:
+        made = tokens.add("ci", access, NOW, None)
+        assert tokens.access_of(made, NOW + 1e9) is access
+        assert tokens.access_of(made + "x", NOW) is None
+    for nothing in (
+        "",
+        "zccs.",
+        "x" * 100_000,
+        "zccs.\u00ff\udc80".encode("utf-8", "ignore").decode(),
+    ):
+        assert tokens.access_of(nothing, NOW) is None
+
+
+def test_a_token_ends(tokens: StorageTokens) -> None:
+    short, long = (tokens.add(label, Access.READ, NOW, NOW + 60) for label in ("short", "long"))
+    assert tokens.access_of(short, NOW + 59) is Access.READ
+    assert tokens.access_of(short, NOW + 60) is None
+    assert tokens.revoke("long", NOW).label == "long"
+    assert tokens.access_of(long, NOW + 1) is None
+    with pytest.raises(RegistryError):
+        tokens.revoke("long", NOW)
+
+
+def test_a_revocation_by_another_process_counts_at_once(
+    tokens: StorageTokens, tmp_path: Path
+) -> None:
+    made = tokens.add("ci", Access.WRITE, NOW, None)
+    assert tokens.access_of(made, NOW) is Access.WRITE
+    other = StorageTokens(str(tmp_path))
+    other.revoke(other.rows()[0].hash[:10], NOW)
+    other.close()
+    assert tokens.access_of(made, NOW) is None
+
+
+def test_an_ambiguous_label_revokes_nothing(tokens: StorageTokens) -> None:
+    made = [tokens.add("ci", Access.WRITE, NOW, None) for _ in range(2)]
+    with pytest.raises(RegistryError, match="means 2 tokens"):
+        tokens.revoke("ci", NOW)
+    assert [tokens.access_of(each, NOW) for each in made] == [Access.WRITE] * 2
+
+
+def test_the_file_holds_no_token_and_is_its_owners_alone(
+    tokens: StorageTokens, tmp_path: Path
+) -> None:
+    made = tokens.add("ci", Access.WRITE, NOW, None)
+    assert not any(made.encode() in each.read_bytes() for each in tmp_path.iterdir())
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (b"Bearer zccs.abc", "zccs.abc"),
+        (b"bearer zccs.abc", "zccs.abc"),
+        (b"Basic " + base64.b64encode(b"anybody:zccs.abc"), "zccs.abc"),
+        (b"Basic " + base64.b64encode(b"zccs.abc"), ""),
+        (b"Basic !", ""),
+        (b"Digest zccs.abc", ""),
+        (b"", ""),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_a_token_is_a_bearers_or_basics_password(header: bytes, token: str) -> None:
+    assert token_in(header) == token
+
+
+def test_the_commands_make_list_and_end_tokens(tmp_path: Path) -> None:
+    def command(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--state", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    made = command("storage-token", "--label", "ci", "--access", "write", "--expires", "7d").strip()
+    command("storage-token", "--label", "desk")
+    ci, desk = json.loads(command("storage-tokens", "--json"))
+    assert (ci["access"], ci["state"], ci["expires"] - ci["created"]) == ("write", "valid", 604800)
+    assert (desk["access"], desk["state"], desk["expires"]) == ("read", "valid", None)
+    assert "revoked" in command("storage-revoke", "ci")
+    assert made not in command("storage-tokens")
+    assert [row["state"] for row in json.loads(command("storage-tokens", "--json"))] == [
+        "revoked",
+        "valid",
+    ]

@@ -1,0 +1,138 @@
+"""ccache's values on disk: whole or not at all, within a limit, whatever happens to the files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cache.digest import digest_of
+from cache.errors import BlobCorruptError, StoreError
+from cache.values import MAX_VALUE_BYTES, ValueStore
+
+KEY = bytes(range(20))
+
+
+def open_store(path: Path, limit_bytes: int = 1 << 20) -> ValueStore:
+    return ValueStore(str(path / "values"), limit_bytes)
+
+
+def put(store: ValueStore, key: bytes, data: bytes) -> None:
+    arrival = store.arrival(key, len(data))
+    arrival.feed(data[:3])
+    arrival.feed(data[3:])
+    arrival.finish(digest_of(data))
+
+
+def get(store: ValueStore, key: bytes) -> bytes | None:
+    value = store.open(key)
+    if value is None:
+        return None
+    try:
+        data = value.read(0, value.size_bytes + 1)
+        assert len(data) == value.size_bytes
+        assert digest_of(data) == value.digest
+        return data
+    finally:
+        value.close()
+
+
+def files(path: Path) -> list[Path]:
+    return [each for each in (path / "values").rglob("*") if each.is_file()]
+
+
+def test_a_value_comes_back_and_outlives_its_store(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert get(store, KEY) is None
+    put(store, KEY, b"a value")
+    assert get(store, KEY) == b"a value"
+    assert get(open_store(tmp_path), KEY) == b"a value"
+
+
+def test_a_second_value_takes_the_first_ones_place(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, KEY, b"first")
+    reading = store.open(KEY)
+    assert reading is not None
+    put(store, KEY, b"second")
+    assert reading.read(0, 99) == b"first"
+    reading.close()
+    assert get(store, KEY) == b"second"
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_removed_value_is_gone(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, KEY, b"a value")
+    assert store.remove(KEY)
+    assert not store.remove(KEY)
+    assert not store.has(KEY)
+
+
+def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    arrival = store.arrival(KEY, 10)
+    arrival.feed(b"half")
+    with pytest.raises(BlobCorruptError):
+        arrival.finish()
+    arrival = store.arrival(KEY, 10)
+    with pytest.raises(StoreError):
+        arrival.feed(b"more than ten bytes")
+    arrival = store.arrival(KEY, 4)
+    arrival.feed(b"data")
+    with pytest.raises(BlobCorruptError):
+        arrival.finish(digest_of(b"other"))
+    store.arrival(KEY, 4).drop()
+    assert store.arriving_bytes == 0
+    assert files(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    arrival = open_store(tmp_path).arrival(KEY, 4)
+    arrival.feed(b"lost")
+    assert len(files(tmp_path)) == 1
+    assert get(open_store(tmp_path), KEY) is None
+    assert files(tmp_path) == []
+    arrival.drop()
+
+
+@pytest.mark.parametrize("size_bytes", [0, MAX_VALUE_BYTES + 1, 600])
+def test_a_size_that_cannot_be_stored_is_refused_at_once(tmp_path: Path, size_bytes: int) -> None:
+    store = open_store(tmp_path, limit_bytes=1000)
+    first = store.arrival(KEY, 500)
+    with pytest.raises(StoreError):
+        store.arrival(bytes(20), size_bytes)
+    first.drop()
+
+
+@pytest.mark.parametrize("damage", [b"", b"zccval1\n", b"zccval1\n" + bytes(32), b"x" * 100])
+def test_a_damaged_file_is_a_miss_and_goes(tmp_path: Path, damage: bytes) -> None:
+    store = open_store(tmp_path)
+    put(store, KEY, b"a value")
+    files(tmp_path)[0].write_bytes(damage)
+    assert store.open(KEY) is None
+    assert files(tmp_path) == []
+
+
+def test_the_least_recently_used_go_beyond_the_limit(tmp_path: Path) -> None:
+    store = open_store(tmp_path, limit_bytes=10_000)
+    keys = [bytes([number]) * 20 for number in range(12)]
+    for age, key in enumerate(keys):
+        put(store, key, os.urandom(960))
+        path = tmp_path / "values" / key.hex()[:2] / key.hex()[2:]
+        os.utime(path, (1_000_000 + age, 1_000_000 + age))
+    assert get(store, keys[0]) is not None  # used: it is the youngest now
+    assert store.needs_maintenance
+    assert store.maintain() == 3
+    assert [store.has(key) for key in keys[:5]] == [True, False, False, False, True]
+    assert not store.needs_maintenance
+    put(store, KEY, os.urandom(960))
+    put(store, KEY[::-1], os.urandom(960))
+    assert store.needs_maintenance
+
+
+def test_a_file_in_the_directorys_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "values").write_text("")
+    with pytest.raises(StoreError):
+        open_store(tmp_path)

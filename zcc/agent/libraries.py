@@ -1,0 +1,70 @@
+"""Whether LD_LIBRARY_PATH would give the compiler other libraries than those in its toolchain.
+
+Environments for scientific software set it for everything that runs in them. The loader looks there before its
+own directories, so a compile may only leave this machine where nothing there has the name of a library that a
+program of the toolchain loads. Any such name counts, whether the loader would come to it or not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from cache.digest import Digest
+from zcc.compiler.toolchain import Toolchain
+
+# Below a directory of the path, where the loader of glibc looks first (older ones in all but the first).
+_CAPABILITIES = frozenset(
+    (b"glibc-hwcaps", b"tls", b"haswell", b"xeon_phi", b"avx512_1", b"x86_64", b"aarch64", b"atomics")
+)  # fmt: skip
+_SEPARATOR = re.compile(rb"[:;]")
+_IS_LIBRARY = re.compile(rb"\.so(\.|$)")
+# A change within so many seconds of the last one may leave a directory's time as it was.
+_RACY_S = 2.0
+MAX_DIRECTORIES = 256
+
+_Signature = tuple[int, int, int]
+
+
+class LibraryPath:
+    """Remembers the listings of directories, each as long as its time of modification stands."""
+
+    def __init__(self) -> None:
+        self._listings: dict[bytes, tuple[_Signature, frozenset[bytes]]] = {}
+        self._libraries: dict[Digest, frozenset[bytes]] = {}
+
+    def first_shadow(self, value: bytes, cwd: bytes, toolchain: Toolchain) -> bytes | None:
+        """What in these directories the compiler might load; None where there is nothing."""
+        wanted = self._names(toolchain) | _CAPABILITIES
+        for directory in dict.fromkeys(_SEPARATOR.split(value)):
+            place = os.path.join(cwd, directory)
+            try:
+                found = wanted.intersection(self._listing(place))
+            except OSError:
+                # Not there, or not to be listed: it might still be searched.
+                found = frozenset((b"",) if os.path.lexists(place) else ())
+            if found:
+                return os.path.join(place, min(found))
+        return None
+
+    def _names(self, toolchain: Toolchain) -> frozenset[bytes]:
+        names = self._libraries.get(toolchain.digest)
+        if names is None:
+            bases = (os.path.basename(member.path) for member in toolchain.members)
+            names = frozenset(base for base in bases if _IS_LIBRARY.search(base))
+            self._libraries[toolchain.digest] = names
+        return names
+
+    def _listing(self, directory: bytes) -> frozenset[bytes]:
+        status = os.stat(directory)
+        signature = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        known = self._listings.get(directory)
+        if known is not None and known[0] == signature:
+            return known[1]
+        listing = frozenset(os.listdir(directory))
+        if len(self._listings) >= MAX_DIRECTORIES:
+            self._listings.clear()
+        if time.time() - status.st_mtime > _RACY_S:
+            self._listings[directory] = (signature, listing)
+        return listing

@@ -1,0 +1,160 @@
+"""`zcc cache` and `zcc-broker cache`: what is remembered, and how to make it less.
+
+Both work on the store's files, beside the agent or broker whose store it is: what they remove is a miss there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import typer
+
+from cache.index import Selection
+from cache.stores import DiskStore
+from cache.upkeep import holding, verify
+from zcc import config as configuration
+from zcc.agent.recall import SPACE
+from zcc.cli.figures import size_text
+from zcc.config import parse_duration, parse_size
+from zcc.errors import ConfigError
+
+# A longer verification says how far it is, so often.
+PROGRESS_S = 1.0
+
+
+def open_own(directory: str) -> DiskStore:
+    """This user's own results."""
+    config = configuration.load(os.environ)
+    place = directory or configuration.cache_dir(os.environ, config)
+    return DiskStore(place, SPACE, config.cache_bytes)
+
+
+def cache_commands(
+    open_store: Callable[[str], DiskStore], default: str, option: str
+) -> typer.Typer:
+    """The command group for the stores that `open_store(DIR)` opens; `option` names the directory."""
+    app = typer.Typer(no_args_is_help=True, help="Show, trim, purge and verify remembered results.")
+    where = typer.Option(default, option, metavar="DIR", help="Where the results are kept.")
+    as_json = typer.Option(False, "--json", help="One JSON object, for scripts.")
+
+    @app.command("show")
+    def show_(directory: str = where, as_json: bool = as_json) -> None:
+        """How much is remembered, and from whom."""
+        store = open_store(directory)
+        show(store, as_json)
+        store.close()
+
+    @app.command("trim")
+    def trim_(
+        size: str = typer.Argument("", metavar="[SIZE]", help="Down to this; default the limit."),
+        directory: str = where,
+    ) -> None:
+        """Remove the least recently used down to a size."""
+        store = open_store(directory)
+        gone = store.trim(parse_size(size) if size else store.limit_bytes)
+        typer.echo(f"removed {gone} blobs and results")
+        store.close()
+
+    @app.command("purge")
+    def purge_(
+        everything: bool = typer.Option(False, "--all", help="All results."),
+        unused: str = typer.Option("", metavar="AGE", help="Not used for so long: 30m, 12h, 7d."),
+        older: str = typer.Option("", metavar="AGE", help="Made longer ago than that."),
+        node: str = typer.Option("", metavar="NAME|KEY", help="Compiled by this node."),
+        user: str = typer.Option("", metavar="KEY", help="Of jobs that this key submitted."),
+        toolchain: str = typer.Option(
+            "", metavar="DIGEST", help="Made with this toolchain; the first digits are enough."
+        ),
+        key: str = typer.Option("", metavar="DIGEST", help="Of this job; the first digits do."),
+        directory: str = where,
+    ) -> None:
+        """Forget the results that match all that is given."""
+        selection = _selection(unused, older, node, user, toolchain, key)
+        if selection == Selection() and not everything:
+            raise ConfigError("say which results to forget (see --help), or --all")
+        store = open_store(directory)
+        typer.echo(f"forgot {store.index.purge(selection)} results")
+        store.close()
+
+    @app.command("verify")
+    def verify_(directory: str = where, as_json: bool = as_json) -> None:
+        """Read everything; drop what is rotten. Exit status 1 when there was any."""
+        store = open_store(directory)
+        found = verify(store, _Progress())
+        if as_json:
+            typer.echo(json.dumps(asdict(found)))
+        else:
+            typer.echo(f"{found.blobs} blobs, {found.rotten} rotten and removed")
+            typer.echo(f"{found.results} results, {found.lost} without their blobs and forgotten")
+        store.close()
+        raise typer.Exit(1 if found.rotten or found.lost else 0)
+
+    return app
+
+
+def show(store: DiskStore, as_json: bool) -> None:
+    held = holding(store)
+    labels = {name: store.index.by_label(name) for name in ("node", "user")}
+    if as_json:
+        rows = {
+            f"by_{name}": [
+                {name: label, "results": count, "size_bytes": size} for label, count, size in found
+            ]
+            for name, found in labels.items()
+        }
+        document = {"directory": store.directory, "limit_bytes": store.limit_bytes}
+        typer.echo(json.dumps(document | asdict(held) | rows))
+        return
+    typer.echo(f"{store.directory}, limit {size_text(store.limit_bytes)}")
+    typer.echo(f"results {held.results:>10}   {size_text(held.result_bytes)} of outputs")
+    typer.echo(f"blobs   {held.blobs:>10}   {size_text(held.stored_bytes)} on disk, compressed")
+    for name, found in labels.items():
+        for label, count, size in found:
+            if label:
+                typer.echo(f"{name} {label}: {count} results, {size_text(size)}")
+
+
+def _selection(
+    unused: str, older: str, node: str, user: str, toolchain: str, key: str
+) -> Selection:
+    now = time.time()
+    is_key = len(node) == 40
+    return Selection(
+        used_before_s=now - parse_duration(unused) if unused else None,
+        made_before_s=now - parse_duration(older) if older else None,
+        node="" if is_key else node,
+        node_key=node if is_key else "",
+        user=user,
+        toolchain_prefix=_digits(toolchain),
+        key_prefix=_digits(key),
+    )
+
+
+def _digits(text: str) -> bytes:
+    """The bytes that a digest's first digits name."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is not the beginning of a digest: give an even number of its digits"
+        ) from error
+
+
+class _Progress:
+    """A line on the terminal, for what takes longer than a moment."""
+
+    def __init__(self) -> None:
+        self._next_s = time.monotonic() + PROGRESS_S
+
+    def __call__(self, done: int, all_: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_s and sys.stderr.isatty():
+            self._next_s = now + PROGRESS_S
+            end = "\n" if done == all_ else ""
+            sys.stderr.write(f"\r{done} of {all_}{end}")
+            sys.stderr.flush()

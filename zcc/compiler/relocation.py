@@ -1,0 +1,160 @@
+"""A job moved to a neutral root, so that checkouts in different places have one key. Pure.
+
+Owns the translation of a job's paths from below the *base* (the checkout's root) to below NEUTRAL, and of what
+comes back the other way. The compiler runs at NEUTRAL with `-ffile-prefix-map=NEUTRAL=.`, so that debug
+information and `__FILE__` name files relative to the base, whichever base that is.
+
+What is safe about it: NEUTRAL is a name that nothing else has. A path that should have been translated and
+was not (in a header's text, say) is looked up in vain on the node, and back here that look-up names a file that
+exists: the proof fails. One that was and should not have been contains NEUTRAL, is translated back wherever
+it stands, and fails likewise. NEUTRAL left in the object, or in any output that is no text, refuses the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from zcc.job import Job, Lookups, Manifest, Result
+
+NEUTRAL = b"/zcc-base-5d1c8e7a"
+PREFIX_MAP = b"-ffile-prefix-map=" + NEUTRAL + b"=."
+# What may stand before the base within an argument, besides the option's own letters.
+_OPENERS = frozenset(b"=:,\"'( ")
+_CLOSERS = frozenset(b"/=:,\"') ")
+# Options whose directory or file is glued to them.
+_GLUED = (
+    b"-I", b"-iquote", b"-isystem", b"-idirafter", b"-include", b"-imacros", b"-isysroot", b"-iprefix",
+    b"-o", b"-MF", b"-MT", b"-MQ", b"-B", b"-F", b"-L",
+)  # fmt: skip
+# Their text gets into the program: it has to name the real place.
+_TEXT = (b"-D", b"-U", b"-A")
+# What no rule of make, no message and no option writes in another way.
+_PLAIN = re.compile(rb"/[A-Za-z0-9._/+@~-]+")
+
+
+_Translation = Callable[[bytes], bytes]
+
+
+def relocated(job: Job, base: bytes) -> Job | None:
+    """The job at the neutral root; None when something speaks against it.
+
+    `base` is an absolute physical directory that holds the working directory.
+    """
+    if not _is_below(job.cwd, base) or not _PLAIN.fullmatch(base):
+        return None
+    argv = _relocated_arguments(job.argv, base)
+    manifest = job.manifest
+    there = _there(base)
+    if argv is None or any(_is_below(target, base) for _, target in manifest.symlinks):
+        return None
+    return replace(
+        job,
+        argv=argv,
+        executable=there(job.executable),
+        cwd=there(job.cwd),
+        environment=tuple((name, _list_there(value, base)) for name, value in job.environment),
+        manifest=Manifest(
+            files=tuple(
+                sorted(
+                    (replace(each, path=there(each.path)) for each in manifest.files),
+                    key=lambda each: each.path,
+                )
+            ),
+            symlinks=tuple(sorted((there(path), target) for path, target in manifest.symlinks)),
+            directories=tuple(sorted(map(there, manifest.directories))),
+            hard_links=tuple(
+                sorted((there(path), there(same)) for path, same in manifest.hard_links)
+            ),
+        ),
+        outputs=tuple(map(there, job.outputs)),
+    )
+
+
+def restored(result: Result, base: bytes) -> Result:
+    """The result as if the job had run at `base`: messages, output paths, look-ups."""
+    lookups = result.lookups
+    return replace(
+        result,
+        stdout=result.stdout.replace(NEUTRAL, base),
+        stderr=result.stderr.replace(NEUTRAL, base),
+        outputs=tuple(
+            replace(output, path=restored_path(output.path, base)) for output in result.outputs
+        ),
+        lookups=Lookups(
+            misses=tuple((at.replace(NEUTRAL, base), names) for at, names in lookups.misses),
+            undeclared=tuple(path.replace(NEUTRAL, base) for path in lookups.undeclared),
+            flaw=lookups.flaw,
+        ),
+    )
+
+
+def restored_path(path: bytes, base: bytes) -> bytes:
+    return path.replace(NEUTRAL, base)
+
+
+def restored_content(content: bytes, base: bytes, *, is_main: bool) -> bytes | None:
+    """An output's bytes as they belong at `base`; None for one that names NEUTRAL and must not.
+
+    Side outputs that are texts (dependency file, stack usage) name files for other programs to find.
+    """
+    if NEUTRAL not in content:
+        return content
+    return None if is_main or b"\0" in content else content.replace(NEUTRAL, base)
+
+
+def neutral_misses(
+    misses: Sequence[tuple[bytes, tuple[bytes, ...]]], base: bytes
+) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    """Look-ups made below `base`, as another checkout can check them. The inverse of `restored`."""
+    there = _there(base)
+    return tuple((there(at), names) for at, names in misses)
+
+
+def _there(base: bytes) -> _Translation:
+    def translate(path: bytes) -> bytes:
+        return NEUTRAL + path[len(base) :] if _is_below(path, base) else path
+
+    return translate
+
+
+def _list_there(value: bytes, base: bytes) -> bytes:
+    """A path, or several with colons between them (PWD, PATH, CPATH)."""
+    return b":".join(map(_there(base), value.split(b":")))
+
+
+def _is_below(path: bytes, base: bytes) -> bool:
+    return path == base or path.startswith(base + b"/")
+
+
+def _relocated_arguments(argv: Sequence[bytes], base: bytes) -> tuple[bytes, ...] | None:
+    """The arguments with the prefix map in front; None when one names the base in a way that is not
+    understood, or is a response file, whose text would have to be changed."""
+    moved = []
+    is_text = False
+    for argument in argv:
+        if argument.startswith(b"@"):
+            return None
+        is_own_text = argument.startswith(_TEXT)
+        if base not in argument or is_text or is_own_text:
+            moved.append(argument)
+        else:
+            changed = _relocated_argument(argument, base)
+            if changed is None:
+                return None
+            moved.append(changed)
+        is_text = argument in _TEXT
+    return (moved[0], PREFIX_MAP, *moved[1:])
+
+
+def _relocated_argument(argument: bytes, base: bytes) -> bytes | None:
+    pieces = argument.split(base)
+    for at, (before, after) in enumerate(pairwise(pieces)):
+        is_glued = at == 0 and before in _GLUED
+        if not (is_glued or not before or before[-1] in _OPENERS):
+            return None
+        if after and after[0] not in _CLOSERS:
+            return None
+    return NEUTRAL.join(pieces)

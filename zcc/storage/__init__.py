@@ -1,0 +1,1 @@
+"""`ccache-storage-zcc`: what ccache starts to reach a farm's storage."""
