@@ -84,10 +84,10 @@ def main() -> None:
         output = OutputFile(b"/x.o", digest_of(OBJECT), len(OBJECT), 0o666)
         result = Result(0, b"", b"", (output,), Usage(1.0, 1.0, 1), Lookups(), "node")
         first = parts[0].prepared
-        recall.remember(first.key, first.job, result, {output.digest: compress(OBJECT)}, ())
-        recall.wait_written()
         disk = Disk()
         disk.begin(0.0, None)
+        recall.remember(first, result, {output.digest: compress(OBJECT)}, disk)
+        recall.wait_written()
 
         def call(outcome: CountOutcome, of: Part) -> None:
             build: Build = account.stats.enter(b"/")
@@ -96,9 +96,7 @@ def main() -> None:
 
         rows: dict[str, list[float]] = {"reading": [], "hit": [], "miss": [], "thread": []}
         for _ in range(ROUNDS):
-            rows["reading"].append(
-                cost_us(lambda _: recall.find(first.key, first.job, disk), time.thread_time)
-            )
+            rows["reading"].append(cost_us(lambda _: recall.find(first, disk), time.thread_time))
             call(REMOTE, parts[0])
             account.wait_written()
             rows["hit"].append(cost_us(lambda _: call(HIT, parts[0]), time.thread_time))

@@ -74,7 +74,7 @@ class Account:
             self.stats.add("refreshes", build)
         for part in parts:
             missed = cause_of_miss(mode, part.missed)
-            self._lasts.compiled(part.prepared.in_place(), outcome.outcome, outcome.reason, missed)
+            self._lasts.compiled(part.prepared, outcome.outcome, outcome.reason, missed)
         if not parts and outcome.reason not in CHOICES:
             for source in sources_in(request):
                 self._lasts.ran_here(source, outcome.reason, outcome.detail)

@@ -99,7 +99,7 @@ class Lasts:
         self, prepared: Prepared, outcome: str, reason: str = "", missed: Cause | None = None
     ) -> None:
         """This job was answered so; `missed` says why the cache did not, where that is known."""
-        place = (prepared.source, prepared.job.outputs[0])
+        place = (prepared.source, prepared.in_place().job.outputs[0])
         known = self._known.get(place)
         if known is not None and known.key == prepared.key and outcome in HITS:
             self._again(place, known)
@@ -148,8 +148,8 @@ class Lasts:
 
 def cause_of_miss(mode: CacheMode, missed: Missed | None) -> Cause | None:
     """Why this machine's cache had no answer, as far as the cache itself knows."""
-    if mode is not CacheMode.ON:
-        return Cause("cache-off" if mode is CacheMode.OFF else "refresh")
+    if not mode.looks_up:
+        return Cause("refresh" if mode is CacheMode.REFRESH else "cache-off")
     if missed is None or missed.kind == "unknown":
         return None
     return Cause(missed.kind, missed.detail)
@@ -167,14 +167,15 @@ def sources_in(request: Request) -> list[bytes]:
 
 def _write_note(note: _Note, is_trimmed: bool, db: sqlite3.Connection) -> None:
     prepared = note.prepared
-    source, output = os.path.realpath(prepared.source), prepared.job.outputs[0]
+    job = prepared.in_place().job
+    source, output = os.path.realpath(prepared.source), job.outputs[0]
     last = _find(db, source, output)
     is_hit = note.outcome in HITS
     if last is not None and last.key == prepared.key and is_hit:
         query = "UPDATE lasts SET hits = hits + 1, used = ? WHERE source = ? AND output = ?"
         db.execute(query, (note.at_s, source, output))
         return
-    fingerprint = fingerprint_of(prepared.job, source)
+    fingerprint = fingerprint_of(job, source)
     cause = None if is_hit else note.missed or cause_of(last, prepared.key, fingerprint)
     row = Last(
         source, output, prepared.key, note.outcome, note.reason, cause, note.at_s, 0, note.at_s

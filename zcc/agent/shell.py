@@ -112,7 +112,7 @@ class AgentShell:
             Surroundings(run_query, self._compilers.toolchain),
             home,
             os.fsencode(config.base_dir),
-            self._note_unknown,
+            self._count_unknown,
         )
         self._account = Account(state_dir, self._analyser.checkout_of)
         self._stats = self._account.stats
@@ -284,9 +284,6 @@ class AgentShell:
         else:
             self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
 
-    def _note_unknown(self, word: bytes) -> None:
-        self._stats.count_unknown(word)
-
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
@@ -439,9 +436,12 @@ class AgentShell:
         if effect.reason:
             logger.debug("local: %s %s", effect.reason, effect.detail)
             if effect.reason == "unknown-option":
-                self._stats.count_unknown(os.fsencode(effect.detail))
+                self._count_unknown(os.fsencode(effect.detail))
         took_s = self._loop.time() - call.arrived_s
         self._account.settled(call.build, call.request, call.parts, call.cache_mode, effect, took_s)
+
+    def _count_unknown(self, word: bytes) -> None:
+        self._stats.count_unknown(word)
 
     # ---- time ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -49,6 +49,12 @@ class Stats:
         notes = document.get("notes")
         texts = [text for text in notes if isinstance(text, str)] if isinstance(notes, list) else []
         self._notes: deque[str] = deque(texts, maxlen=_KEPT)
+        unknown = document.get("unknown_options")
+        self._unknown: Counter[str] = Counter(
+            {name: n for name, n in unknown.items() if isinstance(n, int)}
+            if isinstance(unknown, dict)
+            else {}
+        )
         zeroed_at = document.get("zeroed_at")
         self._zeroed_at = float(zeroed_at) if isinstance(zeroed_at, (int, float)) else 0.0
 
@@ -56,6 +62,7 @@ class Stats:
         """Set everything to nought, the builds' history with it."""
         self._total = Tally()
         self._notes.clear()
+        self._unknown.clear()
         self._zeroed_at = self._wall_s()
         self._history.clear()
         self._builds.latest = None
@@ -109,11 +116,8 @@ class Stats:
     def count_unknown(self, word: bytes) -> None:
         """Count an option that the table does not know, without its operand."""
         name = word.partition(b"=")[0].decode(errors="replace")
-        known = self._total.unknown_options
-        if name in known or len(known) < MAX_UNKNOWN:
-            latest = self._builds.latest
-            for tally in self._tallies(latest) if latest else (self._total,):
-                tally.unknown_options[name] += 1
+        if name in self._unknown or len(self._unknown) < MAX_UNKNOWN:
+            self._unknown[name] += 1
 
     def note(self, text: str) -> None:
         """Keep a sentence on something that should not have happened."""
@@ -136,8 +140,11 @@ class Stats:
 
     def as_dict(self) -> dict[str, Any]:
         """The document that `zcc stats --json` prints."""
-        document = self._total.as_dict()
-        return document | {"notes": list(self._notes), "zeroed_at": self._zeroed_at}
+        return self._total.as_dict() | {
+            "unknown_options": dict(self._unknown.most_common()),
+            "notes": list(self._notes),
+            "zeroed_at": self._zeroed_at,
+        }
 
     def save(self) -> None:
         """Write what has changed; a disk that refuses costs the numbers, nothing else."""

@@ -36,7 +36,7 @@ OUTCOMES = ("local_hit", "shared_hit", "remote", "local", "failed")
 WAYS = ("scanned", "listed")
 # Outcomes that bring an answer of the agent's, whose time is counted.
 ANSWERS = ("local_hit", "shared_hit", "remote")
-_COUNTERS = ("outcomes", "local_reasons", "ways", "nodes", "unknown_options")
+_COUNTERS = ("outcomes", "local_reasons", "ways", "nodes")
 
 
 class Tally:
@@ -48,7 +48,6 @@ class Tally:
         self.local_reasons: Counter[str] = Counter()
         self.ways: Counter[str] = Counter()
         self.nodes: Counter[str] = Counter()
-        self.unknown_options: Counter[str] = Counter()
         self.answer_times = {name: Histogram() for name in ANSWERS}
 
     def add(self, name: str, amount: float = 1) -> None:
@@ -72,7 +71,6 @@ class Tally:
             "local_reasons": dict(self.local_reasons.most_common()),
             "ways": dict.fromkeys(WAYS, 0) | self.ways,
             "nodes": dict(self.nodes.most_common()),
-            "unknown_options": dict(self.unknown_options.most_common()),
             "answer_times": {name: times.as_dict() for name, times in self.answer_times.items()},
         }
 

@@ -19,7 +19,7 @@ from cache.stores import DiskStore
 from cache.upkeep import holding, verify
 from zcc import config as configuration
 from zcc.agent.recall import SPACE
-from zcc.cli.figures import size as size_text
+from zcc.cli.figures import size_text
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
 

@@ -70,6 +70,7 @@ def table(document: dict[str, Any], title: str, has_colour: bool) -> list[str]:
     return [
         f"{bold}{title}{plain}",
         *_outcomes(document),
+        *_unknown(document),
         *_facts(document),
         *_health(document, has_colour),
     ]
@@ -98,10 +99,12 @@ def _outcomes(document: dict[str, Any]) -> Iterator[str]:
         rest = sum(count for _, count in reasons[_MOST_REASONS:])
         yield f"  {'(others: --json)':22} {rest:>6}"
 
-    unknown = document["unknown_options"]
-    if unknown:
+
+def _unknown(document: dict[str, Any]) -> Iterator[str]:
+    found = document.get("unknown_options") or {}
+    if found:
         yield "options that this zcc does not know"
-    for name, count in unknown.items():
+    for name, count in found.items():
         yield f"  {name:22} {count:>6}"
 
 
@@ -117,18 +120,18 @@ def _facts(document: dict[str, Any]) -> Iterator[str]:
         f" {duration(document['remote_cpu_s'])} spent elsewhere"
     )
     yield (
-        f"traffic        sent {size(document['bytes_sent'])},"
-        f" received {size(document['bytes_received'])}"
+        f"traffic        sent {size_text(document['bytes_sent'])},"
+        f" received {size_text(document['bytes_received'])}"
     )
     if document["input_bytes"]:
         there = max(0.0, document["input_bytes"] - document["asked_bytes"])
         share = 100 * there / document["input_bytes"]
-        asked, inputs = size(document["asked_bytes"]), size(document["input_bytes"])
+        asked, inputs = size_text(document["asked_bytes"]), size_text(document["input_bytes"])
         yield f"inputs sent    {asked} of {inputs}: {share:.1f}% were there"
     moves = f"{document['cache_written']:.0f} kept, {document['cache_evicted']:.0f} evicted"
     if cache:
-        fill = f"{size(cache['size_bytes'])} of {size(cache['limit_bytes'])}, {cache['results']} results; "
-        yield f"cache          {fill}{moves}"
+        held, limit = size_text(cache["size_bytes"]), size_text(cache["limit_bytes"])
+        yield f"cache          {held} of {limit}, {cache['results']} results; {moves}"
     else:
         yield f"cache          {moves}"
     if document["nodes"]:
@@ -148,7 +151,7 @@ def _health(document: dict[str, Any], has_colour: bool) -> Iterator[str]:
         yield f"note           {note}"
 
 
-def size(count: float) -> str:
+def size_text(count: float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.1f} {unit}" if unit != "B" else f"{count:.0f} B"

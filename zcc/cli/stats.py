@@ -22,7 +22,7 @@ from zcc.agent.stats import FILE_NAME, read
 from zcc.agent.tally import tally_from
 from zcc.cli import agent
 from zcc.cli.exposition import ccache, prometheus
-from zcc.cli.figures import duration, health, size, table
+from zcc.cli.figures import duration, health, size_text, table
 from zcc.errors import ConfigError
 
 # Builds that can be asked for, and that `--builds` lists.
@@ -151,7 +151,7 @@ def _list_builds(form: Format) -> str:
         lines.append(
             f"{number:>3}  {datetime.fromtimestamp(each.begun_s):%Y-%m-%d %H:%M}"
             f"  {duration(each.active_s - each.begun_s):>10}  {numbers['calls']:>6.0f}"
-            f"  {share:>5.1f}%  {size(numbers['bytes_sent']):>9}  {os.fsdecode(each.project)}"
+            f"  {share:>5.1f}%  {size_text(numbers['bytes_sent']):>9}  {os.fsdecode(each.project)}"
         )
     return "".join(f"{line}\n" for line in lines)
 

@@ -132,15 +132,15 @@ def _tell_of_command(command: list[str], as_json: bool) -> None:
 def _forecast(request: wire.Request) -> list[Forecast]:
     config = configuration.load(os.environ)
     compilers = compilers_of(os.environ)
-    base_dir = os.fsencode(config.base_dir)
-    analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
+    surroundings = Surroundings(run_query, compilers.toolchain)
+    analyser = Analyser(surroundings, home(), os.fsencode(config.base_dir))
     jobs = asyncio.run(jobs_of(analyser, request, time.monotonic(), time.monotonic))
     if isinstance(jobs, Here):
         detail = f"{jobs.reason} ({jobs.detail})" if jobs.detail else jobs.reason
         return [Forecast(b"", b"", "local", Cause("not-a-job", detail))]
     mode = mode_of(request.environment, CacheMode(config.cache))
     directory = configuration.cache_dir(os.environ, config)
-    if mode is not CacheMode.ON or not os.path.isdir(directory):
+    if not mode.looks_up or not os.path.isdir(directory):
         return [_compare(prepared, mode, UNKNOWN) for prepared in jobs]
     recall = Recall(directory, config.cache_bytes)
     try:
@@ -151,12 +151,12 @@ def _forecast(request: wire.Request) -> list[Forecast]:
 
 
 def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
-    prepared = prepared.in_place()  # the user's own paths
-    source, output = os.path.realpath(prepared.source), prepared.job.outputs[0]
+    job = prepared.in_place().job
+    source, output = os.path.realpath(prepared.source), job.outputs[0]
     lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.
     last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
-    fingerprint = fingerprint_of(prepared.job, source)
+    fingerprint = fingerprint_of(job, source)
     if isinstance(found, Recalled):
         changes = differences(last.fingerprint, fingerprint) if last else []
         return Forecast(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))
