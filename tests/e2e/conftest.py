@@ -62,6 +62,18 @@ def farm() -> Iterator[Farm]:
             local.stop()
 
 
+@pytest.fixture(scope="module")
+def remembering() -> Iterator[Farm]:
+    """A farm of one node for a file's own use, whose results are remembered."""
+    with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            yield Farm(local)
+        finally:
+            local.stop()
+
+
 @pytest.fixture(params=["gcc", "clang"])
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param

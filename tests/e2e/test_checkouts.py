@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import Farm
-from zcc.cli.up import LocalFarm
 
 SOURCE = """
 #include "x.h"
@@ -21,17 +16,6 @@ SOURCE = """
 const char *where(void) { return __FILE__; }
 int say(void) { printf("%d\\n", X + GENERATED); return undeclared_(); }
 """
-
-
-@pytest.fixture(scope="module")
-def sharing() -> Iterator[Farm]:
-    with tempfile.TemporaryDirectory(prefix="zcc-checkouts-") as directory:
-        local = LocalFarm(directory)
-        try:
-            local.start(nodes=1, slots=2)
-            yield Farm(local)
-        finally:
-            local.stop()
 
 
 def checkout(at: Path) -> Path:
@@ -76,37 +60,41 @@ def compile_(
 
 
 def test_a_second_checkout_hits_the_first_one_s_results(
-    sharing: Farm, tmp_path: Path, family: str
+    remembering: Farm, tmp_path: Path, family: str
 ) -> None:
     one = checkout(tmp_path / "home" / "a" / "p")
     two = checkout(tmp_path / "srv" / "builds" / "nightly" / "checkout-2")
-    assert compile_(sharing, one, compiler=family) == {"remote": 1}
-    assert compile_(sharing, two, compiler=family) == {"local_hit": 1}
+    assert compile_(remembering, one, compiler=family) == {"remote": 1}
+    assert compile_(remembering, two, compiler=family) == {"local_hit": 1}
     (two / "include" / "x.h").write_text("#define X 7\n")
-    assert compile_(sharing, two, compiler=family) == {"remote": 1}
+    assert compile_(remembering, two, compiler=family) == {"remote": 1}
     shutil.copy(two / "include" / "x.h", one / "include" / "x.h")
-    assert compile_(sharing, one, compiler=family) == {"local_hit": 1}
+    assert compile_(remembering, one, compiler=family) == {"local_hit": 1}
     depfile = (one / "build" / "x.o.d").read_text()
     assert f"{one}/include/x.h" in depfile
 
 
-def test_without_a_base_directory_every_checkout_is_its_own(sharing: Farm, tmp_path: Path) -> None:
+def test_without_a_base_directory_every_checkout_is_its_own(
+    remembering: Farm, tmp_path: Path
+) -> None:
     for name in "ab":
         at = checkout(tmp_path / name)
-        assert compile_(sharing, at, "-DONE", base="") == {"remote": 1}
+        assert compile_(remembering, at, "-DONE", base="") == {"remote": 1}
 
 
-def test_a_path_in_a_definition_stays_what_it_is(sharing: Farm, tmp_path: Path) -> None:
+def test_a_path_in_a_definition_stays_what_it_is(remembering: Farm, tmp_path: Path) -> None:
     """It gets into the program, which has to find its files."""
     for name in "ab":
         at = checkout(tmp_path / name)
         definition = f'-DDATA="{at}/data"'
         (at / "src" / "x.c").write_text("const char *data(void) { return DATA; }\n")
-        assert compile_(sharing, at, definition) == {"remote": 1}
+        assert compile_(remembering, at, definition) == {"remote": 1}
         assert f"{at}/data".encode() in (at / "build" / "x.o").read_bytes()
 
 
-def test_a_header_that_names_the_checkout_is_found_in_place(sharing: Farm, tmp_path: Path) -> None:
+def test_a_header_that_names_the_checkout_is_found_in_place(
+    remembering: Farm, tmp_path: Path
+) -> None:
     at = checkout(tmp_path / "p")
     (at / "include" / "far.h").write_text("#define FAR 1\n")
     text = f'#if __has_include("{at}/include/far.h")\n#include "{at}/include/far.h"\n#endif\nint far;\n'
@@ -115,12 +103,12 @@ def test_a_header_that_names_the_checkout_is_found_in_place(sharing: Farm, tmp_p
     plain = subprocess.run(command("gcc", at), cwd=build, check=True, capture_output=True)
     expected = (build / "x.o").read_bytes()
     for _ in range(2):
-        done = sharing.run("zcc", *command("gcc", at), cwd=build, ZCC_BASE_DIR="auto")
+        done = remembering.run("zcc", *command("gcc", at), cwd=build, ZCC_BASE_DIR="auto")
         assert (done.returncode, done.stderr) == (0, plain.stderr)
         assert (build / "x.o").read_bytes() == expected
 
 
-def test_a_way_out_of_the_checkout_is_walked_in_place(sharing: Farm, tmp_path: Path) -> None:
+def test_a_way_out_of_the_checkout_is_walked_in_place(remembering: Farm, tmp_path: Path) -> None:
     at = checkout(tmp_path / "p")
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside" / "x.h").write_text("#define X 5\n")
@@ -128,6 +116,6 @@ def test_a_way_out_of_the_checkout_is_walked_in_place(sharing: Farm, tmp_path: P
     line = ["gcc", "-I../../beside", "-I.", "-c", "../src/x.c", "-o", "x.o"]
     plain = subprocess.run(line, cwd=build, check=True, capture_output=True)
     expected = (build / "x.o").read_bytes()
-    done = sharing.run("zcc", *line, cwd=build, ZCC_BASE_DIR="auto")
+    done = remembering.run("zcc", *line, cwd=build, ZCC_BASE_DIR="auto")
     assert (done.returncode, done.stderr) == (0, plain.stderr)
     assert (build / "x.o").read_bytes() == expected

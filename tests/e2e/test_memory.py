@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -27,17 +27,6 @@ int say(void) { printf("%d\\n", A); return A; }
 """
 COMMAND = ("zcc", "gcc", "-g", "-O2", "-MD", "-Iearly", "-Ilate", "-c", "x.c", "-o", "x.o")
 OUTPUTS = ("x.o", "x.d")
-
-
-@pytest.fixture(scope="module")
-def remembering() -> Iterator[Farm]:
-    with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
-        local = LocalFarm(directory)
-        try:
-            local.start(nodes=1, slots=2)
-            yield Farm(local)
-        finally:
-            local.stop()
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,10 @@ import pytest
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import stop_agent
 from zcc.agent import door
-from zcc.cli.up import LocalFarm
 
 SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'
 HIDDEN = '#define HAS __has_include\n#if HAS("hidden.h")\nint hidden;\n#endif\n'
 COMMAND = ("gcc", "-g", "-O2", "-c", "x.c", "-o", "x.o")
-
-
-@pytest.fixture(scope="module")
-def counting() -> Iterator[Farm]:
-    with tempfile.TemporaryDirectory(prefix="zcc-stats-") as directory:
-        local = LocalFarm(directory)
-        try:
-            local.start(nodes=1, slots=2)
-            yield Farm(local)
-        finally:
-            local.stop()
 
 
 @pytest.fixture
@@ -80,67 +66,71 @@ def cause(farm: Farm, project: Path, *words: str, **extra: str) -> tuple[str, st
 # ---- why --------------------------------------------------------------------------------------
 
 
-def test_why_names_what_has_changed_since_the_last_compile(counting: Farm, project: Path) -> None:
-    assert cause(counting, project, *COMMAND) == ("first", "")
-    compile_(counting, project)
-    assert cause(counting, project, "x.c") == ("first", "")
-    assert cause(counting, project, *COMMAND) == ("hit", "")
+def test_why_names_what_has_changed_since_the_last_compile(
+    remembering: Farm, project: Path
+) -> None:
+    assert cause(remembering, project, *COMMAND) == ("first", "")
+    compile_(remembering, project)
+    assert cause(remembering, project, "x.c") == ("first", "")
+    assert cause(remembering, project, *COMMAND) == ("hit", "")
     faster = tuple(word.replace("-O2", "-O3") for word in COMMAND)
-    assert cause(counting, project, *faster) == ("changed", "-O3")
+    assert cause(remembering, project, *faster) == ("changed", "-O3")
     (project / "a.h").write_text(f"/* {project} */\n#define A 2\n")
-    assert cause(counting, project, *COMMAND) == ("changed", str(project / "a.h"))
-    assert cause(counting, project, *COMMAND, CPATH=str(project)) == ("changed", "CPATH")
-    compile_(counting, project)
-    assert cause(counting, project, "x.o") == ("changed", str(project / "a.h"))
-    assert f"no hit: the header {project}/a.h changed" in text(counting, project, "why", "x.c")
+    assert cause(remembering, project, *COMMAND) == ("changed", str(project / "a.h"))
+    assert cause(remembering, project, *COMMAND, CPATH=str(project)) == ("changed", "CPATH")
+    compile_(remembering, project)
+    assert cause(remembering, project, "x.o") == ("changed", str(project / "a.h"))
+    assert f"no hit: the header {project}/a.h changed" in text(remembering, project, "why", "x.c")
 
 
 def test_why_knows_the_last_compile_when_the_agent_is_another(
-    counting: Farm, project: Path
+    remembering: Farm, project: Path
 ) -> None:
-    compile_(counting, project)
-    compile_(counting, project)
-    stop_agent(counting)
-    answer = ask(counting, project, "why", "x.c")["answers"][0]
+    compile_(remembering, project)
+    compile_(remembering, project)
+    stop_agent(remembering)
+    answer = ask(remembering, project, "why", "x.c")["answers"][0]
     assert (answer["outcome"], answer["hits_since"]) == ("remote", 1)
     (project / "x.c").write_text(SOURCE + "int more;\n")
-    compile_(counting, project)
-    assert cause(counting, project, "x.c") == ("changed", str(project / "x.c"))
+    compile_(remembering, project)
+    assert cause(remembering, project, "x.c") == ("changed", str(project / "x.c"))
 
 
-def test_why_names_a_file_that_was_missed_and_is_there_now(counting: Farm, project: Path) -> None:
+def test_why_names_a_file_that_was_missed_and_is_there_now(
+    remembering: Farm, project: Path
+) -> None:
     (project / "x.c").write_text(SOURCE + HIDDEN)
-    compile_(counting, project)
+    compile_(remembering, project)
     (project / "hidden.h").write_text("")
     expected = ("refused", str(project / "hidden.h"))
-    assert cause(counting, project, *COMMAND) == expected
-    compile_(counting, project, strict=False)
-    assert cause(counting, project, "x.c") == expected
+    assert cause(remembering, project, *COMMAND) == expected
+    compile_(remembering, project, strict=False)
+    assert cause(remembering, project, "x.c") == expected
 
 
-def test_why_says_that_a_result_was_evicted(counting: Farm, project: Path) -> None:
-    compile_(counting, project)
-    stop_agent(counting)
-    store = Path(counting.local.environment["ZCC_STATE_DIR"]) / "cache" / "results.sqlite"
+def test_why_says_that_a_result_was_evicted(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    stop_agent(remembering)
+    store = Path(remembering.local.environment["ZCC_STATE_DIR"]) / "cache" / "results.sqlite"
     with closing(sqlite3.connect(store)) as db, db:
         db.execute("DELETE FROM results")
-    assert cause(counting, project, *COMMAND) == ("evicted", "")
+    assert cause(remembering, project, *COMMAND) == ("evicted", "")
 
 
 def test_why_says_that_the_cache_is_off_or_the_command_none_for_it(
-    counting: Farm, project: Path
+    remembering: Farm, project: Path
 ) -> None:
-    compile_(counting, project)
-    assert cause(counting, project, *COMMAND, ZCC_CACHE="off") == ("cache-off", "")
+    compile_(remembering, project)
+    assert cause(remembering, project, *COMMAND, ZCC_CACHE="off") == ("cache-off", "")
     (project / "d.c").write_text("char *s = __DATE__;\n")
-    compile_(counting, project, "gcc", "-c", "d.c", strict=False)
-    assert cause(counting, project, "d.c")[0] == "not-a-job"
-    kind, detail = cause(counting, project, "gcc", "x.o", "-o", "x")
+    compile_(remembering, project, "gcc", "-c", "d.c", strict=False)
+    assert cause(remembering, project, "d.c")[0] == "not-a-job"
+    kind, detail = cause(remembering, project, "gcc", "x.o", "-o", "x")
     assert (kind, detail.partition(" ")[0]) == ("not-a-job", "not-a-compile")
 
 
-def test_why_of_what_was_never_compiled_is_an_error(counting: Farm, project: Path) -> None:
-    done = counting.run("zcc", "why", "nothing.c", cwd=project)
+def test_why_of_what_was_never_compiled_is_an_error(remembering: Farm, project: Path) -> None:
+    done = remembering.run("zcc", "why", "nothing.c", cwd=project)
     assert done.returncode == 1
     assert b"no compile of nothing.c is known" in done.stderr
 
@@ -148,11 +138,11 @@ def test_why_of_what_was_never_compiled_is_an_error(counting: Farm, project: Pat
 # ---- stats ------------------------------------------------------------------------------------
 
 
-def test_a_remote_compile_and_a_hit_are_accounted_for(counting: Farm, project: Path) -> None:
-    before = counting.stats()
-    compile_(counting, project)
-    compile_(counting, project)
-    after = counting.stats()
+def test_a_remote_compile_and_a_hit_are_accounted_for(remembering: Farm, project: Path) -> None:
+    before = remembering.stats()
+    compile_(remembering, project)
+    compile_(remembering, project)
+    after = remembering.stats()
 
     def grown(name: str) -> float:
         return float(after[name] - before[name])
@@ -174,46 +164,46 @@ def test_a_remote_compile_and_a_hit_are_accounted_for(counting: Farm, project: P
     assert after["agent"]["connected"]
 
 
-def test_builds_of_two_projects_are_told_apart(counting: Farm, project: Path) -> None:
+def test_builds_of_two_projects_are_told_apart(remembering: Farm, project: Path) -> None:
     other = project / "other"
     other.mkdir()
     (other / ".git").mkdir()
     for name in ("x.c", "a.h"):
         (other / name).write_text((project / name).read_text())
-    compile_(counting, project)
-    compile_(counting, project)
-    compile_(counting, other)
-    latest, before = ask(counting, project, "stats", "--builds")[:2]
+    compile_(remembering, project)
+    compile_(remembering, project)
+    compile_(remembering, other)
+    latest, before = ask(remembering, project, "stats", "--builds")[:2]
     assert (latest["project"], latest["calls"]) == (str(other), 1)
     assert (before["project"], before["calls"]) == (str(project), 2)
     assert before["outcomes"]["local_hit"] == 1
-    assert ask(counting, project, "stats", "--build")["build"]["project"] == str(other)
-    second = ask(counting, project, "stats", "--build", "2")
+    assert ask(remembering, project, "stats", "--build")["build"]["project"] == str(other)
+    second = ask(remembering, project, "stats", "--build", "2")
     assert (second["build"]["project"], second["calls"]) == (str(project), 2)
-    assert "build of" in text(counting, project, "stats", "--build")
-    assert ask(counting, project, "stats", "--since", "5m")["calls"] >= 3
-    assert ask(counting, project, "stats", "--since", "2099-01-01")["calls"] == 0
+    assert "build of" in text(remembering, project, "stats", "--build")
+    assert ask(remembering, project, "stats", "--since", "5m")["calls"] >= 3
+    assert ask(remembering, project, "stats", "--since", "2099-01-01")["calls"] == 0
 
 
-def test_the_forms_agree(counting: Farm, project: Path) -> None:
-    compile_(counting, project)
-    document = ask(counting, project, "stats")
-    lines = text(counting, project, "stats", "--format=ccache").splitlines()
+def test_the_forms_agree(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    document = ask(remembering, project, "stats")
+    lines = text(remembering, project, "stats", "--format=ccache").splitlines()
     ccache = dict(line.split("\t") for line in lines)
     outcomes = document["outcomes"]
     assert int(ccache["direct_cache_hit"]) == outcomes["local_hit"] + outcomes["shared_hit"]
     assert int(ccache["remote_storage_miss"]) == outcomes["remote"]
-    exposed = text(counting, project, "stats", "--format=prometheus")
+    exposed = text(remembering, project, "stats", "--format=prometheus")
     assert f'zcc_outcomes_total{{outcome="remote"}} {outcomes["remote"]}\n' in exposed
     assert "zcc_connected 1\n" in exposed
-    table = text(counting, project, "stats")
+    table = text(remembering, project, "stats")
     assert f"remote       {outcomes['remote']:>9}" in table
     assert "\x1b" not in table
 
 
-def test_watch_shows_the_numbers_until_it_is_interrupted(counting: Farm, project: Path) -> None:
-    compile_(counting, project)
-    environment = counting.local.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+def test_watch_shows_the_numbers_until_it_is_interrupted(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    environment = remembering.local.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     command = [BIN / "zcc", "stats", "--json", "--watch", "0.1"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None
@@ -224,23 +214,23 @@ def test_watch_shows_the_numbers_until_it_is_interrupted(counting: Farm, project
     assert first["calls"] == second["calls"] > 0
 
 
-def test_zero_keeps_what_why_knows(counting: Farm, project: Path) -> None:
-    compile_(counting, project)
-    stop_agent(counting)
-    text(counting, project, "stats", "--zero")
-    assert ask(counting, project, "stats", "--builds") == []
-    assert ask(counting, project, "stats")["calls"] == 0
-    assert cause(counting, project, "x.c") == ("first", "")
+def test_zero_keeps_what_why_knows(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    stop_agent(remembering)
+    text(remembering, project, "stats", "--zero")
+    assert ask(remembering, project, "stats", "--builds") == []
+    assert ask(remembering, project, "stats")["calls"] == 0
+    assert cause(remembering, project, "x.c") == ("first", "")
 
 
-def test_zero_begins_anew(counting: Farm, project: Path) -> None:
-    compile_(counting, project)
-    text(counting, project, "stats", "--zero")
-    assert ask(counting, project, "stats")["calls"] == 0
-    assert ask(counting, project, "stats", "--builds") == []
-    compile_(counting, project)
-    stop_agent(counting)
+def test_zero_begins_anew(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    text(remembering, project, "stats", "--zero")
+    assert ask(remembering, project, "stats")["calls"] == 0
+    assert ask(remembering, project, "stats", "--builds") == []
+    compile_(remembering, project)
+    stop_agent(remembering)
     # What an agent counted outlives it.
-    assert ask(counting, project, "stats")["outcomes"]["local_hit"] == 1
-    assert ask(counting, project, "stats", "--build")["calls"] == 1
-    assert os.path.exists(Path(counting.local.environment["ZCC_STATE_DIR"]) / "stats.json")
+    assert ask(remembering, project, "stats")["outcomes"]["local_hit"] == 1
+    assert ask(remembering, project, "stats", "--build")["calls"] == 1
+    assert os.path.exists(Path(remembering.local.environment["ZCC_STATE_DIR"]) / "stats.json")
