@@ -234,3 +234,16 @@ def test_zero_begins_anew(remembering: Farm, project: Path) -> None:
     assert ask(remembering, project, "stats")["outcomes"]["local_hit"] == 1
     assert ask(remembering, project, "stats", "--build")["calls"] == 1
     assert os.path.exists(Path(remembering.local.environment["ZCC_STATE_DIR"]) / "stats.json")
+
+
+def test_a_source_whose_name_is_no_text_is_counted_like_any_other(
+    remembering: Farm, project: Path
+) -> None:
+    """Its name is in the reason why it runs here."""
+    name = os.fsdecode(b"b\xff.c")
+    (project / name).write_text("const char *day = __DATE__;\n")
+    for _ in range(2):
+        compile_(remembering, project, "gcc", "-c", name, strict=False)
+    (answer,) = ask(remembering, project, "why", name)["answers"]
+    assert answer["cause"]["kind"] == "not-a-job"
+    assert "time-macro" in answer["cause"]["detail"]

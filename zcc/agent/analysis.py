@@ -356,7 +356,7 @@ class Analyser:
         try:
             paths = parse_listing(ran.stdout)
         except CompilerError as error:
-            return NotScannable(Reason.LISTING, str(error).encode())
+            return NotScannable(Reason.LISTING, os.fsencode(str(error)))
         return self._scanner.closure_from_listing(scan, paths, now(), begun)
 
     def _scan_request(

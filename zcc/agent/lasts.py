@@ -112,7 +112,7 @@ class Lasts:
     def ran_here(self, source: bytes, reason: str, detail: str) -> None:
         """A compile that could not become a job; said once while nothing changes."""
         place = (source, b"")
-        key = f"{reason} {detail}".encode()
+        key = os.fsencode(f"{reason} {detail}")  # details name paths, which may be no text
         known = self._known.get(place)
         if known is not None and known.key == key:
             self._again(place, known)

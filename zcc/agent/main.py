@@ -60,7 +60,9 @@ async def _serve() -> None:
 
 
 def _log_to(path: str, level: str) -> None:
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     logging.basicConfig(
         level=level.upper(),
         handlers=[handler],

@@ -438,7 +438,11 @@ class AgentShell:
             if effect.reason == "unknown-option":
                 self._count_unknown(os.fsencode(effect.detail))
         took_s = self._loop.time() - call.arrived_s
-        self._account.settled(call.build, call.request, call.parts, call.cache_mode, effect, took_s)
+        account, mode = self._account, call.cache_mode
+        try:
+            account.settled(call.build, call.request, call.parts, mode, effect, took_s)
+        except Exception:  # what only looks on must not keep a build from going on
+            logger.exception("counting %r", effect)
 
     def _count_unknown(self, word: bytes) -> None:
         self._stats.count_unknown(word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -78,18 +79,15 @@ def stats(
     if build and begin:
         raise ConfigError("--build and --since exclude each other")
     form = Format.JSON if as_json else form
-    while True:
-        shown = _shown(form, build, builds, begin)
-        if watch and sys.stdout.isatty():
-            shown = _CLEAR_SCREEN + shown
-        sys.stdout.write(shown)
-        sys.stdout.flush()
-        if not watch:
-            return
-        try:
+    if not watch:
+        sys.stdout.write(_shown(form, build, builds, begin))
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            clearing = _CLEAR_SCREEN if sys.stdout.isatty() else ""
+            sys.stdout.write(clearing + _shown(form, build, builds, begin))
+            sys.stdout.flush()
             time.sleep(watch)
-        except KeyboardInterrupt:
-            return
 
 
 def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
