@@ -103,8 +103,7 @@ def zcc(directory: Path) -> Tool:
 
 
 def ccache(directory: Path) -> Tool:
-    environment = {**os.environ, "CCACHE_DIR": str(directory), "CCACHE_NOHASHDIR": ""}
-    environment.pop("CCACHE_NOHASHDIR")
+    environment = {**os.environ, "CCACHE_DIR": str(directory)}
 
     def hits() -> int:
         done = run(environment, "ccache", "--print-stats")

@@ -183,7 +183,7 @@ class BlobStore:
         """Bytes on disk: counted when first asked for (a stat a blob), and kept up since."""
         if not self._is_counted:
             before = self._size_bytes
-            counted = sum(entry.size_bytes for entry in self._entries())
+            counted = sum(entry.size_bytes for entry in self.entries())
             with self._lock:
                 # What came or went meanwhile may be counted twice: less than a sweep corrects.
                 self._size_bytes += counted - before
@@ -276,10 +276,6 @@ class BlobStore:
         with open(self.path_of(digest), "rb") as file:
             return file.read()
 
-    def entries(self) -> Iterator[Entry[Digest]]:
-        """All blobs with their sizes on disk and last uses, in no order."""
-        return self._entries()
-
     def touch(self, digest: Digest) -> None:
         """Note that the blob was used."""
         if self.form is Form.PLAIN:
@@ -304,7 +300,7 @@ class BlobStore:
         """As `sweep`, down from another limit. May run in a thread beside puts and reads."""
         if self.size_bytes <= limit_bytes:
             return 0
-        victims = choose_victims(self._entries(), limit_bytes)
+        victims = choose_victims(self.entries(), limit_bytes)
         for victim in victims:
             self.remove(victim)
         return len(victims)
@@ -328,7 +324,8 @@ class BlobStore:
         with self._lock:
             self._size_bytes += size_bytes
 
-    def _entries(self) -> Iterator[Entry[Digest]]:
+    def entries(self) -> Iterator[Entry[Digest]]:
+        """All blobs with their sizes on disk and last uses, in no order."""
         for shard in _scan(self.directory):
             if len(shard.name) != 2:
                 continue

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cache.database import open_database, put_aside
 from cache.digest import Digest
 from cache.errors import RecordCorruptError, StoreError
 from cache.record import Record, decode_record, encode_record
@@ -253,16 +254,19 @@ class ResultIndex:
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             try:
-                self._db = _open(self.path)
+                self._db = self._open()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 self._put_aside(error)
-                self._db = _open(self.path)
+                self._db = self._open()
         except (OSError, sqlite3.Error) as error:
             self.faults += 1
             raise StoreError(f"cannot open {self.path}: {error}") from error
         return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        return open_database(self.path, _SCHEMA, SCHEMA_VERSION, _BUSY_S)
 
     def _put_aside(self, error: sqlite3.Error) -> None:
         """The file is no database any more: begin a new one beside it."""
@@ -271,10 +275,7 @@ class ResultIndex:
         if self._db is not None:
             self._db.close()
             self._db = None
-        os.replace(self.path, self.path + ".damaged")
-        for ending in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path + ending)
+        put_aside(self.path)
 
     def _all(self, query: str, values: Sequence[object]) -> list[Any]:
         none: list[Any] = []
@@ -308,22 +309,6 @@ _PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _TOUCH = "UPDATE results SET used = ? WHERE space = ? AND key = ?"
 _REMOVE = "DELETE FROM results WHERE space = ? AND key = ?"
 _TOTALS = "SELECT count(*), coalesce(sum(size), 0) FROM results WHERE space = ?"
-
-
-def _open(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"written by another version ({version})")
-        if not version:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
 
 
 def _where(selection: Selection) -> tuple[str, Sequence[object]]:

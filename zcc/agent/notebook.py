@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable, Iterator
 from urllib.request import pathname2url
 
+from cache.database import open_database, put_aside
+
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "history.sqlite"
@@ -27,7 +29,6 @@ _BUSY_S = 2.0
 Write = Callable[[sqlite3.Connection], None]
 
 _SCHEMA = """
-BEGIN;
 CREATE TABLE IF NOT EXISTS builds (
     number INTEGER PRIMARY KEY,
     project BLOB NOT NULL,
@@ -57,8 +58,6 @@ CREATE TABLE IF NOT EXISTS lasts (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_output ON lasts (output);
 CREATE INDEX IF NOT EXISTS by_last_use ON lasts (used);
-PRAGMA user_version = 1;
-COMMIT;
 """
 
 
@@ -125,7 +124,7 @@ class Notebook:
     def _do(self, works: list[Write]) -> None:
         try:
             if self._db is None:
-                self._db = _open(self.path)
+                self._db = open_database(self.path, _SCHEMA, SCHEMA_VERSION, _BUSY_S)
             with self._db:
                 for work in works:
                     work(self._db)
@@ -145,27 +144,7 @@ class Notebook:
             self._db.close()
             self._db = None
         with contextlib.suppress(OSError):
-            os.replace(self.path, self.path + ".damaged")
-        for ending in ("-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                os.unlink(self.path + ending)
-
-
-def _open(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        # After a power cut the last seconds may be missing; nothing is worse for it.
-        db.execute("PRAGMA synchronous=NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"written by another version ({version})")
-        if not version:
-            db.executescript(_SCHEMA)
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+            put_aside(self.path)
 
 
 @contextlib.contextmanager

@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zcc.agent.prepared import Prepared
-from zcc.agent.recall import Missed
+from zcc.agent.recall import Files, Missed
 from zcc.job import SANDBOX_DIRECTORY, Result
-
-# (path, mode, bytes), the main output of the last source last.
-Files = list[tuple[bytes, int, bytes]]
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")
 # The driver's own messages come once for all sources. `cc1:` is not the driver.
@@ -94,7 +91,7 @@ def why_not_one(parts: Sequence[Part]) -> str:
 
 
 def joined(parts: Sequence[Part]) -> tuple[Files, bytes, bytes]:
-    """Files, stdout and stderr of the whole command."""
+    """Files (the main output of the last source last), stdout and stderr of the whole command."""
     files = [file for part in parts for file in part.files]
     results = [part.result for part in parts if part.result is not None]
     stdout = b"".join(result.stdout for result in results)
