@@ -222,11 +222,11 @@ def test_autoconf_and_libtool(site: Site, family: str) -> None:
     """libtool compiles the library's source twice, and greps in the compiler's messages."""
     need("autoreconf", "libtoolize", "automake")
     site.extra = {"configure.ac": CONFIGURE, "Makefile.am": AUTOMAKE, "m4/keep": ""}
-    site.ignored = ("autom4te.cache/*",)
+    # What automake lists as aclocal's inputs depends on the second in which its cache was written.
+    site.ignored = ("autom4te.cache/*", "Makefile.in", "Makefile")
     compilers = "CC='zcc {cc}' CXX='zcc {cxx}'".format(**names(family))
     line = f"autoreconf -i >/dev/null 2>&1; ./configure -q {compilers}; make -j4 >/dev/null 2>&1"
-    # automake writes some lists in the order of Perl's hashes, which is another in each process.
-    site.both(f"{line}; echo a b | ./words", compiles=COMPILES + 1, PERL_HASH_SEED="0")
+    site.both(f"{line}; echo a b | ./words", compiles=COMPILES + 1)
 
 
 def test_two_hundred_launchers_at_once(site: Site) -> None:
