@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -144,3 +145,10 @@ def assert_equal(plain: Outcome, distributed: Outcome) -> None:
     different = [name for name in names if plain.files.get(name) != distributed.files.get(name)]
     assert not different, different
     assert sorted(plain.said.splitlines()) == sorted(distributed.said.splitlines())
+
+
+def files_of(process: Path) -> Iterator[str]:
+    """What the descriptors of a process (/proc/PID) lead to; it opens and closes some meanwhile."""
+    for descriptor in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield os.readlink(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.callers import COMPILES, SOURCES, Site, assert_equal, need
+from tests.e2e.callers import COMPILES, SOURCES, Site, assert_equal, files_of, need
 from tests.e2e.conftest import BIN, Farm
 from zcc.agent import door
 
@@ -177,9 +177,8 @@ def test_an_agent_that_a_build_starts_has_nothing_of_the_build(farm: Farm, tmp_p
         pipes = {
             word for word in done.stdout.decode().split() if word.startswith("pipe:")
         }  # make's, and those to this test
-        held = {os.readlink(each) for each in (process / "fd").iterdir()}
         assert pipes
-        assert not pipes & held
+        assert not pipes.intersection(files_of(process))
     finally:
         door.ask(path, {"op": "stop"})
 
