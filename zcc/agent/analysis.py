@@ -16,7 +16,7 @@ from functools import lru_cache
 from zcc.agent import naming
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
-from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.places import Misplaced, find_places, physical, physical_pwd
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
@@ -126,6 +126,15 @@ class Analyser:
             return _guess_family(request)
         return toolchain.family
 
+    def at_once(self, request: Request) -> Here | None:
+        """Why this request runs here, where the command line alone says so; None: ask `analyse`."""
+        if not request.executable:
+            return Here("no-compiler")
+        parsed = self._parse(request, _guess_family(request), names_cxx(request))
+        if not isinstance(parsed, Here) or parsed.reason == "several-sources":
+            return None
+        return _wrapped(request) or parsed
+
     async def analyse(
         self, request: Request, arrived: float, now: Callable[[], float]
     ) -> Prepared | Here:
@@ -139,7 +148,7 @@ class Analyser:
             return _wrapped(request) or parsed
         for word in parsed.unknown_options:
             self._note_unknown(word)
-        classified = environment.classify(request.environment, request.terminal is not None)
+        classified = _classified(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
         path = request.environment.get(b"PATH", b"")
@@ -190,7 +199,7 @@ class Analyser:
 
     def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
         """Which files a locale is made of is looked up once a second, as the toolchain is."""
-        names = locale_names(request.environment)
+        names = _locale_names(request.environment)
         known = self._locales.get(names)
         if known is None or now - known[1] > LOCALES_HOLD_S:
             if len(self._locales) > MAX_LOCALES:
@@ -371,7 +380,7 @@ class Analyser:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
             self._root_of(request.cwd),
-            self._root_of(os.path.realpath(source_dir)),
+            self._root_of(physical(source_dir) or source_dir),
         }
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
@@ -392,6 +401,11 @@ class Analyser:
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=has_date,
         )
+
+
+# A build's calls share a handful of environments.
+_classified = lru_cache(256)(environment.classify)
+_locale_names = lru_cache(256)(locale_names)
 
 
 def _obeys_date(toolchain: Toolchain) -> bool:

@@ -22,7 +22,6 @@ from zcc.agent.analysis import Analyser, Surroundings
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
-from zcc.agent.door import Visitor
 from zcc.agent.effects import (
     CancelJob,
     CountOutcome,
@@ -57,6 +56,7 @@ from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
+from zcc.agent.visitor import Visitor
 from zcc.compiler.lookups import check
 from zcc.compiler.relocation import restored
 from zcc.config import Config
@@ -158,6 +158,10 @@ class AgentShell:
         self._calls[number] = call
         strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
         self._handle(CallArrived(number, request.depth > 0, strict))
+        here = self._at_once(call)
+        if here is not None:
+            self._handle(CallIsLocal(number, here.reason, here.detail, here.is_choice))
+            return
         task = self._loop.create_task(self._analyse(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -256,15 +260,20 @@ class AgentShell:
 
     # ---- one call ------------------------------------------------------------------------------
 
-    async def _analyse(self, number: int, call: _Call) -> None:
+    def _at_once(self, call: _Call) -> Here | None:
+        """A command that only passes through waits for nobody."""
         try:
-            request = self._with_compiler(call.request)
-            answer = await jobs_of(self._analyser, request, call.arrived_s, self._loop.time)
-        except (ZccError, OSError) as error:
-            answer = Here("analysis-failed", str(error))
-        except Exception as error:  # a bug of ours must not fail a build: run it here, and say so
-            logger.exception("analysing %r", call.request.argv)
-            answer = Here("internal-error", repr(error))
+            call.request = self._with_compiler(call.request)
+            return self._analyser.at_once(call.request)
+        except Exception as error:  # noqa: BLE001 - logged there
+            return _failed(call.request, error)
+
+    async def _analyse(self, number: int, call: _Call) -> None:
+        answer: list[Prepared] | Here
+        try:
+            answer = await jobs_of(self._analyser, call.request, call.arrived_s, self._loop.time)
+        except Exception as error:  # noqa: BLE001 - logged there
+            answer = _failed(call.request, error)
         if isinstance(answer, Here):
             self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
             return
@@ -398,9 +407,8 @@ class AgentShell:
                 self._cancel(number)
             case RunHere(number):
                 call = self._calls[number]
-                request = self._with_compiler(call.request)
                 call.ran_here_ns = time.time_ns()
-                call.visitor.send(naming.run_reply(request))
+                call.visitor.send(naming.run_reply(call.request))
             case PlaceResult(number):
                 call = self._calls[number]
                 call.visitor.send(*wire.encode_result(0, *joined(call.parts)))
@@ -506,3 +514,11 @@ class AgentShell:
             return {"error": "the broker does not answer"}
         names = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
         return {"nodes": [{name: getattr(row, name) for name in names} for row in nodes.rows]}
+
+
+def _failed(request: wire.Request, error: Exception) -> Here:
+    """A bug of ours must not fail a build: the command runs here, and the log says why."""
+    if isinstance(error, (ZccError, OSError)):
+        return Here("analysis-failed", str(error))
+    logger.error("analysing %r", request.argv, exc_info=error)
+    return Here("internal-error", repr(error))

@@ -90,7 +90,7 @@ def request_of(command: list[str]) -> wire.Request:
         argv=tuple(words) if is_named else (b"", *words),
         executable=os.fsencode(os.path.abspath(found)) if found else b"",
         cwd=os.getcwdb(),
-        environment=dict(os.environb),
+        environment=wire.Environment(os.environb),
         umask=_umask(),
         terminal=None,
         stdin_is_terminal=False,
