@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -23,7 +24,7 @@ from cache.tiers import Resting, Tiers, WriteBehind
 from zcc.agent.prepared import Prepared
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
-from zcc.compiler.lookups import check_misses, residue
+from zcc.compiler.lookups import Watch, residue
 from zcc.compiler.relocation import neutral_misses, restored, restored_content, restored_path
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 # Everything that one user's agent remembers is one space; farms share nothing through it, as a job's key
 # says all that its result depends on.
 SPACE = "own"
+# Results whose bodies are remembered as read: some 10 KB each.
+MAX_UNDERSTOOD = 4096
 
 # (path, mode, bytes), the main output last.
 Files = list[tuple[bytes, int, bytes]]
@@ -87,6 +90,16 @@ class Missed:
 UNKNOWN = Missed("unknown")
 
 
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """A record's body as read: the result as it was kept, and as it is where the user has it."""
+
+    body: bytes
+    kept: Result
+    result: Result
+    watch: Watch
+
+
 class Recall:
     """Results below one directory, in at most about `limit_bytes`."""
 
@@ -95,6 +108,7 @@ class Recall:
         self._rotten = 0
         self._written = 0
         self._limit_bytes = limit_bytes
+        self._known: OrderedDict[tuple[Digest, bytes], _Understood] = OrderedDict()
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
@@ -135,13 +149,12 @@ class Recall:
         if record is None:
             return UNKNOWN
         try:
-            kept = decode_result(record.body)
-            result = restored(kept, prepared.base) if prepared.base else kept
-            verdict = check_misses(result.lookups.misses, disk)
+            known = self._understood(record, prepared.base)
+            verdict = known.watch.check(disk)
             if not verdict.is_accepted:
                 self.refused += 1
                 return Missed("refused", os.fsdecode(verdict.path))
-            return Recalled(result, self._read(kept, prepared))
+            return Recalled(known.result, self._read(known.kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
             return Missed("damaged", str(error))
@@ -171,6 +184,20 @@ class Recall:
 
     def close(self) -> None:
         self._writer.close()
+
+    def _understood(self, record: Record, base: bytes) -> _Understood:
+        """What the record says, which is read once: a hit is asked for again and again."""
+        known = self._known.get((record.key, base))
+        if known is not None and known.body == record.body:
+            self._known.move_to_end((record.key, base))
+            return known
+        kept = decode_result(record.body)
+        result = restored(kept, base) if base else kept
+        known = _Understood(record.body, kept, result, Watch(result.lookups.misses))
+        self._known[record.key, base] = known
+        if len(self._known) > MAX_UNDERSTOOD:
+            self._known.popitem(last=False)
+        return known
 
     def _read(self, kept: Result, prepared: Prepared) -> Files:
         if not {output.path for output in kept.outputs} <= set(prepared.job.outputs):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 
 from zcc.compiler.closure import (
     Closure,
@@ -22,71 +21,15 @@ from zcc.compiler.closure import (
     build_manifest,
 )
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, DiskDoubtError, Entry
+from zcc.compiler.entries import DiskDoubtError, Entry
 from zcc.compiler.inclusion import Inclusion, StopScanError
+from zcc.compiler.standing import Absence, Grounds
 from zcc.job import MAX_INPUTS
 
 # What all remembered scans may refer to, in entries and names of 8 bytes each: 128 MiB.
 MAX_REMEMBERED_REFERENCES = 16 << 20
 
-_version_of = attrgetter("version")
-
 Answer = Closure | NotBounded | Local
-
-
-class _Miss:
-    """Names that have to stay absent from one directory."""
-
-    __slots__ = ("directory", "listing", "names", "pch_names")
-
-    def __init__(self, disk: Disk, directory: Directory, names: Iterable[bytes]) -> None:
-        self.directory = directory
-        self.names = tuple(names)
-        disk.names(directory)
-        self.listing = directory.listing
-        self.pch_names = directory.pch_names
-
-    def holds(self, disk: Disk) -> bool:
-        """Whether all are absent still, and no precompiled header has come or gone."""
-        directory = self.directory
-        disk.names(directory)
-        if directory.listing == self.listing and not directory.is_unlistable:
-            return True
-        if directory.pch_names != self.pch_names or disk.has_any(directory, self.names) is not None:
-            return False
-        self.listing = directory.listing
-        return True
-
-
-class _Scanned:
-    """A finished scan with all that it depended on."""
-
-    __slots__ = ("answer", "changes", "checked_at", "entries", "misses", "references", "versions")
-
-    def __init__(
-        self, disk: Disk, answer: Answer, entries: tuple[Entry, ...], misses: tuple[_Miss, ...]
-    ) -> None:
-        self.answer = answer
-        self.entries = entries
-        self.versions = list(map(_version_of, entries))
-        self.misses = misses
-        self.changes = disk.changes
-        self.checked_at = disk.now
-        self.references = 4 * len(entries) + sum(16 + len(miss.names) for miss in misses)
-
-    def holds(self, disk: Disk) -> bool:
-        """Whether a scan for the request that the disk works on would give the same answer."""
-        if self.checked_at >= disk.arrived:
-            return True
-        disk.check(self.entries)
-        if self.changes != disk.changes and list(map(_version_of, self.entries)) != self.versions:
-            return False
-        changes = disk.changes
-        if not all(miss.holds(disk) for miss in self.misses):
-            return False
-        self.changes = changes
-        self.checked_at = disk.now
-        return True
 
 
 class Scanner:
@@ -95,7 +38,7 @@ class Scanner:
     def __init__(self, disk: Disk, home: bytes) -> None:
         self._disk = disk
         self._home = os.path.realpath(home)
-        self._known: OrderedDict[ScanRequest, _Scanned] = OrderedDict()
+        self._known: OrderedDict[ScanRequest, tuple[Closure, Grounds]] = OrderedDict()
         self._references = 0
 
     def scan(self, request: ScanRequest, now: float, arrived: float | None = None) -> Answer:
@@ -104,9 +47,9 @@ class Scanner:
         disk.begin(now, arrived)
         known = self._known.get(request)
         try:
-            if known is not None and known.holds(disk):
+            if known is not None and known[1].hold(disk):
                 self._known.move_to_end(request)
-                return known.answer
+                return known[0]
         except DiskDoubtError:
             pass  # the scan below will say what it is, if it is still there
         if known is not None:
@@ -136,18 +79,18 @@ class Scanner:
                 inclusion.follow()
             else:
                 inclusion.take(listed)
-            answer, scanned = self._closure(inclusion)
+            answer, grounds = self._closure(inclusion)
         except StopScanError as stop:
             return stop.answer
         except DiskDoubtError as doubt:
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
-            self._remember(request, scanned)
+            self._remember(request, answer, grounds)
         return answer
 
-    def _closure(self, inclusion: Inclusion) -> tuple[Closure, _Scanned]:
+    def _closure(self, inclusion: Inclusion) -> tuple[Closure, Grounds]:
         disk, trail = self._disk, inclusion.trail
-        misses = tuple(_Miss(disk, at, names) for at, names in trail.misses.items())
+        misses = tuple(Absence(disk, at, names) for at, names in trail.misses.items())
         for miss in misses:
             # Listing came after looking; what has appeared in between would go unnoticed.
             if disk.has_any(miss.directory, miss.names) is not None:
@@ -171,13 +114,13 @@ class Scanner:
             [*(leaf.parent for leaf in leaves), *trail.directories, *trail.misses]
         )
         entries = (*leaves, *directories)
-        return closure, _Scanned(disk, closure, entries, misses)
+        return closure, Grounds(disk, entries, misses)
 
-    def _remember(self, request: ScanRequest, scanned: _Scanned) -> None:
-        self._known[request] = scanned
-        self._references += scanned.references
+    def _remember(self, request: ScanRequest, closure: Closure, grounds: Grounds) -> None:
+        self._known[request] = closure, grounds
+        self._references += grounds.references
         while self._references > MAX_REMEMBERED_REFERENCES and len(self._known) > 1:
             self._forget(next(iter(self._known)))
 
     def _forget(self, request: ScanRequest) -> None:
-        self._references -= self._known.pop(request).references
+        self._references -= self._known.pop(request)[1].references
