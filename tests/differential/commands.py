@@ -63,7 +63,7 @@ _CLANG_PLAIN = """
 _WILD = """
 -fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
 -fprofile-use=prof/x.profdata
--Wa,--MD,as.d
+-Wa,--MD,as.d|-Wa,-ag=l.lst
 -MD -MF missing/deps.d
 -MF deps.d
 -MD -MV

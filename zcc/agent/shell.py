@@ -48,11 +48,12 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
+from zcc.agent.listings import temporary_directory, told_here
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
+from zcc.agent.recall import CacheMode, Files, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
@@ -301,8 +302,17 @@ class AgentShell:
             if not isinstance(recalled, Recalled):
                 part.missed = recalled
             else:
-                part.result, part.files = recalled.result, recalled.files
+                part.files, part.result = self._told_here(
+                    call, prepared, recalled.files, recalled.result
+                )
                 part.is_recalled = True
+
+    def _told_here(
+        self, call: _Call, prepared: Prepared, files: Files, result: Result
+    ) -> tuple[Files, Result]:
+        request, family = call.request, prepared.toolchain.family
+        directory = temporary_directory(request.environment, family, request.cwd)
+        return told_here(files, result, directory)
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -334,7 +344,9 @@ class AgentShell:
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
         frames = self._frames(result)
-        files = contents(came, frames, prepared.base)
+        files, result = self._told_here(
+            call, prepared, contents(came, frames, prepared.base), result
+        )
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files

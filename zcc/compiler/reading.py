@@ -287,6 +287,8 @@ class Reading:
                 self.time_trace = value
             case means if means in _DUMPS and b"=" not in value:
                 self._stays("dump-output", word)
+            case b"-a" if b"g" in value.partition(b"=")[0]:
+                self._stays("listing-time", word)  # it says when it was made
             case means if means in (b"-fopt-info", b"-a", *_DUMPS):
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
