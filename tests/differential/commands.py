@@ -61,7 +61,7 @@ _CLANG_PLAIN = """
 """
 # Words that end, change or forbid a compile, or are mistakes.
 _WILD = """
--fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
+-fprofile-sample-use|-fauto-profile|-fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
 -fprofile-use=prof/x.profdata
 -Wa,--MD,as.d|-Wa,-ag=l.lst
 -MD -MF missing/deps.d

@@ -231,7 +231,6 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
-        ("-c a.c -fprofile-sample-use", "profile-use"),
         ("-c a.cl", "language"),
     ],
 )
@@ -343,6 +342,14 @@ def test_every_word_has_a_role() -> None:
             strict=True,
         )
     )
+
+
+def test_a_file_of_diagnostics_may_lie_in_any_of_gccs_places() -> None:
+    answer = compilation("-c d/a.c -o s/b.o -fdiagnostics-format=sarif-file")
+    assert answer.outputs == (b"s/b.o", b"s/b.c.sarif", b"b.c.sarif", b"a.c.sarif")
+    bare = compilation("-c d/a.c -fdiagnostics-format=json-file")
+    assert bare.outputs == (b"a.o", b"a.c.gcc.json")
+    assert compilation("-c a.c -fdiagnostics-format=json").outputs == (b"a.o",)
 
 
 def test_coverage_needs_the_old_profile_to_be_absent() -> None:

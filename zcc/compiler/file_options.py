@@ -70,7 +70,9 @@ FILES: tuple[Option, ...] = (
     *rows(Role.EXTRA_INPUT, F, "-fbranch-probabilities>-fprofile-use=", families=GCC),
     *rows(Role.EXTRA_INPUT, F, "-fauto-profile>-fauto-profile=", families=GCC),
     *rows(Role.EXTRA_INPUT, F, "-fprofile-instr-use>-fprofile-use=", families=CLANG),
-    *local("profile-use", F, "-fauto-profile -fprofile-sample-use -fcs-profile-use", CLANG),
+    # Undo a -fno-... before them and read nothing: clang takes a name from the forms with one alone.
+    *rows(Role.CARRIED, F, "-fauto-profile -fprofile-sample-use", families=CLANG, searches=False),
+    *local("profile-use", F, "-fcs-profile-use", CLANG),
     *local("build-session", J, "-fbuild-session-", CLANG),
     # Files that are written.
     *rows(Role.OUTPUT, EITHER, "-o"),
@@ -126,9 +128,9 @@ FILES: tuple[Option, ...] = (
         CLANG,
     ),
     *local("dump-output", EITHER, "-gen-cdb-fragment-path -dsym-dir", CLANG),
-    *local("diagnostics-file", J, "-fdiagnostics-format=sarif-file", GCC),
-    *local("diagnostics-file", J, "-fdiagnostics-format=json-file -fdiagnostics-add-output=", GCC),
-    *local("diagnostics-file", J, "-fdiagnostics-set-output=", GCC),
+    *rows(Role.OUTPUT, J, "-fdiagnostics-format=sarif-file", families=GCC, derives="^.sarif"),
+    *rows(Role.OUTPUT, J, "-fdiagnostics-format=json-file", families=GCC, derives="^.gcc.json"),
+    *local("diagnostics-file", J, "-fdiagnostics-add-output= -fdiagnostics-set-output=", GCC),
     *local("verbose-asm", F, "-fverbose-asm"),
     *local("compare-debug", F | E, "-fcompare-debug -fcompare-debug-second", GCC),
     # Dependency files.

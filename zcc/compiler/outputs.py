@@ -76,6 +76,10 @@ class Naming:
     def _side_names(self, suffix: bytes) -> list[bytes]:
         if suffix == b".dwo":
             return self._split_debug()
+        if suffix.startswith(b"^"):
+            # gcc since 13: its base name for dumps, with the output's directory or without, else the source's.
+            name = self._auxiliary + _suffix(self.source)
+            return [at + suffix[1:] for at in (name, _base(name), _base(self.source))]
         if suffix.startswith(b"*"):
             return [self._auxiliary + _suffix(self.source) + suffix[1:]]
         return [self._auxiliary + suffix]
