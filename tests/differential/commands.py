@@ -58,6 +58,8 @@ _CLANG_PLAIN = """
 -Qunused-arguments|-fno-caret-diagnostics|-fdiagnostics-absolute-paths|-fembed-bitcode|-Rpass=inline
 -fdiagnostics-print-source-range-info|-fshow-column|-fno-show-column
 -fsanitize=address -fsanitize-ignorelist=@HERE@/inc/ignore.txt
+-fmodule-map-file=@HERE@/inc/own.cppmap -fmodule-name=own -fmodules-decluse
+-fmodule-map-file=inc/own.cppmap -Xclang -fmodule-map-file-home-is-cwd -fmodules-strict-decluse -Wprivate-header
 """
 # Words that end, change or forbid a compile, or are mistakes.
 _WILD = """
@@ -249,6 +251,8 @@ class _Commander:
         texts = {
             "inc/ignore.txt": "fun:sum\n",
             "inc/my.specs": "",
+            "inc/own.cppmap": 'module own { header "a.h" private header "inc/b.h" use "x" umbrella "alt" }\n'
+            'extern module "x" "more.cppmap"\n',
         }
         for name, content in texts.items():
             if any(name in word for words in flags for word in words):

@@ -216,7 +216,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
     ("line", "why"),
     [
         ("-c a.c -fmodules", "modules"),
-        ("-c a.c -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodules -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodule-file=x", "modules"),
+        ("-c a.c -Xclang -fmodules-local-submodule-visibility", "modules"),
         ("-c a.c -arch x86_64 -arch arm64", "multiple-arch"),
         ("-c a.c -ivfsoverlay x", "vfs-overlay"),
         ("-c a.c --config x.cfg", "config-file"),

@@ -27,6 +27,7 @@ from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
+from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
@@ -100,6 +101,7 @@ class Analyser:
         self._searches = SearchMemo()
         self._library_path = LibraryPath()
         self._pch_inputs = InputsMemo()
+        self._module_maps = ModuleMaps()
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
         self._jobs = JobMemo()
@@ -231,6 +233,10 @@ class Analyser:
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
+        try:
+            named = self._module_maps.named(parsed.module_maps, request.cwd)
+        except CompilerError as error:
+            return Here("module-map", str(error))
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
@@ -238,8 +244,10 @@ class Analyser:
                 *places.directories,
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
+                *named.directories,
                 *_library_directories(classified, toolchain),
             ),
+            mentioned=named.files,
             extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
             optional_inputs=(
                 *scan.optional_inputs,

@@ -108,6 +108,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
         plugins=tuple(reading.plugins),
+        module_maps=tuple(reading.module_maps),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
         defines=tuple(reading.defines),

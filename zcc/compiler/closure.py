@@ -48,9 +48,9 @@ class ScanRequest:
 
     `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...).
     `defines` are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they
-    do, and their absence is part of the answer where they do not. `precompiled` are the operands of
-    `-include-pch`. `directories` (of outputs, PWD) are shown
-    where they exist. `roots` are the directories below which any file may be shipped; the search
+    do, and their absence is part of the answer where they do not; so are `mentioned`, which only other files
+    name, below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
+    shown where they exist. `roots` are the directories below which any file may be shipped; the search
     directories count as well, and so does every file that the command line names itself.
     """
 
@@ -63,6 +63,7 @@ class ScanRequest:
     defines: tuple[bytes, ...] = ()
     extra_inputs: tuple[bytes, ...] = ()
     optional_inputs: tuple[bytes, ...] = ()
+    mentioned: tuple[bytes, ...] = ()
     precompiled: tuple[bytes, ...] = ()
     directories: tuple[bytes, ...] = ()
     assembler_directories: tuple[bytes, ...] = ()

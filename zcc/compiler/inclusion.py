@@ -151,6 +151,8 @@ class Inclusion:
                 self._ship(found[1], is_named=True)
             elif found is not None:
                 raise StopScanError(Local(Reason.MISSING_INPUT, path))
+        for path in request.mentioned:
+            self._take_if_allowed(path)
         self._existing(request.directories)
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
@@ -235,9 +237,13 @@ class Inclusion:
         for path in facts.line_files:
             if path.startswith(b"<") or not path:
                 continue
-            found = self._disk.walk(self.cwd, path, self.trail)
-            if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
-                self.files[found[1]] = None
+            self._take_if_allowed(path)
+
+    def _take_if_allowed(self, path: bytes) -> None:
+        """Ship what a file points at; beyond the roots the proof decides."""
+        found = self._disk.walk(self.cwd, path, self.trail)
+        if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
+            self.files[found[1]] = None
 
     def _take_assembled(self, name: bytes) -> None:
         hits = list(self._every([self.cwd, *self._assembler, *self._quote], name))

@@ -47,6 +47,9 @@ FRONTEND: tuple[Option, ...] = (
     *local("makes-pch", F, "-emit-pch"),
     *local("plugin", J, "-plugin -add-plugin"),
     *local("dump-output", J, "-fdump -ast-dump"),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file="),
+    *rows(Role.CARRIED, J, "-fmodule-name= -fmodules-decluse -fmodules-strict-decluse"),
+    *rows(Role.CARRIED, F, "-fmodule-map-file-home-is-cwd"),
     *local("modules", J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),
     *local("time-report", J, "-ftime-report -print-stats"),
     *rows(

@@ -64,6 +64,7 @@ class Reading:
         self.inputs: list[bytes] = []
         self.toolchain_files: list[bytes] = []
         self.plugins: list[bytes] = []
+        self.module_maps: list[bytes] = []
         self.pch: bytes | None = None
         self.profiles: list[bytes] = []
         self.reads_profile = False
@@ -265,6 +266,9 @@ class Reading:
             self.plugins.append(value)
             if b"/" not in value:
                 self._stays("plugin", word)
+            self.inputs.append(value)
+        elif option.means == b"-fmodule-map-file=":
+            self.module_maps.append(value)
             self.inputs.append(value)
         elif option.means == b"-specs" and b"/" not in value:
             self.toolchain_files.append(value)
