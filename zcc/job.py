@@ -35,6 +35,8 @@ RESULT_FORMAT = 1
 
 # The sandbox's own directory, which no client has; its TMPDIR lies in it.
 SANDBOX_DIRECTORY = b"/.zcc"
+# In place of a directory among the misses: the variables that a plugin asked for and that the job does not set.
+VARIABLES = SANDBOX_DIRECTORY + b"/variables"
 
 # Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
 MAX_JOB_BYTES = 8 << 20
@@ -121,8 +123,8 @@ class OutputFile:
 class Lookups:
     """What the command looked up in vain, and what it found that the job did not declare.
 
-    `misses` is grouped: (directory as looked up, names in it), sorted. `undeclared` are paths found
-    outside manifest and toolchain. `flaw` is empty, or says why the log proves nothing (a process of the
+    `misses` is grouped: (directory as looked up, or VARIABLES, names in it), sorted. `undeclared` are paths
+    found outside manifest and toolchain. `flaw` is empty, or says why the log proves nothing (a process of the
     compiler that was not logged, a full log).
     """
 

@@ -190,8 +190,7 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fverbose-asm", "verbose-asm"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
-        ("-c a.c -fplugin=name", "plugin"),
-        ("-c a.c -fplugin=./p.so -fplugin-arg-p-out=x", "plugin"),
+        ("-c a.c -fplugin=./p.so -iplugindir=x", "plugin"),
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
@@ -233,6 +232,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
+        ("-c a.c -fplugin=name", "plugin"),
+        ("-c a.c -Xclang -load -Xclang name.so", "plugin"),
+        ("-c a.c -Xclang -plugin -Xclang name", "plugin"),
         ("-c a.cl", "language"),
     ],
 )
@@ -344,6 +346,17 @@ def test_every_word_has_a_role() -> None:
             strict=True,
         )
     )
+
+
+def test_plugins_and_what_they_are_told_are_known() -> None:
+    answer = compilation("-c a.c -fplugin=./p.so -fplugin=name -fplugin-arg-p-key=x.txt")
+    assert (answer.plugins, answer.plugin_names) == ((b"./p.so",), (b"name",))
+    assert b"x.txt" in answer.plugin_arguments
+    assert answer.extra_inputs == (b"./p.so",)
+    line = "-c a.c -Xclang -load -Xclang ./p.so -Xclang -add-plugin -Xclang p "
+    answer = compilation(line + "-Xclang -plugin-arg-p -Xclang x.txt -fpass-plugin=/q.so", CLANG)
+    assert answer.plugins == (b"/q.so", b"./p.so")
+    assert answer.plugin_arguments == (b"x.txt",)
 
 
 def test_a_file_of_diagnostics_may_lie_in_any_of_gccs_places() -> None:

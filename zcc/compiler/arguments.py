@@ -108,6 +108,8 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
         plugins=tuple(reading.plugins),
+        plugin_names=tuple(reading.plugin_names),
+        plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
         module_maps=tuple(reading.module_maps),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),

@@ -43,8 +43,9 @@ class Compilation:
     `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own. `plugins` are those of both that are run, `module_maps` those that name further files. `profiles` are
-    where profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
+    own. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
+    `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files. `profiles`
+    are where profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
     `removes_profile`: gcc does so, where one is there.
     `time_macros` stand in `-D`: their value is that of this machine's clock.
     """
@@ -59,6 +60,8 @@ class Compilation:
     extra_inputs: tuple[bytes, ...]
     toolchain_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
+    plugin_names: tuple[bytes, ...]
+    plugin_arguments: tuple[bytes, ...]
     module_maps: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]

@@ -66,7 +66,8 @@ FILES: tuple[Option, ...] = (
     ),
     # Maps alone declare what may be included; with -fmodules (local_options.py) they build modules.
     *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", families=CLANG),
-    *local("plugin", J, "-fplugin-arg- -iplugindir="),
+    *rows(Role.EXTRA_INPUT, J, "-fplugin-arg-"),
+    *local("plugin", J, "-iplugindir="),
     *rows(Role.EXTRA_INPUT, J, "-fprofile-use="),
     *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use="),
     *rows(Role.EXTRA_INPUT, F, "-fbranch-probabilities>-fprofile-use=", families=GCC),
