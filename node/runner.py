@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.collect import Collected, CollectedFile, OutputTooLargeError, collect
+from node.collect import Collected, CollectedFile, OutputTooLargeError, collect, find_dumps
 from node.errors import SandboxError
 from node.proof import (
     HEADER_BYTES,
@@ -370,9 +370,9 @@ class Run:
         if not is_started(log) and status:
             return self._never_started(status), False
         world = World(self._job.manifest, self._toolchain.view)
-        collected = collect(
-            self._scratch + b"/upper", self._job.outputs, world, self._limits.outputs_bytes
-        )
+        upper = self._scratch + b"/upper"
+        outputs = dict.fromkeys((*self._job.outputs, *find_dumps(upper, self._job.dumps)))
+        collected = collect(upper, outputs, world, self._limits.outputs_bytes)
         outcome = RunOutcome(
             exit_status=status,
             stdout=bytes(self._stdout),

@@ -14,6 +14,9 @@ Document, format 1, a msgpack array:
      [[path, same_as]...],                     hard links
      [path...]]                                outputs
 
+Format 2 is the same with one more field, [path...], bases of dumps (zcc/dumps.py). A job without any is of
+format 1.
+
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.
 """
@@ -28,9 +31,11 @@ from typing import Any
 import msgpack
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
+from zcc.dumps import is_dump
 from zcc.errors import JobError
 
 JOB_FORMAT = 1
+DUMPING_JOB_FORMAT = 2
 RESULT_FORMAT = 1
 
 # The sandbox's own directory, which no client has; its TMPDIR lies in it.
@@ -86,7 +91,8 @@ class Job:
     `executable` is what is executed, `argv[0]` what it is told it is called. `environment` holds
     only the variables that can change what the command writes, sorted. `machine_class` names what the
     output depends on beyond the inputs (zcc/machine_class.py); empty where
-    any machine will do. `outputs` are the files that the command may write: what it wrote comes back.
+    any machine will do. `outputs` are the files that the command may write: what it wrote comes back, and
+    so do all dumps with one of the bases `dumps`.
     """
 
     toolchain: Digest
@@ -98,6 +104,11 @@ class Job:
     outputs: tuple[bytes, ...]
     machine_class: bytes = b""
     terminal: Terminal | None = None
+    dumps: tuple[bytes, ...] = ()
+
+    def declares(self, path: bytes) -> bool:
+        """Whether the command may write this file."""
+        return path in self.outputs or is_dump(path, self.dumps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +160,8 @@ class Result:
 def encode_job(job: Job) -> bytes:
     """The canonical bytes of a job."""
     manifest = job.manifest
-    document = [
-        JOB_FORMAT,
+    document: list[object] = [
+        DUMPING_JOB_FORMAT if job.dumps else JOB_FORMAT,
         job.toolchain,
         job.executable,
         job.argv,
@@ -165,6 +176,8 @@ def encode_job(job: Job) -> bytes:
         manifest.hard_links,
         job.outputs,
     ]
+    if job.dumps:
+        document.append(job.dumps)
     packed: bytes = msgpack.packb(document, use_bin_type=True)
     return packed
 
@@ -182,9 +195,11 @@ def decode_job(encoded: bytes) -> Job:
     """
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
-    document = _unpack(encoded, "job", 14)
-    if document[0] != JOB_FORMAT:
-        raise JobError(f"job format {document[0]!r}; this program speaks {JOB_FORMAT}")
+    document = _unpack(encoded, "job", 14, 15)
+    if document[0] != (JOB_FORMAT if len(document) == 14 else DUMPING_JOB_FORMAT):
+        raise JobError(
+            f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {DUMPING_JOB_FORMAT}"
+        )
     try:
         job = _job_from(document)
     except (TypeError, ValueError, IndexError, KeyError) as error:
@@ -253,7 +268,8 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
 
 def _job_from(document: list[Any]) -> Job:
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
-    groups, twins, symlinks, directories, hard_links, outputs = document[8:]
+    groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
+    dumps = document[14] if len(document) > 14 else ()
     twin_of = {_path(path): _count(twin) for path, twin in twins}
     files: list[FileInput] = []
     for directory, names, digests in groups:
@@ -280,16 +296,17 @@ def _job_from(document: list[Any]) -> Job:
             hard_links=tuple((_path(path), _path(same)) for path, same in hard_links),
         ),
         outputs=tuple(map(_path, outputs)),
+        dumps=tuple(map(_path, dumps)),
     )
 
 
-def _unpack(encoded: bytes, what: str, fields: int) -> list[Any]:
+def _unpack(encoded: bytes, what: str, *fields: int) -> list[Any]:
     try:
         document = msgpack.unpackb(encoded, raw=False, use_list=True, strict_map_key=True)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise JobError(f"not a {what}: {error}") from error
-    if not isinstance(document, list) or len(document) != fields:
-        raise JobError(f"not a {what}: expected an array of {fields}")
+    if not isinstance(document, list) or len(document) not in fields:
+        raise JobError(f"not a {what}: expected an array of {' or '.join(map(str, fields))}")
     return document
 
 

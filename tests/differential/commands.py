@@ -100,7 +100,8 @@ _GCC_SIDE = """
 -Wa,-ahls=listing.lst
 -fcallgraph-info|-fcallgraph-info=su,da|-aux-info proto.X|-aux-info=proto.X
 -fopt-info-all=opt.txt|-fopt-info-vec=stderr
--fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
+-fdump-tree-optimized|-fdump-rtl-final -fdump-ipa-inline|-da -fdump-noaddr|-fdump-tree-cfg-graph
+-fdump-statistics|-fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
 -fauto-profile=prof/x.afdo|-fbranch-probabilities
 -fprofile-abs-path --coverage|-fcompare-debug=-g
 """

@@ -185,8 +185,8 @@ def test_the_language_is_the_drivers(
         ("-c a.c -###", "time-report"),
         ("-c a.c -time", "time-report"),
         ("-c a.c -ftime-report", "time-report"),
-        ("-c a.c -fdump-tree-all", "dump-output"),
-        ("-c a.c -da", "dump-output"),
+        ("-c a.c -fdump-ada-spec", "dump-output"),
+        ("-c a.c -dx", "dump-output"),
         ("-c a.c -fverbose-asm", "verbose-asm"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
@@ -197,7 +197,6 @@ def test_the_language_is_the_drivers(
         ("-c a.c -Wa,x.s", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
         ("-c a.c -Wp,-x,c", "nested-option"),
-        ("-c a.c -fdump-tree-optimized", "dump-output"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),
         ("-c a.f90", "language"),
         ("-c -x fortran a", "language"),
@@ -346,6 +345,20 @@ def test_every_word_has_a_role() -> None:
             strict=True,
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "base"),
+    [
+        ("-c d/a.c -fdump-tree-all", b"a.c"),
+        ("-c d/a.cc -o s/b.x.o -da", b"s/b.x.cc"),
+        ("-c a.c -o s/b -fdump-ipa-inline -save-temps=cwd", b"b.c"),
+        ("-S a.c -o s/b.s -fdump-statistics", b"s/b.c"),
+    ],
+)
+def test_dumps_are_named_after_the_output_and_the_sources_suffix(line: str, base: bytes) -> None:
+    assert compilation(line).dumps == (base,)
+    assert compilation("-c a.c -fdump-tree-all=x -fdump-noaddr -dP").dumps == ()
 
 
 def test_plugins_and_what_they_are_told_are_known() -> None:

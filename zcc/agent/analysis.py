@@ -16,7 +16,13 @@ from functools import lru_cache
 from zcc.agent import naming
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
-from zcc.agent.places import Misplaced, find_places, physical, physical_pwd
+from zcc.agent.places import (
+    Misplaced,
+    find_dump_places,
+    find_places,
+    physical,
+    physical_pwd,
+)
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -230,6 +236,9 @@ class Analyser:
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
+        dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
+        if isinstance(dumps, Misplaced):
+            return Here(dumps.reason, os.fsdecode(dumps.path))
         pwd = physical_pwd(request.environment, request.cwd)
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
@@ -247,6 +256,7 @@ class Analyser:
             scan,
             directories=(
                 *places.directories,
+                *dumps.directories,
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
                 *named.directories,
@@ -284,6 +294,7 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
+            dumps=dumps.outputs,
             machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
@@ -304,7 +315,7 @@ class Analyser:
     def _base_of(self, request: Request, parsed: Compilation) -> bytes:
         """Where the checkout begins that is to be moved to a neutral place; empty for none."""
         given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
-        if not given or parsed.language == "assembler":
+        if not given or parsed.dumps or parsed.language == "assembler":
             return b""
         return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
 

@@ -353,10 +353,10 @@ class AgentShell:
             return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.in_place().job.outputs
-        produced = {output.path for output in result.outputs}
-        if declared[0] not in produced or not produced <= set(declared):
-            return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
+        job = prepared.in_place().job
+        produced = [output.path for output in result.outputs]
+        if job.outputs[0] not in produced or not all(map(job.declares, produced)):
+            return ResultUnproven(number, "output-missing", os.fsdecode(job.outputs[0]))
         frames = self._frames(result)
         files, result = self._told_here(
             call, prepared, contents(came, frames, prepared.base), result

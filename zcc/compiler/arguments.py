@@ -101,6 +101,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         stops_at=reading.stops_at,
         output=naming.main,
         outputs=outputs,
+        dumps=(naming.dumps,) if reading.has_dumps else (),
         search_arguments=tuple(
             argument for word in reading.words if word.searches for argument in word.asks
         ),

@@ -40,7 +40,8 @@ class Word:
 class Compilation:
     """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
 
-    `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
+    `outputs` are all files that the command may write, the main one first, but for dumps, of which `dumps` are
+    the bases. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
     own. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
@@ -55,6 +56,7 @@ class Compilation:
     stops_at: StopsAt
     output: bytes
     outputs: tuple[bytes, ...]
+    dumps: tuple[bytes, ...]
     search_arguments: tuple[bytes, ...]
     forced_includes: tuple[tuple[str, bytes], ...]
     extra_inputs: tuple[bytes, ...]

@@ -109,8 +109,17 @@ FILES: tuple[Option, ...] = (
     *rows(Role.OUTPUT, F | J, "-fopt-info", families=GCC),
     *rows(Role.OUTPUT, S | E, "-aux-info", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-dir="),
-    # Local, unless they name their file: the usual names have a pass number that only the compiler knows.
+    # Unless they name their file it is a dump, with the number of a pass (zcc/dumps.py).
     *rows(Role.OUTPUT, J, "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang-", families=GCC),
+    *rows(Role.OUTPUT, F, "-da>-fdump-rtl- -fdump-statistics>-fdump-rtl-", families=GCC),
+    *rows(Role.OUTPUT, J, "-fdump-statistics->-fdump-rtl-", families=GCC),
+    *rows(
+        Role.CARRIED,
+        F,
+        "-fdump-noaddr -fdump-unnumbered -fdump-unnumbered-links -fdump-passes -dP",
+        families=GCC,
+        searches=False,
+    ),
     *rows(Role.OUTPUT, J, "-fdump-go-spec= -fdump-final-insns=", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-note= -fdeps-file=", families=GCC),
     *local("dump-names", EITHER, "-dumpbase -dumpbase-ext -dumpdir"),

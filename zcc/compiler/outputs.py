@@ -48,6 +48,11 @@ class Naming:
         """What an option with these suffixes (`Option.derives`) writes."""
         return [name for suffix in suffixes for name in self._side_names(suffix)]
 
+    @property
+    def dumps(self) -> bytes:
+        """What the names of gcc's dumps begin with."""
+        return self._auxiliary + _suffix(self.source)
+
     def saved_temps(self) -> list[bytes]:
         """What `-save-temps` keeps, at most."""
         if self.saves_temps is None:

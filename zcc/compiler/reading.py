@@ -57,6 +57,7 @@ class Reading:
         self.output: bytes | None = None
         self.side_files: list[bytes] = []
         self.suffixes: list[bytes] = []
+        self.has_dumps = False
         self.saves_temps: bytes | None = None
         self.statistics: bytes | None = None
         self.time_trace: bytes | None = None
@@ -303,7 +304,7 @@ class Reading:
             case b"-ftime-trace" if value:
                 self.time_trace = value
             case means if means in _DUMPS and b"=" not in value:
-                self._stays("dump-output", word)
+                self.has_dumps = True
             case b"-a" if b"g" in value.partition(b"=")[0]:
                 self._stays("listing-time", word)  # it says when it was made
             case means if means in (b"-fopt-info", b"-a", *_DUMPS):
