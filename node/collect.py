@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from node.errors import NodeError
 from node.proof import World
 from zcc.dumps import MAX_DUMPS, is_dump
+from zcc.job import Job
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -54,6 +55,23 @@ def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
             names = [os.fsencode(name) for name in os.listdir(at)]
             found += sorted(path for n in names if is_dump(path := directory + b"/" + n, [base]))
     return found[:MAX_DUMPS]
+
+
+def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
+    """What lies below these roots in a directory that the job may list, and not in its manifest: left there
+    by an earlier job, or the toolchain's."""
+    if not job.listed:
+        return []
+    manifest = job.manifest
+    known = {file.path for file in manifest.files}
+    known.update(path for path, _ in (*manifest.symlinks, *manifest.hard_links))
+    found = []
+    for directory in job.listed:
+        for root in roots:
+            # A foreign toolchain's symlink must not lead to a directory of the host.
+            with contextlib.suppress(OSError), _opened_beneath(root, directory) as at:
+                found += [directory + b"/" + os.fsencode(name) for name in os.listdir(at)]
+    return sorted(set(found) - known)
 
 
 def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes: int) -> Collected:

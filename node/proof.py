@@ -234,6 +234,7 @@ def _flaw_in(records: _Records, job: Job, world: World, toolchain: ToolchainView
         if program not in started:
             return f"{program!r} ran without the look-up log"
     for directory in records.listed:
-        if world.physical(directory) not in toolchain.members:
+        place = world.physical(directory)
+        if place not in toolchain.members and place not in job.listed:
             return f"the directory {directory!r} was listed"
     return ""

@@ -14,8 +14,8 @@ Document, format 1, a msgpack array:
      [[path, same_as]...],                     hard links
      [path...]]                                outputs
 
-Format 2 is the same with one more field, [path...], bases of dumps (zcc/dumps.py). A job without any is of
-format 1.
+Format 2 is the same with two more fields: [path...], bases of dumps (zcc/dumps.py), and [path...], directories
+that the command may list. A job with neither is of format 1.
 
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.
@@ -35,7 +35,7 @@ from zcc.dumps import is_dump
 from zcc.errors import JobError
 
 JOB_FORMAT = 1
-DUMPING_JOB_FORMAT = 2
+WIDER_JOB_FORMAT = 2
 RESULT_FORMAT = 1
 
 # The sandbox's own directory, which no client has; its TMPDIR lies in it.
@@ -92,7 +92,8 @@ class Job:
     only the variables that can change what the command writes, sorted. `machine_class` names what the
     output depends on beyond the inputs (zcc/machine_class.py); empty where
     any machine will do. `outputs` are the files that the command may write: what it wrote comes back, and
-    so do all dumps with one of the bases `dumps`.
+    so do all dumps with one of the bases `dumps`. `listed` are directories that it may list: the manifest has
+    all that is in them.
     """
 
     toolchain: Digest
@@ -105,6 +106,7 @@ class Job:
     machine_class: bytes = b""
     terminal: Terminal | None = None
     dumps: tuple[bytes, ...] = ()
+    listed: tuple[bytes, ...] = ()
 
     def declares(self, path: bytes) -> bool:
         """Whether the command may write this file."""
@@ -161,7 +163,7 @@ def encode_job(job: Job) -> bytes:
     """The canonical bytes of a job."""
     manifest = job.manifest
     document: list[object] = [
-        DUMPING_JOB_FORMAT if job.dumps else JOB_FORMAT,
+        WIDER_JOB_FORMAT if job.dumps or job.listed else JOB_FORMAT,
         job.toolchain,
         job.executable,
         job.argv,
@@ -176,8 +178,8 @@ def encode_job(job: Job) -> bytes:
         manifest.hard_links,
         job.outputs,
     ]
-    if job.dumps:
-        document.append(job.dumps)
+    if job.dumps or job.listed:
+        document += (job.dumps, job.listed)
     packed: bytes = msgpack.packb(document, use_bin_type=True)
     return packed
 
@@ -195,10 +197,10 @@ def decode_job(encoded: bytes) -> Job:
     """
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
-    document = _unpack(encoded, "job", 14, 15)
-    if document[0] != (JOB_FORMAT if len(document) == 14 else DUMPING_JOB_FORMAT):
+    document = _unpack(encoded, "job", 14, 16)
+    if document[0] != (JOB_FORMAT if len(document) == 14 else WIDER_JOB_FORMAT):
         raise JobError(
-            f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {DUMPING_JOB_FORMAT}"
+            f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
         )
     try:
         job = _job_from(document)
@@ -269,7 +271,7 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
 def _job_from(document: list[Any]) -> Job:
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
     groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
-    dumps = document[14] if len(document) > 14 else ()
+    dumps, listed = document[14:] or ((), ())
     twin_of = {_path(path): _count(twin) for path, twin in twins}
     files: list[FileInput] = []
     for directory, names, digests in groups:
@@ -297,6 +299,7 @@ def _job_from(document: list[Any]) -> Job:
         ),
         outputs=tuple(map(_path, outputs)),
         dumps=tuple(map(_path, dumps)),
+        listed=tuple(map(_path, listed)),
     )
 
 

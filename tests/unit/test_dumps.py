@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cache.digest import digest_of
-from node.collect import find_dumps
+from node.collect import find_dumps, find_unlisted
 from zcc.agent.places import Misplaced, Places, find_dump_places
 from zcc.dumps import MAX_DUMPS, is_dump
 from zcc.errors import JobError
-from zcc.job import Job, Manifest, decode_job, encode_job
+from zcc.job import FileInput, Job, Manifest, decode_job, encode_job
 
 JOB = Job(
     toolchain=digest_of(b""),
@@ -56,15 +56,40 @@ def test_a_job_with_bases_is_of_another_format_and_comes_back() -> None:
     encoded, plain = encode_job(job), encode_job(JOB)
     assert decode_job(encoded) == job
     assert decode_job(plain) == JOB
-    assert (plain[1], encoded[1]) == (1, 2)
+    # Behind the array's length, which takes one byte up to 15.
+    assert (plain[1], encoded[3]) == (1, 2)
     # Neither number goes with the other's fields.
-    for mixed in (plain[:1] + b"\2" + plain[2:], encoded[:1] + b"\1" + encoded[2:]):
+    for mixed in (plain[:1] + b"\2" + plain[2:], encoded[:3] + b"\1" + encoded[4:]):
         with pytest.raises(JobError, match="job format"):
             decode_job(mixed)
     with pytest.raises(JobError, match="absolute"):
         decode_job(encode_job(replace(JOB, dumps=(b"a.c",))))
     with pytest.raises(JobError, match="absolute"):
         decode_job(encode_job(replace(JOB, dumps=(b"/p/../a.c",))))
+
+
+def test_a_job_that_may_list_a_directory_says_so_in_the_same_format() -> None:
+    job = replace(JOB, listed=(b"/p/x.h.gch",))
+    encoded = encode_job(job)
+    assert encoded[3] == 2
+    assert decode_job(encoded) == job
+    assert decode_job(encode_job(replace(job, dumps=(b"/p/a.c",)))).listed == job.listed
+
+
+def test_what_lies_in_a_listed_directory_beyond_the_manifest_is_found(tmp_path: Path) -> None:
+    for root, name in (("tree", "one"), ("tree", "left"), ("toolchain", "own")):
+        above = tmp_path / root / "p" / "x.h.gch"
+        above.mkdir(parents=True, exist_ok=True)
+        (above / name).touch()
+    roots = [bytes(tmp_path / "tree"), bytes(tmp_path / "toolchain"), bytes(tmp_path / "none")]
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "p").symlink_to(tmp_path / "tree" / "p")
+    roots.append(bytes(tmp_path / "host"))
+    (tmp_path / "tree" / "p" / "x.h.gch" / "left").rename(tmp_path / "toolchain/p/x.h.gch/left")
+    manifest = Manifest(files=(FileInput(b"/p/x.h.gch/one", digest_of(b"")),))
+    job = replace(JOB, manifest=manifest, listed=(b"/p/x.h.gch",))
+    assert find_unlisted(job, roots) == [b"/p/x.h.gch/left", b"/p/x.h.gch/own"]
+    assert find_unlisted(replace(job, listed=()), roots) == []
 
 
 def test_what_was_written_is_found_without_following_links(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ class Analyser:
     def _base_of(self, request: Request, parsed: Compilation) -> bytes:
         """Where the checkout begins that is to be moved to a neutral place; empty for none."""
         given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
-        if not given or parsed.dumps or parsed.language == "assembler":
+        if not given or parsed.language == "assembler":
             return b""
         return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
 
@@ -429,6 +429,7 @@ class Analyser:
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
+            tells_precompiled=parsed.tells_precompiled,
             optional_inputs=(
                 *self._locale_files(request, now),
                 *terminal_files(request, toolchain.family),

@@ -78,6 +78,14 @@ class Compilation:
     words: tuple[Word, ...]
 
     @property
+    def tells_precompiled(self) -> bool:
+        """Whether messages name each precompiled header that is tried: -H, -Winvalid-pch."""
+        given = {argument for word in self.words for argument in word.arguments}
+        return any(b"invalid-pch" in each for each in given) or any(
+            b"-H" in each.split(b",") for each in given
+        )
+
+    @property
     def unknown_options(self) -> tuple[bytes, ...]:
         """What no row of the table fits, carried as it is."""
         return tuple(word.arguments[0] for word in self.words if word.role is Role.UNKNOWN)
