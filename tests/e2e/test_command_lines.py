@@ -143,7 +143,7 @@ def test_what_is_remembered_of_several_sources_is_not_compiled_again(
 
 @pytest.mark.parametrize(
     "words",
-    ["-g -P -c t.S", "-g -c t.S", "-g -Wall -c a.c", "-c a.c -Wa,-g", "-c a.c -Wa,-ahl=l.lst"],
+    ["-g -P -c t.S", "-g -c t.S", "-g -Wall -c a.c", "-c a.c -Wa,-g", "-c a.c -Wa,-ahlg=l.lst"],
 )
 def test_no_object_names_a_directory_of_the_node(
     farm: Farm, tmp_path: Path, family: str, words: str

@@ -185,20 +185,18 @@ def test_the_language_is_the_drivers(
         ("-c a.c -###", "time-report"),
         ("-c a.c -time", "time-report"),
         ("-c a.c -ftime-report", "time-report"),
-        ("-c a.c -fdump-tree-all", "dump-output"),
-        ("-c a.c -da", "dump-output"),
+        ("-c a.c -fdump-ada-spec", "dump-output"),
+        ("-c a.c -dx", "dump-output"),
         ("-c a.c -fverbose-asm", "verbose-asm"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
-        ("-c a.c -fplugin=name", "plugin"),
-        ("-c a.c -fplugin=./p.so -fplugin-arg-p-out=x", "plugin"),
+        ("-c a.c -fplugin=./p.so -iplugindir=x", "plugin"),
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
         ("-c a.c -Wa,x.s", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
         ("-c a.c -Wp,-x,c", "nested-option"),
-        ("-c a.c -fdump-tree-optimized", "dump-output"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),
         ("-c a.f90", "language"),
         ("-c -x fortran a", "language"),
@@ -216,7 +214,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
     ("line", "why"),
     [
         ("-c a.c -fmodules", "modules"),
-        ("-c a.c -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodules -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodule-file=x", "modules"),
+        ("-c a.c -Xclang -fmodules-local-submodule-visibility", "modules"),
         ("-c a.c -arch x86_64 -arch arm64", "multiple-arch"),
         ("-c a.c -ivfsoverlay x", "vfs-overlay"),
         ("-c a.c --config x.cfg", "config-file"),
@@ -231,7 +231,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
-        ("-c a.c -fprofile-sample-use", "profile-use"),
+        ("-c a.c -fplugin=name", "plugin"),
+        ("-c a.c -Xclang -load -Xclang name.so", "plugin"),
+        ("-c a.c -Xclang -plugin -Xclang name", "plugin"),
         ("-c a.cl", "language"),
     ],
 )
@@ -343,6 +345,39 @@ def test_every_word_has_a_role() -> None:
             strict=True,
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "base"),
+    [
+        ("-c d/a.c -fdump-tree-all", b"a.c"),
+        ("-c d/a.cc -o s/b.x.o -da", b"s/b.x.cc"),
+        ("-c a.c -o s/b -fdump-ipa-inline -save-temps=cwd", b"b.c"),
+        ("-S a.c -o s/b.s -fdump-statistics", b"s/b.c"),
+    ],
+)
+def test_dumps_are_named_after_the_output_and_the_sources_suffix(line: str, base: bytes) -> None:
+    assert compilation(line).dumps == (base,)
+    assert compilation("-c a.c -fdump-tree-all=x -fdump-noaddr -dP").dumps == ()
+
+
+def test_plugins_and_what_they_are_told_are_known() -> None:
+    answer = compilation("-c a.c -fplugin=./p.so -fplugin=name -fplugin-arg-p-key=x.txt")
+    assert (answer.plugins, answer.plugin_names) == ((b"./p.so",), (b"name",))
+    assert b"x.txt" in answer.plugin_arguments
+    assert answer.extra_inputs == (b"./p.so",)
+    line = "-c a.c -Xclang -load -Xclang ./p.so -Xclang -add-plugin -Xclang p "
+    answer = compilation(line + "-Xclang -plugin-arg-p -Xclang x.txt -fpass-plugin=/q.so", CLANG)
+    assert answer.plugins == (b"/q.so", b"./p.so")
+    assert answer.plugin_arguments == (b"x.txt",)
+
+
+def test_a_file_of_diagnostics_may_lie_in_any_of_gccs_places() -> None:
+    answer = compilation("-c d/a.c -o s/b.o -fdiagnostics-format=sarif-file")
+    assert answer.outputs == (b"s/b.o", b"s/b.c.sarif", b"b.c.sarif", b"a.c.sarif")
+    bare = compilation("-c d/a.c -fdiagnostics-format=json-file")
+    assert bare.outputs == (b"a.o", b"a.c.gcc.json")
+    assert compilation("-c a.c -fdiagnostics-format=json").outputs == (b"a.o",)
 
 
 def test_coverage_needs_the_old_profile_to_be_absent() -> None:

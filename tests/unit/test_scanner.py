@@ -320,11 +320,42 @@ def test_a_precompiled_header_goes_along_with_the_text_for_gcc(
     assert project.found(search=search) == {"a.c", "j/b.h"}
 
 
-def test_a_directory_of_precompiled_headers_makes_gcc_local(project: Project) -> None:
+def fill(project: Project, **headers: str) -> bytes:
+    """A directory of precompiled headers; its physical path."""
+    above = project.top / "b.h.gch"
+    above.mkdir(exist_ok=True)
+    for name, text in headers.items():
+        (above / name).write_text(text)
+    return os.fsencode(above)
+
+
+def test_a_directory_with_one_header_for_this_language_goes_along_as_a_whole(
+    project: Project,
+) -> None:
     project.write(a_c='#include "b.h"\n', b_h="")
-    project.put("b.h.gch/x")
-    path = os.fsencode(project.top / "b.h.gch")
-    assert project.scan() == Local(Reason.PRECOMPILED_HEADER, path)
+    path = fill(project, c="gpchC014")
+    closure = project.closure()
+    assert closure.listed == (path,)
+    assert project.found() == {"a.c", "b.h", "b.h.gch/c"}
+    assert project.scan() is closure
+    fill(project, cxx="gpch+014", x="junk")
+    assert project.found() == {"a.c", "b.h", "b.h.gch/c", "b.h.gch/cxx", "b.h.gch/x"}
+    os.unlink(project.top / "b.h.gch" / "c")
+    assert project.found() == {"a.c", "b.h", "b.h.gch/cxx", "b.h.gch/x"}
+
+
+def test_a_directory_in_which_the_order_matters_makes_gcc_local(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    path = fill(project, one="gpchC014", other="gpch+014")
+    local = Local(Reason.PRECOMPILED_HEADER, path)
+    assert project.scan(tells_precompiled=True) == local
+    assert project.scan() != local
+    fill(project, third="gpchC014")
+    assert project.scan() == local
+    os.unlink(project.top / "b.h.gch" / "third")
+    assert project.scan() != local
+    (project.top / "b.h.gch" / "link").symlink_to("one")
+    assert project.scan() == local
 
 
 def test_a_precompiled_header_of_clangs_goes_along_with_the_times_of_all(project: Project) -> None:

@@ -16,7 +16,14 @@ from functools import lru_cache
 from zcc.agent import naming
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
-from zcc.agent.places import Misplaced, find_places, physical, physical_pwd
+from zcc.agent.places import (
+    Misplaced,
+    find_dump_places,
+    find_places,
+    physical,
+    physical_pwd,
+)
+from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
@@ -27,6 +34,7 @@ from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
+from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
@@ -100,6 +108,8 @@ class Analyser:
         self._searches = SearchMemo()
         self._library_path = LibraryPath()
         self._pch_inputs = InputsMemo()
+        self._module_maps = ModuleMaps()
+        self.plugins = PluginFinder(self._named_file)
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
         self._home = os.path.realpath(home)
         self._jobs = JobMemo()
@@ -226,30 +236,52 @@ class Analyser:
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
+        dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
+        if isinstance(dumps, Misplaced):
+            return Here(dumps.reason, os.fsdecode(dumps.path))
         pwd = physical_pwd(request.environment, request.cwd)
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
+        try:
+            named = self._module_maps.named(parsed.module_maps, request.cwd)
+        except CompilerError as error:
+            return Here("module-map", str(error))
+        brought = await self.plugins.find(request, parsed, toolchain, classified.libraries, now())
+        if isinstance(brought, Here):
+            return brought
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
                 *places.directories,
+                *dumps.directories,
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
+                *named.directories,
+                *brought.directories,
                 *_library_directories(classified, toolchain),
             ),
-            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            mentioned=named.files,
+            extra_inputs=(
+                *scan.extra_inputs,
+                *await self._toolchain_files(request, parsed),
+                *brought.files,
+            ),
             optional_inputs=(
                 *scan.optional_inputs,
                 *(profiles if parsed.reads_profile else ()),
+                *brought.optional,
                 *await self._made_of(request, scan),
             ),
         )
         answer = self._scanner.scan(scan, now(), arrived)
         way = "scanned"
         if isinstance(answer, NotBounded):
+            if brought.files:
+                # The list would have to be asked of the plugin too, which may do more than answer.
+                return Here("plugin", f"{answer.reason.value}: {os.fsdecode(answer.detail)}")
             way = "listed"
             answer = await self._list(request, parsed, toolchain, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
@@ -262,6 +294,7 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
+            dumps=dumps.outputs,
             machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
@@ -335,18 +368,20 @@ class Analyser:
 
         An answer is remembered for good: where another file goes before it since, the proof shows that.
         """
-        found = []
-        for name in parsed.toolchain_files:
-            asked = (*parsed.search_arguments, b"-print-file-name=" + name)
-            key = (request.executable, request.cwd, *asked)
-            if key not in self._named_files:
-                command = [request.executable, *asked]
-                ran = await self._surroundings.run(command, request.cwd, request.environment)
-                if len(self._named_files) >= MAX_ROOTS:
-                    self._named_files.clear()
-                self._named_files[key] = ran.stdout.partition(b"\n")[0]
-            found.append(self._named_files[key] or name)
-        return found
+        found = [await self._named_file(request, parsed, name) for name in parsed.toolchain_files]
+        return [path or name for path, name in zip(found, parsed.toolchain_files, strict=True)]
+
+    async def _named_file(self, request: Request, parsed: Compilation, name: bytes) -> bytes:
+        """What the compiler calls a file among its own of this name."""
+        asked = (*parsed.search_arguments, b"-print-file-name=" + name)
+        key = (request.executable, request.cwd, *asked)
+        if key not in self._named_files:
+            command = [request.executable, *asked]
+            ran = await self._surroundings.run(command, request.cwd, request.environment)
+            if len(self._named_files) >= MAX_ROOTS:
+                self._named_files.clear()
+            self._named_files[key] = ran.stdout.partition(b"\n")[0]
+        return self._named_files[key]
 
     async def _list(
         self,
@@ -394,6 +429,7 @@ class Analyser:
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
+            tells_precompiled=parsed.tells_precompiled,
             optional_inputs=(
                 *self._locale_files(request, now),
                 *terminal_files(request, toolchain.family),
@@ -423,10 +459,11 @@ def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tu
 
 
 def _machine_class(parsed: Compilation, family: Family) -> bytes:
-    """Which machines would write the same."""
+    """Which machines would write the same. A plugin's own arithmetic may be the processor's."""
     if parsed.machine_dependent:
         return processor_class()
-    return floating_point_class() if family is Family.CLANG else b""
+    has_plugins = parsed.plugins or parsed.plugin_names
+    return floating_point_class() if family is Family.CLANG or has_plugins else b""
 
 
 def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
@@ -435,7 +472,6 @@ def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
         ("native", () if processor_class() else parsed.machine_dependent),
-        ("plugin", parsed.plugins),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )

@@ -104,7 +104,7 @@ class JobMemo:
         if known is not None and known.closure is closure:
             self._known.move_to_end((command, base))
             return known
-        job = replace(command, manifest=closure.manifest)
+        job = replace(command, manifest=closure.manifest, listed=closure.listed)
         encoded = encode_job(job)
         build = short(digest_of(root))
         made = Prepared(job, job_key(encoded), encoded, closure, way, source, build, toolchain)
@@ -120,7 +120,7 @@ class JobMemo:
         """This command came to nothing when it was moved."""
         if len(self._unmovable) >= MAX_PREPARED:
             self._unmovable.clear()
-        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest()))
+        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest(), listed=()))
 
 
 def _moved(prepared: Prepared, base: bytes) -> Prepared:

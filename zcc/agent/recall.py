@@ -200,7 +200,7 @@ class Recall:
         return known
 
     def _read(self, kept: Result, prepared: Prepared) -> Files:
-        if not {output.path for output in kept.outputs} <= set(prepared.job.outputs):
+        if not all(prepared.job.declares(output.path) for output in kept.outputs):
             raise JobError("outputs that the job does not declare")
         frames = self._tiers.get_blobs(each.digest for each in kept.outputs)
         return contents(kept, frames, prepared.base)

@@ -48,16 +48,17 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
+from zcc.agent.listings import temporary_directory, told_here
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
+from zcc.agent.recall import CacheMode, Files, Missed, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
 from zcc.agent.visitor import Visitor
-from zcc.compiler.lookups import check
+from zcc.compiler.lookups import check, first_set
 from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
@@ -242,6 +243,10 @@ class AgentShell:
         fault of this job, nor of the scanner."""
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
+        elif event.reason == "proof" and self._analyser.plugins.distrust(
+            part.prepared.in_place().job, event.detail
+        ):
+            return ResultUnproven(event.call, "plugin", event.detail)
         elif event.reason == "proof" and not part.prepared.base:
             self._note_proof_failure(call, part.prepared, event.detail)
         if part.prepared.base:
@@ -298,11 +303,30 @@ class AgentShell:
         for part in call.parts:
             prepared = part.prepared
             recalled = self._recall.find(prepared, self._analyser.disk)
+            if isinstance(recalled, Recalled):
+                recalled = self._as_asked(call, recalled)
             if not isinstance(recalled, Recalled):
                 part.missed = recalled
             else:
-                part.result, part.files = recalled.result, recalled.files
+                part.files, part.result = self._told_here(
+                    call, prepared, recalled.files, recalled.result
+                )
                 part.is_recalled = True
+
+    def _as_asked(self, call: _Call, recalled: Recalled) -> Recalled | Missed:
+        """Not for whom a variable is set that a plugin looked for in vain."""
+        name = first_set(recalled.result.lookups.misses, call.request.environment)
+        if not name:
+            return recalled
+        self._recall.refused += 1
+        return Missed("refused", "$" + os.fsdecode(name))
+
+    def _told_here(
+        self, call: _Call, prepared: Prepared, files: Files, result: Result
+    ) -> tuple[Files, Result]:
+        request, family = call.request, prepared.toolchain.family
+        directory = temporary_directory(request.environment, family, request.cwd)
+        return told_here(files, result, directory)
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -322,19 +346,21 @@ class AgentShell:
             result = restored(came, prepared.base)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
-        verdict = check(result.lookups, disk)
+        verdict = check(result.lookups, disk, call.request.environment)
         if result.exit_status != 0 and not verdict.saw_other_files:
             call.failed, call.failed_with = part, result.exit_status
             logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
             return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.in_place().job.outputs
-        produced = {output.path for output in result.outputs}
-        if declared[0] not in produced or not produced <= set(declared):
-            return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
+        job = prepared.in_place().job
+        produced = [output.path for output in result.outputs]
+        if job.outputs[0] not in produced or not all(map(job.declares, produced)):
+            return ResultUnproven(number, "output-missing", os.fsdecode(job.outputs[0]))
         frames = self._frames(result)
-        files = contents(came, frames, prepared.base)
+        files, result = self._told_here(
+            call, prepared, contents(came, frames, prepared.base), result
+        )
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files

@@ -101,6 +101,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         stops_at=reading.stops_at,
         output=naming.main,
         outputs=outputs,
+        dumps=(naming.dumps,) if reading.has_dumps else (),
         search_arguments=tuple(
             argument for word in reading.words if word.searches for argument in word.asks
         ),
@@ -108,6 +109,9 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
         plugins=tuple(reading.plugins),
+        plugin_names=tuple(reading.plugin_names),
+        plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
+        module_maps=tuple(reading.module_maps),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
         defines=tuple(reading.defines),

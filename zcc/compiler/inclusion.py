@@ -17,6 +17,7 @@ from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
 from zcc.compiler.macros import Macros, given_definitions
+from zcc.compiler.precompiled import is_one_for
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
@@ -52,6 +53,8 @@ class Inclusion:
         self.doubts: set[Hazard] = set()
         # clang compares the times of the files that a precompiled header was made of.
         self.needs_times = False
+        # Directories of precompiled headers, which the compiler lists.
+        self.listed: dict[Directory, frozenset[bytes]] = {}
         self._disk = disk
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
@@ -151,6 +154,8 @@ class Inclusion:
                 self._ship(found[1], is_named=True)
             elif found is not None:
                 raise StopScanError(Local(Reason.MISSING_INPUT, path))
+        for path in request.mentioned:
+            self._take_if_allowed(path)
         self._existing(request.directories)
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
@@ -235,9 +240,13 @@ class Inclusion:
         for path in facts.line_files:
             if path.startswith(b"<") or not path:
                 continue
-            found = self._disk.walk(self.cwd, path, self.trail)
-            if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
-                self.files[found[1]] = None
+            self._take_if_allowed(path)
+
+    def _take_if_allowed(self, path: bytes) -> None:
+        """Ship what a file points at; beyond the roots the proof decides."""
+        found = self._disk.walk(self.cwd, path, self.trail)
+        if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
+            self.files[found[1]] = None
 
     def _take_assembled(self, name: bytes) -> None:
         hits = list(self._every([self.cwd, *self._assembler, *self._quote], name))
@@ -298,12 +307,28 @@ class Inclusion:
         found = self._disk.walk(directory, name, self.trail)
         if found is None:
             return
-        if not isinstance(found[1], File):
-            # Of a directory of them the compiler takes the first that fits, in the order of the file
-            # system, which a node does not have.
+        headers = [found[1]] if isinstance(found[1], File) else self._listed_pch(found[1])
+        if headers is None:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
-        self._ship(found[1])
+        for header in headers:
+            self._ship(header)
         self.needs_times |= self._request.is_clang
+
+    def _listed_pch(self, entry: Entry) -> list[File] | None:
+        """All in a directory of precompiled headers; None where it matters in which order they come."""
+        if not isinstance(entry, Directory) or self._request.is_clang:
+            return None
+        names = self._disk.names(entry)
+        found = [self._disk.child(entry, name) for name in sorted(names)]
+        headers = [each for each in found if isinstance(each, File)]
+        is_told = len(headers) > 1 and self._request.tells_precompiled
+        if entry.is_unlistable or len(headers) < len(names) or is_told:
+            return None
+        if not is_one_for(self._request.language, [each.path for each in headers]):
+            return None
+        self.listed[entry] = names
+        self.trail.directories.add(entry)
+        return headers
 
     # Finding a header
 

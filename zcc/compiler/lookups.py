@@ -7,15 +7,16 @@ there has to be absent here. Must not know what a scan is, beyond the misses tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from zcc.compiler.closure import ancestors
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, Trail
+from zcc.compiler.environment import is_compilers_own
 from zcc.compiler.standing import Absence, Grounds
-from zcc.job import Lookups
+from zcc.job import VARIABLES, Lookups
 
 # What gcc and clang look for beside each header that they look for.
 _PCH_ENDINGS = (b".gch", b".pch")
@@ -52,8 +53,10 @@ class Verdict:
 ACCEPTED = Verdict()
 
 
-def check(lookups: Lookups, disk: Disk) -> Verdict:
+def check(lookups: Lookups, disk: Disk, environment: Container[bytes] = ()) -> Verdict:
     """Judge what a compiler looked up. `disk.begin` has to have been called for the request.
+
+    `environment`: the variables that are set here.
 
     A name that is here but leads nowhere (a symlink to nothing) counts as absent, as it does for open().
     """
@@ -61,6 +64,8 @@ def check(lookups: Lookups, disk: Disk) -> Verdict:
         return Verdict(Refusal.FLAW, lookups.flaw.encode())
     if lookups.undeclared:
         return Verdict(Refusal.UNDECLARED, lookups.undeclared[0])
+    if name := first_set(lookups.misses, environment):
+        return Verdict(Refusal.PRESENT, b"$" + name)
     return check_misses(lookups.misses, disk)
 
 
@@ -91,6 +96,17 @@ class Watch:
         return verdict
 
 
+def first_set(misses: Misses, environment: Container[bytes]) -> bytes:
+    """Which variable that a plugin found unset is set here; empty where none is.
+
+    Those that compilers ask for themselves are no news: what they mean has been settled.
+    """
+    for at, names in misses:
+        if at == VARIABLES:
+            return next((n for n in names if n in environment and not is_compilers_own(n)), b"")
+    return b""
+
+
 def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk) -> Misses:
     """The misses that a scan does not repeat, to be kept with the result.
 
@@ -102,6 +118,9 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
     """
     left = []
     for at, names in lookups.misses:
+        if at == VARIABLES:
+            left.append((at, names))
+            continue
         trail = Trail()
         found = disk.walk(disk.root, at, trail)
         if found is None:

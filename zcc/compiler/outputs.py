@@ -48,6 +48,11 @@ class Naming:
         """What an option with these suffixes (`Option.derives`) writes."""
         return [name for suffix in suffixes for name in self._side_names(suffix)]
 
+    @property
+    def dumps(self) -> bytes:
+        """What the names of gcc's dumps begin with."""
+        return self._auxiliary + _suffix(self.source)
+
     def saved_temps(self) -> list[bytes]:
         """What `-save-temps` keeps, at most."""
         if self.saves_temps is None:
@@ -76,6 +81,10 @@ class Naming:
     def _side_names(self, suffix: bytes) -> list[bytes]:
         if suffix == b".dwo":
             return self._split_debug()
+        if suffix.startswith(b"^"):
+            # gcc since 13: its base name for dumps, with the output's directory or without, else the source's.
+            name = self._auxiliary + _suffix(self.source)
+            return [at + suffix[1:] for at in (name, _base(name), _base(self.source))]
         if suffix.startswith(b"*"):
             return [self._auxiliary + _suffix(self.source) + suffix[1:]]
         return [self._auxiliary + suffix]

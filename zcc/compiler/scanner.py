@@ -23,7 +23,7 @@ from zcc.compiler.closure import (
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError, Entry
 from zcc.compiler.inclusion import Inclusion, StopScanError
-from zcc.compiler.standing import Absence, Grounds
+from zcc.compiler.standing import Absence, Completeness, Grounds
 from zcc.job import MAX_INPUTS
 
 # What all remembered scans may refer to, in entries and names of 8 bytes each: 128 MiB.
@@ -95,6 +95,9 @@ class Scanner:
             # Listing came after looking; what has appeared in between would go unnoticed.
             if disk.has_any(miss.directory, miss.names) is not None:
                 raise DiskDoubtError("changing", miss.directory.path)
+        complete = [Completeness(disk, at, names) for at, names in inclusion.listed.items()]
+        if not all(each.holds(disk) for each in complete):
+            raise DiskDoubtError("changing", complete[0].directory.path)
         # A directory in which a name is missing is itself there, and has to be on the node:
         # clang asks for each one on the way to a search directory that is missing.
         shown = trail.directories.union(trail.misses)
@@ -108,13 +111,14 @@ class Scanner:
             size_bytes=sum(file.size_bytes for file in inclusion.files),
             misses={miss.directory.path: miss.names for miss in misses if miss.names},
             doubts=frozenset(inclusion.doubts),
+            listed=tuple(sorted(each.directory.path for each in complete)),
         )
         leaves: list[Entry] = [*inclusion.files, *trail.symlinks, *trail.obstacles]
         directories = ancestors(
             [*(leaf.parent for leaf in leaves), *trail.directories, *trail.misses]
         )
         entries = (*leaves, *directories)
-        return closure, Grounds(disk, entries, misses)
+        return closure, Grounds(disk, entries, (*misses, *complete))
 
     def _remember(self, request: ScanRequest, closure: Closure, grounds: Grounds) -> None:
         self._known[request] = closure, grounds

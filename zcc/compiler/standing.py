@@ -39,6 +39,19 @@ class Absence:
         return True
 
 
+class Completeness(Absence):
+    """A directory that has to hold what it held, and nothing else."""
+
+    __slots__ = ("complete",)
+
+    def __init__(self, disk: Disk, directory: Directory, complete: frozenset[bytes]) -> None:
+        super().__init__(disk, directory, ())
+        self.complete = complete
+
+    def holds(self, disk: Disk) -> bool:
+        return disk.names(self.directory) == self.complete and not self.directory.is_unlistable
+
+
 class Grounds:
     """All that an answer depended on. Made while the disk works on the request that was answered."""
 
