@@ -419,6 +419,12 @@ COMPUTED = {
     ),
     "an argument": "#define SAME(x) x\n#include SAME(<b.h>)\n",
     "a variadic macro": "#define LAST(a, ...) __VA_ARGS__\n#include LAST(1, <b.h>)\n",
+    "an argument that is all of the name": "#define N(x) <x>\n#include N(b.h)\n",
+    "the same at one remove": "#define I(x) <x>\n#define N(x) I(x)\n#define B b.h\n#include N(B)\n",
+    "a name with a blank": "#define N <a b/b.h>\n#include N\n",
+    "a blank from a macro": "#define A a b\n#define N <A/b.h>\n#include N\n",
+    "a blank before a macro, which gets lost": "#define B b\n#define N < B.h>\n#include N\n",
+    "a blank that a string keeps": "#define S_(x) #x\n#define S(x) S_(x)\n#include S( a b/b.h )\n",
     "a predefined name": "#define N <linux/b.h>\n#include N\n",
     "a plain word that is a macro elsewhere": "#define b 7\n#undef b\n#define N <b.h>\n#include N\n",
     "a comment like a definition": "// #define N my-header\n#define N <b.h>\n#include N\n",
@@ -430,7 +436,7 @@ COMPUTED = {
 def test_a_computed_include_is_followed_through_its_macros(project: Project, text: str) -> None:
     """The compiler agrees that it is that header."""
     project.put("a.c", text)
-    places = ("b.h", "d/b.h", "linux/b.h")
+    places = ("b.h", "d/b.h", "linux/b.h", "a b/b.h")
     for place in places:
         project.put(place)
     found = project.found(search=project.search(b"."))

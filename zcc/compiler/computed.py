@@ -30,6 +30,10 @@ _CAN_NAME = re.compile(rb"[\"(<]").search
 _IN_PARENTHESES = re.compile(rb"\(.*\)|[ \t]*##[ \t]*")
 _PARAMETERS = re.compile(rb"\(([^)]*)\)")
 _BLANKS = re.compile(rb"\s+")
+_MAX_BLANKS = 6
+# An argument that is all of a header's name, and no template's: that stands behind the template's name.
+_IN_ANGLES = re.compile(rb"(?:\A|\()[ \t]*<[ \t]*([A-Za-z_$][\w$]*+)[ \t]*>")
+_IS_DEFINED = re.compile(rb"\bdefined[ \t]*\(?[ \t]*\Z")
 
 
 def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
@@ -102,8 +106,10 @@ def _headers_in(
     quoted, angled, calls = _parts(text)
     found = {Include(name, is_quoted=True, is_next=is_next) for name in quoted}
     for inner in angled:
-        for name in _expand_header(inner, macros):
-            found.add(Include(_BLANKS.sub(b"", name), is_quoted=False, is_next=is_next))
+        before, after = inner[:1].strip() == b"", inner[-1:].strip() == b""
+        for made in _expand_header(inner, macros):
+            for name in _spellings(b" " * before + made + b" " * after):
+                found.add(Include(name, is_quoted=False, is_next=is_next))
     for called, arguments in calls:
         if called in stringizers:
             for argument in arguments:
@@ -125,12 +131,25 @@ def _parts(
 
 def _unquoted(made: bytes, is_next: bool) -> set[Include]:
     """The header that a string of these words names, if it does: `a/b.h`, or `<a/b.h>` in a string's place."""
-    if not made or b'"' in made:
+    if b'"' in made:
         return set()
-    joined = _BLANKS.sub(b"", made)
-    if joined.startswith(b"<") and joined.endswith(b">"):
-        return {Include(joined[1:-1], is_quoted=False, is_next=is_next)}
-    return {Include(joined, is_quoted=True, is_next=is_next)}
+    if made.startswith(b"<") and made.endswith(b">"):
+        return {Include(name, is_quoted=False, is_next=is_next) for name in _spellings(made[1:-1])}
+    return {Include(name, is_quoted=True, is_next=is_next) for name in _spellings(made)}
+
+
+def _spellings(made: bytes) -> set[bytes]:
+    """The names that a text with blanks can be. Each of them may be kept as one, or get lost.
+
+    gcc keeps the blank before a token, and not before what a macro became; clang keeps the one before `>`.
+    """
+    found = {b""}
+    pieces = _BLANKS.split(made)
+    if len(pieces) > _MAX_BLANKS:
+        return {b" ".join(pieces), b"".join(pieces)}
+    for piece in pieces[:-1]:
+        found = {start + piece + blank for start in found for blank in (b"", b" ")}
+    return {start + pieces[-1] for start in found} - {b""}
 
 
 def _expand_header(angled: bytes, macros: Macros) -> set[bytes]:
@@ -154,8 +173,11 @@ def _composes(value: bytes) -> bool:
     """Whether a function-like definition makes a header's name of its arguments and of more."""
     match = _PARAMETERS.match(value)
     parameters = {name.strip() for name in match[1].split(b",")} if match else set()
-    texts = [part for pair in _HEADER.findall(body_of(value)) for part in pair]
-    for _, arguments in _calls(body_of(value)):
+    body = body_of(value)
+    if not parameters.isdisjoint(_IN_ANGLES.findall(body)):
+        return True
+    texts = [part for pair in _HEADER.findall(body) for part in pair]
+    for _, arguments in _calls(body):
         texts += (each for each in arguments if b"/" in each or b"." in each)
     return any(
         text not in parameters and not parameters.isdisjoint(_NAME.findall(text)) for text in texts
