@@ -14,7 +14,7 @@ little; what they miss all the same is absent on the node, and the proof tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import lru_cache
 
 from zcc.compiler.directives import Computed, Include
@@ -45,6 +45,30 @@ def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
         return set()
     if computed.rest and not computed.rest.startswith(b"("):
         return None  # the name comes in pieces: PRE tail.h>
+    return _settled(computed, macros)
+
+
+def asked_headers(condition: bytes, askers: Set[bytes], macros: Macros) -> set[Include] | None:
+    """The headers that a condition can ask for by these macros; None where they cannot be told.
+
+    `askers` are `__has_include`, its kin, and all whose expansion leads to them. As what they ask of is
+    found in every way, `is_quoted` and `is_next` mean nothing here.
+    """
+    found: set[Include] = set()
+    for match in _NAME.finditer(condition):
+        if match[0] not in askers or _IS_DEFINED.search(condition, 0, match.start()):
+            continue
+        called = arguments_at(condition, match.end())
+        # Without a call it may be handed on: `#if CALL(__has_include, "x.h")`.
+        operand = condition[match.start() : called[1]] if called is not None else condition
+        headers = _settled(Computed(operand, b""), macros)
+        if headers is None:
+            return None
+        found |= headers
+    return found
+
+
+def _settled(computed: Computed, macros: Macros) -> set[Include] | None:
     settled = macros.settled.get(computed)
     if settled is not None and macros.is_settled(settled[0], settled[1]):
         return settled[2]
@@ -158,7 +182,11 @@ def _expand_header(angled: bytes, macros: Macros) -> set[bytes]:
     Raises:
         TooManyError.
     """
-    if b" " in _IN_PARENTHESES.sub(b"", angled.strip()):
+    if (
+        b"." not in angled
+        and b"/" not in angled
+        and b" " in _IN_PARENTHESES.sub(b"", angled.strip())
+    ):
         return set()
     try:
         return expand(angled, macros)
