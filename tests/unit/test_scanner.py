@@ -540,6 +540,15 @@ def test_a_probe_of_too_many_names_is_left_to_the_proof(project: Project) -> Non
     assert project.closure().doubts == {Hazard.HIDDEN_HAS_INCLUDE}
 
 
+def test_clang_goes_on_with_what_a_wrong_name_may_mean(project: Project) -> None:
+    """It reports the error, and reads the file for what else it may have to report."""
+    project.put("d/a.c", '#include <b.h>\n#include "-c.h?"\n')
+    for name in ("b.h", "c.h"):
+        project.put(f"d/{name}")
+    assert project.found(source=b"d/a.c") == {"d/a.c"}
+    assert project.found(source=b"d/a.c", is_clang=True) == {"d/a.c", "d/b.h", "d/c.h"}
+
+
 # What is remembered
 
 

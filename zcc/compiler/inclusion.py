@@ -321,21 +321,39 @@ class Inclusion:
         if is_next:
             # Where the search goes on depends on how the includer was found.
             return self._every([container, *self._quote], name)
-        hit = None
+        hit = self._search(container, name, is_quoted)
+        if hit is None and self._request.is_clang:
+            hit = self._search_amiss(container, name, is_quoted)
+        return () if hit is None else (hit,)
+
+    def _search(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
         if is_quoted and not self._request.search.skips_includer:
             key = (container, name)
             try:
                 hit = self._beside[key]
             except KeyError:
                 hit = self._beside[key] = self._try(container, name)
-        if hit is None:
-            chain = (is_quoted, name)
-            try:
-                hit = self._chained[chain]
-            except KeyError:
-                directories = self._quote if is_quoted else self._angle
-                hit = self._chained[chain] = self._first_of(directories, name)
-        return () if hit is None else (hit,)
+            if hit is not None:
+                return hit
+        chain = (is_quoted, name)
+        try:
+            return self._chained[chain]
+        except KeyError:
+            directories = self._quote if is_quoted else self._angle
+            hit = self._chained[chain] = self._first_of(directories, name)
+            return hit
+
+    def _search_amiss(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
+        """What clang reads where there is no such header: it says so, and goes on with what may be meant.
+
+        That is the name in quotes, then without what is no letter or digit at its ends
+        (clang/lib/Lex/PPDirectives.cpp, LookupHeaderIncludeOrImport).
+        """
+        hit = None if is_quoted else self._search(container, name, is_quoted=True)
+        meant = _AT_ENDS.sub(b"", name)
+        if hit is None and meant and meant != name:
+            hit = self._search(container, meant, is_quoted)
+        return hit
 
     def _first_of(self, directories: Iterable[Directory], name: bytes) -> Hit | None:
         for directory in directories:
