@@ -332,6 +332,13 @@ def test_specs_by_path_are_an_input_and_by_name_the_toolchains() -> None:
     assert b"--specs=nano.specs" in answer.search_arguments
 
 
+@pytest.mark.parametrize("option", ["-ffast-math", "-funsafe-math-optimizations", "-Ofast"])
+def test_clang_probes_for_the_start_up_code_of_fast_mathematics(option: str) -> None:
+    assert compilation(f"-c a.c {option}", CLANG).probed_files == (b"crtfastmath.o",)
+    assert compilation(f"-c a.c {option}", GCC).probed_files == ()
+    assert compilation("-c a.c -O2", CLANG).probed_files == ()
+
+
 def test_every_word_has_a_role() -> None:
     argv = words_of("-O2 -Ix -DX -c a.c -o a.o -MD")
     roles = [(word, role) for word, role, _ in compilation(argv).role_of]

@@ -231,11 +231,15 @@ class Analyser:
                 *_spelled(parsed),
                 *_library_directories(classified, toolchain),
             ),
-            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            extra_inputs=(
+                *scan.extra_inputs,
+                *await self._own_files(request, parsed, parsed.toolchain_files),
+            ),
             optional_inputs=(
                 *scan.optional_inputs,
                 *(profiles if parsed.reads_profile else ()),
                 *await self._made_of(request, scan),
+                *filter(os.path.isabs, await self._own_files(request, parsed, parsed.probed_files)),
             ),
         )
         answer = self._scanner.scan(scan, now(), arrived)
@@ -321,13 +325,15 @@ class Analyser:
             inputs += known
         return inputs
 
-    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
-        """Where gcc finds the specs that the command line names without a directory.
+    async def _own_files(
+        self, request: Request, parsed: Compilation, names: tuple[bytes, ...]
+    ) -> list[bytes]:
+        """Where the compiler finds these among its own files; the mere name where it does not.
 
         An answer is remembered for good: where another file goes before it since, the proof shows that.
         """
         found = []
-        for name in parsed.toolchain_files:
+        for name in names:
             asked = (*parsed.search_arguments, b"-print-file-name=" + name)
             key = (request.executable, request.cwd, *asked)
             if key not in self._named_files:

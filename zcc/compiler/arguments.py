@@ -34,6 +34,7 @@ _RECORDS_THE_COMMAND = {
         + (b"-grecord-gcc-switches",)
     ),
 }
+_FAST_MATH = frozenset((b"-ffast-math", b"-funsafe-math-optimizations", b"-Ofast"))
 
 
 def parse(
@@ -117,6 +118,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         reads_profile=reading.reads_profile,
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
+        probed_files=_probed_files(reading),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
         words=tuple(reading.words),
     )
@@ -204,3 +206,14 @@ def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
 def _place(cwd: bytes, name: bytes) -> bytes:
     """Good enough to see that one name is another; a link between them is the disk's affair."""
     return posixpath.normpath(posixpath.join(cwd, name))
+def _probed_files(reading: Reading) -> tuple[bytes, ...]:
+    """clang asks whether programs will start by letting denormal numbers be zero: its code relies on it.
+
+    (clang/lib/Driver/ToolChains/Linux.cpp, getDefaultDenormalModeForType: on x86.)
+    """
+    if reading.family is not Family.CLANG:
+        return ()
+    words = (argument for word in reading.words for argument in word.arguments)
+    return () if _FAST_MATH.isdisjoint(words) else (b"crtfastmath.o",)
+
+

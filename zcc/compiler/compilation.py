@@ -43,9 +43,10 @@ class Compilation:
     `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own. `plugins` are those of both that are run. `profiles` are where profiles are said to lie, `gcda` is what
-    gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there.
-    `time_macros` stand in `-D`: their value is that of this machine's clock.
+    own, `probed_files` such as need not be there. `plugins` are those of both that are run. `profiles` are
+    where profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
+    `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
+    this machine's clock.
     """
 
     source: bytes
@@ -57,6 +58,7 @@ class Compilation:
     forced_includes: tuple[tuple[str, bytes], ...]
     extra_inputs: tuple[bytes, ...]
     toolchain_files: tuple[bytes, ...]
+    probed_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]
