@@ -459,6 +459,7 @@ _SOURCES = {
     "up.S": "#define A .text\nA\n",
     "low.s": ".text\n",
     "cc.cpp": "int x;\n",
+    "words": "-Id",
 }
 
 
@@ -493,9 +494,11 @@ def _compile(line: str, directory: Path) -> tuple[Compilation, set[str]]:
     )
     assert done.returncode == 0, done.stderr.decode()
     argv = [os.fsencode(word) for word in rest]
-    answer = parse(
-        argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), lambda _: None
-    )
+
+    def read(name: bytes) -> bytes:
+        return (directory / os.fsdecode(name)).read_bytes()
+
+    answer = parse(argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), read)
     assert isinstance(answer, Compilation), answer
     return answer, _files(directory) - before
 
@@ -544,6 +547,13 @@ _EXACT = [
     "gcc -c d/foo.c -Wa,--MD,sub/x.dd -o sub/b.o",
     "gcc -c d/foo.c -Wa,-ahl -o sub/b.o",
     "clang -c d/foo.c -o sub/b.o -gsplit-dwarf=single -g",
+    "gcc -c d/foo.c @words -save-temps",
+    "gcc -c d/foo.c @words -save-temps=obj -o b",
+    "gcc -c d/foo.c @words -save-temps=obj -o sub/b.o",
+    "clang -c d/foo.c -g -gsplit-dwarf -fdebug-compilation-dir=sub/",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub -fdebug-compilation-dir sub/x",
+    "clang -S d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.s",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.o",
     "clang -c d/foo.c -o sub/b.o -MD -MJ sub/x.json",
     "clang -c d/foo.c --serialize-diagnostics sub/x.dia",
     "clang -c d/foo.c -serialize-diagnostics sub/x.dia -o sub/b.o",

@@ -92,7 +92,17 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     source, language, _ = reading.sources[0]
     assert language is not None
     assert reading.stops_at is not None
-    naming = _naming(reading, source, language, reading.stops_at)
+    naming = Naming(
+        family=reading.family,
+        source=source,
+        language=language,
+        output=reading.output,
+        is_assembly=reading.stops_at is StopsAt.ASSEMBLY,
+        is_bitcode=reading.is_bitcode,
+        saves_temps=reading.saves_temps,
+        has_response_file=bool(response_files),
+        compilation_dir=_compilation_dir(reading),
+    )
     outputs = _outputs(reading, naming)
     if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
         return Local("output-is-source", fsdecode(source))
@@ -108,6 +118,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         forced_includes=tuple(reading.forced),
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
+        probed_files=_probed_files(reading),
         plugins=tuple(reading.plugins),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
@@ -118,7 +129,6 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         reads_profile=reading.reads_profile,
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
-        probed_files=_probed_files(reading),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
         words=tuple(reading.words),
     )
@@ -179,16 +189,12 @@ def _why_output_is_local(reading: Reading) -> Local | None:
     return None
 
 
-def _naming(reading: Reading, source: bytes, language: str, stops_at: StopsAt) -> Naming:
-    return Naming(
-        family=reading.family,
-        source=source,
-        language=language,
-        output=reading.output,
-        is_assembly=stops_at is StopsAt.ASSEMBLY,
-        is_bitcode=reading.is_bitcode,
-        saves_temps=reading.saves_temps,
-    )
+def _compilation_dir(reading: Reading) -> bytes:
+    for word in reversed(reading.words):
+        name, _, value = b"=".join(word.arguments).partition(b"=")
+        if name in (b"-fdebug-compilation-dir", b"-ffile-compilation-dir"):
+            return value
+    return b""
 
 
 def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
@@ -203,9 +209,6 @@ def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _place(cwd: bytes, name: bytes) -> bytes:
-    """Good enough to see that one name is another; a link between them is the disk's affair."""
-    return posixpath.normpath(posixpath.join(cwd, name))
 def _probed_files(reading: Reading) -> tuple[bytes, ...]:
     """clang asks whether programs will start by letting denormal numbers be zero: its code relies on it.
 
@@ -217,3 +220,6 @@ def _probed_files(reading: Reading) -> tuple[bytes, ...]:
     return () if _FAST_MATH.isdisjoint(words) else (b"crtfastmath.o",)
 
 
+def _place(cwd: bytes, name: bytes) -> bytes:
+    """Good enough to see that one name is another; a link between them is the disk's affair."""
+    return posixpath.normpath(posixpath.join(cwd, name))
