@@ -1,10 +1,10 @@
 """Question: is one agent the ceiling of the hits a second, and do several on one cache lift it?
 
-One agent answers from one thread. Here 1, 2 and 4 of them share one cache directory, each with a socket, a copy
-of Abseil and a `make` of its own; the launchers number 16 in all. Printed: hits a second by the wall clock, and
-the share of a processor that each agent took. Where agents, launchers and makes take all processors, more agents
-win nothing: that is the bound of a small machine. On a large one the first row stops when its agent has taken a
-whole processor.
+One agent answers from one thread. Here 1, 2 and 4 of them share one cache directory, each with a socket, a
+copy of Abseil and a `make` of its own; the launchers number 16 in all. Printed: hits a second by the wall
+clock, and the share of a processor that each agent took. Where agents, launchers and makes take all processors,
+more agents win nothing: that is the bound of a small machine. On a large one the first row stops when its
+agent has taken a whole processor.
 """
 
 from __future__ import annotations

@@ -211,6 +211,17 @@ def test_native_is_what_it_is_here_on_a_node_with_the_same_processor(
     both_ways(farm, top, family, *words.split(), "-O3", "-g", "-c", "a.c", "-frandom-seed=1")
 
 
+@pytest.mark.parametrize("option", ["-ffast-math", "-Ofast"])
+def test_fast_mathematics_are_the_same_on_a_node(
+    farm: Farm, tmp_path: Path, family: str, option: str
+) -> None:
+    """clang's code depends on a file of the toolchain's that no compile reads."""
+    (tmp_path / "a.c").write_text("double half(double x) { return x / 2; }\n")
+    failures = farm.stats()["proof_failures"]
+    both_ways(farm, tmp_path, family, option, "-c", "a.c")
+    assert farm.stats()["proof_failures"] == failures
+
+
 @pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
 @pytest.mark.parametrize("output", [(), ("-o", "out/a.o")])
 @pytest.mark.parametrize("option", ["-ftime-trace", "-ftime-trace=trace.json", "-ftime-trace=out/"])

@@ -334,6 +334,13 @@ def test_specs_by_path_are_an_input_and_by_name_the_toolchains() -> None:
     assert b"--specs=nano.specs" in answer.search_arguments
 
 
+@pytest.mark.parametrize("option", ["-ffast-math", "-funsafe-math-optimizations", "-Ofast"])
+def test_clang_probes_for_the_start_up_code_of_fast_mathematics(option: str) -> None:
+    assert compilation(f"-c a.c {option}", CLANG).probed_files == (b"crtfastmath.o",)
+    assert compilation(f"-c a.c {option}", GCC).probed_files == ()
+    assert compilation("-c a.c -O2", CLANG).probed_files == ()
+
+
 def test_every_word_has_a_role() -> None:
     argv = words_of("-O2 -Ix -DX -c a.c -o a.o -MD")
     roles = [(word, role) for word, role, _ in compilation(argv).role_of]
@@ -487,6 +494,7 @@ _SOURCES = {
     "up.S": "#define A .text\nA\n",
     "low.s": ".text\n",
     "cc.cpp": "int x;\n",
+    "words": "-Id",
 }
 
 
@@ -521,9 +529,11 @@ def _compile(line: str, directory: Path) -> tuple[Compilation, set[str]]:
     )
     assert done.returncode == 0, done.stderr.decode()
     argv = [os.fsencode(word) for word in rest]
-    answer = parse(
-        argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), lambda _: None
-    )
+
+    def read(name: bytes) -> bytes:
+        return (directory / os.fsdecode(name)).read_bytes()
+
+    answer = parse(argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), read)
     assert isinstance(answer, Compilation), answer
     return answer, _files(directory) - before
 
@@ -572,6 +582,13 @@ _EXACT = [
     "gcc -c d/foo.c -Wa,--MD,sub/x.dd -o sub/b.o",
     "gcc -c d/foo.c -Wa,-ahl -o sub/b.o",
     "clang -c d/foo.c -o sub/b.o -gsplit-dwarf=single -g",
+    "gcc -c d/foo.c @words -save-temps",
+    "gcc -c d/foo.c @words -save-temps=obj -o b",
+    "gcc -c d/foo.c @words -save-temps=obj -o sub/b.o",
+    "clang -c d/foo.c -g -gsplit-dwarf -fdebug-compilation-dir=sub/",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub -fdebug-compilation-dir sub/x",
+    "clang -S d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.s",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.o",
     "clang -c d/foo.c -o sub/b.o -MD -MJ sub/x.json",
     "clang -c d/foo.c --serialize-diagnostics sub/x.dia",
     "clang -c d/foo.c -serialize-diagnostics sub/x.dia -o sub/b.o",

@@ -266,7 +266,7 @@ class Analyser:
             mentioned=named.files,
             extra_inputs=(
                 *scan.extra_inputs,
-                *await self._toolchain_files(request, parsed),
+                *await self._own_files(request, parsed, parsed.toolchain_files),
                 *brought.files,
             ),
             optional_inputs=(
@@ -274,6 +274,7 @@ class Analyser:
                 *(profiles if parsed.reads_profile else ()),
                 *brought.optional,
                 *await self._made_of(request, scan),
+                *filter(os.path.isabs, await self._own_files(request, parsed, parsed.probed_files)),
             ),
         )
         answer = self._scanner.scan(scan, now(), arrived)
@@ -363,13 +364,15 @@ class Analyser:
             inputs += known
         return inputs
 
-    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
-        """Where gcc finds the specs that the command line names without a directory.
+    async def _own_files(
+        self, request: Request, parsed: Compilation, names: tuple[bytes, ...]
+    ) -> list[bytes]:
+        """Where the compiler finds these among its own files; the mere name where it does not.
 
         An answer is remembered for good: where another file goes before it since, the proof shows that.
         """
-        found = [await self._named_file(request, parsed, name) for name in parsed.toolchain_files]
-        return [path or name for path, name in zip(found, parsed.toolchain_files, strict=True)]
+        found = [await self._named_file(request, parsed, name) for name in names]
+        return [path or name for path, name in zip(found, names, strict=True)]
 
     async def _named_file(self, request: Request, parsed: Compilation, name: bytes) -> bytes:
         """What the compiler calls a file among its own of this name."""

@@ -34,6 +34,7 @@ _RECORDS_THE_COMMAND = {
         + (b"-grecord-gcc-switches",)
     ),
 }
+_FAST_MATH = frozenset((b"-ffast-math", b"-funsafe-math-optimizations", b"-Ofast"))
 
 
 def parse(
@@ -91,7 +92,17 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     source, language, _ = reading.sources[0]
     assert language is not None
     assert reading.stops_at is not None
-    naming = _naming(reading, source, language, reading.stops_at)
+    naming = Naming(
+        family=reading.family,
+        source=source,
+        language=language,
+        output=reading.output,
+        is_assembly=reading.stops_at is StopsAt.ASSEMBLY,
+        is_bitcode=reading.is_bitcode,
+        saves_temps=reading.saves_temps,
+        has_response_file=bool(response_files),
+        compilation_dir=_compilation_dir(reading),
+    )
     outputs = _outputs(reading, naming)
     if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
         return Local("output-is-source", fsdecode(source))
@@ -108,6 +119,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         forced_includes=tuple(reading.forced),
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
+        probed_files=_probed_files(reading),
         plugins=tuple(reading.plugins),
         plugin_names=tuple(reading.plugin_names),
         plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
@@ -181,16 +193,12 @@ def _why_output_is_local(reading: Reading) -> Local | None:
     return None
 
 
-def _naming(reading: Reading, source: bytes, language: str, stops_at: StopsAt) -> Naming:
-    return Naming(
-        family=reading.family,
-        source=source,
-        language=language,
-        output=reading.output,
-        is_assembly=stops_at is StopsAt.ASSEMBLY,
-        is_bitcode=reading.is_bitcode,
-        saves_temps=reading.saves_temps,
-    )
+def _compilation_dir(reading: Reading) -> bytes:
+    for word in reversed(reading.words):
+        name, _, value = b"=".join(word.arguments).partition(b"=")
+        if name in (b"-fdebug-compilation-dir", b"-ffile-compilation-dir"):
+            return value
+    return b""
 
 
 def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
@@ -203,6 +211,17 @@ def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
     if reading.time_trace is not None:
         names.append(naming.time_trace_in(reading.time_trace))
     return tuple(dict.fromkeys(names))
+
+
+def _probed_files(reading: Reading) -> tuple[bytes, ...]:
+    """clang asks whether programs will start by letting denormal numbers be zero: its code relies on it.
+
+    (clang/lib/Driver/ToolChains/Linux.cpp, getDefaultDenormalModeForType: on x86.)
+    """
+    if reading.family is not Family.CLANG:
+        return ()
+    words = (argument for word in reading.words for argument in word.arguments)
+    return () if _FAST_MATH.isdisjoint(words) else (b"crtfastmath.o",)
 
 
 def _place(cwd: bytes, name: bytes) -> bytes:

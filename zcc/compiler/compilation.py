@@ -44,11 +44,11 @@ class Compilation:
     the bases. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
-    `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files. `profiles`
-    are where profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
-    `removes_profile`: gcc does so, where one is there.
-    `time_macros` stand in `-D`: their value is that of this machine's clock.
+    own, `probed_files` such as need not be there. `plugins` are those inputs that are run, `plugin_names` what
+    gcc finds among its own plugins, `plugin_arguments` may be names of files. `module_maps` are the inputs that
+    name further files. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one by itself
+    (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`:
+    their value is that of this machine's clock.
     """
 
     source: bytes
@@ -61,6 +61,7 @@ class Compilation:
     forced_includes: tuple[tuple[str, bytes], ...]
     extra_inputs: tuple[bytes, ...]
     toolchain_files: tuple[bytes, ...]
+    probed_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
     plugin_names: tuple[bytes, ...]
     plugin_arguments: tuple[bytes, ...]

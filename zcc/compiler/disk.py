@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 
 from cache.digest import Digest, digest_of
-from zcc.compiler.directives import FileFacts, read_definitions, read_facts
+from zcc.compiler.directives import FileFacts, read_conditions, read_definitions, read_facts
 from zcc.compiler.entries import (
     NEVER,
     NO_NAMES,
@@ -179,6 +179,12 @@ class Disk:
             file.definitions = read_definitions(self.content(file))
         return file.definitions
 
+    def conditions(self, file: File) -> tuple[bytes, ...]:
+        """Every condition in the file. It must have been checked for this request."""
+        if file.conditions is None:
+            file.conditions = read_conditions(self.content(file))
+        return file.conditions
+
     def content(self, file: File) -> bytes:
         """The bytes that the file's digest names.
 
@@ -267,7 +273,7 @@ class Disk:
         if known is None or known.digest != digest:
             known = file.input = FileInput(file.path, digest)
             with_facts = with_facts or file.facts is not None
-            file.definitions = None
+            file.definitions = file.conditions = None
             if with_facts:
                 file.facts = read_facts(data)
         elif with_facts:

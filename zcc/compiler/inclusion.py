@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
-from zcc.compiler.computed import FILE_MACROS, named_headers
+from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
@@ -24,6 +24,14 @@ from zcc.errors import CompilerError
 _PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)
 _GCC_PCH = (b".gch",)
 _CLANG_FORCED_PCH = (b".pch", b".gch")
+_PROBES = (
+    b"__has_include",
+    b"__has_include__",
+    b"__has_include_next",
+    b"__has_include_next__",
+    b"__has_embed",
+)
+_AT_ENDS = re.compile(rb"\A[^A-Za-z0-9]+|[^A-Za-z0-9]+\Z")
 _TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
 Hit = tuple[Directory, File]
 
@@ -61,6 +69,8 @@ class Inclusion:
         self._entered: set[tuple[Directory, File, Mode]] = set()
         self._computed: dict[Computed, set[Directory]] = {}
         self._macros = Macros()
+        self._macros.add(given_definitions(request.defines))
+        self._hides_probes = any(b"__has_" in text for text in request.defines)
         self._defining: set[File] = set()
         self._chained: dict[tuple[bool, bytes], Hit | None] = {}
         self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
@@ -97,13 +107,12 @@ class Inclusion:
             for hit in self._hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
         self._drain()
-        if self._computed:
-            self._macros.add(given_definitions(self._request.defines))
-            entered = -1
-            while entered != len(self._entered):
-                entered = len(self._entered)
-                self._take_computed()
-                self._drain()
+        entered = 0
+        while self._computed and entered != len(self._entered):
+            entered = len(self._entered)
+            self._take_computed()
+            self._drain()
+        self._take_asked()
 
     def take(self, listed: Sequence[bytes]) -> None:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
@@ -111,6 +120,7 @@ class Inclusion:
             self._take_named(path, Mode.LISTED, Reason.LISTING)
         self._take_command_line(Mode.LISTED)
         self._drain()
+        self._take_asked()
 
     # The command line
 
@@ -274,9 +284,7 @@ class Inclusion:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
         if Hazard.MODULES in hazards and self._is_cpp:
             raise StopScanError(Local(Reason.MODULES, file.path))
-        if Hazard.HIDDEN_HAS_INCLUDE in hazards:
-            # The compiler's own list would not tell either; the proof does.
-            self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
+        self._hides_probes |= Hazard.HIDDEN_HAS_INCLUDE in hazards
 
     def _judge_time(self, is_timestamp: bool, where: bytes) -> None:
         if is_timestamp or not self._request.has_source_date_epoch:
@@ -338,21 +346,39 @@ class Inclusion:
         if is_next:
             # Where the search goes on depends on how the includer was found.
             return self._every([container, *self._quote], name)
-        hit = None
+        hit = self._search(container, name, is_quoted)
+        if hit is None and self._request.is_clang:
+            hit = self._search_amiss(container, name, is_quoted)
+        return () if hit is None else (hit,)
+
+    def _search(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
         if is_quoted and not self._request.search.skips_includer:
             key = (container, name)
             try:
                 hit = self._beside[key]
             except KeyError:
                 hit = self._beside[key] = self._try(container, name)
-        if hit is None:
-            chain = (is_quoted, name)
-            try:
-                hit = self._chained[chain]
-            except KeyError:
-                directories = self._quote if is_quoted else self._angle
-                hit = self._chained[chain] = self._first_of(directories, name)
-        return () if hit is None else (hit,)
+            if hit is not None:
+                return hit
+        chain = (is_quoted, name)
+        try:
+            return self._chained[chain]
+        except KeyError:
+            directories = self._quote if is_quoted else self._angle
+            hit = self._chained[chain] = self._first_of(directories, name)
+            return hit
+
+    def _search_amiss(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
+        """What clang reads where there is no such header: it says so, and goes on with what may be meant.
+
+        That is the name in quotes, then without what is no letter or digit at its ends
+        (clang/lib/Lex/PPDirectives.cpp, LookupHeaderIncludeOrImport).
+        """
+        hit = None if is_quoted else self._search(container, name, is_quoted=True)
+        meant = _AT_ENDS.sub(b"", name)
+        if hit is None and meant and meant != name:
+            hit = self._search(container, meant, is_quoted)
+        return hit
 
     def _first_of(self, directories: Iterable[Directory], name: bytes) -> Hit | None:
         for directory in directories:
@@ -425,10 +451,7 @@ class Inclusion:
 
     def _take_computed(self) -> None:
         """Follow all that the operands of computed includes can mean, by every definition so far."""
-        for _, file, _ in self._entered:
-            if file not in self._defining:
-                self._defining.add(file)
-                self._macros.add(self._disk.definitions(file))
+        self._define()
         for computed, containers in list(self._computed.items()):
             if computed.macro in FILE_MACROS:
                 continue  # a file that is being read already
@@ -439,3 +462,28 @@ class Inclusion:
                 for container in list(containers):
                     for hit in self._hits(container, include):
                         self._enter(hit, Mode.SOURCE)
+
+    def _take_asked(self) -> None:
+        """What `__has_include` asks for where macros hide it: every candidate of every name."""
+        if not self._hides_probes:
+            return
+        self._define()
+        askers = self._macros.callers_of(_PROBES)
+        for container, file, mode in self._entered:
+            for condition in () if mode is Mode.ASSEMBLY else self._disk.conditions(file):
+                asked = asked_headers(condition, askers, self._macros)
+                if asked is None:
+                    # The compiler's own list would not tell either; the proof does.
+                    self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
+                places = [container, self.cwd, *self._embed, *self._quote]
+                for include in asked or ():
+                    for _, found in self._every(places, include.name):
+                        if self._is_allowed(found):
+                            self.files[found] = None
+
+    def _define(self) -> None:
+        """Take over the definitions of the files that have been entered since."""
+        for _, file, _ in self._entered:
+            if file not in self._defining:
+                self._defining.add(file)
+                self._macros.add(self._disk.definitions(file))
