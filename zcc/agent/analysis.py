@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from zcc.agent import naming
@@ -25,9 +25,10 @@ from zcc.agent.places import (
 )
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
+from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment, languages, precompiled
+from zcc.compiler import arguments, environment
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
@@ -36,16 +37,10 @@ from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
-from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
-    QUERY_ENVIRONMENT,
-    SearchKey,
     SearchList,
-    SearchMemo,
-    parse_search_list,
-    query_arguments,
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
@@ -62,28 +57,6 @@ MAX_LOCALES = 64
 
 # Arguments, family, whether the driver is for C++, working directory.
 _Command = tuple[tuple[bytes, ...], Family, bool, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a query of the compiler gave."""
-
-    exit_status: int
-    stdout: bytes
-    stderr: bytes
-
-
-class Surroundings:
-    """What the analysis needs others to do; the agent's shell and `zcc explain` supply it."""
-
-    def __init__(
-        self,
-        run: Callable[[list[bytes], bytes, Mapping[bytes, bytes]], Awaitable[Ran]],
-        toolchain: Callable[[bytes, bytes, bytes], Awaitable[Toolchain]],
-    ) -> None:
-        self.run = run
-        # (executable, argv[0], PATH) -> the packed toolchain; raises CompilerError.
-        self.toolchain = toolchain
 
 
 class Analyser:
@@ -104,13 +77,11 @@ class Analyser:
         self.disk = Disk()
         self._base_dir = base_dir
         self._surroundings = surroundings
+        self._questions = Questions(surroundings.run)
         self._scanner = Scanner(self.disk, home)
-        self._searches = SearchMemo()
         self._library_path = LibraryPath()
-        self._pch_inputs = InputsMemo()
         self._module_maps = ModuleMaps()
-        self.plugins = PluginFinder(self._named_file)
-        self._named_files: dict[tuple[bytes, ...], bytes] = {}
+        self.plugins = PluginFinder(self._questions.named_file)
         self._home = os.path.realpath(home)
         self._jobs = JobMemo()
         self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
@@ -175,7 +146,9 @@ class Analyser:
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
                 if shadow is not None:
                     return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
-            search = await self._search(request, parsed, toolchain, classified)
+            search = await self._questions.search_list(
+                request, parsed, toolchain, classified.search
+            )
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
@@ -266,15 +239,18 @@ class Analyser:
             mentioned=named.files,
             extra_inputs=(
                 *scan.extra_inputs,
-                *await self._own_files(request, parsed, parsed.toolchain_files),
+                *await self._questions.own_files(request, parsed, parsed.toolchain_files),
                 *brought.files,
             ),
             optional_inputs=(
                 *scan.optional_inputs,
                 *(profiles if parsed.reads_profile else ()),
                 *brought.optional,
-                *await self._made_of(request, scan),
-                *filter(os.path.isabs, await self._own_files(request, parsed, parsed.probed_files)),
+                *await self._questions.made_of(request, scan.precompiled),
+                *filter(
+                    os.path.isabs,
+                    await self._questions.own_files(request, parsed, parsed.probed_files),
+                ),
             ),
         )
         answer = self._scanner.scan(scan, now(), arrived)
@@ -320,72 +296,6 @@ class Analyser:
             return b""
         return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
 
-    async def _search(
-        self,
-        request: Request,
-        parsed: Compilation,
-        toolchain: Toolchain,
-        classified: JobEnvironment,
-    ) -> SearchList:
-        language = languages.ASKED_AS.get(parsed.language, parsed.language)
-        key = SearchKey(
-            executable=request.executable,
-            toolchain=toolchain.digest,
-            language=language,
-            arguments=parsed.search_arguments,
-            cwd=request.cwd,
-            environment=tuple(sorted(classified.search.items())),
-        )
-        known = self._searches.get(key)
-        if known is not None:
-            return known
-        asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
-        command = [
-            request.executable,
-            *query_arguments(parsed.search_arguments, language),
-        ]
-        ran = await self._surroundings.run(command, request.cwd, asked)
-        search = parse_search_list(ran.stderr, parsed.search_arguments)
-        self._searches.put(key, search)
-        return search
-
-    async def _made_of(self, request: Request, scan: ScanRequest) -> list[bytes]:
-        """What clang will look at again for the precompiled headers that the command line names."""
-        inputs: list[bytes] = []
-        for path in scan.precompiled:
-            at = os.path.join(request.cwd, path)
-            known = self._pch_inputs.get(request.executable, at)
-            if known is None:
-                asked = signature(at)
-                command = [request.executable, *precompiled.query_arguments(path)]
-                ran = await self._surroundings.run(command, request.cwd, request.environment)
-                known = precompiled.parse_inputs(ran.stdout)
-                self._pch_inputs.put(request.executable, at, asked, known)
-            inputs += known
-        return inputs
-
-    async def _own_files(
-        self, request: Request, parsed: Compilation, names: tuple[bytes, ...]
-    ) -> list[bytes]:
-        """Where the compiler finds these among its own files; the mere name where it does not.
-
-        An answer is remembered for good: where another file goes before it since, the proof shows that.
-        """
-        found = [await self._named_file(request, parsed, name) for name in names]
-        return [path or name for path, name in zip(found, names, strict=True)]
-
-    async def _named_file(self, request: Request, parsed: Compilation, name: bytes) -> bytes:
-        """What the compiler calls a file among its own of this name."""
-        asked = (*parsed.search_arguments, b"-print-file-name=" + name)
-        key = (request.executable, request.cwd, *asked)
-        if key not in self._named_files:
-            command = [request.executable, *asked]
-            ran = await self._surroundings.run(command, request.cwd, request.environment)
-            if len(self._named_files) >= MAX_ROOTS:
-                self._named_files.clear()
-            self._named_files[key] = ran.stdout.partition(b"\n")[0]
-        return self._named_files[key]
-
     async def _list(
         self,
         request: Request,
@@ -395,9 +305,8 @@ class Analyser:
         now: Callable[[], float],
     ) -> Closure | NotScannable | NotBounded:
         """The listed way: the compiler itself says what it reads."""
-        command = [request.executable, *arguments.dependency_arguments(parsed, toolchain.family)]
         begun = now()
-        ran = await self._surroundings.run(command, request.cwd, request.environment)
+        ran = await self._questions.listing(request, parsed, toolchain.family)
         if ran.exit_status != 0:
             return NotScannable(Reason.LISTING, ran.stderr[:200])
         try:

@@ -18,7 +18,7 @@ from cache.errors import CacheError
 from zcc import __version__
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -53,6 +53,7 @@ from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
 from zcc.agent.recall import CacheMode, Files, Missed, Recall, Recalled, contents, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots

@@ -13,10 +13,11 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.naming import with_default
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
