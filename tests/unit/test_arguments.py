@@ -368,6 +368,12 @@ def test_dumps_are_named_after_the_output_and_the_sources_suffix(line: str, base
     assert compilation("-c a.c -fdump-tree-all=x -fdump-noaddr -dP").dumps == ()
 
 
+@pytest.mark.parametrize("word", ["-H", "-Winvalid-pch", "-Wp,-H", "-Werror=invalid-pch"])
+def test_messages_that_name_precompiled_headers_are_known(word: str) -> None:
+    assert compilation(f"-c a.c {word}").tells_precompiled
+    assert not compilation("-c a.c -Wall -DH -IH").tells_precompiled
+
+
 def test_plugins_and_what_they_are_told_are_known() -> None:
     answer = compilation("-c a.c -fplugin=./p.so -fplugin=name -fplugin-arg-p-key=x.txt")
     assert (answer.plugins, answer.plugin_names) == ((b"./p.so",), (b"name",))

@@ -30,6 +30,11 @@ _NAME_COLUMNS = 20
 _IN = SANDBOX_DIRECTORY + b"/"
 
 
+def has_listing(files: Files, result: Result) -> bool:
+    """Whether there is anything to be told: hits ask this too."""
+    return _IN in result.stdout or any(_IN in content for _, _, content in files[:-1])
+
+
 def told_here(files: Files, result: Result, directory: bytes | None) -> tuple[Files, Result]:
     """The outputs and messages with the listings among them as this machine's assembler writes them.
 

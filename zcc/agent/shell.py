@@ -48,7 +48,7 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.listings import temporary_directory, told_here
+from zcc.agent.listings import has_listing, temporary_directory, told_here
 from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
@@ -325,6 +325,8 @@ class AgentShell:
     def _told_here(
         self, call: _Call, prepared: Prepared, files: Files, result: Result
     ) -> tuple[Files, Result]:
+        if not has_listing(files, result):
+            return files, result
         request, family = call.request, prepared.toolchain.family
         directory = temporary_directory(request.environment, family, request.cwd)
         return told_here(files, result, directory)

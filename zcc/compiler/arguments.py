@@ -7,6 +7,7 @@ Owns the meaning of a command line as a whole; reading.py walks through its word
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from os import fsdecode
 
@@ -26,6 +27,7 @@ __all__ = [
 
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
+_TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
 # The whole command, with all of its sources, stands in each object.
 _RECORDS_THE_COMMAND = {
     Family.GCC: frozenset((b"-frecord-gcc-switches",)),
@@ -134,8 +136,15 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
+        tells_precompiled=_tells_precompiled(reading),
         words=tuple(reading.words),
     )
+
+
+def _tells_precompiled(reading: Reading) -> bool:
+    """-H and -Winvalid-pch, in whichever way they are said."""
+    given = b"\0".join(argument for word in reading.words for argument in word.arguments)
+    return _TELLS_PRECOMPILED.search(given) is not None
 
 
 def _why_local(reading: Reading) -> Local | None:

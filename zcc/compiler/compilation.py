@@ -48,7 +48,8 @@ class Compilation:
     gcc finds among its own plugins, `plugin_arguments` may be names of files. `module_maps` are the inputs that
     name further files. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one by itself
     (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`:
-    their value is that of this machine's clock.
+    their value is that of this machine's clock. `tells_precompiled`: messages name each precompiled header that
+    gcc tries.
     """
 
     source: bytes
@@ -76,15 +77,8 @@ class Compilation:
     removes_profile: bool
     machine_dependent: tuple[bytes, ...]
     is_pch_preprocessed: bool
+    tells_precompiled: bool
     words: tuple[Word, ...]
-
-    @property
-    def tells_precompiled(self) -> bool:
-        """Whether messages name each precompiled header that is tried: -H, -Winvalid-pch."""
-        given = {argument for word in self.words for argument in word.arguments}
-        return any(b"invalid-pch" in each for each in given) or any(
-            b"-H" in each.split(b",") for each in given
-        )
 
     @property
     def unknown_options(self) -> tuple[bytes, ...]:
