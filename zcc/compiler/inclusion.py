@@ -1,29 +1,27 @@
 """One scan: from the files that a command line names to all that they can pull in.
 
-Owns the rules by which gcc and clang find a header, and what makes a scan stop. Where the two
-differ, or where it depends on a condition, every candidate is taken: a file too many costs a look-up, a
-file too few a compile.
+Owns what is followed, and what makes a scan stop; where a name leads is finding.py's to say. Where it
+depends on a condition, every candidate is taken: a file too many costs a look-up, a file too few a compile.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
 from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.compiler.entries import Directory, Entry, File, Trail
+from zcc.compiler.finding import Finder, Hit
 from zcc.compiler.macros import Macros, given_definitions
 from zcc.compiler.precompiled import is_one_for
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
 _PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)
-_GCC_PCH = (b".gch",)
-_CLANG_FORCED_PCH = (b".pch", b".gch")
 _PROBES = (
     b"__has_include",
     b"__has_include__",
@@ -31,9 +29,7 @@ _PROBES = (
     b"__has_include_next__",
     b"__has_embed",
 )
-_AT_ENDS = re.compile(rb"\A[^A-Za-z0-9]+|[^A-Za-z0-9]+\Z")
 _TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
-Hit = tuple[Directory, File]
 
 
 class StopScanError(CompilerError):
@@ -66,29 +62,18 @@ class Inclusion:
         self._disk = disk
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
-        self._entered: set[tuple[Directory, File, Mode]] = set()
-        self._computed: dict[Computed, set[Directory]] = {}
+        # In the order of finding, so that two scans of the same files are the same in everything.
+        self._entered: dict[tuple[Directory, File, Mode], None] = {}
+        self._computed: dict[Computed, dict[Directory, None]] = {}
         self._macros = Macros()
         self._macros.add(given_definitions(request.defines))
         self._hides_probes = any(b"__has_" in text for text in request.defines)
         self._defining: set[File] = set()
-        self._chained: dict[tuple[bool, bytes], Hit | None] = {}
-        self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
-        self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
-        self._ready: set[Directory] = set()
-        self._pch_endings: tuple[bytes, ...] = () if request.is_clang else _GCC_PCH
         self._is_cpp = "c++" in request.language
-        self.cwd = self._directory(disk.root, request.cwd)
-        search = request.search
-        self._angle = [self._directory(self.cwd, at) for at in search.angle]
-        self._quote = [self._directory(self.cwd, at) for at in search.quote] + self._angle
-        for at in search.duplicates:
-            self._directory(self.cwd, at)
-        for at in search.ignored:
-            if disk.walk(self.cwd, at, self.trail) is not None:
-                raise DiskDoubtError("search-list-is-old", at)
-        self._embed = self._existing(request.embed_directories)
-        self._assembler = self._existing(request.assembler_directories)
+        self._finder = Finder(disk, request, self.trail, self._ship_pch)
+        self.cwd = self._finder.cwd
+        self._embed = self._finder.existing(request.embed_directories)
+        self._assembler = self._finder.existing(request.assembler_directories)
         self._roots = self._find_roots(home)
         self._allowed: dict[Directory, bool] = {}
 
@@ -104,7 +89,7 @@ class Inclusion:
         self._take_named(self._request.source, mode)
         self._take_command_line(mode)
         if not is_assembly:
-            for hit in self._hits(self.cwd, _PREINCLUDED):
+            for hit in self._finder.hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
         self._drain()
         entered = 0
@@ -124,23 +109,8 @@ class Inclusion:
 
     # The command line
 
-    def _directory(self, start: Directory, path: bytes) -> Directory:
-        found = self._disk.walk(start, path, self.trail)
-        if found is None or not isinstance(found[1], Directory):
-            raise DiskDoubtError("no-directory", path)
-        self.trail.directories.add(found[1])
-        return found[1]
-
-    def _existing(self, paths: Iterable[bytes]) -> list[Directory]:
-        """Those of these that are directories; they have to be shown."""
-        found = [self._disk.walk(self.cwd, path, self.trail) for path in paths]
-        entries = [self._as_directory(hit[1]) for hit in found if hit is not None]
-        directories = [entry for entry in entries if entry is not None]
-        self.trail.directories.update(directories)
-        return directories
-
     def _find_roots(self, home: bytes) -> set[Directory]:
-        found = {*self._quote}
+        found = {*self._finder.quote}
         for path in self._request.roots:
             root = self._disk.walk(self.cwd, path, Trail())
             if root is not None and isinstance(root[1], Directory):
@@ -166,7 +136,7 @@ class Inclusion:
                 raise StopScanError(Local(Reason.MISSING_INPUT, path))
         for path in request.mentioned:
             self._take_if_allowed(path)
-        self._existing(request.directories)
+        self._finder.existing(request.directories)
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
         """The file that the command line names."""
@@ -177,17 +147,12 @@ class Inclusion:
 
     def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
         hit = self._named(path, reason)
-        self._take_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
+        self._finder.take_pch(hit[0], path.rpartition(b"/")[2])
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
 
     def _take_forced(self, name: bytes, mode: Mode) -> None:
-        """`-include` looks in the working directory first, then as `#include "name"` does."""
-        endings = self._pch_endings
-        if self._request.is_clang:
-            self._pch_endings = _CLANG_FORCED_PCH
-        hit = self._first_of([self.cwd, *self._quote], name)
-        self._pch_endings = endings
+        hit = self._finder.forced(name)
         if hit is None:
             raise StopScanError(Local(Reason.MISSING_INPUT, name))
         self._ship(hit[1], is_named=True)
@@ -199,7 +164,7 @@ class Inclusion:
         """Read this file, found in this directory, unless it has been."""
         key = (hit[0], hit[1], mode)
         if key not in self._entered:
-            self._entered.add(key)
+            self._entered[key] = None
             self._ship(hit[1])
             self._queue.append(key)
 
@@ -228,24 +193,31 @@ class Inclusion:
                 self._judge(file, facts, mode)
             if mode is Mode.SOURCE:
                 for include in facts.includes:
-                    for hit in self._hits(container, include):
-                        self._enter(hit, mode)
+                    self._take_included(container, include)
                 for computed in facts.computed:
-                    self._computed.setdefault(computed, set()).add(container)
+                    self._computed.setdefault(computed, {})[container] = None
             if mode is not Mode.ASSEMBLY:
                 self._take_mentioned(container, facts)
             for name in facts.assembled:
                 self._take_assembled(name)
 
+    def _take_included(self, container: Directory, include: Include) -> None:
+        hits = self._finder.hits(container, include)
+        if not hits and self._request.is_clang:
+            amiss = self._finder.hits_amiss(container, include)
+            hits = [hit for hit in amiss if self._is_allowed(hit[1])]
+        for hit in hits:
+            self._enter(hit, Mode.SOURCE)
+
     def _take_mentioned(self, container: Directory, facts: FileFacts) -> None:
         """What a file only asks about, embeds or points at."""
         for include in facts.probes:
-            for _, file in self._hits(container, include):
+            for _, file in self._finder.hits(container, include):
                 if self._is_allowed(file):  # beyond the roots the proof decides
                     self.files[file] = None
         for include in facts.embeds:
-            places = [container, self.cwd, *self._embed, *self._quote]
-            for _, file in self._every(places, include.name):
+            places = [container, self.cwd, *self._embed, *self._finder.quote]
+            for _, file in self._finder.every(places, include.name):
                 self._ship(file)
         for path in facts.line_files:
             if path.startswith(b"<") or not path:
@@ -259,7 +231,7 @@ class Inclusion:
             self.files[found[1]] = None
 
     def _take_assembled(self, name: bytes) -> None:
-        hits = list(self._every([self.cwd, *self._assembler, *self._quote], name))
+        hits = list(self._finder.every([self.cwd, *self._assembler, *self._finder.quote], name))
         if not hits:
             raise StopScanError(Local(Reason.ASSEMBLER_INPUT, name))
         for hit in hits:
@@ -297,20 +269,6 @@ class Inclusion:
         self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
         self.needs_times = True
 
-    def _take_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
-        """Ship the precompiled headers of this name, beside the text: the compiler judges which it takes.
-
-        Where there is none, its coming is what the scan depends on: the text in its place would give
-        another object, and nothing would show it.
-        """
-        names = self._disk.names(directory)
-        self.trail.note_search(directory)
-        if not directory.pch_names and not directory.is_unlistable:
-            return
-        for ending in endings:
-            if base + ending in names or directory.is_unlistable:
-                self._ship_pch(directory, base + ending)
-
     def _ship_pch(self, directory: Directory, name: bytes) -> None:
         found = self._disk.walk(directory, name, self.trail)
         if found is None:
@@ -338,115 +296,6 @@ class Inclusion:
         self.trail.directories.add(entry)
         return headers
 
-    # Finding a header
-
-    def _hits(self, container: Directory, include: Include) -> Iterable[Hit]:
-        """The files that this directive, in a file found in `container`, can mean."""
-        name, is_quoted, is_next = include
-        if is_next:
-            # Where the search goes on depends on how the includer was found.
-            return self._every([container, *self._quote], name)
-        hit = self._search(container, name, is_quoted)
-        if hit is None and self._request.is_clang:
-            hit = self._search_amiss(container, name, is_quoted)
-        return () if hit is None else (hit,)
-
-    def _search(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
-        if is_quoted and not self._request.search.skips_includer:
-            key = (container, name)
-            try:
-                hit = self._beside[key]
-            except KeyError:
-                hit = self._beside[key] = self._try(container, name)
-            if hit is not None:
-                return hit
-        chain = (is_quoted, name)
-        try:
-            return self._chained[chain]
-        except KeyError:
-            directories = self._quote if is_quoted else self._angle
-            hit = self._chained[chain] = self._first_of(directories, name)
-            return hit
-
-    def _search_amiss(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
-        """What clang reads where there is no such header: it says so, and goes on with what may be meant.
-
-        That is the name in quotes, then without what is no letter or digit at its ends
-        (clang/lib/Lex/PPDirectives.cpp, LookupHeaderIncludeOrImport).
-        """
-        hit = None if is_quoted else self._search(container, name, is_quoted=True)
-        meant = _AT_ENDS.sub(b"", name)
-        if hit is None and meant and meant != name:
-            hit = self._search(container, meant, is_quoted)
-        return hit
-
-    def _first_of(self, directories: Iterable[Directory], name: bytes) -> Hit | None:
-        for directory in directories:
-            hit = self._try(directory, name)
-            if hit is not None:
-                return hit
-        return None
-
-    def _every(self, directories: Iterable[Directory], name: bytes) -> Iterator[Hit]:
-        for directory in dict.fromkeys(directories):
-            hit = self._try(directory, name)
-            if hit is not None:
-                yield hit
-
-    def _try(self, directory: Directory, name: bytes) -> Hit | None:
-        """The file that `name` is when looked up from this directory."""
-        if b"/" in name:
-            below, _, name = name.rpartition(b"/")
-            descended = self._descend(directory, below or b"/")
-            if descended is None or not name:
-                return None
-            directory = descended
-        if directory not in self._ready:
-            self._disk.names(directory)
-            self.trail.note_search(directory)
-            self._ready.add(directory)
-        if directory.pch_names or directory.is_unlistable:
-            self._take_pch(directory, name, self._pch_endings)
-        if name not in directory.names and not directory.is_unlistable:
-            self.trail.misses[directory].add(name)
-            return None
-        entry = self._disk.child(directory, name)
-        if type(entry) is File:
-            return directory, entry
-        return self._look_closer(directory, name, entry)
-
-    def _look_closer(self, directory: Directory, name: bytes, entry: Entry | None) -> Hit | None:
-        if entry is None:
-            self.trail.misses[directory].add(name)
-            return None
-        if isinstance(entry, Symlink):
-            found = self._disk.walk(directory, name, self.trail)
-            if found is None:
-                return None
-            entry = found[1]
-        if isinstance(entry, Special):
-            raise DiskDoubtError("special-file", entry.path)
-        if isinstance(entry, Directory):
-            self.trail.directories.add(entry)  # both compilers pass over it and search on
-            return None
-        assert isinstance(entry, File)
-        return directory, entry
-
-    def _descend(self, directory: Directory, below: bytes) -> Directory | None:
-        key = (directory, below)
-        if key not in self._descended:
-            if not below.startswith(b"/"):
-                self._disk.names(directory)  # so that what is not there costs no call
-            found = self._disk.walk(directory, below, self.trail)
-            self._descended[key] = None if found is None else self._as_directory(found[1])
-        return self._descended[key]
-
-    def _as_directory(self, entry: Entry) -> Directory | None:
-        if isinstance(entry, Directory):
-            return entry
-        self.trail.obstacles.add(entry)
-        return None
-
     # Computed includes
 
     def _take_computed(self) -> None:
@@ -460,8 +309,7 @@ class Inclusion:
                 raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, computed.macro))
             for include in includes:
                 for container in list(containers):
-                    for hit in self._hits(container, include):
-                        self._enter(hit, Mode.SOURCE)
+                    self._take_included(container, include)
 
     def _take_asked(self) -> None:
         """What `__has_include` asks for where macros hide it: every candidate of every name."""
@@ -475,9 +323,9 @@ class Inclusion:
                 if asked is None:
                     # The compiler's own list would not tell either; the proof does.
                     self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
-                places = [container, self.cwd, *self._embed, *self._quote]
+                places = [container, self.cwd, *self._embed, *self._finder.quote]
                 for include in asked or ():
-                    for _, found in self._every(places, include.name):
+                    for _, found in self._finder.every(places, include.name):
                         if self._is_allowed(found):
                             self.files[found] = None
 
