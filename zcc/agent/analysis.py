@@ -30,6 +30,7 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family, Role
 from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
+from zcc.compiler.renaming import find_renaming
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
@@ -222,11 +223,12 @@ class Analyser:
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
+        renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
-                *places.directories,
+                *(places.directories if renaming is None else ()),
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
                 *_library_directories(classified, toolchain),
@@ -264,6 +266,7 @@ class Analyser:
             root=self._root_of(request.cwd),
             toolchain=toolchain,
             base=self._base_of(request, parsed),
+            renaming=renaming,
         )
 
     def keep_in_place(self, prepared: Prepared) -> None:

@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cache.blobs import decompress
-from cache.digest import Digest, verified
-from cache.errors import BlobMissingError, CacheError, StoreError
+from cache.digest import Digest
+from cache.errors import CacheError, StoreError
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
 from zcc.agent.prepared import Prepared
+from zcc.agent.returning import Files, contents, restored
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
 from zcc.compiler.lookups import check_misses, residue
-from zcc.compiler.relocation import neutral_misses, restored, restored_content, restored_path
+from zcc.compiler.relocation import neutral_misses
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
 
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 # Everything that one user's agent remembers is one space; farms share nothing through it, as a job's key
 # says all that its result depends on.
 SPACE = "own"
-
-# (path, mode, bytes), the main output last.
-Files = list[tuple[bytes, int, bytes]]
 
 
 class CacheMode(Enum):
@@ -136,7 +133,7 @@ class Recall:
             return UNKNOWN
         try:
             kept = decode_result(record.body)
-            result = restored(kept, prepared.base) if prepared.base else kept
+            result = restored(kept, prepared)
             verdict = check_misses(result.lookups.misses, disk)
             if not verdict.is_accepted:
                 self.refused += 1
@@ -151,7 +148,7 @@ class Recall:
     ) -> None:
         """Keep a result as it came, which has been proven; `frames` are its outputs, checked."""
         base = prepared.base
-        here = restored(result, base) if base else result
+        here = restored(result, prepared)
         try:
             left = residue(here.lookups, prepared.closure.misses, disk)
         except DiskDoubtError:
@@ -176,37 +173,10 @@ class Recall:
         if not {output.path for output in kept.outputs} <= set(prepared.job.outputs):
             raise JobError("outputs that the job does not declare")
         frames = self._tiers.get_blobs(each.digest for each in kept.outputs)
-        return contents(kept, frames, prepared.base)
+        return contents(kept, frames, prepared)
 
     def _drop(self, record: Record, error: Exception) -> None:
         """What was kept cannot be used: forget it, and the blobs, which may be what is rotten."""
         self._rotten += 1
         logger.warning("forgetting the result %s: %s", record.key.hex(), error)
         self._writer.forget(record.key, record.blobs)
-
-
-def contents(result: Result, frames: Mapping[Digest, bytes], base: bytes) -> Files:
-    """The outputs, the main one last: it appears when all others are there. `base` as in `Prepared`.
-
-    Raises:
-        CacheError: a frame is not there, or its content is not what its digest names.
-        JobError: a content that cannot be brought back to `base`.
-    """
-    files = []
-    for output in reversed(result.outputs):
-        frame = frames.get(output.digest)
-        if frame is None:
-            raise BlobMissingError(f"no {os.fsdecode(output.path)}")
-        content = verified(decompress(frame, output.size_bytes), output.digest)
-        path = output.path
-        if base:
-            is_main = output is result.outputs[0]
-            path, moved = (
-                restored_path(path, base),
-                restored_content(content, base, is_main=is_main),
-            )
-            if moved is None:
-                raise JobError(f"{os.fsdecode(path)} names the neutral root")
-            content = moved
-        files.append((path, output.mode, content))
-    return files

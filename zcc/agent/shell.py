@@ -53,12 +53,12 @@ from zcc.agent.machine import AgentMachine
 from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, Recalled, contents, mode_of
+from zcc.agent.recall import CacheMode, Recall, Recalled, mode_of
+from zcc.agent.returning import contents, restored
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
 from zcc.compiler.lookups import check
-from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -238,9 +238,9 @@ class AgentShell:
         fault of this job, nor of the scanner."""
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
-        elif event.reason == "proof" and not part.prepared.base:
+        elif event.reason == "proof" and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
-        if part.prepared.base:
+        if part.prepared.is_moved:
             self._analyser.keep_in_place(part.prepared)
             part.prepared = part.prepared.in_place()
             return RecallRefused(event.call, event.reason, event.detail)
@@ -308,9 +308,7 @@ class AgentShell:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         call, prepared = self._calls[number], part.prepared
-        came = result
-        if prepared.base:
-            result = restored(came, prepared.base)
+        came, result = result, restored(result, prepared)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk)
@@ -320,12 +318,12 @@ class AgentShell:
             return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.in_place().job.outputs
+        declared = prepared.job_in_place.outputs
         produced = {output.path for output in result.outputs}
         if declared[0] not in produced or not produced <= set(declared):
             return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
         frames = self._frames(result)
-        files = contents(came, frames, prepared.base)
+        files = contents(came, frames, prepared)
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files
@@ -359,7 +357,7 @@ class AgentShell:
         """
         if call.failed is None or not call.ran_here_ns:
             return
-        output = call.failed.prepared.in_place().job.outputs[0]
+        output = call.failed.prepared.job_in_place.outputs[0]
         try:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:

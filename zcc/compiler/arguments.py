@@ -18,6 +18,7 @@ from zcc.compiler.options import (
 )
 from zcc.compiler.outputs import Naming
 from zcc.compiler.reading import Reading, is_device
+from zcc.compiler.renaming import neutral_command
 from zcc.compiler.response import ResponseDoubtError, expand
 
 __all__ = [
@@ -119,6 +120,9 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         machine_dependent=tuple(reading.machine),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
         words=tuple(reading.words),
+        neutral=None
+        if response_files
+        else neutral_command(reading.words, reading.family, language),
     )
 
 

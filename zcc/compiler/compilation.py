@@ -37,6 +37,16 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class NeutralCommand:
+    """The command with neutral names for its outputs, as `renaming.py` makes it. `target` is what the rule in
+    the dependency file is for, where there is such a file."""
+
+    arguments: tuple[bytes, ...]
+    target: bytes
+    has_dependencies: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Compilation:
     """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
 
@@ -45,7 +55,8 @@ class Compilation:
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
     own. `plugins` are those of both that are run. `profiles` are where profiles are said to lie, `gcda` is what
     gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there.
-    `time_macros` stand in `-D`: their value is that of this machine's clock.
+    `time_macros` stand in `-D`: their value is that of this machine's clock. `neutral` is None where the
+    outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -69,6 +80,7 @@ class Compilation:
     machine_dependent: tuple[bytes, ...]
     is_pch_preprocessed: bool
     words: tuple[Word, ...]
+    neutral: NeutralCommand | None
 
     @property
     def unknown_options(self) -> tuple[bytes, ...]:
