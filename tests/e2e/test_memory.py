@@ -197,7 +197,7 @@ def swap(directory: Path) -> None:
 def rewrite_records(directory: Path) -> None:
     with closing(sqlite3.connect(directory / "results.sqlite")) as db, db:
         for key, encoded in db.execute("SELECT key, record FROM results").fetchall():
-            forged = encoded[:32] + encoded[32:].replace(b"x.o", b"y.o")
+            forged = encoded[:32] + encoded[32:].replace(b".o", b".p")
             db.execute("UPDATE results SET record = ? WHERE key = ?", (forged, key))
 
 

@@ -38,6 +38,7 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
 from zcc.compiler.profiles import profile_places
+from zcc.compiler.renaming import find_renaming
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
     SearchList,
@@ -224,11 +225,12 @@ class Analyser:
         brought = await self.plugins.find(request, parsed, toolchain, classified.libraries, now())
         if isinstance(brought, Here):
             return brought
+        renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
-                *places.directories,
+                *(places.directories if renaming is None else ()),
                 *dumps.directories,
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
@@ -283,6 +285,7 @@ class Analyser:
             root=self._root_of(request.cwd),
             toolchain=toolchain,
             base=self._base_of(request, parsed),
+            renaming=renaming,
         )
 
     def keep_in_place(self, prepared: Prepared) -> None:

@@ -99,7 +99,7 @@ class Lasts:
         self, prepared: Prepared, outcome: str, reason: str = "", missed: Cause | None = None
     ) -> None:
         """This job was answered so; `missed` says why the cache did not, where that is known."""
-        place = (prepared.source, prepared.in_place().job.outputs[0])
+        place = (prepared.source, prepared.job_in_place.outputs[0])
         known = self._known.get(place)
         if known is not None and known.key == prepared.key and outcome in HITS:
             self._again(place, known)
@@ -167,7 +167,7 @@ def sources_in(request: Request) -> list[bytes]:
 
 def _write_note(note: _Note, is_trimmed: bool, db: sqlite3.Connection) -> None:
     prepared = note.prepared
-    job = prepared.in_place().job
+    job = prepared.job_in_place
     source, output = os.path.realpath(prepared.source), job.outputs[0]
     last = _find(db, source, output)
     is_hit = note.outcome in HITS

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from zcc.agent.recall import Files
+from zcc.agent.returning import Files
 from zcc.compiler.options import Family
 from zcc.job import SANDBOX_DIRECTORY, Result
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zcc.agent.prepared import Prepared
-from zcc.agent.recall import Files, Missed
+from zcc.agent.recall import Missed
+from zcc.agent.returning import Files
 from zcc.job import SANDBOX_DIRECTORY, Result
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")

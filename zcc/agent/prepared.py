@@ -9,6 +9,7 @@ from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
 from zcc.compiler.closure import Closure
 from zcc.compiler.relocation import relocated
+from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import Job, Manifest, encode_job, job_key
 
@@ -64,13 +65,36 @@ class Prepared:
     build: str
     toolchain: Toolchain
 
-    # Of a job that `compiler/relocation.py` has moved away from `base`: the one that was not.
+    # Of a job that `compiler/relocation.py` has moved away from `base`, whose outputs
+    # `compiler/renaming.py` has renamed, or both: how it was.
     base: bytes = b""
-    plain: Prepared | None = None
+    renaming: Renaming | None = None
+    plain: Job | None = None
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it is another command than the user's."""
+        return self.plain is not None
+
+    @property
+    def job_in_place(self) -> Job:
+        """The job as the user has it."""
+        return self.plain or self.job
 
     def in_place(self) -> Prepared:
-        """The same where the user has it."""
-        return self.plain or self
+        """The same where the user has it, and under his names."""
+        if self.plain is None:
+            return self
+        encoded = encode_job(self.plain)
+        return replace(
+            self,
+            job=self.plain,
+            key=job_key(encoded),
+            encoded=encoded,
+            base=b"",
+            renaming=None,
+            plain=None,
+        )
 
     def frame(self) -> bytes:
         """The job's canonical bytes, compressed."""
@@ -81,8 +105,9 @@ class JobMemo:
     """Jobs that were prepared before. Writing 500 inputs down and hashing them costs 0.5 ms."""
 
     def __init__(self) -> None:
-        # By the job without its inputs, and the base that it was to be moved from.
-        self._known: OrderedDict[tuple[Job, bytes], Prepared] = OrderedDict()
+        # By the job without its inputs, the base that it was to be moved from, and whether its outputs are
+        # renamed.
+        self._known: OrderedDict[tuple[Job, bytes, bool], Prepared] = OrderedDict()
         self._unmovable: set[Job] = set()
 
     def prepared(
@@ -95,23 +120,42 @@ class JobMemo:
         root: bytes,
         toolchain: Toolchain,
         base: bytes,
+        renaming: Renaming | None,
     ) -> Prepared:
-        """The job of this command (a job without inputs), moved away from `base` where that may be."""
+        """The job of this command (a job without inputs), moved away from `base` where that may be.
+
+        With a `renaming` the closure was found without the outputs' directories.
+        """
+        shown = renaming.directories if renaming is not None else ()
         if command in self._unmovable:
-            base = b""
-        known = self._known.get((command, base))
+            base, renaming = b"", None
+        place = (command, base, renaming is not None)
+        known = self._known.get(place)
         # The scanner gives the same object as long as nothing in it has changed.
         if known is not None and known.closure is closure:
-            self._known.move_to_end((command, base))
+            self._known.move_to_end(place)
             return known
-        job = replace(command, manifest=closure.manifest, listed=closure.listed)
+        plain = replace(
+            command, manifest=with_directories(closure.manifest, shown), listed=closure.listed
+        )
+        bare = replace(plain, manifest=closure.manifest)
+        job, base = _moved(plain, bare, base, renaming)
         encoded = encode_job(job)
-        build = short(digest_of(root))
-        made = Prepared(job, job_key(encoded), encoded, closure, way, source, build, toolchain)
-        if base:
-            made = _moved(made, base)
+        made = Prepared(
+            job=job,
+            key=job_key(encoded),
+            encoded=encoded,
+            closure=closure,
+            way=way,
+            source=source,
+            build=short(digest_of(root)),
+            toolchain=toolchain,
+            base=base,
+            renaming=renaming,
+            plain=None if job is plain else plain,
+        )
         if way == "scanned":  # what is listed has a closure of its own each time
-            self._known[command, base] = replace(made, encoded=b"")
+            self._known[place] = replace(made, encoded=b"")
             if len(self._known) > MAX_PREPARED:
                 self._known.popitem(last=False)
         return made
@@ -120,13 +164,12 @@ class JobMemo:
         """This command came to nothing when it was moved."""
         if len(self._unmovable) >= MAX_PREPARED:
             self._unmovable.clear()
-        self._unmovable.add(replace(prepared.in_place().job, manifest=Manifest(), listed=()))
+        self._unmovable.add(replace(prepared.job_in_place, manifest=Manifest(), listed=()))
 
 
-def _moved(prepared: Prepared, base: bytes) -> Prepared:
-    job = relocated(prepared.job, base)
-    if job is None:
-        return prepared
-    encoded = encode_job(job)
-    plain = replace(prepared, encoded=b"")
-    return replace(prepared, job=job, key=job_key(encoded), encoded=encoded, base=base, plain=plain)
+def _moved(plain: Job, bare: Job, base: bytes, renaming: Renaming | None) -> tuple[Job, bytes]:
+    """The job under neutral names and away from `base`, as far as either may be, and the base it was moved
+    from. `bare` is `plain` without its outputs' directories."""
+    job = plain if renaming is None else renamed(bare, renaming)
+    moved = relocated(job, base) if base else None
+    return (job, b"") if moved is None else (moved, base)

@@ -15,17 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cache.blobs import decompress
-from cache.digest import Digest, verified
-from cache.errors import BlobMissingError, CacheError, StoreError
+from cache.digest import Digest
+from cache.errors import CacheError, StoreError
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
 from zcc.agent.prepared import Prepared
+from zcc.agent.returning import Files, contents, restored
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
 from zcc.compiler.lookups import Watch, residue
-from zcc.compiler.relocation import neutral_misses, restored, restored_content, restored_path
+from zcc.compiler.relocation import neutral_misses
+from zcc.compiler.renaming import Renaming
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
 
@@ -36,9 +37,6 @@ logger = logging.getLogger(__name__)
 SPACE = "own"
 # Results whose bodies are remembered as read: some 10 KB each.
 MAX_UNDERSTOOD = 4096
-
-# (path, mode, bytes), the main output last.
-Files = list[tuple[bytes, int, bytes]]
 
 
 class CacheMode(Enum):
@@ -108,7 +106,7 @@ class Recall:
         self._rotten = 0
         self._written = 0
         self._limit_bytes = limit_bytes
-        self._known: OrderedDict[tuple[Digest, bytes], _Understood] = OrderedDict()
+        self._known: OrderedDict[tuple[Digest, bytes, Renaming | None], _Understood] = OrderedDict()
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
@@ -149,7 +147,7 @@ class Recall:
         if record is None:
             return UNKNOWN
         try:
-            known = self._understood(record, prepared.base)
+            known = self._understood(record, prepared)
             verdict = known.watch.check(disk)
             if not verdict.is_accepted:
                 self.refused += 1
@@ -164,7 +162,7 @@ class Recall:
     ) -> None:
         """Keep a result as it came, which has been proven; `frames` are its outputs, checked."""
         base = prepared.base
-        here = restored(result, base) if base else result
+        here = restored(result, prepared)
         try:
             left = residue(here.lookups, prepared.closure.misses, disk)
         except DiskDoubtError:
@@ -185,16 +183,17 @@ class Recall:
     def close(self) -> None:
         self._writer.close()
 
-    def _understood(self, record: Record, base: bytes) -> _Understood:
+    def _understood(self, record: Record, prepared: Prepared) -> _Understood:
         """What the record says, which is read once: a hit is asked for again and again."""
-        known = self._known.get((record.key, base))
+        place = (record.key, prepared.base, prepared.renaming)
+        known = self._known.get(place)
         if known is not None and known.body == record.body:
-            self._known.move_to_end((record.key, base))
+            self._known.move_to_end(place)
             return known
         kept = decode_result(record.body)
-        result = restored(kept, base) if base else kept
+        result = restored(kept, prepared)
         known = _Understood(record.body, kept, result, Watch(result.lookups.misses))
-        self._known[record.key, base] = known
+        self._known[place] = known
         if len(self._known) > MAX_UNDERSTOOD:
             self._known.popitem(last=False)
         return known
@@ -203,37 +202,10 @@ class Recall:
         if not all(prepared.job.declares(output.path) for output in kept.outputs):
             raise JobError("outputs that the job does not declare")
         frames = self._tiers.get_blobs(each.digest for each in kept.outputs)
-        return contents(kept, frames, prepared.base)
+        return contents(kept, frames, prepared)
 
     def _drop(self, record: Record, error: Exception) -> None:
         """What was kept cannot be used: forget it, and the blobs, which may be what is rotten."""
         self._rotten += 1
         logger.warning("forgetting the result %s: %s", record.key.hex(), error)
         self._writer.forget(record.key, record.blobs)
-
-
-def contents(result: Result, frames: Mapping[Digest, bytes], base: bytes) -> Files:
-    """The outputs, the main one last: it appears when all others are there. `base` as in `Prepared`.
-
-    Raises:
-        CacheError: a frame is not there, or its content is not what its digest names.
-        JobError: a content that cannot be brought back to `base`.
-    """
-    files = []
-    for output in reversed(result.outputs):
-        frame = frames.get(output.digest)
-        if frame is None:
-            raise BlobMissingError(f"no {os.fsdecode(output.path)}")
-        content = verified(decompress(frame, output.size_bytes), output.digest)
-        path = output.path
-        if base:
-            is_main = output is result.outputs[0]
-            path, moved = (
-                restored_path(path, base),
-                restored_content(content, base, is_main=is_main),
-            )
-            if moved is None:
-                raise JobError(f"{os.fsdecode(path)} names the neutral root")
-            content = moved
-        files.append((path, output.mode, content))
-    return files

@@ -54,13 +54,13 @@ from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
-from zcc.agent.recall import CacheMode, Files, Missed, Recall, Recalled, contents, mode_of
+from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.returning import Files, contents, restored
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
 from zcc.agent.visitor import Visitor
 from zcc.compiler.lookups import check, first_set
-from zcc.compiler.relocation import restored
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -245,12 +245,12 @@ class AgentShell:
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
         elif event.reason == "proof" and self._analyser.plugins.distrust(
-            part.prepared.in_place().job, event.detail
+            part.prepared.job_in_place, event.detail
         ):
             return ResultUnproven(event.call, "plugin", event.detail)
-        elif event.reason == "proof" and not part.prepared.base:
+        elif event.reason == "proof" and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
-        if part.prepared.base:
+        if part.prepared.is_moved:
             self._analyser.keep_in_place(part.prepared)
             part.prepared = part.prepared.in_place()
             return RecallRefused(event.call, event.reason, event.detail)
@@ -344,9 +344,7 @@ class AgentShell:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         call, prepared = self._calls[number], part.prepared
-        came = result
-        if prepared.base:
-            result = restored(came, prepared.base)
+        came, result = result, restored(result, prepared)
         disk = self._analyser.disk
         disk.begin(self._loop.time(), None)
         verdict = check(result.lookups, disk, call.request.environment)
@@ -356,14 +354,12 @@ class AgentShell:
             return CompileFailed(number, result.exit_status)
         if not verdict.is_accepted:
             return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        job = prepared.in_place().job
+        job = prepared.job_in_place
         produced = [output.path for output in result.outputs]
         if job.outputs[0] not in produced or not all(map(job.declares, produced)):
             return ResultUnproven(number, "output-missing", os.fsdecode(job.outputs[0]))
         frames = self._frames(result)
-        files, result = self._told_here(
-            call, prepared, contents(came, frames, prepared.base), result
-        )
+        files, result = self._told_here(call, prepared, contents(came, frames, prepared), result)
         if output := names_sandbox(files, result):
             return ResultUnproven(number, "temporary-name", output)
         part.files = files
@@ -397,7 +393,7 @@ class AgentShell:
         """
         if call.failed is None or not call.ran_here_ns:
             return
-        output = call.failed.prepared.in_place().job.outputs[0]
+        output = call.failed.prepared.job_in_place.outputs[0]
         try:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:

@@ -117,7 +117,7 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
         "way": answer.way,
         "files": answer.closure.file_count,
         "bytes": answer.closure.size_bytes,
-        "outputs": [os.fsdecode(path) for path in answer.job.outputs],
+        "outputs": [os.fsdecode(path) for path in answer.job_in_place.outputs],
         "toolchain": answer.toolchain.digest.hex(),
         "job_bytes": len(answer.frame()),
         "key": answer.key.hex(),

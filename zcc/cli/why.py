@@ -152,7 +152,7 @@ def _forecast(request: wire.Request) -> list[Forecast]:
 
 
 def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
-    job = prepared.in_place().job
+    job = prepared.job_in_place
     source, output = os.path.realpath(prepared.source), job.outputs[0]
     lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.

@@ -19,6 +19,7 @@ from zcc.compiler.options import (
 )
 from zcc.compiler.outputs import Naming
 from zcc.compiler.reading import Reading, is_device
+from zcc.compiler.renaming import neutral_command
 from zcc.compiler.response import ResponseDoubtError, expand
 
 __all__ = [
@@ -138,6 +139,9 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
         tells_precompiled=_tells_precompiled(reading),
         words=tuple(reading.words),
+        neutral=None
+        if response_files
+        else neutral_command(reading.words, reading.family, language),
     )
 
 

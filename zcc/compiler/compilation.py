@@ -37,6 +37,16 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class NeutralCommand:
+    """The command with neutral names for its outputs, as `renaming.py` makes it. `target` is what the rule in
+    the dependency file is for, where there is such a file."""
+
+    arguments: tuple[bytes, ...]
+    target: bytes
+    has_dependencies: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Compilation:
     """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
 
@@ -49,7 +59,7 @@ class Compilation:
     name further files. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one by itself
     (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`:
     their value is that of this machine's clock. `tells_precompiled`: messages name each precompiled header that
-    gcc tries.
+    gcc tries. `neutral` is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -79,6 +89,7 @@ class Compilation:
     is_pch_preprocessed: bool
     tells_precompiled: bool
     words: tuple[Word, ...]
+    neutral: NeutralCommand | None
 
     @property
     def unknown_options(self) -> tuple[bytes, ...]:
