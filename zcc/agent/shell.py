@@ -15,13 +15,13 @@ import zmq
 from cache.blobs import decompress
 from cache.digest import Digest
 from cache.errors import CacheError
-from zcc import __version__
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
+from zcc.agent.desk import Desk
 from zcc.agent.effects import (
     CancelJob,
     CountOutcome,
@@ -48,24 +48,22 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.listings import has_listing, temporary_directory, told_here
+from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import AgentMachine
-from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
+from zcc.agent.parts import Part, joined, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
-from zcc.agent.returning import Files, contents, restored
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
 from zcc.agent.visitor import Visitor
-from zcc.compiler.lookups import check, first_set
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
-from zcc.messages import AskNodes, Finished, Nodes, Submit
+from zcc.messages import Finished, Nodes, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -127,15 +125,13 @@ class AgentShell:
         self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: OrderedDict[bytes, float] = OrderedDict()
-        self._nodes: list[asyncio.Future[Nodes]] = []
         self._idle_since_s = self._loop.time()
-        self._started_at = time.time()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
-        self._access = access
         if access is not None:
             name = f"{os.uname().nodename}:{os.getpid()}"
             self._session = FarmSession(self._context, access, name, self, self._uploads.read)
+        self._desk = Desk(self._account, self._recall, self._uploads, self._machine, self._session)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
 
@@ -147,7 +143,7 @@ class AgentShell:
         if self._session is not None:
             self._session.close("the agent leaves")
         self._recall.close()
-        self._account.close(self._gauges())
+        self._account.close(self._desk.gauges())
         self._context.term()
 
     # ---- launchers (Host) ----------------------------------------------------------------------
@@ -176,37 +172,16 @@ class AgentShell:
         self._handle(CallClosed(visitor.number))
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("op"):
-            case "stats":
-                self._stats.follow(self._gauges())
-                document = self._stats.as_dict()
-                cache = await asyncio.to_thread(self._recall.sizes)
-                return document | {"cache": cache, "agent": self._status()}
-            case "zero":
-                self._stats.follow(self._gauges())
-                self._stats.clear()
-                self._stats.save()
-                return {}
-            case "settle":
-                await asyncio.to_thread(self._recall.wait_written)
-                await self._account.settle(self._gauges())
-                return {}
-            case "status":
-                return self._status()
-            case "nodes":
-                return await self._list_nodes()
-            case "stop":
-                self._loop.call_soon(self.stop)
-                return {}
-            case _:
-                return {"error": "unknown request"}
+        if request.get("op") == "stop":
+            self._loop.call_soon(self.stop)
+            return {}
+        return await self._desk.answer(request)
 
     # ---- the farm (Listener) -------------------------------------------------------------------
 
     def farm_opened(self) -> None:
         self._handle(FarmOpened())
-        if self._nodes and self._session is not None:
-            self._session.ask(AskNodes())
+        self._desk.farm_opened()
 
     def farm_closed(self, reason: str) -> None:
         self._handle(FarmClosed(reason))
@@ -259,10 +234,7 @@ class AgentShell:
         return event
 
     def nodes_listed(self, nodes: Nodes) -> None:
-        for future in self._nodes:
-            if not future.done():
-                future.set_result(nodes)
-        self._nodes.clear()
+        self._desk.nodes_listed(nodes)
 
     # ---- one call ------------------------------------------------------------------------------
 
@@ -302,34 +274,15 @@ class AgentShell:
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
-            prepared = part.prepared
-            recalled = self._recall.find(prepared, self._analyser.disk)
-            if isinstance(recalled, Recalled):
-                recalled = self._as_asked(call, recalled)
-            if not isinstance(recalled, Recalled):
-                part.missed = recalled
+            found: Recalled | Missed | Taken = self._recall.find(part.prepared, self._analyser.disk)
+            if isinstance(found, Recalled):
+                found = as_asked(found, part.prepared, call.request)
+                if isinstance(found, Missed):
+                    self._recall.refused += 1
+            if isinstance(found, Taken):
+                part.result, part.files, part.is_recalled = found.result, found.files, True
             else:
-                part.files, part.result = self._told_here(
-                    call, prepared, recalled.files, recalled.result
-                )
-                part.is_recalled = True
-
-    def _as_asked(self, call: _Call, recalled: Recalled) -> Recalled | Missed:
-        """Not for whom a variable is set that a plugin looked for in vain."""
-        name = first_set(recalled.result.lookups.misses, call.request.environment)
-        if not name:
-            return recalled
-        self._recall.refused += 1
-        return Missed("refused", "$" + os.fsdecode(name))
-
-    def _told_here(
-        self, call: _Call, prepared: Prepared, files: Files, result: Result
-    ) -> tuple[Files, Result]:
-        if not has_listing(files, result):
-            return files, result
-        request, family = call.request, prepared.toolchain.family
-        directory = temporary_directory(request.environment, family, request.cwd)
-        return told_here(files, result, directory)
+                part.missed = found
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -337,37 +290,27 @@ class AgentShell:
         name = self._config.cxx if request.is_cxx else self._config.cc
         return naming.with_default(request, os.fsencode(name))
 
-    def _judge(self, message: Finished, number: int, part: Part, result: Result) -> Event | None:
+    def _judge(self, message: Finished, number: int, part: Part, came: Result) -> Event | None:
         """What a part's result is worth; None when it is good and others are to come.
 
         Raises:
             ProtocolError, CacheError: its outputs did not come whole.
         """
-        call, prepared = self._calls[number], part.prepared
-        came, result = result, restored(result, prepared)
-        disk = self._analyser.disk
+        call, disk, frames = self._calls[number], self._analyser.disk, self._frames(came)
         disk.begin(self._loop.time(), None)
-        verdict = check(result.lookups, disk, call.request.environment)
-        if result.exit_status != 0 and not verdict.saw_other_files:
-            call.failed, call.failed_with = part, result.exit_status
-            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
-            return CompileFailed(number, result.exit_status)
-        if not verdict.is_accepted:
-            return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        job = prepared.job_in_place
-        produced = [output.path for output in result.outputs]
-        if job.outputs[0] not in produced or not all(map(job.declares, produced)):
-            return ResultUnproven(number, "output-missing", os.fsdecode(job.outputs[0]))
-        frames = self._frames(result)
-        files, result = self._told_here(call, prepared, contents(came, frames, prepared), result)
-        if output := names_sandbox(files, result):
-            return ResultUnproven(number, "temporary-name", output)
-        part.files = files
-        part.result, part.is_recalled = result, message.is_recalled
+        match judge(came, frames, part.prepared, call.request, disk):
+            case Failed(exit_status, stderr):
+                call.failed, call.failed_with = part, exit_status
+                logger.debug("exit %d on the farm: %s", exit_status, stderr[-1000:])
+                return CompileFailed(number, exit_status)
+            case Refused(reason, detail):
+                return ResultUnproven(number, reason, detail)
+            case Taken(result, files):
+                part.result, part.files, part.is_recalled = result, files, message.is_recalled
         if not message.is_recalled:
-            self._remember_cost(call, part, result, message)
+            self._remember_cost(call, part, came, message)
         if call.cache_mode.keeps:
-            self._recall.remember(prepared, came, frames, disk)
+            self._recall.remember(part.prepared, came, frames, disk)
         why = why_not_one(call.parts)
         if why:
             return ResultUnproven(number, "several-sources", why)
@@ -485,7 +428,7 @@ class AgentShell:
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._handle(Ticked())
-        self._stats.follow(self._gauges())
+        self._desk.follow()
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s
         if not self._calls and idle_s > self._config.idle_minutes * 60:
@@ -501,44 +444,6 @@ class AgentShell:
         """Leave; what is under way is compiled locally by its launchers."""
         if not self.left.done():
             self.left.set_result(None)
-
-    def _gauges(self) -> dict[str, float]:
-        """What is counted elsewhere, since this agent began."""
-        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
-        if self._session is not None:
-            gauges["bytes_sent"] = self._session.bytes_sent
-            gauges["bytes_received"] = self._session.bytes_received
-        return gauges
-
-    # ---- questions -----------------------------------------------------------------------------
-
-    def _status(self) -> dict[str, Any]:
-        session, machine = self._session, self._machine
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": time.time() - self._started_at,
-            "calls": len(machine.calls),
-            "slots": {"limit": machine.slots.limit, "used": machine.slots.used},
-            "broker": self._access.endpoint if self._access else None,
-            "farm": self._access.farm if self._access else None,
-            "connected": session is not None and session.is_open,
-            "refusal": session.refusal if session is not None else "",
-        }
-
-    async def _list_nodes(self) -> dict[str, Any]:
-        if self._session is None:
-            return {"error": "no farm joined"}
-        future: asyncio.Future[Nodes] = self._loop.create_future()
-        self._nodes.append(future)
-        self._session.ask(AskNodes())  # not connected yet: farm_opened asks
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                nodes = await future
-        except TimeoutError:
-            return {"error": "the broker does not answer"}
-        names = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
-        return {"nodes": [{name: getattr(row, name) for name in names} for row in nodes.rows]}
 
 
 def _failed(request: wire.Request, error: Exception) -> Here:
