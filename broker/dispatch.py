@@ -57,16 +57,16 @@ class Dispatcher:
         """Let jobs upload, as many as slots are idle or soon will be; counted for each user, so that
         one with a slow line does not hold up the others."""
         farm = self._farm
-        windows: dict[bytes, int] = {}
+        windows: dict[tuple[str, bytes], int] = {}
         has_granted = True
         while has_granted:
             has_granted = False
             for key in farm.queue.heads():
                 execution = farm.executions[key]
-                user, machine_class = execution.lane.user, execution.lane.machine_class
-                if machine_class not in windows:
-                    windows[machine_class] = _window(nodes, machine_class)
-                if farm.granted[user, machine_class] >= windows[machine_class]:
+                place = (execution.lane.user, execution.lane.machine_class)
+                if place not in windows:
+                    windows[place] = _window(nodes, *place)
+                if farm.granted[place] >= windows[place]:
                     continue
                 farm.queue.turn(key)
                 farm.set_phase(execution, Phase.CHECKING)
@@ -78,7 +78,9 @@ class Dispatcher:
         if not farm.ready:
             return
         idle = sum(node.idle_slots for node in nodes)
-        may_prefetch = len(farm.queue) + len(farm.ready) > idle
+        # A publisher's own idle slots are no reason for others' jobs to wait.
+        own = sum(node.idle_slots for node in nodes if node.session.is_own)
+        may_prefetch = len(farm.queue) + len(farm.ready) > idle - own
         room = sum(node.spare for node in nodes) if may_prefetch else idle
         if not room:
             return
@@ -124,8 +126,8 @@ class Dispatcher:
         farm.unanswered = []
 
 
-def _window(nodes: list[Node], machine_class: bytes) -> int:
-    fitting = [node for node in nodes if node.fits(machine_class)]
+def _window(nodes: list[Node], user: str, machine_class: bytes) -> int:
+    fitting = [node for node in nodes if node.serves(user, machine_class)]
     slots = sum(node.slots for node in fitting)
     return sum(node.idle_slots for node in fitting) + ceil(slots * GRANT_AHEAD)
 
@@ -137,4 +139,5 @@ def _need_of(execution: Execution, now: float) -> Need:
         cost_s=execution.cost_s,
         avoid=frozenset(execution.avoid),
         waited_s=now - execution.ready_at,
+        user=execution.lane.user,
     )

@@ -128,12 +128,16 @@ class Farm:
         return [session for session in found if session is not None]
 
     def is_servable(
-        self, machine_class: bytes, avoid: frozenset[Identity] | set[Identity], now: float
+        self,
+        user: str,
+        machine_class: bytes,
+        avoid: frozenset[Identity] | set[Identity],
+        now: float,
     ) -> bool:
-        """Whether some node may run such a job, now or when it has a free slot."""
+        """Whether some node may run such a job of this user's, now or when it has a free slot."""
         if now < self.started_at + STARTUP_GRACE_S:
             return True
         return any(
-            node.is_usable(now) and node.fits(machine_class) and node.identity not in avoid
+            node.is_usable(now) and node.serves(user, machine_class) and node.identity not in avoid
             for node in self.nodes
         )

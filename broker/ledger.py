@@ -26,7 +26,7 @@ from broker.limits import (
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
 )
-from broker.model import cost_class
+from broker.model import Identity, cost_class
 from broker.nodes import Node
 from broker.queue import Lane
 from broker.sessions import Session
@@ -156,7 +156,7 @@ class Ledger:
         lane = execution.lane
         if execution.losses >= MAX_LOSSES:
             self.refuse(execution, LOST_TWICE)
-        elif not self._farm.is_servable(lane.machine_class, execution.avoid, now):
+        elif not self._farm.is_servable(lane.user, lane.machine_class, execution.avoid, now):
             self.refuse(execution, NO_NODES)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
@@ -181,11 +181,12 @@ class Ledger:
 
     def refuse_unservable(self, now: float) -> None:
         """Nodes have left: refuse the jobs that none of the others may run."""
-        verdicts: dict[tuple[bytes, frozenset[tuple[str, str]]], bool] = {}
+        verdicts: dict[tuple[str, bytes, frozenset[Identity]], bool] = {}
         for execution in list(self._farm.executions.values()):
             if execution.phase in LEASED:
                 continue
-            need = (execution.lane.machine_class, frozenset(execution.avoid))
+            lane = execution.lane
+            need = (lane.user, lane.machine_class, frozenset(execution.avoid))
             if need not in verdicts:
                 verdicts[need] = self._farm.is_servable(*need, now)
             if not verdicts[need]:
@@ -223,7 +224,7 @@ class Ledger:
             return FARM_FULL
         if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
             return TOO_MANY
-        if not farm.is_servable(event.machine_class, frozenset(), now):
+        if not farm.is_servable(session.user, event.machine_class, frozenset(), now):
             return NO_NODES
         return ""
 
@@ -242,7 +243,7 @@ class Ledger:
 
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
         found = self._farm.nodes.find_orphan(execution.key)
-        if found is not None:
+        if found is not None and found[0].serves(execution.lane.user, b""):
             self.adopt(execution, *found, now)
 
     def _begin(

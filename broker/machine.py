@@ -29,6 +29,7 @@ from broker.limits import (
     WHO_EVERY_S,
 )
 from broker.nodes import Node
+from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import short
 from zcc import __version__
@@ -132,7 +133,8 @@ class Machine:
     def _reason_against(self, origin: Origin, hello: Hello) -> str:
         sessions = self.farm.sessions
         known = sessions.get(hello.session)
-        if hello.role != origin.role.value:
+        role = SESSION_ROLES[origin.role].get(hello.role)
+        if role is None or (known is not None and known.role is not role):
             return f"role: this key is enrolled as {origin.role.value}, not as {hello.role}"
         if hello.farm and hello.farm != self.farm.name:
             return f"farm: this is {self.farm.name}, not {hello.farm}"
@@ -145,9 +147,10 @@ class Machine:
         return ""
 
     def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
-        session = Session(hello.session, origin.route, origin.user, origin.role, hello.name, now)
+        role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is Role.PUBLISHER
+        session = Session(hello.session, origin.route, origin.user, role, hello.name, now, is_own)
         self.farm.sessions.open(session)
-        self.farm.audit("open", user=origin.user, role=origin.role.value, name=hello.name)
+        self.farm.audit("open", user=origin.user, role=hello.role, name=hello.name)
         return session
 
     def _close(self, session: Session, reason: str, now: float) -> None:

@@ -54,6 +54,7 @@ app = typer.Typer(
 class MemberRole(str, Enum):  # noqa: UP042 - typer's choices want plain strings
     CLIENT = "client"
     NODE = "node"
+    PUBLISHER = "publisher"
     ADMIN = "admin"
     MONITOR = "monitor"
 
@@ -190,7 +191,13 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
 
 @app.command()
 def token(
-    role: Annotated[MemberRole, typer.Option(help="What the joiner may do on the farm.")],
+    role: Annotated[
+        MemberRole,
+        typer.Option(
+            help="What the joiner may do on the farm. A publisher is a client whose own machine may"
+            " compile for the shared cache (`zcc publish`)."
+        ),
+    ],
     state: StateDir = DEFAULT_STATE,
     endpoint: Annotated[
         str,

@@ -99,8 +99,10 @@ class Node:
     def is_usable(self, now: float) -> bool:
         return self.slots > 0 and not self.is_draining and now >= self.record.quarantined_until
 
-    def fits(self, machine_class: bytes) -> bool:
-        return not machine_class or machine_class in self.machine_classes
+    def serves(self, user: str, machine_class: bytes) -> bool:
+        """Whether it may run such a job of this user's; a publisher's own node runs its own key's alone."""
+        is_theirs = not self.session.is_own or user == self.session.user
+        return is_theirs and (not machine_class or machine_class in self.machine_classes)
 
     def state(self, now: float) -> str:
         if self.is_draining:

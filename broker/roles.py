@@ -28,16 +28,29 @@ _SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye)
 _BULK: tuple[type[Message], ...] = (Chunk, Credit, Absent)
 _STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 
+_AGENT: tuple[type[Message], ...] = (*_SESSION, *_BULK, *_STORAGE, Submit, Cancel, AskNodes)
+_NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Done, Failed)
+
 ALLOWED: dict[Role, frozenset[type[Message]]] = {
     Role.JOINER: frozenset((Enrol,)),
-    Role.CLIENT: frozenset((*_SESSION, *_BULK, *_STORAGE, Submit, Cancel, AskNodes)),
-    Role.NODE: frozenset((*_SESSION, *_BULK, Want, Started, Done, Failed)),
+    Role.CLIENT: frozenset(_AGENT),
+    Role.NODE: frozenset(_NODE),
+    # Either, in one session each: what a session may say is then its own role's affair.
+    Role.PUBLISHER: frozenset((*_AGENT, *_NODE)),
     Role.ADMIN: frozenset((*_SESSION, AskNodes)),
     Role.MONITOR: frozenset((*_SESSION, AskNodes)),
 }
 
 _KINDS = {
     role: frozenset(message.KIND for message in messages) for role, messages in ALLOWED.items()
+}
+
+
+# What a key's sessions may say they are in Hello, and what they are then.
+SESSION_ROLES: dict[Role, dict[str, Role]] = {
+    **{role: {role.value: role} for role in (Role.CLIENT, Role.NODE, Role.ADMIN, Role.MONITOR)},
+    Role.PUBLISHER: {Role.PUBLISHER.value: Role.CLIENT, Role.NODE.value: Role.NODE},
+    Role.JOINER: {},
 }
 
 

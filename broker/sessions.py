@@ -24,7 +24,7 @@ class Session:
     """`tickets` are an agent's open requests; `asked` the blobs that it was asked for.
 
     `unconfirmed` are requests from before its last Hello that it has not submitted again; they are
-    void at `confirm_until`.
+    void at `confirm_until`. `is_own`: its key is a publisher's, and a node under it serves that key alone.
     """
 
     id: bytes
@@ -33,6 +33,7 @@ class Session:
     role: Role
     name: str
     seen_at: float
+    is_own: bool = False
     tickets: dict[int, Digest] = field(default_factory=dict)
     asked: set[Digest] = field(default_factory=set)
     unconfirmed: set[int] = field(default_factory=set)

@@ -172,6 +172,9 @@ class Shell:
         elif not self._traffic.is_open(origin.route) and not isinstance(message, Hello):
             self._happen(events.StrangerSpoke(origin))
         else:
+            said_as = self._traffic.role_on(origin.route)
+            if said_as is not None and kind != Hello.KIND and not may_send(said_as, kind):
+                raise ProtocolError(f"a {said_as.value}'s session may not send {kind[:24]!r}")
             reader = _READERS.get(type(message), Shell._read_other)
             reader(self, origin, message)
             self._run()

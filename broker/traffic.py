@@ -102,6 +102,11 @@ class Traffic:
     def is_open(self, route: bytes) -> bool:
         return route in self._peers
 
+    def role_on(self, route: bytes) -> Role | None:
+        """What the session on this route is; None where there is none."""
+        peer = self._peers.get(route)
+        return None if peer is None else peer.role
+
     def open(self, route: bytes, role: Role, now: float) -> None:
         self.close(route, now)
         receiver = Receiver(takes_pushes=role is Role.NODE)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import platformdirs
@@ -51,10 +52,18 @@ def serve(
     sandbox: Annotated[str, typer.Option(help="auto, bwrap, or none (unsafe).")] = "auto",
     cache_size: Annotated[str, typer.Option(help="Disk for inputs and toolchains.")] = "10G",
     log: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    own: Annotated[
+        bool,
+        typer.Option(
+            "--own",
+            help="With this user's own key, a publisher's, for the jobs of that key alone;"
+            " `zcc publish` starts such a node.",
+        ),
+    ] = False,
 ) -> None:
     """Compile for the farm until SIGTERM (finishes what runs) or a second one (ends at once)."""
     logging.basicConfig(level=log.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    access = farm.load_access(state)
+    access = _own_access() if own else farm.load_access(state)
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
     mode = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
@@ -63,6 +72,11 @@ def serve(
     found = probe(state, mode)
     size = parse_size(cache_size)
     asyncio.run(_serve(access, name, slots or len(os.sched_getaffinity(0)), state, found, size))
+
+
+def _own_access() -> farm.Access:
+    """The access of this machine's user, as a node."""
+    return replace(farm.publisher_access(os.environ), role="node")
 
 
 async def _serve(

@@ -11,11 +11,13 @@ import json
 import os
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import zmq
 
 from zcc import codec
+from zcc import config as configuration
 from zcc.errors import ConfigError, ProtocolError, TokenError
 from zcc.keys import (
     KeyPair,
@@ -68,6 +70,24 @@ def load_access(directory: str, endpoint: str = "") -> Access | None:
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): remove it and join again") from error
     return replace(access, endpoint=endpoint) if endpoint else access
+
+
+def publisher_access(environment: Mapping[str, str]) -> Access:
+    """This user's access, which has to be a publisher's.
+
+    Raises:
+        ConfigError: it is none; the message says what to do.
+    """
+    config = configuration.load(environment)
+    access = load_access(configuration.config_dir(environment), config.broker)
+    if access is None or access.role != "publisher":
+        found = (
+            "this user has joined no farm" if access is None else f"this key is a {access.role}'s"
+        )
+        raise ConfigError(
+            f"{found}: to publish, join with a token of zcc-broker token --role publisher"
+        )
+    return access
 
 
 def save_access(directory: str, access: Access) -> None:

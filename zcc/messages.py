@@ -37,6 +37,7 @@ class Role(Enum):
 
     CLIENT = "client"
     NODE = "node"
+    PUBLISHER = "publisher"  # a client that may also run nodes, for jobs of its own
     ADMIN = "admin"
     MONITOR = "monitor"
     JOINER = "joiner"  # a join token's own key: it may enrol one other key and nothing else

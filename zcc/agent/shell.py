@@ -77,6 +77,8 @@ ASK_TIMEOUT_S = 5.0
 FIRST_FURTHER_TICKET = 1 << 61
 # Why a result is of no use: what was stored or sent of it is not what its digests say.
 DAMAGED = "damaged-result"
+# It names the neutral place where it must not: the command is one that cannot be moved.
+NAMES_PLACE = "names-neutral-place"
 # File times come from the kernel's tick: they can lie this far behind the clock.
 CLOCK_GRAIN_NS = 10_000_000
 
@@ -202,8 +204,11 @@ class AgentShell:
         try:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
             event = self._judge(message, number, part, result)
-        except (ProtocolError, CacheError) as error:
+        except CacheError as error:
             event = ResultUnproven(number, DAMAGED, str(error))
+        except ProtocolError as error:
+            reason = NAMES_PLACE if part.prepared.is_moved else DAMAGED
+            event = ResultUnproven(number, reason, str(error))
         if isinstance(event, ResultUnproven):
             event = self._second_chance(message, call, part, event)
         if event is None:
@@ -225,7 +230,9 @@ class AgentShell:
             return ResultUnproven(event.call, "plugin", event.detail)
         elif event.reason == "proof" and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
-        if part.prepared.is_moved:
+        # What is only damaged is asked for anew, so that the broker looks for what is rotten.
+        if part.prepared.is_moved and event.reason != DAMAGED:
+            logger.debug("compiling in place: %s %s", event.reason, event.detail)
             self._analyser.keep_in_place(part.prepared)
             part.prepared = part.prepared.in_place()
             return RecallRefused(event.call, event.reason, event.detail)

@@ -16,7 +16,7 @@ def join(token: str, label: str = typer.Option("", help="How the broker lists th
     """Enrol this user with a join token (`zcc-broker token --role client`)."""
     directory = config.config_dir(os.environ)
     name = label or f"{os.environ.get('USER', 'user')}@{os.uname().nodename}"
-    access = farm.join(token, directory, name, ("client", "admin", "monitor"))
+    access = farm.join(token, directory, name, ("client", "publisher", "admin", "monitor"))
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
     typer.echo(f"joined the farm {access.farm} at {access.endpoint}")

@@ -8,7 +8,7 @@ import typer
 
 from cache.errors import CacheError
 from zcc import __version__
-from zcc.cli import agent, cache, doctor, explain, farm, masquerade, seeing, stats, up, why
+from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
 from zcc.errors import ZccError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     " a local compile an error that names its reason.",
 )
 app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
+app.command("publish", context_settings={"allow_interspersed_args": False})(publish.publish)
 app.command("join")(farm.join)
 app.command("nodes")(farm.nodes)
 app.command("stats", cls=stats.StatsCommand)(stats.stats)

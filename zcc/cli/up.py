@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import typer
@@ -158,15 +159,19 @@ def up(
     raise typer.Exit(status)
 
 
+def run_command(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run the user's command, with zcc on its PATH; its exit status as a shell would give it."""
+    path = f"{environment.get('PATH', os.defpath)}:{os.path.dirname(sys.executable)}"
+    try:
+        status = subprocess.run(command, env={**environment, "PATH": path}, check=False).returncode
+    except FileNotFoundError as error:
+        raise ConfigError(f"{command[0]}: command not found") from error
+    return status if status >= 0 else 128 - status
+
+
 def _run(command: list[str] | None, environment: dict[str, str]) -> int:
     if command:
-        own = os.path.dirname(sys.executable)
-        environment = environment | {"PATH": f"{environment.get('PATH', os.defpath)}:{own}"}
-        try:
-            status = subprocess.run(command, env=environment, check=False).returncode
-        except FileNotFoundError as error:
-            raise ConfigError(f"{command[0]}: command not found") from error
-        return status if status >= 0 else 128 - status
+        return run_command(command, environment)
     for name in ("ZCC_CONFIG_DIR", "ZCC_STATE_DIR", "ZCC_SOCKET"):
         typer.echo(f"export {name}={environment[name]}")
     typer.echo("the farm is up; set these where you build, then press Ctrl-C here to end it")

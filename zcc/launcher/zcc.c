@@ -41,7 +41,7 @@
 
 static const char *const cli_words[] = {
     "up", "stats", "explain", "doctor", "nodes", "toolchain", "join", "config", "agent", "cache",
-    "why", "masquerade", "--help", "--version", "-h", "help", "--install-completion",
+    "why", "masquerade", "publish", "--help", "--version", "-h", "help", "--install-completion",
     "--show-completion",
 };
 

@@ -1,0 +1,152 @@
+"""What a publisher's machine has compiled itself, others get from the farm; nobody else puts anything in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BIN
+from zcc import farm as membership
+from zcc.agent import door
+from zcc.cli.up import LocalFarm
+
+
+class Machine:
+    """A member's machine: its own configuration, state and agent."""
+
+    def __init__(self, local: LocalFarm, name: str, role: str) -> None:
+        self.directory = Path(local.directory) / name
+        membership.join(local._token(role), str(self.directory), name, (role,))
+        self.environment = {
+            **os.environ,
+            "ZCC_CONFIG_DIR": str(self.directory),
+            "ZCC_STATE_DIR": str(self.directory),
+            "ZCC_SOCKET": str(self.directory / "agent.sock"),
+            "PATH": f"{os.environ['PATH']}:{BIN}",
+        }
+
+    def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            command, cwd=cwd, env=self.environment, capture_output=True, check=False, timeout=100
+        )
+
+    def outcomes(self) -> dict[str, int]:
+        answer = door.ask(self.environment["ZCC_SOCKET"], {"op": "stats"})
+        assert answer is not None
+        return {name: count for name, count in answer["outcomes"].items() if count}
+
+    def stop(self) -> None:
+        door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
+
+
+@pytest.fixture
+def local() -> Iterator[LocalFarm]:
+    """A broker without any node."""
+    with tempfile.TemporaryDirectory(prefix="zcc-publish-") as directory:
+        made = LocalFarm(directory)
+        try:
+            made.start(nodes=0, slots=1)
+            yield made
+        finally:
+            made.stop()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for number in range(3):
+        (tmp_path / f"f{number}.c").write_text(f"#include <stdio.h>\nint f{number};\n")
+    rule = "%.o: %.c\n\tzcc gcc -g -O1 -MD -c $< -o $@\n"
+    (tmp_path / "Makefile").write_text(f"all: f0.o f1.o f2.o\n{rule}")
+    return tmp_path
+
+
+def objects(project: Path) -> dict[str, bytes]:
+    found = {path.name: path.read_bytes() for path in project.glob("f?.[od]")}
+    for name in found:
+        (project / name).unlink()
+    return found
+
+
+def results(local: LocalFarm) -> dict[str, object]:
+    state = os.path.join(local.directory, "broker")
+    command = [str(BIN / "zcc-broker"), "cache", "show", "--json", "--state", state]
+    done = subprocess.run(command, check=True, capture_output=True)
+    document: dict[str, object] = json.loads(done.stdout)
+    return document
+
+
+def test_others_get_what_a_publisher_has_compiled(local: LocalFarm, project: Path) -> None:
+    ci, desk = Machine(local, "ci", "publisher"), Machine(local, "desk", "client")
+    try:
+        done = ci.run("zcc", "publish", "--slots", "2", "--", "make", "-j2", cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert ci.outcomes() == {"remote": 3}
+        made = objects(project)
+        assert len(made) == 6
+        done = desk.run("make", "-j2", cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert desk.outcomes() == {"shared_hit": 3}
+        assert objects(project) == made
+        subprocess.run(["make", "CC=gcc", "-j2", "-f", "-", "all"], cwd=project, check=True,
+                       input=b"all: f0.o f1.o f2.o\n%.o: %.c\n\tgcc -g -O1 -MD -c $< -o $@\n",
+                       capture_output=True)  # fmt: skip
+        assert objects(project) == made
+    finally:
+        ci.stop()
+        desk.stop()
+
+
+def test_its_exit_status_is_the_build_s(local: LocalFarm, project: Path) -> None:
+    ci = Machine(local, "ci", "publisher")
+    try:
+        assert ci.run("zcc", "publish", "--", "sh", "-c", "exit 7", cwd=project).returncode == 7
+    finally:
+        ci.stop()
+
+
+def test_a_publisher_s_plain_build_puts_nothing_in(local: LocalFarm, project: Path) -> None:
+    """Without its node the compiles are local ones, with no proof."""
+    ci = Machine(local, "ci", "publisher")
+    try:
+        assert ci.run("make", cwd=project).returncode == 0
+        assert ci.outcomes() == {"local": 3}
+        assert results(local)["results"] == 0
+    finally:
+        ci.stop()
+
+
+def test_a_client_cannot_publish(local: LocalFarm, project: Path) -> None:
+    desk = Machine(local, "desk", "client")
+    try:
+        done = desk.run("zcc", "publish", "--", "make", cwd=project)
+        assert done.returncode == 1
+        assert b"this key is a client's" in done.stderr
+        assert b"--role publisher" in done.stderr
+        # The program is no boundary: its key is. With the words changed, the broker says no.
+        access = desk.directory / "farm.toml"
+        access.write_text(access.read_text().replace('"client"', '"publisher"'))
+        node = ("zcc-node", "serve", "--own", "--state", str(desk.directory / "n"), "--slots", "1")
+        refused = subprocess.Popen(
+            node, env=desk.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        try:
+            assert refused.stderr is not None
+            for line in refused.stderr:
+                if b"enrolled as client, not as node" in line:
+                    break
+            else:
+                pytest.fail("the broker did not refuse")
+        finally:
+            refused.terminate()
+            refused.communicate()
+        audit = (Path(local.directory) / "broker" / "audit.log").read_text()
+        assert "enrolled as client, not as node" in audit
+        assert results(local)["results"] == 0
+    finally:
+        desk.stop()

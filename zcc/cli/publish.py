@@ -1,0 +1,90 @@
+"""`zcc publish -- make ...`: this machine compiles for its own jobs, and the farm remembers the results.
+
+What a machine compiles by itself has no log of its look-ups, hence no proof, and nobody else can take it. So a
+publisher's machine gets a node for as long as the command runs: the same sandbox and the same log, under
+the publisher's own key, for jobs of that key alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+
+import typer
+
+from zcc import config, farm
+from zcc.cli import agent
+from zcc.cli.up import run_command
+from zcc.errors import ConfigError
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+
+
+def publish(
+    command: list[str] = typer.Argument(help="What to run, a build mostly."),
+    slots: int = typer.Option(0, help="Compiles at a time; 0: one a processor."),
+) -> None:
+    """Run a build whose results the farm remembers, compiled here where no other node takes them.
+
+    For machines that build from clean checkouts (CI). Needs a key of the role publisher: `zcc-broker token
+    --role publisher`, then `zcc join`.
+    """
+    farm.publisher_access(os.environ)
+    directory = os.path.join(config.state_dir(os.environ), "own-node")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with open(os.path.join(directory, "lock"), "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"a node of zcc publish runs already (see {directory})") from error
+        # It takes the lock with it, so that one that outlives us is noticed.
+        node = _start_node(directory, slots, lock.fileno())
+        try:
+            status = run_command(command, os.environ)
+        finally:
+            _stop(node)
+    raise typer.Exit(status)
+
+
+def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes]:
+    """A node that the broker has welcomed."""
+    name = f"{os.uname().nodename}:publish"
+    log_path = os.path.join(directory, "node.log")
+    command = [agent.sibling("zcc-node"), "serve", "--own", "--state", directory, "--name", name]
+    with open(log_path, "wb") as log:
+        node = subprocess.Popen(
+            [*command, "--slots", str(slots)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C ends the build first
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    if agent.ask({"op": "status"}) is None:
+        agent.launch()
+    while not _is_listed(name):
+        if node.poll() is not None or time.monotonic() > deadline:
+            _stop(node)
+            raise ConfigError(f"the node did not start: see {log_path}")
+        time.sleep(0.05)
+    return node
+
+
+def _is_listed(name: str) -> bool:
+    rows = (agent.ask({"op": "nodes"}) or {}).get("nodes")
+    return isinstance(rows, list) and any(row["name"] == name for row in rows)
+
+
+def _stop(node: subprocess.Popen[bytes]) -> None:
+    if node.poll() is None:
+        node.send_signal(signal.SIGTERM)
+    try:
+        node.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        node.kill()
+        node.wait()
