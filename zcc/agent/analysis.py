@@ -26,6 +26,7 @@ from zcc.agent.places import (
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.questions import Questions, Surroundings
+from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
 from zcc.compiler import arguments, environment
@@ -79,7 +80,7 @@ class Analyser:
         self._base_dir = base_dir
         self._surroundings = surroundings
         self._questions = Questions(surroundings.run)
-        self._scanner = Scanner(self.disk, home)
+        self._scans = Scans(Scanner(self.disk, home))
         self._library_path = LibraryPath()
         self._module_maps = ModuleMaps()
         self.plugins = PluginFinder(self._questions.named_file)
@@ -255,7 +256,7 @@ class Analyser:
                 ),
             ),
         )
-        answer = self._scanner.scan(scan, now(), arrived)
+        answer = await self._scans.closure(scan, arrived, now)
         way = "scanned"
         if isinstance(answer, NotBounded):
             if brought.files:
@@ -316,7 +317,7 @@ class Analyser:
             paths = parse_listing(ran.stdout)
         except CompilerError as error:
             return NotScannable(Reason.LISTING, os.fsencode(str(error)))
-        return self._scanner.closure_from_listing(scan, paths, now(), begun)
+        return await self._scans.listed(scan, paths, begun, now)
 
     def _scan_request(
         self,

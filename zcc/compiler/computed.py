@@ -14,11 +14,13 @@ little; what they miss all the same is absent on the node, and the proof tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Set
 from functools import lru_cache
 
 from zcc.compiler.directives import Computed, Include
 from zcc.compiler.macros import Macros, TooManyError, arguments_at, body_of, clean, expand
+
+Told = Generator[None, None, set[Include] | None]
 
 # They stand for a file that is being read, and so is in the closure.
 FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
@@ -36,8 +38,8 @@ _IN_ANGLES = re.compile(rb"(?:\A|\()[ \t]*<[ \t]*([A-Za-z_$][\w$]*+)[ \t]*>")
 _IS_DEFINED = re.compile(rb"\bdefined[ \t]*\(?[ \t]*\Z")
 
 
-def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
-    """The headers that this directive can mean; None where they cannot be told.
+def named_headers(computed: Computed, macros: Macros) -> Told:
+    """The headers that this directive can mean; None where they cannot be told. In steps, like all `Told`.
 
     Without any definition it is an error for the compiler, so no branch that is taken holds it.
     """
@@ -45,10 +47,10 @@ def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
         return set()
     if computed.rest and not computed.rest.startswith(b"("):
         return None  # the name comes in pieces: PRE tail.h>
-    return _settled(computed, macros)
+    return (yield from _settled(computed, macros))
 
 
-def asked_headers(condition: bytes, askers: Set[bytes], macros: Macros) -> set[Include] | None:
+def asked_headers(condition: bytes, askers: Set[bytes], macros: Macros) -> Told:
     """The headers that a condition can ask for by these macros; None where they cannot be told.
 
     `askers` are `__has_include`, its kin, and all whose expansion leads to them. As what they ask of is
@@ -61,19 +63,19 @@ def asked_headers(condition: bytes, askers: Set[bytes], macros: Macros) -> set[I
         called = arguments_at(condition, match.end())
         # Without a call it may be handed on: `#if CALL(__has_include, "x.h")`.
         operand = condition[match.start() : called[1]] if called is not None else condition
-        headers = _settled(Computed(operand, b""), macros)
+        headers = yield from _settled(Computed(operand, b""), macros)
         if headers is None:
             return None
         found |= headers
     return found
 
 
-def _settled(computed: Computed, macros: Macros) -> set[Include] | None:
+def _settled(computed: Computed, macros: Macros) -> Told:
     settled = macros.settled.get(computed)
     if settled is not None and macros.is_settled(settled[0], settled[1]):
         return settled[2]
     try:
-        reached, found = _follow(computed, macros)
+        reached, found = yield from _follow(computed, macros)
     except (TooManyError, RecursionError):
         return None
     if found is not None:
@@ -81,7 +83,9 @@ def _settled(computed: Computed, macros: Macros) -> set[Include] | None:
     return found
 
 
-def _follow(computed: Computed, macros: Macros) -> tuple[set[bytes], set[Include] | None]:
+def _follow(
+    computed: Computed, macros: Macros
+) -> Generator[None, None, tuple[set[bytes], set[Include] | None]]:
     """What the operand leads to, and the headers that are named there.
 
     Raises:
@@ -90,21 +94,25 @@ def _follow(computed: Computed, macros: Macros) -> tuple[set[bytes], set[Include
     macros.steps = 0
     operand = clean(computed.macro + computed.rest)
     reached = macros.leads_to(operand)
+    yield
     texts = dict.fromkeys([operand])
     for name in reached:
         texts |= dict.fromkeys(map(body_of, macros.values(name)))
     if any(map(_OPEN.match, texts)):
         return reached, None  # and what closes it is elsewhere
+    yield
     if any(
         value.startswith(b"(") and _composes(value)
         for name in macros.leads_to(operand, with_pasted=False)
         for value in macros.values(name)
     ):
         texts |= dict.fromkeys(expand(operand, macros))
+    yield
     stringizers = macros.stringizers(reached)
     found: set[Include] = set()
     for text in texts:
         if _CAN_NAME(text):
+            yield
             found |= _headers_of(text, macros, stringizers, computed.is_next)
     return reached, found
 

@@ -7,7 +7,7 @@ depends on a condition, every candidate is taken: a file too many costs a look-u
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
@@ -77,8 +77,8 @@ class Inclusion:
         self._roots = self._find_roots(home)
         self._allowed: dict[Directory, bool] = {}
 
-    def follow(self) -> None:
-        """Find everything from the source on.
+    def follow(self) -> Iterator[None]:
+        """Find everything from the source on; yields where the work can be left for a while.
 
         Raises:
             StopScanError: the compile cannot be scanned, or has to stay local.
@@ -91,21 +91,21 @@ class Inclusion:
         if not is_assembly:
             for hit in self._finder.hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
-        self._drain()
+        yield from self._drain()
         entered = 0
         while self._computed and entered != len(self._entered):
             entered = len(self._entered)
-            self._take_computed()
-            self._drain()
-        self._take_asked()
+            yield from self._take_computed()
+            yield from self._drain()
+        yield from self._take_asked()
 
-    def take(self, listed: Sequence[bytes]) -> None:
+    def take(self, listed: Sequence[bytes]) -> Iterator[None]:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
         for path in listed:
             self._take_named(path, Mode.LISTED, Reason.LISTING)
         self._take_command_line(Mode.LISTED)
-        self._drain()
-        self._take_asked()
+        yield from self._drain()
+        yield from self._take_asked()
 
     # The command line
 
@@ -185,8 +185,9 @@ class Inclusion:
             allowed = self._allowed[directory] = at is not None
         return allowed
 
-    def _drain(self) -> None:
+    def _drain(self) -> Iterator[None]:
         while self._queue:
+            yield
             container, file, mode = self._queue.pop()
             facts = self._disk.facts(file)
             if facts.hazards:
@@ -298,28 +299,30 @@ class Inclusion:
 
     # Computed includes
 
-    def _take_computed(self) -> None:
+    def _take_computed(self) -> Iterator[None]:
         """Follow all that the operands of computed includes can mean, by every definition so far."""
-        self._define()
+        yield from self._define()
         for computed, containers in list(self._computed.items()):
+            yield
             if computed.macro in FILE_MACROS:
                 continue  # a file that is being read already
-            includes = named_headers(computed, self._macros)
+            includes = yield from named_headers(computed, self._macros)
             if includes is None:
                 raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, computed.macro))
             for include in includes:
                 for container in list(containers):
                     self._take_included(container, include)
 
-    def _take_asked(self) -> None:
+    def _take_asked(self) -> Iterator[None]:
         """What `__has_include` asks for where macros hide it: every candidate of every name."""
         if not self._hides_probes:
             return
-        self._define()
+        yield from self._define()
         askers = self._macros.callers_of(_PROBES)
         for container, file, mode in self._entered:
+            yield
             for condition in () if mode is Mode.ASSEMBLY else self._disk.conditions(file):
-                asked = asked_headers(condition, askers, self._macros)
+                asked = yield from asked_headers(condition, askers, self._macros)
                 if asked is None:
                     # The compiler's own list would not tell either; the proof does.
                     self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
@@ -329,9 +332,10 @@ class Inclusion:
                         if self._is_allowed(found):
                             self.files[found] = None
 
-    def _define(self) -> None:
+    def _define(self) -> Iterator[None]:
         """Take over the definitions of the files that have been entered since."""
         for _, file, _ in self._entered:
             if file not in self._defining:
+                yield
                 self._defining.add(file)
                 self._macros.add(self._disk.definitions(file))

@@ -173,7 +173,7 @@ def _grounds(
     crossed: list[Entry] = [*trail.symlinks, *trail.obstacles]
     places = [each.directory for each in absences]
     above = ancestors([*(each.parent for each in crossed), *trail.directories, *places])
-    return Grounds(disk, (*crossed, *above), absences)
+    return Grounds(disk, (*crossed, *above), absences, disk.now)
 
 
 def _directory(disk: Disk, path: bytes, trail: Trail) -> Directory | None:

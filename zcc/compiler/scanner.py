@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from zcc.compiler.closure import (
     Closure,
@@ -29,7 +31,30 @@ from zcc.job import MAX_INPUTS
 # What all remembered scans may refer to, in entries and names of 8 bytes each: 128 MiB.
 MAX_REMEMBERED_REFERENCES = 16 << 20
 
+T = TypeVar("T")
 Answer = Closure | NotBounded | Local
+Steps = Generator[None, float | None, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Upset:
+    """What a scan has found so far is void, by what others had seen at that time."""
+
+    seen_at: float
+
+
+def finished(steps: Generator[None, float | None, T]) -> T:
+    """What these steps come to, if nobody does anything in between."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)
+
+
+def bounded(answer: Answer) -> Closure | Local:
+    """The answer to a listing, after which nobody is left to ask."""
+    return Local(answer.reason, answer.detail) if isinstance(answer, NotBounded) else answer
 
 
 class Scanner:
@@ -42,19 +67,8 @@ class Scanner:
         self._references = 0
 
     def scan(self, request: ScanRequest, now: float, arrived: float | None = None) -> Answer:
-        """What this compile can read. `now` and `arrived` as for `Disk.begin`."""
-        disk = self._disk
-        disk.begin(now, arrived)
-        known = self._known.get(request)
-        try:
-            if known is not None and known[1].hold(disk):
-                self._known.move_to_end(request)
-                return known[0]
-        except DiskDoubtError:
-            pass  # the scan below will say what it is, if it is still there
-        if known is not None:
-            self._forget(request)
-        return self._scan(request, None)
+        """What this compile can read, in one go. `now` and `arrived` as for `Disk.begin`."""
+        return self.recall(request, now, arrived) or finished(self.steps(request, now, arrived))
 
     def closure_from_listing(
         self, request: ScanRequest, paths: Sequence[bytes], now: float, arrived: float | None = None
@@ -64,31 +78,72 @@ class Scanner:
         What makes a compile local makes it local here too. Nothing is remembered: what is listed depends on
         the compiler's own run.
         """
-        self._disk.begin(now, arrived)
-        answer = self._scan(request, paths)
-        if isinstance(answer, NotBounded):
-            return Local(answer.reason, answer.detail)
+        return bounded(finished(self.steps(request, now, arrived, paths)))
+
+    def recall(
+        self, request: ScanRequest, now: float, arrived: float | None = None
+    ) -> Closure | None:
+        """What an earlier scan found, if it still stands."""
+        disk = self._disk
+        disk.begin(now, arrived)
+        known = self._known.get(request)
+        try:
+            if known is not None and known[1].hold(disk):
+                self._known.move_to_end(request)
+                return known[0]
+        except DiskDoubtError:
+            pass  # a scan will say what it is, if it is still there
+        if known is not None:
+            self._forget(request)
+        return None
+
+    def steps(
+        self,
+        request: ScanRequest,
+        now: float,
+        arrived: float | None = None,
+        listed: Sequence[bytes] | None = None,
+    ) -> Steps:
+        """A scan in steps of a file or an operand, or the taking of what is `listed`.
+
+        Between two of them others may use the disk. Who let them sends the time at which the scan goes on;
+        who did not, nothing. Where they found something changed that was known already, what has been followed
+        may not be what will be shipped: the scan begins anew, and yields no more.
+        """
+        arrived = now if arrived is None else arrived
+        answer = yield from self._scan(request, listed, now, arrived)
+        while isinstance(answer, _Upset):
+            answer = finished(self._scan(request, listed, answer.seen_at, answer.seen_at))
         return answer
 
-    def _scan(self, request: ScanRequest, listed: Sequence[bytes] | None) -> Answer:
+    def _scan(
+        self, request: ScanRequest, listed: Sequence[bytes] | None, now: float, arrived: float
+    ) -> Generator[None, float | None, Answer | _Upset]:
         disk = self._disk
-        answer: Answer
+        disk.begin(now, arrived)
+        left_until: float | None = None
         try:
             inclusion = Inclusion(disk, request, self._home)
-            if listed is None:
-                inclusion.follow()
-            else:
-                inclusion.take(listed)
-            answer, grounds = self._closure(inclusion)
+            for _ in inclusion.follow() if listed is None else inclusion.take(listed):
+                upsets = disk.upsets
+                resumed = yield
+                if resumed is not None:
+                    left_until = resumed
+                    disk.begin(resumed, arrived)
+                    if disk.upsets != upsets:
+                        return _Upset(resumed)
+            closure, grounds = self._closure(inclusion, now)
         except StopScanError as stop:
             return stop.answer
         except DiskDoubtError as doubt:
+            if left_until is not None:
+                return _Upset(left_until)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
-            self._remember(request, answer, grounds)
-        return answer
+            self._remember(request, closure, grounds)
+        return closure
 
-    def _closure(self, inclusion: Inclusion) -> tuple[Closure, Grounds]:
+    def _closure(self, inclusion: Inclusion, begun: float) -> tuple[Closure, Grounds]:
         disk, trail = self._disk, inclusion.trail
         misses = tuple(Absence(disk, at, names) for at, names in trail.misses.items())
         for miss in misses:
@@ -118,9 +173,11 @@ class Scanner:
             [*(leaf.parent for leaf in leaves), *trail.directories, *trail.misses]
         )
         entries = (*leaves, *directories)
-        return closure, Grounds(disk, entries, (*misses, *complete))
+        return closure, Grounds(disk, entries, (*misses, *complete), begun)
 
     def _remember(self, request: ScanRequest, closure: Closure, grounds: Grounds) -> None:
+        if request in self._known:
+            self._forget(request)
         self._known[request] = closure, grounds
         self._references += grounds.references
         while self._references > MAX_REMEMBERED_REFERENCES and len(self._known) > 1:

@@ -53,18 +53,25 @@ class Completeness(Absence):
 
 
 class Grounds:
-    """All that an answer depended on. Made while the disk works on the request that was answered."""
+    """All that an answer depended on. Made while the disk works on the request that was answered.
+
+    `checked_at`: when the first of it was looked at.
+    """
 
     __slots__ = ("_absences", "_changes", "_checked_at", "_entries", "_versions", "references")
 
     def __init__(
-        self, disk: Disk, entries: tuple[Entry, ...], absences: tuple[Absence, ...]
+        self,
+        disk: Disk,
+        entries: tuple[Entry, ...],
+        absences: tuple[Absence, ...],
+        checked_at: float,
     ) -> None:
         self._entries = entries
         self._versions = list(map(_version_of, entries))
         self._absences = absences
         self._changes = disk.changes
-        self._checked_at = disk.now
+        self._checked_at = checked_at
         # How much memory that is, in references of 8 bytes.
         self.references = 4 * len(entries) + sum(16 + len(absence.names) for absence in absences)
 
