@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from zcc.agent import naming
+from zcc.agent.charsets import charset_files
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
 from zcc.agent.places import (
@@ -348,6 +349,7 @@ class Analyser:
             tells_precompiled=parsed.tells_precompiled,
             optional_inputs=(
                 *self._locale_files(request, now),
+                *charset_files(parsed.charsets),
                 *terminal_files(request, toolchain.family),
             ),
             is_clang=toolchain.family is Family.CLANG,

@@ -126,6 +126,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         plugins=tuple(reading.plugins),
         plugin_names=tuple(reading.plugin_names),
         plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
+        charsets=tuple(dict.fromkeys(reading.charsets)),
         module_maps=tuple(reading.module_maps),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),

@@ -56,10 +56,11 @@ class Compilation:
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
     own, `probed_files` such as need not be there. `plugins` are those inputs that are run, `plugin_names` what
     gcc finds among its own plugins, `plugin_arguments` may be names of files. `module_maps` are the inputs that
-    name further files. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one by itself
-    (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`:
-    their value is that of this machine's clock. `tells_precompiled`: messages name each precompiled header that
-    gcc tries. `neutral` is None where the outputs' names may reach what is in them.
+    name further files, `charsets` the sets of characters that gcc converts. `profiles` are where profiles are
+    said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does
+    so, where one is there. `time_macros` stand in `-D`: their value is that of this machine's clock.
+    `tells_precompiled`: messages name each precompiled header that gcc tries. `neutral` is None where the
+    outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -76,6 +77,7 @@ class Compilation:
     plugins: tuple[bytes, ...]
     plugin_names: tuple[bytes, ...]
     plugin_arguments: tuple[bytes, ...]
+    charsets: tuple[bytes, ...]
     module_maps: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]

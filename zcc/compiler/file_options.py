@@ -67,6 +67,13 @@ FILES: tuple[Option, ...] = (
     # Maps alone declare what may be included; with -fmodules (local_options.py) they build modules.
     *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", families=CLANG),
     *rows(Role.EXTRA_INPUT, J, "-fplugin-arg-"),
+    *rows(
+        Role.EXTRA_INPUT,
+        J,
+        "-finput-charset= -fexec-charset=>-finput-charset= -fwide-exec-charset=>-finput-charset=",
+        families=GCC,
+        searches=True,
+    ),
     *local("plugin", J, "-iplugindir="),
     *rows(Role.EXTRA_INPUT, J, "-fprofile-use="),
     *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use="),

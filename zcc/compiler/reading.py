@@ -71,6 +71,7 @@ class Reading:
         self.plugin_names: list[bytes] = []
         self.plugin_arguments: list[bytes] = []
         self.module_maps: list[bytes] = []
+        self.charsets: list[bytes] = []
         self.pch: bytes | None = None
         self.profiles: list[bytes] = []
         self.reads_profile = False
@@ -272,6 +273,8 @@ class Reading:
             self.plugin_arguments += (value, value.partition(b"=")[2])
         elif option.means in _PLUGINS:
             self._take_plugin(value, word)
+        elif option.means == b"-finput-charset=":
+            self.charsets.append(value)
         elif option.means == b"-fmodule-map-file=":
             self.module_maps.append(value)
             self.inputs.append(value)
