@@ -242,6 +242,21 @@ def test_a_time_trace_lies_where_the_compiler_puts_it(
     assert all("traceEvents" in json.loads(path.read_bytes()) for path in top.rglob("*.json"))
 
 
+CLANGS = [name for n in range(14, 30) if shutil.which(name := f"clang-{n}")]
+
+
+@pytest.mark.skipif(not CLANGS, reason="no clang with a version in its name is installed")
+@pytest.mark.parametrize("compiler", CLANGS)
+def test_every_release_of_clang_compiles_both_languages_on_a_node(
+    farm: Farm, tmp_path: Path, compiler: str
+) -> None:
+    top = project(tmp_path / "p")
+    before = farm.stats()["outcomes"]["remote"]
+    both_ways(farm, top, compiler, "-g", "-c", "a.c", "-MD")
+    both_ways(farm, top, compiler, "-g", "-c", "b.cc", "-MD")
+    assert farm.stats()["outcomes"]["remote"] == before + 2
+
+
 def with_library_path(top: Path, value: str, *command: str) -> tuple[int, bytes, dict[str, bytes]]:
     done = subprocess.run(
         command,

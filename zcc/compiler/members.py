@@ -245,7 +245,10 @@ class _Gathering:
             return
         for multilib in (b"", b"/64", b"/32", b"/x32"):
             self._add(path + multilib + b"/crtbegin.o")
-        triple = os.path.basename(os.path.dirname(path))
+        triple, version = path.split(b"/")[-2:]
+        # Where clang 22 looks for libstdc++, compiling C as well.
+        for headers in (b"include/", triple + b"/include/", b"include/" + triple + b"/"):
+            self._add_directory(path + b"/../../../../" + headers + b"c++/" + version)
         for name in _LIBRARY_NAMES:
             self._add(path + b"/../../../../" + name)
         for name in (b"bin", *_LIBRARY_NAMES):
