@@ -118,7 +118,7 @@ class Judge(Analyser):
 
     async def _list(self, *arguments: object) -> Bounded | Local | NotBounded:
         scan = next(each for each in arguments if isinstance(each, ScanRequest))
-        answer = self._scanner.scan(scan, time.monotonic())
+        answer = await self._scans.closure(scan, time.monotonic(), time.monotonic)
         assert isinstance(answer, NotBounded)
         self.cause = answer
         return Local(Reason.LISTING)

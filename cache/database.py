@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
+
+# Between two attempts at a lock for which SQLite itself does not wait.
+_PAUSE_S = 0.01
 
 
 def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connection:
@@ -16,6 +20,19 @@ def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite
         sqlite3.OperationalError: it cannot be opened or made: permissions, a full disk, busy.
         sqlite3.DatabaseError: it is no database, or another version's.
     """
+    # Where two processes make a file at once, one meets a lock that no busy timeout covers: the change to
+    # WAL, and the step from reading the version to writing it.
+    ends_s = time.monotonic() + busy_s
+    while True:
+        try:
+            return _open(path, schema, version, busy_s)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends_s:
+                raise
+            time.sleep(_PAUSE_S)
+
+
+def _open(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=busy_s, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -24,7 +41,7 @@ def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite
         if found not in (0, version):
             raise sqlite3.DatabaseError(f"written by another version ({found})")
         if not found:
-            db.executescript(f"BEGIN; {schema} PRAGMA user_version={version}; COMMIT;")
+            db.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={version}; COMMIT;")
     except sqlite3.Error:
         db.close()
         raise

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from node.errors import NodeError
 from node.proof import World
+from zcc.dumps import MAX_DUMPS, is_dump
+from zcc.job import Job
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,6 +44,34 @@ class Collected:
     files: tuple[CollectedFile, ...]
     flaw: str
     is_littered: bool
+
+
+def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
+    """The dumps with these bases that were written, at most MAX_DUMPS: one more is undeclared."""
+    found = []
+    for base in sorted(bases):
+        directory = base.rpartition(b"/")[0]
+        with contextlib.suppress(OSError), _opened_beneath(upper, directory) as at:
+            names = [os.fsencode(name) for name in os.listdir(at)]
+            found += sorted(path for n in names if is_dump(path := directory + b"/" + n, [base]))
+    return found[:MAX_DUMPS]
+
+
+def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
+    """What lies below these roots in a directory that the job may list, and not in its manifest: left there
+    by an earlier job, or the toolchain's."""
+    if not job.listed:
+        return []
+    manifest = job.manifest
+    known = {file.path for file in manifest.files}
+    known.update(path for path, _ in (*manifest.symlinks, *manifest.hard_links))
+    found = []
+    for directory in job.listed:
+        for root in roots:
+            # A foreign toolchain's symlink must not lead to a directory of the host.
+            with contextlib.suppress(OSError), _opened_beneath(root, directory) as at:
+                found += [directory + b"/" + os.fsencode(name) for name in os.listdir(at)]
+    return sorted(set(found) - known)
 
 
 def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes: int) -> Collected:
@@ -73,13 +103,8 @@ def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes:
 
 
 def _read_beneath(upper: bytes, path: bytes, limit_bytes: int) -> CollectedFile | None:
-    *directories, name = path.split(b"/")[1:]
-    at = os.open(upper, _DIRECTORY)
-    try:
-        for directory in directories:
-            below = os.open(directory, _DIRECTORY, dir_fd=at)
-            os.close(at)
-            at = below
+    directory, _, name = path.rpartition(b"/")
+    with _opened_beneath(upper, directory) as at:
         # Asked before it is opened: opening a FIFO or a device acts.
         status = os.stat(name, dir_fd=at, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
@@ -88,9 +113,21 @@ def _read_beneath(upper: bytes, path: bytes, limit_bytes: int) -> CollectedFile 
             raise OutputTooLargeError(f"outputs of more than {limit_bytes} bytes: {path!r}")
         with os.fdopen(os.open(name, _FILE, dir_fd=at), "rb") as file:
             data = file.read(limit_bytes + 1)
+    return CollectedFile(path, stat.S_IMODE(status.st_mode) & 0o777, data)
+
+
+@contextlib.contextmanager
+def _opened_beneath(upper: bytes, directory: bytes) -> Iterator[int]:
+    """A descriptor of this directory, reached without following a symlink."""
+    at = os.open(upper, _DIRECTORY)
+    try:
+        for name in filter(None, directory.split(b"/")):
+            below = os.open(name, _DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = below
+        yield at
     finally:
         os.close(at)
-    return CollectedFile(path, stat.S_IMODE(status.st_mode) & 0o777, data)
 
 
 def _find_stray(upper: bytes, outputs: frozenset[bytes], world: World) -> tuple[bytes, bool]:

@@ -13,14 +13,22 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from zcc.job import Job, Lookups, Manifest
+from zcc.job import VARIABLES, Job, Lookups, Manifest
 
 _HEADER = struct.Struct("=QQ")
 HEADER_BYTES = _HEADER.size
 # A full log is a flaw, not an error; a large C++ compile writes 0.3 MiB.
 LOG_BYTES = 16 << 20
 _MAX_LINKS = 40  # as Linux has it
-_KINDS = (b"S/", b"X/", b"H/", b"D/", b"M/", b"W/")  # with the first byte of an absolute path
+_KINDS = (
+    b"S/",
+    b"X/",
+    b"H/",
+    b"D/",
+    b"M/",
+    b"W/",
+    b"V/",
+)  # with the first byte of an absolute path
 _ERROR = ord("E")
 
 
@@ -56,8 +64,9 @@ def read_lookups(log: bytes, job: Job, toolchain: ToolchainView) -> Lookups:
     written = {world.physical(path) for path in records.written}
     written.update(job.outputs)
     undeclared = _undeclared(records.found, world, written)
+    variables = _not_set(records.variables, job)
     return Lookups(
-        misses=_group(records.missed, world, written),
+        misses=_group(records.missed, world, written, variables),
         undeclared=tuple(sorted(undeclared)),
         flaw=records.flaw or _flaw_in(records, job, world, toolchain),
     )
@@ -136,6 +145,7 @@ class _Records:
     listed: list[bytes]
     missed: list[bytes]
     written: list[bytes]
+    variables: list[bytes]
     flaw: str
 
     @classmethod
@@ -155,7 +165,8 @@ class _Records:
         if b"\0\0" in log[HEADER_BYTES:end] or log[HEADER_BYTES:end][-1:] not in (b"", b"\0"):
             flaw = flaw or "a record was never finished"
         return cls(
-            kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"], flaw,
+            kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
+            kinds[b"V/"], flaw,
         )  # fmt: skip
 
 
@@ -183,8 +194,15 @@ def _undeclared(found: Iterable[bytes], world: World, written: set[bytes]) -> se
     return undeclared
 
 
+def _not_set(asked: Iterable[bytes], job: Job) -> tuple[bytes, ...]:
+    """The variables that were asked for and that the job does not set. TMPDIR is the sandbox's own: a
+    temporary name that gets into an output is noticed."""
+    own = {b"TMPDIR", *(name for name, _ in job.environment)}
+    return tuple(name for path in asked if (name := path[1:]) not in own)
+
+
 def _group(
-    missed: Iterable[bytes], world: World, written: set[bytes]
+    missed: Iterable[bytes], world: World, written: set[bytes], variables: tuple[bytes, ...]
 ) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
     # Thousands for each C++ compile, so that what is rare is looked for by its name alone first.
     names = {path.rpartition(b"/")[2] for path in written} | _DOTS
@@ -202,6 +220,8 @@ def _group(
             grouped[directory] = [name]
     if b"" in grouped:
         grouped[b"/"] = grouped.pop(b"")
+    if variables:
+        grouped[VARIABLES] = list(variables)
     return tuple((at, tuple(sorted(set(grouped[at])))) for at in sorted(grouped))
 
 
@@ -214,6 +234,7 @@ def _flaw_in(records: _Records, job: Job, world: World, toolchain: ToolchainView
         if program not in started:
             return f"{program!r} ran without the look-up log"
     for directory in records.listed:
-        if world.physical(directory) not in toolchain.members:
+        place = world.physical(directory)
+        if place not in toolchain.members and place not in job.listed:
             return f"the directory {directory!r} was listed"
     return ""

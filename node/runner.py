@@ -22,9 +22,16 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from node.collect import Collected, CollectedFile, OutputTooLargeError, collect
+from node.collect import (
+    Collected,
+    CollectedFile,
+    OutputTooLargeError,
+    collect,
+    find_dumps,
+    find_unlisted,
+)
 from node.errors import SandboxError
 from node.proof import (
     HEADER_BYTES,
@@ -141,6 +148,7 @@ class Run:
         self._job = job
         self._toolchain = toolchain
         self._scratch = scratch
+        self._tree_root = b""
         self._limits = limits
         self._on_exit = on_exit
         self._pid = 0  # bubblewrap
@@ -176,6 +184,7 @@ class Run:
     # ---- starting ----------------------------------------------------------------------------------
 
     def _start(self, tree_root: bytes) -> None:
+        self._tree_root = tree_root
         self._prepare_scratch()
         terminal = self._job.terminal
         stdin = self._opened(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
@@ -370,9 +379,9 @@ class Run:
         if not is_started(log) and status:
             return self._never_started(status), False
         world = World(self._job.manifest, self._toolchain.view)
-        collected = collect(
-            self._scratch + b"/upper", self._job.outputs, world, self._limits.outputs_bytes
-        )
+        upper = self._scratch + b"/upper"
+        outputs = dict.fromkeys((*self._job.outputs, *find_dumps(upper, self._job.dumps)))
+        collected = collect(upper, outputs, world, self._limits.outputs_bytes)
         outcome = RunOutcome(
             exit_status=status,
             stdout=bytes(self._stdout),
@@ -385,6 +394,10 @@ class Run:
 
     def _lookups(self, log: bytes, collected: Collected) -> Lookups:
         lookups = read_lookups(log, self._job, self._toolchain.view)
+        unlisted = find_unlisted(self._job, (self._tree_root, self._toolchain.root))
+        if unlisted:
+            undeclared = tuple(sorted({*lookups.undeclared, *unlisted}))
+            lookups = replace(lookups, undeclared=undeclared)
         if collected.flaw and not lookups.flaw:
             return Lookups(lookups.misses, lookups.undeclared, collected.flaw)
         return lookups

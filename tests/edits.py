@@ -131,8 +131,10 @@ class Project:
     def _reference(self) -> str:
         name = self.rng.choice(NAMES)
         if self.rng.random() < 0.03:
-            # The scanner cannot see it: the proof, and with a hit the residue, have to.
-            return f'#define HAS __has_include\n#if HAS("{name}")\nstatic int has_{name[:-2]}_;\n#endif'
+            # The scanner cannot see one of them: the proof, and with a hit the residue, have to.
+            ask = self.rng.choice(("HAS", "HAS", "PASTE(__has_, include)"))
+            macros = "#define HAS __has_include\n#define PASTE(a, b) a##b"
+            return f'{macros}\n#if {ask}("{name}")\nstatic int has_{name[:-2]}_;\n#endif'
         forms = (
             f'#if __has_include("{name}")\n#include "{name}"\n#endif',
             f"#if __has_include(<{name}>)\n#include <{name}>\n#endif",

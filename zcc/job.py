@@ -14,6 +14,9 @@ Document, format 1, a msgpack array:
      [[path, same_as]...],                     hard links
      [path...]]                                outputs
 
+Format 2 is the same with two more fields: [path...], bases of dumps (zcc/dumps.py), and [path...], directories
+that the command may list. A job with neither is of format 1.
+
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.
 """
@@ -28,13 +31,17 @@ from typing import Any
 import msgpack
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
+from zcc.dumps import is_dump
 from zcc.errors import JobError
 
 JOB_FORMAT = 1
+WIDER_JOB_FORMAT = 2
 RESULT_FORMAT = 1
 
 # The sandbox's own directory, which no client has; its TMPDIR lies in it.
 SANDBOX_DIRECTORY = b"/.zcc"
+# In place of a directory among the misses: the variables that a plugin asked for and that the job does not set.
+VARIABLES = SANDBOX_DIRECTORY + b"/variables"
 
 # Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
 MAX_JOB_BYTES = 8 << 20
@@ -84,7 +91,9 @@ class Job:
     `executable` is what is executed, `argv[0]` what it is told it is called. `environment` holds
     only the variables that can change what the command writes, sorted. `machine_class` names what the
     output depends on beyond the inputs (zcc/machine_class.py); empty where
-    any machine will do. `outputs` are the files that the command may write: what it wrote comes back.
+    any machine will do. `outputs` are the files that the command may write: what it wrote comes back, and
+    so do all dumps with one of the bases `dumps`. `listed` are directories that it may list: the manifest has
+    all that is in them.
     """
 
     toolchain: Digest
@@ -96,6 +105,12 @@ class Job:
     outputs: tuple[bytes, ...]
     machine_class: bytes = b""
     terminal: Terminal | None = None
+    dumps: tuple[bytes, ...] = ()
+    listed: tuple[bytes, ...] = ()
+
+    def declares(self, path: bytes) -> bool:
+        """Whether the command may write this file."""
+        return path in self.outputs or is_dump(path, self.dumps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +136,8 @@ class OutputFile:
 class Lookups:
     """What the command looked up in vain, and what it found that the job did not declare.
 
-    `misses` is grouped: (directory as looked up, names in it), sorted. `undeclared` are paths found
-    outside manifest and toolchain. `flaw` is empty, or says why the log proves nothing (a process of the
+    `misses` is grouped: (directory as looked up, or VARIABLES, names in it), sorted. `undeclared` are paths
+    found outside manifest and toolchain. `flaw` is empty, or says why the log proves nothing (a process of the
     compiler that was not logged, a full log).
     """
 
@@ -147,8 +162,8 @@ class Result:
 def encode_job(job: Job) -> bytes:
     """The canonical bytes of a job."""
     manifest = job.manifest
-    document = [
-        JOB_FORMAT,
+    document: list[object] = [
+        WIDER_JOB_FORMAT if job.dumps or job.listed else JOB_FORMAT,
         job.toolchain,
         job.executable,
         job.argv,
@@ -163,6 +178,8 @@ def encode_job(job: Job) -> bytes:
         manifest.hard_links,
         job.outputs,
     ]
+    if job.dumps or job.listed:
+        document += (job.dumps, job.listed)
     packed: bytes = msgpack.packb(document, use_bin_type=True)
     return packed
 
@@ -180,9 +197,11 @@ def decode_job(encoded: bytes) -> Job:
     """
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
-    document = _unpack(encoded, "job", 14)
-    if document[0] != JOB_FORMAT:
-        raise JobError(f"job format {document[0]!r}; this program speaks {JOB_FORMAT}")
+    document = _unpack(encoded, "job", 14, 16)
+    if document[0] != (JOB_FORMAT if len(document) == 14 else WIDER_JOB_FORMAT):
+        raise JobError(
+            f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
+        )
     try:
         job = _job_from(document)
     except (TypeError, ValueError, IndexError, KeyError) as error:
@@ -251,7 +270,8 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
 
 def _job_from(document: list[Any]) -> Job:
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
-    groups, twins, symlinks, directories, hard_links, outputs = document[8:]
+    groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
+    dumps, listed = document[14:] or ((), ())
     twin_of = {_path(path): _count(twin) for path, twin in twins}
     files: list[FileInput] = []
     for directory, names, digests in groups:
@@ -278,16 +298,18 @@ def _job_from(document: list[Any]) -> Job:
             hard_links=tuple((_path(path), _path(same)) for path, same in hard_links),
         ),
         outputs=tuple(map(_path, outputs)),
+        dumps=tuple(map(_path, dumps)),
+        listed=tuple(map(_path, listed)),
     )
 
 
-def _unpack(encoded: bytes, what: str, fields: int) -> list[Any]:
+def _unpack(encoded: bytes, what: str, *fields: int) -> list[Any]:
     try:
         document = msgpack.unpackb(encoded, raw=False, use_list=True, strict_map_key=True)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise JobError(f"not a {what}: {error}") from error
-    if not isinstance(document, list) or len(document) != fields:
-        raise JobError(f"not a {what}: expected an array of {fields}")
+    if not isinstance(document, list) or len(document) not in fields:
+        raise JobError(f"not a {what}: expected an array of {' or '.join(map(str, fields))}")
     return document
 
 

@@ -14,12 +14,14 @@
  *     H  the path was found                 D  the directory was opened for listing
  *     M  ENOENT or ENOTDIR                  W  opened for writing, or created
  *     E  the look-up failed otherwise: one byte of errno stands before the path
+ *     V  a slash and the name of a variable that was asked for, once a plugin had been loaded
  *
  * No libc is linked and none is needed to build: the few symbols used are unversioned references that
  * every libc has, so one build works under an old or new glibc, or musl, of this architecture. The
  * functions shadowed here are called through addresses found in the symbol tables of the libraries
  * loaded behind this one; dlsym would need libdl before glibc 2.34. What libc does inside itself
- * (locale, iconv, the loader) is not seen; these files belong to the toolchain.
+ * (locale, iconv, the loader) is not seen; these files belong to the toolchain. Only a library that a
+ * program loads by dlopen shows, with all that came with it: the client has worked out which it loads.
  *
  * Also: bubblewrap sets PWD to the physical cwd, and gcc writes PWD into DWARF. The variable ZCC_PWD
  * holds the job's own PWD (empty: none) and takes PWD's place before main.
@@ -695,6 +697,68 @@ EXPORT int posix_spawnp(int *pid, const char *name, const void *actions, const v
                         char *const *argv, char *const *variables) {
     Spawn spawn = {pid, actions, attributes, argv, variables};
     return search_path(name, spawn_at, &spawn);
+}
+
+/* ---- plugins ---------------------------------------------------------------------------------- */
+
+/* Set while a library is loaded by its path, which no compiler does unless the command line names a plugin.
+ * From then on there is foreign code in the process: what it asks of the environment is logged, and what
+ * cannot be logged is a flaw. */
+static int has_plugin;
+
+static int note_library(Library *library, size_t size, void *state) {
+    (void)size, (void)state;
+    /* The program's own name is empty, that of the vdso has no directory. */
+    for (const char *c = library->name; c && *c; c++)
+        if (*c == '/') {
+            note('H', FD_CWD, library->name, 0);
+            break;
+        }
+    return 0;
+}
+
+EXPORT void *dlopen(const char *path, int mode) {
+    int is_path = 0, had_plugin = has_plugin;
+    for (const char *c = path; c && *c; c++) is_path |= *c == '/';
+    if (!path || !log_at || !(is_path || had_plugin)) return REAL(dlopen)(path, mode);
+    has_plugin = 1;
+    void *handle = REAL(dlopen)(path, mode);
+    if (handle) dl_iterate_phdr(note_library, NULL);
+    else if (!had_plugin && is_path) access(path, 0); /* the shadow above: logged */
+    else mark_flawed();
+    return handle;
+}
+
+static void note_variable(const char *name) {
+    char joined[PATH_BYTES];
+    size_t length = length_of(name);
+    if (!has_plugin || !log_at || !length) return;
+    if (length + 2 > sizeof joined) {
+        mark_flawed();
+        return;
+    }
+    joined[0] = '/';
+    copy(joined + 1, name, length + 1);
+    if (!is_repeated('V', joined, length + 1)) put('V', 0, joined, length + 1);
+}
+
+#define SHADOW_GETENV(name)                                                                         \
+    EXPORT char *name(const char *variable) {                                                       \
+        note_variable(variable);                                                                    \
+        return REAL(name)(variable);                                                                \
+    }
+SHADOW_GETENV(getenv)
+SHADOW_GETENV(secure_getenv)
+SHADOW_GETENV(__secure_getenv)
+
+EXPORT int socket(int domain, int type, int protocol) {
+    if (has_plugin) mark_flawed();
+    return REAL(socket)(domain, type, protocol);
+}
+
+EXPORT long syscall(long number, long a, long b, long c, long d, long e, long f) {
+    if (has_plugin) mark_flawed();
+    return REAL(syscall)(number, a, b, c, d, e, f);
 }
 
 /* system, popen and the execl family run programs that this library cannot name. */

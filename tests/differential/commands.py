@@ -58,12 +58,14 @@ _CLANG_PLAIN = """
 -Qunused-arguments|-fno-caret-diagnostics|-fdiagnostics-absolute-paths|-fembed-bitcode|-Rpass=inline
 -fdiagnostics-print-source-range-info|-fshow-column|-fno-show-column
 -fsanitize=address -fsanitize-ignorelist=@HERE@/inc/ignore.txt
+-fmodule-map-file=@HERE@/inc/own.cppmap -fmodule-name=own -fmodules-decluse
+-fmodule-map-file=inc/own.cppmap -Xclang -fmodule-map-file-home-is-cwd -fmodules-strict-decluse -Wprivate-header
 """
 # Words that end, change or forbid a compile, or are mistakes.
 _WILD = """
--fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
+-fprofile-sample-use|-fauto-profile|-fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
 -fprofile-use=prof/x.profdata
--Wa,--MD,as.d
+-Wa,--MD,as.d|-Wa,-ag=l.lst
 -MD -MF missing/deps.d
 -MF deps.d
 -MD -MV
@@ -98,7 +100,8 @@ _GCC_SIDE = """
 -Wa,-ahls=listing.lst
 -fcallgraph-info|-fcallgraph-info=su,da|-aux-info proto.X|-aux-info=proto.X
 -fopt-info-all=opt.txt|-fopt-info-vec=stderr
--fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
+-fdump-tree-optimized|-fdump-rtl-final -fdump-ipa-inline|-da -fdump-noaddr|-fdump-tree-cfg-graph
+-fdump-statistics|-fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
 -fauto-profile=prof/x.afdo|-fbranch-probabilities
 -fprofile-abs-path --coverage|-fcompare-debug=-g
 """
@@ -249,6 +252,8 @@ class _Commander:
         texts = {
             "inc/ignore.txt": "fun:sum\n",
             "inc/my.specs": "",
+            "inc/own.cppmap": 'module own { header "a.h" private header "inc/b.h" use "x" umbrella "alt" }\n'
+            'extern module "x" "more.cppmap"\n',
         }
         for name, content in texts.items():
             if any(name in word for words in flags for word in words):

@@ -76,10 +76,18 @@ def run(case: Case, root: str, environment: Mapping[str, str], launcher: tuple[s
         if not os.path.isdir(path):
             os.unlink(path)
     stdout, stderr = (_without_chance(text, os.fsencode(temporary)) for text in (stdout, stderr))
-    return Seen(status, stdout, stderr, dict(_walk(root)), tuple(_kind_of_spill(n) for n in spill))
+    files = {
+        path: (
+            what,
+            content if b"\0" in content else _without_chance(content, os.fsencode(temporary)),
+        )
+        for path, (what, content) in _walk(root)
+    }
+    return Seen(status, stdout, stderr, files, tuple(_kind_of_spill(n) for n in spill))
 
 
 def _without_chance(text: bytes, temporary: bytes) -> bytes:
+    """With the directory left as it is: whether a name lies in the caller's own counts."""
     return re.sub(re.escape(temporary) + b"/" + _TEMPORARY, b"TEMPORARY", text)
 
 

@@ -233,9 +233,13 @@ def test_a_hidden_has_include_is_caught_by_the_proof(
 ) -> None:
     """The scanner cannot see that x.h is asked for; the sandbox has none; the object would differ."""
     (tmp_path / "x.h").write_text("")
-    source = "#define NAME <x.h>\n#if __has_include(NAME)\nint a;\n#else\nint b;\n#endif\n"
+    source = (
+        "#define CAT(a, b) a##b\n#if CAT(__has_, include)(<x.h>)\nint a;\n#else\nint b;\n#endif\n"
+    )
     (tmp_path / "a.c").write_text(source)
+    failures = farm.stats()["proof_failures"]
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c", strict=False)
+    assert farm.stats()["proof_failures"] == failures + 1
 
 
 def test_computed_includes_are_found_by_the_scanner(

@@ -141,8 +141,8 @@ def test_a_compiler_that_was_exchanged_a_moment_ago_is_no_hit(
 
 
 HIDDEN = """
-#define HAS __has_include
-#if HAS("hidden.h")
+#define CAT(a, b) a##b
+#if CAT(__has_, include)("hidden.h")
 int hidden(void) { return 1; }
 #endif
 """
@@ -151,7 +151,7 @@ int hidden(void) { return 1; }
 def test_a_name_that_no_scan_sees_is_looked_for_again_with_each_hit(
     remembering: Farm, project: Path
 ) -> None:
-    """An __has_include behind a macro: the key is the same, and the object is another."""
+    """An __has_include pasted together: the key is the same, and the object is another."""
     (project / "x.c").write_text(SOURCE + HIDDEN)
     assert compile_(remembering, project) == {"remote": 1}
     assert compile_(remembering, project) == {"local_hit": 1}

@@ -107,7 +107,54 @@ def test_gcc_takes_a_precompiled_header_without_its_text(farm: Farm, tmp_path: P
     both_ways(farm, tmp_path, "gcc", "-c", "a.c")
 
 
-def test_a_directory_of_precompiled_headers_is_not_sent(farm: Farm, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [(), ("-MD",), ("-O2", "-MMD", "-Wall"), ("-fpic",)])
+@pytest.mark.parametrize("compiler", ["gcc", "g++"])
+def test_a_directory_of_precompiled_headers_goes_along(
+    farm: Farm, tmp_path: Path, compiler: str, words: tuple[str, ...]
+) -> None:
+    """As qmake makes them: one for each language."""
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    (tmp_path / "x.h.gch").mkdir()
+    for language in ("c", "c++"):
+        make(tmp_path, "gcc", "-x", f"{language}-header", "x.h", "-o", f"x.h.gch/{language}")
+    write(tmp_path, x_h=NEW)
+    before = remote(farm)
+    both_ways(farm, tmp_path, compiler, *words, "-c", "a.c")
+    assert remote(farm) == before + 1
+
+
+def test_what_comes_into_such_a_directory_or_goes_counts(farm: Farm, tmp_path: Path) -> None:
+    """The node has a tree in which the file that is gone lies still."""
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    made = tmp_path / "x.h.gch"
+    made.mkdir()
+    make(tmp_path, "gcc", "-O2", "x.h", "-o", "x.h.gch/one")
+    write(tmp_path, x_h=NEW)
+    before = remote(farm)
+    for _ in range(2):
+        both_ways(farm, tmp_path, "gcc", "-O2", "-H", "-c", "a.c")
+        (made / "one").rename(made / "other")
+        (tmp_path / "a.o").unlink()
+        both_ways(farm, tmp_path, "gcc", "-O2", "-H", "-c", "a.c")
+        (made / "other").rename(made / "one")
+        (tmp_path / "a.o").unlink()
+    assert remote(farm) == before + 4
+
+
+@pytest.mark.parametrize("words", ["-Winvalid-pch", "-H", "-Wp,-H"])
+def test_messages_that_name_all_of_them_are_made_here(
+    farm: Farm, tmp_path: Path, words: str
+) -> None:
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    (tmp_path / "x.h.gch").mkdir()
+    for language in ("c", "c++"):
+        make(tmp_path, "gcc", "-x", f"{language}-header", "x.h", "-o", f"x.h.gch/{language}")
+    before = farm.stats()["local_reasons"].get("precompiled-header", 0)
+    both_ways(farm, tmp_path, "gcc", words, "-c", "a.c", strict=False)
+    assert farm.stats()["local_reasons"]["precompiled-header"] == before + 1
+
+
+def test_a_directory_of_headers_for_one_language_is_not_sent(farm: Farm, tmp_path: Path) -> None:
     """gcc takes the first that fits, in the order of the file system."""
     write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
     (tmp_path / "x.h.gch").mkdir()

@@ -244,7 +244,6 @@ def test_a_specs_file_goes_along(farm: Farm, tmp_path: Path, spelled: str) -> No
         ("gcc", ("-specs=./nowhere.specs",), "compiler-not-understood"),
         ("clang", ("-fsanitize=address", "-fsanitize-ignorelist=nowhere"), "missing-input"),
         ("clang", ("-fmodules", "-fmodule-map-file=map"), "modules"),
-        ("clang", ("-fprofile-sample-use",), "profile-use"),
         ("gcc", ("-fauto-profile",), "missing-input"),
     ],
     ids=str,

@@ -18,7 +18,7 @@ from tests.e2e.test_memory import stop_agent
 from zcc.agent import door
 
 SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'
-HIDDEN = '#define HAS __has_include\n#if HAS("hidden.h")\nint hidden;\n#endif\n'
+HIDDEN = '#define CAT(a, b) a##b\n#if CAT(__has_, include)("hidden.h")\nint hidden;\n#endif\n'
 COMMAND = ("gcc", "-g", "-O2", "-c", "x.c", "-o", "x.o")
 
 

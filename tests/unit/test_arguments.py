@@ -185,20 +185,18 @@ def test_the_language_is_the_drivers(
         ("-c a.c -###", "time-report"),
         ("-c a.c -time", "time-report"),
         ("-c a.c -ftime-report", "time-report"),
-        ("-c a.c -fdump-tree-all", "dump-output"),
-        ("-c a.c -da", "dump-output"),
+        ("-c a.c -fdump-ada-spec", "dump-output"),
+        ("-c a.c -dx", "dump-output"),
         ("-c a.c -fverbose-asm", "verbose-asm"),
         ("-c a.c -fcompare-debug", "compare-debug"),
         ("-c a.c -dumpbase b.c", "dump-names"),
-        ("-c a.c -fplugin=name", "plugin"),
-        ("-c a.c -fplugin=./p.so -fplugin-arg-p-out=x", "plugin"),
+        ("-c a.c -fplugin=./p.so -iplugindir=x", "plugin"),
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
         ("-c a.c -Wa,x.s", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
         ("-c a.c -Wp,-x,c", "nested-option"),
-        ("-c a.c -fdump-tree-optimized", "dump-output"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),
         ("-c a.f90", "language"),
         ("-c -x fortran a", "language"),
@@ -216,7 +214,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
     ("line", "why"),
     [
         ("-c a.c -fmodules", "modules"),
-        ("-c a.c -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodules -fmodule-map-file=x", "modules"),
+        ("-c a.c -fmodule-file=x", "modules"),
+        ("-c a.c -Xclang -fmodules-local-submodule-visibility", "modules"),
         ("-c a.c -arch x86_64 -arch arm64", "multiple-arch"),
         ("-c a.c -ivfsoverlay x", "vfs-overlay"),
         ("-c a.c --config x.cfg", "config-file"),
@@ -231,7 +231,9 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -mllvm -new-output=x.txt", "nested-option"),
         ("-c a.c -fopenmp-targets=nvptx64", "offload"),
         ("-c a.c --target=x86_64-pc-windows-msvc", "default-output"),
-        ("-c a.c -fprofile-sample-use", "profile-use"),
+        ("-c a.c -fplugin=name", "plugin"),
+        ("-c a.c -Xclang -load -Xclang name.so", "plugin"),
+        ("-c a.c -Xclang -plugin -Xclang name", "plugin"),
         ("-c a.cl", "language"),
     ],
 )
@@ -332,6 +334,13 @@ def test_specs_by_path_are_an_input_and_by_name_the_toolchains() -> None:
     assert b"--specs=nano.specs" in answer.search_arguments
 
 
+@pytest.mark.parametrize("option", ["-ffast-math", "-funsafe-math-optimizations", "-Ofast"])
+def test_clang_probes_for_the_start_up_code_of_fast_mathematics(option: str) -> None:
+    assert compilation(f"-c a.c {option}", CLANG).probed_files == (b"crtfastmath.o",)
+    assert compilation(f"-c a.c {option}", GCC).probed_files == ()
+    assert compilation("-c a.c -O2", CLANG).probed_files == ()
+
+
 def test_every_word_has_a_role() -> None:
     argv = words_of("-O2 -Ix -DX -c a.c -o a.o -MD")
     roles = [(word, role) for word, role, _ in compilation(argv).role_of]
@@ -343,6 +352,45 @@ def test_every_word_has_a_role() -> None:
             strict=True,
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "base"),
+    [
+        ("-c d/a.c -fdump-tree-all", b"a.c"),
+        ("-c d/a.cc -o s/b.x.o -da", b"s/b.x.cc"),
+        ("-c a.c -o s/b -fdump-ipa-inline -save-temps=cwd", b"b.c"),
+        ("-S a.c -o s/b.s -fdump-statistics", b"s/b.c"),
+    ],
+)
+def test_dumps_are_named_after_the_output_and_the_sources_suffix(line: str, base: bytes) -> None:
+    assert compilation(line).dumps == (base,)
+    assert compilation("-c a.c -fdump-tree-all=x -fdump-noaddr -dP").dumps == ()
+
+
+@pytest.mark.parametrize("word", ["-H", "-Winvalid-pch", "-Wp,-H", "-Werror=invalid-pch"])
+def test_messages_that_name_precompiled_headers_are_known(word: str) -> None:
+    assert compilation(f"-c a.c {word}").tells_precompiled
+    assert not compilation("-c a.c -Wall -DH -IH").tells_precompiled
+
+
+def test_plugins_and_what_they_are_told_are_known() -> None:
+    answer = compilation("-c a.c -fplugin=./p.so -fplugin=name -fplugin-arg-p-key=x.txt")
+    assert (answer.plugins, answer.plugin_names) == ((b"./p.so",), (b"name",))
+    assert b"x.txt" in answer.plugin_arguments
+    assert answer.extra_inputs == (b"./p.so",)
+    line = "-c a.c -Xclang -load -Xclang ./p.so -Xclang -add-plugin -Xclang p "
+    answer = compilation(line + "-Xclang -plugin-arg-p -Xclang x.txt -fpass-plugin=/q.so", CLANG)
+    assert answer.plugins == (b"/q.so", b"./p.so")
+    assert answer.plugin_arguments == (b"x.txt",)
+
+
+def test_a_file_of_diagnostics_may_lie_in_any_of_gccs_places() -> None:
+    answer = compilation("-c d/a.c -o s/b.o -fdiagnostics-format=sarif-file")
+    assert answer.outputs == (b"s/b.o", b"s/b.c.sarif", b"b.c.sarif", b"a.c.sarif")
+    bare = compilation("-c d/a.c -fdiagnostics-format=json-file")
+    assert bare.outputs == (b"a.o", b"a.c.gcc.json")
+    assert compilation("-c a.c -fdiagnostics-format=json").outputs == (b"a.o",)
 
 
 def test_coverage_needs_the_old_profile_to_be_absent() -> None:
@@ -452,6 +500,7 @@ _SOURCES = {
     "up.S": "#define A .text\nA\n",
     "low.s": ".text\n",
     "cc.cpp": "int x;\n",
+    "words": "-Id",
 }
 
 
@@ -486,9 +535,11 @@ def _compile(line: str, directory: Path) -> tuple[Compilation, set[str]]:
     )
     assert done.returncode == 0, done.stderr.decode()
     argv = [os.fsencode(word) for word in rest]
-    answer = parse(
-        argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), lambda _: None
-    )
+
+    def read(name: bytes) -> bytes:
+        return (directory / os.fsdecode(name)).read_bytes()
+
+    answer = parse(argv, _PROGRAMS[program], "++" in program, os.fsencode(directory), read)
     assert isinstance(answer, Compilation), answer
     return answer, _files(directory) - before
 
@@ -537,6 +588,13 @@ _EXACT = [
     "gcc -c d/foo.c -Wa,--MD,sub/x.dd -o sub/b.o",
     "gcc -c d/foo.c -Wa,-ahl -o sub/b.o",
     "clang -c d/foo.c -o sub/b.o -gsplit-dwarf=single -g",
+    "gcc -c d/foo.c @words -save-temps",
+    "gcc -c d/foo.c @words -save-temps=obj -o b",
+    "gcc -c d/foo.c @words -save-temps=obj -o sub/b.o",
+    "clang -c d/foo.c -g -gsplit-dwarf -fdebug-compilation-dir=sub/",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub -fdebug-compilation-dir sub/x",
+    "clang -S d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.s",
+    "clang -c d/foo.c -g -gsplit-dwarf -ffile-compilation-dir=sub/ -o b.o",
     "clang -c d/foo.c -o sub/b.o -MD -MJ sub/x.json",
     "clang -c d/foo.c --serialize-diagnostics sub/x.dia",
     "clang -c d/foo.c -serialize-diagnostics sub/x.dia -o sub/b.o",

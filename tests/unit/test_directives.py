@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from zcc.compiler.directives import Computed, Hazard, Include, read_definitions, read_facts
+from zcc.compiler.directives import (
+    Computed,
+    Hazard,
+    Include,
+    read_conditions,
+    read_definitions,
+    read_facts,
+)
 
 QUOTED = Include(b"x.h", is_quoted=True, is_next=False)
 ANGLED = Include(b"x.h", is_quoted=False, is_next=False)
@@ -110,6 +117,9 @@ def test_a_probe_with_a_header_name_is_read(text: bytes, expected: Include) -> N
         b"#if defined(__has_include)\n#endif",
         b"#if defined __has_include\n#endif",
         b"#elifdef __has_include",
+        b"#if 1\n#endif // __has_include",
+        b"/* the\n   __has_include argument (see there).  */",
+        b'const char *text = "__has_include";',
     ],
 )
 def test_a_mere_mention_of_has_include_is_harmless(text: bytes) -> None:
@@ -123,10 +133,20 @@ def test_a_mere_mention_of_has_include_is_harmless(text: bytes) -> None:
         b"#if __has_include(HEADER)",
         b"#define HAS __has_include",
         b"#define HAS __has_include_next\n",
+        b"#define HAS /*\n*/ __has_include",
+        b'#define HAVE __has_include("x.h")',
+        b"#if 0\n#elif ON && __has_include(HEADER)",
+        b"#define __has_include(x) __has_include_next(x)",
+        b"/* #if 0 */ %:if __has_include(HEADER)",
     ],
 )
 def test_a_probe_behind_a_macro_is_a_hazard(text: bytes) -> None:
     assert read_facts(text).hazards == {Hazard.HIDDEN_HAS_INCLUDE}
+
+
+def test_conditions_are_read_over_splices_and_comments() -> None:
+    text = b"#if A \\\n && /* ]\n */ B\n# elif\tC // why\n#ifdef D\n#endif\n%:if E\n"
+    assert read_conditions(text) == (b"A  && /* ]\n */ B", b"C // why", b"E")
 
 
 def test_embedded_files_are_no_includes() -> None:

@@ -38,19 +38,17 @@ SAYS_WHO = 'echo "$(basename "$0") $*"\n'
 Answer = Callable[[socket.socket, Request], None]
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", params=["cc", "musl-gcc"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The launcher with the system's libc, and with the one that the package's build prefers."""
+    compiler = request.param
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
     path = tmp_path_factory.mktemp("launcher") / "zcc"
-    command = [
-        "cc",
-        "-O1",
-        *WARNINGS,
-        "-Wno-sign-conversion",
-        "-o",
-        str(path),
-        *map(str, SOURCES),
-        "-lrt",
-    ]
+    options = ["-O1", *WARNINGS, "-Wno-sign-conversion"]
+    command = [compiler, *options, "-o", str(path), *map(str, SOURCES), "-lrt"]
+    if compiler == "musl-gcc":
+        command.append("-static")
     subprocess.run(command, check=True)
     return path
 
@@ -523,6 +521,13 @@ def test_the_slot_is_a_high_descriptor_and_the_only_one(desk: Desk) -> None:
     desk.agent(answer_run)
     descriptors = {int(word) for word in desk.run("zcc", "gcc-99")[1].split()}
     assert descriptors == {0, 1, 2, 3, 100}  # 3 is ls's own
+
+
+def test_a_script_that_does_not_say_what_runs_it_is_the_shells(desk: Desk) -> None:
+    script = desk.script("gcc-99", "")
+    script.write_text('echo "$1" "$2"; exit 3\n')
+    desk.agent(answer_run)
+    assert desk.run("zcc", "gcc-99", "a b", "c") == (3, "a b c\n", "")
 
 
 def test_a_closed_stream_stays_closed(desk: Desk) -> None:

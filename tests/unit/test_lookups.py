@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from zcc.compiler.disk import Disk
-from zcc.compiler.lookups import ACCEPTED, Refusal, Verdict, check, check_misses, residue
-from zcc.job import Lookups
+from zcc.compiler.lookups import (
+    ACCEPTED,
+    Refusal,
+    Verdict,
+    check,
+    check_misses,
+    first_set,
+    residue,
+)
+from zcc.job import VARIABLES, Lookups
 
 
 @pytest.fixture
@@ -33,6 +41,15 @@ def missed(at: bytes, *names: bytes) -> Lookups:
 def test_what_is_absent_here_too_is_accepted(top: bytes, disk: Disk) -> None:
     assert check(missed(top + b"/i", b"a.h", b"b.h"), disk) == ACCEPTED
     assert ACCEPTED.is_accepted
+
+
+def test_a_variable_that_was_looked_for_in_vain_must_not_be_set_here(disk: Disk) -> None:
+    asked = missed(VARIABLES, b"OWN", b"TERM")
+    assert check(asked, disk, {b"OWN": b""}) == Verdict(Refusal.PRESENT, b"$OWN")
+    assert check(asked, disk, {b"OTHER": b"x"}) == ACCEPTED
+    assert check(asked, disk, {b"TERM": b"xterm"}) == ACCEPTED  # the compilers' own, settled before
+    assert first_set(asked.misses, {b"OWN"}) == b"OWN"
+    assert residue(asked, {}, disk) == asked.misses
 
 
 def test_what_is_here_is_refused_with_its_path(top: bytes, disk: Disk) -> None:

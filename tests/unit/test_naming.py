@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zcc.agent.naming import is_wrapper, will_return, with_default
-from zcc.agent.wire import Request
+from zcc.agent.wire import Environment, Request
 
 
 def request(*argv: str, **environment: str) -> Request:
@@ -16,7 +16,7 @@ def request(*argv: str, **environment: str) -> Request:
         argv=tuple(map(os.fsencode, argv)),
         executable=b"/x/ccache",
         cwd=b"/",
-        environment={os.fsencode(n): os.fsencode(v) for n, v in environment.items()},
+        environment=Environment((os.fsencode(n), os.fsencode(v)) for n, v in environment.items()),
         umask=0o022,
         terminal=None,
         stdin_is_terminal=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache.digest import digest_of
-from zcc.agent.places import Misplaced, Places, find_places, physical_pwd
+from zcc.agent.places import Misplaced, Places, find_places, physical, physical_pwd
 from zcc.agent.uploads import Uploads
 from zcc.job import FileInput, Manifest
 
@@ -27,6 +27,16 @@ def test_outputs_are_physical_and_the_main_one_is_first(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path.resolve())
     assert found.outputs == (root + b"/real/a.o", root + b"/a.d")
     assert os.fsencode(tmp_path) + b"/link" in found.directories
+
+
+def test_a_directory_is_physical_without_its_links(tmp_path: Path) -> None:
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/sub")
+    (tmp_path / "file").touch()
+    root = os.fsencode(tmp_path.resolve())
+    for spelled in (b"/link/..", b"/./real", b"/real/", b"/link/../../real"):
+        assert physical(root + spelled) == root + b"/real" == os.path.realpath(root + spelled)
+    assert physical(root + b"/file") is physical(root + b"/none") is None
 
 
 def test_a_plain_file_may_be_replaced(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from cache.digest import digest_of
 from node.proof import LOG_BYTES, ToolchainView, World, empty_log, log_end, read_lookups
-from zcc.job import FileInput, Job, Lookups, Manifest
+from zcc.job import VARIABLES, FileInput, Job, Lookups, Manifest
 
 DIGEST = digest_of(b"")
 GCC = b"/usr/bin/gcc-12"
@@ -53,6 +54,15 @@ def log_of(records: Iterable[bytes], flaws: int = 0) -> bytes:
     body = b"".join(record + b"\0" for record in records)
     header = (16 + len(body)).to_bytes(8, "little") + flaws.to_bytes(8, "little")
     return header + body
+
+
+def test_variables_that_the_job_does_not_set_are_misses() -> None:
+    job = replace(JOB, environment=((b"LANG", b"C"),))
+    records = (b"S" + GCC, b"V/LANG", b"V/TMPDIR", b"V/OWN", b"V/HOME", b"M/src/no.h")
+    assert read_lookups(log_of(records), job, TOOLCHAIN).misses == (
+        (VARIABLES, (b"HOME", b"OWN")),
+        (b"/src", (b"no.h",)),
+    )
 
 
 def lookups_of(*records: bytes, started: bool = True) -> Lookups:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.blobs import compress, decompress
+from cache.database import open_database
 from cache.digest import Digest, digest_of
 from cache.errors import RecordCorruptError
 from cache.index import ResultIndex, Selection
@@ -107,6 +110,24 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     assert ResultIndex(str(tmp_path), "farm").count() == 400
+
+
+def open_together(directory: str, barrier: Barrier) -> None:
+    schema = "CREATE TABLE IF NOT EXISTS words (word TEXT);"
+    for number in range(100):
+        barrier.wait(60)
+        open_database(f"{directory}/{number}", schema, 1, busy_s=20).close()
+
+
+def test_a_new_file_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    context = get_context("spawn")
+    arguments = (str(tmp_path), context.Barrier(3))
+    openers = [context.Process(target=open_together, args=arguments) for _ in range(3)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join()
+    assert [opener.exitcode for opener in openers] == [0, 0, 0]
 
 
 def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:

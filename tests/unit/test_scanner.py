@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from zcc.compiler.closure import (
     is_too_wide,
     project_root,
 )
+from zcc.compiler.directives import Hazard
 from zcc.compiler.disk import RACY_WINDOW_NS, Disk
 from zcc.compiler.entries import Directory, Trail
 from zcc.compiler.listing import LISTING_TARGET, parse_listing
@@ -320,11 +322,42 @@ def test_a_precompiled_header_goes_along_with_the_text_for_gcc(
     assert project.found(search=search) == {"a.c", "j/b.h"}
 
 
-def test_a_directory_of_precompiled_headers_makes_gcc_local(project: Project) -> None:
+def fill(project: Project, **headers: str) -> bytes:
+    """A directory of precompiled headers; its physical path."""
+    above = project.top / "b.h.gch"
+    above.mkdir(exist_ok=True)
+    for name, text in headers.items():
+        (above / name).write_text(text)
+    return os.fsencode(above)
+
+
+def test_a_directory_with_one_header_for_this_language_goes_along_as_a_whole(
+    project: Project,
+) -> None:
     project.write(a_c='#include "b.h"\n', b_h="")
-    project.put("b.h.gch/x")
-    path = os.fsencode(project.top / "b.h.gch")
-    assert project.scan() == Local(Reason.PRECOMPILED_HEADER, path)
+    path = fill(project, c="gpchC014")
+    closure = project.closure()
+    assert closure.listed == (path,)
+    assert project.found() == {"a.c", "b.h", "b.h.gch/c"}
+    assert project.scan() is closure
+    fill(project, cxx="gpch+014", x="junk")
+    assert project.found() == {"a.c", "b.h", "b.h.gch/c", "b.h.gch/cxx", "b.h.gch/x"}
+    os.unlink(project.top / "b.h.gch" / "c")
+    assert project.found() == {"a.c", "b.h", "b.h.gch/cxx", "b.h.gch/x"}
+
+
+def test_a_directory_in_which_the_order_matters_makes_gcc_local(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="")
+    path = fill(project, one="gpchC014", other="gpch+014")
+    local = Local(Reason.PRECOMPILED_HEADER, path)
+    assert project.scan(tells_precompiled=True) == local
+    assert project.scan() != local
+    fill(project, third="gpchC014")
+    assert project.scan() == local
+    os.unlink(project.top / "b.h.gch" / "third")
+    assert project.scan() != local
+    (project.top / "b.h.gch" / "link").symlink_to("one")
+    assert project.scan() == local
 
 
 def test_a_precompiled_header_of_clangs_goes_along_with_the_times_of_all(project: Project) -> None:
@@ -417,6 +450,12 @@ COMPUTED = {
         "#define PARAMS (1, 2, <b.h>)\n#define ELEM_2(a, b, c) c\n#define ELEM(n, all) ELEM_##n all\n"
         "#define FILE_1 ELEM(2, PARAMS)\n#include FILE_1\n"
     ),
+    "an argument that is all of the name": "#define N(x) <x>\n#include N(b.h)\n",
+    "the same at one remove": "#define I(x) <x>\n#define N(x) I(x)\n#define B b.h\n#include N(B)\n",
+    "a name with a blank": "#define N <a b/b.h>\n#include N\n",
+    "a blank from a macro": "#define A a b\n#define N <A/b.h>\n#include N\n",
+    "a blank before a macro, which gets lost": "#define B b\n#define N < B.h>\n#include N\n",
+    "a blank that a string keeps": "#define S_(x) #x\n#define S(x) S_(x)\n#include S( a b/b.h )\n",
     "an argument": "#define SAME(x) x\n#include SAME(<b.h>)\n",
     "a variadic macro": "#define LAST(a, ...) __VA_ARGS__\n#include LAST(1, <b.h>)\n",
     "a predefined name": "#define N <linux/b.h>\n#include N\n",
@@ -430,7 +469,7 @@ COMPUTED = {
 def test_a_computed_include_is_followed_through_its_macros(project: Project, text: str) -> None:
     """The compiler agrees that it is that header."""
     project.put("a.c", text)
-    places = ("b.h", "d/b.h", "linux/b.h")
+    places = ("b.h", "d/b.h", "linux/b.h", "a b/b.h")
     for place in places:
         project.put(place)
     found = project.found(search=project.search(b"."))
@@ -462,6 +501,83 @@ def test_a_computed_include_of_another_kind_is_not_bounded(project: Project, tex
 def test_a_computed_include_without_definition_is_never_taken(project: Project) -> None:
     project.put("a.c", "#ifdef CONFIG\n#include CONFIG\n#endif\n/*\n#include files are nice\n*/\n")
     assert project.found() == {"a.c"}
+
+
+@pytest.mark.parametrize("text", ["#define N < b.h>\n", "#define N <b.h >\n"])
+def test_a_blank_at_the_end_of_a_name_counts(project: Project, text: str) -> None:
+    """Before it gcc keeps it, behind it clang does."""
+    for name in ("b.h", " b.h", "b.h "):
+        project.put(name)
+    project.put("a.c", text + "#include N\n")
+    found = project.found(search=project.search(b"."))
+    for compiler in ("gcc", "clang"):
+        if shutil.which(compiler):
+            command = [compiler, "-I.", "-M", "-MT", LISTING_TARGET, "a.c"]
+            listed = subprocess.run(command, cwd=project.top, capture_output=True, check=True)
+            meant = {os.fsdecode(path).removeprefix("./") for path in parse_listing(listed.stdout)}
+            assert {name for name in meant if not name.startswith("/")} <= found
+
+
+# Probes behind macros
+
+HIDDEN = {
+    "a macro for the name": "#define N <b.h>\n#if __has_include(N)\n",
+    "a macro for all": '#define HAS(x) __has_include(x)\n#if HAS("b.h")\n',
+    "an alias": "#define HAS __has_include\n#if HAS ( <b.h> )\n",
+    "an alias at one remove": "#define H __has_include\n#define HAS H\n#if 0\n#elif HAS(<b.h>)\n",
+    "the next": "#define HAS(x) __has_include_next(x)\n#if HAS(<b.h>)\n",
+    "a name made of pieces": "#define HAS(d, n) __has_include(<d/n.h>)\n#if 1 && HAS(., b)\n",
+    "a name that is an argument": "#define HAS(x) __has_include(<x>)\n#if HAS(b.h)\n",
+    "a string made of a name": "#define S(x) #x\n#if __has_include(S(b.h))\n",
+    "a condition that is a macro": '#define HAS(x) __has_include(x)\n#define B HAS("b.h")\n#if B\n',
+    "two at once": '#define ANY(x, y) __has_include(x) || __has_include(y)\n#if ANY(<c.h>, "b.h")\n',
+    "with a comment": '#define HAS __has_include\n#if /*\n*/ HAS /* (\n */ ("b.h")\n',
+    "in digraphs": '%:define HAS(x) __has_include(x)\n%:if HAS("b.h")\n',
+    "from the command line": "#if CONFIGURED\n",
+    "named on the command line": "#if __has_include(CONFIG)\n",
+}
+
+
+@pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN)
+def test_a_probe_is_followed_through_its_macros(project: Project, text: str) -> None:
+    project.put("a.c", text + "#endif\n")
+    project.put("b.h", '#include "never.h"\n')
+    project.put("never.h")
+    defines = (b'CONFIG="b.h"', b'CONFIGURED=__has_include("b.h")')
+    closure = project.closure(search=project.search(b"."), defines=defines)
+    assert {os.path.basename(file.path) for file in closure.manifest.files} == {b"a.c", b"b.h"}
+    assert not closure.doubts
+
+
+def test_a_probe_in_a_macro_looks_beside_the_file_that_uses_it(project: Project) -> None:
+    project.put("a.c", '#include "d/user.h"\n#include "e/macro.h"\n')
+    project.put("d/user.h", "#if HAS_B\n#endif\n")
+    project.put("e/macro.h", '#define HAS_B __has_include("b.h")\n')
+    project.put("d/b.h")
+    assert project.found() == {"a.c", "d/user.h", "d/b.h", "e/macro.h"}
+
+
+def test_a_probed_header_that_comes_gives_another_closure(project: Project) -> None:
+    project.put("a.c", '#define HAS __has_include\n#if HAS("b.h")\n#endif\n')
+    assert project.found() == {"a.c"}
+    project.put("b.h")
+    assert project.found() == {"a.c", "b.h"}
+
+
+def test_a_probe_of_too_many_names_is_left_to_the_proof(project: Project) -> None:
+    text = "#define S(x) #x\n" + "".join(f"#define A A{n}\n#define A{n} {n}\n" for n in range(9))
+    text += "#define T(x) S(x)\n#if __has_include(T(A/A/A/A/A/A/A.h))\n#endif\n"
+    project.put("a.c", text)
+    assert project.closure().doubts == {Hazard.HIDDEN_HAS_INCLUDE}
+
+
+def test_clang_goes_on_with_what_a_wrong_name_may_mean(project: Project) -> None:
+    """It reports the error, and reads the file for what else it may have to report."""
+    project.put("d/a.c", '#include <b.h>\n#include "-c.h?"\n')
+    for name in ("b.h", "c.h"):
+        project.put(f"d/{name}")
+    assert project.found(source=b"d/a.c") == {"d/a.c"}
+    assert project.found(source=b"d/a.c", is_clang=True) == {"d/a.c", "d/b.h", "d/c.h"}
 
 
 # What is remembered

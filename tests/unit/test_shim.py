@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -251,6 +252,71 @@ def test_a_compiler_works_and_each_of_its_processes_reports(
     }
     assert f"W{cwd}/a.o" in records or any(r.startswith(f"W{cwd}/a-") for r in records)
     assert any(record.startswith("H") and record.endswith("/stdlib.h") for record in records)
+
+
+PLUGIN = """
+#include <stdlib.h>
+#include <sys/socket.h>
+__attribute__((constructor)) static void start(void) { getenv("ASKED"), getenv("ASKED"); }
+void connect_somewhere(void) { socket(AF_UNIX, SOCK_STREAM, 0); }
+"""
+LOADER = """
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    getenv("BEFORE");
+    for (int i = 1; i < argc; i++) {
+        void *library = dlopen(argv[i], RTLD_NOW);
+        void (*call)(void) = library ? (void (*)(void))dlsym(library, "connect_somewhere") : NULL;
+        if (getenv("CALL") && call) call();
+    }
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Path:
+    for name, text in (("plugin", PLUGIN), ("loader", LOADER)):
+        (tmp_path / f"{name}.c").write_text(text)
+    for command in (
+        "gcc -shared -fPIC plugin.c -o plugin.so",
+        "gcc loader.c -o loader -ldl",
+    ):
+        subprocess.run(command.split(), cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_plugin_shows_with_what_it_asks_for(log: Log, loader: Path) -> None:
+    log.run("./loader", "./plugin.so", cwd=str(loader))
+    records = log.records()
+    assert f"H{loader}/./plugin.so" in records
+    assert "V/ASKED" in records
+    assert "V/BEFORE" not in records
+    assert "V/CALL" in records
+    assert not any(record.startswith("H") and "vdso" in record for record in records)
+
+
+def test_without_a_plugin_no_variable_is_logged(log: Log, loader: Path) -> None:
+    log.run("./loader", "libc.so.6", cwd=str(loader))
+    assert not any(record.startswith("V") for record in log.records())
+
+
+def test_a_plugin_that_is_not_there_is_a_miss(log: Log, loader: Path) -> None:
+    log.run("./loader", "./none.so", cwd=str(loader))
+    assert f"M{loader}/./none.so" in log.records()
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [(("./plugin.so",), {"CALL": "1"}), (("./plugin.so", "libnowhere.so"), {})],
+)
+def test_what_a_plugin_does_past_the_log_is_a_flaw(
+    log: Log, loader: Path, words: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    log.run("./loader", *words, cwd=str(loader), **variables)
+    assert log.raw()[8:16] != bytes(8)
 
 
 def test_the_library_needs_no_version_of_any_libc(log: Log) -> None:

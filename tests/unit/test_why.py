@@ -16,7 +16,7 @@ from zcc.agent.lasts import Lasts, cause_of, cause_of_miss, lasts_of, sources_in
 from zcc.agent.notebook import FILE_NAME, Notebook
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Missed
-from zcc.agent.wire import Request
+from zcc.agent.wire import Environment, Request
 from zcc.cli.reasons import phrase, sentences
 from zcc.compiler.closure import Closure
 from zcc.compiler.toolchain import Toolchain
@@ -233,7 +233,7 @@ def test_sources_are_told_by_their_suffix() -> None:
         argv=(b"gcc", b"-c", b"x.c", b"-DA.c", b"/q/y.cpp", b"z.o"),
         executable=b"/usr/bin/gcc",
         cwd=b"/p",
-        environment={},
+        environment=Environment(),
         umask=0o22,
         terminal=None,
         stdin_is_terminal=False,

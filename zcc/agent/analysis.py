@@ -9,36 +9,40 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from zcc.agent import naming
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
-from zcc.agent.places import Misplaced, find_places, physical_pwd
+from zcc.agent.places import (
+    Misplaced,
+    find_dump_places,
+    find_places,
+    physical,
+    physical_pwd,
+)
+from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
+from zcc.agent.questions import Questions, Surroundings
+from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
-from zcc.compiler import arguments, environment, languages, precompiled
+from zcc.compiler import arguments, environment
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.listing import parse_listing
+from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
-from zcc.compiler.precompiled import InputsMemo, signature
 from zcc.compiler.profiles import profile_places
 from zcc.compiler.renaming import find_renaming
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
-    QUERY_ENVIRONMENT,
-    SearchKey,
     SearchList,
-    SearchMemo,
-    parse_search_list,
-    query_arguments,
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
@@ -55,28 +59,6 @@ MAX_LOCALES = 64
 
 # Arguments, family, whether the driver is for C++, working directory.
 _Command = tuple[tuple[bytes, ...], Family, bool, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a query of the compiler gave."""
-
-    exit_status: int
-    stdout: bytes
-    stderr: bytes
-
-
-class Surroundings:
-    """What the analysis needs others to do; the agent's shell and `zcc explain` supply it."""
-
-    def __init__(
-        self,
-        run: Callable[[list[bytes], bytes, Mapping[bytes, bytes]], Awaitable[Ran]],
-        toolchain: Callable[[bytes, bytes, bytes], Awaitable[Toolchain]],
-    ) -> None:
-        self.run = run
-        # (executable, argv[0], PATH) -> the packed toolchain; raises CompilerError.
-        self.toolchain = toolchain
 
 
 class Analyser:
@@ -97,11 +79,11 @@ class Analyser:
         self.disk = Disk()
         self._base_dir = base_dir
         self._surroundings = surroundings
-        self._scanner = Scanner(self.disk, home)
-        self._searches = SearchMemo()
+        self._questions = Questions(surroundings.run)
+        self._scans = Scans(Scanner(self.disk, home))
         self._library_path = LibraryPath()
-        self._pch_inputs = InputsMemo()
-        self._named_files: dict[tuple[bytes, ...], bytes] = {}
+        self._module_maps = ModuleMaps()
+        self.plugins = PluginFinder(self._questions.named_file)
         self._home = os.path.realpath(home)
         self._jobs = JobMemo()
         self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
@@ -127,6 +109,15 @@ class Analyser:
             return _guess_family(request)
         return toolchain.family
 
+    def at_once(self, request: Request) -> Here | None:
+        """Why this request runs here, where the command line alone says so; None: ask `analyse`."""
+        if not request.executable:
+            return Here("no-compiler")
+        parsed = self._parse(request, _guess_family(request), names_cxx(request))
+        if not isinstance(parsed, Here) or parsed.reason == "several-sources":
+            return None
+        return _wrapped(request) or parsed
+
     async def analyse(
         self, request: Request, arrived: float, now: Callable[[], float]
     ) -> Prepared | Here:
@@ -140,7 +131,7 @@ class Analyser:
             return _wrapped(request) or parsed
         for word in parsed.unknown_options:
             self._note_unknown(word)
-        classified = environment.classify(request.environment, request.terminal is not None)
+        classified = _classified(request.environment, request.terminal is not None)
         if isinstance(classified, arguments.Local):
             return Here(classified.reason, classified.detail)
         path = request.environment.get(b"PATH", b"")
@@ -157,7 +148,9 @@ class Analyser:
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
                 if shadow is not None:
                     return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
-            search = await self._search(request, parsed, toolchain, classified)
+            search = await self._questions.search_list(
+                request, parsed, toolchain, classified.search
+            )
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
@@ -191,7 +184,7 @@ class Analyser:
 
     def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
         """Which files a locale is made of is looked up once a second, as the toolchain is."""
-        names = locale_names(request.environment)
+        names = _locale_names(request.environment)
         known = self._locales.get(names)
         if known is None or now - known[1] > LOCALES_HOLD_S:
             if len(self._locales) > MAX_LOCALES:
@@ -218,31 +211,57 @@ class Analyser:
         places = find_places(request.cwd, parsed.outputs, request.umask)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
+        dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
+        if isinstance(dumps, Misplaced):
+            return Here(dumps.reason, os.fsdecode(dumps.path))
         pwd = physical_pwd(request.environment, request.cwd)
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
                 return Here("stale-profile", os.fsdecode(path))
+        try:
+            named = self._module_maps.named(parsed.module_maps, request.cwd)
+        except CompilerError as error:
+            return Here("module-map", str(error))
+        brought = await self.plugins.find(request, parsed, toolchain, classified.libraries, now())
+        if isinstance(brought, Here):
+            return brought
         renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
         scan = replace(
             scan,
             directories=(
                 *(places.directories if renaming is None else ()),
+                *dumps.directories,
                 *([pwd] if pwd else ()),
                 *_spelled(parsed),
+                *named.directories,
+                *brought.directories,
                 *_library_directories(classified, toolchain),
             ),
-            extra_inputs=(*scan.extra_inputs, *await self._toolchain_files(request, parsed)),
+            mentioned=named.files,
+            extra_inputs=(
+                *scan.extra_inputs,
+                *await self._questions.own_files(request, parsed, parsed.toolchain_files),
+                *brought.files,
+            ),
             optional_inputs=(
                 *scan.optional_inputs,
                 *(profiles if parsed.reads_profile else ()),
-                *await self._made_of(request, scan),
+                *brought.optional,
+                *await self._questions.made_of(request, scan.precompiled),
+                *filter(
+                    os.path.isabs,
+                    await self._questions.own_files(request, parsed, parsed.probed_files),
+                ),
             ),
         )
-        answer = self._scanner.scan(scan, now(), arrived)
+        answer = await self._scans.closure(scan, arrived, now)
         way = "scanned"
         if isinstance(answer, NotBounded):
+            if brought.files:
+                # The list would have to be asked of the plugin too, which may do more than answer.
+                return Here("plugin", f"{answer.reason.value}: {os.fsdecode(answer.detail)}")
             way = "listed"
             answer = await self._list(request, parsed, toolchain, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
@@ -255,6 +274,7 @@ class Analyser:
             environment=_job_environment(request, classified, toolchain, pwd),
             manifest=Manifest(),
             outputs=places.outputs,
+            dumps=dumps.outputs,
             machine_class=_machine_class(parsed, toolchain.family),
             terminal=terminal_of(request, toolchain.family),
         )
@@ -280,68 +300,6 @@ class Analyser:
             return b""
         return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
 
-    async def _search(
-        self,
-        request: Request,
-        parsed: Compilation,
-        toolchain: Toolchain,
-        classified: JobEnvironment,
-    ) -> SearchList:
-        language = languages.ASKED_AS.get(parsed.language, parsed.language)
-        key = SearchKey(
-            executable=request.executable,
-            toolchain=toolchain.digest,
-            language=language,
-            arguments=parsed.search_arguments,
-            cwd=request.cwd,
-            environment=tuple(sorted(classified.search.items())),
-        )
-        known = self._searches.get(key)
-        if known is not None:
-            return known
-        asked = dict(request.environment) | dict(QUERY_ENVIRONMENT)
-        command = [
-            request.executable,
-            *query_arguments(parsed.search_arguments, language),
-        ]
-        ran = await self._surroundings.run(command, request.cwd, asked)
-        search = parse_search_list(ran.stderr, parsed.search_arguments)
-        self._searches.put(key, search)
-        return search
-
-    async def _made_of(self, request: Request, scan: ScanRequest) -> list[bytes]:
-        """What clang will look at again for the precompiled headers that the command line names."""
-        inputs: list[bytes] = []
-        for path in scan.precompiled:
-            at = os.path.join(request.cwd, path)
-            known = self._pch_inputs.get(request.executable, at)
-            if known is None:
-                asked = signature(at)
-                command = [request.executable, *precompiled.query_arguments(path)]
-                ran = await self._surroundings.run(command, request.cwd, request.environment)
-                known = precompiled.parse_inputs(ran.stdout)
-                self._pch_inputs.put(request.executable, at, asked, known)
-            inputs += known
-        return inputs
-
-    async def _toolchain_files(self, request: Request, parsed: Compilation) -> list[bytes]:
-        """Where gcc finds the specs that the command line names without a directory.
-
-        An answer is remembered for good: where another file goes before it since, the proof shows that.
-        """
-        found = []
-        for name in parsed.toolchain_files:
-            asked = (*parsed.search_arguments, b"-print-file-name=" + name)
-            key = (request.executable, request.cwd, *asked)
-            if key not in self._named_files:
-                command = [request.executable, *asked]
-                ran = await self._surroundings.run(command, request.cwd, request.environment)
-                if len(self._named_files) >= MAX_ROOTS:
-                    self._named_files.clear()
-                self._named_files[key] = ran.stdout.partition(b"\n")[0]
-            found.append(self._named_files[key] or name)
-        return found
-
     async def _list(
         self,
         request: Request,
@@ -351,16 +309,15 @@ class Analyser:
         now: Callable[[], float],
     ) -> Closure | NotScannable | NotBounded:
         """The listed way: the compiler itself says what it reads."""
-        command = [request.executable, *arguments.dependency_arguments(parsed, toolchain.family)]
         begun = now()
-        ran = await self._surroundings.run(command, request.cwd, request.environment)
+        ran = await self._questions.listing(request, parsed, toolchain.family)
         if ran.exit_status != 0:
             return NotScannable(Reason.LISTING, ran.stderr[:200])
         try:
             paths = parse_listing(ran.stdout)
         except CompilerError as error:
             return NotScannable(Reason.LISTING, os.fsencode(str(error)))
-        return self._scanner.closure_from_listing(scan, paths, now(), begun)
+        return await self._scans.listed(scan, paths, begun, now)
 
     def _scan_request(
         self,
@@ -374,7 +331,7 @@ class Analyser:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         roots = {
             self._root_of(request.cwd),
-            self._root_of(os.path.realpath(source_dir)),
+            self._root_of(physical(source_dir) or source_dir),
         }
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
@@ -388,6 +345,7 @@ class Analyser:
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
+            tells_precompiled=parsed.tells_precompiled,
             optional_inputs=(
                 *self._locale_files(request, now),
                 *terminal_files(request, toolchain.family),
@@ -395,6 +353,11 @@ class Analyser:
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=has_date,
         )
+
+
+# A build's calls share a handful of environments.
+_classified = lru_cache(256)(environment.classify)
+_locale_names = lru_cache(256)(locale_names)
 
 
 def _obeys_date(toolchain: Toolchain) -> bool:
@@ -412,10 +375,11 @@ def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tu
 
 
 def _machine_class(parsed: Compilation, family: Family) -> bytes:
-    """Which machines would write the same."""
+    """Which machines would write the same. A plugin's own arithmetic may be the processor's."""
     if parsed.machine_dependent:
         return processor_class()
-    return floating_point_class() if family is Family.CLANG else b""
+    has_plugins = parsed.plugins or parsed.plugin_names
+    return floating_point_class() if family is Family.CLANG or has_plugins else b""
 
 
 def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
@@ -424,7 +388,6 @@ def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
         ("native", () if processor_class() else parsed.machine_dependent),
-        ("plugin", parsed.plugins),
         ("time-macro", times),
         ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )

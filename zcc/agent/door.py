@@ -9,104 +9,73 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any
 
-from zcc.agent import wire
+from zcc.agent.visitor import CONTROL, CONTROL_MAGIC, Host, Visitor
 from zcc.errors import ConfigError
 
-CONTROL_MAGIC = b"ZCC\2"
-_CONTROL = struct.Struct("<4sI")
-_MAX_CONTROL_BYTES = 1 << 16
+logger = logging.getLogger(__name__)
+
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _BACKLOG = 512
+# Connections that are taken before the loop sees to others again.
+_BATCH = 64
+# Without a free descriptor, for so long.
+REST_S = 1.0
 
 
-class Host(Protocol):
-    """Who answers at the door. Calls are numbered; a number is never used again."""
+class Door:
+    """An open door: whoever comes is handed to the host."""
 
-    def call_arrived(self, visitor: Visitor, request: wire.Request) -> None: ...
-    def call_closed(self, visitor: Visitor) -> None: ...
-    async def control(self, request: dict[str, Any]) -> dict[str, Any]: ...
-
-
-class Visitor(asyncio.Protocol):
-    """One connection at the door."""
-
-    def __init__(self, host: Host, number: int) -> None:
-        self.number = number
+    def __init__(self, listener: socket.socket, host: Host) -> None:
+        listener.setblocking(False)
+        self._listener = listener
         self._host = host
-        self._reader = wire.RequestReader()
-        self._control: bytearray | None = None
-        self._transport: asyncio.Transport | None = None
-        self._is_call = False
-        self._answer: asyncio.Task[None] | None = None
-
-    def send(self, *pieces: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(pieces)
+        self._last_number = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listener.fileno(), self._accept)
 
     def close(self) -> None:
-        """Close when everything is written."""
-        if self._transport is not None:
-            self._transport.close()
+        """Let nobody in any more; who is inside stays."""
+        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = transport.get_extra_info("socket")
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        if _CREDENTIALS.unpack(raw)[1] != os.geteuid():
-            transport.close()
-            return
-        self._transport = cast(asyncio.Transport, transport)
+    def _accept(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor is free: launchers wait, and give up in time
+                logger.error("cannot take a connection: %s", error)
+                self._rest()
+                return
+            if _is_ours(connection):
+                self._last_number += 1
+                Visitor(self._host, self._last_number, connection).welcome()
+            else:
+                connection.close()
 
-    def data_received(self, data: bytes) -> None:
-        if self._transport is None or self._is_call:
-            return
-        if self._control is None and data.startswith(CONTROL_MAGIC):
-            self._control = bytearray()
-        if self._control is not None:
-            self._take_control(data)
-            return
-        try:
-            request = self._reader.feed(data)
-        except wire.WireError:
-            self.close()
-            return
-        if request is not None:
-            self._is_call = True
-            self._host.call_arrived(self, request)
+    def _rest(self) -> None:
+        descriptor = self._listener.fileno()
+        self._loop.remove_reader(descriptor)
+        self._loop.call_later(REST_S, self._resume)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._is_call:
-            self._host.call_closed(self)
-
-    def _take_control(self, data: bytes) -> None:
-        assert self._control is not None
-        self._control += data
-        if len(self._control) < _CONTROL.size:
-            return
-        length = _CONTROL.unpack_from(self._control)[1]
-        if length > _MAX_CONTROL_BYTES:
-            self.close()
-        elif len(self._control) >= _CONTROL.size + length and self._answer is None:
-            self._answer = asyncio.get_running_loop().create_task(self._answer_control())
-
-    async def _answer_control(self) -> None:
-        assert self._control is not None
-        try:
-            request = json.loads(bytes(self._control[_CONTROL.size :]))
-        except ValueError:
-            request = None
-        if isinstance(request, dict):
-            self.send(json.dumps(await self._host.control(request)).encode())
-        self.close()
+    def _resume(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
 
 
-async def open_door(path: str, host: Host) -> asyncio.Server:
+def _is_ours(connection: socket.socket) -> bool:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(raw)[1] == os.geteuid())
+
+
+def open_door(path: str, host: Host) -> Door:
     """Listen at `path` in a directory that only we can enter.
 
     Raises:
@@ -129,15 +98,13 @@ async def open_door(path: str, host: Host) -> asyncio.Server:
         if os.path.lexists(place):
             os.unlink(place)
         listener.bind(place)
+        listener.listen(_BACKLOG)
     except (OSError, ConfigError):
         listener.close()
         raise
     finally:
         os.close(handle)
-    loop = asyncio.get_running_loop()
-    numbers = iter(range(1, 1 << 62))
-    make: Callable[[], Visitor] = lambda: Visitor(host, next(numbers))  # noqa: E731
-    return await loop.create_unix_server(make, sock=listener, backlog=_BACKLOG)
+    return Door(listener, host)
 
 
 def _is_served(place: str) -> bool:
@@ -158,7 +125,7 @@ def ask(path: str, request: dict[str, Any], timeout_s: float = 10.0) -> dict[str
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(f"/proc/self/fd/{handle}/{os.path.basename(path)}")
-            connection.sendall(_CONTROL.pack(CONTROL_MAGIC, len(payload)) + payload)
+            connection.sendall(CONTROL.pack(CONTROL_MAGIC, len(payload)) + payload)
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
         document = json.loads(answer)
     except (OSError, ValueError):

@@ -46,14 +46,14 @@ async def _serve() -> None:
     cache = configuration.cache_dir(environment, config)
     shell = AgentShell(config, access, state, cache, home)
     try:
-        server = await open_door(path, shell)
+        door = open_door(path, shell)
         _say_ready(environment)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, shell.stop)
         logging.info("listening at %s for %s", path, access.farm if access else "no farm")
         await shell.left
-        server.close()
+        door.close()
         os.unlink(path)
     finally:
         shell.close()

@@ -9,6 +9,8 @@ from dataclasses import replace
 from zcc.agent import wire
 from zcc.compiler.driver import WRAPPERS
 
+# As the kernel does, path_resolution(7).
+_MAX_LINKS = 40
 _LAUNCHERS = (b"zcc", b"zcc++", b"zcc-masquerade")
 
 
@@ -28,7 +30,18 @@ def run_reply(request: wire.Request) -> bytes:
 
 def is_wrapper(executable: bytes) -> bool:
     """Whether this is ccache or its like, which calls the compiler, or zcc, itself."""
-    return os.path.basename(os.path.realpath(executable)) in WRAPPERS
+    return os.path.basename(_target(executable)) in WRAPPERS
+
+
+def _target(path: bytes) -> bytes:
+    """Where symlinks lead: the name of the file itself. Its directory's own links do not matter here, and
+    looking at each of them is what os.path.realpath takes its time for."""
+    for _ in range(_MAX_LINKS):
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path  # a file, or nothing
+    return path
 
 
 def will_return(request: wire.Request) -> bool:
@@ -50,9 +63,9 @@ def will_return(request: wire.Request) -> bool:
 
 def is_ccache(path: bytes) -> bool:
     """As ccache tells itself from a compiler."""
-    return os.path.basename(os.path.realpath(path)).startswith(b"ccache")
+    return os.path.basename(_target(path)).startswith(b"ccache")
 
 
 def _is_launcher(path: bytes) -> bool:
     """Whether this is a masquerade link to a launcher: never call oneself."""
-    return os.path.basename(os.path.realpath(path)) in _LAUNCHERS
+    return os.path.basename(_target(path)) in _LAUNCHERS

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zcc.dumps import is_dump
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -36,15 +38,50 @@ def find_places(cwd: bytes, outputs: Iterable[bytes], umask: int) -> Places | Mi
         spelled, name = os.path.split(os.path.join(cwd, output))
         directory = directories.get(spelled)
         if directory is None:
-            directory = directories[spelled] = os.path.realpath(spelled)
-            if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
+            found = physical(spelled)
+            if found is None or not os.access(found, os.W_OK):
                 return Misplaced("output-directory", spelled)
+            directory = directories[spelled] = found
         path = os.path.join(directory, name)
         if not name or not _is_replaceable(path, umask):
             return Misplaced("output-not-plain", path)
         placed.append(path)
     spellings = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
     return Places(tuple(dict.fromkeys(placed)), tuple(spellings))
+
+
+def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places | Misplaced:
+    """As `find_places`, for the dumps with these bases; the physical bases stand for outputs."""
+    placed, directories = [], []
+    for base in bases:
+        spelled, name = os.path.split(os.path.join(cwd, base))
+        directory = physical(spelled)
+        if directory is None or not os.access(directory, os.R_OK | os.W_OK):
+            return Misplaced("output-directory", spelled)
+        names = os.listdir(directory)
+        placed.append(os.path.join(directory, name))
+        directories += [spelled, directory]
+        for path in (os.path.join(directory, each) for each in names):
+            if is_dump(path, placed) and not _is_replaceable(path, umask):
+                return Misplaced("output-not-plain", path)
+    return Places(tuple(placed), tuple(dict.fromkeys(directories)))
+
+
+def physical(directory: bytes) -> bytes | None:
+    """The directory without symlinks, by the kernel's own look-up; None where it is none.
+
+    Three system calls where os.path.realpath makes one for each component.
+    """
+    try:
+        handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % handle)
+    except OSError:
+        return os.path.realpath(directory)
+    finally:
+        os.close(handle)
 
 
 def _is_replaceable(path: bytes, umask: int) -> bool:

@@ -143,8 +143,11 @@ class JobMemo:
         if known is not None and known.closure is closure:
             self._known.move_to_end(place)
             return known
-        plain = replace(command, manifest=with_directories(closure.manifest, shown))
-        job, base = _moved(plain, replace(command, manifest=closure.manifest), base, renaming)
+        plain = replace(
+            command, manifest=with_directories(closure.manifest, shown), listed=closure.listed
+        )
+        bare = replace(plain, manifest=closure.manifest)
+        job, base = _moved(plain, bare, base, renaming)
         encoded = encode_job(job)
         made = Prepared(
             job=job,
@@ -169,7 +172,7 @@ class JobMemo:
         """This command came to nothing when it was moved."""
         if len(self._unmovable) >= MAX_PREPARED:
             self._unmovable.clear()
-        self._unmovable.add(replace(prepared.job_in_place, manifest=Manifest()))
+        self._unmovable.add(replace(prepared.job_in_place, manifest=Manifest(), listed=()))
 
 
 def _moved(plain: Job, bare: Job, base: bytes, renaming: Renaming | None) -> tuple[Job, bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from zcc.agent.analysis import Ran
+from zcc.agent.questions import Ran
 
 
 async def run_query(command: list[bytes], cwd: bytes, environment: Mapping[bytes, bytes]) -> Ran:

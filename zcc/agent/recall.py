@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -23,8 +24,9 @@ from zcc.agent.prepared import Prepared
 from zcc.agent.returning import Files, contents, restored
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
-from zcc.compiler.lookups import check_misses, residue
+from zcc.compiler.lookups import Watch, residue
 from zcc.compiler.relocation import neutral_misses
+from zcc.compiler.renaming import Renaming
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 # Everything that one user's agent remembers is one space; farms share nothing through it, as a job's key
 # says all that its result depends on.
 SPACE = "own"
+# Results whose bodies are remembered as read: some 10 KB each.
+MAX_UNDERSTOOD = 4096
 
 
 class CacheMode(Enum):
@@ -84,6 +88,16 @@ class Missed:
 UNKNOWN = Missed("unknown")
 
 
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """A record's body as read: the result as it was kept, and as it is where the user has it."""
+
+    body: bytes
+    kept: Result
+    result: Result
+    watch: Watch
+
+
 class Recall:
     """Results below one directory, in at most about `limit_bytes`."""
 
@@ -92,6 +106,7 @@ class Recall:
         self._rotten = 0
         self._written = 0
         self._limit_bytes = limit_bytes
+        self._known: OrderedDict[tuple[Digest, bytes, Renaming | None], _Understood] = OrderedDict()
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
@@ -132,13 +147,12 @@ class Recall:
         if record is None:
             return UNKNOWN
         try:
-            kept = decode_result(record.body)
-            result = restored(kept, prepared)
-            verdict = check_misses(result.lookups.misses, disk)
+            known = self._understood(record, prepared)
+            verdict = known.watch.check(disk)
             if not verdict.is_accepted:
                 self.refused += 1
                 return Missed("refused", os.fsdecode(verdict.path))
-            return Recalled(result, self._read(kept, prepared))
+            return Recalled(known.result, self._read(known.kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
             return Missed("damaged", str(error))
@@ -169,8 +183,23 @@ class Recall:
     def close(self) -> None:
         self._writer.close()
 
+    def _understood(self, record: Record, prepared: Prepared) -> _Understood:
+        """What the record says, which is read once: a hit is asked for again and again."""
+        place = (record.key, prepared.base, prepared.renaming)
+        known = self._known.get(place)
+        if known is not None and known.body == record.body:
+            self._known.move_to_end(place)
+            return known
+        kept = decode_result(record.body)
+        result = restored(kept, prepared)
+        known = _Understood(record.body, kept, result, Watch(result.lookups.misses))
+        self._known[place] = known
+        if len(self._known) > MAX_UNDERSTOOD:
+            self._known.popitem(last=False)
+        return known
+
     def _read(self, kept: Result, prepared: Prepared) -> Files:
-        if not {output.path for output in kept.outputs} <= set(prepared.job.outputs):
+        if not all(prepared.job.declares(output.path) for output in kept.outputs):
             raise JobError("outputs that the job does not declare")
         frames = self._tiers.get_blobs(each.digest for each in kept.outputs)
         return contents(kept, frames, prepared)

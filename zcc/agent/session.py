@@ -107,7 +107,7 @@ class FarmSession:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = Frames(MAX_HELD_BYTES)
-        self._access = access
+        self.access = access
         self._name = name
         self._listener = listener
         self._read = read
@@ -171,7 +171,7 @@ class FarmSession:
         return sent
 
     def _hello(self) -> None:
-        access = self._access
+        access = self.access
         self._send(
             Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
         )

@@ -15,14 +15,13 @@ import zmq
 from cache.blobs import decompress
 from cache.digest import Digest
 from cache.errors import CacheError
-from zcc import __version__
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.builds import Build
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
-from zcc.agent.door import Visitor
+from zcc.agent.desk import Desk
 from zcc.agent.effects import (
     CancelJob,
     CountOutcome,
@@ -49,21 +48,22 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
+from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import AgentMachine
-from zcc.agent.parts import Part, joined, names_sandbox, way_of, why_not_one
+from zcc.agent.parts import Part, joined, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
-from zcc.agent.recall import CacheMode, Recall, Recalled, mode_of
-from zcc.agent.returning import contents, restored
+from zcc.agent.questions import Surroundings
+from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
-from zcc.compiler.lookups import check
+from zcc.agent.visitor import Visitor
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
-from zcc.messages import AskNodes, Finished, Nodes, Submit
+from zcc.messages import Finished, Nodes, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -127,15 +127,13 @@ class AgentShell:
         self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: OrderedDict[bytes, float] = OrderedDict()
-        self._nodes: list[asyncio.Future[Nodes]] = []
         self._idle_since_s = self._loop.time()
-        self._started_at = time.time()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
-        self._access = access
         if access is not None:
             name = f"{os.uname().nodename}:{os.getpid()}"
             self._session = FarmSession(self._context, access, name, self, self._uploads.read)
+        self._desk = Desk(self._account, self._recall, self._uploads, self._machine, self._session)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
 
@@ -147,7 +145,7 @@ class AgentShell:
         if self._session is not None:
             self._session.close("the agent leaves")
         self._recall.close()
-        self._account.close(self._gauges())
+        self._account.close(self._desk.gauges())
         self._context.term()
 
     # ---- launchers (Host) ----------------------------------------------------------------------
@@ -160,6 +158,10 @@ class AgentShell:
         self._calls[number] = call
         strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
         self._handle(CallArrived(number, request.depth > 0, strict))
+        here = self._at_once(call)
+        if here is not None:
+            self._handle(CallIsLocal(number, here.reason, here.detail, here.is_choice))
+            return
         task = self._loop.create_task(self._analyse(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -172,37 +174,16 @@ class AgentShell:
         self._handle(CallClosed(visitor.number))
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("op"):
-            case "stats":
-                self._stats.follow(self._gauges())
-                document = self._stats.as_dict()
-                cache = await asyncio.to_thread(self._recall.sizes)
-                return document | {"cache": cache, "agent": self._status()}
-            case "zero":
-                self._stats.follow(self._gauges())
-                self._stats.clear()
-                self._stats.save()
-                return {}
-            case "settle":
-                await asyncio.to_thread(self._recall.wait_written)
-                await self._account.settle(self._gauges())
-                return {}
-            case "status":
-                return self._status()
-            case "nodes":
-                return await self._list_nodes()
-            case "stop":
-                self._loop.call_soon(self.stop)
-                return {}
-            case _:
-                return {"error": "unknown request"}
+        if request.get("op") == "stop":
+            self._loop.call_soon(self.stop)
+            return {}
+        return await self._desk.answer(request)
 
     # ---- the farm (Listener) -------------------------------------------------------------------
 
     def farm_opened(self) -> None:
         self._handle(FarmOpened())
-        if self._nodes and self._session is not None:
-            self._session.ask(AskNodes())
+        self._desk.farm_opened()
 
     def farm_closed(self, reason: str) -> None:
         self._handle(FarmClosed(reason))
@@ -243,6 +224,10 @@ class AgentShell:
         fault of this job, nor of the scanner."""
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
+        elif event.reason == "proof" and self._analyser.plugins.distrust(
+            part.prepared.job_in_place, event.detail
+        ):
+            return ResultUnproven(event.call, "plugin", event.detail)
         elif event.reason == "proof" and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
         # What is only damaged is asked for anew, so that the broker looks for what is rotten.
@@ -256,22 +241,24 @@ class AgentShell:
         return event
 
     def nodes_listed(self, nodes: Nodes) -> None:
-        for future in self._nodes:
-            if not future.done():
-                future.set_result(nodes)
-        self._nodes.clear()
+        self._desk.nodes_listed(nodes)
 
     # ---- one call ------------------------------------------------------------------------------
 
-    async def _analyse(self, number: int, call: _Call) -> None:
+    def _at_once(self, call: _Call) -> Here | None:
+        """A command that only passes through waits for nobody."""
         try:
-            request = self._with_compiler(call.request)
-            answer = await jobs_of(self._analyser, request, call.arrived_s, self._loop.time)
-        except (ZccError, OSError) as error:
-            answer = Here("analysis-failed", str(error))
-        except Exception as error:  # a bug of ours must not fail a build: run it here, and say so
-            logger.exception("analysing %r", call.request.argv)
-            answer = Here("internal-error", repr(error))
+            call.request = self._with_compiler(call.request)
+            return self._analyser.at_once(call.request)
+        except Exception as error:  # noqa: BLE001 - logged there
+            return _failed(call.request, error)
+
+    async def _analyse(self, number: int, call: _Call) -> None:
+        answer: list[Prepared] | Here
+        try:
+            answer = await jobs_of(self._analyser, call.request, call.arrived_s, self._loop.time)
+        except Exception as error:  # noqa: BLE001 - logged there
+            answer = _failed(call.request, error)
         if isinstance(answer, Here):
             self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
             return
@@ -294,13 +281,15 @@ class AgentShell:
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
-            prepared = part.prepared
-            recalled = self._recall.find(prepared, self._analyser.disk)
-            if not isinstance(recalled, Recalled):
-                part.missed = recalled
+            found: Recalled | Missed | Taken = self._recall.find(part.prepared, self._analyser.disk)
+            if isinstance(found, Recalled):
+                found = as_asked(found, part.prepared, call.request)
+                if isinstance(found, Missed):
+                    self._recall.refused += 1
+            if isinstance(found, Taken):
+                part.result, part.files, part.is_recalled = found.result, found.files, True
             else:
-                part.result, part.files = recalled.result, recalled.files
-                part.is_recalled = True
+                part.missed = found
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -308,37 +297,27 @@ class AgentShell:
         name = self._config.cxx if request.is_cxx else self._config.cc
         return naming.with_default(request, os.fsencode(name))
 
-    def _judge(self, message: Finished, number: int, part: Part, result: Result) -> Event | None:
+    def _judge(self, message: Finished, number: int, part: Part, came: Result) -> Event | None:
         """What a part's result is worth; None when it is good and others are to come.
 
         Raises:
             ProtocolError, CacheError: its outputs did not come whole.
         """
-        call, prepared = self._calls[number], part.prepared
-        came, result = result, restored(result, prepared)
-        disk = self._analyser.disk
+        call, disk, frames = self._calls[number], self._analyser.disk, self._frames(came)
         disk.begin(self._loop.time(), None)
-        verdict = check(result.lookups, disk)
-        if result.exit_status != 0 and not verdict.saw_other_files:
-            call.failed, call.failed_with = part, result.exit_status
-            logger.debug("exit %d on the farm: %s", result.exit_status, result.stderr[-1000:])
-            return CompileFailed(number, result.exit_status)
-        if not verdict.is_accepted:
-            return ResultUnproven(number, "proof", os.fsdecode(verdict.path))
-        declared = prepared.job_in_place.outputs
-        produced = {output.path for output in result.outputs}
-        if declared[0] not in produced or not produced <= set(declared):
-            return ResultUnproven(number, "output-missing", os.fsdecode(declared[0]))
-        frames = self._frames(result)
-        files = contents(came, frames, prepared)
-        if output := names_sandbox(files, result):
-            return ResultUnproven(number, "temporary-name", output)
-        part.files = files
-        part.result, part.is_recalled = result, message.is_recalled
+        match judge(came, frames, part.prepared, call.request, disk):
+            case Failed(exit_status, stderr):
+                call.failed, call.failed_with = part, exit_status
+                logger.debug("exit %d on the farm: %s", exit_status, stderr[-1000:])
+                return CompileFailed(number, exit_status)
+            case Refused(reason, detail):
+                return ResultUnproven(number, reason, detail)
+            case Taken(result, files):
+                part.result, part.files, part.is_recalled = result, files, message.is_recalled
         if not message.is_recalled:
-            self._remember_cost(call, part, result, message)
+            self._remember_cost(call, part, came, message)
         if call.cache_mode.keeps:
-            self._recall.remember(prepared, came, frames, disk)
+            self._recall.remember(part.prepared, came, frames, disk)
         why = why_not_one(call.parts)
         if why:
             return ResultUnproven(number, "several-sources", why)
@@ -403,9 +382,8 @@ class AgentShell:
                 self._cancel(number)
             case RunHere(number):
                 call = self._calls[number]
-                request = self._with_compiler(call.request)
                 call.ran_here_ns = time.time_ns()
-                call.visitor.send(naming.run_reply(request))
+                call.visitor.send(naming.run_reply(call.request))
             case PlaceResult(number):
                 call = self._calls[number]
                 call.visitor.send(*wire.encode_result(0, *joined(call.parts)))
@@ -457,7 +435,7 @@ class AgentShell:
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._handle(Ticked())
-        self._stats.follow(self._gauges())
+        self._desk.follow()
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s
         if not self._calls and idle_s > self._config.idle_minutes * 60:
@@ -474,40 +452,10 @@ class AgentShell:
         if not self.left.done():
             self.left.set_result(None)
 
-    def _gauges(self) -> dict[str, float]:
-        """What is counted elsewhere, since this agent began."""
-        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
-        if self._session is not None:
-            gauges["bytes_sent"] = self._session.bytes_sent
-            gauges["bytes_received"] = self._session.bytes_received
-        return gauges
 
-    # ---- questions -----------------------------------------------------------------------------
-
-    def _status(self) -> dict[str, Any]:
-        session, machine = self._session, self._machine
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": time.time() - self._started_at,
-            "calls": len(machine.calls),
-            "slots": {"limit": machine.slots.limit, "used": machine.slots.used},
-            "broker": self._access.endpoint if self._access else None,
-            "farm": self._access.farm if self._access else None,
-            "connected": session is not None and session.is_open,
-            "refusal": session.refusal if session is not None else "",
-        }
-
-    async def _list_nodes(self) -> dict[str, Any]:
-        if self._session is None:
-            return {"error": "no farm joined"}
-        future: asyncio.Future[Nodes] = self._loop.create_future()
-        self._nodes.append(future)
-        self._session.ask(AskNodes())  # not connected yet: farm_opened asks
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                nodes = await future
-        except TimeoutError:
-            return {"error": "the broker does not answer"}
-        names = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
-        return {"nodes": [{name: getattr(row, name) for name in names} for row in nodes.rows]}
+def _failed(request: wire.Request, error: Exception) -> Here:
+    """A bug of ours must not fail a build: the command runs here, and the log says why."""
+    if isinstance(error, (ZccError, OSError)):
+        return Here("analysis-failed", str(error))
+    logger.error("analysing %r", request.argv, exc_info=error)
+    return Here("internal-error", repr(error))

@@ -33,13 +33,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
+from functools import lru_cache
 
 from zcc.errors import ProtocolError
 
 MAX_REQUEST_BYTES = 16 << 20
 MAX_RESULT_BYTES = (1 << 32) - 1  # the length is a u32; what is larger is compiled locally
 MAX_RESULT_FILES = 4096
+MAX_ENVIRONMENTS = 64  # that are remembered: one build's are the same but for a variable or two
 MAX_MESSAGE_BYTES = 64 << 10  # of FAIL, and of RUN's paths
 
 _MAGIC = b"ZCC\1"
@@ -62,11 +64,18 @@ class _Kind(IntEnum):
     FAIL = 4
 
 
-class _Flag(IntFlag):
-    STDERR_IS_TERMINAL = 1
-    STDIN_IS_TERMINAL = 2
-    IS_CXX = 4
-    IS_DEFAULT = 8
+# Plain numbers: testing a flag of an enumeration makes a new member, eight times a request.
+_STDERR_IS_TERMINAL = 1
+_STDIN_IS_TERMINAL = 2
+_IS_CXX = 4
+_IS_DEFAULT = 8
+
+
+class Environment(dict[bytes, bytes]):
+    """The variables of one or many requests. Nobody changes it, so what follows from it can be remembered: it
+    hashes by identity, and the calls of one build share one object."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Request:
     argv: tuple[bytes, ...]
     executable: bytes
     cwd: bytes
-    environment: dict[bytes, bytes]
+    environment: Environment
     umask: int
     terminal: Terminal | None
     stdin_is_terminal: bool
@@ -122,6 +131,10 @@ class RequestReader:
         Raises:
             WireError: not a launcher's request, too large a one, or bytes beyond its end.
         """
+        if not self._buffer and len(data) >= _HEADER.size:
+            magic, length = _HEADER.unpack_from(data)
+            if magic == _MAGIC and len(data) == _HEADER.size + length <= MAX_REQUEST_BYTES:
+                return _parse(data)  # nearly always
         self._buffer += data
         if not self._needed and len(self._buffer) >= _HEADER.size:
             magic, length = _HEADER.unpack_from(self._buffer)
@@ -144,30 +157,40 @@ def _parse(data: bytes) -> Request:
     if len(data) < at:
         raise WireError(f"a request of {len(data)} bytes, expected at least {at}")
     flags, umask, rows, columns, argc, envc = _FIXED.unpack_from(data, _HEADER.size)
-    strings = data[at:].split(b"\0")
-    # Every string ends in a NUL, so split finds one empty piece after the last.
-    if len(strings) != _STRINGS_BEFORE_ARGUMENTS + argc + envc + 1 or strings.pop():
-        raise WireError(f"{len(strings)} strings, expected 3 + {argc} + {envc}")
+    count = _STRINGS_BEFORE_ARGUMENTS + argc
+    *strings, variables = data[at:].split(b"\0", count)
+    # Every string ends in a NUL, the last one too.
+    if (
+        len(strings) != count
+        or variables.count(b"\0") != envc
+        or variables[-1:] not in (b"", b"\0")
+    ):
+        raise WireError(f"expected 3 + {argc} + {envc} strings of {len(data)} bytes")
     cwd, named, executable = strings[:_STRINGS_BEFORE_ARGUMENTS]
     if not cwd.startswith(b"/") or (executable and not executable.startswith(b"/")):
         raise WireError(f"expected absolute paths, found {cwd!r} and {executable!r}")
-    end_of_arguments = _STRINGS_BEFORE_ARGUMENTS + argc
-    environment: dict[bytes, bytes] = {}
-    for string in strings[end_of_arguments:]:
+    return Request(
+        argv=(named, *strings[_STRINGS_BEFORE_ARGUMENTS:]),
+        executable=executable,
+        cwd=cwd,
+        environment=_environment(variables),
+        umask=umask & 0o777,
+        terminal=Terminal(rows, columns) if flags & _STDERR_IS_TERMINAL else None,
+        stdin_is_terminal=bool(flags & _STDIN_IS_TERMINAL),
+        is_cxx=bool(flags & _IS_CXX),
+        use_default=bool(flags & _IS_DEFAULT),
+    )
+
+
+@lru_cache(MAX_ENVIRONMENTS)
+def _environment(variables: bytes) -> Environment:
+    """The variables in strings that each end in a NUL."""
+    environment = Environment()
+    for string in variables.split(b"\0"):
         name, equals, value = string.partition(b"=")
         if equals:
             environment.setdefault(name, value)
-    return Request(
-        argv=(named, *strings[_STRINGS_BEFORE_ARGUMENTS:end_of_arguments]),
-        executable=executable,
-        cwd=cwd,
-        environment=environment,
-        umask=umask & 0o777,
-        terminal=Terminal(rows, columns) if flags & _Flag.STDERR_IS_TERMINAL else None,
-        stdin_is_terminal=bool(flags & _Flag.STDIN_IS_TERMINAL),
-        is_cxx=bool(flags & _Flag.IS_CXX),
-        use_default=bool(flags & _Flag.IS_DEFAULT),
-    )
+    return environment
 
 
 def encode_run(executable: bytes, argv0: bytes) -> bytes:

@@ -13,10 +13,11 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.naming import with_default
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
@@ -90,7 +91,7 @@ def request_of(command: list[str]) -> wire.Request:
         argv=tuple(words) if is_named else (b"", *words),
         executable=os.fsencode(os.path.abspath(found)) if found else b"",
         cwd=os.getcwdb(),
-        environment=dict(os.environb),
+        environment=wire.Environment(os.environb),
         umask=_umask(),
         terminal=None,
         stdin_is_terminal=False,

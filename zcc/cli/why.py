@@ -16,7 +16,7 @@ import typer
 
 from zcc import config as configuration
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.causes import Cause
 from zcc.agent.commands import jobs_of
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
@@ -24,6 +24,7 @@ from zcc.agent.lasts import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, last
 from zcc.agent.notebook import FILE_NAME as NOTEBOOK
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
 from zcc.agent.recall import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
 from zcc.cli import agent
 from zcc.cli.compilers import compilers_of

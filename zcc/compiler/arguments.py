@@ -7,6 +7,7 @@ Owns the meaning of a command line as a whole; reading.py walks through its word
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from os import fsdecode
 
@@ -27,6 +28,7 @@ __all__ = [
 
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
+_TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
 # The whole command, with all of its sources, stands in each object.
 _RECORDS_THE_COMMAND = {
     Family.GCC: frozenset((b"-frecord-gcc-switches",)),
@@ -35,6 +37,7 @@ _RECORDS_THE_COMMAND = {
         + (b"-grecord-gcc-switches",)
     ),
 }
+_FAST_MATH = frozenset((b"-ffast-math", b"-funsafe-math-optimizations", b"-Ofast"))
 
 
 def parse(
@@ -92,7 +95,17 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     source, language, _ = reading.sources[0]
     assert language is not None
     assert reading.stops_at is not None
-    naming = _naming(reading, source, language, reading.stops_at)
+    naming = Naming(
+        family=reading.family,
+        source=source,
+        language=language,
+        output=reading.output,
+        is_assembly=reading.stops_at is StopsAt.ASSEMBLY,
+        is_bitcode=reading.is_bitcode,
+        saves_temps=reading.saves_temps,
+        has_response_file=bool(response_files),
+        compilation_dir=_compilation_dir(reading),
+    )
     outputs = _outputs(reading, naming)
     if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
         return Local("output-is-source", fsdecode(source))
@@ -102,13 +115,18 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         stops_at=reading.stops_at,
         output=naming.main,
         outputs=outputs,
+        dumps=(naming.dumps,) if reading.has_dumps else (),
         search_arguments=tuple(
             argument for word in reading.words if word.searches for argument in word.asks
         ),
         forced_includes=tuple(reading.forced),
         extra_inputs=tuple(dict.fromkeys(response_files + reading.inputs)),
         toolchain_files=tuple(reading.toolchain_files),
+        probed_files=_probed_files(reading),
         plugins=tuple(reading.plugins),
+        plugin_names=tuple(reading.plugin_names),
+        plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
+        module_maps=tuple(reading.module_maps),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
         defines=tuple(reading.defines),
@@ -119,11 +137,18 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
+        tells_precompiled=_tells_precompiled(reading),
         words=tuple(reading.words),
         neutral=None
         if response_files
         else neutral_command(reading.words, reading.family, language),
     )
+
+
+def _tells_precompiled(reading: Reading) -> bool:
+    """-H and -Winvalid-pch, in whichever way they are said."""
+    given = b"\0".join(argument for word in reading.words for argument in word.arguments)
+    return _TELLS_PRECOMPILED.search(given) is not None
 
 
 def _why_local(reading: Reading) -> Local | None:
@@ -181,16 +206,12 @@ def _why_output_is_local(reading: Reading) -> Local | None:
     return None
 
 
-def _naming(reading: Reading, source: bytes, language: str, stops_at: StopsAt) -> Naming:
-    return Naming(
-        family=reading.family,
-        source=source,
-        language=language,
-        output=reading.output,
-        is_assembly=stops_at is StopsAt.ASSEMBLY,
-        is_bitcode=reading.is_bitcode,
-        saves_temps=reading.saves_temps,
-    )
+def _compilation_dir(reading: Reading) -> bytes:
+    for word in reversed(reading.words):
+        name, _, value = b"=".join(word.arguments).partition(b"=")
+        if name in (b"-fdebug-compilation-dir", b"-ffile-compilation-dir"):
+            return value
+    return b""
 
 
 def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
@@ -203,6 +224,17 @@ def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
     if reading.time_trace is not None:
         names.append(naming.time_trace_in(reading.time_trace))
     return tuple(dict.fromkeys(names))
+
+
+def _probed_files(reading: Reading) -> tuple[bytes, ...]:
+    """clang asks whether programs will start by letting denormal numbers be zero: its code relies on it.
+
+    (clang/lib/Driver/ToolChains/Linux.cpp, getDefaultDenormalModeForType: on x86.)
+    """
+    if reading.family is not Family.CLANG:
+        return ()
+    words = (argument for word in reading.words for argument in word.arguments)
+    return () if _FAST_MATH.isdisjoint(words) else (b"crtfastmath.o",)
 
 
 def _place(cwd: bytes, name: bytes) -> bytes:

@@ -48,10 +48,11 @@ class ScanRequest:
 
     `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...).
     `defines` are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they
-    do, and their absence is part of the answer where they do not. `precompiled` are the operands of
-    `-include-pch`. `directories` (of outputs, PWD) are shown
-    where they exist. `roots` are the directories below which any file may be shipped; the search
-    directories count as well, and so does every file that the command line names itself.
+    do, and their absence is part of the answer where they do not; so are `mentioned`, which only other files
+    name, below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
+    shown where they exist. `tells_precompiled`: gcc's messages name the precompiled headers that it tries.
+    `roots` are the directories below which any file may be shipped; the search directories count as well, and
+    so does every file that the command line names itself.
     """
 
     cwd: bytes
@@ -63,10 +64,12 @@ class ScanRequest:
     defines: tuple[bytes, ...] = ()
     extra_inputs: tuple[bytes, ...] = ()
     optional_inputs: tuple[bytes, ...] = ()
+    mentioned: tuple[bytes, ...] = ()
     precompiled: tuple[bytes, ...] = ()
     directories: tuple[bytes, ...] = ()
     assembler_directories: tuple[bytes, ...] = ()
     embed_directories: tuple[bytes, ...] = ()
+    tells_precompiled: bool = False
     is_clang: bool = False
     has_source_date_epoch: bool = False
 
@@ -111,13 +114,14 @@ class Closure:
     The same object is given out again as long as nothing in it has changed, so whatever is derived from
     the manifest can be remembered by identity. `misses` are the names that were looked for in vain, by
     physical directory: as long as a scan gives this closure they are absent. `doubts` are hazards that only
-    the proof can settle.
+    the proof can settle. `listed` are directories of which the manifest holds everything.
     """
 
     manifest: Manifest
     size_bytes: int
     misses: Mapping[bytes, tuple[bytes, ...]]
     doubts: frozenset[Hazard] = field(default=frozenset())
+    listed: tuple[bytes, ...] = ()
 
     @property
     def file_count(self) -> int:

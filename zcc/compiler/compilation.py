@@ -50,13 +50,16 @@ class NeutralCommand:
 class Compilation:
     """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
 
-    `outputs` are all files that the command may write, the main one first. `search_arguments` are the words
+    `outputs` are all files that the command may write, the main one first, but for dumps, of which `dumps` are
+    the bases. `search_arguments` are the words
     that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
     in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own. `plugins` are those of both that are run. `profiles` are where profiles are said to lie, `gcda` is what
-    gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there.
-    `time_macros` stand in `-D`: their value is that of this machine's clock. `neutral` is None where the
-    outputs' names may reach what is in them.
+    own, `probed_files` such as need not be there. `plugins` are those inputs that are run, `plugin_names` what
+    gcc finds among its own plugins, `plugin_arguments` may be names of files. `module_maps` are the inputs that
+    name further files. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one by itself
+    (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`:
+    their value is that of this machine's clock. `tells_precompiled`: messages name each precompiled header that
+    gcc tries. `neutral` is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -64,11 +67,16 @@ class Compilation:
     stops_at: StopsAt
     output: bytes
     outputs: tuple[bytes, ...]
+    dumps: tuple[bytes, ...]
     search_arguments: tuple[bytes, ...]
     forced_includes: tuple[tuple[str, bytes], ...]
     extra_inputs: tuple[bytes, ...]
     toolchain_files: tuple[bytes, ...]
+    probed_files: tuple[bytes, ...]
     plugins: tuple[bytes, ...]
+    plugin_names: tuple[bytes, ...]
+    plugin_arguments: tuple[bytes, ...]
+    module_maps: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]
     defines: tuple[bytes, ...]
@@ -79,6 +87,7 @@ class Compilation:
     removes_profile: bool
     machine_dependent: tuple[bytes, ...]
     is_pch_preprocessed: bool
+    tells_precompiled: bool
     words: tuple[Word, ...]
     neutral: NeutralCommand | None
 

@@ -14,11 +14,13 @@ little; what they miss all the same is absent on the node, and the proof tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Set
 from functools import lru_cache
 
 from zcc.compiler.directives import Computed, Include
 from zcc.compiler.macros import Macros, TooManyError, arguments_at, body_of, clean, expand
+
+Told = Generator[None, None, set[Include] | None]
 
 # They stand for a file that is being read, and so is in the closure.
 FILE_MACROS = frozenset((b"__FILE__", b"__BASE_FILE__", b"__FILE_NAME__"))
@@ -30,10 +32,14 @@ _CAN_NAME = re.compile(rb"[\"(<]").search
 _IN_PARENTHESES = re.compile(rb"\(.*\)|[ \t]*##[ \t]*")
 _PARAMETERS = re.compile(rb"\(([^)]*)\)")
 _BLANKS = re.compile(rb"\s+")
+_MAX_BLANKS = 6
+# An argument that is all of a header's name, and no template's: that stands behind the template's name.
+_IN_ANGLES = re.compile(rb"(?:\A|\()[ \t]*<[ \t]*([A-Za-z_$][\w$]*+)[ \t]*>")
+_IS_DEFINED = re.compile(rb"\bdefined[ \t]*\(?[ \t]*\Z")
 
 
-def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
-    """The headers that this directive can mean; None where they cannot be told.
+def named_headers(computed: Computed, macros: Macros) -> Told:
+    """The headers that this directive can mean; None where they cannot be told. In steps, like all `Told`.
 
     Without any definition it is an error for the compiler, so no branch that is taken holds it.
     """
@@ -41,11 +47,35 @@ def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
         return set()
     if computed.rest and not computed.rest.startswith(b"("):
         return None  # the name comes in pieces: PRE tail.h>
+    return (yield from _settled(computed, macros))
+
+
+def asked_headers(condition: bytes, askers: Set[bytes], macros: Macros) -> Told:
+    """The headers that a condition can ask for by these macros; None where they cannot be told.
+
+    `askers` are `__has_include`, its kin, and all whose expansion leads to them. As what they ask of is
+    found in every way, `is_quoted` and `is_next` mean nothing here.
+    """
+    found: set[Include] = set()
+    for match in _NAME.finditer(condition):
+        if match[0] not in askers or _IS_DEFINED.search(condition, 0, match.start()):
+            continue
+        called = arguments_at(condition, match.end())
+        # Without a call it may be handed on: `#if CALL(__has_include, "x.h")`.
+        operand = condition[match.start() : called[1]] if called is not None else condition
+        headers = yield from _settled(Computed(operand, b""), macros)
+        if headers is None:
+            return None
+        found |= headers
+    return found
+
+
+def _settled(computed: Computed, macros: Macros) -> Told:
     settled = macros.settled.get(computed)
     if settled is not None and macros.is_settled(settled[0], settled[1]):
         return settled[2]
     try:
-        reached, found = _follow(computed, macros)
+        reached, found = yield from _follow(computed, macros)
     except (TooManyError, RecursionError):
         return None
     if found is not None:
@@ -53,7 +83,9 @@ def named_headers(computed: Computed, macros: Macros) -> set[Include] | None:
     return found
 
 
-def _follow(computed: Computed, macros: Macros) -> tuple[set[bytes], set[Include] | None]:
+def _follow(
+    computed: Computed, macros: Macros
+) -> Generator[None, None, tuple[set[bytes], set[Include] | None]]:
     """What the operand leads to, and the headers that are named there.
 
     Raises:
@@ -62,21 +94,25 @@ def _follow(computed: Computed, macros: Macros) -> tuple[set[bytes], set[Include
     macros.steps = 0
     operand = clean(computed.macro + computed.rest)
     reached = macros.leads_to(operand)
+    yield
     texts = dict.fromkeys([operand])
     for name in reached:
         texts |= dict.fromkeys(map(body_of, macros.values(name)))
     if any(map(_OPEN.match, texts)):
         return reached, None  # and what closes it is elsewhere
+    yield
     if any(
         value.startswith(b"(") and _composes(value)
         for name in macros.leads_to(operand, with_pasted=False)
         for value in macros.values(name)
     ):
         texts |= dict.fromkeys(expand(operand, macros))
+    yield
     stringizers = macros.stringizers(reached)
     found: set[Include] = set()
     for text in texts:
         if _CAN_NAME(text):
+            yield
             found |= _headers_of(text, macros, stringizers, computed.is_next)
     return reached, found
 
@@ -102,8 +138,10 @@ def _headers_in(
     quoted, angled, calls = _parts(text)
     found = {Include(name, is_quoted=True, is_next=is_next) for name in quoted}
     for inner in angled:
-        for name in _expand_header(inner, macros):
-            found.add(Include(_BLANKS.sub(b"", name), is_quoted=False, is_next=is_next))
+        before, after = inner[:1].strip() == b"", inner[-1:].strip() == b""
+        for made in _expand_header(inner, macros):
+            for name in _spellings(b" " * before + made + b" " * after):
+                found.add(Include(name, is_quoted=False, is_next=is_next))
     for called, arguments in calls:
         if called in stringizers:
             for argument in arguments:
@@ -125,12 +163,25 @@ def _parts(
 
 def _unquoted(made: bytes, is_next: bool) -> set[Include]:
     """The header that a string of these words names, if it does: `a/b.h`, or `<a/b.h>` in a string's place."""
-    if not made or b'"' in made:
+    if b'"' in made:
         return set()
-    joined = _BLANKS.sub(b"", made)
-    if joined.startswith(b"<") and joined.endswith(b">"):
-        return {Include(joined[1:-1], is_quoted=False, is_next=is_next)}
-    return {Include(joined, is_quoted=True, is_next=is_next)}
+    if made.startswith(b"<") and made.endswith(b">"):
+        return {Include(name, is_quoted=False, is_next=is_next) for name in _spellings(made[1:-1])}
+    return {Include(name, is_quoted=True, is_next=is_next) for name in _spellings(made)}
+
+
+def _spellings(made: bytes) -> set[bytes]:
+    """The names that a text with blanks can be. Each of them may be kept as one, or get lost.
+
+    gcc keeps the blank before a token, and not before what a macro became; clang keeps the one before `>`.
+    """
+    found = {b""}
+    pieces = _BLANKS.split(made)
+    if len(pieces) > _MAX_BLANKS:
+        return {b" ".join(pieces), b"".join(pieces)}
+    for piece in pieces[:-1]:
+        found = {start + piece + blank for start in found for blank in (b"", b" ")}
+    return {start + pieces[-1] for start in found} - {b""}
 
 
 def _expand_header(angled: bytes, macros: Macros) -> set[bytes]:
@@ -139,7 +190,11 @@ def _expand_header(angled: bytes, macros: Macros) -> set[bytes]:
     Raises:
         TooManyError.
     """
-    if b" " in _IN_PARENTHESES.sub(b"", angled.strip()):
+    if (
+        b"." not in angled
+        and b"/" not in angled
+        and b" " in _IN_PARENTHESES.sub(b"", angled.strip())
+    ):
         return set()
     try:
         return expand(angled, macros)
@@ -154,8 +209,11 @@ def _composes(value: bytes) -> bool:
     """Whether a function-like definition makes a header's name of its arguments and of more."""
     match = _PARAMETERS.match(value)
     parameters = {name.strip() for name in match[1].split(b",")} if match else set()
-    texts = [part for pair in _HEADER.findall(body_of(value)) for part in pair]
-    for _, arguments in _calls(body_of(value)):
+    body = body_of(value)
+    if not parameters.isdisjoint(_IN_ANGLES.findall(body)):
+        return True
+    texts = [part for pair in _HEADER.findall(body) for part in pair]
+    for _, arguments in _calls(body):
         texts += (each for each in arguments if b"/" in each or b"." in each)
     return any(
         text not in parameters and not parameters.isdisjoint(_NAME.findall(text)) for text in texts

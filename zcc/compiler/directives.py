@@ -89,8 +89,14 @@ _PROBE = re.compile(
     % {b"blank": _BLANK, b"header": _HEADER},
     re.DOTALL,
 )
-# Before a mere mention of the name: a test for its existence, or a fallback definition of it.
-_MENTION = re.compile(rb"(?:\bdefined[ \t]*\(?|(?:#|%:)[ \t]*(?:\w*def|undef|define))[ \t]*\Z")
+# Before a mere mention of the name: a test for its existence.
+_MENTION = re.compile(rb"\bdefined[ \t]*\(?[ \t]*\Z")
+# What the preprocessor evaluates, or may when it expands a macro. A comment in it can hold line ends.
+_EVALUATED = re.compile(
+    rb"#%(blank)s((?:el)?if|define)(?![\w$])((?:[^\n/]++|/\*.{0,2000}?\*/|/)*+)"
+    % {b"blank": _BLANK},
+    re.DOTALL,
+)
 _REST_IS_BLANK = re.compile(_BLANK + rb"(?://[^\n]*|/\*[^\n]*)?\Z", re.DOTALL)
 _NAME = re.compile(rb"[A-Za-z_]\w*+")
 _TIME = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
@@ -143,6 +149,16 @@ def read_definitions(content: bytes) -> dict[bytes, tuple[bytes, ...]]:
             elif value not in known:
                 found[name] = (*known, value)
     return found
+
+
+def read_conditions(content: bytes) -> tuple[bytes, ...]:
+    """What stands behind each `#if` and `#elif`, comments included."""
+    found: dict[bytes, None] = {}
+    for text in _readings(content):
+        for kind, condition in _EVALUATED.findall(text):
+            if kind != b"define":
+                found[condition.strip()] = None
+    return tuple(found)
 
 
 def _readings(content: bytes) -> Iterator[bytes]:
@@ -215,10 +231,25 @@ def _find_probes(
         if name := quoted or angled:
             into = embeds if kind == b"embed" else probes
             into[Include(name, quoted is not None, is_next is not None)] = None
-        else:
-            line = text.rfind(b"\n", 0, match.start()) + 1
-            if not _MENTION.search(text, line, match.start()):
-                hazards.add(Hazard.HIDDEN_HAS_INCLUDE)
+    if any(_hides_probe(*match.groups()) for match in _EVALUATED.finditer(text)):
+        hazards.add(Hazard.HIDDEN_HAS_INCLUDE)
+
+
+def _hides_probe(kind: bytes, text: bytes) -> bool:
+    """Whether only the expansion of macros tells what this condition or definition asks for, or from where.
+
+    A quoted name in a definition is looked for beside the file that uses the macro.
+    """
+    is_definition = kind == b"define"
+    for match in _PROBE.finditer(text) if b"__has_" in text else ():
+        _, _, quoted, angled = match.groups()
+        if quoted and is_definition:
+            return True
+        before = text[: match.start()]
+        is_mention = (is_definition and not before.strip()) or _MENTION.search(before)
+        if not quoted and not angled and not is_mention:
+            return True
+    return False
 
 
 def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 
 from cache.digest import Digest, digest_of
-from zcc.compiler.directives import FileFacts, read_definitions, read_facts
+from zcc.compiler.directives import FileFacts, read_conditions, read_definitions, read_facts
 from zcc.compiler.entries import (
     NEVER,
     NO_NAMES,
@@ -57,6 +57,8 @@ class Disk:
         self.root = Directory(b"/", b"", None)
         self.now = self.arrived = 0.0
         self.changes = 0  # moves with any entry's version
+        # Moves when what was known already turns out to be something else, or is forgotten.
+        self.upsets = 0
         self._wall_ns = wall_ns
         self._files: dict[bytes, File] = {}
         self._listed: dict[bytes, Directory] = {}
@@ -179,6 +181,12 @@ class Disk:
             file.definitions = read_definitions(self.content(file))
         return file.definitions
 
+    def conditions(self, file: File) -> tuple[bytes, ...]:
+        """Every condition in the file. It must have been checked for this request."""
+        if file.conditions is None:
+            file.conditions = read_conditions(self.content(file))
+        return file.conditions
+
     def content(self, file: File) -> bytes:
         """The bytes that the file's digest names.
 
@@ -239,6 +247,7 @@ class Disk:
 
     def _vanish(self, entry: Entry) -> None:
         self._move(entry)
+        self.upsets += 1
         entry.checked_at = NEVER
         if entry.parent is not None and entry.parent.children.get(entry.name) is entry:
             del entry.parent.children[entry.name]
@@ -252,6 +261,7 @@ class Disk:
         node.names = node.pch_names = NO_NAMES
         node.needs_listing = True
         node.listing += 1
+        self.upsets += 1
         del self._listed[node.path]
 
     def _move(self, entry: Entry) -> None:
@@ -267,7 +277,7 @@ class Disk:
         if known is None or known.digest != digest:
             known = file.input = FileInput(file.path, digest)
             with_facts = with_facts or file.facts is not None
-            file.definitions = None
+            file.definitions = file.conditions = None
             if with_facts:
                 file.facts = read_facts(data)
         elif with_facts:
@@ -279,6 +289,7 @@ class Disk:
         file.size_bytes = len(data)
         if before != (digest, file.time_s, file.links, file.identity):
             self._move(file)
+            self.upsets += before[0] is not None
         return known
 
     def _load(self, path: bytes) -> tuple[bytes, os.stat_result]:
@@ -309,6 +320,7 @@ class Disk:
             raise DiskDoubtError("unreadable", link.path) from error
         if target != link.target:
             self._move(link)
+            self.upsets += link.signature != ()
             link.target = target
         link.signature = signature
         link.racy = _is_racy(signature, wall_ns)
@@ -324,10 +336,12 @@ class Disk:
             node.is_unlistable = True
         except OSError as error:
             raise DiskDoubtError("unreadable", node.path) from error
-        if node.path not in self._listed:
+        is_known = node.path in self._listed
+        if not is_known:
             _require_exact_names(node.path, names)
         self._listed[node.path] = node
         if names != node.names:
+            self.upsets += is_known
             self._name_count += len(names) - len(node.names)
             node.names = names
             node.pch_names = frozenset(name for name in names if name.endswith(_PCH_ENDINGS))
@@ -338,6 +352,7 @@ class Disk:
     def _trim(self) -> None:
         """Forget what was not looked at for longest; who still holds an entry may go on using it."""
         files = sorted(self._files.values(), key=_checked_at)
+        self.upsets += 1
         for file in files[: max(0, len(files) - int(MAX_FILES * _KEPT_SHARE))]:
             del self._files[file.path]
             if file.parent is not None and file.parent.children.get(file.name) is file:

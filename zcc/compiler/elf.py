@@ -19,6 +19,7 @@ from functools import cache
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from elftools.elf.segments import InterpSegment
 
 from zcc.compiler.paths import PathWalker
@@ -84,6 +85,26 @@ def host_machine() -> Machine:
     if elf is None:
         raise CompilerError("cannot tell this host's machine: the interpreter is no ELF file")
     return elf.machine
+
+
+def read_imports(path: bytes) -> frozenset[bytes]:
+    """The symbols that the ELF file at `path` takes from others.
+
+    Raises:
+        CompilerError: unreadable, or damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            symbols = ELFFile(file).get_section_by_name(".dynsym")
+            if not isinstance(symbols, SymbolTableSection):
+                raise CompilerError(f"{os.fsdecode(path)} has no table of dynamic symbols")
+            return frozenset(
+                _encoded(symbol.name)
+                for symbol in symbols.iter_symbols()
+                if symbol.entry["st_shndx"] == "SHN_UNDEF"
+            )
+    except (OSError, ELFError, ValueError, struct.error) as error:
+        raise CompilerError(f"cannot read {os.fsdecode(path)}: {error}") from error
 
 
 def _parse(elf: ELFFile) -> Elf:
@@ -178,6 +199,24 @@ class LibrarySearch:
         path = self._search(name, [], loader, elf.machine)
         if path is not None:
             self.needs.paths.update((path, *self._variants(path, elf.machine)))
+
+    def add_library(self, path: bytes, program: bytes) -> Elf:
+        """Add what the library at this absolute path brings when the program at that one loads it by dlopen.
+
+        Raises:
+            CompilerError: not a library for that program, or one that it needs is not to be found.
+        """
+        elf, main = self._library_at(path), self._library_at(program)
+        name = os.fsdecode(path)
+        if main is None or main.interpreter is None:
+            raise CompilerError(f"{os.fsdecode(program)} loads no libraries")
+        if main.rpath:
+            # It would hold for what the library needs as well.
+            raise CompilerError(f"{os.fsdecode(program)} has an RPATH")
+        if elf is None or elf.machine != main.machine:
+            raise CompilerError(f"{name} is no library for {os.fsdecode(program)}")
+        self._add_libraries(path, elf, self.loader_at(main.interpreter))
+        return elf
 
     def elf_at(self, path: bytes) -> Elf | None:
         if path not in self._elves:

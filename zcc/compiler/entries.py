@@ -51,13 +51,14 @@ class Entry:
 class File(Entry):
     """A regular file at its physical path. `input` is None until it has been read."""
 
-    __slots__ = ("definitions", "facts", "input", "links", "size_bytes", "time_s")
+    __slots__ = ("conditions", "definitions", "facts", "input", "links", "size_bytes", "time_s")
 
     def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
         super().__init__(path, name, parent)
         self.input: FileInput | None = None
         self.facts: FileFacts | None = None
         self.definitions: dict[bytes, tuple[bytes, ...]] | None = None
+        self.conditions: tuple[bytes, ...] | None = None
         self.links = 1
         self.size_bytes = 0
         # Whole seconds: that is what gcc compares for `#pragma once`.

@@ -153,6 +153,14 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
     return JobEnvironment(carried, search, libraries)
 
 
+def is_compilers_own(name: bytes) -> bool:
+    """Whether the compilers ask for this variable themselves, so that what it means has been settled.
+
+    That is `classify`, and for a PWD that is not the current directory, that compilers do not believe it.
+    """
+    return name == b"PWD" or _find(name) is not None
+
+
 def locale_names(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """The locales whose files the compiler reads, sorted; none under C and POSIX.
 

@@ -64,13 +64,18 @@ FILES: tuple[Option, ...] = (
         "--warning-suppression-mappings=",
         families=CLANG,
     ),
-    *local("plugin", J, "-fplugin-arg- -iplugindir="),
+    # Maps alone declare what may be included; with -fmodules (local_options.py) they build modules.
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fplugin-arg-"),
+    *local("plugin", J, "-iplugindir="),
     *rows(Role.EXTRA_INPUT, J, "-fprofile-use="),
     *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use="),
     *rows(Role.EXTRA_INPUT, F, "-fbranch-probabilities>-fprofile-use=", families=GCC),
     *rows(Role.EXTRA_INPUT, F, "-fauto-profile>-fauto-profile=", families=GCC),
     *rows(Role.EXTRA_INPUT, F, "-fprofile-instr-use>-fprofile-use=", families=CLANG),
-    *local("profile-use", F, "-fauto-profile -fprofile-sample-use -fcs-profile-use", CLANG),
+    # Undo a -fno-... before them and read nothing: clang takes a name from the forms with one alone.
+    *rows(Role.CARRIED, F, "-fauto-profile -fprofile-sample-use", families=CLANG, searches=False),
+    *local("profile-use", F, "-fcs-profile-use", CLANG),
     *local("build-session", J, "-fbuild-session-", CLANG),
     # Files that are written.
     *rows(Role.OUTPUT, EITHER, "-o"),
@@ -104,8 +109,17 @@ FILES: tuple[Option, ...] = (
     *rows(Role.OUTPUT, F | J, "-fopt-info", families=GCC),
     *rows(Role.OUTPUT, S | E, "-aux-info", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-dir="),
-    # Local, unless they name their file: the usual names have a pass number that only the compiler knows.
+    # Unless they name their file it is a dump, with the number of a pass (zcc/dumps.py).
     *rows(Role.OUTPUT, J, "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang-", families=GCC),
+    *rows(Role.OUTPUT, F, "-da>-fdump-rtl- -fdump-statistics>-fdump-rtl-", families=GCC),
+    *rows(Role.OUTPUT, J, "-fdump-statistics->-fdump-rtl-", families=GCC),
+    *rows(
+        Role.CARRIED,
+        F,
+        "-fdump-noaddr -fdump-unnumbered -fdump-unnumbered-links -fdump-passes -dP",
+        families=GCC,
+        searches=False,
+    ),
     *rows(Role.OUTPUT, J, "-fdump-go-spec= -fdump-final-insns=", families=GCC),
     *rows(Role.OUTPUT, J, "-fprofile-note= -fdeps-file=", families=GCC),
     *local("dump-names", EITHER, "-dumpbase -dumpbase-ext -dumpdir"),
@@ -126,9 +140,9 @@ FILES: tuple[Option, ...] = (
         CLANG,
     ),
     *local("dump-output", EITHER, "-gen-cdb-fragment-path -dsym-dir", CLANG),
-    *local("diagnostics-file", J, "-fdiagnostics-format=sarif-file", GCC),
-    *local("diagnostics-file", J, "-fdiagnostics-format=json-file -fdiagnostics-add-output=", GCC),
-    *local("diagnostics-file", J, "-fdiagnostics-set-output=", GCC),
+    *rows(Role.OUTPUT, J, "-fdiagnostics-format=sarif-file", families=GCC, derives="^.sarif"),
+    *rows(Role.OUTPUT, J, "-fdiagnostics-format=json-file", families=GCC, derives="^.gcc.json"),
+    *local("diagnostics-file", J, "-fdiagnostics-add-output= -fdiagnostics-set-output=", GCC),
     *local("verbose-asm", F, "-fverbose-asm"),
     *local("compare-debug", F | E, "-fcompare-debug -fcompare-debug-second", GCC),
     # Dependency files.

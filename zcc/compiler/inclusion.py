@@ -1,30 +1,35 @@
 """One scan: from the files that a command line names to all that they can pull in.
 
-Owns the rules by which gcc and clang find a header, and what makes a scan stop. Where the two
-differ, or where it depends on a condition, every candidate is taken: a file too many costs a look-up, a
-file too few a compile.
+Owns what is followed, and what makes a scan stop; where a name leads is finding.py's to say. Where it
+depends on a condition, every candidate is taken: a file too many costs a look-up, a file too few a compile.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
-from zcc.compiler.computed import FILE_MACROS, named_headers
+from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.compiler.entries import Directory, Entry, File, Trail
+from zcc.compiler.finding import Finder, Hit
 from zcc.compiler.macros import Macros, given_definitions
+from zcc.compiler.precompiled import is_one_for
 from zcc.errors import CompilerError
 
 # GCC reads it first of all, unasked, where the C library has it.
 _PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)
-_GCC_PCH = (b".gch",)
-_CLANG_FORCED_PCH = (b".pch", b".gch")
+_PROBES = (
+    b"__has_include",
+    b"__has_include__",
+    b"__has_include_next",
+    b"__has_include_next__",
+    b"__has_embed",
+)
 _TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
-Hit = tuple[Directory, File]
 
 
 class StopScanError(CompilerError):
@@ -52,35 +57,28 @@ class Inclusion:
         self.doubts: set[Hazard] = set()
         # clang compares the times of the files that a precompiled header was made of.
         self.needs_times = False
+        # Directories of precompiled headers, which the compiler lists.
+        self.listed: dict[Directory, frozenset[bytes]] = {}
         self._disk = disk
         self._request = request
         self._queue: list[tuple[Directory, File, Mode]] = []
-        self._entered: set[tuple[Directory, File, Mode]] = set()
-        self._computed: dict[Computed, set[Directory]] = {}
+        # In the order of finding, so that two scans of the same files are the same in everything.
+        self._entered: dict[tuple[Directory, File, Mode], None] = {}
+        self._computed: dict[Computed, dict[Directory, None]] = {}
         self._macros = Macros()
+        self._macros.add(given_definitions(request.defines))
+        self._hides_probes = any(b"__has_" in text for text in request.defines)
         self._defining: set[File] = set()
-        self._chained: dict[tuple[bool, bytes], Hit | None] = {}
-        self._beside: dict[tuple[Directory, bytes], Hit | None] = {}
-        self._descended: dict[tuple[Directory, bytes], Directory | None] = {}
-        self._ready: set[Directory] = set()
-        self._pch_endings: tuple[bytes, ...] = () if request.is_clang else _GCC_PCH
         self._is_cpp = "c++" in request.language
-        self.cwd = self._directory(disk.root, request.cwd)
-        search = request.search
-        self._angle = [self._directory(self.cwd, at) for at in search.angle]
-        self._quote = [self._directory(self.cwd, at) for at in search.quote] + self._angle
-        for at in search.duplicates:
-            self._directory(self.cwd, at)
-        for at in search.ignored:
-            if disk.walk(self.cwd, at, self.trail) is not None:
-                raise DiskDoubtError("search-list-is-old", at)
-        self._embed = self._existing(request.embed_directories)
-        self._assembler = self._existing(request.assembler_directories)
+        self._finder = Finder(disk, request, self.trail, self._ship_pch)
+        self.cwd = self._finder.cwd
+        self._embed = self._finder.existing(request.embed_directories)
+        self._assembler = self._finder.existing(request.assembler_directories)
         self._roots = self._find_roots(home)
         self._allowed: dict[Directory, bool] = {}
 
-    def follow(self) -> None:
-        """Find everything from the source on.
+    def follow(self) -> Iterator[None]:
+        """Find everything from the source on; yields where the work can be left for a while.
 
         Raises:
             StopScanError: the compile cannot be scanned, or has to stay local.
@@ -91,43 +89,28 @@ class Inclusion:
         self._take_named(self._request.source, mode)
         self._take_command_line(mode)
         if not is_assembly:
-            for hit in self._hits(self.cwd, _PREINCLUDED):
+            for hit in self._finder.hits(self.cwd, _PREINCLUDED):
                 self._enter(hit, mode)
-        self._drain()
-        if self._computed:
-            self._macros.add(given_definitions(self._request.defines))
-            entered = -1
-            while entered != len(self._entered):
-                entered = len(self._entered)
-                self._take_computed()
-                self._drain()
+        yield from self._drain()
+        entered = 0
+        while self._computed and entered != len(self._entered):
+            entered = len(self._entered)
+            yield from self._take_computed()
+            yield from self._drain()
+        yield from self._take_asked()
 
-    def take(self, listed: Sequence[bytes]) -> None:
+    def take(self, listed: Sequence[bytes]) -> Iterator[None]:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
         for path in listed:
             self._take_named(path, Mode.LISTED, Reason.LISTING)
         self._take_command_line(Mode.LISTED)
-        self._drain()
+        yield from self._drain()
+        yield from self._take_asked()
 
     # The command line
 
-    def _directory(self, start: Directory, path: bytes) -> Directory:
-        found = self._disk.walk(start, path, self.trail)
-        if found is None or not isinstance(found[1], Directory):
-            raise DiskDoubtError("no-directory", path)
-        self.trail.directories.add(found[1])
-        return found[1]
-
-    def _existing(self, paths: Iterable[bytes]) -> list[Directory]:
-        """Those of these that are directories; they have to be shown."""
-        found = [self._disk.walk(self.cwd, path, self.trail) for path in paths]
-        entries = [self._as_directory(hit[1]) for hit in found if hit is not None]
-        directories = [entry for entry in entries if entry is not None]
-        self.trail.directories.update(directories)
-        return directories
-
     def _find_roots(self, home: bytes) -> set[Directory]:
-        found = {*self._quote}
+        found = {*self._finder.quote}
         for path in self._request.roots:
             root = self._disk.walk(self.cwd, path, Trail())
             if root is not None and isinstance(root[1], Directory):
@@ -151,7 +134,9 @@ class Inclusion:
                 self._ship(found[1], is_named=True)
             elif found is not None:
                 raise StopScanError(Local(Reason.MISSING_INPUT, path))
-        self._existing(request.directories)
+        for path in request.mentioned:
+            self._take_if_allowed(path)
+        self._finder.existing(request.directories)
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
         """The file that the command line names."""
@@ -162,17 +147,12 @@ class Inclusion:
 
     def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
         hit = self._named(path, reason)
-        self._take_pch(hit[0], path.rpartition(b"/")[2], self._pch_endings)
+        self._finder.take_pch(hit[0], path.rpartition(b"/")[2])
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
 
     def _take_forced(self, name: bytes, mode: Mode) -> None:
-        """`-include` looks in the working directory first, then as `#include "name"` does."""
-        endings = self._pch_endings
-        if self._request.is_clang:
-            self._pch_endings = _CLANG_FORCED_PCH
-        hit = self._first_of([self.cwd, *self._quote], name)
-        self._pch_endings = endings
+        hit = self._finder.forced(name)
         if hit is None:
             raise StopScanError(Local(Reason.MISSING_INPUT, name))
         self._ship(hit[1], is_named=True)
@@ -184,7 +164,7 @@ class Inclusion:
         """Read this file, found in this directory, unless it has been."""
         key = (hit[0], hit[1], mode)
         if key not in self._entered:
-            self._entered.add(key)
+            self._entered[key] = None
             self._ship(hit[1])
             self._queue.append(key)
 
@@ -205,42 +185,54 @@ class Inclusion:
             allowed = self._allowed[directory] = at is not None
         return allowed
 
-    def _drain(self) -> None:
+    def _drain(self) -> Iterator[None]:
         while self._queue:
+            yield
             container, file, mode = self._queue.pop()
             facts = self._disk.facts(file)
             if facts.hazards:
                 self._judge(file, facts, mode)
             if mode is Mode.SOURCE:
                 for include in facts.includes:
-                    for hit in self._hits(container, include):
-                        self._enter(hit, mode)
+                    self._take_included(container, include)
                 for computed in facts.computed:
-                    self._computed.setdefault(computed, set()).add(container)
+                    self._computed.setdefault(computed, {})[container] = None
             if mode is not Mode.ASSEMBLY:
                 self._take_mentioned(container, facts)
             for name in facts.assembled:
                 self._take_assembled(name)
 
+    def _take_included(self, container: Directory, include: Include) -> None:
+        hits = self._finder.hits(container, include)
+        if not hits and self._request.is_clang:
+            amiss = self._finder.hits_amiss(container, include)
+            hits = [hit for hit in amiss if self._is_allowed(hit[1])]
+        for hit in hits:
+            self._enter(hit, Mode.SOURCE)
+
     def _take_mentioned(self, container: Directory, facts: FileFacts) -> None:
         """What a file only asks about, embeds or points at."""
         for include in facts.probes:
-            for _, file in self._hits(container, include):
+            for _, file in self._finder.hits(container, include):
                 if self._is_allowed(file):  # beyond the roots the proof decides
                     self.files[file] = None
         for include in facts.embeds:
-            places = [container, self.cwd, *self._embed, *self._quote]
-            for _, file in self._every(places, include.name):
+            places = [container, self.cwd, *self._embed, *self._finder.quote]
+            for _, file in self._finder.every(places, include.name):
                 self._ship(file)
         for path in facts.line_files:
             if path.startswith(b"<") or not path:
                 continue
-            found = self._disk.walk(self.cwd, path, self.trail)
-            if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
-                self.files[found[1]] = None
+            self._take_if_allowed(path)
+
+    def _take_if_allowed(self, path: bytes) -> None:
+        """Ship what a file points at; beyond the roots the proof decides."""
+        found = self._disk.walk(self.cwd, path, self.trail)
+        if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
+            self.files[found[1]] = None
 
     def _take_assembled(self, name: bytes) -> None:
-        hits = list(self._every([self.cwd, *self._assembler, *self._quote], name))
+        hits = list(self._finder.every([self.cwd, *self._assembler, *self._finder.quote], name))
         if not hits:
             raise StopScanError(Local(Reason.ASSEMBLER_INPUT, name))
         for hit in hits:
@@ -265,9 +257,7 @@ class Inclusion:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
         if Hazard.MODULES in hazards and self._is_cpp:
             raise StopScanError(Local(Reason.MODULES, file.path))
-        if Hazard.HIDDEN_HAS_INCLUDE in hazards:
-            # The compiler's own list would not tell either; the proof does.
-            self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
+        self._hides_probes |= Hazard.HIDDEN_HAS_INCLUDE in hazards
 
     def _judge_time(self, is_timestamp: bool, where: bytes) -> None:
         if is_timestamp or not self._request.has_source_date_epoch:
@@ -280,137 +270,72 @@ class Inclusion:
         self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
         self.needs_times = True
 
-    def _take_pch(self, directory: Directory, base: bytes, endings: Iterable[bytes]) -> None:
-        """Ship the precompiled headers of this name, beside the text: the compiler judges which it takes.
-
-        Where there is none, its coming is what the scan depends on: the text in its place would give
-        another object, and nothing would show it.
-        """
-        names = self._disk.names(directory)
-        self.trail.note_search(directory)
-        if not directory.pch_names and not directory.is_unlistable:
-            return
-        for ending in endings:
-            if base + ending in names or directory.is_unlistable:
-                self._ship_pch(directory, base + ending)
-
     def _ship_pch(self, directory: Directory, name: bytes) -> None:
         found = self._disk.walk(directory, name, self.trail)
         if found is None:
             return
-        if not isinstance(found[1], File):
-            # Of a directory of them the compiler takes the first that fits, in the order of the file
-            # system, which a node does not have.
+        headers = [found[1]] if isinstance(found[1], File) else self._listed_pch(found[1])
+        if headers is None:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
-        self._ship(found[1])
+        for header in headers:
+            self._ship(header)
         self.needs_times |= self._request.is_clang
 
-    # Finding a header
-
-    def _hits(self, container: Directory, include: Include) -> Iterable[Hit]:
-        """The files that this directive, in a file found in `container`, can mean."""
-        name, is_quoted, is_next = include
-        if is_next:
-            # Where the search goes on depends on how the includer was found.
-            return self._every([container, *self._quote], name)
-        hit = None
-        if is_quoted and not self._request.search.skips_includer:
-            key = (container, name)
-            try:
-                hit = self._beside[key]
-            except KeyError:
-                hit = self._beside[key] = self._try(container, name)
-        if hit is None:
-            chain = (is_quoted, name)
-            try:
-                hit = self._chained[chain]
-            except KeyError:
-                directories = self._quote if is_quoted else self._angle
-                hit = self._chained[chain] = self._first_of(directories, name)
-        return () if hit is None else (hit,)
-
-    def _first_of(self, directories: Iterable[Directory], name: bytes) -> Hit | None:
-        for directory in directories:
-            hit = self._try(directory, name)
-            if hit is not None:
-                return hit
-        return None
-
-    def _every(self, directories: Iterable[Directory], name: bytes) -> Iterator[Hit]:
-        for directory in dict.fromkeys(directories):
-            hit = self._try(directory, name)
-            if hit is not None:
-                yield hit
-
-    def _try(self, directory: Directory, name: bytes) -> Hit | None:
-        """The file that `name` is when looked up from this directory."""
-        if b"/" in name:
-            below, _, name = name.rpartition(b"/")
-            descended = self._descend(directory, below or b"/")
-            if descended is None or not name:
-                return None
-            directory = descended
-        if directory not in self._ready:
-            self._disk.names(directory)
-            self.trail.note_search(directory)
-            self._ready.add(directory)
-        if directory.pch_names or directory.is_unlistable:
-            self._take_pch(directory, name, self._pch_endings)
-        if name not in directory.names and not directory.is_unlistable:
-            self.trail.misses[directory].add(name)
+    def _listed_pch(self, entry: Entry) -> list[File] | None:
+        """All in a directory of precompiled headers; None where it matters in which order they come."""
+        if not isinstance(entry, Directory) or self._request.is_clang:
             return None
-        entry = self._disk.child(directory, name)
-        if type(entry) is File:
-            return directory, entry
-        return self._look_closer(directory, name, entry)
-
-    def _look_closer(self, directory: Directory, name: bytes, entry: Entry | None) -> Hit | None:
-        if entry is None:
-            self.trail.misses[directory].add(name)
+        names = self._disk.names(entry)
+        found = [self._disk.child(entry, name) for name in sorted(names)]
+        headers = [each for each in found if isinstance(each, File)]
+        is_told = len(headers) > 1 and self._request.tells_precompiled
+        if entry.is_unlistable or len(headers) < len(names) or is_told:
             return None
-        if isinstance(entry, Symlink):
-            found = self._disk.walk(directory, name, self.trail)
-            if found is None:
-                return None
-            entry = found[1]
-        if isinstance(entry, Special):
-            raise DiskDoubtError("special-file", entry.path)
-        if isinstance(entry, Directory):
-            self.trail.directories.add(entry)  # both compilers pass over it and search on
+        if not is_one_for(self._request.language, [each.path for each in headers]):
             return None
-        assert isinstance(entry, File)
-        return directory, entry
-
-    def _descend(self, directory: Directory, below: bytes) -> Directory | None:
-        key = (directory, below)
-        if key not in self._descended:
-            if not below.startswith(b"/"):
-                self._disk.names(directory)  # so that what is not there costs no call
-            found = self._disk.walk(directory, below, self.trail)
-            self._descended[key] = None if found is None else self._as_directory(found[1])
-        return self._descended[key]
-
-    def _as_directory(self, entry: Entry) -> Directory | None:
-        if isinstance(entry, Directory):
-            return entry
-        self.trail.obstacles.add(entry)
-        return None
+        self.listed[entry] = names
+        self.trail.directories.add(entry)
+        return headers
 
     # Computed includes
 
-    def _take_computed(self) -> None:
+    def _take_computed(self) -> Iterator[None]:
         """Follow all that the operands of computed includes can mean, by every definition so far."""
-        for _, file, _ in self._entered:
-            if file not in self._defining:
-                self._defining.add(file)
-                self._macros.add(self._disk.definitions(file))
+        yield from self._define()
         for computed, containers in list(self._computed.items()):
+            yield
             if computed.macro in FILE_MACROS:
                 continue  # a file that is being read already
-            includes = named_headers(computed, self._macros)
+            includes = yield from named_headers(computed, self._macros)
             if includes is None:
                 raise StopScanError(NotBounded(Reason.COMPUTED_INCLUDE, computed.macro))
             for include in includes:
                 for container in list(containers):
-                    for hit in self._hits(container, include):
-                        self._enter(hit, Mode.SOURCE)
+                    self._take_included(container, include)
+
+    def _take_asked(self) -> Iterator[None]:
+        """What `__has_include` asks for where macros hide it: every candidate of every name."""
+        if not self._hides_probes:
+            return
+        yield from self._define()
+        askers = self._macros.callers_of(_PROBES)
+        for container, file, mode in self._entered:
+            yield
+            for condition in () if mode is Mode.ASSEMBLY else self._disk.conditions(file):
+                asked = yield from asked_headers(condition, askers, self._macros)
+                if asked is None:
+                    # The compiler's own list would not tell either; the proof does.
+                    self.doubts.add(Hazard.HIDDEN_HAS_INCLUDE)
+                places = [container, self.cwd, *self._embed, *self._finder.quote]
+                for include in asked or ():
+                    for _, found in self._finder.every(places, include.name):
+                        if self._is_allowed(found):
+                            self.files[found] = None
+
+    def _define(self) -> Iterator[None]:
+        """Take over the definitions of the files that have been entered since."""
+        for _, file, _ in self._entered:
+            if file not in self._defining:
+                yield
+                self._defining.add(file)
+                self._macros.add(self._disk.definitions(file))

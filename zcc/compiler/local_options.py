@@ -16,6 +16,8 @@ LOCALS: tuple[Option, ...] = (
     *local("modules", J, "-fcxx-modules -fbuiltin-module-map -fimplicit-modules --precompile"),
     *local("modules", J, "-gmodules -fexperimental-modules", CLANG),
     *rows(Role.CARRIED, J, "-fno-module", searches=False),
+    *rows(Role.CARRIED, J, "-fmodule-name= -fmodules-decluse", families=CLANG, searches=False),
+    *rows(Role.CARRIED, F, "-fmodules-strict-decluse", families=CLANG, searches=False),
     *local("modules", S, "-iapinotes-modules", CLANG),
     # What only link-time optimisation hands to its own compiles.
     *local("lto-internal", J, "-fresolution= -fltrans -fwpa -fself-test= -flto-partition-file="),

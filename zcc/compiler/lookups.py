@@ -7,13 +7,16 @@ there has to be absent here. Must not know what a scan is, beyond the misses tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from zcc.compiler.closure import ancestors
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, DiskDoubtError, Trail
-from zcc.job import Lookups
+from zcc.compiler.entries import Directory, DiskDoubtError, Entry, Trail
+from zcc.compiler.environment import is_compilers_own
+from zcc.compiler.standing import Absence, Grounds
+from zcc.job import VARIABLES, Lookups
 
 # What gcc and clang look for beside each header that they look for.
 _PCH_ENDINGS = (b".gch", b".pch")
@@ -50,8 +53,10 @@ class Verdict:
 ACCEPTED = Verdict()
 
 
-def check(lookups: Lookups, disk: Disk) -> Verdict:
+def check(lookups: Lookups, disk: Disk, environment: Container[bytes] = ()) -> Verdict:
     """Judge what a compiler looked up. `disk.begin` has to have been called for the request.
+
+    `environment`: the variables that are set here.
 
     A name that is here but leads nowhere (a symlink to nothing) counts as absent, as it does for open().
     """
@@ -59,22 +64,47 @@ def check(lookups: Lookups, disk: Disk) -> Verdict:
         return Verdict(Refusal.FLAW, lookups.flaw.encode())
     if lookups.undeclared:
         return Verdict(Refusal.UNDECLARED, lookups.undeclared[0])
+    if name := first_set(lookups.misses, environment):
+        return Verdict(Refusal.PRESENT, b"$" + name)
     return check_misses(lookups.misses, disk)
 
 
 def check_misses(misses: Misses, disk: Disk) -> Verdict:
-    """Judge misses alone, such as the residue that a cached result was stored with."""
-    at = b""
-    try:
-        for at, names in misses:
-            directory = _directory(disk, at)
-            if directory is not None:
-                present = _first_present(disk, directory, names)
-                if present is not None:
-                    return Verdict(Refusal.PRESENT, at + b"/" + present)
-    except DiskDoubtError as doubt:
-        return Verdict(Refusal.DOUBT, doubt.path or at)
-    return ACCEPTED
+    """Judge misses alone. `disk.begin` has to have been called for the request."""
+    return _judge(misses, disk, Trail(), [])
+
+
+class Watch:
+    """The misses that a stored result is good for: judged in full once, then by what that depended on."""
+
+    __slots__ = ("_grounds", "_misses")
+
+    def __init__(self, misses: Misses) -> None:
+        self._misses = misses
+        self._grounds: Grounds | None = None
+
+    def check(self, disk: Disk) -> Verdict:
+        """As `check_misses`."""
+        try:
+            if self._grounds is not None and self._grounds.hold(disk):
+                return ACCEPTED
+        except DiskDoubtError:
+            pass  # the judgement below will say what it is, if it is still there
+        trail, absent = Trail(), list[tuple[Directory, tuple[bytes, ...]]]()
+        verdict = _judge(self._misses, disk, trail, absent)
+        self._grounds = _grounds(disk, trail, absent) if verdict.is_accepted else None
+        return verdict
+
+
+def first_set(misses: Misses, environment: Container[bytes]) -> bytes:
+    """Which variable that a plugin found unset is set here; empty where none is.
+
+    Those that compilers ask for themselves are no news: what they mean has been settled.
+    """
+    for at, names in misses:
+        if at == VARIABLES:
+            return next((n for n in names if n in environment and not is_compilers_own(n)), b"")
+    return b""
 
 
 def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk) -> Misses:
@@ -88,6 +118,9 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
     """
     left = []
     for at, names in lookups.misses:
+        if at == VARIABLES:
+            left.append((at, names))
+            continue
         trail = Trail()
         found = disk.walk(disk.root, at, trail)
         if found is None:
@@ -106,7 +139,44 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
     return tuple(left)
 
 
-def _directory(disk: Disk, path: bytes) -> Directory | None:
+def _judge(
+    misses: Misses,
+    disk: Disk,
+    trail: Trail,
+    absent: list[tuple[Directory, tuple[bytes, ...]]],
+) -> Verdict:
+    """`trail` and `absent` are told what the verdict depends on."""
+    at = b""
+    try:
+        for at, names in misses:
+            directory = _directory(disk, at, trail)
+            if directory is not None:
+                present = _first_present(disk, directory, names)
+                if present is not None:
+                    return Verdict(Refusal.PRESENT, at + b"/" + present)
+                absent.append((directory, names))
+    except DiskDoubtError as doubt:
+        return Verdict(Refusal.DOUBT, doubt.path or at)
+    return ACCEPTED
+
+
+def _grounds(
+    disk: Disk, trail: Trail, absent: list[tuple[Directory, tuple[bytes, ...]]]
+) -> Grounds | None:
+    """What an accepting verdict depended on; None where that is more than names that are not there."""
+    try:
+        absences = tuple(Absence(disk, at, names) for at, names in (*absent, *trail.misses.items()))
+        if any(disk.has_any(each.directory, each.names) is not None for each in absences):
+            return None  # a symlink to nothing: only walking it tells
+    except DiskDoubtError:
+        return None
+    crossed: list[Entry] = [*trail.symlinks, *trail.obstacles]
+    places = [each.directory for each in absences]
+    above = ancestors([*(each.parent for each in crossed), *trail.directories, *places])
+    return Grounds(disk, (*crossed, *above), absences, disk.now)
+
+
+def _directory(disk: Disk, path: bytes, trail: Trail) -> Directory | None:
     """Where the directory is here; None where it is not, so that nothing can be in it.
 
     Raises:
@@ -114,8 +184,11 @@ def _directory(disk: Disk, path: bytes) -> Directory | None:
     """
     if not path.startswith(b"/"):
         raise DiskDoubtError("relative-look-up", path)
-    found = disk.walk(disk.root, path, Trail())
-    if found is None or not isinstance(found[1], Directory):
+    found = disk.walk(disk.root, path, trail)
+    if found is None:
+        return None
+    if not isinstance(found[1], Directory):
+        trail.obstacles.add(found[1])
         return None
     return found[1]
 

@@ -134,6 +134,22 @@ class Macros:
             pending += fresh
         return found
 
+    def callers_of(self, names: Iterable[bytes]) -> set[bytes]:
+        """These, and every macro whose expansion can come across one of them by name."""
+        found = fresh = {*names}
+        while fresh:
+            # A search of each definition is cheaper than a table of all names in all of them.
+            called = re.compile(
+                rb"(?<![\w$])(?:%s)(?![\w$])" % b"|".join(map(re.escape, fresh))
+            ).search
+            fresh = {
+                name
+                for name, values in self._values.items()
+                if name not in found and any(map(called, values))
+            }
+            found = found | fresh
+        return found
+
     def is_settled(self, since: int, reached: set[bytes]) -> bool:
         """Whether nothing that has been added since (`changes` was that) belongs to what was reached."""
         return not any(

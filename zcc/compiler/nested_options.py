@@ -45,8 +45,13 @@ FRONTEND: tuple[Option, ...] = (
     *rows(Role.DEFINE, EITHER, "-D"),
     *rows(Role.CARRIED, EITHER, "-U"),
     *local("makes-pch", F, "-emit-pch"),
-    *local("plugin", J, "-plugin -add-plugin"),
+    *rows(Role.CARRIED, S, "-add-plugin"),
+    *rows(Role.EXTRA_INPUT, J, "-plugin-arg-"),
+    *local("plugin", J, "-plugin"),  # an action in place of compiling
     *local("dump-output", J, "-fdump -ast-dump"),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file="),
+    *rows(Role.CARRIED, J, "-fmodule-name= -fmodules-decluse -fmodules-strict-decluse"),
+    *rows(Role.CARRIED, F, "-fmodule-map-file-home-is-cwd"),
     *local("modules", J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),
     *local("time-report", J, "-ftime-report -print-stats"),
     *rows(

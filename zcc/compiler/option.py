@@ -58,7 +58,8 @@ _CAN_MOVE_THE_SEARCH_LIST = frozenset(
 class Option:
     """A row. `reason` says why a LOCAL one is local; `derives` are the side files of an OUTPUT one that
     names none itself: suffixes behind the name that the compiler derives them from, `*` standing for the
-    source's own suffix. `searches`: whether it can move the search list. `means`: the row it is an alias of.
+    source's own suffix, `^` for that too, in any place that releases of the compiler choose. `searches`:
+    whether it can move the search list. `means`: the row it is an alias of.
     """
 
     name: bytes

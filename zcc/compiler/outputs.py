@@ -15,7 +15,10 @@ from zcc.compiler.options import Family
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the names are made of: the source and `-o` as spelled (None: not given)."""
+    """What the names are made of: the source and `-o` as spelled (None: not given).
+
+    `compilation_dir` is the last operand of clang's `-fdebug-compilation-dir` and `-ffile-compilation-dir`.
+    """
 
     family: Family
     source: bytes
@@ -24,6 +27,8 @@ class Naming:
     is_assembly: bool
     is_bitcode: bool
     saves_temps: bytes | None  # None, or the operand of -save-temps=, empty for a bare one
+    has_response_file: bool
+    compilation_dir: bytes
 
     @property
     def main(self) -> bytes:
@@ -48,6 +53,11 @@ class Naming:
         """What an option with these suffixes (`Option.derives`) writes."""
         return [name for suffix in suffixes for name in self._side_names(suffix)]
 
+    @property
+    def dumps(self) -> bytes:
+        """What the names of gcc's dumps begin with."""
+        return self._auxiliary + _suffix(self.source)
+
     def saved_temps(self) -> list[bytes]:
         """What `-save-temps` keeps, at most."""
         if self.saves_temps is None:
@@ -61,7 +71,12 @@ class Naming:
         suffixes = [b".s"]
         if self.language not in IS_PREPROCESSED and self.language != ASSEMBLER:
             suffixes.append(PREPROCESSED_SUFFIX[self.language])
-        return [stem + suffix for stem in sorted(stems) for suffix in dict.fromkeys(suffixes)]
+        names = [stem + suffix for stem in sorted(stems) for suffix in dict.fromkeys(suffixes)]
+        if self.has_response_file:
+            # The driver hands `-I` on in a file of its own (gcc/gcc.cc, make_at_file).
+            beside = _directory(self.output or b"") if self.saves_temps == b"obj" else b""
+            names.append((beside or b"a") + b".args.0")
+        return names
 
     def statistics(self, operand: bytes) -> bytes:
         """What clang's `-save-stats[=cwd|obj]` writes."""
@@ -76,15 +91,20 @@ class Naming:
     def _side_names(self, suffix: bytes) -> list[bytes]:
         if suffix == b".dwo":
             return self._split_debug()
+        if suffix.startswith(b"^"):
+            # gcc since 13: its base name for dumps, with the output's directory or without, else the source's.
+            name = self._auxiliary + _suffix(self.source)
+            return [at + suffix[1:] for at in (name, _base(name), _base(self.source))]
         if suffix.startswith(b"*"):
             return [self._auxiliary + _suffix(self.source) + suffix[1:]]
         return [self._auxiliary + suffix]
 
     def _split_debug(self) -> list[bytes]:
-        if not self.is_assembly:
-            return [self._auxiliary + b".dwo"]
-        # gcc extracts it from the object, of which there is none; clang forgets about -o.
-        return [self._source_stem + b".dwo"] if self.family is Family.CLANG else []
+        if self.family is Family.CLANG and (self.is_assembly or self.output is None):
+            # It forgets about -o here, and puts the directory in front as it is, without a slash.
+            return [self.compilation_dir + self._source_stem + b".dwo"]
+        # gcc extracts it from the object.
+        return [] if self.is_assembly else [self._auxiliary + b".dwo"]
 
     @property
     def _auxiliary(self) -> bytes:

@@ -1,7 +1,12 @@
-"""What clang's precompiled headers were made of, as clang itself says. Runs nothing: sans-io.
+"""What clang's precompiled headers were made of, as clang itself says, and for which language gcc's are. Runs
+nothing: sans-io.
 
 clang asks for each of these files again when it reads one, and refuses it where a time or size is another.
 Among them are some that no source leads to, such as the empty main file that CMake makes one from.
+
+gcc takes the first file in a directory `x.h.gch/` that fits, in the order of the file system, which a node does
+not have. Each begins with "gpch", a letter for the language and a version (get_ident in gcc/c-family/c-pch.cc);
+a file for another language never fits.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 
 # A project has a handful; the names in one are about 20 KB.
 MAX_REMEMBERED = 64
@@ -16,6 +22,31 @@ MAX_REMEMBERED = 64
 _INPUT = re.compile(rb"^  Input file: (.+?)(?: \[[A-Za-z, ]+\])?$", re.MULTILINE)
 
 _Signature = tuple[int, ...]
+
+
+_GCC_MARKS = {
+    "c": b"gpchC",
+    "cpp-output": b"gpchC",
+    "c++": b"gpch+",
+    "c++-cpp-output": b"gpch+",
+}
+
+
+def is_one_for(language: str, paths: Sequence[bytes]) -> bool:
+    """Whether gcc would take the same of these files, or none, in whatever order it met them."""
+    if len(paths) < 2:
+        return True
+    mark = _GCC_MARKS.get(language)
+    return mark is not None and sum(_begins_with(path, mark) for path in paths) < 2
+
+
+def _begins_with(path: bytes, mark: bytes) -> bool:
+    """True in doubt."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(mark)) == mark
+    except OSError:
+        return True
 
 
 def query_arguments(path: bytes) -> tuple[bytes, ...]:

@@ -19,6 +19,7 @@ from zcc.compiler.options import (
     IN_PREPROCESSOR,
     Family,
     Lookup,
+    Match,
     Option,
     Role,
     looks_like_files,
@@ -28,6 +29,8 @@ from zcc.compiler.options import (
 _TIME_MACRO = re.compile(rb"\b__(?:TIME|DATE|TIMESTAMP)__\b")
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
+# clang's takes the next word although its own goes on.
+_PLUGIN_ARGUMENTS = (b"-fplugin-arg-", b"-plugin-arg-")
 _DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
@@ -54,6 +57,7 @@ class Reading:
         self.output: bytes | None = None
         self.side_files: list[bytes] = []
         self.suffixes: list[bytes] = []
+        self.has_dumps = False
         self.saves_temps: bytes | None = None
         self.statistics: bytes | None = None
         self.time_trace: bytes | None = None
@@ -64,6 +68,9 @@ class Reading:
         self.inputs: list[bytes] = []
         self.toolchain_files: list[bytes] = []
         self.plugins: list[bytes] = []
+        self.plugin_names: list[bytes] = []
+        self.plugin_arguments: list[bytes] = []
+        self.module_maps: list[bytes] = []
         self.pch: bytes | None = None
         self.profiles: list[bytes] = []
         self.reads_profile = False
@@ -169,7 +176,7 @@ class Reading:
             match = table.find(word)
             operand = None if match is None else match.operand
             own: tuple[bytes, ...] = (word,)
-            if match is not None and match.takes_next and at < len(words):
+            if _takes_next(match) and at < len(words):
                 operand = words[at]
                 own = (word, operand)
                 at += 1
@@ -261,15 +268,26 @@ class Reading:
             self.reads_profile = True
         elif option.means == b"-fauto-profile=" and not value:
             self.inputs.append(b"fbdata.afdo")
+        elif option.means in _PLUGIN_ARGUMENTS:
+            self.plugin_arguments += (value, value.partition(b"=")[2])
         elif option.means in _PLUGINS:
-            self.plugins.append(value)
-            if b"/" not in value:
-                self._stays("plugin", word)
+            self._take_plugin(value, word)
+        elif option.means == b"-fmodule-map-file=":
+            self.module_maps.append(value)
             self.inputs.append(value)
         elif option.means == b"-specs" and b"/" not in value:
             self.toolchain_files.append(value)
         elif value not in _STREAMS:
             self.inputs.append(value)
+
+    def _take_plugin(self, value: bytes, word: bytes) -> None:
+        if b"/" in value:
+            self.plugins.append(value)
+            self.inputs.append(value)
+        elif self.family is Family.GCC and value:
+            self.plugin_names.append(value)
+        else:
+            self._stays("plugin", word)  # looked for as a library is
 
     def _take_output(self, option: Option, value: bytes, word: bytes) -> None:
         match option.means:
@@ -286,7 +304,9 @@ class Reading:
             case b"-ftime-trace" if value:
                 self.time_trace = value
             case means if means in _DUMPS and b"=" not in value:
-                self._stays("dump-output", word)
+                self.has_dumps = True
+            case b"-a" if b"g" in value.partition(b"=")[0]:
+                self._stays("listing-time", word)  # it says when it was made
             case means if means in (b"-fopt-info", b"-a", *_DUMPS):
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
@@ -314,6 +334,10 @@ class Reading:
 
     def _stays(self, reason: str, word: bytes) -> None:
         self.locals.append(Local(reason, fsdecode(word)))
+
+
+def _takes_next(match: Match | None) -> bool:
+    return match is not None and (match.takes_next or match.option.means == b"-plugin-arg-")
 
 
 # Flags repeat in every command: remembering them takes 87 words from 970 to 400 us (medians, loaded machine).

@@ -45,6 +45,8 @@ def relocated(job: Job, base: bytes) -> Job | None:
     """
     if not _is_below(job.cwd, base) or not _PLAIN.fullmatch(base):
         return None
+    if job.dumps or job.listed:
+        return None  # too rare to be told apart from what names the base
     argv = _relocated_arguments(job.argv, base)
     manifest = job.manifest
     there = _there(base)

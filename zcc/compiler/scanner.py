@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from zcc.compiler.closure import (
     Closure,
@@ -22,71 +23,38 @@ from zcc.compiler.closure import (
     build_manifest,
 )
 from zcc.compiler.disk import Disk
-from zcc.compiler.entries import Directory, DiskDoubtError, Entry
+from zcc.compiler.entries import DiskDoubtError, Entry
 from zcc.compiler.inclusion import Inclusion, StopScanError
+from zcc.compiler.standing import Absence, Completeness, Grounds
 from zcc.job import MAX_INPUTS
 
 # What all remembered scans may refer to, in entries and names of 8 bytes each: 128 MiB.
 MAX_REMEMBERED_REFERENCES = 16 << 20
 
-_version_of = attrgetter("version")
-
+T = TypeVar("T")
 Answer = Closure | NotBounded | Local
+Steps = Generator[None, float | None, Answer]
 
 
-class _Miss:
-    """Names that have to stay absent from one directory."""
+@dataclass(frozen=True, slots=True)
+class _Upset:
+    """What a scan has found so far is void, by what others had seen at that time."""
 
-    __slots__ = ("directory", "listing", "names", "pch_names")
-
-    def __init__(self, disk: Disk, directory: Directory, names: Iterable[bytes]) -> None:
-        self.directory = directory
-        self.names = tuple(names)
-        disk.names(directory)
-        self.listing = directory.listing
-        self.pch_names = directory.pch_names
-
-    def holds(self, disk: Disk) -> bool:
-        """Whether all are absent still, and no precompiled header has come or gone."""
-        directory = self.directory
-        disk.names(directory)
-        if directory.listing == self.listing and not directory.is_unlistable:
-            return True
-        if directory.pch_names != self.pch_names or disk.has_any(directory, self.names) is not None:
-            return False
-        self.listing = directory.listing
-        return True
+    seen_at: float
 
 
-class _Scanned:
-    """A finished scan with all that it depended on."""
+def finished(steps: Generator[None, float | None, T]) -> T:
+    """What these steps come to, if nobody does anything in between."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)
 
-    __slots__ = ("answer", "changes", "checked_at", "entries", "misses", "references", "versions")
 
-    def __init__(
-        self, disk: Disk, answer: Answer, entries: tuple[Entry, ...], misses: tuple[_Miss, ...]
-    ) -> None:
-        self.answer = answer
-        self.entries = entries
-        self.versions = list(map(_version_of, entries))
-        self.misses = misses
-        self.changes = disk.changes
-        self.checked_at = disk.now
-        self.references = 4 * len(entries) + sum(16 + len(miss.names) for miss in misses)
-
-    def holds(self, disk: Disk) -> bool:
-        """Whether a scan for the request that the disk works on would give the same answer."""
-        if self.checked_at >= disk.arrived:
-            return True
-        disk.check(self.entries)
-        if self.changes != disk.changes and list(map(_version_of, self.entries)) != self.versions:
-            return False
-        changes = disk.changes
-        if not all(miss.holds(disk) for miss in self.misses):
-            return False
-        self.changes = changes
-        self.checked_at = disk.now
-        return True
+def bounded(answer: Answer) -> Closure | Local:
+    """The answer to a listing, after which nobody is left to ask."""
+    return Local(answer.reason, answer.detail) if isinstance(answer, NotBounded) else answer
 
 
 class Scanner:
@@ -95,23 +63,12 @@ class Scanner:
     def __init__(self, disk: Disk, home: bytes) -> None:
         self._disk = disk
         self._home = os.path.realpath(home)
-        self._known: OrderedDict[ScanRequest, _Scanned] = OrderedDict()
+        self._known: OrderedDict[ScanRequest, tuple[Closure, Grounds]] = OrderedDict()
         self._references = 0
 
     def scan(self, request: ScanRequest, now: float, arrived: float | None = None) -> Answer:
-        """What this compile can read. `now` and `arrived` as for `Disk.begin`."""
-        disk = self._disk
-        disk.begin(now, arrived)
-        known = self._known.get(request)
-        try:
-            if known is not None and known.holds(disk):
-                self._known.move_to_end(request)
-                return known.answer
-        except DiskDoubtError:
-            pass  # the scan below will say what it is, if it is still there
-        if known is not None:
-            self._forget(request)
-        return self._scan(request, None)
+        """What this compile can read, in one go. `now` and `arrived` as for `Disk.begin`."""
+        return self.recall(request, now, arrived) or finished(self.steps(request, now, arrived))
 
     def closure_from_listing(
         self, request: ScanRequest, paths: Sequence[bytes], now: float, arrived: float | None = None
@@ -121,37 +78,81 @@ class Scanner:
         What makes a compile local makes it local here too. Nothing is remembered: what is listed depends on
         the compiler's own run.
         """
-        self._disk.begin(now, arrived)
-        answer = self._scan(request, paths)
-        if isinstance(answer, NotBounded):
-            return Local(answer.reason, answer.detail)
+        return bounded(finished(self.steps(request, now, arrived, paths)))
+
+    def recall(
+        self, request: ScanRequest, now: float, arrived: float | None = None
+    ) -> Closure | None:
+        """What an earlier scan found, if it still stands."""
+        disk = self._disk
+        disk.begin(now, arrived)
+        known = self._known.get(request)
+        try:
+            if known is not None and known[1].hold(disk):
+                self._known.move_to_end(request)
+                return known[0]
+        except DiskDoubtError:
+            pass  # a scan will say what it is, if it is still there
+        if known is not None:
+            self._forget(request)
+        return None
+
+    def steps(
+        self,
+        request: ScanRequest,
+        now: float,
+        arrived: float | None = None,
+        listed: Sequence[bytes] | None = None,
+    ) -> Steps:
+        """A scan in steps of a file or an operand, or the taking of what is `listed`.
+
+        Between two of them others may use the disk. Who let them sends the time at which the scan goes on;
+        who did not, nothing. Where they found something changed that was known already, what has been followed
+        may not be what will be shipped: the scan begins anew, and yields no more.
+        """
+        arrived = now if arrived is None else arrived
+        answer = yield from self._scan(request, listed, now, arrived)
+        while isinstance(answer, _Upset):
+            answer = finished(self._scan(request, listed, answer.seen_at, answer.seen_at))
         return answer
 
-    def _scan(self, request: ScanRequest, listed: Sequence[bytes] | None) -> Answer:
+    def _scan(
+        self, request: ScanRequest, listed: Sequence[bytes] | None, now: float, arrived: float
+    ) -> Generator[None, float | None, Answer | _Upset]:
         disk = self._disk
-        answer: Answer
+        disk.begin(now, arrived)
+        left_until: float | None = None
         try:
             inclusion = Inclusion(disk, request, self._home)
-            if listed is None:
-                inclusion.follow()
-            else:
-                inclusion.take(listed)
-            answer, scanned = self._closure(inclusion)
+            for _ in inclusion.follow() if listed is None else inclusion.take(listed):
+                upsets = disk.upsets
+                resumed = yield
+                if resumed is not None:
+                    left_until = resumed
+                    disk.begin(resumed, arrived)
+                    if disk.upsets != upsets:
+                        return _Upset(resumed)
+            closure, grounds = self._closure(inclusion, now)
         except StopScanError as stop:
             return stop.answer
         except DiskDoubtError as doubt:
+            if left_until is not None:
+                return _Upset(left_until)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
-            self._remember(request, scanned)
-        return answer
+            self._remember(request, closure, grounds)
+        return closure
 
-    def _closure(self, inclusion: Inclusion) -> tuple[Closure, _Scanned]:
+    def _closure(self, inclusion: Inclusion, begun: float) -> tuple[Closure, Grounds]:
         disk, trail = self._disk, inclusion.trail
-        misses = tuple(_Miss(disk, at, names) for at, names in trail.misses.items())
+        misses = tuple(Absence(disk, at, names) for at, names in trail.misses.items())
         for miss in misses:
             # Listing came after looking; what has appeared in between would go unnoticed.
             if disk.has_any(miss.directory, miss.names) is not None:
                 raise DiskDoubtError("changing", miss.directory.path)
+        complete = [Completeness(disk, at, names) for at, names in inclusion.listed.items()]
+        if not all(each.holds(disk) for each in complete):
+            raise DiskDoubtError("changing", complete[0].directory.path)
         # A directory in which a name is missing is itself there, and has to be on the node:
         # clang asks for each one on the way to a search directory that is missing.
         shown = trail.directories.union(trail.misses)
@@ -165,19 +166,22 @@ class Scanner:
             size_bytes=sum(file.size_bytes for file in inclusion.files),
             misses={miss.directory.path: miss.names for miss in misses if miss.names},
             doubts=frozenset(inclusion.doubts),
+            listed=tuple(sorted(each.directory.path for each in complete)),
         )
         leaves: list[Entry] = [*inclusion.files, *trail.symlinks, *trail.obstacles]
         directories = ancestors(
             [*(leaf.parent for leaf in leaves), *trail.directories, *trail.misses]
         )
         entries = (*leaves, *directories)
-        return closure, _Scanned(disk, closure, entries, misses)
+        return closure, Grounds(disk, entries, (*misses, *complete), begun)
 
-    def _remember(self, request: ScanRequest, scanned: _Scanned) -> None:
-        self._known[request] = scanned
-        self._references += scanned.references
+    def _remember(self, request: ScanRequest, closure: Closure, grounds: Grounds) -> None:
+        if request in self._known:
+            self._forget(request)
+        self._known[request] = closure, grounds
+        self._references += grounds.references
         while self._references > MAX_REMEMBERED_REFERENCES and len(self._known) > 1:
             self._forget(next(iter(self._known)))
 
     def _forget(self, request: ScanRequest) -> None:
-        self._references -= self._known.pop(request).references
+        self._references -= self._known.pop(request)[1].references

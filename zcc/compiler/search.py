@@ -121,28 +121,28 @@ class SearchMemo:
 
     def __init__(self, stat: Callable[[bytes], os.stat_result] = os.stat) -> None:
         self._stat = stat
-        self._known: OrderedDict[SearchKey, tuple[SearchList, _Identities]] = OrderedDict()
+        self._known: OrderedDict[SearchKey, _Remembered] = OrderedDict()
 
     def get(self, key: SearchKey) -> SearchList | None:
         remembered = self._known.get(key)
         if remembered is None:
             return None
-        search, identities = remembered
-        if self._identities(key, search) != identities:
+        if self._identities(remembered.directories) != remembered.identities:
             del self._known[key]
             return None
         self._known.move_to_end(key)
-        return search
+        return remembered.search
 
     def put(self, key: SearchKey, search: SearchList) -> None:
         """Remember an answer. Taken after the query: a directory that moved meanwhile is not noticed
         here, but the proof of the first job is."""
-        self._known[key] = (search, self._identities(key, search))
+        directories = [os.path.join(key.cwd, at) for at in search.all_directories()]
+        self._known[key] = _Remembered(search, directories, self._identities(directories))
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
 
-    def _identities(self, key: SearchKey, search: SearchList) -> _Identities:
-        return tuple(self._identity(os.path.join(key.cwd, at)) for at in search.all_directories())
+    def _identities(self, directories: Sequence[bytes]) -> _Identities:
+        return [self._identity(at) for at in directories]
 
     def _identity(self, path: bytes) -> tuple[int, int] | None:
         try:
@@ -152,7 +152,14 @@ class SearchMemo:
         return status.st_dev, status.st_ino
 
 
-_Identities = tuple[tuple[int, int] | None, ...]
+_Identities = list[tuple[int, int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    search: SearchList
+    directories: Sequence[bytes]
+    identities: _Identities
 
 
 def _directory_on(line: bytes) -> bytes:

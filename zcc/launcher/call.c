@@ -20,6 +20,22 @@ const char *default_compiler(void)
     return chosen && *chosen ? chosen : call.flags & IS_CXX ? "c++" : "cc";
 }
 
+/* What a shell does with a file that is no program: scripts without #! run. Comes back if that fails. */
+static void run_as_script(const char *path)
+{
+    size_t count = 0;
+    while (call.argv[count])
+        count++;
+    char **argv = calloc(count + 2, sizeof *argv);
+    if (!argv)
+        return;
+    argv[0] = (char *)"sh";
+    argv[1] = (char *)path;
+    for (size_t i = 1; i < count; i++)
+        argv[i + 1] = call.argv[i];
+    execv("/bin/sh", argv);
+}
+
 _Noreturn void exec_compiler(const char *path, const char *name)
 {
     const char *guard = getenv("ZCC_GUARD");
@@ -38,7 +54,9 @@ _Noreturn void exec_compiler(const char *path, const char *name)
     /* A gcc that searches PATH for its argv[0] and meets zcc or ccache there takes that one's directory
      * for its own and misses what is installed with it: the linker's plugin, even cc1. */
     call.argv[0] = (char *)(leads_to_self(name) || leads_elsewhere(name, path) ? path : name);
-    execvp(path, call.argv); /* with a slash in it: no search, but scripts without #! run */
+    execv(path, call.argv);
+    if (errno == ENOEXEC)
+        run_as_script(path);
     int error = errno;
     if (error == ENOENT || error == ENOTDIR)
         say("zcc: %s: command not found", name);

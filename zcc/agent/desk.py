@@ -1,0 +1,113 @@
+"""What the command line asks a running agent (`zcc stats`, `zcc nodes`...), answered with JSON objects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from zcc import __version__
+from zcc.agent.account import Account
+from zcc.agent.machine import AgentMachine
+from zcc.agent.recall import Recall
+from zcc.agent.session import FarmSession
+from zcc.agent.uploads import Uploads
+from zcc.messages import AskNodes, Nodes
+
+ASK_TIMEOUT_S = 5.0
+_OF_A_NODE = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
+
+
+class Desk:
+    """Answers from what the agent knows; changes nothing but the statistics."""
+
+    def __init__(
+        self,
+        account: Account,
+        recall: Recall,
+        uploads: Uploads,
+        machine: AgentMachine,
+        session: FarmSession | None,
+    ) -> None:
+        self._account = account
+        self._recall = recall
+        self._uploads = uploads
+        self._machine = machine
+        self._session = session
+        self._waiting: list[asyncio.Future[Nodes]] = []
+        self._started_at = time.time()
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to `{"op": ...}`; what is wrong is said under `error`."""
+        match request.get("op"):
+            case "stats":
+                self.follow()
+                document = self._account.stats.as_dict()
+                cache = await asyncio.to_thread(self._recall.sizes)
+                return document | {"cache": cache, "agent": self._status()}
+            case "zero":
+                self.follow()
+                self._account.stats.clear()
+                self._account.stats.save()
+                return {}
+            case "settle":
+                await asyncio.to_thread(self._recall.wait_written)
+                await self._account.settle(self.gauges())
+                return {}
+            case "status":
+                return self._status()
+            case "nodes":
+                return await self._list_nodes()
+            case _:
+                return {"error": "unknown request"}
+
+    def follow(self) -> None:
+        """Count what has been counted elsewhere since the last time."""
+        self._account.stats.follow(self.gauges())
+
+    def gauges(self) -> dict[str, float]:
+        """What is counted elsewhere, since this agent began."""
+        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
+        if self._session is not None:
+            gauges["bytes_sent"] = self._session.bytes_sent
+            gauges["bytes_received"] = self._session.bytes_received
+        return gauges
+
+    def farm_opened(self) -> None:
+        """Ask what was asked while there was no connection."""
+        if self._waiting and self._session is not None:
+            self._session.ask(AskNodes())
+
+    def nodes_listed(self, nodes: Nodes) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(nodes)
+        self._waiting.clear()
+
+    def _status(self) -> dict[str, Any]:
+        session, machine = self._session, self._machine
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": time.time() - self._started_at,
+            "calls": len(machine.calls),
+            "slots": {"limit": machine.slots.limit, "used": machine.slots.used},
+            "broker": session.access.endpoint if session is not None else None,
+            "farm": session.access.farm if session is not None else None,
+            "connected": session is not None and session.is_open,
+            "refusal": session.refusal if session is not None else "",
+        }
+
+    async def _list_nodes(self) -> dict[str, Any]:
+        if self._session is None:
+            return {"error": "no farm joined"}
+        future: asyncio.Future[Nodes] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._session.ask(AskNodes())  # not connected yet: farm_opened asks
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                nodes = await future
+        except TimeoutError:
+            return {"error": "the broker does not answer"}
+        return {"nodes": [{name: getattr(row, name) for name in _OF_A_NODE} for row in nodes.rows]}

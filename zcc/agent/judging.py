@@ -1,0 +1,94 @@
+"""What a result that comes back is worth: whether it is taken, and as what.
+
+Owns the order of the questions that every result has to stand, and the last ones for what was remembered.
+Must not know calls, tickets or sockets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cache.digest import Digest
+from zcc.agent.listings import has_listing, temporary_directory, told_here
+from zcc.agent.parts import names_sandbox
+from zcc.agent.prepared import Prepared
+from zcc.agent.recall import Missed, Recalled
+from zcc.agent.returning import Files, contents, restored
+from zcc.agent.wire import Request
+from zcc.compiler.disk import Disk
+from zcc.compiler.lookups import check, first_set
+from zcc.job import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A result that holds here, and what it places."""
+
+    result: Result
+    files: Files
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The compile failed, and nothing speaks against its having seen the right files."""
+
+    exit_status: int
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A result that proves nothing. `reason` is machine-readable."""
+
+    reason: str
+    detail: str
+
+
+def judge(
+    came: Result,
+    frames: Mapping[Digest, bytes],
+    prepared: Prepared,
+    request: Request,
+    disk: Disk,
+) -> Taken | Failed | Refused:
+    """What a node's or the broker's result is worth. `disk.begin` has to have been called.
+
+    Raises:
+        ProtocolError, CacheError: its outputs did not come whole.
+    """
+    result = restored(came, prepared)
+    verdict = check(result.lookups, disk, request.environment)
+    if result.exit_status != 0 and not verdict.saw_other_files:
+        return Failed(result.exit_status, result.stderr)
+    if not verdict.is_accepted:
+        return Refused("proof", os.fsdecode(verdict.path))
+    job = prepared.job_in_place
+    produced = [output.path for output in result.outputs]
+    if job.outputs[0] not in produced or not all(map(job.declares, produced)):
+        return Refused("output-missing", os.fsdecode(job.outputs[0]))
+    files, result = _told(contents(came, frames, prepared), result, prepared, request)
+    if output := names_sandbox(files, result):
+        return Refused("temporary-name", output)
+    return Taken(result, files)
+
+
+def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken | Missed:
+    """What this machine remembers, for one who asks for it now: not where a variable is set that a plugin
+    looked for in vain."""
+    name = first_set(recalled.result.lookups.misses, request.environment)
+    if name:
+        return Missed("refused", "$" + os.fsdecode(name))
+    files, result = _told(recalled.files, recalled.result, prepared, request)
+    return Taken(result, files)
+
+
+def _told(
+    files: Files, result: Result, prepared: Prepared, request: Request
+) -> tuple[Files, Result]:
+    """With the assembler's listings as this machine's assembler would write them."""
+    if not has_listing(files, result):
+        return files, result
+    family = prepared.toolchain.family
+    return told_here(files, result, temporary_directory(request.environment, family, request.cwd))

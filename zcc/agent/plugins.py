@@ -1,0 +1,102 @@
+"""The plugins of a command: where they lie, what goes along, and which have to stay.
+
+Owns what this agent has learnt of plugins. Must not know how libraries are found (`compiler/plugins.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from zcc.agent.prepared import Here
+from zcc.agent.wire import Request
+from zcc.compiler.compilation import Compilation
+from zcc.compiler.options import Family
+from zcc.compiler.plugins import Plugins
+from zcc.compiler.toolchain import Toolchain
+from zcc.errors import CompilerError
+from zcc.job import Job
+
+MAX_COMMANDS = 8192
+MAX_DISTRUSTED = 1024
+# Where gcc looks for plugins that are named without a directory.
+_OWN = b"plugin"
+
+NamedFile = Callable[[Request, Compilation, bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Luggage:
+    """What goes along on account of plugins: files that have to be there, files that are sent where they are
+    (their absence counts), directories that are shown where they are."""
+
+    files: tuple[bytes, ...] = ()
+    optional: tuple[bytes, ...] = ()
+    directories: tuple[bytes, ...] = ()
+
+
+class PluginFinder:
+    """One for each agent. `named_file` asks the compiler for a file among its own."""
+
+    def __init__(self, named_file: NamedFile) -> None:
+        self._named_file = named_file
+        self._plugins = Plugins()
+        # By arguments and working directory.
+        self._used: OrderedDict[tuple[tuple[bytes, ...], bytes], tuple[bytes, ...]] = OrderedDict()
+        self._distrusted: OrderedDict[tuple[bytes, ...], str] = OrderedDict()
+
+    async def find(
+        self,
+        request: Request,
+        parsed: Compilation,
+        toolchain: Toolchain,
+        libraries: bytes,
+        now: float,
+    ) -> Luggage | Here:
+        """What this command's plugins need, or why it stays here. `libraries`: LD_LIBRARY_PATH."""
+        if not parsed.plugins and not parsed.plugin_names:
+            return Luggage()
+        # Under any -fplugin= the driver asks whether this directory is there.
+        is_gcc = toolchain.family is Family.GCC
+        own = await self._named_file(request, parsed, _OWN) if is_gcc else b""
+        paths = (
+            *parsed.plugins,
+            *(os.path.join(own, name + b".so") for name in parsed.plugin_names),
+        )
+        plugins = tuple(os.path.join(request.cwd, path) for path in dict.fromkeys(paths))
+        if libraries:
+            return Here("plugin", "LD_LIBRARY_PATH: its libraries could lie there")
+        if plugins in self._distrusted:
+            return Here("plugin", self._distrusted[plugins])
+        try:
+            brought = self._plugins.brought(plugins, toolchain, now)
+        except CompilerError as error:
+            return Here("plugin", str(error))
+        self._used[request.argv, request.cwd] = plugins
+        if len(self._used) > MAX_COMMANDS:
+            self._used.popitem(last=False)
+        named = {path: os.path.join(request.cwd, path) for path in parsed.plugin_arguments}
+        directories = tuple(path for path, at in named.items() if os.path.isdir(at))
+        # What an argument names may be read; if it is written, nobody has declared that.
+        optional = tuple(path for path in named if path not in directories and b"\n" not in path)
+        return Luggage(
+            files=(*plugins, *brought.files),
+            optional=(*optional, *brought.absent),
+            directories=(own, *directories) if own.startswith(b"/") else directories,
+        )
+
+    def distrust(self, job: Job, why: str) -> bool:
+        """Keep the plugins of this job here from now on; False where it has none.
+
+        What a plugin reads, asks for or writes beyond what its command declares is no fault of a scanner's,
+        and it would do it again.
+        """
+        plugins = self._used.get((job.argv, job.cwd))
+        if plugins is None:
+            return False
+        self._distrusted[plugins] = why
+        if len(self._distrusted) > MAX_DISTRUSTED:
+            self._distrusted.popitem(last=False)
+        return True
