@@ -239,7 +239,7 @@ class Shell:
     def _read_storage(
         self, origin: Origin, message: StorageGet | StoragePut | StorageRemove
     ) -> None:
-        self._storage.take(origin.route, message, self._now())
+        self._storage.take(origin.route, message, self._now(), origin.user)
 
     def _read_other(self, origin: Origin, message: Message) -> None:
         self._happen(events.MessageArrived(origin, message))

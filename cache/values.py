@@ -1,10 +1,11 @@
 """Values under keys that only their writers understand: what ccache keeps with a farm.
 
 Unlike a blob's name, a key says nothing of its value, so the store keeps a digest beside each. Owns the disk, a
-limit in bytes and the order of eviction; knows nothing of who may write.
+limit in bytes and the order of eviction; knows nothing of who may write, but notes the name of who did.
 
-On disk: `DIR/ab/REST-OF-HEX` of the key, holding `zccval1\\n`, the BLAKE2b-256 digest of the value, and the
-value; arrivals in `DIR/tmp/`. A value appears by rename, whole or not at all. None is empty.
+On disk: `DIR/ab/REST-OF-HEX` of the key, holding `zccval2\\n`, the BLAKE2b-256 digest of the value, 40 bytes of
+its writer's name (ASCII, padded with NUL), and the value. A file with another beginning (`zccval1\\n` had no
+writer) is a miss; arrivals in `DIR/tmp/`. A value appears by rename, whole or not at all. None is empty.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ MIN_KEY_BYTES = 8
 MAX_KEY_BYTES = 64
 # The largest that ccache stores are precompiled headers: tens of megabytes when compressed.
 MAX_VALUE_BYTES = 128 << 20
-_MAGIC = b"zccval1\n"
-_HEADER = struct.Struct("8s32s")
+# A CURVE key in Z85; the beginning of a token's hash is shorter.
+MAX_WRITER_BYTES = 40
+_MAGIC = b"zccval2\n"
+_HEADER = struct.Struct("8s32s40s")
 # A value's last use is written down at most this often.
 _TOUCH_AFTER_S = 3600.0
 
@@ -52,8 +55,9 @@ class Value:
 class ValueArrival:
     """One value on its way in, of a size that was announced: feed its bytes in order, then finish."""
 
-    def __init__(self, store: ValueStore, key: bytes, size_bytes: int) -> None:
+    def __init__(self, store: ValueStore, key: bytes, size_bytes: int, writer: bytes) -> None:
         self.key = key
+        self._writer = writer
         self.size_bytes = size_bytes
         self.received_bytes = 0
         self._store = store
@@ -92,7 +96,7 @@ class ValueArrival:
             raise BlobCorruptError(f"not the {self.size_bytes} bytes that were announced")
         try:
             self._file.seek(0)
-            self._file.write(_HEADER.pack(_MAGIC, found))
+            self._file.write(_HEADER.pack(_MAGIC, found, self._writer))
             self._file.close()
             self._store._adopt(self.key, self._path)
         except OSError as error:
@@ -155,7 +159,7 @@ class ValueStore:
             return None
         try:
             status = os.fstat(handle)
-            magic, digest = _HEADER.unpack(os.pread(handle, _HEADER.size, 0))
+            magic, digest, _ = _HEADER.unpack(os.pread(handle, _HEADER.size, 0))
         except (OSError, struct.error):
             magic = b""
         if magic != _MAGIC or status.st_size <= _HEADER.size:
@@ -167,8 +171,8 @@ class ValueStore:
                 os.utime(handle)
         return Value(Digest(digest), status.st_size - _HEADER.size, handle)
 
-    def arrival(self, key: bytes, size_bytes: int) -> ValueArrival:
-        """Begin to take a value.
+    def arrival(self, key: bytes, size_bytes: int, writer: str = "") -> ValueArrival:
+        """Begin to take a value; of its writer's name 40 bytes are kept.
 
         Raises:
             StoreError: too large, too much under way, or the disk refuses.
@@ -178,7 +182,7 @@ class ValueStore:
         if self.arriving_bytes + size_bytes > self._limit_bytes:
             raise StoreError("too much is under way for the store's limit")
         try:
-            arrival = ValueArrival(self, key, size_bytes)
+            arrival = ValueArrival(self, key, size_bytes, writer.encode()[:MAX_WRITER_BYTES])
         except OSError as error:
             raise StoreError(f"cannot write to {self.directory}: {error.strerror}") from error
         self.arriving_bytes += size_bytes
@@ -245,6 +249,29 @@ class ValueStore:
                     status = entry.stat(follow_symlinks=False)
                     if MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
                         yield Entry(key, status.st_size, status.st_mtime)
+
+
+def purge_written(directory: str, writer: str) -> int:
+    """Remove what a writer, by the beginning of his name, has stored below a store's directory; how many.
+
+    May run beside the process whose store it is: what is taken away is a miss there. A read of each value's
+    beginning.
+    """
+    gone = 0
+    for shard in _scan(directory):
+        for entry in _scan(shard.path) if len(shard.name) == 2 else ():
+            with contextlib.suppress(OSError):
+                with open(entry.path, "rb") as file:
+                    header = file.read(_HEADER.size)
+                if len(header) == _HEADER.size and _is_by(header, writer.encode()):
+                    os.unlink(entry.path)
+                    gone += 1
+    return gone
+
+
+def _is_by(header: bytes, writer: bytes) -> bool:
+    magic, _, name = _HEADER.unpack(header)
+    return magic == _MAGIC and bool(writer) and bytes(name).startswith(writer)
 
 
 def _scan(directory: str) -> list[os.DirEntry[str]]:

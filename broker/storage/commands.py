@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,14 @@ from typing import Annotated
 import typer
 
 from broker.options import DEFAULT_STATE, StateDir
-from broker.storage.tokens import Access, Row, StorageTokens
+from broker.storage.service import DIRECTORY
+from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens
+from cache.values import purge_written
 from zcc.config import parse_duration
+from zcc.errors import ConfigError
+
+# A shorter beginning may be many writers'.
+MIN_NAME = 8
 
 
 class TokenAccess(str, Enum):  # noqa: UP042 - typer's choices want plain strings
@@ -46,7 +53,7 @@ def revoke_token(
     """End a storage token, at once."""
     with _opened(state) as tokens:
         row = tokens.revoke(token, time.time())
-    print(f"revoked {row.hash[:12]} ({row.access.value}, {row.label})")
+    print(f"revoked {row.hash[:NAME_LENGTH]} ({row.access.value}, {row.label})")
 
 
 def list_tokens(
@@ -61,10 +68,30 @@ def list_tokens(
         print(json.dumps([_as_json(row, now) for row in rows], indent=2))
         return
     for row in rows:
-        print(f"{row.hash[:12]}  {row.access.value:<6} {_state_of(row, now):<8} {row.label}")
+        print(
+            f"{row.hash[:NAME_LENGTH]}  {row.access.value:<6} {_state_of(row, now):<8} {row.label}"
+        )
+
+
+def purge(
+    writer: Annotated[
+        str,
+        typer.Argument(
+            help="A member's public key (zcc-broker keys) or a token's hash (storage-tokens), or the"
+            f" first {MIN_NAME} characters of one, or more."
+        ),
+    ],
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Remove from ccache's storage what one key or token has written. The broker may run meanwhile."""
+    if len(writer) < MIN_NAME:
+        raise ConfigError(f"{writer!r} is too short a name: give {MIN_NAME} characters or more")
+    gone = purge_written(os.path.join(state, DIRECTORY), writer)
+    print(f"removed {gone} of ccache's values")
 
 
 def register(app: typer.Typer) -> None:
+    app.command("storage-purge")(purge)
     app.command("storage-token")(make_token)
     app.command("storage-tokens")(list_tokens)
     app.command("storage-revoke")(revoke_token)

@@ -55,8 +55,8 @@ class MembersDesk:
         self._counts = counts
         self._puts: dict[tuple[bytes, int], _Put] = {}
 
-    def take(self, route: bytes, message: StorageMessage, now: float) -> None:
-        """Answer one request.
+    def take(self, route: bytes, message: StorageMessage, now: float, user: str = "") -> None:
+        """Answer one request; `user` is the key that it comes from, kept with what is stored.
 
         Raises:
             ProtocolError: no correct peer sends this.
@@ -70,7 +70,7 @@ class MembersDesk:
             case StorageGet():
                 self._get(route, message)
             case StoragePut():
-                self._put(route, message, now)
+                self._put(route, message, now, user)
             case StorageRemove():
                 self._remove(route, message)
 
@@ -114,12 +114,12 @@ class MembersDesk:
             StorageValue(message.ticket, value.digest, message.offset, value.size_bytes, body),
         )
 
-    def _put(self, route: bytes, message: StoragePut, now: float) -> None:
+    def _put(self, route: bytes, message: StoragePut, now: float, user: str) -> None:
         if not 0 < len(message.body) <= CHUNK_BYTES:
             raise ProtocolError(f"a piece of {len(message.body)} bytes")
         place = (route, message.ticket)
         if message.offset == 0:
-            reason = self._begin(place, message, now)
+            reason = self._begin(place, message, now, user)
             if reason:
                 self._end(route, message.ticket, reason)
                 return
@@ -134,7 +134,7 @@ class MembersDesk:
         put.moved_at = now
         self._feed(place, arrival, message)
 
-    def _begin(self, place: tuple[bytes, int], message: StoragePut, now: float) -> str:
+    def _begin(self, place: tuple[bytes, int], message: StoragePut, now: float, user: str) -> str:
         """Open a put; why not, if not."""
         if place in self._puts:
             raise ProtocolError("a ticket for two values")
@@ -145,7 +145,7 @@ class MembersDesk:
         if sum(each[0] == place[0] for each in self._puts) >= MAX_PUTS_PER_ROUTE:
             return "too-many"
         try:
-            arrival = self._values.arrival(message.key, message.total)
+            arrival = self._values.arrival(message.key, message.total, user)
         except CacheError as error:
             return f"disk: {error}"
         self._puts[place] = _Put(arrival, now)

@@ -20,7 +20,7 @@ from typing import cast
 import h11
 
 from broker.storage.paths import key_of
-from broker.storage.tokens import Access, token_in
+from broker.storage.tokens import Access, name_of, token_in
 from cache.errors import CacheError
 from cache.values import MAX_VALUE_BYTES, Value, ValueArrival, ValueStore
 
@@ -192,7 +192,8 @@ class Visit(asyncio.Protocol):
 
     def _judge(self, request: h11.Request, headers: dict[bytes, bytes], length: int) -> _Order:
         method = request.method
-        access = self._premises.access_of(token_in(headers.get(b"authorization", b"")))
+        token = token_in(headers.get(b"authorization", b""))
+        access = self._premises.access_of(token)
         if access is None:
             self._premises.counts["unauthorized"] += 1
             return _Order(method, 401, headers=[(b"WWW-Authenticate", b'Basic realm="ccache"')])
@@ -205,15 +206,15 @@ class Visit(asyncio.Protocol):
         if method in (b"PUT", b"DELETE") and access is Access.READ:
             order.key = b""
         elif method == b"PUT":
-            self._open_arrival(order, length)
+            self._open_arrival(order, length, name_of(token))
         return order
 
-    def _open_arrival(self, order: _Order, length: int) -> None:
+    def _open_arrival(self, order: _Order, length: int, writer: str) -> None:
         if not length:
             order.status = 400
             return
         try:
-            order.arrival = self._premises.values.arrival(order.key, length)
+            order.arrival = self._premises.values.arrival(order.key, length, writer)
         except CacheError as error:
             logger.warning("%s", error)
             order.status = 507

@@ -74,12 +74,12 @@ class Storage:
         logger.info("ccache's storage listens on %s, port %d", *self._door.address)
         return self._door.address
 
-    def take(self, route: bytes, message: StorageMessage, now: float) -> None:
+    def take(self, route: bytes, message: StorageMessage, now: float, user: str = "") -> None:
         """Raises ProtocolError when no correct peer sends this."""
         if self._desk is None:
             self._send(route, StorageEnd(message.ticket, False, "off: this farm has no storage"))
         else:
-            self._desk.take(route, message, now)
+            self._desk.take(route, message, now, user)
 
     def forget(self, route: bytes) -> None:
         if self._desk is not None:

@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS tokens (
 """
 
 
+NAME_LENGTH = 12
+
+
 class Access(Enum):
     """What a token, or a member of the farm, may do."""
 
@@ -130,6 +133,11 @@ def token_in(authorization: bytes) -> str:
             return ""
         return pair.partition(":")[2]
     return ""
+
+
+def name_of(token: str) -> str:
+    """What the list of tokens calls it by, and what stands in the values that its holder has stored."""
+    return _hash(token)[:NAME_LENGTH]
 
 
 def _hash(token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -219,6 +220,22 @@ def test_a_readers_token_reads_and_stores_nothing(desk: Desk, ccache: str) -> No
     again, counted = desk.build(ccache, "third", reading)
     assert again == results
     assert_all_hit(counted)
+
+
+def test_what_one_writer_has_stored_can_be_taken_back(desk: Desk) -> None:
+    desk.build(PYPIS, "first", desk.storage.url("zcc"))
+    members = desk.storage.values()
+    rows = json.loads(desk.storage.command("keys", "--json"))
+    (key,) = (row["public_key"] for row in rows if row["role"] == "client")
+    desk.build(SYSTEMS, "second", desk.storage.url("subdirs"))  # its keys are others
+    both = desk.storage.values()
+    assert both > members > 0
+    (token,) = json.loads(desk.storage.command("storage-tokens", "--json"))
+    removed = desk.storage.command("storage-purge", token["hash"][:12])
+    assert removed == f"removed {both - members} of ccache's values"
+    assert desk.storage.values() == members
+    assert desk.storage.command("storage-purge", key) == f"removed {members} of ccache's values"
+    assert_none_hit(desk.build(PYPIS, "third", desk.storage.url("zcc"))[1])
 
 
 @pytest.mark.parametrize("ccache", [SYSTEMS, PYPIS], ids=["system", "pypi"])

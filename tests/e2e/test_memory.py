@@ -306,9 +306,6 @@ def farm_cache(farm: Farm, *words: str) -> str:
 
 
 def empty_own(farm: Farm) -> None:
-    """What the agent has not written down yet would come after the purge."""
-    if agent_status(farm):
-        stop_agent(farm)
     cache_(farm, "purge", "--all")
 
 
@@ -327,6 +324,16 @@ def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> N
     farm_cache(remembering, "purge", "--all")
     empty_own(remembering)
     assert compile_(remembering, project) == {"remote": 1}
+
+
+def test_a_purge_sees_what_the_agent_has_not_written_yet(remembering: Farm, project: Path) -> None:
+    empty_own(remembering)
+    for at in range(3):
+        (project / "x.c").write_text(SOURCE + f"int purged{at};\n")
+        compile_(remembering, project)
+        assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
+        assert compile_(remembering, project) == {"shared_hit": 1}
+        assert cache_(remembering, "purge", "--all") == "forgot 1 results\n"
 
 
 def test_a_purge_wants_to_know_what(remembering: Farm) -> None:

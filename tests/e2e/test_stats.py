@@ -83,6 +83,45 @@ def test_why_names_what_has_changed_since_the_last_compile(
     assert f"no hit: the header {project}/a.h changed" in text(remembering, project, "why", "x.c")
 
 
+def test_why_does_not_name_what_another_output_is_called(remembering: Farm, project: Path) -> None:
+    (project / "build").mkdir()
+    other = (*COMMAND[:-1], "build/y.o")
+    compile_(remembering, project)
+    assert cause(remembering, project, *other) == ("hit", "")
+    (project / "a.h").write_text(f"/* {project} */\n#define A 2\n")
+    assert cause(remembering, project, *other) == ("changed", str(project / "a.h"))
+    named = (*other, "-fstack-usage")  # with it the name counts
+    assert cause(remembering, project, *named)[0] == "changed"
+
+
+def test_why_speaks_of_a_moved_compile_by_its_real_paths(remembering: Farm, tmp_path: Path) -> None:
+    """With a base directory the job that has a key lies elsewhere; what is said of it does not."""
+    base = {"ZCC_BASE_DIR": "auto"}
+    command = ("gcc", "-g", "-Iinclude", "-c", "x.c", "-o", "x.o")
+    places = [tmp_path / "one", tmp_path / "two"]
+    for at in places:
+        (at / ".git").mkdir(parents=True)
+        (at / "include").mkdir()
+        (at / "include" / "a.h").write_text("#define A 1\n")
+        (at / "x.c").write_text(SOURCE)
+    one, two = places
+    assert cause(remembering, one, *command, **base) == ("first", "")
+    compile_(remembering, one, *command, **base)
+    assert cause(remembering, one, *command, **base) == ("hit", "")
+    assert cause(remembering, two, *command, **base) == ("hit", "")  # the other checkout's result
+    assert cause(remembering, two, *command) == ("first", "")
+    (one / "include" / "a.h").write_text("#define A 2\n")
+    header = str(one / "include" / "a.h")
+    assert cause(remembering, one, *command, **base) == ("changed", header)
+    compile_(remembering, one, *command, **base)
+    assert cause(remembering, one, "x.c") == ("changed", header)
+    assert "/zcc-base" not in text(remembering, one, "why", "x.o")
+    assert cause(remembering, one, *command, ZCC_BASE_DIR="") == (
+        "changed",
+        "base directory",
+    )
+
+
 def test_why_knows_the_last_compile_when_the_agent_is_another(
     remembering: Farm, project: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from broker.storage.desk import MAX_PUTS_PER_ROUTE, PUT_STALL_S, MembersDesk, StorageMessage
 from broker.storage.tokens import Access
 from cache.digest import digest_of
-from cache.values import ValueStore
+from cache.values import ValueStore, purge_written
 from zcc.errors import ProtocolError
 from zcc.messages import (
     CHUNK_BYTES,
@@ -195,3 +195,13 @@ def test_a_piece_beyond_a_values_end_is_absent(farm: Farm) -> None:
     """A shorter value has taken the place of the one that was being read."""
     farm.say(*pieces(b"short"))
     assert farm.say(StorageGet(1, KEY, 1 << 60)) == [StorageEnd(1, False, "absent")]
+
+
+def test_a_value_keeps_the_name_of_the_key_that_wrote_it(farm: Farm) -> None:
+    (put,) = pieces(b"a value")
+    farm.desk.take(b"a", put, farm.now, "first-writer" + "k" * 28)
+    assert purge_written(str(farm.path), "another-writer") == 0
+    farm.desk.take(b"a", put, farm.now, "second-writer" + "k" * 27)  # who overwrites is the writer
+    assert purge_written(str(farm.path), "first-writer") == 0
+    assert purge_written(str(farm.path), "second-writer") == 1
+    assert farm.get() is None

@@ -9,7 +9,7 @@ import pytest
 
 from cache.digest import digest_of
 from cache.errors import BlobCorruptError, StoreError
-from cache.values import MAX_VALUE_BYTES, ValueStore
+from cache.values import MAX_VALUE_BYTES, ValueStore, purge_written
 
 KEY = bytes(range(20))
 
@@ -106,7 +106,22 @@ def test_a_size_that_cannot_be_stored_is_refused_at_once(tmp_path: Path, size_by
     first.drop()
 
 
-@pytest.mark.parametrize("damage", [b"", b"zccval1\n", b"zccval1\n" + bytes(32), b"x" * 100])
+def test_what_one_writer_has_stored_can_be_removed_and_nothing_else(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    writers = ("a" * 40, "a" * 39 + "b", "cafe12345678", "")
+    for number, writer in enumerate(writers):
+        arrival = store.arrival(bytes([number]) * 20, 4, writer)
+        arrival.feed(b"data")
+        arrival.finish()
+    assert purge_written(store.directory, "") == 0
+    assert purge_written(store.directory, "b") == 0
+    assert purge_written(store.directory, "a" * 40) == 1
+    assert purge_written(store.directory, "cafe1234") == 1
+    left = [get(store, bytes([number]) * 20) for number in range(4)]
+    assert left == [None, b"data", None, b"data"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"zccval2\n", b"zccval2\n" + bytes(72), b"x" * 100])
 def test_a_damaged_file_is_a_miss_and_goes(tmp_path: Path, damage: bytes) -> None:
     store = open_store(tmp_path)
     put(store, KEY, b"a value")
@@ -119,7 +134,7 @@ def test_the_least_recently_used_go_beyond_the_limit(tmp_path: Path) -> None:
     store = open_store(tmp_path, limit_bytes=10_000)
     keys = [bytes([number]) * 20 for number in range(12)]
     for age, key in enumerate(keys):
-        put(store, key, os.urandom(960))
+        put(store, key, os.urandom(920))
         path = tmp_path / "values" / key.hex()[:2] / key.hex()[2:]
         os.utime(path, (1_000_000 + age, 1_000_000 + age))
     assert get(store, keys[0]) is not None  # used: it is the youngest now
@@ -127,8 +142,8 @@ def test_the_least_recently_used_go_beyond_the_limit(tmp_path: Path) -> None:
     assert store.maintain() == 3
     assert [store.has(key) for key in keys[:5]] == [True, False, False, False, True]
     assert not store.needs_maintenance
-    put(store, KEY, os.urandom(960))
-    put(store, KEY[::-1], os.urandom(960))
+    put(store, KEY, os.urandom(920))
+    put(store, KEY[::-1], os.urandom(920))
     assert store.needs_maintenance
 
 

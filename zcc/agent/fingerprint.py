@@ -34,8 +34,8 @@ class Difference:
     """One thing that is not as it was.
 
     `kind`: toolchain, compiler, option, environment, directory, machine, terminal, output, source, header,
-    input (any other file), symlink. `change`: changed, added or removed. `before` and `after` where there is a
-    word for it.
+    input (any other file), symlink, base (where the same job was to be run). `change`: changed, added or
+    removed. `before` and `after` where there is a word for it.
     """
 
     kind: str

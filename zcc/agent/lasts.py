@@ -175,7 +175,7 @@ def _write_note(note: _Note, is_trimmed: bool, db: sqlite3.Connection) -> None:
         query = "UPDATE lasts SET hits = hits + 1, used = ? WHERE source = ? AND output = ?"
         db.execute(query, (note.at_s, source, output))
         return
-    fingerprint = fingerprint_of(job, source)
+    fingerprint = fingerprint_of(prepared.job_compared, source)
     cause = None if is_hit else note.missed or cause_of(last, prepared.key, fingerprint)
     row = Last(
         source, output, prepared.key, note.outcome, note.reason, cause, note.at_s, 0, note.at_s
@@ -207,6 +207,8 @@ def cause_of(last: Last | None, key: bytes, fingerprint: bytes) -> Cause:
             return Cause("not-kept", "cache-off")
         return Cause("evicted")
     found = differences(last.fingerprint, fingerprint)
+    if last.fingerprint == fingerprint:  # what was moved then is not moved now, or the reverse
+        found = [Difference("base", "base directory")]
     return Cause("changed", "", found[:MAX_DIFFERENCES], len(found))
 
 

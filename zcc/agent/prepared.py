@@ -81,6 +81,14 @@ class Prepared:
         """The job as the user has it."""
         return self.plain or self.job
 
+    @property
+    def job_compared(self) -> Job:
+        """The job as the user has it, but for names of outputs that do not count."""
+        here = self.job_in_place
+        if self.renaming is None:
+            return here
+        return renamed(replace(here, manifest=self.closure.manifest), self.renaming)
+
     def in_place(self) -> Prepared:
         """The same where the user has it, and under his names."""
         if self.plain is None:

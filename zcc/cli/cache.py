@@ -19,6 +19,7 @@ from cache.stores import DiskStore
 from cache.upkeep import holding, verify
 from zcc import config as configuration
 from zcc.agent.recall import SPACE
+from zcc.cli import agent
 from zcc.cli.figures import size_text
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
@@ -28,7 +29,9 @@ PROGRESS_S = 1.0
 
 
 def open_own(directory: str) -> DiskStore:
-    """This user's own results."""
+    """This user's own results, once a running agent has written down all that it knows."""
+    if not directory:
+        agent.ask({"op": "settle"})
     config = configuration.load(os.environ)
     place = directory or configuration.cache_dir(os.environ, config)
     return DiskStore(place, SPACE, config.cache_bytes)

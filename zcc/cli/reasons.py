@@ -54,6 +54,8 @@ def phrase(difference: Difference) -> str:
             return f"the directory {name} {_APPEARED[change]}"
         case "compiler" | "machine" | "terminal":
             return f"the {name} was {before}, it is {after}"
+        case "base":
+            return "it was not run with the same base directory (ZCC_BASE_DIR, base_dir)"
         case "source":
             return f"the source {name} changed"
         case "symlink" if change == "changed":

@@ -157,7 +157,7 @@ def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> F
     lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.
     last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
-    fingerprint = fingerprint_of(job, source)
+    fingerprint = fingerprint_of(prepared.job_compared, source)
     if isinstance(found, Recalled):
         changes = differences(last.fingerprint, fingerprint) if last else []
         return Forecast(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))
