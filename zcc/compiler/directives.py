@@ -226,12 +226,14 @@ def _starts_line(text: bytes, at: int) -> bool:
 def _find_probes(
     text: bytes, probes: dict[Include, None], embeds: dict[Include, None], hazards: set[Hazard]
 ) -> None:
+    is_named = False
     for match in _PROBE.finditer(text):
+        is_named = True
         kind, is_next, quoted, angled = match.groups()
         if name := quoted or angled:
             into = embeds if kind == b"embed" else probes
             into[Include(name, quoted is not None, is_next is not None)] = None
-    if any(_hides_probe(*match.groups()) for match in _EVALUATED.finditer(text)):
+    if is_named and any(_hides_probe(*match.groups()) for match in _EVALUATED.finditer(text)):
         hazards.add(Hazard.HIDDEN_HAS_INCLUDE)
 
 
