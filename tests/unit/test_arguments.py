@@ -626,6 +626,8 @@ _LOOSE = [
     "clang -c d/foo.c -o sub/b.o -g0 -gsplit-dwarf -coverage",
     "clang -c d/foo.c -flto -save-temps -g -gsplit-dwarf -o sub/b.o",
     "clang -c d/foo.c -emit-llvm -save-temps",
+    "clang -c d/foo.c -ftime-trace -save-temps -o b.o",
+    "clang -c d/foo.c -ftime-trace -save-temps=obj -o sub/b.o",
     "clang -S d/foo.c -save-temps -o sub/b.s",
     "clang -c up.S -save-temps=obj -o sub/b.o --coverage -MD",
     "clang -c low.s -MD -g -gsplit-dwarf -save-temps",

@@ -95,6 +95,9 @@ class Naming:
             # gcc since 13: its base name for dumps, with the output's directory or without, else the source's.
             name = self._auxiliary + _suffix(self.source)
             return [at + suffix[1:] for at in (name, _base(name), _base(self.source))]
+        if suffix == b".json" and self.family is Family.CLANG and self.saves_temps is not None:
+            # A trace lies beside what the step that it is of writes, which is one of the saved files.
+            return [self._auxiliary + suffix, self._beside(self.saves_temps) + suffix]
         if suffix.startswith(b"*"):
             return [self._auxiliary + _suffix(self.source) + suffix[1:]]
         return [self._auxiliary + suffix]
