@@ -122,6 +122,9 @@ def _headers_of(
 ) -> frozenset[Include]:
     """What `text`, one that an operand leads to, names or composes.
 
+    Remembered by the text alone: `stringizers` come from all that an operand leads to, and what this text calls
+    is among that, whichever operand led here.
+
     Raises:
         TooManyError.
     """
