@@ -11,6 +11,10 @@ believed; the other columns are what it is looked for and evicted by. Times are 
 SQLite, because several processes read and write at once (an agent that leaves and one that starts, `zcc cache`,
 `zcc-broker cache`), and because WAL with `synchronous=NORMAL` survives a kill at any instant. Writes and
 last uses are gathered and go down in one transaction at `flush`: what a crash loses is some results.
+
+Who looks a record up never waits for a disk that writes: that goes through a connection of its own, and what is
+being written down is found in memory until it is. Locks: `_lock` for the connection that writes and for all
+that takes long, then `_reading` for the other one, then `_memory` for what waits; each inside those before it.
 """
 
 from __future__ import annotations
@@ -92,9 +96,13 @@ class ResultIndex:
         self._space = space
         self._wall_s = wall_s
         self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self._memory = threading.Lock()
         self._pending: dict[Digest, Record] = {}
+        self._flushing: dict[Digest, Record] = {}
         self._touched: dict[Digest, float] = {}
         self._db: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         with contextlib.suppress(StoreError):
             self._connect()
 
@@ -102,63 +110,67 @@ class ResultIndex:
         """Write down what waits, and let go of the file."""
         with self._lock:
             self.flush()
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+            self._let_go()
 
     # --- one record ---------------------------------------------------------------------------
 
     def get(self, key: Digest) -> Record | None:
         """The record of this key; None also when the file is out of order."""
-        with self._lock:
-            found = self._pending.get(key)
-            if found is not None:
-                return found
-            row = self._try(lambda db: db.execute(_GET, (self._space, key)).fetchone(), None)
-            if row is None:
-                return None
-            try:
-                record = decode_record(row[0], key)
-            except RecordCorruptError as error:
-                logger.warning("%s", error)
-                self.faults += 1
-                self.remove((key,))
-                return None
-            now = self._wall_s()
-            if now - row[1] > _TOUCH_AFTER_S or now < row[1]:
+        with self._memory:
+            found = self._pending.get(key) or self._flushing.get(key)
+        if found is not None:
+            return found
+        row = self._look_up(key)
+        if row is None:
+            return None
+        try:
+            record = decode_record(row[0], key)
+        except RecordCorruptError as error:
+            logger.warning("%s", error)
+            self.faults += 1
+            self.remove((key,))
+            return None
+        now = self._wall_s()
+        if now - row[1] > _TOUCH_AFTER_S or now < row[1]:
+            with self._memory:
                 self._touched[key] = now
-            return record
+        return record
 
     def put(self, record: Record) -> None:
         """Remember this one, in the place of any older one; written down at the next `flush`."""
-        with self._lock:
+        with self._memory:
             self._pending[record.key] = record
-            if len(self._pending) >= MAX_PENDING:
-                self.flush()
+            is_full = len(self._pending) >= MAX_PENDING
+        if is_full:
+            self.flush()
 
     def remove(self, keys: Iterable[Digest]) -> None:
-        with self._lock:
-            rows = []
-            for key in keys:
-                self._pending.pop(key, None)
-                rows.append((self._space, key))
+        with self._lock:  # so that nothing is being written down
+            rows = [(self._space, key) for key in keys]
+            with self._memory:
+                for _, key in rows:
+                    self._pending.pop(key, None)
             self._write(lambda db: db.executemany(_REMOVE, rows))
 
     def flush(self) -> None:
         """Write down the records and last uses that wait; a file that refuses costs them."""
         with self._lock:
-            if not self._pending and not self._touched:
-                return
+            with self._memory:
+                if not self._pending and not self._touched:
+                    return
+                self._flushing, self._pending = self._pending, {}
+                touched, self._touched = self._touched, {}
             now = self._wall_s()
-            rows = [self._row(record, now) for record in self._pending.values()]
-            uses = [(used_s, self._space, key) for key, used_s in self._touched.items()]
-            self._pending, self._touched = {}, {}
+            rows = [self._row(record, now) for record in self._flushing.values()]
+            uses = [(used_s, self._space, key) for key, used_s in touched.items()]
 
             def write(db: sqlite3.Connection) -> None:
                 db.executemany(_PUT, rows)
                 db.executemany(_TOUCH, uses)
 
             self._write(write)
+            with self._memory:
+                self._flushing = {}
 
     # --- many ---------------------------------------------------------------------------------
 
@@ -260,22 +272,45 @@ class ResultIndex:
                     raise
                 self._put_aside(error)
                 self._db = self._open()
+            with self._reading:
+                self._reader = self._open()
         except (OSError, sqlite3.Error) as error:
             self.faults += 1
+            self._let_go()
             raise StoreError(f"cannot open {self.path}: {error}") from error
         return self._db
 
     def _open(self) -> sqlite3.Connection:
         return open_database(self.path, _SCHEMA, SCHEMA_VERSION, _BUSY_S)
 
+    def _let_go(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
     def _put_aside(self, error: sqlite3.Error) -> None:
         """The file is no database any more: begin a new one beside it."""
         logger.warning("%s is damaged (%s): beginning a new one", self.path, error)
         self.faults += 1
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._let_go()
         put_aside(self.path)
+
+    def _look_up(self, key: Digest) -> tuple[bytes, float] | None:
+        """A record's bytes and last use, without waiting for who writes."""
+        with self._reading:
+            if self._reader is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    return self._found(self._reader, key)
+        # Not open, or not in order: who writes sees to that, and counts it.
+        return self._try(lambda db: self._found(db, key), None)
+
+    def _found(self, db: sqlite3.Connection, key: Digest) -> tuple[bytes, float] | None:
+        row: tuple[bytes, float] | None = db.execute(_GET, (self._space, key)).fetchone()
+        return row
 
     def _all(self, query: str, values: Sequence[object]) -> list[Any]:
         none: list[Any] = []

@@ -89,11 +89,17 @@ def test_a_toolchain_on_its_way_is_resumed_and_not_begun_anew(
         project, environment, break_for_a_while, inside, lambda: sent(client) > _BEGUN_BYTES
     )
     # What was under way when the cable broke was compiled here. Now the farm gets the rest.
-    for path in (project / "farm").iterdir():
-        path.unlink()
-    wait_until(lambda: bool(ask(client, "status")["connected"]), "the broker to be found again")
+    strictly = {**environment, "ZCC_FALLBACK": "never"}
     command = ("make", "-s", "-j2", "CXX=zcc g++", "OUT=farm", "-C", str(project))
-    farm.run(client.machine, *command, env={**environment, "ZCC_FALLBACK": "never"})
+
+    def is_built_by_the_farm() -> bool:
+        """On a machine that is busy with other things the broker may seem lost once more."""
+        for path in (project / "farm").iterdir():
+            path.unlink()
+        return farm.run(client.machine, *command, env=strictly, check=False).returncode == 0
+
+    wait_until(lambda: bool(ask(client, "status")["connected"]), "the broker to be found again")
+    wait_until(is_built_by_the_farm, "a build that the farm has done as a whole")
     check_objects(project, project / "farm")
     # Besides the toolchain some MiB of inputs went up; what was in flight at the cut went twice.
     assert packed(client) < sent(client) < packed(client) + _BEGUN_BYTES + CREDIT_BYTES

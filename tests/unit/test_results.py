@@ -11,6 +11,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,28 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     assert ResultIndex(str(tmp_path), "farm").count() == 400
+
+
+def test_who_looks_up_does_not_wait_for_who_writes(tmp_path: Path) -> None:
+    index = ResultIndex(str(tmp_path), "farm")
+    index.put(record("a"))
+    index.flush()
+    index.put(record("b"))
+    other = sqlite3.connect(index.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # what this process writes has to wait for it
+    flush = Thread(target=index.flush)
+    flush.start()
+    for _ in range(1000):
+        assert index.get(digest("a")) == record("a")
+        assert index.get(digest("b")) == record("b")
+        assert index.get(digest("c")) is None
+    assert flush.is_alive(), "it waits, and nobody waited for it"
+    other.execute("ROLLBACK")
+    flush.join()
+    assert index.faults == 0
+    assert ResultIndex(str(tmp_path), "farm").get(digest("b")) == record("b")
+    index.close()
+    other.close()
 
 
 def open_together(directory: str, barrier: Barrier) -> None:
