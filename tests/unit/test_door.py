@@ -206,7 +206,7 @@ def test_the_directory_is_closed_to_others_and_taken_by_one(tmp_path: Path) -> N
 
 
 def test_no_free_descriptor_makes_callers_wait_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("zcc.agent.door.REST_S", 0.01)
 
@@ -217,7 +217,7 @@ def test_no_free_descriptor_makes_callers_wait_and_no_more(
             try:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
                 caller.send(REQUEST)
-                await asyncio.sleep(0.05)  # the loop runs, and does nothing else than this
+                await at.until(lambda: caplog.text.count("cannot take a connection") > 1)
                 assert at.host.arrived == []
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
