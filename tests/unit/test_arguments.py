@@ -235,10 +235,29 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.c -Xclang -load -Xclang name.so", "plugin"),
         ("-c a.c -Xclang -plugin -Xclang name", "plugin"),
         ("-c a.cl", "language"),
+        ("-c a.c -ftime-trace -fembed-bitcode", "trace-in-temporary"),
+        ("-c a.c -ftime-trace -fno-integrated-as", "trace-in-temporary"),
+        ("-c a.S -save-stats=obj", "trace-in-temporary"),
+        ("-c a.S -ftime-trace", "trace-in-temporary"),
     ],
 )
 def test_what_cannot_be_declared_of_clang_stays_here(line: str, why: str) -> None:
     assert reason(line, CLANG) == why
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-c a.c -ftime-trace",
+        "-c a.c -ftime-trace -fembed-bitcode-marker",
+        "-c a.c -ftime-trace -fno-integrated-as -save-temps",
+        "-c a.c -ftime-trace=x.json -fembed-bitcode",
+        "-c a.c -save-stats",
+        "-c a.S",
+    ],
+)
+def test_a_trace_beside_what_is_kept_is_declared(line: str) -> None:
+    assert isinstance(parsed(line, CLANG), Compilation)
 
 
 @pytest.mark.parametrize("place", ["/tmp/x", "/run/x", "/dev/shm/x", "/usr/src/x"])

@@ -63,6 +63,7 @@ _UNCACHEABLE = {
     "dump-names": "unsupported_compiler_option",
     "dump-output": "unsupported_compiler_option",
     "listing-time": "unsupported_compiler_option",
+    "trace-in-temporary": "unsupported_compiler_option",
     "native": "unsupported_compiler_option",
     "nested-option": "unsupported_compiler_option",
     "other-action": "unsupported_compiler_option",

@@ -38,6 +38,9 @@ _RECORDS_THE_COMMAND = {
     ),
 }
 _FAST_MATH = frozenset((b"-ffast-math", b"-funsafe-math-optimizations", b"-Ofast"))
+# What makes clang compile to a temporary file first, and what it then writes beside that.
+_SEVERAL_STEPS = re.compile(rb"-f?no-integrated-as|-fembed-bitcode(?:=all)?")
+_OF_EACH_STEP = re.compile(rb"-ftime-trace|--?save-stats(?:=.*)?")
 
 
 def parse(
@@ -204,7 +207,20 @@ def _why_output_is_local(reading: Reading) -> Local | None:
         return Local("odd-output", fsdecode(output))
     elif is_device(output):
         return Local("output-to-device", fsdecode(output))
-    return None
+    return _why_trace_is_local(reading)
+
+
+def _why_trace_is_local(reading: Reading) -> Local | None:
+    """clang calls a step's trace or statistics after what the step writes. Where another step follows, that is
+    a temporary file, and they stay beside it under a name that nobody can declare."""
+    if reading.family is not Family.CLANG or reading.saves_temps is not None:
+        return None
+    given = [b"=".join(word.arguments) for word in reading.words]
+    is_followed = reading.sources[0][1] == languages.ASSEMBLER_WITH_CPP or any(
+        map(_SEVERAL_STEPS.fullmatch, given)
+    )
+    asked = [word for word in given if _OF_EACH_STEP.fullmatch(word)]
+    return Local("trace-in-temporary", fsdecode(asked[0])) if is_followed and asked else None
 
 
 def _compilation_dir(reading: Reading) -> bytes:
