@@ -272,6 +272,14 @@ def test_the_clocks_values_are_never_taken_from_a_node(
     assert after["outcomes"]["remote"] == before["outcomes"]["remote"]
 
 
+def test_what_clang_names_after_an_inode_is_compiled_here(farm: Farm, tmp_path: Path) -> None:
+    need("clang")
+    put(tmp_path, {"a.c": "void f(int *p) {\n#pragma omp target\n  p[0] = 1;\n}\n"})
+    check(farm, tmp_path, "clang", "-fopenmp", "-c", "a.c", strict=False)
+    done = farm.run(ZCC, "clang", "-fopenmp", "-c", "a.c", cwd=tmp_path)
+    assert b"inode-name" in done.stderr
+
+
 def test_a_given_date_is_the_clock_of_compilers_that_obey_it(farm: Farm, tmp_path: Path) -> None:
     put(tmp_path, {"a.c": "char *t = __DATE__ __TIME__;\n"})
     objects = set()
