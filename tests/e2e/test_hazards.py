@@ -232,6 +232,16 @@ def test_a_directive_in_pieces_is_assembled_here_in_the_end(
     both_ways(farm, tmp_path, family, "-c", "a.c", strict=False)
 
 
+@pytest.mark.parametrize("path", ["/dev/full", "/proc/version", "/sys/class"])
+def test_a_hidden_question_about_the_system_is_answered_here(
+    farm: Farm, tmp_path: Path, family: str, path: str
+) -> None:
+    text = f'#define C(a, b) a ## b\n#if C(__has_, include)("{path}")\nint v;\n#endif\nint w;\n'
+    put(tmp_path, {"a.c": text})
+    check(farm, tmp_path, family, "-c", "a.c", strict=False)
+    assert b"proof" in farm.run(ZCC, family, "-c", "a.c", cwd=tmp_path).stderr
+
+
 def test_a_file_that_is_embedded(farm: Farm, tmp_path: Path, family: str) -> None:
     """By a compiler that can; by one that cannot its words are the same."""
     text = 'const unsigned char d[] = {\n#embed "data.bin"\n};\n'
