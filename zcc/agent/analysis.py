@@ -47,7 +47,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest
+from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 
 MAX_ROOTS = 4096
@@ -56,6 +56,8 @@ MAX_PARSED = 8192
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
 LOCALES_HOLD_S = 1.0
 MAX_LOCALES = 64
+# Of the words that a job may have: a moved job's are longer, and one more.
+_WORDS_SHARE = 0.5
 
 
 # Arguments, family, whether the driver is for C++, working directory.
@@ -216,6 +218,9 @@ class Analyser:
         if isinstance(dumps, Misplaced):
             return Here(dumps.reason, os.fsdecode(dumps.path))
         pwd = physical_pwd(request.environment, request.cwd)
+        variables = _job_environment(request, classified, toolchain, pwd)
+        if not can_be_run(request.argv, variables, _WORDS_SHARE):
+            return Here("long-command", f"{len(request.argv)} arguments")
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
@@ -272,7 +277,7 @@ class Analyser:
             executable=request.executable,
             argv=request.argv,
             cwd=request.cwd,
-            environment=_job_environment(request, classified, toolchain, pwd),
+            environment=variables,
             manifest=Manifest(),
             outputs=places.outputs,
             dumps=dumps.outputs,
