@@ -23,7 +23,7 @@ no `.` or `..`) and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -46,6 +46,11 @@ VARIABLES = SANDBOX_DIRECTORY + b"/variables"
 # Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
 MAX_JOB_BYTES = 8 << 20
 MAX_INPUTS = 100_000
+# Arguments, and three for each variable: bubblewrap takes 9,000 words with its own, Linux 2 MiB with an
+# 8 MiB stack, and 128 KiB for each.
+MAX_WORDS = 8_192
+MAX_WORDS_BYTES = 1 << 20
+MAX_WORD_BYTES = 128 << 10
 MAX_RESULT_BYTES = 16 << 20
 MAX_MESSAGE_BYTES = 4 << 20  # of stdout and of stderr
 MAX_BLOB_BYTES = 1 << 30
@@ -259,6 +264,19 @@ def decode_result(encoded: bytes) -> Result:
         raise JobError(f"not a result: {error}") from error
 
 
+def can_be_run(
+    argv: Sequence[bytes], environment: Sequence[tuple[bytes, bytes]], share: float = 1.0
+) -> bool:
+    """Whether any node can start this command; `share`: with this part of what it can take."""
+    sizes = [len(word) + 1 for word in argv]
+    sizes += [len(name) + len(value) + 2 for name, value in environment]
+    return (
+        len(argv) + 3 * len(environment) <= share * MAX_WORDS
+        and sum(sizes) <= share * MAX_WORDS_BYTES
+        and max(sizes, default=0) <= MAX_WORD_BYTES
+    )
+
+
 def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]:
     grouped = []
     for directory, members in groupby(files, key=lambda file: file.path.rpartition(b"/")[0]):
@@ -283,6 +301,8 @@ def _job_from(document: list[Any]) -> Job:
             files.append(FileInput(path, digest, twin_of.get(path, 0)))
     if len(files) + len(symlinks) + len(directories) + len(hard_links) > MAX_INPUTS:
         raise ValueError(f"more than {MAX_INPUTS} inputs")
+    if not argv or not can_be_run(argv, environment):
+        raise ValueError("a command that no system would run")
     return Job(
         toolchain=_digest(toolchain),
         executable=_path(executable),

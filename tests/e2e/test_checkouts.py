@@ -7,6 +7,8 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Farm
 
 SOURCE = """
@@ -90,6 +92,23 @@ def test_a_path_in_a_definition_stays_what_it_is(remembering: Farm, tmp_path: Pa
         (at / "src" / "x.c").write_text("const char *data(void) { return DATA; }\n")
         assert compile_(remembering, at, definition) == {"remote": 1}
         assert f"{at}/data".encode() in (at / "build" / "x.o").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "definition", ['-Wp,-DDATA="{}"', '--define-macro=DATA="{}"', "-frandom-seed={}"]
+)
+def test_what_is_computed_of_a_path_is_computed_of_the_real_one(
+    remembering: Farm, tmp_path: Path, definition: str
+) -> None:
+    at = checkout(tmp_path / "p")
+    text = '#ifndef DATA\n#define DATA ""\n#endif\nint size = sizeof(DATA);\n'
+    (at / "src" / "x.c").write_text(text)
+    words = command("gcc", at, definition.format(f"{at}/data"))
+    subprocess.run(words, cwd=at / "build", check=True)
+    expected = (at / "build" / "x.o").read_bytes()
+    done = remembering.run("zcc", *words, cwd=at / "build", ZCC_BASE_DIR="auto")
+    assert done.returncode == 0, done.stderr
+    assert (at / "build" / "x.o").read_bytes() == expected
 
 
 def test_a_header_that_names_the_checkout_is_found_in_place(

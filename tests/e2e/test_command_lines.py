@@ -32,6 +32,19 @@ def test_a_header_that_is_gone_no_longer_hides_another(
     assert farm.stats()["proof_failures"] == refused
 
 
+def test_a_command_that_is_too_long_for_a_sandbox_is_compiled_here(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """A node that was given it would be blamed, and after a few rest from everybody's jobs."""
+    (tmp_path / "a.c").write_text("int a = X9000;\n")
+    words = [f"-DX{number}=1" for number in range(9001)]
+    faults = farm.stats()["local_reasons"].get("no-nodes", 0)
+    both_ways(farm, tmp_path, family, *words, "-c", "a.c", strict=False)
+    reasons = farm.stats()["local_reasons"]
+    assert reasons["long-command"] >= 1
+    assert reasons.get("no-nodes", 0) == faults
+
+
 SIDE_OUTPUTS = {
     "gcc": (
         "-fcallgraph-info", "-fcallgraph-info=su,da", "-fstack-usage", "-save-temps",

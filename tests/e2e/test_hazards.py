@@ -232,6 +232,16 @@ def test_a_directive_in_pieces_is_assembled_here_in_the_end(
     both_ways(farm, tmp_path, family, "-c", "a.c", strict=False)
 
 
+@pytest.mark.parametrize("path", ["/dev/full", "/proc/version", "/sys/class"])
+def test_a_hidden_question_about_the_system_is_answered_here(
+    farm: Farm, tmp_path: Path, family: str, path: str
+) -> None:
+    text = f'#define C(a, b) a ## b\n#if C(__has_, include)("{path}")\nint v;\n#endif\nint w;\n'
+    put(tmp_path, {"a.c": text})
+    check(farm, tmp_path, family, "-c", "a.c", strict=False)
+    assert b"proof" in farm.run(ZCC, family, "-c", "a.c", cwd=tmp_path).stderr
+
+
 def test_a_file_that_is_embedded(farm: Farm, tmp_path: Path, family: str) -> None:
     """By a compiler that can; by one that cannot its words are the same."""
     text = 'const unsigned char d[] = {\n#embed "data.bin"\n};\n'
@@ -270,6 +280,14 @@ def test_the_clocks_values_are_never_taken_from_a_node(
     after = farm.stats()
     assert after["local_reasons"]["time-macro"] == before["local_reasons"].get("time-macro", 0) + 1
     assert after["outcomes"]["remote"] == before["outcomes"]["remote"]
+
+
+def test_what_clang_names_after_an_inode_is_compiled_here(farm: Farm, tmp_path: Path) -> None:
+    need("clang")
+    put(tmp_path, {"a.c": "void f(int *p) {\n#pragma omp target\n  p[0] = 1;\n}\n"})
+    check(farm, tmp_path, "clang", "-fopenmp", "-c", "a.c", strict=False)
+    done = farm.run(ZCC, "clang", "-fopenmp", "-c", "a.c", cwd=tmp_path)
+    assert b"inode-name" in done.stderr
 
 
 def test_a_given_date_is_the_clock_of_compilers_that_obey_it(farm: Farm, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The invariant: `decode(encode(m)) == m`, and for any frames `decode` raises noth
 from __future__ import annotations
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def jobs(draw: st.DrawFn) -> Job:
     return Job(
         toolchain=Digest(b"t" * 32),
         executable=b"/usr/bin/cc",
-        argv=tuple(draw(st.lists(st.binary().filter(lambda word: b"\0" not in word)))),
+        argv=tuple(draw(st.lists(st.binary().filter(lambda word: b"\0" not in word), min_size=1))),
         cwd=draw(PATHS),
         environment=((b"LANG", b"C"),),
         manifest=Manifest(files=files),
@@ -84,6 +85,18 @@ def test_damaged_job_bytes_are_refused_or_canonical(job: Job, data: st.DataObjec
     except JobError:
         return
     assert encode_job(decoded) == bytes(encoded)
+
+
+@pytest.mark.parametrize(
+    "argv", [(), (b"cc",) * 9000, (b"cc", b"x" * (1 << 17)), (b"cc", *[b"x" * 100_000] * 11)]
+)
+def test_a_command_that_no_system_would_run_is_no_job(argv: tuple[bytes, ...]) -> None:
+    job = Job(
+        toolchain=digest_of(b""), executable=b"/usr/bin/cc", argv=argv, cwd=b"/", environment=(),
+        manifest=Manifest(), outputs=(b"/x.o",),
+    )  # fmt: skip
+    with pytest.raises(JobError):
+        decode_job(encode_job(job))
 
 
 @given(st.binary())

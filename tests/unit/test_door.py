@@ -164,6 +164,7 @@ def test_an_answer_to_who_has_gone_is_dropped(tmp_path: Path) -> None:
         struct.pack("<4sI", b"ZCC\2", 1 << 20),
         struct.pack("<4sI", b"ZCC\2", 2) + b"[]",
         struct.pack("<4sI", b"ZCC\2", 3) + b"{no",
+        struct.pack("<4sI", b"ZCC\2", 60_000) + b"[" * 60_000,
     ],
 )
 def test_who_speaks_nonsense_is_shown_out(tmp_path: Path, said: bytes) -> None:

@@ -711,6 +711,22 @@ def test_a_reader_that_left_kills_like_a_compiler(desk: Desk) -> None:
         assert process.wait(PATIENCE_S) == -signal.SIGPIPE
 
 
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_messages_that_cannot_be_written_are_left_to_the_compiler(desk: Desk, stderr: str) -> None:
+    desk.script("gcc-99", "echo $0 $* | sed s,.*/,,; exit 3")
+    desk.agent(result((b"x.o", 0o644, b"new"), err=b"x.c:1: warning\n"))
+    script = f"exec {desk.root}/bin/zcc gcc-99 -c {stderr}"
+    assert desk.run("/bin/sh", "-c", script) == (3, "gcc-99 -c\n", "")
+
+
+def test_a_closed_stream_without_messages_is_no_harm(desk: Desk) -> None:
+    desk.script("gcc-99", "exit 9")
+    desk.agent(result((b"x.o", 0o644, b"new")))
+    script = f"exec {desk.root}/bin/zcc gcc-99 -c <&- >&- 2>&-"
+    assert desk.run("/bin/sh", "-c", script) == (0, "", "")
+    assert (desk.project / "x.o").read_bytes() == b"new"
+
+
 MALFORMED = [
     struct.pack("<II", 0, 0),
     struct.pack("<II", 9, 0),

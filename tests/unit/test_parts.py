@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from cache.digest import digest_of
-from zcc.agent.parts import Part, joined, names_sandbox, why_not_one
+from zcc.agent.parts import Part, joined, names_inode, names_sandbox, why_not_one
 from zcc.agent.prepared import Prepared
 from zcc.compiler.arguments import split
 from zcc.compiler.options import Family
@@ -108,3 +108,9 @@ def test_a_name_in_the_sandbox_is_seen_in_files_and_messages() -> None:
     assert names_sandbox([(b"/p/l.lst", 0o644, b"GAS /.zcc/tmp/cc.s")], result) == "/p/l.lst"
     spoken = cast(Any, part("a.o", b"/.zcc/tmp/x.s:1: Warning: \n").result)
     assert names_sandbox([], spoken) == "the messages"
+
+
+def test_a_function_named_after_an_inode_is_seen() -> None:
+    named = (b"/p/a.o", 0o644, b"\0__omp_offloading_fe00_2f8013_g_l2\0")
+    assert names_inode([(b"/p/a.d", 0o644, b"a.o: a.c\n")]) == ""
+    assert names_inode([(b"/p/a.d", 0o644, b"a.o: a.c\n"), named]) == "/p/a.o"

@@ -199,6 +199,14 @@ def test_a_look_up_repeated_is_logged_once(log: Log, cwd: str) -> None:
     assert log.raw().count(b"/gone\0") == 1
 
 
+def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log, cwd: str) -> None:
+    asked = ("/dev/null", "/dev/urandom", "/proc/self/exe", "/proc/cpuinfo", "/proc", "/dev")
+    named = ("/dev/full", "/dev/nullx", "/proc/version", "/sys", "/sys/class", "/dev/fd/0")
+    statement = " ".join(f'access("{path}", 0);' for path in (*asked, *named))
+    records = run_statement(log, cwd, statement)
+    assert {path for path in (*asked, *named) if records & {f"H{path}", f"M{path}"}} == {*named}
+
+
 def test_other_failures_carry_their_errno(log: Log, cwd: str) -> None:
     os.symlink("loop", cwd + "/loop")
     records = run_statement(log, cwd, 'open("loop", O_RDONLY)')

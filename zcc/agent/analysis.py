@@ -40,6 +40,7 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
 from zcc.compiler.profiles import profile_places
+from zcc.compiler.relocation import is_movable
 from zcc.compiler.renaming import find_renaming
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import (
@@ -47,7 +48,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
-from zcc.job import Job, Manifest
+from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 
 MAX_ROOTS = 4096
@@ -56,6 +57,8 @@ MAX_PARSED = 8192
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
 LOCALES_HOLD_S = 1.0
 MAX_LOCALES = 64
+# Of the words that a job may have: a moved job's are longer, and one more.
+_WORDS_SHARE = 0.5
 
 
 # Arguments, family, whether the driver is for C++, working directory.
@@ -216,6 +219,9 @@ class Analyser:
         if isinstance(dumps, Misplaced):
             return Here(dumps.reason, os.fsdecode(dumps.path))
         pwd = physical_pwd(request.environment, request.cwd)
+        variables = _job_environment(request, classified, toolchain, pwd)
+        if not can_be_run(request.argv, variables, _WORDS_SHARE):
+            return Here("long-command", f"{len(request.argv)} arguments")
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
@@ -272,7 +278,7 @@ class Analyser:
             executable=request.executable,
             argv=request.argv,
             cwd=request.cwd,
-            environment=_job_environment(request, classified, toolchain, pwd),
+            environment=variables,
             manifest=Manifest(),
             outputs=places.outputs,
             dumps=dumps.outputs,
@@ -286,7 +292,7 @@ class Analyser:
             source=os.path.join(request.cwd, parsed.source),
             root=self._root_of(request.cwd),
             toolchain=toolchain,
-            base=self._base_of(request, parsed),
+            base=self._base_of(request, parsed, toolchain),
             renaming=renaming,
         )
 
@@ -294,12 +300,17 @@ class Analyser:
         """This command came to nothing when it was moved."""
         self._jobs.keep_in_place(prepared)
 
-    def _base_of(self, request: Request, parsed: Compilation) -> bytes:
+    def _base_of(self, request: Request, parsed: Compilation, toolchain: Toolchain) -> bytes:
         """Where the checkout begins that is to be moved to a neutral place; empty for none."""
         given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
         if not given or parsed.language == "assembler":
             return b""
-        return self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+        base = self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+        family = toolchain.family
+        is_old = family is Family.CLANG and _release_of(toolchain) < 19
+        names_files = is_old and "c++" in parsed.language
+        is_safe = is_movable(parsed.words, family, base, types_name_files=names_files)
+        return base if is_safe else b""
 
     async def _list(
         self,
@@ -364,9 +375,13 @@ _locale_names = lru_cache(256)(locale_names)
 
 def _obeys_date(toolchain: Toolchain) -> bool:
     """Whether SOURCE_DATE_EPOCH is this compiler's clock: gcc's since 7, clang's since 16."""
+    return _release_of(toolchain) >= (7 if toolchain.family is Family.GCC else 16)
+
+
+def _release_of(toolchain: Toolchain) -> int:
+    """The first number of the compiler's version; 0 where it does not say."""
     found = re.search(r"version (\d+)", toolchain.version)
-    since = 7 if toolchain.family is Family.GCC else 16
-    return found is not None and int(found[1]) >= since
+    return 0 if found is None else int(found[1])
 
 
 def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:

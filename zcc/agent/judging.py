@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cache.digest import Digest
 from zcc.agent.listings import has_listing, temporary_directory, told_here
-from zcc.agent.parts import names_sandbox
+from zcc.agent.parts import names_inode, names_sandbox
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Missed, Recalled
 from zcc.agent.returning import Files, contents, restored
@@ -71,6 +71,8 @@ def judge(
     files, result = _told(contents(came, frames, prepared), result, prepared, request)
     if output := names_sandbox(files, result):
         return Refused("temporary-name", output)
+    if output := names_inode(files):
+        return Refused("inode-name", output)
     return Taken(result, files)
 
 

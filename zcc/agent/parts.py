@@ -16,6 +16,7 @@ from zcc.agent.recall import Missed
 from zcc.agent.returning import Files
 from zcc.job import SANDBOX_DIRECTORY, Result
 
+_OFFLOADED = b"__omp_offloading_"
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")
 # The driver's own messages come once for all sources. `cc1:` is not the driver.
 _DRIVER_SPEAKS = re.compile(
@@ -52,6 +53,16 @@ def names_sandbox(files: Files, result: Result) -> str:
         if mark in content:
             return os.fsdecode(path)
     return "the messages" if mark in result.stdout or mark in result.stderr else ""
+
+
+def names_inode(files: Files) -> str:
+    """Which output names a function after the numbers of its source's device and inode; empty where none does.
+
+    clang does so for what `#pragma omp target` moves out of a function, whether or not there is anywhere to
+    move it to (getTargetEntryUniqueInfo). On a node the file has other numbers.
+    """
+    named = (path for path, _, content in files if _OFFLOADED in content)
+    return os.fsdecode(next(named, b""))
 
 
 def overlap(jobs: Sequence[Prepared]) -> str:

@@ -133,7 +133,7 @@ class Visitor:
         assert self._control is not None
         try:
             request = json.loads(bytes(self._control[CONTROL.size :]))
-        except ValueError:
+        except (ValueError, RecursionError):
             request = None
         if isinstance(request, dict):
             self.send(json.dumps(await self._host.control(request)).encode())

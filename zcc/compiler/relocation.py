@@ -4,10 +4,12 @@ Owns the translation of a job's paths from below the *base* (the checkout's root
 comes back the other way. The compiler runs at NEUTRAL with `-ffile-prefix-map=NEUTRAL=.`, so that debug
 information and `__FILE__` name files relative to the base, whichever base that is.
 
-What is safe about it: NEUTRAL is a name that nothing else has. A path that should have been translated and
-was not (in a header's text, say) is looked up in vain on the node, and back here that look-up names a file that
-exists: the proof fails. One that was and should not have been contains NEUTRAL, is translated back wherever
-it stands, and fails likewise. NEUTRAL left in the object, or in any output that is no text, refuses the result.
+What is safe about it: options are taken by an allow-list, since some write a path down in a form that cannot be
+recognised (compressed, hashed, `/` as `#`) or look for files by such a name. Beyond it NEUTRAL is a name that
+nothing else has. A path that should have been translated and was not (in a header's text, say) is looked up in
+vain on the node, and back here that look-up names a file that exists: the proof fails. One that was and should
+not have been contains NEUTRAL, is translated back wherever it stands, and fails likewise. NEUTRAL left in the
+object, or in any output that is no text, refuses the result.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from zcc.compiler.compilation import Word
+from zcc.compiler.options import DRIVER, Family, Role
+from zcc.compiler.renaming import is_nameless
 from zcc.job import Job, Lookups, Manifest, Result
 
 NEUTRAL = b"/zcc-base-5d1c8e7a"
@@ -35,7 +40,44 @@ _TEXT = (b"-D", b"-U", b"-A")
 _PLAIN = re.compile(rb"/[A-Za-z0-9._/+@~-]+")
 
 
+# Their text counts and not only what it names, wherever they are spelled in another way than _TEXT.
+_TEXT_ROWS = frozenset((b"-D", b"-U", b"-A", b"-Wp,", b"-frandom-seed="))
+# Not nameless, but what they write down can be recognised; compressed it could not.
+_PLAIN_SIDE_OUTPUTS = frozenset((b"-fstack-usage", b"-gsplit-dwarf"))
+
 _Translation = Callable[[bytes], bytes]
+
+
+def is_movable(
+    words: Sequence[Word], family: Family, base: bytes, *, types_name_files: bool = False
+) -> bool:
+    """Whether what the command of these words writes depends on where the base is in no other way than
+    `relocated` and `restored` know.
+
+    `types_name_files`: as clang's before 19 do in `__PRETTY_FUNCTION__` (`lambda at /p/x.cc:1:2`), whatever the
+    prefix map says. What is computed of such a text at compile time shows nowhere.
+    """
+    if types_name_files and any(
+        base in argument
+        for word in words
+        if word.role not in (Role.OUTPUT, Role.DEPFILE)
+        for argument in word.arguments
+    ):
+        return False
+    is_compressed = any(word.arguments[:1] and word.arguments[0][:3] == b"-gz" for word in words)
+    return all(_is_movable(word, family, base, is_compressed) for word in words)
+
+
+def _is_movable(word: Word, family: Family, base: bytes, is_compressed: bool) -> bool:
+    if word.role is Role.SOURCE or not word.arguments:
+        return True
+    first = word.arguments[0]
+    if not is_nameless(word, family):
+        return not is_compressed and first in _PLAIN_SIDE_OUTPUTS
+    if first.startswith(_TEXT) or not any(base in argument for argument in word.arguments):
+        return True
+    match = DRIVER[family].find(first)
+    return match is not None and match.option.means not in _TEXT_ROWS
 
 
 def relocated(job: Job, base: bytes) -> Job | None:

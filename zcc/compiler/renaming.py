@@ -68,7 +68,7 @@ def neutral_command(words: Sequence[Word], family: Family, language: str) -> Neu
 
     The words have to be the command's own: none out of a response file.
     """
-    if language in IS_ASSEMBLY or not all(_is_nameless(word, family) for word in words):
+    if language in IS_ASSEMBLY or not all(is_nameless(word, family) for word in words):
         return None
     named = _operands(words, family, b"-o")
     files = _operands(words, family, b"-MF")
@@ -147,7 +147,8 @@ def holds_neutral(content: bytes) -> bool:
     return NEUTRAL_DIRECTORY in content
 
 
-def _is_nameless(word: Word, family: Family) -> bool:
+def is_nameless(word: Word, family: Family) -> bool:
+    """Whether no name of a file that this command writes gets into its outputs on account of this word."""
     if word.role is Role.SOURCE or not word.arguments:
         return True
     first = word.arguments[0]

@@ -148,7 +148,9 @@ _Noreturn void place_result(int agent, uint32_t length)
         outputs[i].temporary = NULL;
     }
     watch_signals(on_deadly_signal, SIG_DFL);
-    if (write_all(STDOUT_FILENO, messages[0], sizes[0]) == 0)
-        (void)write_all(STDERR_FILENO, messages[1], sizes[1]);
+    /* What a compiler makes of a stream that is closed or full, only it can say. */
+    if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0
+        || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)
+        fall_back("the messages cannot be written");
     _exit((int)status);
 }

@@ -1,0 +1,64 @@
+"""A command is moved only where nothing that it writes depends on its place in a way that does not show."""
+
+from __future__ import annotations
+
+import pytest
+
+from zcc.compiler.arguments import Compilation, parse
+from zcc.compiler.options import Family
+from zcc.compiler.relocation import is_movable
+
+BASE = b"/home/a/p"
+
+
+def movable(*arguments: str, family: Family = Family.GCC, types_name_files: bool = False) -> bool:
+    words = ["-c", "x.cc", "-o", f"{BASE.decode()}/x.o", *arguments]
+    parsed = parse([word.encode() for word in words], family, True, BASE, lambda _: None)
+    assert isinstance(parsed, Compilation), parsed
+    return is_movable(parsed.words, family, BASE, types_name_files=types_name_files)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-g", "-O2", "-Wall", "-I/home/a/p/include", "-MD", "-MF", "/home/a/p/x.d"),
+        ("-DDATA=/home/a/p/data",),
+        ("-D", "DATA=/home/a/p/data"),
+        ("-Wp,-DX=1",),
+        ("-frandom-seed=x.o",),
+        ("-gsplit-dwarf",),
+        ("-fstack-usage",),
+        ("-gz", "-g3"),
+    ],
+)
+def test_a_command_whose_paths_show_is_moved(arguments: tuple[str, ...]) -> None:
+    assert movable(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-Wp,-DDATA=/home/a/p/data",),
+        ("--define-macro=DATA=/home/a/p/data",),
+        ("--define-macro", "DATA=/home/a/p/data"),
+        ("-Xpreprocessor", "-DDATA=/home/a/p/data"),
+        ("-Xpreprocessor", "-D", "-Xpreprocessor", "DATA=/home/a/p/data"),
+        ("-frandom-seed=/home/a/p/x.o",),
+        ("-gsplit-dwarf", "-gz"),
+        ("-flto",),
+        ("--coverage",),
+        ("-fprofile-generate=/home/a/p/prof",),
+        ("-fsave-optimization-record",),
+    ],
+)
+def test_a_path_that_gets_hashed_compressed_or_computed_with_stays(
+    arguments: tuple[str, ...],
+) -> None:
+    assert not movable(*arguments)
+
+
+def test_where_types_name_files_no_file_is_named_below_the_base() -> None:
+    family = Family.CLANG
+    assert movable("-Iinclude", family=family, types_name_files=True)
+    assert not movable("-I/home/a/p/include", family=family, types_name_files=True)
+    assert movable("-I/home/a/p/include", family=family)
