@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -288,6 +289,24 @@ def test_what_clang_names_after_an_inode_is_compiled_here(farm: Farm, tmp_path: 
     check(farm, tmp_path, "clang", "-fopenmp", "-c", "a.c", strict=False)
     done = farm.run(ZCC, "clang", "-fopenmp", "-c", "a.c", cwd=tmp_path)
     assert b"inode-name" in done.stderr
+
+
+def test_a_clang_that_is_called_as_another_driver_runs_here(farm: Farm, tmp_path: Path) -> None:
+    """clang-cl writes the time into its objects, and obeys CL and _CL_."""
+    need("clang")
+    put(tmp_path, {"a.c": "int a = X;\n"})
+    found = shutil.which("clang")
+    assert found is not None
+    (tmp_path / "clang-cl").symlink_to(found)
+    for value in "12":
+        words = (str(tmp_path / "clang-cl"), "--target=x86_64-linux-gnu", "-c", "a.c", "-o", "a.o")
+        given = {"CL": f"-DX={value}"}
+        done = farm.run(ZCC, *words, cwd=tmp_path, strict=False, **given)
+        assert done.returncode == 0, done.stderr
+        placed = (tmp_path / "a.o").read_bytes()
+        subprocess.run(words, cwd=tmp_path, check=True, env={**os.environ, **given})
+        assert placed == (tmp_path / "a.o").read_bytes()
+    assert b"config-file" in farm.run(ZCC, *words, cwd=tmp_path, **given).stderr
 
 
 def test_a_given_date_is_the_clock_of_compilers_that_obey_it(farm: Farm, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zcc.agent.naming import is_wrapper, will_return, with_default
+from zcc.agent.naming import has_other_mode, is_wrapper, will_return, with_default
 from zcc.agent.wire import Environment, Request
 
 
@@ -72,3 +72,21 @@ def test_the_default_compiler_is_never_a_link_to_zcc(places: Path) -> None:
     assert (named.argv[0], named.executable) == (b"gcc", os.fsencode(places / "real" / "gcc"))
     behind = with_default(request("", "-c", PATH=path_of(places, "zcc", "real")), b"gcc")
     assert behind.executable == asked.executable  # the launcher's own find stands
+
+
+@pytest.mark.parametrize(
+    ("name", "is_other"),
+    [
+        ("clang-cl", True),
+        ("/usr/bin/clang-cl-22", True),
+        ("clang-cl16.0", True),
+        ("x86_64-pc-windows-clang-cl.exe", True),
+        ("clang-cpp-14", True),
+        ("clang", False),
+        ("clang++-22", False),
+        ("/opt/cl/bin/clang-16", False),
+        ("aarch64-linux-gnu-clang", False),
+    ],
+)
+def test_a_name_may_say_that_clang_is_another_driver(name: str, is_other: bool) -> None:
+    assert has_other_mode(request(name, "-c", "x.c")) == is_other

@@ -143,6 +143,8 @@ class Analyser:
             toolchain = await self._surroundings.toolchain(
                 request.executable, request.argv[0], path
             )
+            if toolchain.family is Family.CLANG and naming.has_other_mode(request):
+                return Here("config-file", "its name says --driver-mode")
             if toolchain.family is not guess:
                 parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):

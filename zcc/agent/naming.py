@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,6 +12,9 @@ from zcc.compiler.driver import WRAPPERS
 
 # As the kernel does, path_resolution(7).
 _MAX_LINKS = 40
+# clang's names for itself under which it reads another command line (llvm/clang, lib/Driver/ToolChain.cpp,
+# FindDriverSuffix), a version or one more word behind them.
+_OTHER_MODES = re.compile(rb"(?:cl|cpp|dxc|flang)(?:-?[\d.]+|-[^-]*)?(?:\.exe)?\Z")
 _LAUNCHERS = (b"zcc", b"zcc++", b"zcc-masquerade")
 
 
@@ -31,6 +35,13 @@ def run_reply(request: wire.Request) -> bytes:
 def is_wrapper(executable: bytes) -> bool:
     """Whether this is ccache or its like, which calls the compiler, or zcc, itself."""
     return os.path.basename(_target(executable)) in WRAPPERS
+
+
+def has_other_mode(request: wire.Request) -> bool:
+    """Whether a clang of this name is clang-cl or its like: other options, the variables CL and _CL_, and
+    objects that hold the time."""
+    names = (os.path.basename(name) for name in (request.argv[0], request.executable))
+    return any(_OTHER_MODES.search(name) is not None for name in names)
 
 
 def _target(path: bytes) -> bytes:

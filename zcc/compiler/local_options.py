@@ -11,6 +11,8 @@ LOCALS: tuple[Option, ...] = (
     *local("time-report", F, "-fpre-ipa-mem-report -fpost-ipa-mem-report -fprofile-report"),
     *local("time-report", F, "--print-stats -print-stats --time"),
     *local("time-report", J, "-ftime-report -fproc-stat-report -time="),
+    # The object of a Windows target holds the time.
+    *local("time-stamp", F, "-mincremental-linker-compatible", CLANG),
     # Modules: one compile reads what another one has just written.
     *local("modules", J, "-fmodule -fimplicit-module-maps -fprebuilt- -fdeps-format="),
     *local("modules", J, "-fcxx-modules -fbuiltin-module-map -fimplicit-modules --precompile"),
