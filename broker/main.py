@@ -31,9 +31,10 @@ from broker.storage.service import Storage
 from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
+from zcc import __version__
 from zcc.cli.cache import cache_commands
 from zcc.config import parse_duration, parse_size
-from zcc.errors import ZccError
+from zcc.errors import ZccError, told
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
 
@@ -44,6 +45,7 @@ DEFAULT_CACHE_SIZE = "10G"
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
 app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="The meeting point of a zcc farm: authenticates its members, schedules jobs, relays files.",
     no_args_is_help=True,
     add_completion=False,
@@ -63,6 +65,21 @@ class MembersAccess(str, Enum):  # noqa: UP042
     WRITE = "write"
     READ = "read"
     OFF = "off"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zcc-broker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing of its own: `--version` and the subcommands."""
 
 
 @app.command()
@@ -305,7 +322,7 @@ def main() -> None:
     try:
         app()
     except (BrokerError, CacheError, ZccError) as error:
-        print(f"zcc-broker: {error}", file=sys.stderr)
+        print(f"zcc-broker: {told(error)}", file=sys.stderr)
         raise SystemExit(1) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -16,11 +17,12 @@ import typer
 from node.errors import NodeError
 from node.sandbox import Limits, Mode, Sandbox, probe
 from node.shell import NodeShell
-from zcc import farm
+from zcc import __version__, farm
 from zcc.config import parse_size
-from zcc.errors import ZccError
+from zcc.errors import ZccError, told
 
 app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
     "First `zcc-node join TOKEN` with a token that `zcc-broker token --role node` printed, then"
@@ -30,11 +32,33 @@ State = Annotated[str, typer.Option("--state", help="Where keys, inputs and tool
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zcc-node {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing of its own: `--version` and the subcommands."""
+
+
 @app.command()
-def join(token: str, state: State = DEFAULT_STATE, name: str = os.uname().nodename) -> None:
+def join(
+    token: str,
+    state: State = DEFAULT_STATE,
+    name: Annotated[
+        str, typer.Option(help="How the broker lists this key; `serve --name` names the node.")
+    ] = os.uname().nodename,
+) -> None:
     """Enrol this machine with a join token (role node)."""
     access = farm.join(token, state, name, ("node",))
-    typer.echo(f"joined the farm {access.farm} at {access.endpoint}; now: zcc-node serve")
+    where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
+    typer.echo(f"joined the farm {access.farm} at {access.endpoint}; now: zcc-node serve{where}")
 
 
 @app.command()
@@ -106,7 +130,7 @@ def main() -> None:
     try:
         app()
     except (NodeError, ZccError, OSError) as error:
-        sys.exit(f"zcc-node: {error}")
+        sys.exit(f"zcc-node: {told(error)}")
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class NodeShell:
 
     def _lose(self, reason: str) -> None:
         if self._is_open:
-            logger.warning("the broker is lost: %s", reason)
+            logger.warning("lost the broker (%s): dialling again", reason)
             self._is_open = False
             self._reset()
             self._handle(SessionLost())

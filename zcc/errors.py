@@ -25,3 +25,10 @@ class TokenError(ZccError):
 
 class CompilerError(ZccError):
     """The compiler could not be understood: compile locally and count the reason."""
+
+
+def told(error: Exception) -> str:
+    """What the user reads of an error that ends a command; of the system's own, the file and why."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -23,7 +23,7 @@ from zcc.keys import (
     KeyPair,
     Token,
     load_key_pair,
-    new_key_pair,
+    make_key_pair,
     public_of,
     save_key_pair,
     save_private,
@@ -33,6 +33,8 @@ from zcc.messages import Enrol, Enrolled, Message, Refused
 
 JOIN_TIMEOUT_S = 10.0
 _AGAIN_S = 0.2
+# The key pair of a join that has not been answered yet, beside farm.toml.
+_JOINING = "joining.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,20 @@ def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) ->
         raise TokenError(
             f"this join token is for a {token.role}: here one for a {roles[0]} is needed"
         )
-    own = new_key_pair()
+    # The key is kept before it is registered: a disk that refuses costs no token, and who tries again after an
+    # answer that got lost comes with the key that the broker knows by now.
+    kept = os.path.join(directory, _JOINING)
+    try:
+        make_key_pair(kept)
+    except OSError as error:
+        raise TokenError(
+            f"cannot keep a key in {directory}: {error.strerror}; the token is not used up"
+        ) from error
+    own = load_key_pair(kept)
     enrolled = asyncio.run(_enrol(token, Enrol(own.public, label)))
     access = Access(token.endpoint, token.broker_public, enrolled.farm, enrolled.role, own)
     save_access(directory, access)
+    os.unlink(kept)
     return access
 
 

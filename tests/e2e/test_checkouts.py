@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Farm
+from tests.network_farm import wait_until
 
 SOURCE = """
 #include "x.h"
@@ -59,6 +60,28 @@ def compile_(
     assert done.stderr == plain.stderr
     after = farm.stats()["outcomes"]
     return Counter({name: count for name in after if (count := after[name] - before[name])})
+
+
+def test_outside_of_a_repository_auto_changes_nothing_until_it_is_one(
+    remembering: Farm, tmp_path: Path
+) -> None:
+    project = checkout(tmp_path / "tarball")
+    (project / ".git").rmdir()
+    build = project / "build"
+
+    def compiled() -> bytes:
+        done = remembering.run(
+            "zcc", *command("gcc", project, "-DTARBALL"), cwd=build, ZCC_BASE_DIR="auto"
+        )
+        assert done.returncode == 0, done.stderr
+        return (build / "x.o").read_bytes()
+
+    subprocess.run(command("gcc", project, "-DTARBALL"), cwd=build, check=True, capture_output=True)
+    plain = (build / "x.o").read_bytes()
+    assert compiled() == plain
+    (project / ".git").mkdir()
+    wait_until(lambda: compiled() != plain, "the agent to see that there is a repository")
+    assert compile_(remembering, project, "-DTARBALL") == {"local_hit": 1}
 
 
 def test_a_second_checkout_hits_the_first_one_s_results(

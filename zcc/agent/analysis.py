@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,6 +53,7 @@ from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 
 MAX_ROOTS = 4096
+ROOTS_HOLD_S = 5.0
 # Commands that are remembered as read.
 MAX_PARSED = 8192
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
@@ -92,9 +94,12 @@ class Analyser:
         self._jobs = JobMemo()
         self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
         self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
-        # Where a project begins is asked once for each directory: it is about 60 us of look-ups, and an
-        # answer that has aged makes a compile take the listed way, nothing worse.
-        self._root_of = lru_cache(MAX_ROOTS)(lambda at: project_root(at, self._home))
+        self._roots = lru_cache(MAX_ROOTS)(lambda at, _: project_root(at, self._home))
+
+    def _root_of(self, directory: bytes) -> bytes:
+        """Where the project begins: about 60 us of look-ups, so an answer is believed for some seconds. One
+        that has aged makes a compile take the listed way, or share with nobody."""
+        return self._roots(directory, time.monotonic() // ROOTS_HOLD_S)
 
     def checkout_of(self, directory: bytes) -> bytes | None:
         """The checkout that a directory lies in; None outside of any. An answer may have aged."""
@@ -307,12 +312,14 @@ class Analyser:
         given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
         if not given or parsed.language == "assembler":
             return b""
-        base = self._root_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+        # Outside of any checkout there is nothing to share with.
+        found = self.checkout_of(request.cwd) if given == b"auto" else os.path.realpath(given)
+        base = found or b""
         family = toolchain.family
         is_old = family is Family.CLANG and _release_of(toolchain) < 19
         names_files = is_old and "c++" in parsed.language
         is_safe = is_movable(parsed.words, family, base, types_name_files=names_files)
-        return base if is_safe else b""
+        return base if base and is_safe else b""
 
     async def _list(
         self,

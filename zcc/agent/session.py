@@ -189,7 +189,7 @@ class FarmSession:
         self._suspend()
         if self._is_announced:
             self._is_announced = False
-            logger.warning("the farm is lost: %s", reason)
+            logger.warning("lost the farm (%s): dialling again", reason)
             self._listener.farm_closed(reason)
 
     def _suspend(self) -> None:

@@ -20,7 +20,7 @@ from zcc import farm
 from zcc.cli import agent
 from zcc.cli.compilers import packed_toolchain
 from zcc.config import Config
-from zcc.errors import CompilerError, ConfigError
+from zcc.errors import CompilerError, ConfigError, told
 
 # A file's time may lie a tick of the kernel's behind the clock, and a second where the file system keeps
 # whole ones.
@@ -51,7 +51,7 @@ def doctor(
     The exit status is 1 when compiles cannot go to the farm.
     """
     findings: list[Finding] = []
-    for finding in _findings():
+    for finding in _all_findings():
         findings.append(finding)
         if not as_json:
             typer.echo(f"{finding.verdict.value:4}  {finding.what}")
@@ -63,6 +63,16 @@ def doctor(
         )
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         raise typer.Exit(1)
+
+
+def _all_findings() -> Iterator[Finding]:
+    try:
+        yield from _findings()
+    except OSError as error:
+        advice = (
+            "zcc config says which directories are used; ZCC_CONFIG_DIR and ZCC_STATE_DIR move them"
+        )
+        yield Finding(Verdict.FAIL, told(error), advice)
 
 
 def _findings() -> Iterator[Finding]:

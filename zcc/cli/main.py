@@ -9,7 +9,7 @@ import typer
 from cache.errors import CacheError
 from zcc import __version__
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
-from zcc.errors import ZccError
+from zcc.errors import ZccError, told
 
 app = typer.Typer(
     name="zcc",
@@ -51,7 +51,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Nothing of its own: `--version` and the subcommands."""
 
@@ -61,7 +63,7 @@ def main() -> None:
     try:
         app(prog_name="zcc")
     except (ZccError, CacheError, OSError) as error:
-        sys.exit(f"zcc: {error}")
+        sys.exit(f"zcc: {told(error)}")
 
 
 if __name__ == "__main__":

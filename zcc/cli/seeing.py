@@ -9,12 +9,23 @@ import os
 import typer
 
 from zcc import config as configuration
+from zcc import farm
 
 
-def config(as_json: bool = typer.Option(False, "--json")) -> None:
-    """The configuration in force and where it comes from."""
+def config(
+    as_json: bool = typer.Option(False, "--json", help="One JSON object, for scripts."),
+) -> None:
+    """The configuration in force for a compile that is started here, now."""
     environment = os.environ
-    values = dataclasses.asdict(configuration.load(environment))
+    loaded = configuration.load(environment)
+    access = farm.load_access(configuration.config_dir(environment), loaded.broker)
+    values = dataclasses.asdict(loaded) | {
+        "slots": loaded.local_slots,
+        "broker": access.endpoint if access is not None else "",
+        "cache": environment.get("ZCC_CACHE") or loaded.cache,
+        "cache_dir": configuration.cache_dir(environment, loaded),
+        "base_dir": environment.get("ZCC_BASE_DIR", loaded.base_dir),
+    }
     places = {
         "config_dir": configuration.config_dir(environment),
         "state_dir": configuration.state_dir(environment),
