@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cache.blobs import decompress
 from cache.digest import Digest, verified
 from cache.errors import BlobMissingError
 from zcc.agent.prepared import Prepared
 from zcc.compiler import relocation, renaming
+from zcc.compiler.options import Family
 from zcc.compiler.rules import retargeted
 from zcc.errors import JobError
 from zcc.job import OutputFile, Result
+
+# Dependency files that are remembered as told anew: some 40 KB each for C++. Telling costs 0.2 ms.
+MAX_RULES = 256
 
 # (path, mode, bytes), the main output last.
 Files = list[tuple[bytes, int, bytes]]
@@ -63,13 +68,7 @@ def _brought_back(
     path = relocation.restored_path(output.path, base) if base else output.path
     moved: bytes | None = content
     if names is not None and output.path == renaming.NEUTRAL_DEPENDENCIES:
-        moved = retargeted(
-            content,
-            names.family,
-            renaming.NEUTRAL_OBJECT,
-            names.target,
-            lambda name: relocation.restored_path(name, base) if base else name,
-        )
+        moved = _told_anew(content, names.family, names.target, base)
     elif base:
         moved = relocation.restored_content(content, base, is_main=is_main)
     if names is not None:
@@ -77,3 +76,13 @@ def _brought_back(
     if moved is None or (names is not None and renaming.holds_neutral(moved)):
         raise JobError(f"{os.fsdecode(path)} cannot be brought back from the neutral place")
     return path, moved
+
+
+@lru_cache(MAX_RULES)
+def _told_anew(rule: bytes, family: Family, target: bytes, base: bytes) -> bytes | None:
+    """The dependency file for this target; as often as not it is the one that the last build had."""
+
+    def translate(name: bytes) -> bytes:
+        return relocation.restored_path(name, base) if base else name
+
+    return retargeted(rule, family, renaming.NEUTRAL_OBJECT, target, translate)

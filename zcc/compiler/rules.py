@@ -9,6 +9,7 @@ gcc since 9: make_write_name in libcpp/mkdeps.cc. clang: outputDependencyFile in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from zcc.compiler.options import Family
@@ -16,7 +17,7 @@ from zcc.compiler.options import Family
 _GCC_COLUMNS = 72
 _CLANG_COLUMNS = 75
 # What is written in another way than it is called: escaped, and counted differently by either compiler.
-_SPECIAL = frozenset(b"\\$#%\t")
+_SPECIAL = re.compile(rb"[\\$#%\t]")
 
 _Translation = Callable[[bytes], bytes]
 
@@ -30,11 +31,12 @@ def retargeted(
     `old` and `new` are without characters that make would not take as they are.
     """
     head, newline, phony = _cut(rule)
-    words = head.replace(b"\\\n", b" ").split()
+    text = head.replace(b"\\\n", b" ")
+    words = text.split()
     if not newline or not words or words[0] != old + b":":
         return None
     names = words[1:]
-    if any(not _SPECIAL.isdisjoint(word) for word in (*names, new)):
+    if _SPECIAL.search(text, len(old)) or _SPECIAL.search(new):
         return None
     write = _as_gcc if family is Family.GCC else _as_clang
     if write(old, names) != head:
@@ -57,24 +59,34 @@ def _translated(phony: bytes, translate: _Translation) -> bytes:
 
 
 def _as_gcc(target: bytes, names: Sequence[bytes]) -> bytes:
-    out = [target, b":"]
-    column = len(target) + 1
-    for name in names:
-        if column + len(name) > _GCC_COLUMNS:
-            out.append(b" \\\n")
-            column = 0
-        out += (b" ", name)
-        column += 1 + len(name)
-    return b"".join(out)
+    lines = []
+    column, begin = len(target) + 1, 0
+    for at, size in enumerate(map(len, names)):
+        if column + size > _GCC_COLUMNS:
+            lines.append(b" ".join(names[begin:at]))
+            column, begin = 0, at
+        column += 1 + size
+    lines.append(b" ".join(names[begin:]))
+    return _joined(target, names, lines, b" \\\n ")
 
 
 def _as_clang(target: bytes, names: Sequence[bytes]) -> bytes:
-    out = [target, b":"]
-    column = len(target) + 1
-    for name in names:
-        if column + len(name) + 3 > _CLANG_COLUMNS:
-            out.append(b" \\\n ")
-            column = 2
-        out += (b" ", name)
-        column += 1 + len(name)
-    return b"".join(out)
+    lines = []
+    column, begin = len(target) + 1, 0
+    for at, size in enumerate(map(len, names)):
+        if column + size + 3 > _CLANG_COLUMNS:
+            lines.append(b" ".join(names[begin:at]))
+            column, begin = 2, at
+        column += 1 + size
+    lines.append(b" ".join(names[begin:]))
+    return _joined(target, names, lines, b" \\\n  ")
+
+
+def _joined(target: bytes, names: Sequence[bytes], lines: list[bytes], turn: bytes) -> bytes:
+    """The rule of these lines of names; the first is empty where the target fills it."""
+    if not names:
+        return target + b":"
+    first, *others = lines
+    return (
+        target + b":" + (b" " + first if first else b"") + b"".join(turn + each for each in others)
+    )
