@@ -31,8 +31,8 @@ from broker.storage.service import Storage
 from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
-from zcc import __version__
 from zcc.cli.cache import cache_commands
+from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError, told
 from zcc.keys import Token, new_key_pair
@@ -67,19 +67,7 @@ class MembersAccess(str, Enum):  # noqa: UP042
     OFF = "off"
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"zcc-broker {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Nothing of its own: `--version` and the subcommands."""
+add_version(app, "zcc-broker")
 
 
 @app.command()

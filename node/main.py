@@ -17,7 +17,8 @@ import typer
 from node.errors import NodeError
 from node.sandbox import Limits, Mode, Sandbox, probe
 from node.shell import NodeShell
-from zcc import __version__, farm
+from zcc import farm
+from zcc.cli.version import add_version
 from zcc.config import parse_size
 from zcc.errors import ZccError, told
 
@@ -32,19 +33,7 @@ State = Annotated[str, typer.Option("--state", help="Where keys, inputs and tool
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"zcc-node {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Nothing of its own: `--version` and the subcommands."""
+add_version(app, "zcc-node")
 
 
 @app.command()

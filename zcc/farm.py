@@ -1,7 +1,7 @@
 """A member's access to one farm: where the broker is, its key, and our own; and how it is won.
 
 Two files in the member's directory: `farm.toml` (endpoint, the broker's public key, the farm's name, our
-role) and `farm.key` (our key pair, 0600).
+role) and `farm.key` (our key pair, 0600); `joining.key` is that of a join without an answer so far.
 """
 
 from __future__ import annotations

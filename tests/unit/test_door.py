@@ -57,6 +57,13 @@ class House:
         self.callers.append(caller)
         return caller
 
+    async def call(self) -> tuple[socket.socket, Visitor]:
+        """A launcher whose request has arrived, and the other end of its connection."""
+        caller = self.enter()
+        caller.send(REQUEST)
+        await self.until(lambda: self.host.arrived)
+        return caller, self.host.arrived[-1][0]
+
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
@@ -124,10 +131,7 @@ def test_a_slow_caller_gets_all_of_a_large_answer_in_order(tmp_path: Path) -> No
 
     async def main() -> None:
         async with house(tmp_path) as at:
-            caller = at.enter()
-            caller.send(REQUEST)
-            await at.until(lambda: at.host.arrived)
-            visitor, _ = at.host.arrived[0]
+            caller, visitor = await at.call()
             visitor.send(*pieces)
             visitor.send(b"and this", b"")
             visitor.close()
@@ -141,10 +145,7 @@ def test_a_slow_caller_gets_all_of_a_large_answer_in_order(tmp_path: Path) -> No
 def test_an_answer_to_who_has_gone_is_dropped(tmp_path: Path) -> None:
     async def main() -> None:
         async with house(tmp_path) as at:
-            caller = at.enter()
-            caller.send(REQUEST)
-            await at.until(lambda: at.host.arrived)
-            visitor, _ = at.host.arrived[0]
+            caller, visitor = await at.call()
             visitor.send(bytes(8 << 20))  # more than the socket holds
             caller.close()
             await at.until(lambda: at.host.closed == [visitor.number])

@@ -18,13 +18,7 @@ from zcc.agent import naming
 from zcc.agent.charsets import charset_files
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.locales import locale_files
-from zcc.agent.places import (
-    Misplaced,
-    find_dump_places,
-    find_places,
-    physical,
-    physical_pwd,
-)
+from zcc.agent.places import Misplaced, find_dump_places, find_places, physical, physical_pwd
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.questions import Questions, Surroundings
@@ -44,9 +38,7 @@ from zcc.compiler.profiles import profile_places
 from zcc.compiler.relocation import is_movable
 from zcc.compiler.renaming import find_renaming
 from zcc.compiler.scanner import Scanner
-from zcc.compiler.search import (
-    SearchList,
-)
+from zcc.compiler.search import SearchList
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, can_be_run

@@ -7,8 +7,8 @@ import sys
 import typer
 
 from cache.errors import CacheError
-from zcc import __version__
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
+from zcc.cli.version import add_version
 from zcc.errors import ZccError, told
 
 app = typer.Typer(
@@ -43,19 +43,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(cache.cache_commands(cache.open_own, "", "--dir"), name="cache")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"zcc {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    """Nothing of its own: `--version` and the subcommands."""
+add_version(app, "zcc")
 
 
 def main() -> None:

@@ -14,9 +14,7 @@ from os import fsdecode
 from zcc.compiler import languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
 from zcc.compiler.listing import LISTING_TARGET
-from zcc.compiler.options import (
-    Family,
-)
+from zcc.compiler.options import Family
 from zcc.compiler.outputs import Naming
 from zcc.compiler.reading import Reading, is_device
 from zcc.compiler.renaming import neutral_command
