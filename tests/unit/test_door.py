@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from zcc.agent.door import Door, ask, open_door
+from zcc.agent.resting import RestingRoom
 from zcc.agent.visitor import Visitor
 from zcc.agent.wire import Request
 from zcc.errors import ConfigError
@@ -152,6 +153,41 @@ def test_an_answer_to_who_has_gone_is_dropped(tmp_path: Path) -> None:
             visitor.send(b"more")
             visitor.close()
             assert at.host.closed == [visitor.number]
+
+    asyncio.run(main())
+
+
+def test_who_rests_is_heard_of_only_when_somebody_looks(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            room = RestingRoom()
+            caller, visitor = await at.call()
+            visitor.send(b"run this")
+            visitor.rest(room)
+            assert await asyncio.get_running_loop().sock_recv(caller, 100) == b"run this"
+            caller.close()
+            another = at.enter()  # the loop has gone round when this one has arrived
+            another.send(REQUEST)
+            await at.until(lambda: len(at.host.arrived) == 2)
+            assert at.host.closed == []
+            room.look()
+            assert at.host.closed == [visitor.number]
+            room.close()
+
+    asyncio.run(main())
+
+
+def test_who_has_not_taken_all_of_an_answer_does_not_rest(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            room = RestingRoom()
+            caller, visitor = await at.call()
+            visitor.send(bytes(8 << 20))  # more than the socket holds
+            visitor.rest(room)
+            assert len(room) == 0
+            caller.close()
+            await at.until(lambda: at.host.closed == [visitor.number])
+            room.close()
 
     asyncio.run(main())
 

@@ -55,6 +55,7 @@ from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.resting import RestingRoom
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
@@ -122,6 +123,7 @@ class AgentShell:
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
+        self._resting = RestingRoom()
         # A call's own number is the ticket of its first part.
         self._tickets: dict[int, tuple[int, Part]] = {}
         self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
@@ -144,6 +146,7 @@ class AgentShell:
             task.cancel()
         if self._session is not None:
             self._session.close("the agent leaves")
+        self._resting.close()
         self._recall.close()
         self._account.close(self._desk.gauges())
         self._context.term()
@@ -151,6 +154,8 @@ class AgentShell:
     # ---- launchers (Host) ----------------------------------------------------------------------
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
+        if len(self._resting) >= self._machine.slots.limit:
+            self._resting.look()
         number = visitor.number
         mode = mode_of(request.environment, self._cache_mode)
         build = self._stats.enter(request.cwd)
@@ -177,6 +182,7 @@ class AgentShell:
         if request.get("op") == "stop":
             self._loop.call_soon(self.stop)
             return {}
+        self._resting.look()
         return await self._desk.answer(request)
 
     # ---- the farm (Listener) -------------------------------------------------------------------
@@ -373,6 +379,7 @@ class AgentShell:
     def _handle(self, event: Event) -> None:
         for effect in self._machine.handle(event, self._loop.time()):
             self._do(effect)
+        self._resting.watch(self._machine.slots.waiting > 0)
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -384,6 +391,8 @@ class AgentShell:
                 call = self._calls[number]
                 call.ran_here_ns = time.time_ns()
                 call.visitor.send(naming.run_reply(call.request))
+                if call.failed is None:  # else what it leaves is looked at when it ends
+                    call.visitor.rest(self._resting)
             case PlaceResult(number):
                 call = self._calls[number]
                 call.visitor.send(*wire.encode_result(0, *joined(call.parts)))
@@ -434,6 +443,7 @@ class AgentShell:
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
+        self._resting.look()
         self._handle(Ticked())
         self._desk.follow()
         self._stats.save()

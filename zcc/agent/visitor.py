@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from zcc.agent import wire
+from zcc.agent.resting import RestingRoom
 
 CONTROL_MAGIC = b"ZCC\2"
 CONTROL = struct.Struct("<4sI")
@@ -43,6 +44,8 @@ class Visitor:
         "_host",
         "_is_call",
         "_is_closing",
+        "_is_resting",
+        "_is_watched",
         "_loop",
         "_reader",
         "_unsent",
@@ -59,13 +62,26 @@ class Visitor:
         self._unsent: deque[memoryview] = deque()
         self._is_call = False
         self._is_closing = False
+        self._is_resting = False
+        self._is_watched = False  # by the loop, for something to read
         self._answer: asyncio.Task[None] | None = None
 
     def welcome(self) -> None:
-        """Begin to read: what a launcher asks for is often here by now."""
-        assert self._connection is not None
-        self._loop.add_reader(self._connection.fileno(), self._readable)
+        """Begin to read: what a launcher asks for is often here by now, and sometimes answered at once."""
         self._readable()
+        if self._connection is not None and not self._is_resting:
+            self._loop.add_reader(self._connection.fileno(), self._readable)
+            self._is_watched = True
+
+    def rest(self, room: RestingRoom) -> None:
+        """Nothing but the end is to come, and it may be heard of late."""
+        if self._connection is None or self._unsent:
+            return
+        self._is_resting = True
+        if self._is_watched:
+            self._loop.remove_reader(self._connection.fileno())
+            self._is_watched = False
+        room.enter(self._connection.fileno(), self._end)
 
     def send(self, *pieces: bytes) -> None:
         """Send these behind each other, now or as the other side takes them; nothing when it has gone."""
@@ -173,7 +189,8 @@ class Visitor:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        self._loop.remove_reader(connection.fileno())
+        if self._is_watched:
+            self._loop.remove_reader(connection.fileno())
         if self._unsent:
             self._loop.remove_writer(connection.fileno())
             self._unsent.clear()
