@@ -25,7 +25,8 @@ from cache.blobs import PLAIN_MTIME_S, BlobStore
 from cache.digest import Digest
 from node.errors import InputError, MissingInputError
 from node.sandbox import MOUNTED_DIRECTORIES, MOUNTED_FILES, is_reserved
-from zcc.job import Manifest
+from zcc.dumps import is_dump
+from zcc.job import Job, Manifest
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,6 +94,29 @@ class Tree:
                     self._place(hands, path, entry)
                 self._link(hands, manifest)
         self._fitted = manifest
+
+    def make_way(self, job: Job) -> None:
+        """Take away what earlier jobs left where this one writes: to the compiler it would be a file that it
+        may not open, or a directory in a file's place. To be called when the job's manifest fits.
+
+        Raises:
+            OSError: the disk refused; discard the tree.
+        """
+        held, directories = self._held, self._directories
+        in_the_way = [path for path in job.outputs if path in held or path in directories]
+        if job.dumps:
+            in_the_way += [path for path in held if is_dump(path, job.dumps)]
+        if not in_the_way:
+            return
+        manifest = job.manifest
+        named = _wanted(manifest).keys() | {path for path, _ in manifest.hard_links}
+        named |= _with_ancestors(manifest.directories)
+        named |= _with_ancestors(path.rpartition(b"/")[0] for path in named)
+        with _Hands(self) as hands:
+            for path in in_the_way:
+                if path not in named and path != b"/" and not is_reserved(path):
+                    parent, _, name = path.rpartition(b"/")
+                    self._clear(path, name, hands.directory(parent))
 
     @property
     def is_large(self) -> bool:

@@ -93,6 +93,7 @@ class Workshop:
         tree = self._trees.acquire(client)
         try:
             tree.fit(job.manifest)
+            tree.make_way(job)
             run = self._runner.start(
                 job,
                 self._toolchain(job.toolchain),

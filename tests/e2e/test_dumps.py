@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,6 +81,29 @@ def test_an_old_dump_is_written_over_and_a_strange_one_keeps_the_compile_here(
     assert (top / name).is_symlink()
     assert b"twice" in (top / "elsewhere").read_bytes()
     assert reasons(farm, "output-not-plain") == before + 1
+
+
+@pytest.mark.parametrize("was_directory", [False, True])
+def test_what_was_an_input_once_may_be_an_output(
+    farm: Farm, tmp_path: Path, was_directory: bool
+) -> None:
+    """A node keeps what it was sent, where it was sent it."""
+    top = project(tmp_path / "p")
+    command = ("gcc", "-O2", "-save-temps", "-fdump-tree-optimized", "-c", "a.c")
+    names = dumped(farm, top, *command)
+    assert len(names) == 4
+    for name in names:
+        (top / name).unlink()
+        if was_directory:
+            (top / name).mkdir()
+    headers = [f"{name}/x.h" if was_directory else name for name in names]
+    for header in headers:
+        (top / header).write_text("/* once a header */\n")
+    (top / "user.c").write_text("".join(f'#include "{header}"\n' for header in headers))
+    both_ways(farm, top, "gcc", "-c", "user.c")
+    for name in names:
+        shutil.rmtree(top / name) if was_directory else (top / name).unlink()
+    assert dumped(farm, top, *command) == names
 
 
 def test_dumps_are_remembered_with_the_object(remembering: Farm, tmp_path: Path) -> None:

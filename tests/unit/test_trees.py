@@ -16,7 +16,7 @@ from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
 from node.errors import InputError, MissingInputError
 from node.trees import Tree, TreePool, wipe
-from zcc.job import FileInput, Manifest
+from zcc.job import FileInput, Job, Manifest
 
 TEXTS = (b"", b"one", b"two")
 
@@ -264,17 +264,34 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(tuple(listed), tuple(links), tuple(directories), tuple(hard))
 
 
+def writing(manifest: Manifest, *outputs: bytes, dumps: tuple[bytes, ...] = ()) -> Job:
+    return Job(
+        toolchain=digest_of(b"toolchain"),
+        executable=b"/usr/bin/gcc",
+        argv=(b"gcc",),
+        cwd=b"/",
+        environment=(),
+        manifest=manifest,
+        outputs=outputs,
+        dumps=dumps,
+    )
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.lists(manifests(), max_size=6))
-def test_after_any_history_a_tree_shows_the_last_manifest(history: list[Manifest]) -> None:
+@given(st.lists(st.tuples(manifests(), st.sets(PATHS, max_size=3)), max_size=6))
+def test_after_any_history_a_tree_shows_the_last_manifest_and_has_room_for_its_outputs(
+    history: list[tuple[Manifest, set[bytes]]],
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = BlobStore(f"{directory}/blobs", 1 << 20, Form.PLAIN)
         for text in TEXTS:
             store.put(text)
         tree = TreePool(f"{directory}/trees", store).acquire(b"me")
-        for manifest in history:
+        for manifest, outputs in history:
             tree.fit(manifest)
+            tree.make_way(writing(manifest, *outputs))
             check_shows(tree, manifest)
+            check_room(tree, manifest, outputs)
 
 
 def check_shows(tree: Tree, manifest: Manifest) -> None:
@@ -290,6 +307,34 @@ def check_shows(tree: Tree, manifest: Manifest) -> None:
         assert os.readlink(tree.root + path) == target
     for path in manifest.directories:
         assert stat.S_ISDIR(status(tree, path).st_mode)
+
+
+def check_room(tree: Tree, manifest: Manifest, outputs: set[bytes]) -> None:
+    """Nothing lies where an output will, but for what the client has there too."""
+    leaves = [entry.path for entry in manifest.files]
+    leaves += [path for path, _ in (*manifest.symlinks, *manifest.hard_links)]
+    named = [*leaves, *manifest.directories]
+    for path in outputs:
+        is_named = any(name == path or name.startswith(path + b"/") for name in named)
+        parent = os.path.dirname(tree.root + path)
+        is_physical = os.path.realpath(parent) == parent  # as the paths of outputs are
+        assert is_named or not is_physical or not os.path.lexists(tree.root + path)
+
+
+def test_a_dump_finds_room_too(tree: Tree) -> None:
+    tree.fit(files(file(b"/p/a.c"), file(b"/p/a.c.005t.original"), file(b"/p/a.h")))
+    manifest = files(file(b"/p/a.c"), file(b"/p/a.h"))
+    tree.fit(manifest)
+    tree.make_way(writing(manifest, b"/p/a.o", dumps=(b"/p/a.c",)))
+    assert sorted(os.listdir(tree.root + b"/p")) == [b"a.c", b"a.h"]
+
+
+def test_an_output_never_takes_a_mount_point_away(tree: Tree) -> None:
+    before = sorted(os.listdir(tree.root))
+    tree.make_way(
+        writing(Manifest(), b"/", b"/dev", b"/proc", b"/dev/null", b"/.zcc", b"/.zcc/tmp")
+    )
+    assert sorted(os.listdir(tree.root)) == before
 
 
 def test_fitting_what_fits_already_touches_no_file(
