@@ -64,7 +64,13 @@ def both_ways(
 ) -> tuple[subprocess.CompletedProcess[bytes], subprocess.CompletedProcess[bytes]]:
     """The same command plain and through zcc, in the same place; asserts that nothing differs."""
     before = written(directory)
-    plain = subprocess.run([compiler, *arguments], cwd=directory, capture_output=True, check=False)
+    plain = subprocess.run(
+        [compiler, *arguments],
+        cwd=directory,
+        env={**os.environ, **extra},
+        capture_output=True,
+        check=False,
+    )
     expected = written(directory)
     for name, content in expected.items():
         if before.get(name) != content:

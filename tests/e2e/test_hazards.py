@@ -285,10 +285,26 @@ def test_the_clocks_values_are_never_taken_from_a_node(
 
 def test_what_clang_names_after_an_inode_is_compiled_here(farm: Farm, tmp_path: Path) -> None:
     need("clang")
-    put(tmp_path, {"a.c": "void f(int *p) {\n#pragma omp target\n  p[0] = 1;\n}\n"})
-    check(farm, tmp_path, "clang", "-fopenmp", "-c", "a.c", strict=False)
-    done = farm.run(ZCC, "clang", "-fopenmp", "-c", "a.c", cwd=tmp_path)
-    assert b"inode-name" in done.stderr
+    # The scanner sees the first; the second, put together from pieces, shows in the object.
+    pieces = "#define DO(x) _Pragma(#x)\n#define WORD target\n#define OMP(x) DO(omp x)\n"
+    for pragma in ("\n#pragma omp target\n", " OMP(WORD) "):
+        put(tmp_path, {"a.c": pieces + "void f(int *p) {" + pragma + "{ p[0] = 1; } }\n"})
+        check(farm, tmp_path, "clang", "-fopenmp", "-c", "a.c", strict=False)
+        done = farm.run(ZCC, "clang", "-fopenmp", "-c", "a.c", cwd=tmp_path)
+        assert b"inode-name" in done.stderr
+    check(farm, tmp_path, "clang", "-c", "a.c")
+
+
+@pytest.mark.parametrize("command", ["gcc", "clang", "clang -fno-integrated-as"])
+def test_a_directory_for_temporary_files_that_is_not_there(
+    farm: Farm, tmp_path: Path, command: str
+) -> None:
+    """gcc takes another one; clang fails where it needs one, and would not on a node."""
+    family, *words = command.split()
+    need(family)
+    put(tmp_path, {"a.c": "int a;\n"})
+    missing = str(tmp_path / "none")
+    both_ways(farm, tmp_path, family, *words, "-c", "a.c", strict=family == "gcc", TMPDIR=missing)
 
 
 def test_a_clang_that_is_called_as_another_driver_runs_here(farm: Farm, tmp_path: Path) -> None:

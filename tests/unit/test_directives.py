@@ -188,6 +188,10 @@ def test_files_named_by_line_directives_are_read() -> None:
         (b'#pragma GCC dependency "parse.y"', Hazard.PRAGMA_DEPENDENCY),
         (b'_Pragma("GCC dependency \\"parse.y\\"")', Hazard.PRAGMA_DEPENDENCY),
         (b'#pragma GCC pch_preprocess "x.gch"', Hazard.PRAGMA_PCH),
+        (b"#pragma omp target map(to: a)\n", Hazard.OMP_TARGET),
+        (b"  #  pragma omp \\\n  teams target\n", Hazard.OMP_TARGET),
+        (b'_Pragma("omp target teams") for (;;);', Hazard.OMP_TARGET),
+        (b"[[omp::directive(target)]] { }", Hazard.OMP_TARGET),
         (b"import <vector>;\n", Hazard.MODULES),
         (b"export import foo.bar;\n", Hazard.MODULES),
         (b"\xff\xfe#\0i\0", Hazard.ENCODING),
@@ -206,6 +210,8 @@ def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
         b"int my__DATE__x;",
         b"// import the thing;\n",
         b"import = 3;\n",
+        b"#pragma omp declare target\n",
+        b"#pragma omp parallel for\nint target;",
     ],
 )
 def test_a_word_in_a_comment_is_no_hazard(text: bytes) -> None:

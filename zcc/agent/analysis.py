@@ -17,6 +17,7 @@ from functools import lru_cache
 from zcc.agent import naming
 from zcc.agent.charsets import charset_files
 from zcc.agent.libraries import LibraryPath
+from zcc.agent.listings import temporary_directory, temporary_variable
 from zcc.agent.locales import locale_files
 from zcc.agent.places import Misplaced, find_dump_places, find_places, physical, physical_pwd
 from zcc.agent.plugins import PluginFinder
@@ -151,6 +152,8 @@ class Analyser:
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
                 if shadow is not None:
                     return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
+            if reason := _cannot_work(request, toolchain.family):
+                return Here("environment", reason)
             search = await self._questions.search_list(
                 request, parsed, toolchain, classified.search
             )
@@ -366,7 +369,20 @@ class Analyser:
             ),
             is_clang=toolchain.family is Family.CLANG,
             has_source_date_epoch=has_date,
+            names_offloaded=toolchain.family is Family.CLANG
+            and any(word.startswith(b"-fopenmp") for word in parsed.search_arguments),
         )
+
+
+def _cannot_work(request: Request, family: Family) -> str:
+    """The variable that keeps a clang from writing temporary files here, where there are any: on a node it
+    could. gcc passes over such a directory."""
+    if family is not Family.CLANG:
+        return ""
+    name = temporary_variable(request.environment, family)
+    if name is None or temporary_directory(request.environment, family, request.cwd) is not None:
+        return ""
+    return os.fsdecode(name)
 
 
 # A build's calls share a handful of environments.

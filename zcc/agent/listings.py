@@ -27,6 +27,10 @@ _NAME = re.escape(SANDBOX_DIRECTORY + b"/tmp/") + rb"([\w.-]+)"
 _PAGE = re.compile(rb"^(\f?[A-Z0-9 ]*GAS (?:LISTING)? ?)%b( \t\t\tpage \d+)$" % _NAME, re.MULTILINE)
 _SYMBOL = re.compile(rb"^ *%b(:\d+ *\S+:[0-9a-f]{8,16} .*)$" % _NAME, re.MULTILINE)
 _NAME_COLUMNS = 20
+_VARIABLES = {
+    Family.GCC: (b"TMPDIR", b"TMP", b"TEMP"),
+    Family.CLANG: (b"TMPDIR", b"TMP", b"TEMP", b"TEMPDIR"),
+}
 _IN = SANDBOX_DIRECTORY + b"/"
 
 
@@ -59,12 +63,17 @@ def temporary_directory(
     (llvm/lib/Support/Path.cpp) takes the first variable that is set, were it empty.
     """
     if family is Family.CLANG:
-        variables = (b"TMPDIR", b"TMP", b"TEMP", b"TEMPDIR")
-        value = next((environment[name] for name in variables if name in environment), b"/tmp")
+        variable = temporary_variable(environment, family)
+        value = environment[variable] if variable else b"/tmp"
         slash = b"/" if value and not value.endswith(b"/") else b""
         return value + slash if _is_writable(cwd, value) else None
-    named = map(environment.get, (b"TMPDIR", b"TMP", b"TEMP"))
+    named = map(environment.get, _VARIABLES[family])
     return next((v for v in named if v and _is_writable(cwd, v)), b"/tmp") + b"/"
+
+
+def temporary_variable(environment: Mapping[bytes, bytes], family: Family) -> bytes | None:
+    """The first variable that says where temporary files go; None where none does."""
+    return next((name for name in _VARIABLES[family] if name in environment), None)
 
 
 def _is_writable(cwd: bytes, path: bytes) -> bool:

@@ -51,6 +51,7 @@ class ScanRequest:
     do, and their absence is part of the answer where they do not; so are `mentioned`, which only other files
     name, below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
     shown where they exist. `tells_precompiled`: gcc's messages name the precompiled headers that it tries.
+    `names_offloaded`: what OpenMP moves out of a function is named after its file's device and inode.
     `roots` are the directories below which any file may be shipped; the search directories count as well, and
     so does every file that the command line names itself.
     """
@@ -72,6 +73,7 @@ class ScanRequest:
     tells_precompiled: bool = False
     is_clang: bool = False
     has_source_date_epoch: bool = False
+    names_offloaded: bool = False
 
 
 class Reason(Enum):
@@ -87,6 +89,7 @@ class Reason(Enum):
     ASSEMBLER_INPUT = "assembler-input"
     PRAGMA_DEPENDENCY = "pragma-dependency"
     MODULES = "modules"
+    INODE_NAME = "inode-name"
     MISSING_INPUT = "missing-input"
     LISTING = "listing"
 

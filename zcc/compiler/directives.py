@@ -28,6 +28,7 @@ class Hazard(Enum):
     PRAGMA_PCH = "pragma-pch"
     HIDDEN_HAS_INCLUDE = "hidden-has-include"
     MODULES = "modules"
+    OMP_TARGET = "omp-target"
     ENCODING = "encoding"
 
 
@@ -113,6 +114,8 @@ _ASSEMBLED = re.compile(
     rb"\.(incbin|include)(?!\w)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\")?", re.IGNORECASE
 )
 _PRAGMA = re.compile(rb"\bGCC\s+(dependency|pch_preprocess)\b")
+# `declare target` moves nothing out of a function.
+_OMP_TARGET = re.compile(rb"\bomp\b(?![^\n]*\bdeclare\b)[^\n]*\btarget\b")
 _MODULE = re.compile(
     rb"^[ \t]*(?:export[ \t]+)?import[ \t]*(?:<[^>\n]+>|\"[^\"\n]+\"|:?[A-Za-z_][\w.:]*)[ \t]*;",
     re.MULTILINE,
@@ -266,6 +269,8 @@ def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
         for found in _PRAGMA.findall(text):
             is_pch = found == b"pch_preprocess"
             hazards.add(Hazard.PRAGMA_PCH if is_pch else Hazard.PRAGMA_DEPENDENCY)
+    if b"omp" in text and b"target" in text and _OMP_TARGET.search(text):
+        hazards.add(Hazard.OMP_TARGET)
     if (
         b"import" in text
         and _MODULE.search(text)

@@ -257,6 +257,8 @@ class Inclusion:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
         if Hazard.MODULES in hazards and self._is_cpp:
             raise StopScanError(Local(Reason.MODULES, file.path))
+        if Hazard.OMP_TARGET in hazards and self._request.names_offloaded:
+            raise StopScanError(Local(Reason.INODE_NAME, file.path))
         self._hides_probes |= Hazard.HIDDEN_HAS_INCLUDE in hazards
 
     def _judge_time(self, is_timestamp: bool, where: bytes) -> None:
