@@ -57,7 +57,7 @@ def cache_commands(
 
     @app.command("trim")
     def trim_(
-        size: str = typer.Argument("", metavar="[SIZE]", help="Down to this; default the limit."),
+        size: str = typer.Argument("", metavar="SIZE", help="Down to this; default the limit."),
         directory: str = where,
         as_json: bool = as_json,
     ) -> None:

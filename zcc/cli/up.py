@@ -142,7 +142,7 @@ class LocalFarm:
 
 def up(
     command: list[str] = typer.Argument(
-        None, metavar="COMMAND ARGS...", help="What to run with the farm; none: until Ctrl-C."
+        None, metavar="COMMAND", help="What to run with the farm; none: until Ctrl-C."
     ),
     nodes: int = typer.Option(2, metavar="N", help="How many nodes."),
     slots: int = typer.Option(
