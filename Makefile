@@ -21,7 +21,8 @@ help: ## this list
 $(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch]) node/shim/lookups.c
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@echo "Installing zcc and what it needs into $(VENV), once ..."
+	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
 
 test: $(INSTALLED) ## all tests (ARGS=... for pytest)

@@ -20,10 +20,10 @@ from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry, Row
 from broker.shell import Shell
 from broker.state import (
-    DEFAULT_FARM,
     broker_keys,
     last_serving,
     record_serving,
+    require_state,
     take_lock,
 )
 from broker.storage import commands
@@ -32,9 +32,11 @@ from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
+from zcc.cli.program import Program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError, told
+from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
 
@@ -44,12 +46,8 @@ DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_CACHE_SIZE = "10G"
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
-app = typer.Typer(
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = Program(
     help="The meeting point of a zcc farm: authenticates its members, schedules jobs, relays files.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -113,7 +111,9 @@ def serve(
         MembersAccess,
         typer.Option(help="What members' ccaches may do with it over the farm's own connection."),
     ] = MembersAccess.WRITE,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = "info",
     ready_fd: Annotated[
         int | None,
         typer.Option(
@@ -211,10 +211,15 @@ def token(
             help="How the joiner reaches the broker; default where it listens.",
         ),
     ] = "",
-    expires: Annotated[str, typer.Option(help="How long the token is good: 30m, 1h, 7d.")] = "1h",
-    uses: Annotated[int, typer.Option(min=1, help="How many members may join with it.")] = 1,
+    expires: Annotated[
+        str, typer.Option(metavar="AGE", help="How long the token is good: 30m, 1h, 7d.")
+    ] = "1h",
+    uses: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many members may join with it.")
+    ] = 1,
 ) -> None:
     """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""
+    require_state(state)
     keys = broker_keys(state)
     served, farm = last_serving(state)
     reached = endpoint or served or DEFAULT_LISTEN
@@ -238,10 +243,13 @@ def token(
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="A public key, the beginning of one, or a label.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A public key, the beginning of one, or a label.")
+    ],
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Shut a member out: its sessions are dropped within a second."""
+    require_state(state)
     registry = Registry(state)
     try:
         row = registry.revoke(key, time.time())
@@ -256,6 +264,7 @@ def show_keys(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List the members' keys and the open join tokens."""
+    require_state(state)
     registry = Registry(state)
     try:
         rows = registry.rows()
@@ -296,9 +305,8 @@ def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
 
 def _open_results(state: str) -> DiskStore:
     """The shared cache of the farm that was last served from here."""
-    farm = last_serving(state)[1]
-    if not farm:
-        raise BrokerError(f"no farm was ever served from {state}: say --state DIR")
+    require_state(state)
+    farm = last_serving(state)[1] or DEFAULT_FARM
     return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
 
 

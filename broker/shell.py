@@ -33,6 +33,7 @@ from cache.errors import BlobCorruptError
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError
+from zcc.farm import spoken
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
 from zcc.keys import KeyPair
 from zcc.link import Frames, RouterLink
@@ -109,7 +110,7 @@ class Shell:
         self._storage = storage
         storage.serve_members(self._say)
         self._timer = self._loop.call_later(TICK_S, self._tick)
-        logger.info("farm %s listens on %s", farm, self.endpoint)
+        logger.info("%s listens on %s", spoken(farm), self.endpoint)
 
     @property
     def endpoint(self) -> str:

@@ -13,11 +13,10 @@ from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
 KEY_FILE = "broker.key"
 SERVING_FILE = "serving.json"
 LOCK_FILE = "lock"
-DEFAULT_FARM = "farm"
 
 
 def broker_keys(state_dir: str) -> KeyPair:
-    """The broker's own key pair, made on first use, by `serve` or by a `token` beside it.
+    """The broker's own key pair, made by the first `serve`.
 
     Raises:
         ConfigError: the file is damaged or readable by others.
@@ -30,6 +29,19 @@ def broker_keys(state_dir: str) -> KeyPair:
         except OSError as error:
             raise StartError(f"cannot write {path}: {error.strerror}; say --state DIR") from error
     return load_key_pair(path)
+
+
+def require_state(state_dir: str) -> None:
+    """Look before a command reads: a mistyped directory must not become a second, empty state.
+
+    Raises:
+        StartError: no broker was ever started with this directory.
+    """
+    if not os.path.exists(os.path.join(state_dir, KEY_FILE)):
+        raise StartError(
+            f"no broker has its state in {state_dir}: start one there (zcc-broker serve --state DIR), or say"
+            " with --state DIR where the running one keeps it"
+        )
 
 
 def take_lock(state_dir: str) -> int:

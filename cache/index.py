@@ -228,8 +228,8 @@ class ResultIndex:
         return len(victims)
 
     def by_label(self, column: str) -> list[tuple[str, int, int]]:
-        """(label, results, bytes) for `node` or `user`, the largest first."""
-        assert column in ("node", "user")
+        """(label, results, bytes) for `node`, `node_key` or `user`, the largest first."""
+        assert column in ("node", "node_key", "user")
         self.flush()
         query = (
             f"SELECT {column}, count(*), sum(size) FROM results WHERE space = ?"

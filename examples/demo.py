@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ STORE = ROOT / ".demo"
 NODES = 2
 JOBS = 8
 FETCH_TIMEOUT_S = 300
+# How often a phase that lasts says so: on a terminal in one line, else in lines that stay.
+PROGRESS_S = 1.0
+LOGGED_PROGRESS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def fetch(package: str) -> Path | None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", ":all:"]
         command += ["--no-deps", "--dest", scratch, package]
         try:
-            subprocess.run(command, check=True, timeout=FETCH_TIMEOUT_S, capture_output=True)
+            run_showing(command, STORE, dict(os.environ), lambda: "fetching", FETCH_TIMEOUT_S)
+            print(f"Unpacking {package} ...", flush=True)
             with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
                 archive.extractall(scratch, filter="data")
         except (subprocess.SubprocessError, StopIteration, tarfile.TarError, OSError):
@@ -118,6 +123,7 @@ def build_and_check(project: Project, scratch: str, farm: LocalFarm) -> dict[str
     before = stats(farm)
     farm_s = make(work, farm.environment, "zcc gcc", "zcc g++")
     after = stats(farm)
+    print(f"{project.name}: comparing ...", flush=True)
     objects = sorted(kept.rglob("*.[od]"))
     different = [
         str(path.relative_to(kept))
@@ -156,8 +162,56 @@ def make(directory: Path, environment: dict[str, str], cc: str, cxx: str) -> flo
     own = str(Path(sys.executable).parent)
     environment = environment | {"PATH": f"{own}:{environment['PATH']}"}
     begun = time.monotonic()
-    subprocess.run(command, cwd=directory, env=environment, check=True)
+    total = (directory / "Makefile.zcc-demo").read_text().count("-MD -c")
+
+    def made() -> str:
+        return f"{sum(1 for _ in (directory / 'out').rglob('*.o'))} of {total} objects"
+
+    run_showing(command, directory, environment, made)
     return time.monotonic() - begun
+
+
+def run_showing(
+    command: list[str],
+    directory: Path,
+    environment: dict[str, str],
+    progress: Callable[[], str],
+    timeout_s: float | None = None,
+) -> None:
+    """Run a command to its end, saying now and then how far it is.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took longer than `timeout_s`. Only of a command without a
+            time limit the messages are shown.
+    """
+    is_terminal, begun = sys.stdout.isatty(), time.monotonic()
+    is_quiet = timeout_s is not None
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.DEVNULL if is_quiet else None,
+        stderr=subprocess.DEVNULL if is_quiet else None,
+    ) as process:
+        has_line = False
+        while True:
+            try:
+                process.wait(PROGRESS_S if is_terminal else LOGGED_PROGRESS_S)
+                break
+            except subprocess.TimeoutExpired:
+                took_s = time.monotonic() - begun
+            if timeout_s is not None and took_s > timeout_s:
+                process.kill()
+                raise subprocess.TimeoutExpired(command, timeout_s)
+            line = f"  {progress()}, {took_s:.0f} s"
+            print(
+                f"\r{line:40}" if is_terminal else line, end="" if is_terminal else "\n", flush=True
+            )
+            has_line = True
+    if has_line and is_terminal:
+        print()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def stats(farm: LocalFarm) -> dict[str, dict[str, int]]:

@@ -15,21 +15,24 @@ import platformdirs
 import typer
 
 from node.errors import NodeError
+from node.naming import keep_name, settled_name
 from node.sandbox import Limits, Mode, Sandbox, probe
 from node.shell import NodeShell
 from zcc import farm
+from zcc.cli.program import Program
 from zcc.cli.version import add_version
 from zcc.config import parse_size
 from zcc.errors import ZccError, told
 
-app = typer.Typer(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
+app = Program(
     help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
     "First `zcc-node join TOKEN` with a token that `zcc-broker token --role node` printed, then"
     " `zcc-node serve`. No compiler is needed here: toolchains come with the jobs.",
 )
-State = Annotated[str, typer.Option("--state", help="Where keys, inputs and toolchains are kept.")]
+State = Annotated[
+    str,
+    typer.Option("--state", metavar="DIR", help="Where keys, inputs and toolchains are kept."),
+]
 DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
 
 
@@ -38,16 +41,22 @@ add_version(app, "zcc-node")
 
 @app.command()
 def join(
-    token: str,
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="What `zcc-broker token --role node` printed.")
+    ],
     state: State = DEFAULT_STATE,
     name: Annotated[
-        str, typer.Option(help="How the broker lists this key; `serve --name` names the node.")
+        str,
+        typer.Option(metavar="NAME", help="What others call this node, its key and its results."),
     ] = os.uname().nodename,
 ) -> None:
     """Enrol this machine with a join token (role node)."""
     access = farm.join(token, state, name, ("node",))
+    keep_name(state, name)
     where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
-    typer.echo(f"joined the farm {access.farm} at {access.endpoint}; now: zcc-node serve{where}")
+    typer.echo(
+        f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}"
+    )
 
 
 @app.command()
@@ -60,11 +69,22 @@ def check(state: State = DEFAULT_STATE) -> None:
 @app.command()
 def serve(
     state: State = DEFAULT_STATE,
-    slots: Annotated[int, typer.Option(help="Compiles at a time; 0: one a processor.")] = 0,
-    name: Annotated[str, typer.Option(help="As others see this node.")] = os.uname().nodename,
-    sandbox: Annotated[str, typer.Option(help="auto, bwrap, or none (unsafe).")] = "auto",
-    cache_size: Annotated[str, typer.Option(help="Disk for inputs and toolchains.")] = "10G",
-    log: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    slots: Annotated[
+        int, typer.Option(metavar="N", help="Compiles at a time; 0: one a processor.")
+    ] = 0,
+    name: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Instead of the name given to join, from now on."),
+    ] = "",
+    sandbox: Annotated[
+        str, typer.Option(metavar="WAY", help="auto, bwrap, or none (unsafe).")
+    ] = "auto",
+    cache_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Disk for inputs and toolchains.")
+    ] = "10G",
+    log: Annotated[
+        str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = "info",
     own: Annotated[
         bool,
         typer.Option(
@@ -84,7 +104,8 @@ def serve(
         raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
     found = probe(state, mode)
     size = parse_size(cache_size)
-    asyncio.run(_serve(access, name, slots or len(os.sched_getaffinity(0)), state, found, size))
+    called = settled_name(state, name)
+    asyncio.run(_serve(access, called, slots or len(os.sched_getaffinity(0)), state, found, size))
 
 
 def _own_access() -> farm.Access:

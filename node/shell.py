@@ -48,7 +48,7 @@ from node.sandbox import Limits, Sandbox
 from node.workshop import Finish, Workshop, digests_of
 from zcc import __version__, codec
 from zcc.errors import ProtocolError
-from zcc.farm import Access
+from zcc.farm import Access, spoken
 from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.link import DealerLink
 from zcc.machine_class import floating_point_class, processor_class
@@ -199,7 +199,7 @@ class NodeShell:
                 self._drop_arrival(digest, "the broker cannot supply it")
             case Welcome():
                 if not self._is_open:
-                    logger.info("welcomed by the farm %s", message.farm)
+                    logger.info("welcomed by %s", spoken(message.farm))
                     self._is_open = True
                     self._reset()
                     self._handle(Welcomed())

@@ -31,6 +31,8 @@ from zcc.keys import (
 from zcc.link import DealerLink
 from zcc.messages import Enrol, Enrolled, Message, Refused
 
+# A farm is called so whose operator gave it no name.
+DEFAULT_FARM = "farm"
 JOIN_TIMEOUT_S = 10.0
 _AGAIN_S = 0.2
 # The key pair of a join that has not been answered yet, beside farm.toml.
@@ -46,6 +48,11 @@ class Access:
     farm: str
     role: str
     keys: KeyPair
+
+
+def spoken(name: str) -> str:
+    """The farm of this name in a sentence; one without a name of its own is just `the farm`."""
+    return "the farm" if name == DEFAULT_FARM else f"the farm {name}"
 
 
 def load_access(directory: str, endpoint: str = "") -> Access | None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from broker.options import DEFAULT_STATE, StateDir
+from broker.state import require_state
 from broker.storage.service import DIRECTORY
 from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens
 from cache.values import purge_written
@@ -29,13 +30,16 @@ class TokenAccess(str, Enum):  # noqa: UP042 - typer's choices want plain string
 
 
 def make_token(
-    label: Annotated[str, typer.Option(help="Whose it is, to know it by in the list.")],
+    label: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose it is, to know it by in the list.")
+    ],
     access: Annotated[
         TokenAccess,
         typer.Option(help="read: what its holder stores is dropped, and he is not told."),
     ] = TokenAccess.READ,
     expires: Annotated[
-        str, typer.Option(help="How long it is good: 30m, 1h, 7d; never, if not given.")
+        str,
+        typer.Option(metavar="AGE", help="How long it is good: 30m, 1h, 7d; never, if not given."),
     ] = "",
     state: StateDir = DEFAULT_STATE,
 ) -> None:
@@ -47,7 +51,9 @@ def make_token(
 
 
 def revoke_token(
-    token: Annotated[str, typer.Argument(help="A label, or the beginning of a hash.")],
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="A label, or the beginning of a hash.")
+    ],
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """End a storage token, at once."""
@@ -77,17 +83,20 @@ def purge(
     writer: Annotated[
         str,
         typer.Argument(
+            metavar="HASH|KEY",
             help="A member's public key (zcc-broker keys) or a token's hash (storage-tokens), or the"
-            f" first {MIN_NAME} characters of one, or more."
+            f" first {MIN_NAME} characters of one, or more.",
         ),
     ],
     state: StateDir = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Remove from ccache's storage what one key or token has written. The broker may run meanwhile."""
     if len(writer) < MIN_NAME:
         raise ConfigError(f"{writer!r} is too short a name: give {MIN_NAME} characters or more")
+    require_state(state)
     gone = purge_written(os.path.join(state, DIRECTORY), writer)
-    print(f"removed {gone} of ccache's values")
+    print(json.dumps({"removed": gone}) if as_json else f"removed {gone} of ccache's values")
 
 
 def register(app: typer.Typer) -> None:
@@ -99,6 +108,7 @@ def register(app: typer.Typer) -> None:
 
 @contextmanager
 def _opened(state: str) -> Iterator[StorageTokens]:
+    require_state(state)
     tokens = StorageTokens(state)
     try:
         yield tokens

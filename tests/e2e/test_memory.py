@@ -315,7 +315,9 @@ def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> N
     stop_agent(remembering)
     assert json.loads(cache_(remembering, "show", "--json"))["results"] == 1
     assert cache_(remembering, "purge", "--unused", "1h") == "forgot 0 results\n"
-    assert cache_(remembering, "purge", "--node", "nobody") == "forgot 0 results\n"
+    wrong = remembering.run("zcc", "cache", "purge", "--node", "nobody", cwd=Path("/"))
+    assert wrong.returncode == 1
+    assert b"no result here is compiled by nobody: there are results compiled by" in wrong.stderr
     assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
     assert compile_(remembering, project) == {"shared_hit": 1}
     wait_until_written(Path(remembering.local.directory) / "broker")

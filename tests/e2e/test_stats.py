@@ -83,6 +83,13 @@ def test_why_names_what_has_changed_since_the_last_compile(
     assert f"no hit: the header {project}/a.h changed" in text(remembering, project, "why", "x.c")
 
 
+def test_why_takes_a_second_output_of_the_compile(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project, *COMMAND, "-MD")
+    said = text(remembering, project, "why", "x.d").splitlines()
+    assert said[0] == f"{project}/x.d is written by this compile:"
+    assert said[1] == f"{project}/x.c -> {project}/x.o"
+
+
 def test_why_does_not_name_what_another_output_is_called(remembering: Farm, project: Path) -> None:
     (project / "build").mkdir()
     other = (*COMMAND[:-1], "build/y.o")

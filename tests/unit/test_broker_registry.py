@@ -184,6 +184,7 @@ def run(*arguments: str) -> str:
 
 
 def test_a_token_is_all_that_token_prints(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
     record_serving(str(tmp_path), "tcp://10.0.0.1:8317", "our farm")
     printed = run("token", "--role", "node", "--state", str(tmp_path), "--expires", "30m")
     token = Token.decode(printed)
@@ -196,12 +197,14 @@ def test_a_token_is_all_that_token_prints(tmp_path: Path) -> None:
 
 
 def test_a_token_for_a_broker_on_all_addresses_must_name_one(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
     record_serving(str(tmp_path), "tcp://0.0.0.0:8317", "farm")
     result = CliRunner().invoke(app, ["token", "--role", "client", "--state", str(tmp_path)])
     assert "--endpoint" in str(result.exception)
 
 
 def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
     registry = Registry(str(tmp_path))
     registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
     assert "laptop" in run("keys", "--state", str(tmp_path))

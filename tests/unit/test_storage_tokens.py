@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from broker.errors import RegistryError
 from broker.main import app
+from broker.state import broker_keys
 from broker.storage.tokens import FILE_NAME, Access, StorageTokens, token_in
 
 NOW = 1_700_000_000.0
@@ -93,6 +94,8 @@ def test_a_token_is_a_bearers_or_basics_password(header: bytes, token: str) -> N
 
 
 def test_the_commands_make_list_and_end_tokens(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
+
     def command(*arguments: str) -> str:
         done = CliRunner().invoke(app, [*arguments, "--state", str(tmp_path)])
         assert done.exit_code == 0, done.output

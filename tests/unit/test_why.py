@@ -13,7 +13,7 @@ from zcc.agent import lasts as module
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.lasts import Lasts, cause_of, cause_of_miss, lasts_of, sources_in
-from zcc.agent.notebook import FILE_NAME, Notebook
+from zcc.agent.notebook import FILE_NAME, Notebook, reading
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Missed
 from zcc.agent.wire import Environment, Request
@@ -223,9 +223,14 @@ def test_fingerprints_are_bounded(pages: Pages, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "MAX_BYTES", 4000)
     monkeypatch.setattr(module, "_TRIM_EVERY", 1)
     for at in range(100):
-        pages.lasts.compiled(prepared(replace(JOB, outputs=(b"/p/%d.o" % at,))), "remote")
+        outputs = (b"/p/%d.o" % at, b"/p/%d.d" % at)
+        pages.lasts.compiled(prepared(replace(JOB, outputs=outputs)), "remote")
     pages.notebook.wait_written()
-    assert 0 < len(lasts_of(pages.path, SOURCE)) < 60
+    kept = len(lasts_of(pages.path, SOURCE))
+    assert 0 < kept < 60
+    with reading(pages.path) as db:
+        assert db is not None
+        assert db.execute("SELECT count(*) FROM sides").fetchone() == (kept,)
 
 
 def test_sources_are_told_by_their_suffix() -> None:
@@ -241,3 +246,25 @@ def test_sources_are_told_by_their_suffix() -> None:
         use_default=False,
     )
     assert sources_in(request) == [b"/p/x.c", b"/q/y.cpp"]
+
+
+SIDES = replace(JOB, outputs=(b"/p/x.o", b"/p/x.d", b"/p/x.dwo"))
+
+
+def test_a_second_output_leads_to_the_compile_that_writes_it(pages: Pages) -> None:
+    pages.lasts.compiled(prepared(SIDES), "remote")
+    pages.notebook.wait_written()
+    for name in (b"/p/x.d", b"/p/x.dwo"):
+        (last,) = lasts_of(pages.path, name)
+        assert (last.source, last.output) == (SOURCE, b"/p/x.o")
+    assert lasts_of(pages.path, b"/p/y.d") == []
+
+
+def test_a_notebook_of_an_older_agent_learns_of_second_outputs(pages: Pages) -> None:
+    pages.lasts.compiled(prepared(JOB), "remote")
+    pages.notebook.write(lambda db: db.execute("DROP TABLE IF EXISTS sides"))
+    pages.notebook.wait_written()
+    assert lasts_of(pages.path, b"/p/x.d") == []
+    pages.lasts.compiled(prepared(SIDES), "remote")
+    pages.notebook.wait_written()
+    assert [last.output for last in lasts_of(pages.path, b"/p/x.d")] == [b"/p/x.o"]

@@ -304,17 +304,23 @@ class Analyser:
 
     def _base_of(self, request: Request, parsed: Compilation, toolchain: Toolchain) -> bytes:
         """Where the checkout begins that is to be moved to a neutral place; empty for none."""
-        given = request.environment.get(b"ZCC_BASE_DIR", self._base_dir)
-        if not given or parsed.language == "assembler":
+        base = self.base_in_force(
+            request.environment.get(b"ZCC_BASE_DIR", self._base_dir), request.cwd
+        )
+        if not base or parsed.language == "assembler":
             return b""
-        # Outside of any checkout there is nothing to share with.
-        found = self.checkout_of(request.cwd) if given == b"auto" else os.path.realpath(given)
-        base = found or b""
         family = toolchain.family
         is_old = family is Family.CLANG and _release_of(toolchain) < 19
         names_files = is_old and "c++" in parsed.language
         is_safe = is_movable(parsed.words, family, base, types_name_files=names_files)
-        return base if base and is_safe else b""
+        return base if is_safe else b""
+
+    def base_in_force(self, given: bytes, cwd: bytes) -> bytes:
+        """The directory that a setting means for compiles in `cwd`; empty for none."""
+        if given != b"auto":
+            return os.path.realpath(given) if given else b""
+        # Outside of any checkout there is nothing to share with.
+        return self.checkout_of(cwd) or b""
 
     async def _list(
         self,

@@ -2,11 +2,16 @@
 
     lasts (source, output, key, outcome, reason, cause, made, hits, used, job)
 
+    sides (output, source, main)
+
 One row for each source (physical) and output; both are paths. `key`, `outcome`, `reason` (of a local run)
 and `made` are those of the last compile that was not answered as the one before was; `cause` is why it was
 no hit, a `Cause` in JSON, empty where it was one; `job` is its fingerprint, compressed. `hits` counts what
 has been answered by the same key since, the last time at `used`. A compile that could not become a job has no
 output, key nor fingerprint here, and its `hits` count how often it has run here since.
+
+`sides` leads from what else a compile may write (`.d`, `.dwo`, `.gcno`...) to its row, whose output is
+`main`. A file that two compiles write is the later one's.
 
 What a call costs is one look-up here: of a hit of an unchanged command nothing is written but, when someone
 asks or the agent leaves, its number. Fingerprints are made, compared and written in the notebook's thread.
@@ -19,7 +24,7 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -28,7 +33,7 @@ from cache.blobs import compress, decompress
 from cache.errors import CacheError
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
-from zcc.agent.notebook import Notebook, reading
+from zcc.agent.notebook import SIDES, Notebook, reading
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Missed
 from zcc.agent.wire import Request
@@ -181,6 +186,7 @@ def _write_note(note: _Note, is_trimmed: bool, db: sqlite3.Connection) -> None:
         source, output, prepared.key, note.outcome, note.reason, cause, note.at_s, 0, note.at_s
     )
     _put(db, row, compress(fingerprint))
+    _put_sides(db, source, output, job.outputs[1:])
     if is_trimmed:
         _trim(db, MAX_BYTES)
 
@@ -221,11 +227,25 @@ def _put(db: sqlite3.Connection, row: Last, job: bytes) -> None:
     )
 
 
+def _put_sides(
+    db: sqlite3.Connection, source: bytes, main: bytes, outputs: Iterable[bytes]
+) -> None:
+    rows = [(output, source, main) for output in outputs]
+    if rows:
+        db.execute(SIDES)  # a notebook that an older agent began has none
+        db.executemany("INSERT OR REPLACE INTO sides VALUES (?, ?, ?)", rows)
+
+
 def _trim(db: sqlite3.Connection, limit_bytes: int) -> None:
     size, count = db.execute("SELECT coalesce(sum(length(job)), 0), count(*) FROM lasts").fetchone()
     if size > limit_bytes:
         query = "DELETE FROM lasts WHERE rowid IN (SELECT rowid FROM lasts ORDER BY used LIMIT ?)"
         db.execute(query, (count // 10 + 1,))
+        db.execute(SIDES)
+        db.execute(
+            "DELETE FROM sides WHERE NOT EXISTS (SELECT 1 FROM lasts"
+            " WHERE lasts.source = sides.source AND lasts.output = sides.main)"
+        )
 
 
 def _find(db: sqlite3.Connection, source: bytes, output: bytes) -> Last | None:
@@ -256,9 +276,22 @@ def _cause_from(text: str) -> Cause | None:
 
 
 def lasts_of(path: str, file: bytes) -> list[Last]:
-    """What is known of the compiles of this source, or into this output; the latest first."""
+    """What is known of the compiles of this source, or that write this file; the latest first."""
     query = "SELECT * FROM lasts WHERE source = ?1 OR output = ?1 ORDER BY used DESC"
     with reading(path) as db:
         if db is None:
             return []
-        return [_last_from(row) for row in db.execute(query, (file,)).fetchall()]
+        rows = db.execute(query, (file,)).fetchall() or _writers(db, file)
+        return [_last_from(row) for row in rows]
+
+
+def _writers(db: sqlite3.Connection, file: bytes) -> list[Any]:
+    """The row of the compile of which this is a second output."""
+    query = (
+        "SELECT lasts.* FROM sides JOIN lasts ON lasts.source = sides.source"
+        " AND lasts.output = sides.main WHERE sides.output = ?"
+    )
+    try:
+        return db.execute(query, (file,)).fetchall()
+    except sqlite3.OperationalError:
+        return []  # begun by an older agent, and nothing with a second output was compiled since

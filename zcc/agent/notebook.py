@@ -28,6 +28,15 @@ _BUSY_S = 2.0
 
 Write = Callable[[sqlite3.Connection], None]
 
+# Came later than the version: made where it lacks, so that an upgrade forgets nothing.
+SIDES = """
+CREATE TABLE IF NOT EXISTS sides (
+    output BLOB PRIMARY KEY,
+    source BLOB NOT NULL,
+    main BLOB NOT NULL
+) STRICT
+"""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS builds (
     number INTEGER PRIMARY KEY,

@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 import typer
 
 from zcc import config
 from zcc.agent import door
+from zcc.cli.figures import duration
+from zcc.cli.program import Program
 from zcc.errors import ConfigError
+from zcc.farm import DEFAULT_FARM
 
-app = typer.Typer(no_args_is_help=True, help="The process between your compiles and the farm.")
+app = Program(help="The process between your compiles and the farm.")
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 
@@ -87,7 +91,9 @@ def stop() -> None:
 
 
 @app.command()
-def status(as_json: bool = typer.Option(False, "--json")) -> None:
+def status(
+    as_json: bool = typer.Option(False, "--json", help="One JSON object, for scripts."),
+) -> None:
     """What the agent is doing; exit status 1 when none runs."""
     answer = ask({"op": "status"})
     if answer is None:
@@ -96,5 +102,26 @@ def status(as_json: bool = typer.Option(False, "--json")) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
         return
-    for name, value in answer.items():
-        typer.echo(f"{name:12} {value}")
+    for line in told_status(answer):
+        typer.echo(line)
+
+
+def told_status(answer: dict[str, Any]) -> list[str]:
+    """The agent's own account (`Desk`, `op: status`) in words."""
+    slots, calls = answer["slots"], answer["calls"]
+    if not answer["broker"]:
+        connection = "none joined, so all compiles run here (zcc join TOKEN)"
+    else:
+        state = "connected"
+        if not answer["connected"]:
+            state = f"not connected: {answer['refusal'] or 'it does not answer'} (zcc doctor)"
+        name = "" if answer["farm"] == DEFAULT_FARM else f"{answer['farm']}, "
+        connection = f"{name}{answer['broker']}, {state}"
+    running = "no calls" if not calls else "1 call" if calls == 1 else f"{calls} calls"
+    since = duration(answer["uptime_s"])
+    return [
+        f"agent        zcc {answer['version']}, process {answer['pid']}, started {since} ago",
+        f"farm         {connection}",
+        f"in hand      {running}",
+        f"local slots  {slots['used']} of {slots['limit']} taken",
+    ]

@@ -21,6 +21,7 @@ from zcc import config as configuration
 from zcc.agent.recall import SPACE
 from zcc.cli import agent
 from zcc.cli.figures import size_text
+from zcc.cli.program import Program
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
 
@@ -32,6 +33,8 @@ def open_own(directory: str) -> DiskStore:
     """This user's own results, once a running agent has written down all that it knows."""
     if not directory:
         agent.ask({"op": "settle"})
+    elif not os.path.isdir(directory):
+        raise ConfigError(f"{directory} holds no results: zcc config says where yours are kept")
     config = configuration.load(os.environ)
     place = directory or configuration.cache_dir(os.environ, config)
     return DiskStore(place, SPACE, config.cache_bytes)
@@ -41,7 +44,7 @@ def cache_commands(
     open_store: Callable[[str], DiskStore], default: str, option: str
 ) -> typer.Typer:
     """The command group for the stores that `open_store(DIR)` opens; `option` names the directory."""
-    app = typer.Typer(no_args_is_help=True, help="Show, trim, purge and verify remembered results.")
+    app = Program(help="Show, trim, purge and verify remembered results.")
     where = typer.Option(default, option, metavar="DIR", help="Where the results are kept.")
     as_json = typer.Option(False, "--json", help="One JSON object, for scripts.")
 
@@ -54,17 +57,21 @@ def cache_commands(
 
     @app.command("trim")
     def trim_(
-        size: str = typer.Argument("", metavar="[SIZE]", help="Down to this; default the limit."),
+        size: str = typer.Argument("", metavar="SIZE", help="Down to this; default the limit."),
         directory: str = where,
+        as_json: bool = as_json,
     ) -> None:
         """Remove the least recently used down to a size."""
         store = open_store(directory)
         gone = store.trim(parse_size(size) if size else store.limit_bytes)
-        typer.echo(f"removed {gone} blobs and results")
+        typer.echo(
+            json.dumps({"removed": gone}) if as_json else f"removed {gone} blobs and results"
+        )
         store.close()
 
     @app.command("purge")
     def purge_(
+        *,
         everything: bool = typer.Option(False, "--all", help="All results."),
         unused: str = typer.Option("", metavar="AGE", help="Not used for so long: 30m, 12h, 7d."),
         older: str = typer.Option("", metavar="AGE", help="Made longer ago than that."),
@@ -75,13 +82,16 @@ def cache_commands(
         ),
         key: str = typer.Option("", metavar="DIGEST", help="Of this job; the first digits do."),
         directory: str = where,
+        as_json: bool = as_json,
     ) -> None:
         """Forget the results that match all that is given."""
         selection = _selection(unused, older, node, user, toolchain, key)
         if selection == Selection() and not everything:
             raise ConfigError("say which results to forget (see --help), or --all")
         store = open_store(directory)
-        typer.echo(f"forgot {store.index.purge(selection)} results")
+        _refuse_strangers(store, selection)
+        gone = store.index.purge(selection)
+        typer.echo(json.dumps({"forgotten": gone}) if as_json else f"forgot {gone} results")
         store.close()
 
     @app.command("verify")
@@ -136,6 +146,20 @@ def _selection(
         toolchain_prefix=_digits(toolchain),
         key_prefix=_digits(key),
     )
+
+
+def _refuse_strangers(store: DiskStore, selection: Selection) -> None:
+    """A mistyped name must not look like a purge that found nothing left to do."""
+    for column, made in (
+        ("node", "compiled by"),
+        ("node_key", "compiled by"),
+        ("user", "of jobs of"),
+    ):
+        wanted = getattr(selection, column)
+        known = [label for label, _, _ in store.index.by_label(column) if label] if wanted else []
+        if wanted and wanted not in known:
+            there = f"there are results {made} {', '.join(known)}" if known else "there are none"
+            raise ConfigError(f"no result here is {made} {wanted}: {there}")
 
 
 def _digits(text: str) -> bytes:

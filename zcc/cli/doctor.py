@@ -92,7 +92,7 @@ def _findings() -> Iterator[Finding]:
         yield Finding(Verdict.FAIL, "key: no farm joined, so all compiles are local", advice)
         return
     yield Finding(
-        Verdict.OK, f"key for the farm {access.farm} at {access.endpoint} ({access.role})"
+        Verdict.OK, f"key for {farm.spoken(access.farm)} at {access.endpoint} ({access.role})"
     )
     status = _agent_status()
     if status is None:

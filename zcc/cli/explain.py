@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -19,6 +20,7 @@ from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
+from zcc.cli.figures import size_text
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
 from zcc.compiler.toolchain import describe
@@ -40,21 +42,58 @@ def explain(
     request = request_of(command)
     compilers = compilers_of(os.environ)
 
+    base_dir = os.fsencode(configuration.load(os.environ).base_dir)
+    given = request.environment.get(b"ZCC_BASE_DIR", base_dir)
+    analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
+
     async def analyse() -> Prepared | Here:
-        base_dir = os.fsencode(configuration.load(os.environ).base_dir)
-        analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
         return await analyser.analyse(request, time.monotonic(), time.monotonic)
 
     answer = asyncio.run(analyse())
-    document = _describe(request, answer)
+    base = {
+        "directory": os.fsdecode(analyser.base_in_force(given, request.cwd)),
+        "is_used": isinstance(answer, Prepared) and bool(answer.base),
+    }
+    document = _describe(request, answer) | {"base_dir": base}
     if as_json:
         typer.echo(json.dumps(document))
         return
+    for line in told(document):
+        typer.echo(line)
+
+
+def told(document: dict[str, Any]) -> Iterator[str]:
+    """The document of `--json` in words."""
     for argument, role, note in document["arguments"]:
-        typer.echo(f"  {role:18} {argument}" + (f"   ({note})" if note else ""))
-    for name, value in document.items():
-        if name != "arguments":
-            typer.echo(f"{name:12} {value}")
+        yield f"  {role:18} {argument}" + (f"   ({note})" if note else "")
+    yield f"{'compiler':12} {document['compiler'] or 'none that could be found'}"
+    base = document["base_dir"]
+    if document["way"] == "local":
+        detail = f" ({document['detail']})" if document["detail"] else ""
+        yield f"{'way':12} local: {document['reason']}{detail}"
+    else:
+        size = size_text(document["bytes"])
+        yield f"{'way':12} {document['way']}: a farm can run it"
+        yield f"{'inputs':12} {document['files']} files, {size}"
+        for at, path in enumerate(document["outputs"]):
+            yield f"{'' if at else 'outputs':12} {path}"
+        yield f"{'toolchain':12} {document['toolchain']}"
+        yield f"{'job':12} {size_text(document['job_bytes'])}, key {document['key']}"
+    yield f"{'base_dir':12} {_told_base(base, document['way'])}"
+
+
+def _told_base(base: dict[str, Any], way: str) -> str:
+    if not base["directory"]:
+        return "none is in force"
+    if way == "local":
+        return f"{base['directory']}, of no effect on what runs here"
+    if base["is_used"]:
+        return (
+            f"{base['directory']}, names are relative to it and other checkouts have the same key"
+        )
+    return (
+        f"{base['directory']}, but this command is compiled in place (docs/cache.md says which are)"
+    )
 
 
 def toolchain(

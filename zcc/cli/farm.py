@@ -12,18 +12,27 @@ from zcc.cli import agent
 from zcc.errors import ConfigError
 
 
-def join(token: str, label: str = typer.Option("", help="How the broker lists this key.")) -> None:
+def join(
+    token: str = typer.Argument(
+        metavar="TOKEN", help="What `zcc-broker token --role client` printed."
+    ),
+    label: str = typer.Option(
+        "", metavar="NAME", help="How the broker lists this key; default USER@HOST."
+    ),
+) -> None:
     """Enrol this user with a join token (`zcc-broker token --role client`)."""
     directory = config.config_dir(os.environ)
     name = label or f"{os.environ.get('USER', 'user')}@{os.uname().nodename}"
     access = farm.join(token, directory, name, ("client", "publisher", "admin", "monitor"))
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
-    typer.echo(f"joined the farm {access.farm} at {access.endpoint}")
+    typer.echo(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
     typer.echo("try it: zcc gcc -c hello.c && zcc stats")
 
 
-def nodes(as_json: bool = typer.Option(False, "--json")) -> None:
+def nodes(
+    as_json: bool = typer.Option(False, "--json", help="One JSON array, for scripts."),
+) -> None:
     """The machines of the farm: slots, measured speed, state."""
     answer = agent.ask({"op": "nodes"})
     if answer is None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from cache.errors import CacheError
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
+from zcc.cli.program import Program
 from zcc.cli.version import add_version
 from zcc.errors import ZccError, told
 
-app = typer.Typer(
+app = Program(
     name="zcc",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Distribute C and C++ compiles over your team's machines.\n\n"
     "In front of a compiler: `zcc gcc -c x.c`, `make -j64 CC='zcc gcc'`,"
     " `cmake -DCMAKE_C_COMPILER_LAUNCHER=zcc`.\n\n"

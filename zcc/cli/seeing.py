@@ -10,6 +10,11 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
+from zcc.agent.analysis import Analyser
+from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
+from zcc.cli.compilers import compilers_of
+from zcc.cli.explain import home
 
 
 def config(
@@ -19,12 +24,14 @@ def config(
     environment = os.environ
     loaded = configuration.load(environment)
     access = farm.load_access(configuration.config_dir(environment), loaded.broker)
+    base_dir = environment.get("ZCC_BASE_DIR", loaded.base_dir)
     values = dataclasses.asdict(loaded) | {
         "slots": loaded.local_slots,
         "broker": access.endpoint if access is not None else "",
         "cache": environment.get("ZCC_CACHE") or loaded.cache,
         "cache_dir": configuration.cache_dir(environment, loaded),
-        "base_dir": environment.get("ZCC_BASE_DIR", loaded.base_dir),
+        "base_dir": base_dir,
+        "base_in_force": base_in_force(base_dir),
     }
     places = {
         "config_dir": configuration.config_dir(environment),
@@ -35,4 +42,11 @@ def config(
         typer.echo(json.dumps(places | values))
         return
     for name, value in (places | values).items():
-        typer.echo(f"{name:18} {value}")
+        typer.echo(f"{name:18} {value if value != '' else 'none'}")
+
+
+def base_in_force(base_dir: str) -> str:
+    """Which directory a setting or ZCC_BASE_DIR means for a compile in this one; empty for none."""
+
+    analyser = Analyser(Surroundings(run_query, compilers_of(os.environ).toolchain), home())
+    return os.fsdecode(analyser.base_in_force(os.fsencode(base_dir), os.getcwdb()))

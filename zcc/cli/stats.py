@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
 from zcc import config as configuration
 from zcc.agent.history import PastBuild, forget_builds, past_builds, since
@@ -24,6 +23,7 @@ from zcc.agent.tally import tally_from
 from zcc.cli import agent
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table
+from zcc.cli.program import Command
 from zcc.errors import ConfigError
 
 # Builds that can be asked for, and that `--builds` lists.
@@ -43,14 +43,15 @@ class Format(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-class StatsCommand(TyperCommand):
+class StatsCommand(Command):
     """An option's number may be left out: `--watch` is `--watch 2`, `--build` is `--build 1`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = []
         for word, following in zip(args, [*args[1:], ""], strict=False):
             words.append(word)
-            if word in _LEFT_OUT and not re.fullmatch(r"\d+(\.\d+)?", following):
+            # There are no arguments without an option, so that what follows can only be its number.
+            if word in _LEFT_OUT and (not following or following.startswith("-")):
                 words.append(_LEFT_OUT[word])
         return super().parse_args(ctx, words)
 
@@ -60,15 +61,19 @@ def stats(
     form: Format = typer.Option(
         Format.TABLE, "--format", help="ccache: as `ccache --print-stats`."
     ),
-    build: int = typer.Option(
-        0, "--build", metavar="[N]", help="The latest build only, or the N-th latest."
+    build: str = typer.Option(
+        "", "--build", metavar="[N]", help="The latest build only, or the N-th latest."
     ),
     builds: bool = typer.Option(False, "--builds", help="List the builds, the latest first."),
     begin: str = typer.Option(
         "", "--since", metavar="TIME", help="What happened since: 90s, 2h, 3d, 2026-11-25T10:00."
     ),
     watch: float = typer.Option(
-        0.0, "--watch", metavar="[SECONDS]", help="Show it again and again, until Ctrl-C."
+        0.0,
+        "--watch",
+        metavar="[SECONDS]",
+        help="Show it again and again, until Ctrl-C.",
+        show_default=False,
     ),
     zero: bool = typer.Option(False, "--zero", help="Set all counters to nought; forget builds."),
 ) -> None:
@@ -79,13 +84,14 @@ def stats(
     if build and begin:
         raise ConfigError("--build and --since exclude each other")
     form = Format.JSON if as_json else form
+    chosen = parse_build(build) if build else 0
     if not watch:
-        sys.stdout.write(_shown(form, build, builds, begin))
+        sys.stdout.write(_shown(form, chosen, builds, begin))
         return
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             clearing = _CLEAR_SCREEN if sys.stdout.isatty() else ""
-            sys.stdout.write(clearing + _shown(form, build, builds, begin))
+            sys.stdout.write(clearing + _shown(form, chosen, builds, begin))
             sys.stdout.flush()
             time.sleep(watch)
 
@@ -125,9 +131,9 @@ def _document(build: int, begin: str) -> tuple[dict[str, Any], str]:
         agent.ask({"op": "settle"})
         past = past_builds(notebook, MOST_BUILDS)
         if build > len(past):
-            raise ConfigError(f"there are {len(past)} builds: zcc stats --builds lists them")
+            raise ConfigError(_no_build(build, len(past)))
         chosen = past[build - 1]
-        return document | chosen.tally.as_dict() | {"build": _facts(chosen)}, _title(chosen)
+        return document | chosen.tally.as_dict() | {"build": _facts(build, chosen)}, _title(chosen)
     zeroed_s = document.get("zeroed_at") or 0
     day = f" since {datetime.fromtimestamp(zeroed_s):%Y-%m-%d %H:%M}" if zeroed_s else ""
     return document, f"all compiles{day}"
@@ -138,7 +144,10 @@ def _list_builds(form: Format) -> str:
     state = configuration.state_dir(os.environ)
     past = past_builds(os.path.join(state, NOTEBOOK), LISTED_BUILDS)
     if form is Format.JSON:
-        return json.dumps([_facts(each) | each.tally.as_dict() for each in past]) + "\n"
+        return (
+            json.dumps([_facts(at, each) | each.tally.as_dict() for at, each in enumerate(past, 1)])
+            + "\n"
+        )
     lines = [
         f"{'N':>3}  {'began':16}  {'took':>10}  {'calls':>6}  {'hits':>6}  {'sent':>9}  project"
     ]
@@ -154,9 +163,11 @@ def _list_builds(form: Format) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _facts(build: PastBuild) -> dict[str, Any]:
+def _facts(number: int, build: PastBuild) -> dict[str, Any]:
+    """`number` is what `--build` takes and changes with each new build; `id` stays."""
     return {
-        "number": build.number,
+        "number": number,
+        "id": build.number,
         "project": os.fsdecode(build.project),
         "begun_at": build.begun_s,
         "ended_at": build.active_s,
@@ -167,6 +178,27 @@ def _title(build: PastBuild) -> str:
     began = datetime.fromtimestamp(build.begun_s).strftime("%Y-%m-%d %H:%M:%S")
     took = duration(build.active_s - build.begun_s)
     return f"build of {os.fsdecode(build.project)}, began {began}, took {took}"
+
+
+def parse_build(text: str) -> int:
+    """The N of `--build N`, counted from 1, the latest build.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise ConfigError(
+            f"--build {text}: expected a number, 1 for the latest build, 2 for the one before;"
+            " zcc stats --builds lists them"
+        )
+    return int(text)
+
+
+def _no_build(number: int, count: int) -> str:
+    if not count:
+        return "no build is known yet: compile something with zcc in front (zcc gcc -c x.c)"
+    known = "1 build" if count == 1 else f"{count} builds"
+    return f"--build {number}: {known} known, 1 is the latest; zcc stats --builds lists them"
 
 
 def _zero() -> None:

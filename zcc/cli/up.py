@@ -142,10 +142,12 @@ class LocalFarm:
 
 def up(
     command: list[str] = typer.Argument(
-        None, help="What to run with the farm; none: until Ctrl-C."
+        None, metavar="COMMAND", help="What to run with the farm; none: until Ctrl-C."
     ),
-    nodes: int = typer.Option(2, help="How many nodes."),
-    slots: int = typer.Option(0, help="Slots of each node; 0: the processors, shared out."),
+    nodes: int = typer.Option(2, metavar="N", help="How many nodes."),
+    slots: int = typer.Option(
+        0, metavar="N", help="Slots of each node; 0: the processors, shared out."
+    ),
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
     slots = slots or max(1, len(os.sched_getaffinity(0)) // nodes)

@@ -72,12 +72,15 @@ def why(
 
 
 def _tell_of_file(name: str, as_json: bool) -> None:
-    lasts = lasts_of(_notebook(), os.path.realpath(os.fsencode(name)))
+    path = os.path.realpath(os.fsencode(name))
+    lasts = lasts_of(_notebook(), path)
     if as_json:
         typer.echo(json.dumps({"answers": [_document(last) for last in lasts]}))
         return
     if not lasts:
         raise ConfigError(f"no compile of {name} is known (of links and -E nothing is kept)")
+    if path not in (lasts[0].source, lasts[0].output):
+        typer.echo(f"{os.fsdecode(path)} is written by this compile:")
     for line in _story(lasts[0]):
         typer.echo(line)
     for last in lasts[1:]:

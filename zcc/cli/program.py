@@ -1,0 +1,54 @@
+"""The three programs' command lines: what is the same for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """A flag takes no value, and an argument's name says what it is: their help names no Python type
+    (typer 0.29 writes `<bool>` and `<str>` there)."""
+    for each in parameters:
+        if each.param_type_name == "argument":
+            each.display_type_rich = _no_type
+        elif each.is_flag:
+            each.metavar = ""
+    return parameters
+
+
+def _no_type(ctx: Any) -> None:
+    """What is shown of an argument's type."""
+
+
+class Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+class Program(typer.Typer):
+    """A program or a group of subcommands, whose commands are all `Command`s."""
+
+    def __init__(self, **settings: Any) -> None:
+        defaults: dict[str, Any] = {
+            "cls": _Group,
+            "context_settings": _HELP_NAMES,
+            "no_args_is_help": True,
+            "pretty_exceptions_enable": False,
+        }
+        super().__init__(**(defaults | settings))
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
+        return super().command(name, **({"cls": Command} | settings))
