@@ -236,7 +236,7 @@ def test_damage_to_the_farm_s_store_is_a_miss(
     (project / "x.c").write_text(SOURCE + "int more;\n")
     compile_(remembering, project)
     store = Path(remembering.local.directory) / "broker"
-    wait_until_written(store)
+    wait_until_written(store, 2)
     damage(store)
     lose_own(remembering)
     outcome = compile_(remembering, project, strict=False)
@@ -246,12 +246,12 @@ def test_damage_to_the_farm_s_store_is_a_miss(
     assert compile_(remembering, project) in ({"remote": 1}, {"shared_hit": 1})
 
 
-def wait_until_written(store: Path) -> None:
+def wait_until_written(store: Path, results: int) -> None:
     """The broker writes records down every two seconds."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with closing(sqlite3.connect(store / "results.sqlite")) as db:
-            if db.execute("SELECT count(*) FROM results").fetchone()[0] >= 2:
+            if db.execute("SELECT count(*) FROM results").fetchone()[0] >= results:
                 return
         time.sleep(0.05)
     raise AssertionError("the broker has written nothing down")
@@ -320,7 +320,7 @@ def test_what_is_purged_is_compiled_again(remembering: Farm, project: Path) -> N
     assert b"no result here is compiled by nobody: there are results compiled by" in wrong.stderr
     assert cache_(remembering, "purge", "--node", "node1") == "forgot 1 results\n"
     assert compile_(remembering, project) == {"shared_hit": 1}
-    wait_until_written(Path(remembering.local.directory) / "broker")
+    wait_until_written(Path(remembering.local.directory) / "broker", 1)
     shown = json.loads(farm_cache(remembering, "show", "--json"))
     assert shown["by_node"][0]["node"] == "node1"
     farm_cache(remembering, "purge", "--all")
