@@ -193,6 +193,27 @@ def test_a_tree_of_symlinks(farm: Farm, tmp_path: Path, family: str) -> None:
     check(farm, tmp_path / "tree", family, "-g", "-MD", "-I../include/../def", "-c", "a.c")
 
 
+def test_a_system_header_that_is_a_link_out_of_its_directory(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """As Debian 13's <asm/types.h>; gcc calls such a header by the shorter one of its two names."""
+    need("clang")
+    resources = subprocess.run(["clang", "-print-resource-dir"], capture_output=True, check=True)
+    installed = Path(os.path.realpath(os.fsdecode(resources.stdout).strip()))
+    names = {"installed.h": installed / "include" / "stdbool.h", "own.h": tmp_path / "o" / "h.h"}
+    system = tmp_path / "p" / "a" / "directory" / "of" / "a" / "longer" / "name"
+    put(tmp_path, {"o/h.h": "int of_the_link;\n", "p/.git/HEAD": ""})
+    system.mkdir(parents=True)
+    for name, target in names.items():
+        (system / name).symlink_to(target)
+    search = ("-isystem", os.fspath(system))
+    for name, ways in (("installed.h", "scanned"), ("own.h", "listed")):
+        put(tmp_path, {"p/a.c": f"#include <{name}>\nint a;\n"})
+        before = farm.stats()["ways"].get(ways, 0)
+        check(farm, tmp_path / "p", family, *search, "-g", "-MD", "-c", "a.c")
+        assert farm.stats()["ways"][ways] == before + 2
+
+
 def test_a_search_directory_that_is_named_twice_by_different_ways(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:

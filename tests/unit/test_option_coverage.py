@@ -33,6 +33,7 @@ CARRIED_ANYWAY = (
     (r"-fno-.*", "switches something off"),
     (r"-f(?:dwarf-directory-asm|debug-info-for-profiling|.*-(?:add-rpath|machine-functions).*)", "debugging"),
     (r"-f(?:split|isolate-erroneous|sched|enable)-.*", "an optimisation of paths through the program"),
+    (r"-fhard(?:cfr|en)-.*", "checks of paths through the program"),
     (r"-f(?:auto-profile-accurate|create-profile|sample-profile-use-profi|.*-sample-accurate)", "a switch"),
     (r"-f(?:profile|cs-profile|codegen-data|coverage|temporal|order-file)-?(?:generate|instr|values|update"
      r"|arcs|continuous|correction|partial|reorder|reproducible|abs|info|instrumentation|profile|function"
@@ -50,7 +51,8 @@ CARRIED_ANYWAY = (
     (r"-f(?:record-gcc-switches|report-bug|lang-info-module-cmi=?|test-coverage)", "speaks only"),
     (r"-f(?:basic-block-sections=|convert=.*)", "names a file only as list=FILE, a row of its own"),
     (r"-g(?:en-decls|no-|codeview|[a-z]*$).*", "debug information"),
-    (r"-f(?:depfile-entry=|ada-spec-parent=.*|go-.*|rtlib-add-rpath)", "names a dependency, reads nothing"),
+    (r"-f(?:depfile-entry=|rtlib-add-rpath)", "names a dependency, reads nothing"),
+    (r"-f(?:ada|go|m2|rust)-.*", "another language's, without use in ours"),
 )  # fmt: skip
 # They take the next word of cc1, not of the driver.
 ONLY_CC1 = {"-MD", "-MMD", "--write-dependencies", "--write-user-dependencies"}

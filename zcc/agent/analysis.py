@@ -28,7 +28,15 @@ from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
 from zcc.compiler import arguments, environment
 from zcc.compiler.arguments import Compilation
-from zcc.compiler.closure import Closure, Forced, NotBounded, Reason, ScanRequest, project_root
+from zcc.compiler.closure import (
+    SYSTEM_ROOTS,
+    Closure,
+    Forced,
+    NotBounded,
+    Reason,
+    ScanRequest,
+    project_root,
+)
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
@@ -355,6 +363,7 @@ class Analyser:
             self._root_of(request.cwd),
             self._root_of(physical(source_dir) or source_dir),
         }
+        roots.update(SYSTEM_ROOTS)
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
             cwd=request.cwd,

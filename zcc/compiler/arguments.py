@@ -83,10 +83,11 @@ def dependency_arguments(compilation: Compilation, family: Family) -> tuple[byte
     Words of response files stand for themselves. clang, unlike gcc, keeps its warnings under `-M`, and
     would warn of options that have no use there; `-Werror` must not make that a failure.
     """
-    quiet = (b"-w",) if family is Family.CLANG else ()
+    # gcc names a system header by where symlinks lead, if that is shorter; the job needs the links.
+    told = (b"-w",) if family is Family.CLANG else (b"-fno-canonical-system-headers",)
     # In front: behind `--` they would be sources.
     asked = [argument for word in compilation.words for argument in word.asks]
-    return (b"-M", b"-MT", LISTING_TARGET, *quiet, *asked)
+    return (b"-M", b"-MT", LISTING_TARGET, *told, *asked)
 
 
 def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Compilation | Local:
