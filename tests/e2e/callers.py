@@ -21,6 +21,7 @@ JOURNALS = (
     "*.ninja_deps",
     "*config.log",
     "*CMakeFiles/CMake*.log",
+    "*CMakeFiles/CMakeConfigureLog.yaml",
     "*CMakeFiles/*.bin",  # linked from files with random names
     "*meson-logs/*",
     "*meson-private/*.dat",

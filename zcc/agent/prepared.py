@@ -27,6 +27,7 @@ CHOICES = frozenset(
         "output-to-device",
         "syntax-only",
         "information",
+        "verbose",  # CMake's probes read what the driver says of its steps
         "other-action",
         "makes-pch",
         "conftest",

@@ -71,6 +71,7 @@ _UNCACHEABLE = {
     "plugin": "unsupported_compiler_option",
     "syntax-only": "unsupported_compiler_option",
     "time-report": "unsupported_compiler_option",
+    "verbose": "unsupported_compiler_option",
     "unknown-option": "unsupported_compiler_option",
     "environment": "unsupported_environment_variable",
     "encoding": "unsupported_source_encoding",

@@ -7,7 +7,8 @@ from zcc.compiler.option import CLANG, EITHER, GCC, LONG, F, J, Option, Role, S,
 LOCALS: tuple[Option, ...] = (
     # What depends on the machine, or on the time that it takes.
     *rows(Role.MACHINE, J, "-march= -mcpu= -mtune="),
-    *local("time-report", F, "-v --verbose -### -time -Q -fmem-report -fmem-report-wpa -fstats"),
+    *local("verbose", F, "-v --verbose -###"),
+    *local("time-report", F, "-time -Q -fmem-report -fmem-report-wpa -fstats"),
     *local("time-report", F, "-fpre-ipa-mem-report -fpost-ipa-mem-report -fprofile-report"),
     *local("time-report", F, "--print-stats -print-stats --time"),
     *local("time-report", J, "-ftime-report -fproc-stat-report -time="),
