@@ -44,6 +44,8 @@ from zcc.messages import Role
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_CACHE_SIZE = "10G"
+# `zcc-broker serve & zcc-broker token`: for so long the second waits for what the first makes.
+START_S = 5.0
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
 app = Program(
@@ -219,7 +221,7 @@ def token(
     ] = 1,
 ) -> None:
     """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""
-    require_state(state)
+    require_state(state, START_S)
     keys = broker_keys(state)
     served, farm = last_serving(state)
     reached = endpoint or served or DEFAULT_LISTEN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 
 from broker.errors import StartError
 from zcc.errors import ConfigError
@@ -31,13 +32,18 @@ def broker_keys(state_dir: str) -> KeyPair:
     return load_key_pair(path)
 
 
-def require_state(state_dir: str) -> None:
+def require_state(state_dir: str, patience_s: float = 0.0) -> None:
     """Look before a command reads: a mistyped directory must not become a second, empty state.
+
+    A broker that was started just before has `patience_s` to make it.
 
     Raises:
         StartError: no broker was ever started with this directory.
     """
-    if not os.path.exists(os.path.join(state_dir, KEY_FILE)):
+    key, deadline_s = os.path.join(state_dir, KEY_FILE), time.monotonic() + patience_s
+    while not os.path.exists(key) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    if not os.path.exists(key):
         raise StartError(
             f"no broker has its state in {state_dir}: start one there (zcc-broker serve --state DIR), or say"
             " with --state DIR where the running one keeps it"

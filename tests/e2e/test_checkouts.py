@@ -17,7 +17,7 @@ SOURCE = """
 #include <stdio.h>
 #include "generated.h"
 const char *where(void) { return __FILE__; }
-int say(void) { printf("%d\\n", X + GENERATED); return undeclared_(); }
+int say(void) { printf("%d\\n", X + GENERATED); signed char odd = 1000; return odd; }
 """
 
 

@@ -243,10 +243,14 @@ def test_a_description_of_the_terminal_in_a_place_of_its_own_goes_along(
         "own-term|ours,\n\tcols#80, colors#8, setaf=\\E[3%p1%dm, op=\\E[39m,\n"
     )
     subprocess.run(["tic", "-x", "-o", "descriptions", "own.ti"], cwd=tmp_path, check=True)
-    for place in (str(tmp_path / "descriptions"), str(tmp_path / "none")):
-        own = {"TERM": "own-term", "TERMINFO": place}
+    has_colours = {}
+    for place in ("descriptions", "none"):
+        own = {"TERM": "own-term", "TERMINFO": str(tmp_path / place)}
         shown = screen.same(Terminal(24, 80), "clang", *WARNINGS, "w.c", **own)
-        assert (b"\x1b[" in shown) == place.endswith("descriptions")
+        has_colours[place] = b"\x1b[" in shown
+    if not any(has_colours.values()):
+        pytest.skip("this clang reads no description of a terminal")
+    assert has_colours == {"descriptions": True, "none": False}
 
 
 def test_an_error_on_a_terminal_is_shown_once(screen: Screen, family: str) -> None:

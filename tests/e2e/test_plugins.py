@@ -115,17 +115,23 @@ def test_a_plugin_of_gcc_goes_along_with_its_libraries(
 def relocated_gcc(directory: Path) -> Path:
     """A gcc with a directory of plugins of its own: a driver looks beside itself for what it needs."""
     driver = Path(os.path.realpath(shutil.which("gcc") or ""))
-    cc1 = subprocess.run(
-        [driver, "-print-prog-name=cc1"], capture_output=True, text=True, check=True
-    )
-    real = Path(cc1.stdout.strip()).parent
-    own = directory / real.relative_to("/")
-    (own / "plugin").mkdir(parents=True)
-    (own / "cc1").symlink_to(real / "cc1")
-    shutil.copytree(real / "include", own / "include")
+
+    def own(question: str) -> tuple[Path, Path]:
+        """A file of gcc's, and where that lies for the new one."""
+        done = subprocess.run([driver, question], capture_output=True, text=True, check=True)
+        path = Path(done.stdout.strip())
+        return path, directory / path.relative_to("/")
+
+    cc1, own_cc1 = own("-print-prog-name=cc1")  # not beside the headers, in some distributions
+    include, own_include = own("-print-file-name=include")
+    own_cc1.parent.mkdir(parents=True)
+    own_cc1.symlink_to(cc1)
+    shutil.copytree(include, own_include)
+    plugins = own_include.with_name("plugin")
+    plugins.mkdir()
     (directory / "usr" / "bin").mkdir()
     shutil.copy(driver, directory / "usr" / "bin" / "gcc")
-    return own / "plugin"
+    return plugins
 
 
 def test_a_plugin_of_gcc_is_found_by_name(farm: Farm, top: Path) -> None:

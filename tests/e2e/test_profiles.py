@@ -186,7 +186,7 @@ def test_clang_optimizes_by_the_profile_of_the_client(
     run(tmp_path, "llvm-profdata", "merge", "p.txt", "-o", place)
     before = remote(farm)
     plain, _ = both_ways(farm, tmp_path, "clang", "-O2", "-Wall", use, "-c", "p.c")
-    assert b"profile data may be out of date" in plain.stderr  # so it was read
+    assert b"profile data" in plain.stderr  # it was read, and is of another function
     assert remote(farm) == before + 1
 
 

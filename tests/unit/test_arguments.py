@@ -237,6 +237,7 @@ def test_what_cannot_be_declared_stays_here(line: str, why: str) -> None:
         ("-c a.cl", "language"),
         ("-c a.c -ftime-trace -fembed-bitcode", "trace-in-temporary"),
         ("-c a.c -ftime-trace -fno-integrated-as", "trace-in-temporary"),
+        ("-c a.c -no-integrated-cpp -save-stats=obj", "trace-in-temporary"),
         ("-c a.S -save-stats=obj", "trace-in-temporary"),
         ("-c a.S -ftime-trace", "trace-in-temporary"),
     ],

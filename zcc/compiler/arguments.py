@@ -37,7 +37,7 @@ _RECORDS_THE_COMMAND = {
 }
 _FAST_MATH = frozenset((b"-ffast-math", b"-funsafe-math-optimizations", b"-Ofast"))
 # What makes clang compile to a temporary file first, and what it then writes beside that.
-_SEVERAL_STEPS = re.compile(rb"-f?no-integrated-as|-fembed-bitcode(?:=all)?")
+_SEVERAL_STEPS = re.compile(rb"-f?no-integrated-as|--?no-integrated-cpp|-fembed-bitcode(?:=all)?")
 _OF_EACH_STEP = re.compile(rb"-ftime-trace|--?save-stats(?:=.*)?")
 
 
