@@ -114,7 +114,9 @@ class Tree:
         named |= _with_ancestors(path.rpartition(b"/")[0] for path in named)
         with _Hands(self) as hands:
             for path in in_the_way:
-                if path not in named and path != b"/" and not is_reserved(path):
+                # What lay below another of them has gone with it.
+                is_there = path in held or path in self._directories
+                if is_there and path not in named and path != b"/" and not is_reserved(path):
                     parent, _, name = path.rpartition(b"/")
                     self._clear(path, name, hands.directory(parent))
 
