@@ -21,6 +21,7 @@ from broker.registry import Registry, Row
 from broker.shell import Shell
 from broker.state import (
     broker_keys,
+    has_state,
     last_serving,
     record_serving,
     require_state,
@@ -221,6 +222,8 @@ def token(
     ] = 1,
 ) -> None:
     """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""
+    if not has_state(state):
+        print(f"zcc-broker: waiting for a broker to start in {state} ...", file=sys.stderr)
     require_state(state, START_S)
     keys = broker_keys(state)
     served, farm = last_serving(state)

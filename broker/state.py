@@ -32,6 +32,11 @@ def broker_keys(state_dir: str) -> KeyPair:
     return load_key_pair(path)
 
 
+def has_state(state_dir: str) -> bool:
+    """Whether a broker was ever started with this directory."""
+    return os.path.exists(os.path.join(state_dir, KEY_FILE))
+
+
 def require_state(state_dir: str, patience_s: float = 0.0) -> None:
     """Look before a command reads: a mistyped directory must not become a second, empty state.
 
@@ -40,10 +45,10 @@ def require_state(state_dir: str, patience_s: float = 0.0) -> None:
     Raises:
         StartError: no broker was ever started with this directory.
     """
-    key, deadline_s = os.path.join(state_dir, KEY_FILE), time.monotonic() + patience_s
-    while not os.path.exists(key) and time.monotonic() < deadline_s:
+    deadline_s = time.monotonic() + patience_s
+    while not has_state(state_dir) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    if not os.path.exists(key):
+    if not has_state(state_dir):
         raise StartError(
             f"no broker has its state in {state_dir}: start one there (zcc-broker serve --state DIR), or say"
             " with --state DIR where the running one keeps it"

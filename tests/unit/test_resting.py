@@ -116,3 +116,22 @@ def test_a_descriptor_is_used_again_by_who_comes_next() -> None:
         assert len(heard) == 1
 
     with_guests(1, work)
+
+
+def test_a_room_that_is_closed_hears_nobody_any_more() -> None:
+    """As when an agent leaves while launchers still wait."""
+
+    async def work(guests: Guests) -> None:
+        guests.leave(0)
+        guests.room.watch(True)
+        guests.room.close()
+        guests.room.watch(True)
+        guests.room.look()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            guests.room.enter(ours.fileno(), ours.close)
+        await turns()
+        assert guests.ended == []
+        assert len(guests.room) == 2
+
+    with_guests(2, work)

@@ -160,7 +160,7 @@ class Analyser:
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
                 if shadow is not None:
                     return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
-            if reason := _cannot_work(request, toolchain.family):
+            if reason := _unusable_temporary(request, toolchain.family):
                 return Here("environment", reason)
             search = await self._questions.search_list(
                 request, parsed, toolchain, classified.search
@@ -389,7 +389,7 @@ class Analyser:
         )
 
 
-def _cannot_work(request: Request, family: Family) -> str:
+def _unusable_temporary(request: Request, family: Family) -> str:
     """The variable that keeps a clang from writing temporary files here, where there are any: on a node it
     could. gcc passes over such a directory."""
     if family is not Family.CLANG:

@@ -29,22 +29,25 @@ class RestingRoom:
         return len(self._ends)
 
     def close(self) -> None:
+        """Whoever comes after this is heard no more: the agent leaves."""
         self.watch(False)
         self._poll.close()
 
     def enter(self, descriptor: int, end: Callable[[], None]) -> None:
+        if self._poll.closed:
+            return
         self._poll.register(descriptor, select.EPOLLIN)
         self._ends[descriptor] = end
 
     def look(self) -> None:
         """See to those that have ended since."""
-        while self._ends and (ready := self._poll.poll(0)):
+        while self._ends and not self._poll.closed and (ready := self._poll.poll(0)):
             for descriptor, _ in ready:
                 self._ends.pop(descriptor)()
 
     def watch(self, is_watched: bool) -> None:
         """From now on, hear at once of each that ends; or no more."""
-        if is_watched == self._is_watched:
+        if is_watched == self._is_watched or self._poll.closed:
             return
         self._is_watched = is_watched
         if is_watched:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 
 import typer
@@ -51,9 +52,8 @@ def cache_commands(
     @app.command("show")
     def show_(directory: str = where, as_json: bool = as_json) -> None:
         """How much is remembered, and from whom."""
-        store = open_store(directory)
-        show(store, as_json)
-        store.close()
+        with closing(open_store(directory)) as store:
+            show(store, as_json)
 
     @app.command("trim")
     def trim_(
@@ -62,12 +62,11 @@ def cache_commands(
         as_json: bool = as_json,
     ) -> None:
         """Remove the least recently used down to a size."""
-        store = open_store(directory)
-        gone = store.trim(parse_size(size) if size else store.limit_bytes)
+        with closing(open_store(directory)) as store:
+            gone = store.trim(parse_size(size) if size else store.limit_bytes)
         typer.echo(
             json.dumps({"removed": gone}) if as_json else f"removed {gone} blobs and results"
         )
-        store.close()
 
     @app.command("purge")
     def purge_(
@@ -88,23 +87,21 @@ def cache_commands(
         selection = _selection(unused, older, node, user, toolchain, key)
         if selection == Selection() and not everything:
             raise ConfigError("say which results to forget (see --help), or --all")
-        store = open_store(directory)
-        _refuse_strangers(store, selection)
-        gone = store.index.purge(selection)
+        with closing(open_store(directory)) as store:
+            _refuse_strangers(store, selection)
+            gone = store.index.purge(selection)
         typer.echo(json.dumps({"forgotten": gone}) if as_json else f"forgot {gone} results")
-        store.close()
 
     @app.command("verify")
     def verify_(directory: str = where, as_json: bool = as_json) -> None:
         """Read everything; drop what is rotten. Exit status 1 when there was any."""
-        store = open_store(directory)
-        found = verify(store, _Progress())
+        with closing(open_store(directory)) as store:
+            found = verify(store, _Progress())
         if as_json:
             typer.echo(json.dumps(asdict(found)))
         else:
             typer.echo(f"{found.blobs} blobs, {found.rotten} rotten and removed")
             typer.echo(f"{found.results} results, {found.lost} without their blobs and forgotten")
-        store.close()
         raise typer.Exit(1 if found.rotten or found.lost else 0)
 
     return app

@@ -47,6 +47,5 @@ def config(
 
 def base_in_force(base_dir: str) -> str:
     """Which directory a setting or ZCC_BASE_DIR means for a compile in this one; empty for none."""
-
     analyser = Analyser(Surroundings(run_query, compilers_of(os.environ).toolchain), home())
     return os.fsdecode(analyser.base_in_force(os.fsencode(base_dir), os.getcwdb()))

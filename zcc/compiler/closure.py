@@ -213,9 +213,11 @@ def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(links)
 
 
-# What is installed here anybody may read, and directories of headers are full of links into it: Debian's asm/
-# lies in /usr/lib/linux/uapi, and all of Nix's and Guix's in their stores.
-SYSTEM_ROOTS = (b"/usr", b"/nix/store", b"/gnu/store")
+# Where packages lie, with nothing of anybody's own; directories of headers are full of links into it: Debian's
+# asm/ lies in /usr/lib/linux/uapi, and all of Nix's and Guix's in their stores.
+SYSTEM_ROOTS = (
+    b"/usr/include", b"/usr/lib", b"/usr/share", b"/usr/src", b"/nix/store", b"/gnu/store",
+)  # fmt: skip
 
 
 def project_root(
