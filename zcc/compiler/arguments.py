@@ -84,9 +84,12 @@ def dependency_arguments(compilation: Compilation, family: Family) -> tuple[byte
     would warn of options that have no use there; `-Werror` must not make that a failure.
     """
     # gcc names a system header by where symlinks lead, if that is shorter; the job needs the links.
+    canonical = b"-fcanonical-system-headers"
     told = (b"-w",) if family is Family.CLANG else (b"-fno-canonical-system-headers",)
     # In front: behind `--` they would be sources.
-    asked = [argument for word in compilation.words for argument in word.asks]
+    asked = [
+        argument for word in compilation.words for argument in word.asks if argument != canonical
+    ]
     return (b"-M", b"-MT", LISTING_TARGET, *told, *asked)
 
 
