@@ -24,7 +24,12 @@ from zcc.job import FileInput, Job, Manifest, Terminal
 TOOLCHAIN_DIGEST = digest_of(b"the test's toolchain")
 GENTLE = Limits(wall_s=30, free_disk_bytes=1 << 20)
 _PROGRAMS = ("gcc", "g++", "as", "objcopy", "clang", "sh", "cat", "/usr/bin/python3")
-_SEARCHED = ("/usr/include", "/usr/local/include", "/usr/lib/gcc", "/usr/lib/llvm-14/lib/clang")
+_SEARCHED = (
+    "/usr/include",
+    "/usr/local/include",
+    "/usr/lib/gcc",
+    *glob.glob("/usr/lib/llvm-*/lib/clang"),
+)
 
 
 def make_toolchain(root: str) -> None:
@@ -37,7 +42,7 @@ def make_toolchain(root: str) -> None:
     ).stdout.strip()
     installation = os.path.realpath(gcc)
     members = [shutil.which(name) for name in _PROGRAMS]
-    members += [os.path.join(installation, name) for name in ("cc1", "cc1plus")]
+    members += [_own_program(name) for name in ("cc1", "cc1plus")]
     members += glob.glob(os.path.join(installation, "*.o"))
     for member in members:
         if member:
@@ -48,6 +53,12 @@ def make_toolchain(root: str) -> None:
             standard, root + standard, symlinks=True, dirs_exist_ok=True,
             ignore=shutil.ignore_patterns("test", "dist-packages", "*.a", "config-*"),
         )  # fmt: skip
+
+
+def _own_program(name: str) -> str:
+    """Where gcc keeps a program of its own: in some distributions not beside its libraries."""
+    asked = ["gcc", f"-print-prog-name={name}"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _add(root: str, path: str) -> None:

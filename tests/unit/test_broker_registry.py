@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,9 @@ NOW = 1_000_000.0
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(str(tmp_path))
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with closing(Registry(str(tmp_path))) as opened:
+        yield opened
 
 
 def joiner(registry: Registry, role: Role = Role.CLIENT, uses: int = 1) -> str:
@@ -125,8 +128,8 @@ def test_revoke_takes_a_key_a_beginning_or_a_label_but_must_be_sure(registry: Re
 
 def test_another_process_change_is_seen(registry: Registry, tmp_path: Path) -> None:
     assert not registry.has_changed()
-    other = Registry(str(tmp_path))
-    other.add("a" * 40, Role.CLIENT, "one", NOW)
+    with closing(Registry(str(tmp_path))) as other:
+        other.add("a" * 40, Role.CLIENT, "one", NOW)
     assert registry.has_changed()
     assert not registry.has_changed()
     assert registry.role_of("a" * 40, NOW) is Role.CLIENT
@@ -191,7 +194,8 @@ def test_a_token_is_all_that_token_prints(tmp_path: Path) -> None:
     assert printed == token.encode() + "\n"
     assert (token.endpoint, token.farm, token.role) == ("tcp://10.0.0.1:8317", "our farm", "node")
     assert token.broker_public == broker_keys(str(tmp_path)).public
-    (row,) = Registry(str(tmp_path)).rows()
+    with closing(Registry(str(tmp_path))) as registry:
+        (row,) = registry.rows()
     assert (row.public_key, row.joins_as) == (public_of(token.secret), "node")
     assert row.expires == pytest.approx(row.created + 1800)
 
@@ -205,8 +209,8 @@ def test_a_token_for_a_broker_on_all_addresses_must_name_one(tmp_path: Path) -> 
 
 def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
     broker_keys(str(tmp_path))
-    registry = Registry(str(tmp_path))
-    registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
+    with closing(Registry(str(tmp_path))) as registry:
+        registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
     assert "laptop" in run("keys", "--state", str(tmp_path))
     run("revoke", "laptop", "--state", str(tmp_path))
     (row,) = json.loads(run("keys", "--json", "--state", str(tmp_path)))

@@ -174,7 +174,7 @@ def test_what_gcc_knows_is_seldom_unknown() -> None:
         for word in _gcc_options(kind)
         if DRIVER[Family.GCC].find(word) is None and not word.startswith(b"--")
     }
-    assert unknown <= _OTHER_LANGUAGES | {b"-quiet", b"-symbol=", b"-cpp=", b"-J"}
+    assert unknown <= _OTHER_LANGUAGES | {b"-quiet", b"-version", b"-symbol=", b"-cpp=", b"-J"}
 
 
 def test_joined_families_do_not_take_the_next_word() -> None:

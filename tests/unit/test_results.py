@@ -6,12 +6,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -26,6 +28,23 @@ from cache.record import Record, Source, decode_record, encode_record
 from cache.stores import ROW_BYTES, DiskStore, MemoryStore, Store
 
 LIMIT = 1 << 20
+
+
+_Opened = TypeVar("_Opened", ResultIndex, DiskStore)
+_kept: list[ResultIndex | DiskStore] = []
+
+
+def kept(opened: _Opened) -> _Opened:
+    """The same, to be closed when the test ends: what is dropped while it is open is a warning from 3.13 on."""
+    _kept.append(opened)
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def all_are_closed() -> Iterator[None]:
+    yield
+    while _kept:
+        _kept.pop().close()
 
 
 def digest(name: str) -> Digest:
@@ -80,18 +99,18 @@ def test_a_record_under_another_key_is_refused() -> None:
 
 
 def test_the_index_finds_what_waits_and_what_was_written(tmp_path: Path) -> None:
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     index.put(record("a"))
     assert index.get(digest("a")) == record("a")
     index.flush()
     assert index.get(digest("a")) == record("a")
     assert index.get(digest("b")) is None
     index.close()
-    assert ResultIndex(str(tmp_path), "farm").get(digest("a")) == record("a")
+    assert kept(ResultIndex(str(tmp_path), "farm")).get(digest("a")) == record("a")
 
 
 def test_spaces_do_not_meet(tmp_path: Path) -> None:
-    one, other = ResultIndex(str(tmp_path), "one"), ResultIndex(str(tmp_path), "other")
+    one, other = kept(ResultIndex(str(tmp_path), "one")), kept(ResultIndex(str(tmp_path), "other"))
     one.put(record("a"))
     one.flush()
     assert other.get(digest("a")) is None
@@ -110,11 +129,11 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
-    assert ResultIndex(str(tmp_path), "farm").count() == 400
+    assert kept(ResultIndex(str(tmp_path), "farm")).count() == 400
 
 
 def test_who_looks_up_does_not_wait_for_who_writes(tmp_path: Path) -> None:
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     index.put(record("a"))
     index.flush()
     index.put(record("b"))
@@ -130,7 +149,7 @@ def test_who_looks_up_does_not_wait_for_who_writes(tmp_path: Path) -> None:
     other.execute("ROLLBACK")
     flush.join()
     assert index.faults == 0
-    assert ResultIndex(str(tmp_path), "farm").get(digest("b")) == record("b")
+    assert kept(ResultIndex(str(tmp_path), "farm")).get(digest("b")) == record("b")
     index.close()
     other.close()
 
@@ -155,7 +174,7 @@ def test_a_new_file_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
 
 def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:
     clock = Clock()
-    index = ResultIndex(str(tmp_path), "farm", clock)
+    index = kept(ResultIndex(str(tmp_path), "farm", clock))
     index.put(record("a", node="n1", user="u1"))
     index.put(record("b", node="n2", user="u1"))
     index.flush()
@@ -179,7 +198,7 @@ def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_least_recently_used_are_trimmed(tmp_path: Path) -> None:
     clock = Clock()
-    index = ResultIndex(str(tmp_path), "farm", clock)
+    index = kept(ResultIndex(str(tmp_path), "farm", clock))
     for name in "abc":
         index.put(record(name, size=100))
         index.flush()
@@ -190,7 +209,7 @@ def test_the_least_recently_used_are_trimmed(tmp_path: Path) -> None:
 
 
 def test_a_quota_trims_one_user_only(tmp_path: Path) -> None:
-    store = DiskStore(str(tmp_path), "farm", LIMIT, quota_bytes=250)
+    store = kept(DiskStore(str(tmp_path), "farm", LIMIT, quota_bytes=250))
     for at in range(4):
         store.put_records((record(f"greedy {at}", user="greedy"),))
     store.put_records((record("modest", user="modest"),))
@@ -212,12 +231,12 @@ def _cut(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_empty, _scribble, _cut, os.unlink])
 def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     for at in range(100):
         index.put(record(f"r{at}"))
     index.close()
     damage(tmp_path / "results.sqlite")
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     assert index.get(digest("r1")) in (None, record("r1"))
     index.put(record("new"))
     index.flush()
@@ -227,19 +246,19 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: Callable[[Path], N
 
 
 def test_a_rotten_record_is_dropped_and_counted(tmp_path: Path) -> None:
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     index.put(record("a"))
     index.close()
-    with sqlite3.connect(tmp_path / "results.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "results.sqlite")) as db, db:
         (encoded,) = db.execute("SELECT record FROM results").fetchone()
         db.execute("UPDATE results SET record = ?", (encoded[:-1] + b"\xff",))
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     assert index.get(digest("a")) is None
     assert (index.faults, index.count()) == (1, 0)
 
 
 def test_a_full_disk_costs_what_was_to_be_remembered(tmp_path: Path) -> None:
-    index = ResultIndex(str(tmp_path), "farm")
+    index = kept(ResultIndex(str(tmp_path), "farm"))
     index.put(record("old"))
     index.flush()
     assert index._db is not None
@@ -269,7 +288,7 @@ def test_a_killed_writer_leaves_a_sound_file(tmp_path: Path) -> None:
             for _ in range(5):
                 writer.stdout.readline()
             writer.kill()
-        store = DiskStore(str(tmp_path), "farm", 1 << 30)
+        store = kept(DiskStore(str(tmp_path), "farm", 1 << 30))
         found = list(store.index.records())
         assert len(found) >= 5
         assert store.index.faults == 0
@@ -288,7 +307,7 @@ def test_a_killed_writer_leaves_a_sound_file(tmp_path: Path) -> None:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "memory":
         return MemoryStore()
-    return DiskStore(str(tmp_path), "farm", LIMIT)
+    return kept(DiskStore(str(tmp_path), "farm", LIMIT))
 
 
 def test_a_store_gives_back_what_it_took_and_leaves_out_the_rest(store: Store) -> None:
@@ -309,7 +328,7 @@ def test_a_store_gives_back_what_it_took_and_leaves_out_the_rest(store: Store) -
 
 def test_a_disk_store_stays_within_its_limit(tmp_path: Path) -> None:
     limit = 200_000
-    store = DiskStore(str(tmp_path), "farm", limit)
+    store = kept(DiskStore(str(tmp_path), "farm", limit))
     for at in range(40):
         content = os.urandom(10_000)
         store.put_blobs({digest_of(content): compress(content)})

@@ -104,8 +104,9 @@ class Naming:
 
     def _split_debug(self) -> list[bytes]:
         if self.family is Family.CLANG and (self.is_assembly or self.output is None):
-            # It forgets about -o here, and puts the directory in front as it is, without a slash.
-            return [self.compilation_dir + self._source_stem + b".dwo"]
+            # It forgets about -o here; until clang 16 it puts the directory in front as it is, without a slash.
+            name = self._source_stem + b".dwo"
+            return [self.compilation_dir + name, name] if self.compilation_dir else [name]
         # gcc extracts it from the object.
         return [] if self.is_assembly else [self._auxiliary + b".dwo"]
 
