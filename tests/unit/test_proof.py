@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -185,15 +184,13 @@ def test_resolution_is_idempotent(parts: list[bytes]) -> None:
     assert world.physical(once) == once
 
 
-def test_five_thousand_records_take_milliseconds() -> None:
+def test_two_hundred_thousand_records_end() -> None:
+    """Were the work a square of their number, the test would run into its time limit."""
     rng = random.Random(1)
     directories = [b"/usr/lib/gcc/12/../../../include/d%d" % at for at in range(60)]
-    names = [b"/%x.h" % rng.getrandbits(40) for _ in range(80)]
+    names = [b"/%x.h" % rng.getrandbits(40) for _ in range(3400)]
     records = [b"M" + directory + name for directory in directories for name in names]
     log = log_of([b"S" + GCC, *records])
-    took_s = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert len(read_lookups(log, JOB, TOOLCHAIN).misses) == len(directories)
-        took_s.append(time.perf_counter() - start)
-    assert min(took_s) < 0.03  # about 3 ms on an idle machine; a hang or a square would show
+    misses = read_lookups(log, JOB, TOOLCHAIN).misses
+    assert len(misses) == len(directories)
+    assert sum(len(missed) for _, missed in misses) == len(directories) * len(set(names))

@@ -168,6 +168,8 @@ def reading(path: str) -> Iterator[sqlite3.Connection | None]:
                 db.close()
                 db = None
     except sqlite3.Error:
+        if db is not None:
+            db.close()
         db = None
     try:
         yield db
