@@ -26,6 +26,8 @@ STORE = ROOT / ".demo"
 NODES = 2
 JOBS = 8
 FETCH_TIMEOUT_S = 300
+# Python before 3.11.4 has no filters.
+EXTRACTION_FILTER = getattr(tarfile, "data_filter", lambda member, path: member)
 # How often a phase that lasts says so: on a terminal in one line, else in lines that stay.
 PROGRESS_S = 1.0
 LOGGED_PROGRESS_S = 5.0
@@ -59,21 +61,23 @@ def main() -> int:
     return int(any(row["different"] for row in rows))
 
 
-def fetch(package: str) -> Path | None:
+def fetch(package: str, version: str) -> Path | None:
     """The unpacked source distribution, kept in .demo; None when it cannot be had."""
-    place = STORE / package
+    place = STORE / f"{package}-{version}"
     if place.exists():
         return place
     STORE.mkdir(exist_ok=True)
     print(f"Fetching the sources in {package} ...", flush=True)
     with tempfile.TemporaryDirectory(dir=STORE) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", ":all:"]
-        command += ["--no-deps", "--dest", scratch, package]
+        # Not ":all:": pip would build what the package is built with from source too.
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", package]
+        command += ["--no-deps", "--dest", scratch, f"{package}=={version}"]
         try:
             run_showing(command, STORE, dict(os.environ), lambda: "fetching", FETCH_TIMEOUT_S)
             print(f"Unpacking {package} ...", flush=True)
             with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
-                archive.extractall(scratch, filter="data")
+                archive.extraction_filter = EXTRACTION_FILTER
+                archive.extractall(scratch)
         except (subprocess.SubprocessError, StopIteration, tarfile.TarError, OSError):
             return None
         next(path for path in Path(scratch).iterdir() if path.is_dir()).rename(place)
@@ -81,7 +85,7 @@ def fetch(package: str) -> Path | None:
 
 
 def lua() -> Project | None:
-    root = fetch("lupa")
+    root = fetch("lupa", "2.0")
     if root is None:
         return None
     directory = root / "third-party" / "lua54"
@@ -91,7 +95,7 @@ def lua() -> Project | None:
 
 
 def abseil() -> Project | None:
-    root = fetch("grpcio")
+    root = fetch("grpcio", "1.76.0")
     if root is None:
         return None
     directory = root / "third_party" / "abseil-cpp"

@@ -79,7 +79,9 @@ def unpack(archive: Path, place: Path) -> None:
     """Unpack an archive of one directory as `place`."""
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         with tarfile.open(archive) as opened:
-            opened.extractall(scratch, filter="data")
+            # Python before 3.11.4 has no filters.
+            opened.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            opened.extractall(scratch)
         (top,) = Path(scratch).iterdir()
         top.rename(place)
 
