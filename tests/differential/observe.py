@@ -18,7 +18,7 @@ from tests.differential.case import HERE, Case
 TIMEOUT_S = 30
 # What the drivers name their temporary files: gcc's `ccXXXXXX.s`, clang's `main-1a2b3c.o`. The assembler and
 # the linker name them in messages and listings.
-_TEMPORARY = rb"[^\s:`']*(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])"
+_TEMPORARY = rb"[^\n:`']*?(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])"
 HUNG = -1000  # in place of an exit status: the command was killed after TIMEOUT_S
 # How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk.py.
 RACY_S = 2.1

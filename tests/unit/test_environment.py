@@ -43,7 +43,7 @@ def test_an_empty_search_path_is_not_an_absent_one() -> None:
     assert taken({b"CPATH": b""}).search == {b"CPATH": b""}
 
 
-@pytest.mark.parametrize("name", [b"TERM", b"COLUMNS", b"GCC_URLS", b"TERM_URLS"])
+@pytest.mark.parametrize("name", [b"TERM", b"COLUMNS", b"COLORTERM"])
 def test_the_terminal_counts_only_where_there_is_one(name: bytes) -> None:
     assert not taken({name: b"1"}).carried
     assert taken({name: b"1"}, terminal=True).carried == {name: b"1"}

@@ -19,9 +19,17 @@ from zcc.agent.charsets import charset_files
 from zcc.agent.libraries import LibraryPath
 from zcc.agent.listings import temporary_directory, temporary_variable
 from zcc.agent.locales import locale_files
-from zcc.agent.places import Misplaced, find_dump_places, find_places, physical, physical_pwd
+from zcc.agent.places import (
+    Misplaced,
+    find_dump_places,
+    find_places,
+    is_process_bound,
+    physical,
+    physical_pwd,
+)
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
+from zcc.agent.programs import first_shadow, job_environment
 from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -46,12 +54,14 @@ from zcc.compiler.options import Family, Role
 from zcc.compiler.profiles import profile_places
 from zcc.compiler.relocation import is_movable
 from zcc.compiler.renaming import find_renaming
+from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import SearchList
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
+from zcc.regular import opener
 
 MAX_ROOTS = 4096
 ROOTS_HOLD_S = 5.0
@@ -177,8 +187,8 @@ class Analyser:
             nonlocal has_read
             has_read = True
             try:
-                with open(os.path.join(request.cwd, name), "rb") as file:
-                    return file.read()
+                with open(os.path.join(request.cwd, name), "rb", opener=opener) as file:
+                    return file.read(MAX_RESPONSE_BYTES + 1)
             except OSError:
                 return None
 
@@ -228,8 +238,11 @@ class Analyser:
         dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
         if isinstance(dumps, Misplaced):
             return Here(dumps.reason, os.fsdecode(dumps.path))
+        shadow = first_shadow(request.environment.get(b"PATH"), request.cwd, toolchain)
+        if shadow is not None:
+            return Here("environment", f"PATH: {os.fsdecode(shadow)}")
         pwd = physical_pwd(request.environment, request.cwd)
-        variables = _job_environment(request, classified, toolchain, pwd)
+        variables = job_environment(request, classified, toolchain, pwd)
         if not can_be_run(request.argv, variables, _WORDS_SHARE):
             return Here("long-command", f"{len(request.argv)} arguments")
         profiles = _profiles(request, parsed, toolchain.family, pwd)
@@ -250,7 +263,7 @@ class Analyser:
             directories=(
                 *(places.directories if renaming is None else ()),
                 *dumps.directories,
-                *([pwd] if pwd else ()),
+                *([pwd] if pwd and not is_process_bound(pwd) else ()),
                 *_spelled(parsed),
                 *named.directories,
                 *brought.directories,
@@ -479,17 +492,3 @@ def _guess_family(request: Request) -> Family:
 
 def names_cxx(request: Request) -> bool:
     return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
-
-
-def _job_environment(
-    request: Request, classified: JobEnvironment, toolchain: Toolchain, pwd: bytes | None
-) -> tuple[tuple[bytes, bytes], ...]:
-    """What the command gets: the variables that count, and a PATH of the directories that do."""
-    programs = (request.executable, *toolchain.programs.values())
-    used = {os.path.dirname(program) for program in programs}
-    path = [at for at in request.environment.get(b"PATH", b"").split(b":") if at in used]
-    variables = dict(classified.carried) | dict(classified.search)
-    variables[b"PATH"] = b":".join(dict.fromkeys(path)) or os.path.dirname(request.executable)
-    if pwd is not None:
-        variables[b"PWD"] = pwd
-    return tuple(sorted(variables.items()))

@@ -15,6 +15,7 @@ import socket
 import struct
 from typing import Any
 
+from zcc.agent.callers import Caller
 from zcc.agent.visitor import CONTROL, CONTROL_MAGIC, Host, Visitor
 from zcc.errors import ConfigError
 
@@ -54,9 +55,10 @@ class Door:
                 logger.error("cannot take a connection: %s", error)
                 self._rest()
                 return
-            if _is_ours(connection):
+            pid, user, _ = _credentials(connection)
+            if user == os.geteuid():
                 self._last_number += 1
-                Visitor(self._host, self._last_number, connection).welcome()
+                Visitor(self._host, self._last_number, connection, Caller(pid)).welcome()
             else:
                 connection.close()
 
@@ -70,9 +72,11 @@ class Door:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
 
-def _is_ours(connection: socket.socket) -> bool:
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group of who has connected."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(raw)[1] == os.geteuid())
+    pid, user, group = _CREDENTIALS.unpack(raw)
+    return pid, user, group
 
 
 def open_door(path: str, host: Host) -> Door:

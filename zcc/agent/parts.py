@@ -102,6 +102,12 @@ def why_not_one(parts: Sequence[Part]) -> str:
     return ""
 
 
+def are_on_both_streams(parts: Sequence[Part]) -> bool:
+    """Whether the command has written to standard output and to standard error."""
+    results = [part.result for part in parts if part.result is not None]
+    return any(result.stdout for result in results) and any(result.stderr for result in results)
+
+
 def joined(parts: Sequence[Part]) -> tuple[Files, bytes, bytes]:
     """Files (the main output of the last source last), stdout and stderr of the whole command."""
     files = [file for part in parts for file in part.files]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zcc.dumps import is_dump
+
+_OWN_DIRECTORY = re.compile(rb"^/+proc/+(?:thread-)?self/+cwd(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,11 @@ def physical(directory: bytes) -> bytes | None:
         os.close(handle)
 
 
+def is_process_bound(path: bytes) -> bool:
+    """Whether it means another place for each process: what lies there is nothing to send along."""
+    return path.startswith((b"/proc/", b"/dev/fd/"))
+
+
 def _is_replaceable(path: bytes, umask: int) -> bool:
     try:
         status = os.lstat(path)
@@ -96,15 +104,24 @@ def _is_replaceable(path: bytes, umask: int) -> bool:
         and status.st_nlink == 1
         and stat.S_IMODE(status.st_mode) == 0o666 & ~umask
         and status.st_uid == os.geteuid()
+        and status.st_gid == _group_of_new(os.path.dirname(path))
     )
 
 
+def _group_of_new(directory: bytes) -> int:
+    status = os.stat(directory)
+    return status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
+
+
 def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | None:
-    """PWD where it names the current directory, as gcc and clang check before they believe it."""
+    """PWD where it names the current directory, as gcc and clang check before they believe it.
+
+    `/proc/self/cwd`, which Bazel sets, is each process's own.
+    """
     pwd = environment.get(b"PWD", b"")
     if not pwd.startswith(b"/"):
         return None
     try:
-        return pwd if os.path.samefile(pwd, cwd) else None
+        return pwd if os.path.samefile(_OWN_DIRECTORY.sub(lambda _: cwd, pwd), cwd) else None
     except OSError:
         return None

@@ -50,7 +50,7 @@ from zcc.agent.events import (
 )
 from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import AgentMachine
-from zcc.agent.parts import Part, joined, way_of, why_not_one
+from zcc.agent.parts import Part, are_on_both_streams, joined, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
@@ -255,6 +255,8 @@ class AgentShell:
         """A command that only passes through waits for nobody."""
         try:
             call.request = self._with_compiler(call.request)
+            if not call.visitor.caller.sees_our_files():
+                return Here("other-namespace", "another mount namespace or root than the agent's")
             return self._analyser.at_once(call.request)
         except Exception as error:  # noqa: BLE001 - logged there
             return _failed(call.request, error)
@@ -276,9 +278,9 @@ class AgentShell:
             self._tickets[ticket] = (number, call.parts[-1])
         if call.cache_mode.looks_up:
             self._recall_parts(call)
-        way, why = way_of(call.parts), why_not_one(call.parts)
-        if why:
-            self._handle(CallIsLocal(number, "several-sources", why, is_choice=False))
+        way, why = way_of(call.parts), _why_not_taken(call)
+        if why is not None:
+            self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice))
         elif all(part.result for part in call.parts):
             self._handle(ResultRecalled(number, way))
         else:
@@ -324,9 +326,9 @@ class AgentShell:
             self._remember_cost(call, part, came, message)
         if call.cache_mode.keeps:
             self._recall.remember(part.prepared, came, frames, disk)
-        why = why_not_one(call.parts)
-        if why:
-            return ResultUnproven(number, "several-sources", why)
+        why = _why_not_taken(call)
+        if why is not None:
+            return ResultUnproven(number, why.reason, why.detail)
         if not all(each.result for each in call.parts):
             return None
         return ResultProven(number, all(each.is_recalled for each in call.parts))
@@ -461,6 +463,15 @@ class AgentShell:
         """Leave; what is under way is compiled locally by its launchers."""
         if not self.left.done():
             self.left.set_result(None)
+
+
+def _why_not_taken(call: _Call) -> Here | None:
+    """Why the results that have come do not make up what the command does."""
+    if why := why_not_one(call.parts):
+        return Here("several-sources", why)
+    if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
+        return Here("mixed-streams", "standard output and error go to one place")
+    return None
 
 
 def _failed(request: wire.Request, error: Exception) -> Here:

@@ -12,6 +12,7 @@ from cache.blobs import compress
 from cache.digest import Digest, digest_of
 from zcc.agent.session import Frames
 from zcc.job import Manifest
+from zcc.regular import opener
 
 # Files that may be asked for, the most recently submitted ones: some hundred C++ closures.
 MAX_OFFERED = 200_000
@@ -58,7 +59,7 @@ class Uploads:
         if path is None:
             return None
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=opener) as file:
                 data = file.read()
         except OSError:
             return None

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from zcc.agent import wire
+from zcc.agent.callers import Caller
 from zcc.agent.resting import RestingRoom
 
 CONTROL_MAGIC = b"ZCC\2"
@@ -49,11 +50,13 @@ class Visitor:
         "_loop",
         "_reader",
         "_unsent",
+        "caller",
         "number",
     )
 
-    def __init__(self, host: Host, number: int, connection: socket.socket) -> None:
+    def __init__(self, host: Host, number: int, connection: socket.socket, caller: Caller) -> None:
         self.number = number
+        self.caller = caller
         self._host = host
         self._connection: socket.socket | None = connection
         self._loop = asyncio.get_running_loop()

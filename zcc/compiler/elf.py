@@ -24,6 +24,7 @@ from elftools.elf.segments import InterpSegment
 
 from zcc.compiler.paths import PathWalker
 from zcc.errors import CompilerError
+from zcc.regular import opener
 
 LD_SO_CACHE = b"/etc/ld.so.cache"
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
@@ -64,7 +65,7 @@ def read_elf(path: bytes) -> Elf | None:
         CompilerError: unreadable, or damaged.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             if file.read(4) != b"\x7fELF":
                 return None
             return _parse(ELFFile(file))
@@ -94,7 +95,7 @@ def read_imports(path: bytes) -> frozenset[bytes]:
         CompilerError: unreadable, or damaged.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             symbols = ELFFile(file).get_section_by_name(".dynsym")
             if not isinstance(symbols, SymbolTableSection):
                 raise CompilerError(f"{os.fsdecode(path)} has no table of dynamic symbols")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from zcc.compiler.precompiled import signature
 from zcc.errors import CompilerError
+from zcc.regular import opener
 
 # A whole transitive closure of libraries; system headers in one map are some 5,000.
 MAX_NAMES = 50_000
@@ -122,7 +123,7 @@ class ModuleMaps:
         if known is not None and known[0] == asked:
             return known[1]
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=opener) as file:
                 text = file.read(_MAX_MAP_BYTES + 1)
             one = parse_map(text)
         except OSError:

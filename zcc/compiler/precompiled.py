@@ -16,6 +16,8 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from zcc.regular import opener
+
 # A project has a handful; the names in one are about 20 KB.
 MAX_REMEMBERED = 64
 
@@ -43,7 +45,7 @@ def is_one_for(language: str, paths: Sequence[bytes]) -> bool:
 def _begins_with(path: bytes, mark: bytes) -> bool:
     """True in doubt."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             return file.read(len(mark)) == mark
     except OSError:
         return True

@@ -1,0 +1,159 @@
+"""What surrounds the command: its directory's name, PATH, variables, namespaces, where its messages go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Farm
+
+
+def both_ways(farm: Farm, project: Path, *command: str, strict: bool = True, **extra: str) -> bool:
+    """Run plain and through zcc, and see that all is equal; whether the farm compiled it."""
+    seen = []
+    before = farm.stats()["outcomes"].get("remote", 0)
+    for launcher in ((), ("zcc",)):
+        done = farm.run(*launcher, *command, cwd=project, strict=strict, **extra)
+        output = project / "x.o"
+        assert output.exists(), done.stderr
+        seen.append((done.returncode, done.stdout, done.stderr, output.read_bytes()))
+        output.unlink()
+    assert seen[0] == seen[1]
+    return bool(farm.stats()["outcomes"].get("remote", 0) > before)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "x.c").write_text("int x;\n")
+    return tmp_path
+
+
+def test_a_process_may_call_its_directory_its_own(farm: Farm, project: Path, family: str) -> None:
+    """Bazel does."""
+    own = "/proc/self/cwd"
+    assert both_ways(farm, project, family, "-g", "-c", "x.c", PWD=own)
+    assert farm.run("zcc", family, "-g", "-c", "x.c", cwd=project, PWD=own).returncode == 0
+    assert own.encode() in (project / "x.o").read_bytes()
+    both_ways(farm, project, family, "-g", "-c", "x.c", strict=False, PWD="/proc/thread-self/cwd")
+
+
+@pytest.mark.parametrize("entry", ["tools", "", "."])
+def test_an_assembler_in_a_relative_directory_of_path_is_the_users(
+    farm: Farm, project: Path, entry: str
+) -> None:
+    place = project / entry
+    place.mkdir(exist_ok=True)
+    path = f"{entry}:{os.environ['PATH']}"
+    assert both_ways(farm, project, "gcc", "-c", "x.c", PATH=path)
+    (place / "as").write_text(f'#!/bin/sh\nexec {shutil.which("as")} --defsym MARK=7 "$@"\n')
+    (place / "as").chmod(0o755)
+    assert not both_ways(farm, project, "gcc", "-c", "x.c", strict=False, PATH=path)
+
+
+def test_an_assembler_that_has_just_appeared_on_path_is_seen(farm: Farm, project: Path) -> None:
+    place = project / "tools"
+    place.mkdir()
+    path = f"{place}:{os.environ['PATH']}"
+    assert both_ways(farm, project, "gcc", "-c", "x.c", PATH=path)
+    (place / "as").write_text(f'#!/bin/sh\nexec {shutil.which("as")} --defsym MARK=7 "$@"\n')
+    (place / "as").chmod(0o755)
+    both_ways(farm, project, "gcc", "-c", "x.c", strict=False, PATH=path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "target"),
+    [
+        ("INCLUDE", "x86_64-pc-windows-msvc"),
+        ("EXTERNAL_INCLUDE", "x86_64-pc-windows-msvc"),
+        ("XCC_C_INCLUDE_PATH", "xcore"),
+    ],
+)
+def test_variables_of_other_systems_move_clangs_search(
+    farm: Farm, project: Path, variable: str, target: str
+) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    (project / "inc").mkdir()
+    (project / "inc" / "v.h").write_text("#define V 7\n")
+    (project / "x.c").write_text("#if __has_include(<v.h>)\n#include <v.h>\nint v = V;\n#endif\n")
+    command = ("clang", "-target", target, "-S", "x.c", "-o", "x.o")
+    assert both_ways(farm, project, *command)
+    both_ways(farm, project, *command, strict=True, **{variable: str(project / "inc")})
+
+
+def test_gccs_prefix_may_be_another(farm: Farm, project: Path) -> None:
+    compiler = subprocess.run(
+        ["gcc", "-print-file-name=include"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    (project / "x.c").write_text("#include <stddef.h>\n#if __has_include(<v.h>)\nint v;\n#endif\n")
+    copy = project / "root" / Path(compiler).relative_to("/usr")
+    shutil.copytree(compiler, copy)
+    (copy / "v.h").touch()
+    assert both_ways(farm, project, "gcc", "-c", "x.c")
+    both_ways(farm, project, "gcc", "-c", "x.c", GCC_ROOT=str(project / "root"))
+
+
+@pytest.mark.parametrize("urls", ["no", "st", "bel"])
+def test_links_that_are_asked_for_look_as_the_variable_says(
+    farm: Farm, project: Path, urls: str
+) -> None:
+    (project / "x.c").write_text("static int x;\n")
+    command = ("gcc", "-Wall", "-fdiagnostics-urls=always", "-c", "x.c")
+    assert both_ways(farm, project, *command, GCC_URLS=urls)
+
+
+def test_what_a_mount_namespace_of_its_own_shows_a_compiler_is_what_counts(
+    farm: Farm, project: Path
+) -> None:
+    if os.geteuid():
+        pytest.skip("mount(8) is for root")
+    for name, value in (("inc", 1), ("other", 2)):
+        (project / name).mkdir()
+        (project / name / "h.h").write_text(f"int h = {value};\n")
+    (project / "x.c").write_text('#include "h.h"\n')
+    command = ("gcc", "-Iinc", "-c", "x.c")
+    assert both_ways(farm, project, *command)
+    objects = []
+    for launcher in ("", "zcc "):
+        line = f"mount --bind other inc && {launcher}{' '.join(command)}"
+        assert (
+            farm.run("unshare", "--mount", "sh", "-c", line, cwd=project, strict=False).returncode
+            == 0
+        )
+        objects.append((project / "x.o").read_bytes())
+    assert objects[0] == objects[1]
+    assert farm.stats()["local_reasons"]["other-namespace"] == 1
+
+
+def test_two_streams_in_one_file_keep_their_order(farm: Farm, project: Path) -> None:
+    """A listing on standard output, warnings on standard error."""
+    (project / "x.c").write_text("static int x;\n")
+    command = "gcc -Wall -Wa,-aln -c x.c"
+    said = []
+    for launcher in ("", "zcc "):
+        done = farm.run("sh", "-c", f"{launcher}{command} 2>&1", cwd=project, strict=False)
+        assert done.returncode == 0
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert b"-Wunused-variable" in said[0]
+    assert both_ways(farm, project, *command.split())  # apart they have no order
+
+
+@pytest.mark.parametrize("family", ["gcc", "clang"])
+def test_words_that_come_through_a_fifo_are_left_to_the_compiler(
+    farm: Farm, project: Path, family: str
+) -> None:
+    if shutil.which(family) is None:
+        pytest.skip(f"{family} is not installed")
+    os.mkfifo(project / "words")
+    line = f"(echo -DV=3 >words) & {{}}{family} @words -Dv=x{family} -c x.c && wait"
+    objects = []
+    for launcher in ("", "zcc "):
+        done = farm.run("sh", "-c", line.format(launcher), cwd=project, strict=False)
+        objects.append((done.returncode, done.stdout, done.stderr, (project / "x.o").exists()))
+        (project / "x.o").unlink(missing_ok=True)
+    assert objects[0] == objects[1]

@@ -1,0 +1,47 @@
+"""What the kernel tells of a launcher's process: which files it sees, and where its messages go.
+
+A launcher in a sandbox or a container may well reach this agent's socket and still have other files under the
+same names. What the agent finds on its disk says nothing about a compile there.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Device and inode numbers of the mount namespace, then of the root directory.
+_View = tuple[int, int, int, int]
+
+
+class Caller:
+    """The process that has connected, while it waits for its answer.
+
+    `pid` is that of SO_PEERCRED: 0 for a process that this one cannot see.
+    """
+
+    __slots__ = ("_pid",)
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def sees_our_files(self) -> bool:
+        """Whether a path means the same to it as to this process; False where that cannot be told."""
+        own = _view(os.getpid())
+        return own is not None and _view(self._pid) == own
+
+    def merges_streams(self) -> bool:
+        """Whether its standard output and error go to one place, or that cannot be told.
+
+        Then their order shows, and a result that holds the two apart does not have it.
+        """
+        try:
+            return os.path.samefile(f"/proc/{self._pid}/fd/1", f"/proc/{self._pid}/fd/2")
+        except OSError:
+            return True
+
+
+def _view(pid: int) -> _View | None:
+    try:
+        mounts, root = os.stat(f"/proc/{pid}/ns/mnt"), os.stat(f"/proc/{pid}/root")
+    except OSError:
+        return None
+    return mounts.st_dev, mounts.st_ino, root.st_dev, root.st_ino

@@ -1,0 +1,60 @@
+"""What a command gets for its environment, and whether its PATH finds the helpers that it should (`as`).
+
+A job gets only those directories of PATH that its programs lie in: the others are the user's own, and no two
+machines share a cache whose keys name them. So what lies in those is settled here. Relative directories are
+never the toolchain's, and in the others a helper may have appeared since the toolchain was last looked at.
+"""
+
+from __future__ import annotations
+
+import os
+
+from zcc.agent.wire import Request
+from zcc.compiler.environment import JobEnvironment
+from zcc.compiler.toolchain import Toolchain
+
+# What gcc and clang look for on PATH when they compile.
+_HELPERS = (b"as", b"objcopy")
+
+
+def job_environment(
+    request: Request, classified: JobEnvironment, toolchain: Toolchain, pwd: bytes | None
+) -> tuple[tuple[bytes, bytes], ...]:
+    """What the command gets: the variables that count, and a PATH of the directories that do."""
+    programs = (request.executable, *toolchain.programs.values())
+    used = {os.path.dirname(program) for program in programs}
+    path = [at for at in request.environment.get(b"PATH", b"").split(b":") if at in used]
+    variables = dict(classified.carried) | dict(classified.search)
+    variables[b"PATH"] = b":".join(dict.fromkeys(path)) or os.path.dirname(request.executable)
+    if pwd is not None:
+        variables[b"PWD"] = pwd
+    return tuple(sorted(variables.items()))
+
+
+def first_shadow(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> bytes | None:
+    """What the compiler might run in place of a program of the toolchain; None where there is nothing.
+
+    `path` is the user's PATH, None where it is not set.
+    """
+    if path is None:
+        return None
+    entries = path.split(b":")
+    directories = {entry.rstrip(b"/") for entry in entries}
+    for helper in _HELPERS:
+        own = toolchain.programs.get(helper.decode())
+        if own is not None and os.path.dirname(own) not in directories:
+            continue  # the compiler finds it before it comes to PATH
+        for directory in entries:
+            found = os.path.join(cwd, directory, helper)
+            if found == own:
+                break
+            if os.path.lexists(found) and not _is_same(found, own):
+                return found
+    return None
+
+
+def _is_same(found: bytes, own: bytes | None) -> bool:
+    try:
+        return own is not None and os.path.samefile(found, own)
+    except OSError:
+        return False
