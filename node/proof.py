@@ -28,6 +28,7 @@ _KINDS = (
     b"M/",
     b"W/",
     b"V/",
+    b"T/",
 )  # with the first byte of an absolute path
 _ERROR = ord("E")
 
@@ -164,6 +165,8 @@ class _Records:
                 flaw = flaw or _describe(record)
         if b"\0\0" in log[HEADER_BYTES:end] or log[HEADER_BYTES:end][-1:] not in (b"", b"\0"):
             flaw = flaw or "a record was never finished"
+        if kinds[b"T/"]:
+            flaw = flaw or "the local time was asked for"
         return cls(
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
             kinds[b"V/"], flaw,

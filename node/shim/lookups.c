@@ -15,6 +15,7 @@
  *     M  ENOENT or ENOTDIR                  W  opened for writing, or created
  *     E  the look-up failed otherwise: one byte of errno stands before the path
  *     V  a slash and the name of a variable that was asked for, once a plugin had been loaded
+ *     T  a slash and the name of a function that was asked what the local time is
  *
  * No libc is linked and none is needed to build: the few symbols used are unversioned references that
  * every libc has, so one build works under an old or new glibc, or musl, of this architecture. The
@@ -760,6 +761,22 @@ static void note_variable(const char *name) {
 SHADOW_GETENV(getenv)
 SHADOW_GETENV(secure_getenv)
 SHADOW_GETENV(__secure_getenv)
+
+/* How compilers expand __TIME__, whatever it was pasted from or which precompiled header held it. */
+static void note_time(const char *path) {
+    size_t length = length_of(path);
+    if (log_at && !is_repeated('T', path, length)) put('T', 0, path, length);
+}
+
+EXPORT void *localtime(const long *seconds) {
+    note_time("/localtime");
+    return REAL(localtime)(seconds);
+}
+
+EXPORT void *localtime_r(const long *seconds, void *result) {
+    note_time("/localtime_r");
+    return REAL(localtime_r)(seconds, result);
+}
 
 EXPORT int socket(int domain, int type, int protocol) {
     if (has_plugin) mark_flawed();

@@ -143,12 +143,9 @@ def test_two_streams_in_one_file_keep_their_order(farm: Farm, project: Path) -> 
     assert both_ways(farm, project, *command.split())  # apart they have no order
 
 
-@pytest.mark.parametrize("family", ["gcc", "clang"])
 def test_words_that_come_through_a_fifo_are_left_to_the_compiler(
     farm: Farm, project: Path, family: str
 ) -> None:
-    if shutil.which(family) is None:
-        pytest.skip(f"{family} is not installed")
     os.mkfifo(project / "words")
     line = f"(echo -DV=3 >words) & {{}}{family} @words -Dv=x{family} -c x.c && wait"
     objects = []
@@ -157,3 +154,51 @@ def test_words_that_come_through_a_fifo_are_left_to_the_compiler(
         objects.append((done.returncode, done.stdout, done.stderr, (project / "x.o").exists()))
         (project / "x.o").unlink(missing_ok=True)
     assert objects[0] == objects[1]
+
+
+def test_a_header_that_is_mounted_twice_is_one_file(farm: Farm, project: Path, family: str) -> None:
+    """clang tells files by device and inode: under `#pragma once` it reads this one once."""
+    if os.geteuid():
+        pytest.skip("mount(8) is for root")
+    for name in ("a", "b"):
+        (project / name).mkdir()
+    header = "#pragma once\n#ifdef SEEN\nint twice;\n#endif\n#define SEEN\n"
+    (project / "a" / "h.h").write_text(header)
+    (project / "x.c").write_text('#include "a/h.h"\n#include "b/h.h"\nint y;\n')
+    subprocess.run(["mount", "--bind", "a", "b"], cwd=project, check=True)
+    try:
+        assert both_ways(farm, project, family, "-c", "x.c")
+    finally:
+        subprocess.run(["umount", "b"], cwd=project, check=True)
+
+
+PASTED = {
+    "three pieces": ("#define CAT(a, b, c) a##b##c\nconst char *s = CAT(__, TIME, __);\n", ()),
+    "inside out": (
+        "#define G(x) G_(x)\n#define G_(x) _##x##_\n#define H _TIME_\nconst char *s = G(H);\n", (),
+    ),
+    "on the command line": ("const char *s = Q;\n", ("-DC(a,b)=a##b", "-DQ=C(__TI,ME__)")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", PASTED)
+def test_the_time_that_no_scan_can_see_is_this_machines(
+    farm: Farm, project: Path, family: str, form: str
+) -> None:
+    text, options = PASTED[form]
+    (project / "x.c").write_text(text)
+    before = farm.stats()["outcomes"].get("remote", 0)
+    done = farm.run("zcc", family, *options, "-c", "x.c", cwd=project, strict=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert farm.stats()["outcomes"].get("remote", 0) == before
+
+
+def test_the_time_in_a_precompiled_header_is_this_machines(farm: Farm, project: Path) -> None:
+    (project / "x.h").write_text("#define NOW __TIME__\n")
+    (project / "x.c").write_text('#include "y.h"\nconst char *s = NOW;\n')
+    made = ["gcc", "-x", "c-header", "x.h", "-o", "y.h.gch"]
+    subprocess.run(made, cwd=project, check=True)
+    before = farm.stats()["outcomes"].get("remote", 0)
+    done = farm.run("zcc", "gcc", "-c", "x.c", cwd=project, strict=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert farm.stats()["outcomes"].get("remote", 0) == before

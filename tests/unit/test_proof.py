@@ -64,6 +64,12 @@ def test_variables_that_the_job_does_not_set_are_misses() -> None:
     )
 
 
+@pytest.mark.parametrize("function", [b"T/localtime", b"T/localtime_r"])
+def test_an_output_that_may_hold_the_time_is_no_result(function: bytes) -> None:
+    found = read_lookups(log_of((b"S" + GCC, function)), JOB, TOOLCHAIN)
+    assert found.flaw == "the local time was asked for"
+
+
 def lookups_of(*records: bytes, started: bool = True) -> Lookups:
     return read_lookups(log_of((*((b"S" + GCC,) if started else ()), *records)), JOB, TOOLCHAIN)
 

@@ -203,13 +203,15 @@ def _with_times(files: list[File], inputs: list[FileInput]) -> list[FileInput]:
 
 
 def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
+    """Names for one file, by link or by mount: clang reads it once under `#pragma once`."""
+    if len({file.identity for file in files}) == len(files):
+        return ()
     first: dict[tuple[int, ...], bytes] = {}
     links = []
     for file in files:
-        if file.links > 1:
-            same_as = first.setdefault(file.identity, file.path)
-            if same_as is not file.path:
-                links.append((file.path, same_as))
+        same_as = first.setdefault(file.identity, file.path)
+        if same_as is not file.path:
+            links.append((file.path, same_as))
     return tuple(links)
 
 
