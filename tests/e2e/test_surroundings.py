@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 
 
 def both_ways(farm: Farm, project: Path, *command: str, strict: bool = True, **extra: str) -> bool:
@@ -202,3 +202,26 @@ def test_the_time_in_a_precompiled_header_is_this_machines(farm: Farm, project: 
     done = farm.run("zcc", "gcc", "-c", "x.c", cwd=project, strict=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert farm.stats()["outcomes"].get("remote", 0) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("bin/../bin/{}", None), ("./bin/{}", None), ("@/s/../bin/{}", None), ("@//bin/./{}", None),
+        ("@/s/far/../bin/{}", None), ("{}", "bin"), ("{}", "./bin"), ("{}", "s/../bin"),
+        ("{}", "@/s/../bin"), ("{}", "@//bin/"),
+    ],
+)  # fmt: skip
+def test_a_compiler_is_the_same_however_the_way_to_it_is_spelled(
+    farm: Farm, project: Path, family: str, command: str, path: str | None
+) -> None:
+    for name in ("bin", "s", "t/far", "t/bin"):
+        (project / name).mkdir(parents=True)
+    (project / "s" / "far").symlink_to("../t/far")
+    for name in ("bin", "t/bin"):
+        (project / name / f"my{family}").symlink_to(str(shutil.which(family)))
+    words = [command.format(f"my{family}").replace("@", str(project)), "-g", "-c", "x.c"]
+    extra = {}
+    if path is not None:
+        extra["PATH"] = f"{path.replace('@', str(project))}:{os.environ['PATH']}:{BIN}"
+    assert both_ways(farm, project, *words, **extra)

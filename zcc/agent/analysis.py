@@ -29,7 +29,7 @@ from zcc.agent.places import (
 )
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
-from zcc.agent.programs import first_shadow, job_environment
+from zcc.agent.programs import first_shadow, job_environment, ways_to_compiler
 from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -264,6 +264,7 @@ class Analyser:
                 *(places.directories if renaming is None else ()),
                 *dumps.directories,
                 *([pwd] if pwd and not is_process_bound(pwd) else ()),
+                *ways_to_compiler(request, variables),
                 *_spelled(parsed),
                 *named.directories,
                 *brought.directories,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from zcc.agent.analysis import Analyser, names_cxx
 from zcc.agent.parts import overlap
 from zcc.agent.prepared import Here, Prepared
+from zcc.agent.programs import with_plain_executable
 from zcc.agent.wire import Request
 from zcc.compiler import arguments
 
@@ -22,6 +23,7 @@ async def jobs_of(
     analyser: Analyser, request: Request, arrived: float, now: Callable[[], float]
 ) -> list[Prepared] | Here:
     """The command's jobs in the order of its sources, or why it runs here. Arguments as for `analyse`."""
+    request = with_plain_executable(request)
     answer = await analyser.analyse(request, arrived, now)
     if isinstance(answer, Prepared):
         return [answer]

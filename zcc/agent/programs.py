@@ -8,13 +8,17 @@ never the toolchain's, and in the others a helper may have appeared since the to
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 
+from zcc.agent.places import physical
 from zcc.agent.wire import Request
 from zcc.compiler.environment import JobEnvironment
 from zcc.compiler.toolchain import Toolchain
 
 # What gcc and clang look for on PATH when they compile.
 _HELPERS = (b"as", b"objcopy")
+_ODD = re.compile(rb"/\.{0,2}/")
 
 
 def job_environment(
@@ -23,12 +27,41 @@ def job_environment(
     """What the command gets: the variables that count, and a PATH of the directories that do."""
     programs = (request.executable, *toolchain.programs.values())
     used = {os.path.dirname(program) for program in programs}
-    path = [at for at in request.environment.get(b"PATH", b"").split(b":") if at in used]
+    entries = request.environment.get(b"PATH", b"").split(b":")
+    path = [at for at in entries if at in used or _is_spelled_otherwise(at, request.cwd, used)]
     variables = dict(classified.carried) | dict(classified.search)
     variables[b"PATH"] = b":".join(dict.fromkeys(path)) or os.path.dirname(request.executable)
     if pwd is not None:
         variables[b"PWD"] = pwd
     return tuple(sorted(variables.items()))
+
+
+def with_plain_executable(request: Request) -> Request:
+    """The request with no `.`, `..` or `//` on the way to the compiler, whose own name is as it was.
+
+    The directory is the physical one: `..` behind a symlink is not its parent.
+    """
+    if not _ODD.search(request.executable):
+        return request
+    directory, _, name = request.executable.rpartition(b"/")
+    found = physical(directory)
+    return request if found is None else replace(request, executable=found + b"/" + name)
+
+
+def ways_to_compiler(request: Request, variables: tuple[tuple[bytes, bytes], ...]) -> list[bytes]:
+    """The directories by whose names a command looks for its compiler, where those hold `..` or the like."""
+    called = os.path.dirname(request.argv[0])
+    names = [called] if called else dict(variables)[b"PATH"].split(b":")
+    places = (os.path.join(request.cwd, name) for name in names)
+    return [place for place in places if _ODD.search(place + b"/")]
+
+
+def _is_spelled_otherwise(entry: bytes, cwd: bytes, used: set[bytes]) -> bool:
+    """Whether it is one of the directories that are used; gcc finds itself by PATH as well."""
+    if entry.startswith(b"/") and not _ODD.search(entry + b"/"):
+        return False
+    place = os.path.join(cwd, entry)
+    return place in used or physical(place) in used
 
 
 def first_shadow(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> bytes | None:
