@@ -172,6 +172,20 @@ def test_a_header_that_is_mounted_twice_is_one_file(farm: Farm, project: Path, f
         subprocess.run(["umount", "b"], cwd=project, check=True)
 
 
+def test_a_directory_that_pwd_names_by_another_mount_is_left_to_the_compiler(
+    farm: Farm, project: Path, family: str
+) -> None:
+    if os.geteuid():
+        pytest.skip("mount(8) is for root")
+    (project / "again").mkdir()
+    subprocess.run(["mount", "--bind", ".", "again"], cwd=project, check=True)
+    try:
+        pwd = str(project / "again")
+        assert not both_ways(farm, project, family, "-g", "-c", "x.c", strict=False, PWD=pwd)
+    finally:
+        subprocess.run(["umount", "again"], cwd=project, check=True)
+
+
 PASTED = {
     "three pieces": ("#define CAT(a, b, c) a##b##c\nconst char *s = CAT(__, TIME, __);\n", ()),
     "inside out": (

@@ -242,6 +242,8 @@ class Analyser:
         if shadow is not None:
             return Here("environment", f"PATH: {os.fsdecode(shadow)}")
         pwd = physical_pwd(request.environment, request.cwd)
+        if isinstance(pwd, Misplaced):
+            return Here(pwd.reason, os.fsdecode(pwd.path))
         variables = job_environment(request, classified, toolchain, pwd)
         if not can_be_run(request.argv, variables, _WORDS_SHARE):
             return Here("long-command", f"{len(request.argv)} arguments")

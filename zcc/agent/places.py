@@ -113,15 +113,19 @@ def _group_of_new(directory: bytes) -> int:
     return status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
 
 
-def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | None:
+def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | Misplaced | None:
     """PWD where it names the current directory, as gcc and clang check before they believe it.
 
-    `/proc/self/cwd`, which Bazel sets, is each process's own.
+    `/proc/self/cwd`, which Bazel sets, is each process's own. A name by way of another mount means this
+    directory here and not on a node.
     """
     pwd = environment.get(b"PWD", b"")
     if not pwd.startswith(b"/"):
         return None
+    place = _OWN_DIRECTORY.sub(lambda _: cwd, pwd)
+    if physical(place) == cwd:
+        return pwd
     try:
-        return pwd if os.path.samefile(_OWN_DIRECTORY.sub(lambda _: cwd, pwd), cwd) else None
+        return Misplaced("other-mount", pwd) if os.path.samefile(place, cwd) else None
     except OSError:
         return None
