@@ -763,9 +763,9 @@ SHADOW_GETENV(secure_getenv)
 SHADOW_GETENV(__secure_getenv)
 
 /* How compilers expand __TIME__, whatever it was pasted from or which precompiled header held it. */
-static void note_time(const char *path) {
-    size_t length = length_of(path);
-    if (log_at && !is_repeated('T', path, length)) put('T', 0, path, length);
+static void note_time(const char *function) {
+    size_t length = length_of(function);
+    if (log_at && !is_repeated('T', function, length)) put('T', 0, function, length);
 }
 
 EXPORT void *localtime(const long *seconds) {

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from zcc.dumps import is_dump
 
 _OWN_DIRECTORY = re.compile(rb"^/+proc/+(?:thread-)?self/+cwd(?=/|$)")
+# Where names mean another thing to each process.
+_PROCESSES = re.compile(rb"^/+(?:proc|dev/+fd)(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def physical(directory: bytes) -> bytes | None:
 
 def is_process_bound(path: bytes) -> bool:
     """Whether it means another place for each process: what lies there is nothing to send along."""
-    return path.startswith((b"/proc/", b"/dev/fd/"))
+    return _PROCESSES.search(path) is not None
 
 
 def _is_replaceable(path: bytes, umask: int) -> bool:
@@ -116,16 +118,18 @@ def _group_of_new(directory: bytes) -> int:
 def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | Misplaced | None:
     """PWD where it names the current directory, as gcc and clang check before they believe it.
 
-    `/proc/self/cwd`, which Bazel sets, is each process's own. A name by way of another mount means this
-    directory here and not on a node.
+    `/proc/self/cwd`, which Bazel sets, is each process's own. A name by way of another mount, or of another
+    process, means this directory here and not on a node.
     """
     pwd = environment.get(b"PWD", b"")
     if not pwd.startswith(b"/"):
         return None
     place = _OWN_DIRECTORY.sub(lambda _: cwd, pwd)
+    if is_process_bound(place) and not is_process_bound(cwd):
+        return Misplaced("working-directory", pwd)
     if physical(place) == cwd:
         return pwd
     try:
-        return Misplaced("other-mount", pwd) if os.path.samefile(place, cwd) else None
+        return Misplaced("working-directory", pwd) if os.path.samefile(place, cwd) else None
     except OSError:
         return None
