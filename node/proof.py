@@ -147,6 +147,7 @@ class _Records:
     missed: list[bytes]
     written: list[bytes]
     variables: list[bytes]
+    times: list[bytes]
     flaw: str
 
     @classmethod
@@ -165,11 +166,9 @@ class _Records:
                 flaw = flaw or _describe(record)
         if b"\0\0" in log[HEADER_BYTES:end] or log[HEADER_BYTES:end][-1:] not in (b"", b"\0"):
             flaw = flaw or "a record was never finished"
-        if kinds[b"T/"]:
-            flaw = flaw or "the local time was asked for"
         return cls(
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
-            kinds[b"V/"], flaw,
+            kinds[b"V/"], kinds[b"T/"], flaw,
         )  # fmt: skip
 
 
@@ -240,4 +239,4 @@ def _flaw_in(records: _Records, job: Job, world: World, toolchain: ToolchainView
         place = world.physical(directory)
         if place not in toolchain.members and place not in job.listed:
             return f"the directory {directory!r} was listed"
-    return ""
+    return "the local time was asked for" if records.times else ""

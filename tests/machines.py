@@ -43,7 +43,8 @@ class Machine:
 
     @property
     def inside(self) -> tuple[str, ...]:
-        return ("ip", "netns", "exec", self.namespace)
+        # Not `ip netns exec`, which makes a mount namespace each time: machines are more than one process.
+        return ("nsenter", f"--net=/run/netns/{self.namespace}")
 
 
 @dataclass
