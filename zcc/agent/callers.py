@@ -7,6 +7,7 @@ same names. What the agent finds on its disk says nothing about a compile there.
 from __future__ import annotations
 
 import os
+from functools import cache
 
 # Device and inode numbers of the mount namespace, then of the root directory.
 _View = tuple[int, int, int, int]
@@ -25,7 +26,7 @@ class Caller:
 
     def sees_our_files(self) -> bool:
         """Whether a path means the same to it as to this process; False where that cannot be told."""
-        own = _view(os.getpid())
+        own = _own_view()
         return own is not None and _view(self._pid) == own
 
     def merges_streams(self) -> bool:
@@ -37,6 +38,11 @@ class Caller:
             return os.path.samefile(f"/proc/{self._pid}/fd/1", f"/proc/{self._pid}/fd/2")
         except OSError:
             return True
+
+
+@cache
+def _own_view() -> _View | None:
+    return _view(os.getpid())
 
 
 def _view(pid: int) -> _View | None:

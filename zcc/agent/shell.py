@@ -255,9 +255,10 @@ class AgentShell:
         """A command that only passes through waits for nobody."""
         try:
             call.request = self._with_compiler(call.request)
-            if not call.visitor.caller.sees_our_files():
+            here = self._analyser.at_once(call.request)
+            if here is None and not call.visitor.caller.sees_our_files():
                 return Here("other-namespace", "another mount namespace or root than the agent's")
-            return self._analyser.at_once(call.request)
+            return here
         except Exception as error:  # noqa: BLE001 - logged there
             return _failed(call.request, error)
 
