@@ -82,7 +82,7 @@ def test_variables_of_other_systems_move_clangs_search(
     (project / "x.c").write_text("#if __has_include(<v.h>)\n#include <v.h>\nint v = V;\n#endif\n")
     command = ("clang", "-target", target, "-S", "x.c", "-o", "x.o")
     assert both_ways(farm, project, *command)
-    both_ways(farm, project, *command, strict=True, **{variable: str(project / "inc")})
+    both_ways(farm, project, *command, **{variable: str(project / "inc")})
 
 
 def test_gccs_prefix_may_be_another(farm: Farm, project: Path) -> None:
@@ -120,10 +120,8 @@ def test_what_a_mount_namespace_of_its_own_shows_a_compiler_is_what_counts(
     objects = []
     for launcher in ("", "zcc "):
         line = f"mount --bind other inc && {launcher}{' '.join(command)}"
-        assert (
-            farm.run("unshare", "--mount", "sh", "-c", line, cwd=project, strict=False).returncode
-            == 0
-        )
+        done = farm.run("unshare", "--mount", "sh", "-c", line, cwd=project, strict=False)
+        assert done.returncode == 0
         objects.append((project / "x.o").read_bytes())
     assert objects[0] == objects[1]
     assert farm.stats()["local_reasons"]["other-namespace"] == 1
@@ -147,13 +145,15 @@ def test_words_that_come_through_a_fifo_are_left_to_the_compiler(
     farm: Farm, project: Path, family: str
 ) -> None:
     os.mkfifo(project / "words")
-    line = f"(echo -DV=3 >words) & {{}}{family} @words -Dv=x{family} -c x.c && wait"
-    objects = []
+    (project / "x.c").write_text("int v = V;\n")
+    seen = []
     for launcher in ("", "zcc "):
-        done = farm.run("sh", "-c", line.format(launcher), cwd=project, strict=False)
-        objects.append((done.returncode, done.stdout, done.stderr, (project / "x.o").exists()))
+        line = f"(echo -DV=3 >words) & {launcher}{family} @words -c x.c; s=$?; wait; exit $s"
+        done = farm.run("timeout", "20", "sh", "-c", line, cwd=project, strict=False)
+        made = (project / "x.o").read_bytes() if (project / "x.o").exists() else b""
+        seen.append((done.returncode, done.stdout, done.stderr, made))
         (project / "x.o").unlink(missing_ok=True)
-    assert objects[0] == objects[1]
+    assert seen[0] == seen[1]
 
 
 def test_a_header_that_is_mounted_twice_is_one_file(farm: Farm, project: Path, family: str) -> None:

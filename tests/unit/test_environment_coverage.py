@@ -51,18 +51,9 @@ MEANS_NOTHING = {
     "TMP": "as TMPDIR",
     "TEMP": "as TMPDIR",
     "TEMPDIR": "as TMPDIR",
-    "HOME": "configuration files, which are looked for by the toolchain's own settings",
-    "XDG_CONFIG_HOME": "as HOME",
-    "XDG_CACHE_HOME": "where clang keeps modules; such compiles stay here",
-    "CLANG_MODULE_CACHE_PATH": "where clang keeps modules; such compiles stay here",
     "MAKEFLAGS": "gcc's link-time optimization at linking",
-    "CLANG_SPAWN_CC1": "whether clang's driver and compiler are one process",
-    "CLANG_TOOLCHAIN_PROGRAM_TIMEOUT": "how long clang waits for its offload helpers",
     "LLVM_IGNORED_ENV_VAR": "LLVM asks for it so that a compiler cannot drop a function",
     "bar": "the same",
-    "LLVM_DISABLE_SYMBOLIZATION": "a crash's evidence",
-    "LLVM_ENABLE_SYMBOLIZER_MARKUP": "a crash's evidence",
-    "LLVM_SYMBOLIZER_PATH": "a crash's evidence",
 }
 TARGETS = (
     *("x86_64-linux-gnu", "x86_64-apple-darwin", "arm64-apple-ios", "arm64-apple-driverkit"),
