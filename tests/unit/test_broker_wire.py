@@ -224,7 +224,6 @@ def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
         [b"zcc/1", b"beat", b"\xc1"],
         [b"zcc/1", b"beat"],
         [b"zcc/1", b"hello", b"\x90"],
-        [b"zcc/1", b"submit", b"\x94\x01\xc4\x20" + bytes(32) + b"\xcb" + bytes(8) + b"\xa0", b"x"],
         [b"garbage"],
     ],
 )
@@ -347,13 +346,27 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
     run(story, tmp_path)
 
 
-def test_a_job_that_is_not_what_its_key_says_gets_the_agent_dropped(tmp_path: Path) -> None:
+def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
+    job = encode_job(sample_job(b"t", b"s"))
+    bodies = [
+        (digest_of(b"another"), compress(job)),
+        (digest_of(job), b"no frame"),
+        (digest_of(b"no job"), compress(b"no job")),
+    ]
+
     async def story(broker: Broker) -> None:
-        agent = broker.dial(broker.member(Role.CLIENT))
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
         await agent.hello("client")
-        encoded = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, digest_of(b"another"), 0.0, "b", False, compress(encoded)))
-        assert "key" in (await agent.wait(Bye)).reason
+        await node.hello("node", slots=1)
+        agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
+        for ticket, (key, body) in enumerate(bodies, 1):
+            await agent.say(Submit(ticket, key, 0.0, "b", False, body))
+            refused = await agent.wait(Refused)
+            assert refused.ticket == ticket
+            assert refused.reason.startswith("unreadable: ")
+        assert broker.shell.counts == {"unreadable_jobs": len(bodies)}
+        await agent.say(Submit(9, job_key(job), 0.0, "b", False, compress(job)))
+        assert (await node.wait(Run)).key == job_key(job)
 
     run(story, tmp_path)
 
