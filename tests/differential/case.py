@@ -14,6 +14,27 @@ from enum import Enum
 # Modification times count back from here: old enough to be nobody's "just now", and the same in each run.
 EPOCH_S = 1_700_000_000
 HERE = "@HERE@"  # in words, contents and variables: the project's own directory
+PATH = "@PATH@"  # in a variable: what PATH is without the case
+UNSET = "@UNSET@"  # a variable's value: it is not set at all
+
+
+class Streams(Enum):
+    """Where standard output and standard error go: `&1` and `&-` as a shell writes it."""
+
+    APART = "two pipes"
+    ONE_PIPE = "2>&1"
+    ONE_FILE = "one file"
+    NO_OUTPUT = ">&-"
+    NO_ERRORS = "2>&-"
+    TERMINAL = "a pipe and a terminal"
+
+
+class Stdin(Enum):
+    """`SOURCE`: something to compile, for a command that reads it."""
+
+    NOTHING = "</dev/null"
+    CLOSED = "<&-"
+    SOURCE = "a pipe"
 
 
 class Kind(Enum):
@@ -51,7 +72,8 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
     umask: int = 0o022
     settles: bool = False
-    has_terminal: bool = False
+    streams: Streams = Streams.APART
+    stdin: Stdin = Stdin.NOTHING
 
     @property
     def words(self) -> list[str]:

@@ -7,7 +7,21 @@ import shutil
 from collections.abc import Callable
 from random import Random
 
-from tests.differential.case import HERE, Case, Edit, Entry, Kind, Project, directory, symlink, text
+from tests.differential.case import (
+    HERE,
+    PATH,
+    UNSET,
+    Case,
+    Edit,
+    Entry,
+    Kind,
+    Project,
+    Stdin,
+    Streams,
+    directory,
+    symlink,
+    text,
+)
 from tests.differential.sources import DIRECTORIES, NAMES, SUFFIXES, Made, Maker
 
 Option = tuple[str, ...]
@@ -150,6 +164,22 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("POSIXLY_CORRECT", ("1",)),
     ("CCC_OVERRIDE_OPTIONS", ("+-g",)),
 )
+# How a caller's shell and directories may stand, most of them as no build would have them on purpose.
+_SURROUNDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("PWD", (UNSET, ".", "", HERE, f"{HERE}/", f"{HERE}/inc", f"{HERE}/./way in", "/nowhere", "/")),
+    ("TMPDIR", (UNSET, "", "out", f"{HERE}/none", f"{HERE}/inc", "/dev/null")),
+    ("PATH", (f"{HERE}/tools:{PATH}", f"tools:{PATH}", f":{PATH}", f"{HERE}/none:{PATH}", f"{PATH}:.")),
+    ("HOME", (UNSET, HERE, "")),
+)  # fmt: skip
+# What a project may keep in `tools` for its PATH: name -> what it runs in its own place.
+_TOOLS = {
+    "as": "/usr/bin/as",
+    "gcc": "/usr/bin/gcc -DTOOL=1",
+    "clang": "/usr/bin/clang -DTOOL=1",
+    "objcopy": "/usr/bin/objcopy",
+    "ld": "/usr/bin/ld",
+}
+_STREAMS = (*(Streams.APART,) * 12, Streams.ONE_PIPE, Streams.ONE_FILE, Streams.TERMINAL)
 
 
 def compilers(further: bool = False) -> tuple[str, ...]:
@@ -197,10 +227,11 @@ class _Commander:
             options=tuple(options),
             edits=self._edits(),
             cwd=self._cwd,
-            environment=self._environment(),
+            environment={**self._environment(), **self._surroundings()},
             umask=rng.choice((0o022, 0o022, 0o022, 0o077, 0o002, 0o027)),
             settles=rng.random() < 0.04,
-            has_terminal=rng.random() < 0.06,
+            streams=self._streams(),
+            stdin=rng.choice(tuple(Stdin)) if rng.random() < 0.05 else Stdin.NOTHING,
         )
 
     def _choose_cwd(self) -> None:
@@ -374,6 +405,22 @@ class _Commander:
         rng = self._rng
         chosen = rng.sample(_VARIABLES, rng.choice((0, 0, 0, 0, 0, 1, 1, 2)))
         return {name: rng.choice(values) for name, values in chosen}
+
+    def _surroundings(self) -> dict[str, str]:
+        rng = self._rng
+        if rng.random() < 0.85:
+            return {}
+        name, values = rng.choice(_SURROUNDINGS)
+        if name == "PATH":
+            for tool in rng.sample(sorted(_TOOLS), 2):
+                script = f'#!/bin/sh\nexec {_TOOLS[tool]} "$@"\n'
+                self._project[f"tools/{tool}"] = Entry(Kind.FILE, script, mode=0o755)
+        return {name: rng.choice(values)}
+
+    def _streams(self) -> Streams:
+        if self._rng.random() < 0.01:
+            return self._rng.choice((Streams.NO_OUTPUT, Streams.NO_ERRORS))
+        return self._rng.choice(_STREAMS)
 
     # -- the edit ---------------------------------------------------------------------------------
 

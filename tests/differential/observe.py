@@ -13,12 +13,18 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.differential.case import HERE, Case
+from tests.differential.case import HERE, PATH, UNSET, Case, Stdin, Streams
 
 TIMEOUT_S = 30
 # What the drivers name their temporary files: gcc's `ccXXXXXX.s`, clang's `main-1a2b3c.o`. The assembler and
 # the linker name them in messages and listings.
 _TEMPORARY = rb"[^\n:`']*?(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])"
+# What a command that compiles its standard input finds there.
+SOURCE = b"int from_stdin = 3;\n"
+# What closes a descriptor, as a shell has it.
+CLOSED_BY: Mapping[Streams | Stdin, str] = {
+    each: each.value for each in (Streams.NO_OUTPUT, Streams.NO_ERRORS, Stdin.CLOSED)
+}
 HUNG = -1000  # in place of an exit status: the command was killed after TIMEOUT_S
 # How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk.py.
 RACY_S = 2.1
@@ -66,29 +72,36 @@ def run(case: Case, root: str, environment: Mapping[str, str], launcher: tuple[s
     temporary = root + ".tmp"
     os.makedirs(temporary, exist_ok=True)
     cwd = os.path.normpath(os.path.join(root, case.cwd))
-    variables = {name: value.replace(HERE, root) for name, value in case.environment.items()}
     words = [word.replace(HERE, root) for word in (*launcher, case.compiler, *case.words)]
-    process = _Process(words, cwd, {**environment, **variables, "PWD": cwd, "TMPDIR": temporary})
-    status, stdout, stderr = process.run(case.umask, case.has_terminal)
+    variables = {**environment, "PWD": cwd, "TMPDIR": temporary}
+    for name, value in case.environment.items():
+        if value == UNSET:
+            variables.pop(name, None)
+        else:
+            variables[name] = value.replace(HERE, root).replace(PATH, environment["PATH"])
+    process = _Process(words, cwd, variables, case)
+    status, stdout, stderr = process.run(root)
     spill = tuple(sorted(os.listdir(temporary)))
     for name in spill:
         path = os.path.join(temporary, name)
         if not os.path.isdir(path):
             os.unlink(path)
-    stdout, stderr = (_without_chance(text, os.fsencode(temporary)) for text in (stdout, stderr))
+    # Where TMPDIR is none or cannot be used, compilers take the last.
+    places = [os.fsencode(place) for place in (temporary, variables.get("TMPDIR"), "/tmp") if place]
+    stdout, stderr = (_without_chance(text, places) for text in (stdout, stderr))
     files = {
-        path: (
-            what,
-            content if b"\0" in content else _without_chance(content, os.fsencode(temporary)),
-        )
+        path: (what, content if b"\0" in content else _without_chance(content, places))
         for path, (what, content) in _walk(root)
     }
     return Seen(status, stdout, stderr, files, tuple(_kind_of_spill(n) for n in spill))
 
 
-def _without_chance(text: bytes, temporary: bytes) -> bytes:
-    """With the directory left as it is: whether a name lies in the caller's own counts."""
-    return re.sub(re.escape(temporary) + b"/" + _TEMPORARY, b"TEMPORARY", text)
+def _without_chance(text: bytes, places: list[bytes]) -> bytes:
+    """The temporary names made one, with the directory left as it is: whether one lies in the caller's own
+    counts."""
+    for place in places:
+        text = re.sub(re.escape(place) + b"/" + _TEMPORARY, place + b"/TEMPORARY", text)
+    return text
 
 
 def wait_until_settled(since_s: float) -> None:
@@ -101,28 +114,40 @@ class _Process:
     words: list[str]
     cwd: str
     environment: Mapping[str, str]
+    case: Case
 
-    def run(self, umask: int, has_terminal: bool) -> tuple[int, bytes, bytes]:
-        if has_terminal:
-            return self._run_on_terminal(umask)
-        # A group of its own: a driver that is killed leaves its compiler running.
-        with subprocess.Popen(
-            self.words, cwd=self.cwd, env=dict(self.environment), umask=umask, process_group=0,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        ) as process:  # fmt: skip
+    def run(self, root: str) -> tuple[int, bytes, bytes]:
+        """Exit status, standard output, standard error; what both went to counts as output."""
+        match self.case.streams:
+            case Streams.TERMINAL:
+                return self._run_on_terminal()
+            case Streams.ONE_FILE:
+                path = root + ".out"
+                with open(path, "wb") as file:
+                    status, _, _ = self._run(file.fileno(), subprocess.STDOUT)
+                with open(path, "rb") as file:
+                    return status, file.read(), b""
+            case Streams.ONE_PIPE:
+                return self._run(subprocess.PIPE, subprocess.STDOUT)
+            case _:
+                return self._run(subprocess.PIPE, subprocess.PIPE)
+
+    def _run(self, stdout: int, stderr: int) -> tuple[int, bytes, bytes]:
+        has_source = self.case.stdin is Stdin.SOURCE
+        process = self._started(
+            stdout, stderr, subprocess.PIPE if has_source else subprocess.DEVNULL
+        )
+        with process:
             try:
-                stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+                said = process.communicate(SOURCE if has_source else None, timeout=TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 return HUNG, b"", b""
-        return process.returncode, stdout, stderr
+        return process.returncode, said[0] or b"", said[1] or b""
 
-    def _run_on_terminal(self, umask: int) -> tuple[int, bytes, bytes]:
+    def _run_on_terminal(self) -> tuple[int, bytes, bytes]:
         ours, theirs = pty.openpty()
-        with subprocess.Popen(
-            self.words, cwd=self.cwd, env=dict(self.environment), umask=umask,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, process_group=0,
-        ) as process:  # fmt: skip
+        with self._started(subprocess.PIPE, theirs, subprocess.DEVNULL) as process:
             os.close(theirs)
             assert process.stdout is not None
             drained = _drain(process.stdout.fileno(), ours)
@@ -133,6 +158,20 @@ class _Process:
             return HUNG, b"", b""
         stdout, stderr = drained
         return process.returncode, stdout, stderr
+
+    def _started(self, stdout: int, stderr: int, stdin: int) -> subprocess.Popen[bytes]:
+        """In a group of its own: a driver that is killed leaves its compiler running."""
+        closed = [
+            CLOSED_BY[each] for each in (self.case.streams, self.case.stdin) if each in CLOSED_BY
+        ]
+        words = self.words
+        if closed:
+            # A shell closes them between us and the command, as a user's would.
+            words = ["/bin/sh", "-c", f'exec "$@" {" ".join(closed)}', "sh", *words]
+        return subprocess.Popen(
+            words, cwd=self.cwd, env=dict(self.environment), umask=self.case.umask,
+            process_group=0, stdin=stdin, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
 
 
 def _drain(*handles: int) -> list[bytes] | None:

@@ -6,7 +6,20 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from tests.differential.case import EPOCH_S, HERE, Case, Edit, Entry, Kind, Project
+from tests.differential.case import (
+    EPOCH_S,
+    HERE,
+    PATH,
+    UNSET,
+    Case,
+    Edit,
+    Entry,
+    Kind,
+    Project,
+    Stdin,
+    Streams,
+)
+from tests.differential.observe import CLOSED_BY, SOURCE
 
 _HEAD = """\
 #!/bin/sh
@@ -34,11 +47,25 @@ build() {{
 """
 
 
+_REDIRECTED = {
+    **{each: f" {closing}" for each, closing in CLOSED_BY.items()},
+    Streams.ONE_FILE: " 2>&1",
+}
+_REMARKS = {
+    Streams.TERMINAL: "Standard error was a terminal: see script(1).",
+    Streams.ONE_PIPE: "Both streams were one pipe: 2>&1 | cat",
+}
+
+
 def as_script(case: Case, reason: str) -> str:
     """The script; `reason` is said in its head."""
     words = [_expanded(word) for word in case.words]
-    variables = [f"{name}={_expanded(value)}" for name, value in case.environment.items()]
+    variables = [_variable(name, value) for name, value in sorted(case.environment.items())]
+    variables.sort(key=lambda each: not each.startswith("-u"))  # env takes its options first
     command = " ".join(["env", *variables, '"$@"', _expanded(case.compiler), *words])
+    command += "".join(_REDIRECTED.get(each, "") for each in (case.streams, case.stdin))
+    if case.stdin is Stdin.SOURCE:
+        command = f"printf {_as_format(SOURCE.decode())} | {command}"
     cwd = case.cwd.replace('"', '\\"')
     parts = [
         _HEAD.format(epoch=EPOCH_S, cwd=cwd, umask=case.umask, command=command),
@@ -50,12 +77,21 @@ def as_script(case: Case, reason: str) -> str:
     ]
     if case.edits:
         parts.append("anew; edit; build plain2; anew; edit; build zcc2 zcc\n")
-    if case.has_terminal:
-        parts.append("# Standard error was a terminal: see script(1).\n")
+    if case.streams in _REMARKS:
+        parts.append(f"# {_REMARKS[case.streams]}\n")
     parts.append(
         'for n in 1 2; do test ! -e "$base/plain$n" || diff -r "$base/plain$n" "$base/zcc$n"; done\n'
     )
     return "".join(parts)
+
+
+def _variable(name: str, value: str) -> str:
+    """As env(1) takes it."""
+    if value == UNSET:
+        return f"-u {name}"
+    return f"{name}=" + '"$PATH"'.join(
+        _expanded(part) if part else "" for part in value.split(PATH)
+    )
 
 
 def _function(name: str, project: Project) -> str:

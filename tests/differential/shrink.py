@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from tests.differential.case import Case, Kind
+from tests.differential.case import Case, Kind, Stdin, Streams
 
 
 def shrink(case: Case, still_fails: Callable[[Case], bool], max_attempts: int = 250) -> Case:
@@ -31,8 +31,10 @@ def _simpler(case: Case) -> Iterator[Case]:
         yield replace(case, project=case.edited(), edits=())
     if case.settles:
         yield replace(case, settles=False)
-    if case.has_terminal:
-        yield replace(case, has_terminal=False)
+    if case.streams is not Streams.APART:
+        yield replace(case, streams=Streams.APART)
+    if case.stdin is not Stdin.NOTHING:
+        yield replace(case, stdin=Stdin.NOTHING)
     half = len(case.options) // 2
     if half > 1:
         yield replace(case, options=case.options[:half])
