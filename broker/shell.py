@@ -202,9 +202,9 @@ class Shell:
                 raise ProtocolError("its bytes do not match its key")
             job = decode_job(encoded)
         except ProtocolError as error:
-            # One command is at fault, as one that another release of zcc bounds otherwise: its user's others go on.
+            # One command is at fault, as where another release of zcc has other bounds: its user's others go on.
             count = self.counts["unreadable_jobs"] = self.counts["unreadable_jobs"] + 1
-            if count.bit_count() == 1:  # the first, the second, the fourth ...: nobody fills the log with them
+            if count.bit_count() == 1:  # 1, 2, 4, 8 ...: nobody fills the log with them
                 logger.warning("refused %d unreadable jobs, one of %s: %s", count, origin.user, error)
             self._send(origin.route, Refused(message.ticket, f"unreadable: {error}"[:200]))
             return
