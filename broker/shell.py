@@ -202,10 +202,12 @@ class Shell:
                 raise ProtocolError("its bytes do not match its key")
             job = decode_job(encoded)
         except ProtocolError as error:
-            # One command is at fault, as where another release of zcc has other bounds: its user's others go on.
+            # One command is at fault, perhaps for another release's bounds: its user's others go on.
             count = self.counts["unreadable_jobs"] = self.counts["unreadable_jobs"] + 1
             if count.bit_count() == 1:  # 1, 2, 4, 8 ...: nobody fills the log with them
-                logger.warning("refused %d unreadable jobs, one of %s: %s", count, origin.user, error)
+                logger.warning(
+                    "refused %d unreadable jobs, one of %s: %s", count, origin.user, error
+                )
             self._send(origin.route, Refused(message.ticket, f"unreadable: {error}"[:200]))
             return
         inputs = dict.fromkeys(self._intern(file.digest) for file in job.manifest.files)

@@ -29,6 +29,7 @@ _KINDS = (
     b"W/",
     b"V/",
     b"T/",
+    b"R/",
 )  # with the first byte of an absolute path
 _ERROR = ord("E")
 
@@ -64,10 +65,10 @@ def read_lookups(log: bytes, job: Job, toolchain: ToolchainView) -> Lookups:
     world = World(job.manifest, toolchain)
     written = {world.physical(path) for path in records.written}
     written.update(job.outputs)
-    undeclared = _undeclared(records.found, world, written)
+    undeclared = _undeclared(records.found, world, written, job)
     variables = _not_set(records.variables, job)
     return Lookups(
-        misses=_group(records.missed, world, written, variables),
+        misses=_group(records, world, written, variables),
         undeclared=tuple(sorted(undeclared)),
         flaw=records.flaw or _flaw_in(records, job, world, toolchain),
     )
@@ -148,6 +149,7 @@ class _Records:
     written: list[bytes]
     variables: list[bytes]
     times: list[bytes]
+    unopened: list[bytes]
     flaw: str
 
     @classmethod
@@ -168,7 +170,7 @@ class _Records:
             flaw = flaw or "a record was never finished"
         return cls(
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
-            kinds[b"V/"], kinds[b"T/"], flaw,
+            kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], flaw,
         )  # fmt: skip
 
 
@@ -186,14 +188,36 @@ def _add_ancestors(known: set[bytes]) -> None:
         fresh = {path.rpartition(b"/")[0] for path in fresh} - known
 
 
-def _undeclared(found: Iterable[bytes], world: World, written: set[bytes]) -> set[bytes]:
+def _undeclared(found: Iterable[bytes], world: World, written: set[bytes], job: Job) -> set[bytes]:
     known, toolchain, physical = world.known, world._toolchain, world.physical
     undeclared = set()
+    climbed: dict[bytes, bool] = {}
+    made: set[bytes] = set()
     for path in found:
         place = physical(path)
         if place not in known and place not in toolchain and place not in written:
             undeclared.add(path)
+        elif b"/.." in path:
+            way = path[: path.rindex(b"/..")] + b"/.."
+            if not made:
+                made = written | {job.cwd, *(path.rpartition(b"/")[0] for path in job.outputs)}
+                _add_ancestors(made)
+            if way not in climbed:
+                climbed[way] = _is_climbable(way, world, made)
+            if not climbed[way]:
+                undeclared.add(path)
     return undeclared
+
+
+def _is_climbable(way: bytes, world: World, made: set[bytes]) -> bool:
+    """Whether each directory that a `..` of this path leads out of is one that the job has, or that was made
+    for it; what lies in the tree from an earlier job may not be here."""
+    parts = way.split(b"/")
+    for at, part in enumerate(parts):
+        place = world.physical(b"/".join(parts[:at])) if part == b".." and at > 1 else b""
+        if place and not world.has(place) and place not in made:
+            return False
+    return True
 
 
 def _not_set(asked: Iterable[bytes], job: Job) -> tuple[bytes, ...]:
@@ -204,16 +228,17 @@ def _not_set(asked: Iterable[bytes], job: Job) -> tuple[bytes, ...]:
 
 
 def _group(
-    missed: Iterable[bytes], world: World, written: set[bytes], variables: tuple[bytes, ...]
+    records: _Records, world: World, written: set[bytes], variables: tuple[bytes, ...]
 ) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
     # Thousands for each C++ compile, so that what is rare is looked for by its name alone first.
     names = {path.rpartition(b"/")[2] for path in written} | _DOTS
     grouped: dict[bytes, list[bytes]] = {}
-    for path in missed:
+    wanted = frozenset(records.unopened)
+    for path in (*records.missed, *records.unopened):
         directory, _, name = path.rpartition(b"/")
         if name in names:
-            if world.physical(path) in written:
-                continue  # asked for before it was created
+            if world.physical(path) in written and path not in wanted:
+                continue  # asked for before it was created; an open for reading wants what was there
             while name in _DOTS and directory:  # "a/b/." and "a/b/.." are missing because a/b is
                 directory, _, name = directory.rpartition(b"/")
         if directory in grouped:

@@ -13,6 +13,7 @@
  *     X  a program is about to be executed (physical path, or as given when it does not exist)
  *     H  the path was found                 D  the directory was opened for listing
  *     M  ENOENT or ENOTDIR                  W  opened for writing, or created
+ *     R  as M, by an open for reading: no question about what is to be written there
  *     E  the look-up failed otherwise: one byte of errno stands before the path
  *     V  a slash and the name of a variable that was asked for, once a plugin had been loaded
  *     T  a slash and the name of a function that was asked what the local time is
@@ -247,7 +248,6 @@ static int is_ours(const char *path) {
     static const char *const ours[] = {
         "/.zcc", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys",
         "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
-        "/dev/tty", "/dev/stdout", "/dev/stderr",
     };
     if (path[0] != '/' || (path[1] != '.' && path[1] != 'p' && path[1] != 's' && path[1] != 'd')) return 0;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
@@ -279,12 +279,13 @@ static size_t start_directory(int fd, const char **at, char *buffer) {
     return cwd_length;
 }
 
-/* Logs the outcome of a look-up: code is 0 or errno. Keeps errno. */
+/* Logs the outcome of a look-up: code is 0 or errno. Keeps errno. Of the kinds that may be found, R is H. */
 static void note(char kind, int fd, const char *path, int code) {
     char joined[JOINED_BYTES], linked[PATH_BYTES];
     const char *start = NULL;
     if (!log_at || !path || !*path) return;
-    if (code == NOENT || code == NOTDIR) kind = 'M', code = 0;
+    if (code == NOENT || code == NOTDIR) kind = kind == 'R' ? 'R' : 'M', code = 0;
+    else if (kind == 'R' && !code) kind = 'H';
     else if (code == EXIST || code == ISDIR || code == INVAL) kind = 'H', code = 0;
     else if (code) kind = 'E';
     size_t length = length_of(path);
@@ -359,7 +360,7 @@ __attribute__((constructor)) static void start(void) {
 
 static char kind_of(int flags) {
     if ((flags & O_ACCMODE_) || (flags & (O_CREAT_ | O_TRUNC_))) return 'W';
-    return flags & O_DIRECTORY_ ? 'D' : 'H';
+    return flags & O_DIRECTORY_ ? 'D' : 'R';
 }
 
 #define OPEN_MODE(flags)                                                                            \
@@ -419,7 +420,7 @@ static char kind_of_mode(const char *mode) {
     if (*mode != 'r') return 'W';
     for (; *mode && *mode != ','; mode++)
         if (*mode == '+') return 'W';
-    return 'H';
+    return 'R';
 }
 
 #define SHADOW_FOPEN(name)                                                                          \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -239,3 +240,117 @@ def test_a_compiler_is_the_same_however_the_way_to_it_is_spelled(
     if path is not None:
         extra["PATH"] = f"{path.replace('@', str(project))}:{os.environ['PATH']}:{BIN}"
     assert both_ways(farm, project, *words, **extra)
+
+
+@pytest.mark.parametrize("path", ["", "/none"])
+def test_a_path_without_an_assembler_fails_as_it_does_without_zcc(
+    farm: Farm, project: Path, path: str
+) -> None:
+    zcc, gcc = str(BIN / "zcc"), shutil.which("gcc")
+    assert gcc is not None
+    plain = farm.run(gcc, "-c", "x.c", cwd=project, PATH=path)
+    through = farm.run(zcc, gcc, "-c", "x.c", cwd=project, strict=False, PATH=path)
+    assert (through.returncode, through.stderr) == (plain.returncode, plain.stderr)
+    assert plain.returncode != 0
+    assert not (project / "x.o").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "arguments"),
+    [
+        ("GNUTARGET", "elf32-i386", ("-g", "-gsplit-dwarf")),
+        ("OUTPUT_CHARSET", "ISO-8859-1", ("-Wall",)),
+    ],
+)
+def test_what_binutils_and_gettext_obey_is_obeyed(
+    farm: Farm, project: Path, name: str, value: str, arguments: tuple[str, ...]
+) -> None:
+    command = ("gcc", *arguments, "-c", "x.c")
+    assert not both_ways(farm, project, *command, strict=False, **{name: value})
+
+
+def test_what_was_to_be_written_and_is_asked_for_is_what_lies_here(
+    farm: Farm, project: Path, family: str
+) -> None:
+    """A probe that no scan sees, for the command's own output, from the build before."""
+    hidden = (
+        '#define C(a, b) a##b\n#if C(__has_incl, ude)("x.o")\nint old;\n#else\nint new;\n#endif\n'
+    )
+    (project / "x.c").write_text(hidden)
+    objects = []
+    for launcher in ((), ("zcc",)):
+        (project / "x.o").unlink(missing_ok=True)
+        for _ in range(2):
+            run = farm.run(*launcher, family, "-c", "x.c", cwd=project, strict=False)
+            assert run.returncode == 0, run.stderr
+            objects.append((project / "x.o").read_bytes())
+    assert objects[:2] == objects[2:]
+    assert objects[0] != objects[1]
+
+
+def test_a_way_past_a_directory_that_is_gone_leads_nowhere(
+    farm: Farm, project: Path, family: str
+) -> None:
+    for name in ("gone", "alt"):
+        (project / name).mkdir()
+    (project / "alt" / "a.h").write_text("#define A __FILE__\n")
+    (project / "gone" / "b.h").write_text("int b;\n")
+    (project / "x.c").write_text('#include "a.h"\nconst char *a = A;\n')
+    command = (family, "-Igone/../alt", "-Ialt", "-c", "x.c")
+    # Whatever a node keeps of this tree, it keeps `gone`.
+    (project / "y.c").write_text('#include "gone/b.h"\n')
+    assert farm.run("zcc", family, "-c", "y.c", cwd=project).returncode == 0
+    assert both_ways(farm, project, *command)
+    shutil.rmtree(project / "gone")
+    assert both_ways(farm, project, *command)
+
+
+def test_an_agent_lives_on_when_the_limits_of_its_first_caller_were_small(
+    tmp_path: Path, project: Path
+) -> None:
+    environment = {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        **{f"ZCC_{name}_DIR": str(tmp_path / name) for name in ("STATE", "CACHE", "CONFIG")},
+    }
+
+    def compiled(limit: str) -> None:
+        environment["ZCC_SOCKET"] = str(tmp_path / limit.replace(" ", ""))
+        line = f"{limit}; exec zcc gcc -c x.c"
+        run = subprocess.run(["sh", "-c", line], cwd=project, env=environment, check=False)
+        assert run.returncode == 0
+
+    def limits() -> str | None:
+        command = ["zcc", "agent", "status", "--json"]
+        status = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if status.returncode:
+            return None
+        pid = json.loads(status.stdout)["pid"]
+        text = Path(f"/proc/{pid}/limits").read_text()
+        return next(line for line in text.splitlines() if line.startswith("Max open files"))
+
+    try:
+        compiled("ulimit -n 40")
+        assert limits() is None  # too few: none was started
+        compiled("ulimit -S -n 40")
+        found = limits()
+        assert found is not None
+        soft, hard = found.split()[3:5]
+        assert soft == hard
+    finally:
+        subprocess.run(["zcc", "agent", "stop"], env=environment, capture_output=True, check=False)
+
+
+def test_an_output_that_is_probed_for_openly_is_no_fault_of_the_farms(
+    farm: Farm, project: Path, family: str
+) -> None:
+    (project / "x.c").write_text('#if __has_include("x.o")\nint old;\n#else\nint new;\n#endif\n')
+    before, objects = farm.stats()["discrepancies"], []
+    for launcher in ((), ("zcc",)):
+        (project / "x.o").write_text("from the build before")
+        run = farm.run(*launcher, family, "-c", "x.c", cwd=project, strict=False)
+        assert run.returncode == 0, run.stderr
+        objects.append((project / "x.o").read_bytes())
+    assert objects[0] == objects[1]
+    assert farm.stats()["discrepancies"] == before

@@ -616,11 +616,12 @@ def test_an_output_that_cannot_be_placed_is_compiled_here(desk: Desk, name: byte
     assert leftovers(desk) == []
 
 
-def test_a_full_disk_compiles_here_and_leaves_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("trap", ["", "trap '' XFSZ; "])
+def test_a_full_disk_compiles_here_and_leaves_nothing(desk: Desk, trap: str) -> None:
+    """With the signal ignored a write fails as on a full disk; without, the compiler is to say what it says."""
     desk.script("gcc-99", SAYS_WHO)
     desk.agent(result((b"x.o", 0o644, b"n" * 100_000)))
-    # The signal is ignored, so that the write fails as on a full disk.
-    script = f"trap '' XFSZ; ulimit -f 8; exec {desk.root}/bin/zcc gcc-99 -c"
+    script = f"{trap}ulimit -f 8; exec {desk.root}/bin/zcc gcc-99 -c"
     assert desk.run("/bin/bash", "-c", script) == (0, "gcc-99 -c\n", "")
     assert os.listdir(desk.project) == []
 

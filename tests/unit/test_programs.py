@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from zcc.agent.programs import first_shadow
+from zcc.agent.programs import first_shadow, odd_path
+from zcc.compiler.option import Family
 from zcc.compiler.toolchain import Toolchain
 
 
@@ -64,3 +65,21 @@ def test_without_a_path_nothing_is_looked_for(here: Path) -> None:
     (here / "as").write_text("one")
     toolchain = cast(Toolchain, SimpleNamespace(programs={}))
     assert first_shadow(None, os.fsencode(here), toolchain) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "family", "programs", "reason"),
+    [
+        (b"", Family.GCC, {"as": b"/usr/bin/as"}, "it is empty"),
+        (b"", Family.CLANG, {}, "it is empty"),
+        (b"/none", Family.GCC, {}, "no assembler is found"),
+        (b"/none", Family.CLANG, {}, ""),
+        (None, Family.GCC, {"as": b"/usr/bin/as"}, ""),
+        (b"/none", Family.GCC, {"as": b"/usr/bin/as"}, ""),
+    ],
+)
+def test_a_path_on_which_nothing_is_found_is_odd(
+    path: bytes | None, family: Family, programs: dict[str, bytes], reason: str
+) -> None:
+    toolchain = cast(Toolchain, SimpleNamespace(programs=programs, family=family))
+    assert odd_path(path, b"/", toolchain) == reason

@@ -121,6 +121,19 @@ def test_a_miss_of_an_output_is_no_miss() -> None:
     assert lookups_of(b"M/src/out/a.o") == Lookups()
 
 
+def test_an_output_that_was_to_be_read_is_one() -> None:
+    assert lookups_of(b"R/src/out/a.o").misses == ((b"/src/out", (b"a.o",)),)
+    assert lookups_of(b"R/src/./tmp1", b"W/src/tmp1").misses == ((b"/src/.", (b"tmp1",)),)
+
+
+def test_what_is_found_past_a_directory_that_the_job_does_not_have_is_undeclared() -> None:
+    """It lies in the tree from an earlier job, and `gone/..` leads nowhere here."""
+    assert lookups_of(b"H/src/gone/../inc/x.h").undeclared == (b"/src/gone/../inc/x.h",)
+    assert lookups_of(b"H/src/gone/..").undeclared == (b"/src/gone/..",)
+    assert lookups_of(b"H/src/inc/../inc/x.h").undeclared == ()
+    assert lookups_of(b"W/src/made", b"H/src/made/../inc/x.h").undeclared == ()
+
+
 @pytest.mark.parametrize(
     ("records", "flaw"),
     [

@@ -29,7 +29,7 @@ from zcc.agent.places import (
 )
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
-from zcc.agent.programs import first_shadow, job_environment, ways_to_compiler
+from zcc.agent.programs import job_environment, odd_path, ways_to_compiler
 from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -238,9 +238,8 @@ class Analyser:
         dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
         if isinstance(dumps, Misplaced):
             return Here(dumps.reason, os.fsdecode(dumps.path))
-        shadow = first_shadow(request.environment.get(b"PATH"), request.cwd, toolchain)
-        if shadow is not None:
-            return Here("environment", f"PATH: {os.fsdecode(shadow)}")
+        if oddity := odd_path(request.environment.get(b"PATH"), request.cwd, toolchain):
+            return Here("environment", f"PATH: {oddity}")
         pwd = physical_pwd(request.environment, request.cwd)
         if isinstance(pwd, Misplaced):
             return Here(pwd.reason, os.fsdecode(pwd.path))

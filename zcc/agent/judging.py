@@ -19,7 +19,7 @@ from zcc.agent.returning import Files, contents, restored
 from zcc.agent.wire import Request
 from zcc.compiler.disk import Disk
 from zcc.compiler.lookups import check, first_set
-from zcc.job import Result
+from zcc.job import Job, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ def judge(
     result = restored(came, prepared)
     verdict = check(result.lookups, disk, request.environment)
     if result.exit_status != 0 and not verdict.saw_other_files:
+        if both := _written_input(prepared.job):
+            return Refused("output-is-input", os.fsdecode(both))
         return Failed(result.exit_status, result.stderr)
     if not verdict.is_accepted:
         return Refused("proof", os.fsdecode(verdict.path))
@@ -74,6 +76,13 @@ def judge(
     if output := names_inode(files):
         return Refused("inode-name", output)
     return Taken(result, files)
+
+
+def _written_input(job: Job) -> bytes:
+    """An output that is an input too (`__has_include` of it), empty where there is none: clang does not write
+    where it may not, and inputs are nobody's to write on a node."""
+    outputs = set(job.outputs)
+    return next((file.path for file in job.manifest.files if file.path in outputs), b"")
 
 
 def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken | Missed:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import logging.handlers
 import os
+import resource
 import signal
 import sys
 
@@ -17,6 +18,8 @@ from zcc.farm import load_access
 
 # One agent's log; a developer's day is far below it.
 _LOG_BYTES = 4 << 20
+# Below it neither toolchains nor many launchers at once can be served.
+_LEAST_FILES = 128
 _USAGE = """usage: zcc-agent serve
 
 The agent stands between the launchers (zcc, zcc++) and the farm. The first compile starts it and it
@@ -37,6 +40,7 @@ def main() -> None:
 async def _serve() -> None:
     environment = dict(os.environ)
     config = configuration.load(environment)
+    _lift_limits()
     state = configuration.state_dir(environment)
     os.makedirs(state, mode=0o700, exist_ok=True)
     _log_to(os.path.join(state, "agent.log"), config.log)
@@ -57,6 +61,18 @@ async def _serve() -> None:
         os.unlink(path)
     finally:
         shell.close()
+
+
+def _lift_limits() -> None:
+    """An agent serves all its user's shells, whatever limits the one had that started it."""
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (hard, hard))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < _LEAST_FILES:
+        raise ConfigError(
+            f"only {files} open files are allowed (ulimit -n): {_LEAST_FILES} are needed"
+        )
 
 
 def _log_to(path: str, level: str) -> None:

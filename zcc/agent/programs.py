@@ -14,6 +14,7 @@ from dataclasses import replace
 from zcc.agent.places import physical
 from zcc.agent.wire import Request
 from zcc.compiler.environment import JobEnvironment
+from zcc.compiler.option import Family
 from zcc.compiler.toolchain import Toolchain
 
 # What gcc and clang look for on PATH when they compile.
@@ -62,6 +63,16 @@ def _is_spelled_otherwise(entry: bytes, cwd: bytes, used: set[bytes]) -> bool:
         return False
     place = os.path.join(cwd, entry)
     return place in used or physical(place) in used
+
+
+def odd_path(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> str:
+    """Why the helpers that this PATH (None: not set) finds are not the toolchain's; empty where they are."""
+    if path == b"":
+        return "it is empty"
+    if toolchain.family is not Family.CLANG and "as" not in toolchain.programs:
+        return "no assembler is found"
+    shadow = first_shadow(path, cwd, toolchain)
+    return "" if shadow is None else os.fsdecode(shadow)
 
 
 def first_shadow(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> bytes | None:

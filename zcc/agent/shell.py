@@ -55,6 +55,7 @@ from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.refusals import Refusals
 from zcc.agent.resting import RestingRoom
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
@@ -124,6 +125,7 @@ class AgentShell:
         self._recall = Recall(cache_dir, config.cache_bytes)
         self._calls: dict[int, _Call] = {}
         self._resting = RestingRoom()
+        self._refusals = Refusals()
         # A call's own number is the ticket of its first part.
         self._tickets: dict[int, tuple[int, Part]] = {}
         self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
@@ -219,8 +221,13 @@ class AgentShell:
             event = self._second_chance(message, call, part, event)
         if event is None:
             return  # other parts are under way
-        if not isinstance(event, ResultProven):
+        if isinstance(event, ResultProven):
+            self._refusals.taken(call.request)
+        else:
             self._cancel(number, but=part)
+        if isinstance(event, ResultUnproven) and event.reason != DAMAGED:
+            now = self._loop.time()
+            self._refusals.refused(call.request, event.reason, event.detail, now)
         self._handle(event)
 
     def _second_chance(
@@ -256,6 +263,8 @@ class AgentShell:
         try:
             call.request = self._with_compiler(call.request)
             here = self._analyser.at_once(call.request)
+            if here is None:
+                here = self._refusals.why_here(call.request, self._loop.time())
             if here is None and not call.visitor.caller.sees_our_files():
                 return Here("other-namespace", "another mount namespace or root than the agent's")
             return here

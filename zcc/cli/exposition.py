@@ -36,6 +36,7 @@ _UNCACHEABLE = {
     "response-missing": "bad_compiler_arguments",
     "odd-output": "bad_output_file",
     "output-directory": "bad_output_file",
+    "output-is-input": "bad_output_file",
     "output-is-source": "bad_output_file",
     "output-not-plain": "bad_output_file",
     "output-to-device": "bad_output_file",

@@ -91,6 +91,7 @@ class Reason(Enum):
     MODULES = "modules"
     INODE_NAME = "inode-name"
     MISSING_INPUT = "missing-input"
+    SPECIAL_FILE = "special-file"
     LISTING = "listing"
 
 

@@ -113,7 +113,9 @@ _LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.{0,9000}?\*/|//[^\n]*)", re.DOTAL
 _ASSEMBLED = re.compile(
     rb"\.(incbin|include)(?!\w)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\")?", re.IGNORECASE
 )
-_PRAGMA = re.compile(rb"\bGCC\s+(dependency|pch_preprocess)\b")
+_PRAGMA = re.compile(rb"\b(dependency|pch_preprocess)\b")
+# What makes one of those a pragma's, or may: a macro can hand it to _Pragma.
+_OF_PRAGMA = re.compile(rb"\b(?:pragma|_Pragma|__pragma|define)\b")
 # `declare target` moves nothing out of a function.
 _OMP_TARGET = re.compile(rb"\bomp\b(?![^\n]*\bdeclare\b)[^\n]*\btarget\b")
 _MODULE = re.compile(
@@ -226,6 +228,15 @@ def _starts_line(text: bytes, at: int) -> bool:
     return not before or before.endswith(b"*/")
 
 
+def _start_of_directive(text: bytes, at: int) -> int:
+    """Where the line begins that this is in; the end of a comment belongs to the line that it began in."""
+    start = text.rfind(b"\n", 0, at) + 1
+    closed = text.rfind(b"*/", start, at)
+    if closed < 0:
+        return start
+    return text.rfind(b"\n", 0, max(text.rfind(b"/*", 0, closed), 0)) + 1
+
+
 def _find_probes(
     text: bytes, probes: dict[Include, None], embeds: dict[Include, None], hazards: set[Hazard]
 ) -> None:
@@ -266,9 +277,10 @@ def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
         for found in _TIME.findall(_LEADING_COMMENT.sub(b"", text)):
             hazards.add(Hazard.TIMESTAMP if found == b"TIMESTAMP" else Hazard.DATE_OR_TIME)
     if b"dependency" in text or b"pch_preprocess" in text:
-        for found in _PRAGMA.findall(text):
-            is_pch = found == b"pch_preprocess"
-            hazards.add(Hazard.PRAGMA_PCH if is_pch else Hazard.PRAGMA_DEPENDENCY)
+        for found in _PRAGMA.finditer(text):
+            if _OF_PRAGMA.search(text, _start_of_directive(text, found.start()), found.start()):
+                is_pch = found[1] == b"pch_preprocess"
+                hazards.add(Hazard.PRAGMA_PCH if is_pch else Hazard.PRAGMA_DEPENDENCY)
     if b"omp" in text and b"target" in text and _OMP_TARGET.search(text):
         hazards.add(Hazard.OMP_TARGET)
     if (

@@ -96,6 +96,8 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"RC_DEBUG_OPTIONS", Use.LOCAL_IF_SET, "clang: the command line in debug information"),
     Variable(b"RC_DEBUG_PREFIX_MAP", Use.LOCAL_IF_SET, "clang: other paths in debug information"),
     Variable(b"AS_SECURE_LOG_FILE", Use.LOCAL, "clang's assembler appends to a file"),
+    Variable(b"GNUTARGET", Use.LOCAL, "the format that objcopy reads, under -gsplit-dwarf"),
+    Variable(b"OUTPUT_CHARSET", Use.LOCAL, "the character set of messages, before the locale's"),
     Variable(b"SDKROOT", Use.LOCAL, "clang's default sysroot"),
     Variable(b"CCC_OVERRIDE_OPTIONS", Use.LOCAL, "clang's driver edits argv"),
     Variable(b"QA_OVERRIDE_GCC3_OPTIONS", Use.LOCAL, "clang's driver edits argv (old name)"),

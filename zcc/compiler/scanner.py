@@ -138,6 +138,9 @@ class Scanner:
         except DiskDoubtError as doubt:
             if left_until is not None:
                 return _Upset(left_until)
+            if doubt.doubt == "special-file":
+                # Whoever reads a pipe takes what is in it: the compiler itself has to be the first.
+                return Local(Reason.SPECIAL_FILE, doubt.path)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
             self._remember(request, closure, grounds)

@@ -20,7 +20,7 @@
 
 static struct output *outputs;
 static volatile sig_atomic_t output_count; /* of those that may have a temporary */
-static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 static void remove_temporaries(void)
 {
@@ -36,22 +36,40 @@ static void on_deadly_signal(int number)
     raise(number);
 }
 
-static void watch_signals(void (*from)(int), void (*to)(int))
+static void on_full_file(int number)
 {
-    for (size_t i = 0; i < COUNT(deadly); i++) {
-        struct sigaction action;
-        if (sigaction(deadly[i], NULL, &action) == 0 && action.sa_handler == from) {
-            action.sa_handler = to;
-            sigaction(deadly[i], &action, NULL);
-        }
+    (void)number; /* write() says EFBIG */
+}
+
+static void change_handler(int number, void (*from)(int), void (*to)(int))
+{
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == from) {
+        action.sa_handler = to;
+        sigaction(number, &action, NULL);
     }
+}
+
+static void watch_signals(void)
+{
+    for (size_t i = 0; i < COUNT(deadly); i++)
+        change_handler(deadly[i], SIG_DFL, on_deadly_signal);
+    /* What a compiler says of a file beyond `ulimit -f`, only it can say. */
+    change_handler(SIGXFSZ, SIG_DFL, on_full_file);
+}
+
+static void unwatch_signals(void)
+{
+    for (size_t i = 0; i < COUNT(deadly); i++)
+        change_handler(deadly[i], on_deadly_signal, SIG_DFL);
+    change_handler(SIGXFSZ, on_full_file, SIG_DFL);
 }
 
 _Noreturn void abandon_result(const char *reason)
 {
     remove_temporaries();
     output_count = 0;
-    watch_signals(on_deadly_signal, SIG_DFL);
+    unwatch_signals();
     fall_back(reason);
 }
 
@@ -139,7 +157,7 @@ _Noreturn void place_result(int agent, uint32_t length)
         || receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
         abandon_result("the agent's answer makes no sense");
     char *messages[2] = {receive_text(agent, sizes[0]), receive_text(agent, sizes[1])};
-    watch_signals(SIG_DFL, on_deadly_signal);
+    watch_signals();
     for (uint32_t i = 0; i < files; i++)
         receive_file(agent, (int)i);
     for (uint32_t i = 0; i < files; i++) {
@@ -147,7 +165,7 @@ _Noreturn void place_result(int agent, uint32_t length)
             abandon_result("an output cannot be put in its place");
         outputs[i].temporary = NULL;
     }
-    watch_signals(on_deadly_signal, SIG_DFL);
+    unwatch_signals();
     /* What a compiler makes of a stream that is closed or full, only it can say. */
     if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0
         || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)
