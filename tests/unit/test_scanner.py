@@ -420,6 +420,24 @@ def test_a_fifo_is_not_read(project: Project) -> None:
 # Computed includes
 
 
+STRINGS = "#define S(x) #x\n#define Q(x) S(x)\n"
+
+
+def test_a_name_that_is_pasted_of_an_argument_is_found(project: Project) -> None:
+    project.write(a_c=STRINGS + "#define X(n) Q(h##n.h)\n#include X(1)\n")
+    project.put("h1.h", "")
+    assert project.found() == {"a.c", "h1.h"}
+
+
+def test_a_name_that_holds_what_only_the_compiler_defines_is_not_bounded(project: Project) -> None:
+    """As Linux had it up to 4.1."""
+    pasted = "#define P(x) S(linux/compiler-gcc##x.h)\n#define G(x) P(x)\n#include G(__GNUC__)\n"
+    project.write(a_c=STRINGS + pasted)
+    answer = project.scan()
+    assert isinstance(answer, NotBounded)
+    assert answer.reason is Reason.COMPUTED_INCLUDE
+
+
 def test_a_computed_include_follows_every_definition(project: Project) -> None:
     project.write(a_c='#include "n.h"\n#include NAME\n')
     project.write(n_h='#if X\n#define NAME "b.h"\n#else\n# define NAME OTHER\n#endif\n')

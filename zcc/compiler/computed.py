@@ -35,6 +35,8 @@ _BLANKS = re.compile(rb"\s+")
 _MAX_BLANKS = 6
 # An argument that is all of a header's name, and no template's: that stands behind the template's name.
 _IN_ANGLES = re.compile(rb"(?:\A|\()[ \t]*<[ \t]*([A-Za-z_$][\w$]*+)[ \t]*>")
+# What only the compiler defines, as `__GNUC__`; alone, or pasted to what stands before it.
+_COMPILERS_OWN = re.compile(rb"__[A-Z][A-Z0-9_]*__")
 _IS_DEFINED = re.compile(rb"\bdefined[ \t]*\(?[ \t]*\Z")
 
 
@@ -110,6 +112,11 @@ def _follow(
     yield
     stringizers = macros.stringizers(reached)
     found: set[Include] = set()
+    for text in texts:
+        if text.startswith(b"#") and (name := text[1:].strip()):  # `#x` with its argument in place
+            if _COMPILERS_OWN.search(name):
+                return reached, None
+            found |= _unquoted(name, computed.is_next)
     for text in texts:
         if _CAN_NAME(text):
             yield
