@@ -79,6 +79,8 @@ ASK_TIMEOUT_S = 5.0
 FIRST_FURTHER_TICKET = 1 << 61
 # Why a result is of no use: what was stored or sent of it is not what its digests say.
 DAMAGED = "damaged-result"
+# The caller's doing, not the command's.
+MIXED_STREAMS = "mixed-streams"
 # It names the neutral place where it must not: the command is one that cannot be moved.
 NAMES_PLACE = "names-neutral-place"
 # File times come from the kernel's tick: they can lie this far behind the clock.
@@ -225,7 +227,7 @@ class AgentShell:
             self._refusals.taken(call.request)
         else:
             self._cancel(number, but=part)
-        if isinstance(event, ResultUnproven) and event.reason != DAMAGED:
+        if isinstance(event, ResultUnproven) and event.reason not in (DAMAGED, MIXED_STREAMS):
             now = self._loop.time()
             self._refusals.refused(call.request, event.reason, event.detail, now)
         self._handle(event)
@@ -480,7 +482,7 @@ def _why_not_taken(call: _Call) -> Here | None:
     if why := why_not_one(call.parts):
         return Here("several-sources", why)
     if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
-        return Here("mixed-streams", "standard output and error go to one place")
+        return Here(MIXED_STREAMS, "standard output and error go to one place")
     return None
 
 
