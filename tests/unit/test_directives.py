@@ -197,6 +197,8 @@ def test_files_named_by_line_directives_are_read() -> None:
         (b"  #  pragma omp \\\n  teams target\n", Hazard.OMP_TARGET),
         (b'_Pragma("omp target teams") for (;;);', Hazard.OMP_TARGET),
         (b"[[omp::directive(target)]] { }", Hazard.OMP_TARGET),
+        (b'#define C(a, b) a##b\n#if C(__has_emb, ed)("x.o")\n', Hazard.PASTED_PROBE),
+        (b'#define HAS(x) __has_##x\n#if HAS(embed)("x.o")\n', Hazard.PASTED_PROBE),
         (b"import <vector>;\n", Hazard.MODULES),
         (b"export import foo.bar;\n", Hazard.MODULES),
         (b"\xff\xfe#\0i\0", Hazard.ENCODING),
@@ -216,6 +218,7 @@ def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
         b"// import the thing;\n",
         b"import = 3;\n",
         b"#pragma omp declare target\n",
+        b"#define HAS(x) __has_##x\n#if HAS(attribute)(used)\n#endif",
         b"#pragma omp parallel for\nint target;",
     ],
 )

@@ -61,6 +61,7 @@ _UNCACHEABLE = {
     "computed-include": "unsupported_code_directive",
     "pragma-dependency": "unsupported_code_directive",
     "inode-name": "unsupported_code_directive",
+    "pasted-probe": "unsupported_code_directive",
     "time-macro": "unsupported_code_directive",
     "dump-names": "unsupported_compiler_option",
     "dump-output": "unsupported_compiler_option",

@@ -92,6 +92,7 @@ class Reason(Enum):
     INODE_NAME = "inode-name"
     MISSING_INPUT = "missing-input"
     SPECIAL_FILE = "special-file"
+    PASTED_PROBE = "pasted-probe"
     LISTING = "listing"
 
 

@@ -29,6 +29,7 @@ class Hazard(Enum):
     HIDDEN_HAS_INCLUDE = "hidden-has-include"
     MODULES = "modules"
     OMP_TARGET = "omp-target"
+    PASTED_PROBE = "pasted-probe"
     ENCODING = "encoding"
 
 
@@ -107,6 +108,9 @@ _TIME_PIECES = tuple(
     for name in (b"__DATE__", b"__TIME__", b"__TIMESTAMP__")
     for at in range(4, len(name) - 2)  # glibc's types.h has the words `__TIME` and `__`
 )
+# A pasted `__has_include` is left to the proof, which cannot tell clang's question for a file to embed from
+# the one before it writes an output.
+_EMBED_PIECES = tuple((b"__has_embed"[:at], b"__has_embed"[at:]) for at in range(3, 11))
 # Comments that begin a line; a `/*` further right could be inside a string. Bounded as above: what is
 # not taken off is a hazard too many.
 _LEADING_COMMENT = re.compile(rb"^[ \t]*(?:/\*.{0,9000}?\*/|//[^\n]*)", re.DOTALL | re.MULTILINE)
@@ -273,6 +277,10 @@ def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
         words = set(_NAME.findall(_LEADING_COMMENT.sub(b"", text)))
         if any(start in words and end in words for start, end in _TIME_PIECES):
             hazards.add(Hazard.TIMESTAMP)  # whichever it is, no variable decides it
+    if b"##" in text and b"__h" in text:
+        words = set(_NAME.findall(text))
+        if any(start in words and end in words for start, end in _EMBED_PIECES):
+            hazards.add(Hazard.PASTED_PROBE)
     if b"__TIME" in text or b"__DATE__" in text:
         for found in _TIME.findall(_LEADING_COMMENT.sub(b"", text)):
             hazards.add(Hazard.TIMESTAMP if found == b"TIMESTAMP" else Hazard.DATE_OR_TIME)

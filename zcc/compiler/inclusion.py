@@ -253,6 +253,8 @@ class Inclusion:
                 self._judge_time(hazard is Hazard.TIMESTAMP, file.path)
         if Hazard.PRAGMA_DEPENDENCY in hazards:
             raise StopScanError(Local(Reason.PRAGMA_DEPENDENCY, file.path))
+        if Hazard.PASTED_PROBE in hazards:
+            raise StopScanError(Local(Reason.PASTED_PROBE, file.path))
         if Hazard.PRAGMA_PCH in hazards:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
         if Hazard.MODULES in hazards and self._is_cpp:
