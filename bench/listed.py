@@ -102,7 +102,7 @@ def request_for(include: Path, source: Path) -> wire.Request:
         argv=tuple(os.fsencode(word) for word in words),
         executable=os.fsencode(COMPILER),
         cwd=os.fsencode(source.parent),
-        environment=dict(os.environb),
+        environment=wire.Environment(os.environb),
         umask=0o022,
         terminal=None,
         stdin_is_terminal=False,

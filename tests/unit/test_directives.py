@@ -217,6 +217,7 @@ def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
         b"int my__DATE__x;",
         b"// import the thing;\n",
         b"import = 3;\n",
+        b"// define it here, to avoid a dependency\nint a;",
         b"#pragma omp declare target\n",
         b"#define HAS(x) __has_##x\n#if HAS(attribute)(used)\n#endif",
         b"#pragma omp parallel for\nint target;",

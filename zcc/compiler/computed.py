@@ -103,20 +103,24 @@ def _follow(
     if any(map(_OPEN.match, texts)):
         return reached, None  # and what closes it is elsewhere
     yield
+    composed: set[bytes] = set()
     if any(
         value.startswith(b"(") and _composes(value)
         for name in macros.leads_to(operand, with_pasted=False)
         for value in macros.values(name)
     ):
-        texts |= dict.fromkeys(expand(operand, macros))
+        composed = expand(operand, macros)
+        texts |= dict.fromkeys(composed)
     yield
     stringizers = macros.stringizers(reached)
     found: set[Include] = set()
-    for text in texts:
-        if text.startswith(b"#") and (name := text[1:].strip()):  # `#x` with its argument in place
-            if _COMPILERS_OWN.search(name):
-                return reached, None
-            found |= _unquoted(name, computed.is_next)
+    # `#x` with its argument in place.
+    strings = [text[1:].strip() for text in composed if text.startswith(b"#")]
+    told = [name for name in strings if name and not _COMPILERS_OWN.search(name)]
+    if strings and not told:
+        return reached, None
+    for name in told:
+        found |= _unquoted(name, computed.is_next)
     for text in texts:
         if _CAN_NAME(text):
             yield

@@ -119,7 +119,9 @@ _ASSEMBLED = re.compile(
 )
 _PRAGMA = re.compile(rb"\b(dependency|pch_preprocess)\b")
 # What makes one of those a pragma's, or may: a macro can hand it to _Pragma.
-_OF_PRAGMA = re.compile(rb"\b(?:pragma|_Pragma|__pragma|define)\b")
+_OF_PRAGMA = re.compile(
+    rb"(?:#(?:\s|/\*.{0,200}?\*/)*(?:pragma|define)|\b_Pragma|\b__pragma)\b", re.DOTALL
+)
 # `declare target` moves nothing out of a function.
 _OMP_TARGET = re.compile(rb"\bomp\b(?![^\n]*\bdeclare\b)[^\n]*\btarget\b")
 _MODULE = re.compile(
