@@ -143,6 +143,7 @@ _OF = {
     True: (_groups(_PLAIN + _CLANG_PLAIN), _groups(_SIDE + _CLANG_SIDE)),
 }
 _ODD = _groups(_WILD)
+_REDACTED = ('"redacted"', '"redacted"', "", "__TIME__")
 _LOCALES = ("C.UTF-8", "C", "en_US.UTF-8", "de_DE.UTF-8")
 _VARIABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("LANG", _LOCALES),
@@ -280,6 +281,10 @@ class _Commander:
             flags.append(rng.choice(_ODD))
         if rng.random() < 0.01:
             flags += rng.choices(_OF[not self._is_clang][0])  # one that this compiler does not know
+        if rng.random() < 0.03:  # as Bazel and Chromium do
+            flags += [
+                (f"-D__{name}__={rng.choice(_REDACTED)}",) for name in ("DATE", "TIME", "TIMESTAMP")
+            ]
         texts = {
             "inc/ignore.txt": "fun:sum\n",
             "inc/my.specs": "",

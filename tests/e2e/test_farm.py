@@ -286,6 +286,18 @@ def test_time_macros_stay_here(farm: Farm, tmp_path: Path) -> None:
     assert farm.stats()["local_reasons"]["time-macro"] == before + 1
 
 
+def test_redacted_times_compile_remotely(farm: Farm, tmp_path: Path, family: str) -> None:
+    """As Bazel and Chromium have it on each command line."""
+    (tmp_path / "a.c").write_text(
+        "#define NOW __DATE__ __TIME__\nconst char *t = NOW __TIMESTAMP__;\n"
+    )
+    redacted = [f'-D__{name}__="redacted"' for name in ("DATE", "TIMESTAMP", "TIME")]
+    both_ways(farm, tmp_path, family, "-Wno-builtin-macro-redefined", *redacted, "-c", "a.c")
+    empty = ["-D__DATE__=", "-D__TIME__=", "-D__TIMESTAMP__=", '-DNAME="a" __DATE__']
+    (tmp_path / "b.c").write_text('const char *t = NAME __TIME__ "b" __TIMESTAMP__;\n')
+    both_ways(farm, tmp_path, family, *empty, "-c", "b.c")
+
+
 def test_strict_mode_names_the_reason(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("const char *t = __DATE__;\n")
     done = farm.run(ZCC, "gcc", "-c", "a.c", cwd=tmp_path)

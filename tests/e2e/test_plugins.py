@@ -144,6 +144,24 @@ def test_a_plugin_of_gcc_is_found_by_name(farm: Farm, top: Path) -> None:
     assert remote(farm) == before + 1
 
 
+def test_specs_bring_a_plugin_along(farm: Farm, top: Path) -> None:
+    """As Fedora's bring annobin: each compile of a package asks for the directory, and most for the plugin."""
+    own = relocated_gcc(top.parent / "tools")
+    build(own, GCC_PLUGIN, "own")
+    gcc = str(top.parent / "tools" / "usr" / "bin" / "gcc")
+    (top / "annobin").write_text(
+        "*cc1_options:\n+ %{!fno-plt:%{!iplugindir*:%:find-plugindir()} -fplugin=p}\n"
+    )
+    (top / "asks").write_text("*cc1_options:\n+ %{!iplugindir*:%:find-plugindir()}\n")
+    before = remote(farm)
+    plain, _ = both_ways(farm, top, gcc, "-specs=./annobin", "-c", "a.c")
+    assert b"plugin p says own" in plain.stderr
+    plain, _ = both_ways(farm, top, gcc, "-specs=./annobin", "-fno-plt", "-c", "a.c")
+    assert b"plugin p" not in plain.stderr
+    both_ways(farm, top, gcc, "-specs=./asks", "-c", "a.c")
+    assert remote(farm) == before + 3
+
+
 def test_another_plugin_or_library_is_another_compile(remembering: Farm, top: Path) -> None:
     build(top, GCC_PLUGIN)
     command = ("gcc", "-fplugin=./p.so", "-c", "a.c")

@@ -311,9 +311,11 @@ def test_defines_are_as_given() -> None:
 
 
 def test_a_time_macro_in_a_define_is_reported() -> None:
-    assert compilation("-c a.c -DX=__TIME__ -DY=__DATE__").time_macros == (b"__TIME__", b"__DATE__")
+    assert compilation("-c a.c -DX=__TIME__ -DY=__DATE__").time_macros == (b"__DATE__", b"__TIME__")
     assert compilation("-c a.c -DX=MY__TIME__").time_macros == ()
     assert compilation('-c a.c -D__DATE__="redacted" -D__TIME__=').time_macros == ()
+    assert compilation("-c a.c -DX=__DATE__ -D__DATE__=1").time_macros == ()
+    assert compilation("-c a.c -D__DATE__=__TIME__").time_macros == (b"__TIME__",)
 
 
 @pytest.mark.parametrize("flag", ["-march=native", "-mcpu=native", "-mtune=native"])

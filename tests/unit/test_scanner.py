@@ -389,7 +389,21 @@ def test_time_macros_make_a_compile_local(project: Project) -> None:
     project.write(b_h="char t[] = __TIMESTAMP__;\n")
     assert project.scan(has_source_date_epoch=True) == local
     project.write(b_h="")
-    assert project.scan(defines=(b"X=__DATE__",)) == Local(Reason.TIME_MACRO, b"X=__DATE__")
+    assert project.scan(defines=(b"X=__DATE__",)) == Local(Reason.TIME_MACRO, b"__DATE__")
+
+
+def test_what_the_command_line_defines_anew_is_no_time(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n', b_h="char t[] = __DATE__ __TIME__;\n")
+    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    redacted = (b'__DATE__="redacted"', b"__TIME__", b" __TIMESTAMP__(x)=x")
+    assert isinstance(project.scan(defines=redacted[:2]), Closure)
+    assert project.scan(defines=redacted[:1]) == local
+    assert isinstance(project.scan(defines=(*redacted, b"X=__TIMESTAMP__")), Closure)
+    swapped = (b"__DATE__=__TIME__", b"__TIME__=__TIMESTAMP__")
+    assert project.scan(defines=swapped) == Local(Reason.TIME_MACRO, b"__TIMESTAMP__")
+    project.write(b_h="char t[] = __TIMESTAMP__;\n")
+    assert project.scan(defines=redacted[:2]) == local
+    assert isinstance(project.scan(defines=redacted), Closure)
 
 
 def test_literal_assembler_inputs_are_shipped(project: Project) -> None:

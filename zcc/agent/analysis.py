@@ -307,7 +307,7 @@ class Analyser:
             manifest=Manifest(),
             outputs=places.outputs,
             dumps=dumps.outputs,
-            machine_class=_machine_class(parsed, toolchain.family),
+            machine_class=_machine_class(parsed, toolchain.family, bool(brought.files)),
             terminal=terminal_of(request, toolchain.family),
         )
         return self._jobs.prepared(
@@ -438,11 +438,10 @@ def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tu
     return environment.library_directories(value, toolchain.target, toolchain.version)
 
 
-def _machine_class(parsed: Compilation, family: Family) -> bytes:
+def _machine_class(parsed: Compilation, family: Family, has_plugins: bool) -> bytes:
     """Which machines would write the same. A plugin's own arithmetic may be the processor's."""
     if parsed.machine_dependent:
         return processor_class()
-    has_plugins = parsed.plugins or parsed.plugin_names
     return floating_point_class() if family is Family.CLANG or has_plugins else b""
 
 

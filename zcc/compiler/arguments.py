@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from os import fsdecode
 
-from zcc.compiler import languages
+from zcc.compiler import clock, languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
 from zcc.compiler.listing import LISTING_TARGET
 from zcc.compiler.options import Family
@@ -133,10 +133,11 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
         charsets=tuple(dict.fromkeys(reading.charsets)),
         module_maps=tuple(reading.module_maps),
+        specs=tuple(reading.specs),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
         defines=tuple(reading.defines),
-        time_macros=tuple(dict.fromkeys(reading.time_macros)),
+        time_macros=clock.asked(reading.defines),
         profiles=tuple(reading.profiles),
         gcda=naming.gcda,
         reads_profile=reading.reads_profile,

@@ -51,16 +51,16 @@ class Compilation:
     """One source to one object or assembly. Paths are as spelled: relative ones are relative to the cwd.
 
     `outputs` are all files that the command may write, the main one first, but for dumps, of which `dumps` are
-    the bases. `search_arguments` are the words
-    that can move the search list, `-x` not among them. `forced_includes` are (`include` or `imacros`, name)
-    in order. `extra_inputs` have to exist; `toolchain_files` are names that the compiler looks up among its
-    own, `probed_files` such as need not be there. `plugins` are those inputs that are run, `plugin_names` what
-    gcc finds among its own plugins, `plugin_arguments` may be names of files. `module_maps` are the inputs that
-    name further files, `charsets` the sets of characters that gcc converts. `profiles` are where profiles are
-    said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest); `removes_profile`: gcc does
-    so, where one is there. `time_macros` stand in `-D`: their value is that of this machine's clock.
-    `tells_precompiled`: messages name each precompiled header that gcc tries. `neutral` is None where the
-    outputs' names may reach what is in them.
+    the bases. `search_arguments` are the words that can move the search list, `-x` not among them.
+    `forced_includes` are (`include` or `imacros`, name) in order. `extra_inputs` have to exist;
+    `toolchain_files` are names that the compiler looks up among its own, `probed_files` such as need not be
+    there. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
+    `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files, `specs`
+    those that may name plugins (among the compiler's own where they have no slash), `charsets` the sets of
+    characters that gcc converts. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one
+    by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros`
+    stand in `-D`: their value is that of this machine's clock. `tells_precompiled`: messages name each
+    precompiled header that gcc tries. `neutral` is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -79,6 +79,7 @@ class Compilation:
     plugin_arguments: tuple[bytes, ...]
     charsets: tuple[bytes, ...]
     module_maps: tuple[bytes, ...]
+    specs: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]
     defines: tuple[bytes, ...]

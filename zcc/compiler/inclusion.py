@@ -6,10 +6,10 @@ depends on a condition, every candidate is taken: a file too many costs a look-u
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
+from zcc.compiler import clock
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
 from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
@@ -29,7 +29,7 @@ _PROBES = (
     b"__has_include_next__",
     b"__has_embed",
 )
-_TIME_MACROS = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
+_TIMES = {Hazard.TIMESTAMP: clock.ALL, Hazard.DATE_OR_TIME: clock.DATE_AND_TIME}
 
 
 class StopScanError(CompilerError):
@@ -119,9 +119,8 @@ class Inclusion:
 
     def _take_command_line(self, mode: Mode) -> None:
         request, disk = self._request, self._disk
-        for text in request.defines:
-            for macro in _TIME_MACROS.findall(text):
-                self._judge_time(macro == b"TIMESTAMP", text)
+        for macro in clock.asked(request.defines):
+            self._judge_time(frozenset({macro}), macro)
         for _, name in request.forced:
             self._take_forced(name, mode)
         for path in request.extra_inputs:
@@ -248,9 +247,9 @@ class Inclusion:
             return
         if Hazard.ENCODING in hazards:
             raise StopScanError(NotBounded(Reason.ENCODING, file.path))
-        for hazard in (Hazard.TIMESTAMP, Hazard.DATE_OR_TIME):
+        for hazard, macros in _TIMES.items():
             if hazard in hazards:
-                self._judge_time(hazard is Hazard.TIMESTAMP, file.path)
+                self._judge_time(macros, file.path)
         if Hazard.PRAGMA_DEPENDENCY in hazards:
             raise StopScanError(Local(Reason.PRAGMA_DEPENDENCY, file.path))
         if Hazard.PASTED_PROBE in hazards:
@@ -263,8 +262,11 @@ class Inclusion:
             raise StopScanError(Local(Reason.INODE_NAME, file.path))
         self._hides_probes |= Hazard.HIDDEN_HAS_INCLUDE in hazards
 
-    def _judge_time(self, is_timestamp: bool, where: bytes) -> None:
-        if is_timestamp or not self._request.has_source_date_epoch:
+    def _judge_time(self, macros: frozenset[bytes], where: bytes) -> None:
+        decided = clock.replaced(self._request.defines)
+        if self._request.has_source_date_epoch:
+            decided |= clock.DATE_AND_TIME
+        if not macros <= decided:
             raise StopScanError(Local(Reason.TIME_MACRO, where))
 
     # Precompiled headers

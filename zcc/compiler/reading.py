@@ -5,12 +5,11 @@ Owns the walk and what each role does; what the whole amounts to is arguments.py
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from os import fsdecode
 
-from zcc.compiler import languages
+from zcc.compiler import clock, languages
 from zcc.compiler.compilation import Local, StopsAt, Word
 from zcc.compiler.options import (
     DRIVER,
@@ -26,7 +25,6 @@ from zcc.compiler.options import (
     names_file,
 )
 
-_TIME_MACRO = re.compile(rb"\b__(?:TIME|DATE|TIMESTAMP)__\b")
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
 # clang's takes the next word although its own goes on.
@@ -71,13 +69,13 @@ class Reading:
         self.plugin_names: list[bytes] = []
         self.plugin_arguments: list[bytes] = []
         self.module_maps: list[bytes] = []
+        self.specs: list[bytes] = []
         self.charsets: list[bytes] = []
         self.pch: bytes | None = None
         self.profiles: list[bytes] = []
         self.reads_profile = False
         self.assembler_directories: list[bytes] = []
         self.defines: list[bytes] = []
-        self.time_macros: list[bytes] = []
         self.machine: list[bytes] = []
         self._architectures = 0
         self.is_windows = False
@@ -213,9 +211,7 @@ class Reading:
                 self.machine.append(word)
             case Role.DEFINE:
                 self.defines.append(value)
-                times = _TIME_MACRO.findall(value.partition(b"=")[2])
-                self.time_macros += times
-                if times:
+                if clock.asked([value]):
                     return Role.TIME, "the clock's value"
             case Role.MODE:
                 self._take_mode(option)
@@ -278,8 +274,9 @@ class Reading:
         elif option.means == b"-fmodule-map-file=":
             self.module_maps.append(value)
             self.inputs.append(value)
-        elif option.means == b"-specs" and b"/" not in value:
-            self.toolchain_files.append(value)
+        elif option.means == b"-specs":
+            self.specs.append(value)
+            (self.inputs if b"/" in value else self.toolchain_files).append(value)
         elif value not in _STREAMS:
             self.inputs.append(value)
 
