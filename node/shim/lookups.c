@@ -242,17 +242,24 @@ static void put(char kind, int code, const char *path, size_t length) {
     __atomic_store_n(record, kind, __ATOMIC_RELEASE);
 }
 
-/* What is the sandbox's own, and what programs ask the system of themselves. All else below /proc, /sys and /dev
- * is logged: a source that names it (`__has_include("/dev/kvm")`) would get another answer here. */
-static int is_ours(const char *path) {
-    static const char *const ours[] = {
-        "/.zcc", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys",
-        "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
+/* What is the sandbox's own, and what compilers ask the system of themselves: clang its own name and those of its
+ * descriptors, any of them whether PWD (Bazel's is /proc/self/cwd) is where they are. All else below /proc, /sys
+ * and /dev is logged: a source that names it (`__has_include("/dev/kvm")`) would get another answer here. */
+static int is_ours(const char *path, int is_opened) {
+    static const char *const ours[] = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/proc/cpuinfo"};
+    static const char *const named[] = {
+        "/proc", "/proc/self", "/proc/self/exe", "/proc/self/fd", "/proc/self/cwd", "/dev",
     };
-    if (path[0] != '/' || (path[1] != '.' && path[1] != 'p' && path[1] != 's' && path[1] != 'd')) return 0;
+    static const char descriptor[] = "/proc/self/fd/";
+    if (path[0] != '/' || (path[1] != '.' && path[1] != 'p' && path[1] != 'd')) return 0;
+    if (is_under(path, "/.zcc", 5)) return 1;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (is_under(path, ours[i], length_of(ours[i]))) return 1;
-    return is_same(path, "/proc") || is_same(path, "/dev");
+        if (is_same(path, ours[i])) return 1;
+    for (size_t i = 0; !is_opened && i < sizeof named / sizeof *named; i++)
+        if (is_same(path, named[i])) return 1;
+    if (is_opened || !is_under(path, descriptor, sizeof descriptor - 2)) return 0;
+    for (path += sizeof descriptor - 1; *path >= '0' && *path <= '9'; path++) continue;
+    return !*path;
 }
 
 /* The directory that relative paths start from; its length, 0 if unknown. A vforked child shares this
@@ -283,6 +290,7 @@ static size_t start_directory(int fd, const char **at, char *buffer) {
 static void note(char kind, int fd, const char *path, int code) {
     char joined[JOINED_BYTES], linked[PATH_BYTES];
     const char *start = NULL;
+    int is_opened = kind == 'R' || kind == 'W' || kind == 'D';
     if (!log_at || !path || !*path) return;
     if (code == NOENT || code == NOTDIR) kind = kind == 'R' ? 'R' : 'M', code = 0;
     else if (kind == 'R' && !code) kind = 'H';
@@ -303,7 +311,7 @@ static void note(char kind, int fd, const char *path, int code) {
         path = joined;
         length += before;
     }
-    if (is_ours(path) || is_repeated(kind, path, length)) return;
+    if (is_ours(path, is_opened) || is_repeated(kind, path, length)) return;
     put(kind, code, path, length);
 }
 

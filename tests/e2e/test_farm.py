@@ -267,9 +267,14 @@ def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -
     (tmp_path / "x.h").write_text("int x;\n")
     # The name comes in pieces.
     (tmp_path / "a.c").write_text("#define OPEN <x\n#include OPEN.h>\n")
-    before = farm.stats()["ways"]["listed"]
+    before = farm.stats()
     both_ways(farm, tmp_path, family, "-I.", "-c", "a.c")
-    assert farm.stats()["ways"]["listed"] == before + 1
+    after = farm.stats()
+    assert after["ways"]["listed"] == before["ways"]["listed"] + 1
+    causes = before["listed_reasons"], after["listed_reasons"]
+    assert causes[1]["computed-include"] == causes[0].get("computed-include", 0) + 1
+    told = farm.run(str(BIN / "zcc-cli"), "explain", family, "-I.", "-c", "a.c", cwd=tmp_path)
+    assert b"listed, for computed-include (OPEN): a farm can run it" in told.stdout
 
 
 def test_links_and_preprocessing_pass_through(farm: Farm, tmp_path: Path, family: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.callers import need
 from tests.e2e.conftest import BIN, Farm
 
 
@@ -63,6 +64,48 @@ def test_an_assembler_that_has_just_appeared_on_path_is_seen(farm: Farm, project
     (place / "as").write_text(f'#!/bin/sh\nexec {shutil.which("as")} --defsym MARK=7 "$@"\n')
     (place / "as").chmod(0o755)
     both_ways(farm, project, "gcc", "-c", "x.c", strict=False, PATH=path)
+
+
+@pytest.mark.parametrize("target", ["", "i686-linux-gnu"])
+def test_an_assembler_that_clang_prefers_by_its_targets_name_is_the_users(
+    remembering: Farm, project: Path, target: str
+) -> None:
+    need("clang")
+    words = ["-no-integrated-as", "-c", "x.c", *([f"--target={target}"] if target else [])]
+    place = project / "tools"
+    place.mkdir()
+    path = f"{place}:{os.environ['PATH']}"
+    assert both_ways(remembering, project, "clang", *words, strict=False, PATH=path)
+    script = place / f"{target or 'x86_64-pc-linux-gnu'}-as"
+    script.write_text('#!/bin/sh\nexec as "$@" --defsym MARK=7\n')
+    script.chmod(0o755)
+    both_ways(remembering, project, "clang", *words, strict=False, PATH=path)
+
+
+@pytest.mark.parametrize("text", ["/proc/self/cwd/there.h", "/sys/devices/system/cpu/online"])
+def test_no_name_of_the_system_is_passed_over(
+    farm: Farm, project: Path, family: str, text: str
+) -> None:
+    """The question is pasted, so that no scan sees it: the proof has to."""
+    (project / "there.h").write_text("")
+    (project / "y.c").write_text(
+        f"#define P(a, b) a##b\n#if P(__has_, include)(<{text}>)\nint yes;\n#else\nint no;\n#endif\n"
+    )
+    both_ways(farm, project, family, "-c", "y.c", "-o", "x.o", strict=False)
+
+
+def test_data_by_way_of_the_process_itself_are_what_they_are_here(
+    remembering: Farm, project: Path, family: str
+) -> None:
+    """Another compile brings the data to the node; the directive in pieces names them unseen."""
+    whole = r'__asm__(".data\n.incbin \"data.bin\"\n");'
+    pieces = r'__asm__(".data\n.inc" "bin \"/proc/self/cwd/data.bin\"\n");'
+    (project / "whole.c").write_text(whole)
+    (project / "pieces.c").write_text(pieces)
+    for data in ("ONE", "ANOTHER"):
+        (project / "data.bin").write_text(data)
+        for name in ("whole.c", "pieces.c"):
+            both_ways(remembering, project, family, "-c", name, "-o", "x.o", strict=False)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from zcc.compiler.closure import (
     NotBounded,
     Reason,
     ScanRequest,
+    is_project,
     is_too_wide,
     project_root,
 )
@@ -282,6 +283,40 @@ def test_a_link_out_of_the_roots_does_not_lead_out(project: Project) -> None:
     root = os.fsencode(project.top / "p")
     answer = project.scan(cwd=root, roots=(root,))
     assert answer == NotBounded(Reason.OUTSIDE_ROOTS, os.fsencode(project.top) + b"/secret")
+
+
+def test_outside_of_checkouts_the_search_directories_tell_the_extent(project: Project) -> None:
+    """A tarball that is built elsewhere: `../b.h` lies neither beside the source nor below an -I."""
+    project.write(p__src__x__a_c='#include "../b.h"\n', p__src__b_h='#include "../../secret"\n')
+    project.write(p__include__c_h="", secret="")
+    top = os.fsencode(project.top)
+    source = top + b"/p/src/x"
+    request: dict[str, Any] = {
+        "source": source + b"/a.c",
+        "cwd": top + b"/build",
+        "roots": (source,),
+    }
+    (project.top / "build").mkdir()
+    beside = NotBounded(Reason.OUTSIDE_ROOTS, top + b"/p/src/b.h")
+    assert project.scan(**request) == beside
+    search = project.search(top + b"/p/include")
+    assert project.scan(**request, search=search) == beside
+    (project.top / "secret").unlink()
+    found = {"p/src/x/a.c", "p/src/b.h"}
+    assert project.found(**request, search=search, loose=source) == found
+    project.put("secret")
+    project.scanner = Scanner(project.disk, top)
+    assert project.scan(**request, loose=source) == beside
+    answer = project.scan(**request, search=search, loose=source)
+    assert answer == NotBounded(Reason.OUTSIDE_ROOTS, top + b"/secret")
+
+
+def test_what_holds_a_source_and_its_headers_is_a_project_far_enough_down() -> None:
+    home = b"/home/u"
+    assert is_project(b"/home/u/p", home)
+    assert is_project(b"/srv/p", home)
+    for path in (b"/", b"/tmp", b"/home", b"/home/u"):
+        assert not is_project(path, home)
 
 
 def test_home_is_no_root_even_when_it_is_searched(project: Project) -> None:

@@ -201,11 +201,36 @@ def test_a_look_up_repeated_is_logged_once(log: Log, cwd: str) -> None:
 
 
 def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log, cwd: str) -> None:
-    asked = ("/dev/null", "/dev/urandom", "/proc/self/exe", "/proc/cpuinfo", "/proc", "/dev")
+    always = ("/dev/null", "/dev/urandom", "/proc/cpuinfo")
+    asked = (
+        "/proc",
+        "/dev",
+        "/proc/self/exe",
+        "/proc/self/cwd",
+        "/proc/self/fd",
+        "/proc/self/fd/3",
+    )
     named = ("/dev/full", "/dev/nullx", "/proc/version", "/sys", "/sys/class", "/dev/fd/0")
-    statement = " ".join(f'access("{path}", 0);' for path in (*asked, *named))
+    below = (
+        "/proc/self/cwd/there",
+        "/proc/self/fd/3x",
+        "/sys/devices/system/cpu",
+        "/proc/sys/kernel",
+    )
+    paths = (*always, *asked, *named, *below)
+    statement = " ".join(f'access("{path}", 0);' for path in paths)
     records = run_statement(log, cwd, statement)
-    assert {path for path in (*asked, *named) if records & {f"H{path}", f"M{path}"}} == {*named}
+    seen = {path for path in paths if records & {f"H{path}", f"M{path}"}}
+    assert seen == {*named, *below}
+
+
+def test_what_a_program_asks_of_itself_it_does_not_open(log: Log, cwd: str) -> None:
+    statement = " ".join(
+        f'open("{path}", 0);' for path in ("/dev/null", "/proc/self/exe", "/proc/self/cwd")
+    )
+    records = run_statement(log, cwd, statement)
+    assert {"H/proc/self/exe", "H/proc/self/cwd"} <= records
+    assert "H/dev/null" not in records
 
 
 def test_other_failures_carry_their_errno(log: Log, cwd: str) -> None:

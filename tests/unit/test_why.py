@@ -114,7 +114,7 @@ def prepared(job: Job) -> Prepared:
     encoded = encode_job(job)
     toolchain = Toolchain.__new__(Toolchain)  # nothing here looks into it
     closure = Closure(job.manifest, 0, {})
-    return Prepared(job, job_key(encoded), encoded, closure, "scanned", SOURCE, "p", toolchain)
+    return Prepared(job, job_key(encoded), encoded, closure, None, SOURCE, "p", toolchain)
 
 
 OTHER = replace(JOB, manifest=files(x="1", a="1", b="2"))

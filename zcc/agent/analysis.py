@@ -289,12 +289,12 @@ class Analyser:
             ),
         )
         answer = await self._scans.closure(scan, arrived, now)
-        way = "scanned"
+        unbounded: NotBounded | None = None
         if isinstance(answer, NotBounded):
             if brought.files:
                 # The list would have to be asked of the plugin too, which may do more than answer.
                 return Here("plugin", f"{answer.reason.value}: {os.fsdecode(answer.detail)}")
-            way = "listed"
+            unbounded = answer
             answer = await self._list(request, parsed, toolchain, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
             return Here(answer.reason.value, os.fsdecode(answer.detail))
@@ -313,7 +313,7 @@ class Analyser:
         return self._jobs.prepared(
             command=command,
             closure=answer,
-            way=way,
+            unbounded=unbounded,
             source=os.path.join(request.cwd, parsed.source),
             root=self._root_of(request.cwd),
             toolchain=toolchain,
@@ -374,11 +374,8 @@ class Analyser:
         now: float,
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
-        roots = {
-            self._root_of(request.cwd),
-            self._root_of(physical(source_dir) or source_dir),
-        }
-        roots.update(SYSTEM_ROOTS)
+        source_dir = physical(source_dir) or source_dir
+        roots = {self._root_of(request.cwd), self._root_of(source_dir), *SYSTEM_ROOTS}
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
             cwd=request.cwd,
@@ -386,6 +383,7 @@ class Analyser:
             language=parsed.language,
             search=search,
             roots=tuple(sorted(roots)),
+            loose=b"" if self.checkout_of(source_dir) else source_dir,
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
             assembler_directories=parsed.assembler_directories,
             defines=parsed.defines,

@@ -13,8 +13,9 @@ from zcc.errors import CompilerError
 
 logger = logging.getLogger(__name__)
 
-# A full check is about 200 stats. The driver and the programs that it runs are looked at for every compile; an
-# upgrade that leaves those alone and finishes within this second before a compile is noticed by the next one.
+# A full check is about 200 stats. The driver, the programs that it runs and what configures it are looked at
+# for every compile; an upgrade that leaves those alone (of a library) and finishes within this second before a
+# compile is noticed by the next one.
 CHECK_EVERY_S = 1.0
 
 _Key = tuple[bytes, bytes]
@@ -26,7 +27,7 @@ class Compilers:
 
     def __init__(self, directory: str) -> None:
         self._index = ToolchainIndex(directory)
-        self._known: dict[_Key, tuple[Toolchain, float, _Signature]] = {}
+        self._known: dict[_Key, tuple[Toolchain, float, tuple[bytes, ...], _Signature]] = {}
         self._packing: dict[_Key, asyncio.Task[None]] = {}
 
     async def toolchain(self, executable: bytes, argv0: bytes, path: bytes) -> Toolchain:
@@ -40,7 +41,7 @@ class Compilers:
         if (
             known is not None
             and time.monotonic() - known[1] < CHECK_EVERY_S
-            and _signature(executable, known[0]) == known[2]
+            and _signature(known[2]) == known[3]
         ):
             return known[0]
         begun = time.monotonic()
@@ -50,7 +51,8 @@ class Compilers:
             toolchain = self._index.lookup(executable, {b"PATH": path})
             if toolchain is None:
                 raise CompilerError("the compiler changes while it is packed")
-        self._known[key] = (toolchain, begun, _signature(executable, toolchain))
+        looked_at = (executable, *toolchain.programs.values(), *toolchain.configurations)
+        self._known[key] = (toolchain, begun, looked_at, _signature(looked_at))
         return toolchain
 
     async def _packed(self, key: _Key, argv0: bytes) -> None:
@@ -84,10 +86,10 @@ class Compilers:
         logger.info("packed %s in %.1f s", os.fsdecode(executable), took_s)
 
 
-def _signature(executable: bytes, toolchain: Toolchain) -> _Signature:
-    """What an upgrade changes: the driver, at the end of all symlinks, and the programs that it runs."""
+def _signature(paths: tuple[bytes, ...]) -> _Signature:
+    """What an upgrade or an edit changes of these files, at the end of all symlinks."""
     found: list[tuple[int, ...]] = []
-    for path in (executable, *toolchain.programs.values()):
+    for path in paths:
         try:
             status = os.stat(path)
         except OSError:

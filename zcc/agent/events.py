@@ -16,7 +16,7 @@ class CallArrived:
 
 @dataclass(frozen=True, slots=True)
 class CallPrepared:
-    """Its job is written down, and `way` says how its inputs were found.
+    """Its job is written down, and `way` says how its inputs were found (`Prepared.way`).
 
     `is_fresh`: the user wants it compiled, whatever the farm remembers.
     """

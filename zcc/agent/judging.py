@@ -14,6 +14,7 @@ from cache.digest import Digest
 from zcc.agent.listings import has_listing, temporary_directory, told_here
 from zcc.agent.parts import names_inode, names_sandbox
 from zcc.agent.prepared import Prepared
+from zcc.agent.programs import first_hidden
 from zcc.agent.recall import Missed, Recalled
 from zcc.agent.returning import Files, contents, restored
 from zcc.agent.wire import Request
@@ -67,6 +68,8 @@ def judge(
     if not verdict.is_accepted:
         return Refused("proof", os.fsdecode(verdict.path))
     job = prepared.job_in_place
+    if hidden := first_hidden(result.lookups.misses, job, request):
+        return Refused("environment", f"PATH: {os.fsdecode(hidden)}")
     produced = [output.path for output in result.outputs]
     if job.outputs[0] not in produced or not all(map(job.declares, produced)):
         return Refused("output-missing", os.fsdecode(job.outputs[0]))
@@ -87,10 +90,12 @@ def _written_input(job: Job) -> bytes:
 
 def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken | Missed:
     """What this machine remembers, for one who asks for it now: not where a variable is set that a plugin
-    looked for in vain."""
-    name = first_set(recalled.result.lookups.misses, request.environment)
-    if name:
+    looked for in vain, or a program is on PATH that the compiler did."""
+    misses = recalled.result.lookups.misses
+    if name := first_set(misses, request.environment):
         return Missed("refused", "$" + os.fsdecode(name))
+    if hidden := first_hidden(misses, prepared.job_in_place, request):
+        return Missed("refused", os.fsdecode(hidden))
     files, result = _told(recalled.files, recalled.result, prepared, request)
     return Taken(result, files)
 

@@ -37,9 +37,8 @@ class Part:
 
 
 def way_of(parts: Sequence[Part]) -> str:
-    """`scanned` where all are."""
-    ways = {part.prepared.way for part in parts}
-    return "scanned" if ways == {"scanned"} else "listed"
+    """How the inputs were found; of several sources, the first that was listed counts."""
+    return min(part.prepared.way for part in parts)
 
 
 def names_sandbox(files: Files, result: Result) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
-from zcc.compiler.closure import Closure
+from zcc.compiler.closure import Closure, NotBounded
 from zcc.compiler.relocation import relocated
 from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
@@ -55,13 +55,14 @@ class Prepared:
     """A job, ready to be looked up or submitted.
 
     `encoded` are its canonical bytes, empty for a job that was prepared before: most of those are hits.
+    `unbounded` is why the compiler was asked for the inputs, None where they were scanned.
     """
 
     job: Job
     key: Digest
     encoded: bytes
     closure: Closure
-    way: str
+    unbounded: NotBounded | None
     source: bytes
     build: str
     toolchain: Toolchain
@@ -71,6 +72,11 @@ class Prepared:
     base: bytes = b""
     renaming: Renaming | None = None
     plain: Job | None = None
+
+    @property
+    def way(self) -> str:
+        """How the inputs were found: `scanned`, or `listed: ` and the cause."""
+        return "scanned" if self.unbounded is None else f"listed: {self.unbounded.reason.value}"
 
     @property
     def is_moved(self) -> bool:
@@ -124,7 +130,7 @@ class JobMemo:
         *,
         command: Job,
         closure: Closure,
-        way: str,
+        unbounded: NotBounded | None,
         source: bytes,
         root: bytes,
         toolchain: Toolchain,
@@ -155,7 +161,7 @@ class JobMemo:
             key=job_key(encoded),
             encoded=encoded,
             closure=closure,
-            way=way,
+            unbounded=unbounded,
             source=source,
             build=short(digest_of(root)),
             toolchain=toolchain,
@@ -163,7 +169,7 @@ class JobMemo:
             renaming=renaming,
             plain=None if job is plain else plain,
         )
-        if way == "scanned":  # what is listed has a closure of its own each time
+        if unbounded is None:  # what is listed has a closure of its own each time
             self._known[place] = replace(made, encoded=b"")
             if len(self._known) > MAX_PREPARED:
                 self._known.popitem(last=False)

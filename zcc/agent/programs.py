@@ -14,11 +14,15 @@ from dataclasses import replace
 from zcc.agent.places import physical
 from zcc.agent.wire import Request
 from zcc.compiler.environment import JobEnvironment
+from zcc.compiler.lookups import Misses
 from zcc.compiler.option import Family
 from zcc.compiler.toolchain import Toolchain
+from zcc.job import Job
 
 # What gcc and clang look for on PATH when they compile.
 _HELPERS = (b"as", b"objcopy")
+# What clang looks for without need: it asks each time where CUDA is.
+_NO_MATTER = {b"ptxas"}
 _ODD = re.compile(rb"/\.{0,2}/")
 
 
@@ -95,6 +99,25 @@ def first_shadow(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> bytes 
             if os.path.lexists(found) and not _is_same(found, own):
                 return found
     return None
+
+
+def first_hidden(misses: Misses, job: Job, request: Request) -> bytes | None:
+    """A program that a compiler missed on the job's PATH and would find on the user's; None where none is.
+
+    Under -fno-integrated-as clang asks for TARGET-as before `as`, and for some targets for another program.
+    """
+    shown = dict(job.environment)[b"PATH"].split(b":")
+    hidden = [at for at in request.environment.get(b"PATH", b"").split(b":") if at not in shown]
+    for name in {name for at, names in misses if at in shown for name in names} - _NO_MATTER:
+        found = _on_path(hidden, name, request.cwd)
+        if found is not None and _on_path(shown, name, request.cwd) is None:
+            return found
+    return None
+
+
+def _on_path(directories: list[bytes], name: bytes, cwd: bytes) -> bytes | None:
+    paths = (os.path.join(cwd, directory, name) for directory in directories)
+    return next(filter(os.path.lexists, paths), None)
 
 
 def _is_same(found: bytes, own: bytes | None) -> bool:

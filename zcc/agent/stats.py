@@ -87,7 +87,10 @@ class Stats:
             if outcome.reason:
                 tally.local_reasons[outcome.reason] += 1
             if outcome.way:
-                tally.ways[outcome.way] += 1
+                way, _, cause = outcome.way.partition(": ")
+                tally.ways[way] += 1
+                if cause:
+                    tally.listed_reasons[cause] += 1
             if outcome.outcome in ANSWERS:
                 tally.answer_times[outcome.outcome].add(took_s)
             if saved_s:

@@ -36,7 +36,7 @@ OUTCOMES = ("local_hit", "shared_hit", "remote", "local", "failed")
 WAYS = ("scanned", "listed")
 # Outcomes that bring an answer of the agent's, whose time is counted.
 ANSWERS = ("local_hit", "shared_hit", "remote")
-_COUNTERS = ("outcomes", "local_reasons", "ways", "nodes")
+_COUNTERS = ("outcomes", "local_reasons", "ways", "listed_reasons", "nodes")
 
 
 class Tally:
@@ -47,6 +47,7 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.local_reasons: Counter[str] = Counter()
         self.ways: Counter[str] = Counter()
+        self.listed_reasons: Counter[str] = Counter()
         self.nodes: Counter[str] = Counter()
         self.answer_times = {name: Histogram() for name in ANSWERS}
 
@@ -70,6 +71,7 @@ class Tally:
             "outcomes": dict.fromkeys(OUTCOMES, 0) | self.outcomes,
             "local_reasons": dict(self.local_reasons.most_common()),
             "ways": dict.fromkeys(WAYS, 0) | self.ways,
+            "listed_reasons": dict(self.listed_reasons.most_common()),
             "nodes": dict(self.nodes.most_common()),
             "answer_times": {name: times.as_dict() for name, times in self.answer_times.items()},
         }

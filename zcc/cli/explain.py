@@ -73,13 +73,20 @@ def told(document: dict[str, Any]) -> Iterator[str]:
         yield f"{'way':12} local: {document['reason']}{detail}"
     else:
         size = size_text(document["bytes"])
-        yield f"{'way':12} {document['way']}: a farm can run it"
+        yield f"{'way':12} {_told_way(document)}: a farm can run it"
         yield f"{'inputs':12} {document['files']} files, {size}"
         for at, path in enumerate(document["outputs"]):
             yield f"{'' if at else 'outputs':12} {path}"
         yield f"{'toolchain':12} {document['toolchain']}"
         yield f"{'job':12} {size_text(document['job_bytes'])}, key {document['key']}"
     yield f"{'base_dir':12} {_told_base(base, document['way'])}"
+
+
+def _told_way(document: dict[str, Any]) -> str:
+    if document["way"] == "scanned":
+        return "scanned"
+    detail = f" ({document['detail']})" if document["detail"] else ""
+    return f"listed, for {document['reason']}{detail}"
 
 
 def _told_base(base: dict[str, Any], way: str) -> str:
@@ -152,8 +159,11 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
     document: dict[str, Any] = {"arguments": roles, "compiler": os.fsdecode(request.executable)}
     if isinstance(answer, Here):
         return document | {"way": "local", "reason": answer.reason, "detail": answer.detail}
+    why = answer.unbounded
+    if why is not None:
+        document |= {"reason": why.reason.value, "detail": os.fsdecode(why.detail)}
     return document | {
-        "way": answer.way,
+        "way": "scanned" if why is None else "listed",
         "files": answer.closure.file_count,
         "bytes": answer.closure.size_bytes,
         "outputs": [os.fsdecode(path) for path in answer.job_in_place.outputs],

@@ -135,11 +135,18 @@ def _prometheus(document: dict[str, Any]) -> Iterator[str]:
         ("outcomes", "zcc_outcomes_total", "outcome", "calls by what became of them", OUTCOMES),
         ("local_reasons", "zcc_local_total", "reason", "calls that ran here, by reason", ()),
         ("ways", "zcc_ways_total", "way", "jobs by how their inputs were found", WAYS),
+        (
+            "listed_reasons",
+            "zcc_listed_total",
+            "reason",
+            "jobs whose inputs the compiler listed, by why",
+            (),
+        ),
         ("nodes", "zcc_node_jobs_total", "node", "jobs that each node compiled", ()),
     )
     for name, metric, label, text, always in rows:
         yield from _head(metric, "counter", text)
-        for value, count in (dict.fromkeys(always, 0) | document[name]).items():
+        for value, count in (dict.fromkeys(always, 0) | document.get(name, {})).items():
             yield f'{metric}{{{label}="{_escaped(value)}"}} {_number(count)}'
     yield from _times(document["answer_times"])
     yield from _gauges(document)

@@ -110,7 +110,11 @@ def _unknown(document: dict[str, Any]) -> Iterator[str]:
 
 def _facts(document: dict[str, Any]) -> Iterator[str]:
     ways, cache = document["ways"], document.get("cache")
-    yield f"inputs         scanned {ways['scanned']}, listed {ways['listed']}"
+    causes = ", ".join(
+        f"{name} {count}" for name, count in document.get("listed_reasons", {}).items()
+    )
+    why = f" ({causes})" if causes else ""
+    yield f"inputs         scanned {ways['scanned']}, listed {ways['listed']}{why}"
     jobs = sum(document["nodes"].values()) - document["twin_runs"]
     if jobs > 0:
         parts = (f"{label} {duration(document[name] / jobs)}" for name, label in _SPLIT)

@@ -53,7 +53,8 @@ class ScanRequest:
     shown where they exist. `tells_precompiled`: gcc's messages name the precompiled headers that it tries.
     `names_offloaded`: what OpenMP moves out of a function is named after its file's device and inode.
     `roots` are the directories below which any file may be shipped; the search directories count as well, and
-    so does every file that the command line names itself.
+    so does every file that the command line names itself. `loose` is the source's directory where no checkout
+    tells the project's extent: then what it shares with a search directory or the cwd is one of the roots.
     """
 
     cwd: bytes
@@ -61,6 +62,7 @@ class ScanRequest:
     language: str
     search: SearchList
     roots: tuple[bytes, ...]
+    loose: bytes = b""
     forced: tuple[tuple[Forced, bytes], ...] = ()
     defines: tuple[bytes, ...] = ()
     extra_inputs: tuple[bytes, ...] = ()
@@ -244,3 +246,9 @@ def project_root(
 def is_too_wide(directory: bytes, home: bytes) -> bool:
     """Whether this physical directory is `home` or above it: too much to be anybody's project."""
     return directory in (b"/", home) or home.startswith(directory + b"/")
+
+
+def is_project(directory: bytes, home: bytes) -> bool:
+    """Whether this physical directory, which holds a source and what it is compiled with, is so far down that
+    it can be one project: not /tmp or /usr, and not too wide."""
+    return directory.count(b"/") > 1 and not is_too_wide(directory, home)

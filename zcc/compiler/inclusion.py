@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler import clock
-from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_too_wide
+from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_project, is_too_wide
 from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
 from zcc.compiler.disk import Disk
@@ -30,6 +30,13 @@ _PROBES = (
     b"__has_embed",
 )
 _TIMES = {Hazard.TIMESTAMP: clock.ALL, Hazard.DATE_OR_TIME: clock.DATE_AND_TIME}
+
+
+def _upwards(directory: Directory) -> Iterator[Directory]:
+    at: Directory | None = directory
+    while at is not None:
+        yield at
+        at = at.parent
 
 
 class StopScanError(CompilerError):
@@ -115,6 +122,15 @@ class Inclusion:
             root = self._disk.walk(self.cwd, path, Trail())
             if root is not None and isinstance(root[1], Directory):
                 found.add(root[1])
+        loose = (
+            self._disk.walk(self.cwd, self._request.loose, Trail()) if self._request.loose else None
+        )
+        if loose is not None and isinstance(loose[1], Directory):
+            above = set(_upwards(loose[1]))
+            for directory in {*self._finder.quote, self.cwd}:
+                shared = next(at for at in _upwards(directory) if at in above)
+                if is_project(shared.path, home):
+                    found.add(shared)
         return {root for root in found if not is_too_wide(root.path, home)}
 
     def _take_command_line(self, mode: Mode) -> None:
@@ -175,13 +191,12 @@ class Inclusion:
         self.files[file] = None
 
     def _is_allowed(self, file: File) -> bool:
-        at = directory = file.parent
+        directory = file.parent
         assert directory is not None
         allowed = self._allowed.get(directory)
         if allowed is None:
-            while at is not None and at not in self._roots:
-                at = at.parent
-            allowed = self._allowed[directory] = at is not None
+            allowed = any(at in self._roots for at in _upwards(directory))
+            self._allowed[directory] = allowed
         return allowed
 
     def _drain(self) -> Iterator[None]:

@@ -82,6 +82,9 @@ class Identity:
     target: str
 
 
+_CONFIGURES = (b".cfg", b"/specs", b".spec")
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """A toolchain before it is packed.
@@ -139,6 +142,14 @@ class Toolchain:
     @property
     def programs(self) -> Mapping[str, bytes]:
         return self.gathered.programs
+
+    @property
+    def configurations(self) -> tuple[bytes, ...]:
+        """Where the driver takes options from (clang's *.cfg, gcc's specs), whether it is there or not."""
+        members = (member.path for member in self.members)
+        return tuple(
+            path for path in (*members, *self.gathered.absent) if path.endswith(_CONFIGURES)
+        )
 
 
 def describe(toolchain: Toolchain) -> dict[str, Any]:
