@@ -67,7 +67,7 @@ def socket_path(environment: Mapping[str, str]) -> str:
         return explicit
     if state := environment.get("ZCC_STATE_DIR"):
         return os.path.join(state, "agent.sock")
-    if runtime := environment.get("XDG_RUNTIME_DIR"):
+    if os.path.isabs(runtime := environment.get("XDG_RUNTIME_DIR", "")):
         return os.path.join(runtime, "zcc", "agent.sock")
     name = f"agent.{os.uname().nodename}.sock"
     return os.path.join(platformdirs.user_state_dir("zcc", False), name)

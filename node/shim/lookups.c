@@ -252,7 +252,7 @@ static int is_ours(const char *path, int is_opened) {
     };
     static const char descriptor[] = "/proc/self/fd/";
     if (path[0] != '/' || (path[1] != '.' && path[1] != 'p' && path[1] != 'd')) return 0;
-    if (is_under(path, "/.zcc", 5)) return 1;
+    if (is_under(path, "/.zcc/tmp", 9)) return 1;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (is_same(path, ours[i])) return 1;
     for (size_t i = 0; !is_opened && i < sizeof named / sizeof *named; i++)
@@ -728,6 +728,7 @@ static int has_plugin;
 
 static int note_library(Library *library, size_t size, void *state) {
     (void)size, (void)state;
+    if (library->name && is_under(library->name, "/.zcc", 5)) return 0; /* this one */
     /* The program's own name is empty, that of the vdso has no directory. */
     for (const char *c = library->name; c && *c; c++)
         if (*c == '/') {

@@ -171,6 +171,55 @@ def test_what_a_mount_namespace_of_its_own_shows_a_compiler_is_what_counts(
     assert farm.stats()["local_reasons"]["other-namespace"] == 1
 
 
+def test_a_directory_that_something_is_mounted_over_is_left_to_the_compiler(
+    farm: Farm, tmp_path: Path
+) -> None:
+    """A shell that stood there before goes on with what is below."""
+    if os.geteuid():
+        pytest.skip("mount(8) is for root")
+    for name in ("below", "above"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.c").write_text(f"int {name};\n")
+    line = "mount --bind ../above $PWD; zcc gcc -c x.c; s=$?; umount $PWD; exit $s"
+    done = farm.run("sh", "-c", line, cwd=tmp_path / "below", strict=False)
+    assert done.returncode == 0, done.stderr
+    assert b"below" in (tmp_path / "below" / "x.o").read_bytes()
+    assert not (tmp_path / "above" / "x.o").exists()
+
+
+def test_what_configures_a_compiler_writes_nothing_while_it_is_asked(
+    farm: Farm, project: Path
+) -> None:
+    (project / "md.specs").write_text("*self_spec:\n+ -MMD\n")
+    assert not both_ways(farm, project, "gcc", "-specs=./md.specs", "-c", "x.c", strict=False)
+    assert {path.name for path in project.iterdir()} == {"md.specs", "x.c", "x.d"}
+
+
+def test_messages_of_a_given_length_are_wrapped_for_the_place_here(
+    farm: Farm, project: Path, family: str
+) -> None:
+    (project / ".git").mkdir()
+    (project / "x.c").write_text("void f(int unused) { int other; }\nvoid g(void) { int unused; }\n")
+    words = ("-Wall", "-Wextra", "-fmessage-length=60", "-c", f"{project}/x.c", "-o", "x.o")
+    both_ways(farm, project, family, *words, strict=False, ZCC_BASE_DIR=str(project))
+
+
+def test_lambdas_of_headers_that_a_variable_names_are_called_by_their_place(
+    farm: Farm, project: Path
+) -> None:
+    need("clang++")
+    (project / ".git").mkdir()
+    (project / "inc").mkdir()
+    (project / "inc" / "h.h").write_text("inline auto l = [] { return 1; };\n")
+    (project / "y.cc").write_text(
+        "#include <h.h>\ntemplate <class T> constexpr unsigned long n() {\n"
+        "  return sizeof(__PRETTY_FUNCTION__);\n}\nunsigned long w = n<decltype(l)>();\n"
+    )
+    words = ("clang++", "-std=c++17", "-c", "y.cc", "-o", "x.o")
+    top = str(project)
+    assert both_ways(farm, project, *words, CPATH=f"{top}/inc", ZCC_BASE_DIR=top)
+
+
 def test_two_streams_in_one_file_keep_their_order(farm: Farm, project: Path) -> None:
     """A listing on standard output, warnings on standard error."""
     (project / "x.c").write_text("static int x;\n")

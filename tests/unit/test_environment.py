@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from cache.digest import digest_of
+from zcc.agent.locales import catalogues_of, locale_files
 from zcc.compiler.arguments import Local
 from zcc.compiler.environment import (
     TABLE,
@@ -108,3 +113,25 @@ def test_locales_are_found_as_libc_finds_them(
     environment: dict[bytes, bytes], names: tuple[bytes, ...]
 ) -> None:
     assert locale_names(environment) == names
+
+
+def test_translations_lie_where_the_programs_say(tmp_path: Path) -> None:
+    """A compiler that was built for another prefix than /usr has its own."""
+    own = tmp_path / "own" / "share" / "locale"
+    driver = tmp_path / "gcc"
+    driver.write_bytes(b"\x7fELF\0" + os.fsencode(own) + b"\0/usr/share/locale\0")
+    catalogue = own / "xx" / "LC_MESSAGES" / "gcc.mo"
+    catalogue.parent.mkdir(parents=True)
+    catalogue.touch()
+    (catalogue.parent / "other.mo").touch()
+    found = catalogues_of(digest_of(b""), (os.fsencode(driver), b"/none"))
+    assert found == (os.fsencode(own), b"/usr/share/locale")
+    assert locale_files([b"xx_YY.UTF-8"], found) == (os.fsencode(catalogue),)
+    assert locale_files([b"C"], found) == ()
+
+
+@pytest.mark.parametrize(
+    "name", [b"COMPILER_PATH", b"GNUTARGET", b"CCC_OVERRIDE_OPTIONS", b"LD_DEBUG_OUTPUT"]
+)
+def test_some_variables_count_even_when_they_are_empty(name: bytes) -> None:
+    assert isinstance(classify({name: b""}, terminal=False), Local)

@@ -248,6 +248,19 @@ def test_a_masquerade_runs_the_compiler_behind_it(lonely: Desk) -> None:
     assert lonely.run("zcc", called, "-c", PATH=path) == (0, "gcc-99 -c\n", "")
 
 
+def test_two_installations_do_not_take_turns(lonely: Desk) -> None:
+    lonely.script("gcc-99", SAYS_WHO)
+    first = lonely.masquerade("gcc-99")
+    other = lonely.root / "other"
+    (other / "bin").mkdir(parents=True)
+    shutil.copy(lonely.program, other / "bin" / "zcc-masquerade")
+    (other / "gcc-99").symlink_to("bin/zcc-masquerade")
+    for places in (f"{first.parent}:{other}", f"{other}:{first.parent}"):
+        path = f"{places}:{lonely.environment['PATH']}"
+        for called in (first, other / "gcc-99"):
+            assert lonely.run(called, "-c", PATH=path) == (0, "gcc-99 -c\n", "")
+
+
 def test_a_masquerade_through_the_sibling_is_zcc_too(lonely: Desk) -> None:
     lonely.script("g++-99", SAYS_WHO)
     link = lonely.root / "masquerade" / "g++-99"
@@ -701,15 +714,30 @@ def test_a_full_pipe_gets_every_byte(desk: Desk) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_reader_that_left_kills_like_a_compiler(desk: Desk) -> None:
+def test_a_reader_that_leaves_kills_like_a_compiler(desk: Desk) -> None:
     desk.script("gcc-99", "exit 9")
     desk.agent(result(out=b"o" * 1_000_000))
     read_end, write_end = os.pipe()
-    os.close(read_end)
     command = [os.fspath(desk.root / "bin" / "zcc"), "gcc-99"]
     with subprocess.Popen(command, env=desk.environment, stdout=write_end) as process:
         os.close(write_end)
+        assert os.read(read_end, 1) == b"o"
+        os.close(read_end)
         assert process.wait(PATIENCE_S) == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_messages_without_a_reader_are_left_to_the_compiler(desk: Desk, stream: str) -> None:
+    desk.script("gcc-99", "exit 9")
+    desk.agent(result((b"x.o", 0o644, b"new"), **{stream[3:]: b"a warning"}))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: write_end}
+    command = [os.fspath(desk.root / "bin" / "zcc"), "gcc-99"]
+    with subprocess.Popen(command, cwd=desk.project, env=desk.environment, **streams) as process:
+        os.close(write_end)
+        assert process.wait(PATIENCE_S) == 9
+    assert not (desk.project / "x.o").exists()
 
 
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])

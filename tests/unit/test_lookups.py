@@ -49,7 +49,7 @@ def test_a_variable_that_was_looked_for_in_vain_must_not_be_set_here(disk: Disk)
     assert check(asked, disk, {b"OTHER": b"x"}) == ACCEPTED
     assert check(asked, disk, {b"TERM": b"xterm"}) == ACCEPTED  # the compilers' own, settled before
     assert first_set(asked.misses, {b"OWN"}) == b"OWN"
-    assert residue(asked, {}, disk) == asked.misses
+    assert residue(asked, {}, (), disk) == asked.misses
 
 
 def test_what_is_here_is_refused_with_its_path(top: bytes, disk: Disk) -> None:
@@ -116,10 +116,12 @@ def test_the_residue_is_what_the_scan_did_not_look_up(top: bytes, disk: Disk) ->
             (top + b"/unknown", (b"x.h",)),
         )
     )
-    assert residue(lookups, known, disk) == (
-        (inside, (b"other.h",)),
-        (top + b"/unknown", (b"x.h",)),
-    )
+    unknown = (top + b"/unknown", (b"x.h",))
+    assert residue(lookups, known, (), disk) == ((inside, (b"other.h",)), unknown)
+    # Mentioned, and read by who knows what: a precompiled header may appear for it.
+    unread = {inside + b"/here.h"}
+    left = residue(lookups, known, unread, disk)
+    assert left == ((inside, (b"here.h.gch", b"other.h")), unknown)
 
 
 def test_an_unlistable_directory_is_asked_name_by_name(

@@ -507,6 +507,23 @@ def test_builds_for_better_processors_go_along(fake: Fake) -> None:
     assert better in members
 
 
+def test_a_toolchain_is_out_of_date_where_the_loader_may_find_another_library(fake: Fake) -> None:
+    """A build for better processors has appeared, or ldconfig(8) has run."""
+    gathered = gather(fake.compiler, fake.search_path)
+    assert gathered.is_current()
+    assert dict(gathered.listed)[b"/etc/ld.so.cache"] == os.stat("/etc/ld.so.cache").st_mtime_ns
+    for kind in (b"glibc-hwcaps", b"tls"):
+        os.mkdir(fake.home + b"/lib/" + kind)
+        assert not gathered.is_current()
+        gathered = gather(fake.compiler, fake.search_path)
+        assert gathered.is_current()
+        better = fake.home + b"/lib/" + kind + b"/libhelper.so"
+        shutil.copy(fake.home + b"/lib/libhelper.so", better)
+        assert not gathered.is_current()
+        gathered = gather(fake.compiler, fake.search_path)
+        assert better in {member.path for member in gathered.members}
+
+
 @pytest.mark.parametrize("tags", [b"-Wl,--enable-new-dtags", b"-Wl,--disable-new-dtags"])
 def test_rpath_is_inherited_and_runpath_is_not(tmp_path: Path, tags: bytes) -> None:
     """program -> libone.so -> libtwo.so, where only the program says in which directory to look."""

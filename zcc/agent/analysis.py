@@ -7,18 +7,18 @@ toolchain) is awaited; everything else is a look at memory and at the disk.
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from cache.digest import Digest
 from zcc.agent import naming
 from zcc.agent.charsets import charset_files
-from zcc.agent.libraries import LibraryPath
+from zcc.agent.configured import Configurations, is_native, what_stays
+from zcc.agent.libraries import LibraryPath, is_preloaded
 from zcc.agent.listings import temporary_directory, temporary_variable
-from zcc.agent.locales import locale_files
+from zcc.agent.locales import catalogues_of, locale_files
 from zcc.agent.places import (
     Misplaced,
     find_dump_places,
@@ -30,6 +30,7 @@ from zcc.agent.places import (
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.programs import job_environment, odd_path, ways_to_compiler
+from zcc.agent.projects import Projects, release_of
 from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
@@ -43,7 +44,6 @@ from zcc.compiler.closure import (
     NotBounded,
     Reason,
     ScanRequest,
-    project_root,
 )
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
@@ -52,7 +52,6 @@ from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
 from zcc.compiler.profiles import profile_places
-from zcc.compiler.relocation import is_movable
 from zcc.compiler.renaming import find_renaming
 from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
@@ -63,8 +62,6 @@ from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 from zcc.regular import opener
 
-MAX_ROOTS = 4096
-ROOTS_HOLD_S = 5.0
 # Commands that are remembered as read.
 MAX_PARSED = 8192
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
@@ -94,30 +91,17 @@ class Analyser:
     ) -> None:
         self._note_unknown = note_unknown
         self.disk = Disk()
-        self._base_dir = base_dir
         self._surroundings = surroundings
         self._questions = Questions(surroundings.run)
         self._scans = Scans(Scanner(self.disk, home))
         self._library_path = LibraryPath()
         self._module_maps = ModuleMaps()
         self.plugins = PluginFinder(self._questions.named_file)
-        self._home = os.path.realpath(home)
+        self._configurations = Configurations(self._questions.named_file)
+        self.projects = Projects(home, base_dir)
         self._jobs = JobMemo()
         self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
-        self._locales: dict[tuple[bytes, ...], tuple[tuple[bytes, ...], float]] = {}
-        self._roots = lru_cache(MAX_ROOTS)(lambda at, _: project_root(at, self._home))
-
-    def _root_of(self, directory: bytes) -> bytes:
-        """Where the project begins: about 60 us of look-ups, so an answer is believed for some seconds. One
-        that has aged makes a compile take the listed way, or share with nobody."""
-        return self._roots(directory, time.monotonic() // ROOTS_HOLD_S)
-
-    def checkout_of(self, directory: bytes) -> bytes | None:
-        """The checkout that a directory lies in; None outside of any. An answer may have aged."""
-        # Of a directory outside of any the root is the directory itself: one that cannot be there tells.
-        below = os.path.join(directory, b"\n")
-        root = self._root_of(below)
-        return None if root == below else root
+        self._locales: dict[tuple[tuple[bytes, ...], Digest], tuple[tuple[bytes, ...], float]] = {}
 
     async def family(self, request: Request) -> Family:
         """Which family the compiler belongs to; by its name where it does not say."""
@@ -165,6 +149,8 @@ class Analyser:
                 parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
+            if is_preloaded():
+                return Here("environment", "/etc/ld.so.preload: code inside the compiler")
             if classified.libraries:
                 path = classified.libraries
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
@@ -172,12 +158,17 @@ class Analyser:
                     return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
             if reason := _unusable_temporary(request, toolchain.family):
                 return Here("environment", reason)
+            texts = await self._configurations.texts(request, parsed, toolchain)
+            if configured := what_stays(texts):
+                return Here("config-file", f"the compiler's configuration says {configured}")
             search = await self._questions.search_list(
                 request, parsed, toolchain, classified.search
             )
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
-        return await self._prepare(request, parsed, classified, toolchain, search, arrived, now)
+        return await self._prepare(
+            request, parsed, classified, toolchain, search, texts, arrived, now
+        )
 
     def _parse(self, request: Request, family: Family, is_cxx: bool) -> Compilation | Here:
         """The command as read before, unless it takes words from files."""
@@ -206,14 +197,21 @@ class Analyser:
             return Here("missing-source", os.fsdecode(parsed.source))
         return parsed
 
-    def _locale_files(self, request: Request, now: float) -> tuple[bytes, ...]:
+    def _locale_files(
+        self, request: Request, toolchain: Toolchain, now: float
+    ) -> tuple[bytes, ...]:
         """Which files a locale is made of is looked up once a second, as the toolchain is."""
         names = _locale_names(request.environment)
-        known = self._locales.get(names)
+        if not names:
+            return ()
+        known = self._locales.get((names, toolchain.digest))
         if known is None or now - known[1] > LOCALES_HOLD_S:
             if len(self._locales) > MAX_LOCALES:
                 self._locales.clear()
-            known = self._locales[names] = (locale_files(names), now)
+            speakers = (toolchain.programs.get(role) for role in ("c", "as"))
+            catalogues = catalogues_of(toolchain.digest, tuple(filter(None, speakers)))
+            known = (locale_files(names, catalogues), now)
+            self._locales[names, toolchain.digest] = known
         return known[0]
 
     async def _prepare(
@@ -223,10 +221,13 @@ class Analyser:
         classified: JobEnvironment,
         toolchain: Toolchain,
         search: SearchList,
+        texts: Sequence[bytes],
         arrived: float,
         now: Callable[[], float],
     ) -> Prepared | Here:
         has_date = b"SOURCE_DATE_EPOCH" in classified.carried and _obeys_date(toolchain)
+        if is_native(texts):
+            parsed = replace(parsed, machine_dependent=(b"the compiler's configuration",))
         hindrance = _hindrance(parsed, has_date)
         if hindrance is not None:
             return hindrance
@@ -254,7 +255,8 @@ class Analyser:
             named = self._module_maps.named(parsed.module_maps, request.cwd)
         except CompilerError as error:
             return Here("module-map", str(error))
-        brought = await self.plugins.find(request, parsed, toolchain, classified.libraries, now())
+        libraries = classified.libraries
+        brought = await self.plugins.find(request, parsed, toolchain, libraries, texts, now())
         if isinstance(brought, Here):
             return brought
         renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
@@ -315,35 +317,17 @@ class Analyser:
             closure=answer,
             unbounded=unbounded,
             source=os.path.join(request.cwd, parsed.source),
-            root=self._root_of(request.cwd),
+            root=self.projects.root_of(request.cwd),
             toolchain=toolchain,
-            base=self._base_of(request, parsed, toolchain),
+            base=self.projects.base_of(
+                parsed, toolchain, request.cwd, request.environment, classified.search
+            ),
             renaming=renaming,
         )
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
         self._jobs.keep_in_place(prepared)
-
-    def _base_of(self, request: Request, parsed: Compilation, toolchain: Toolchain) -> bytes:
-        """Where the checkout begins that is to be moved to a neutral place; empty for none."""
-        base = self.base_in_force(
-            request.environment.get(b"ZCC_BASE_DIR", self._base_dir), request.cwd
-        )
-        if not base or parsed.language == "assembler":
-            return b""
-        family = toolchain.family
-        is_old = family is Family.CLANG and _release_of(toolchain) < 19
-        names_files = is_old and "c++" in parsed.language
-        is_safe = is_movable(parsed.words, family, base, types_name_files=names_files)
-        return base if is_safe else b""
-
-    def base_in_force(self, given: bytes, cwd: bytes) -> bytes:
-        """The directory that a setting means for compiles in `cwd`; empty for none."""
-        if given != b"auto":
-            return os.path.realpath(given) if given else b""
-        # Outside of any checkout there is nothing to share with.
-        return self.checkout_of(cwd) or b""
 
     async def _list(
         self,
@@ -375,7 +359,11 @@ class Analyser:
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         source_dir = physical(source_dir) or source_dir
-        roots = {self._root_of(request.cwd), self._root_of(source_dir), *SYSTEM_ROOTS}
+        roots = {
+            self.projects.root_of(request.cwd),
+            self.projects.root_of(source_dir),
+            *SYSTEM_ROOTS,
+        }
         kinds = {"include": Forced.INCLUDE, "imacros": Forced.MACROS}
         return ScanRequest(
             cwd=request.cwd,
@@ -383,7 +371,7 @@ class Analyser:
             language=parsed.language,
             search=search,
             roots=tuple(sorted(roots)),
-            loose=b"" if self.checkout_of(source_dir) else source_dir,
+            loose=b"" if self.projects.checkout_of(source_dir) else source_dir,
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
             assembler_directories=parsed.assembler_directories,
             defines=parsed.defines,
@@ -391,7 +379,7 @@ class Analyser:
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             tells_precompiled=parsed.tells_precompiled,
             optional_inputs=(
-                *self._locale_files(request, now),
+                *self._locale_files(request, toolchain, now),
                 *charset_files(parsed.charsets),
                 *terminal_files(request, toolchain.family),
             ),
@@ -420,13 +408,7 @@ _locale_names = lru_cache(256)(locale_names)
 
 def _obeys_date(toolchain: Toolchain) -> bool:
     """Whether SOURCE_DATE_EPOCH is this compiler's clock: gcc's since 7, clang's since 16."""
-    return _release_of(toolchain) >= (7 if toolchain.family is Family.GCC else 16)
-
-
-def _release_of(toolchain: Toolchain) -> int:
-    """The first number of the compiler's version; 0 where it does not say."""
-    found = re.search(r"version (\d+)", toolchain.version)
-    return 0 if found is None else int(found[1])
+    return release_of(toolchain) >= (7 if toolchain.family is Family.GCC else 16)
 
 
 def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:

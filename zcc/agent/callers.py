@@ -29,6 +29,16 @@ class Caller:
         own = _own_view()
         return own is not None and _view(self._pid) == own
 
+    def stands_in(self, cwd: bytes) -> bool:
+        """Whether its working directory is what this process finds by that name; False where nobody can tell.
+
+        It is not where something has been mounted on the way since it went there.
+        """
+        try:
+            return os.path.samefile(f"/proc/{self._pid}/cwd", cwd)
+        except OSError:
+            return False
+
     def merges_streams(self) -> bool:
         """Whether its standard output and error go to one place, or that cannot be told.
 

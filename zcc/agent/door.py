@@ -30,9 +30,11 @@ REST_S = 1.0
 
 
 class Door:
-    """An open door: whoever comes is handed to the host."""
+    """An open door at `path`: whoever comes is handed to the host."""
 
-    def __init__(self, listener: socket.socket, host: Host) -> None:
+    def __init__(self, listener: socket.socket, path: str, host: Host) -> None:
+        self._path = os.path.abspath(path)
+        self._identity = self._found()
         listener.setblocking(False)
         self._listener = listener
         self._host = host
@@ -44,6 +46,19 @@ class Door:
         """Let nobody in any more; who is inside stays."""
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
+        if self.is_in_place():
+            os.unlink(self._path)
+
+    def is_in_place(self) -> bool:
+        """Whether whoever looks for the path comes here: a build may have cleaned its HOME away with it."""
+        return self._identity is not None and self._found() == self._identity
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _accept(self) -> None:
         for _ in range(_BATCH):
@@ -108,7 +123,7 @@ def open_door(path: str, host: Host) -> Door:
         raise
     finally:
         os.close(handle)
-    return Door(listener, host)
+    return Door(listener, path, host)
 
 
 def _is_served(place: str) -> bool:

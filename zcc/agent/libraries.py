@@ -12,12 +12,12 @@ import re
 import time
 
 from cache.digest import Digest
+from zcc.compiler.elf import HARDWARE_CAPABILITIES
 from zcc.compiler.toolchain import Toolchain
+from zcc.regular import opener
 
-# Below a directory of the path, where the loader of glibc looks first (older ones in all but the first).
-_CAPABILITIES = frozenset(
-    (b"glibc-hwcaps", b"tls", b"haswell", b"xeon_phi", b"avx512_1", b"x86_64", b"aarch64", b"atomics")
-)  # fmt: skip
+LD_SO_PRELOAD = b"/etc/ld.so.preload"
+_CAPABILITIES = frozenset((*HARDWARE_CAPABILITIES, b"x86_64", b"aarch64"))
 _SEPARATOR = re.compile(rb"[:;]")
 _IS_LIBRARY = re.compile(rb"\.so(\.|$)")
 # A change within so many seconds of the last one may leave a directory's time as it was.
@@ -25,6 +25,17 @@ _RACY_S = 2.0
 MAX_DIRECTORIES = 256
 
 _Signature = tuple[int, int, int]
+
+
+def is_preloaded() -> bool:
+    """Whether glibc's loader puts code into every program of this machine, the compiler's too."""
+    try:
+        with open(LD_SO_PRELOAD, "rb", opener=opener) as file:
+            return any(not line.lstrip().startswith(b"#") for line in file if line.strip())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 class LibraryPath:
@@ -39,6 +50,8 @@ class LibraryPath:
         wanted = self._names(toolchain) | _CAPABILITIES
         for directory in dict.fromkeys(_SEPARATOR.split(value)):
             place = os.path.join(cwd, directory)
+            if b"$" in directory:
+                return place  # $LIB, $ORIGIN and $PLATFORM are the loader's to expand
             try:
                 found = wanted.intersection(self._listing(place))
             except OSError:

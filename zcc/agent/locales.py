@@ -9,25 +9,48 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+
+from cache.digest import Digest
+from zcc.regular import opener
 
 _COMPILED = b"/usr/lib/locale"
 _ARCHIVE = _COMPILED + b"/locale-archive"
-_CATALOGUES = b"/usr/share/locale"
+_CATALOGUES = (b"/usr/share/locale", b"/usr/share/locale-langpack")  # the second is Ubuntu's
+# What gettext was told when a program was built: LOCALEDIR.
+_DIRECTORY = re.compile(rb"(/[^\0]{0,400}/share/locale)\0")
 _DOMAINS = re.compile(rb"(?:gcc|cpplib|libc|gas|bfd|opcodes)[-.0-9]*\.mo\Z")
+_MAX_PROGRAM_BYTES = 16 << 20
 _BUILT_IN = frozenset((b"", b"C", b"POSIX"))
 _NAME = re.compile(rb"[A-Za-z0-9_@.+-]+\Z")
 
 
-def locale_files(names: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The existing files that these locales (`de_DE.UTF-8`, `C.UTF-8`, ...) are made of, sorted."""
+@lru_cache(64)
+def catalogues_of(toolchain: Digest, programs: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Where these programs of a toolchain look for translations, by what stands in them."""
+    found: dict[bytes, None] = {}
+    for program in programs:
+        try:
+            with open(program, "rb", opener=opener) as file:
+                found |= dict.fromkeys(_DIRECTORY.findall(file.read(_MAX_PROGRAM_BYTES)))
+        except OSError:
+            continue
+    return tuple(found)
+
+
+def locale_files(names: Iterable[bytes], catalogues: Iterable[bytes] = ()) -> tuple[bytes, ...]:
+    """The existing files that these locales (`de_DE.UTF-8`, `C.UTF-8`, ...) are made of, sorted.
+
+    `catalogues`: directories of translations besides the system's.
+    """
+    places = dict.fromkeys((*_CATALOGUES, *catalogues))
     found: set[bytes] = set()
     for name in names:
         if name in _BUILT_IN or not _NAME.match(name):
             continue
         found.update(_below(_COMPILED, _spellings(name)))
-        found.update(
-            path for path in _below(_CATALOGUES, _spellings(name)) if _DOMAINS.search(path)
-        )
+        for place in places:
+            found.update(filter(_DOMAINS.search, _below(place, _spellings(name))))
         if os.path.exists(_ARCHIVE):
             found.add(_ARCHIVE)
     return tuple(sorted(found))

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from zcc import config as configuration
-from zcc.agent.door import open_door
+from zcc.agent.door import Door, open_door
 from zcc.agent.shell import AgentShell
 from zcc.errors import ConfigError
 from zcc.farm import load_access
@@ -20,6 +20,8 @@ from zcc.farm import load_access
 _LOG_BYTES = 4 << 20
 # Below it neither toolchains nor many launchers at once can be served.
 _LEAST_FILES = 128
+# How soon an agent leaves whose socket somebody has taken away.
+_LOOK_EVERY_S = 2.0
 _USAGE = """usage: zcc-agent serve
 
 The agent stands between the launchers (zcc, zcc++) and the farm. The first compile starts it and it
@@ -56,11 +58,20 @@ async def _serve() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, shell.stop)
         logging.info("listening at %s for %s", path, access.farm if access else "no farm")
+        watching = loop.create_task(_leave_with(door, shell))
         await shell.left
+        watching.cancel()
         door.close()
-        os.unlink(path)
     finally:
         shell.close()
+
+
+async def _leave_with(door: Door, shell: AgentShell) -> None:
+    """Nobody can come to an agent whose socket is gone."""
+    while door.is_in_place() or shell.is_busy:
+        await asyncio.sleep(_LOOK_EVERY_S)
+    logging.info("the socket is gone: leaving")
+    shell.stop()
 
 
 def _lift_limits() -> None:

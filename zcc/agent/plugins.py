@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from zcc.agent.prepared import Here
@@ -19,13 +19,11 @@ from zcc.compiler.plugins import Plugins
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job
-from zcc.regular import opener
 
 MAX_COMMANDS = 8192
 MAX_DISTRUSTED = 1024
 # Where gcc looks for plugins that are named without a directory.
 _OWN = b"plugin"
-MAX_SPECS_BYTES = 1 << 18
 # What specs give to each compile; Fedora's bring annobin so. They may do it under a condition: a plugin too
 # many is a file too many, and one that stands in no text (`%include`) is the proof's to find.
 _GIVEN = re.compile(rb"-fplugin=([^\s%{}|;]+)")
@@ -60,15 +58,16 @@ class PluginFinder:
         parsed: Compilation,
         toolchain: Toolchain,
         libraries: bytes,
+        texts: Sequence[bytes],
         now: float,
     ) -> Luggage | Here:
-        """What this command's plugins need, or why it stays here. `libraries`: LD_LIBRARY_PATH."""
-        specs = [await self._specs(request, parsed, name) for name in parsed.specs]
-        given = [name for text in specs for name in _GIVEN.findall(text)]
+        """What this command's plugins need, or why it stays here. `libraries`: LD_LIBRARY_PATH; `texts`: what
+        configures the compiler (`Configurations.texts`)."""
+        given = [name for text in texts for name in _GIVEN.findall(text)]
         paths = [*parsed.plugins, *(name for name in given if b"/" in name)]
         names = [*parsed.plugin_names, *(name for name in given if b"/" not in name)]
         has_plugins = bool(paths or names)
-        if not has_plugins and not any(_ASKED in text for text in specs):
+        if not has_plugins and not any(_ASKED in text for text in texts):
             return Luggage()
         # Under any -fplugin= the driver asks whether this directory is there.
         is_gcc = toolchain.family is Family.GCC
@@ -97,15 +96,6 @@ class PluginFinder:
             optional=(*optional, *brought.absent),
             directories=(own, *directories) if own.startswith(b"/") else directories,
         )
-
-    async def _specs(self, request: Request, parsed: Compilation, name: bytes) -> bytes:
-        """What a specs file says, as far as it is read; nothing where it cannot be."""
-        path = name if b"/" in name else await self._named_file(request, parsed, name)
-        try:
-            with open(os.path.join(request.cwd, path), "rb", opener=opener) as file:
-                return file.read(MAX_SPECS_BYTES)
-        except OSError:
-            return b""
 
     def distrust(self, job: Job, why: str) -> bool:
         """Keep the plugins of this job here from now on; False where it has none.

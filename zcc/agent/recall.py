@@ -163,8 +163,9 @@ class Recall:
         """Keep a result as it came, which has been proven; `frames` are its outputs, checked."""
         base = prepared.base
         here = restored(result, prepared)
+        closure = prepared.closure
         try:
-            left = residue(here.lookups, prepared.closure.misses, disk)
+            left = residue(here.lookups, closure.misses, closure.unread, disk)
         except DiskDoubtError:
             return  # the disk changes under the question
         left = neutral_misses(left, base) if base else left

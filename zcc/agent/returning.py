@@ -45,6 +45,8 @@ def contents(result: Result, frames: Mapping[Digest, bytes], prepared: Prepared)
     """
     if prepared.renaming is not None and renaming.holds_neutral(result.stdout + result.stderr):
         raise JobError("a message names the output")
+    if prepared.base and relocation.is_wrapped(result, prepared.job):
+        raise JobError("a message was wrapped for the neutral place")
     files = []
     for output in reversed(result.outputs):
         frame = frames.get(output.digest)

@@ -120,7 +120,7 @@ class AgentShell:
             os.fsencode(config.base_dir),
             self._count_unknown,
         )
-        self._account = Account(state_dir, self._analyser.checkout_of)
+        self._account = Account(state_dir, self._analyser.projects.checkout_of)
         self._stats = self._account.stats
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
@@ -269,6 +269,8 @@ class AgentShell:
                 here = self._refusals.why_here(call.request, self._loop.time())
             if here is None and not call.visitor.caller.sees_our_files():
                 return Here("other-namespace", "another mount namespace or root than the agent's")
+            if here is None and not call.visitor.caller.stands_in(call.request.cwd):
+                return Here("working-directory", "something has been mounted over it")
             return here
         except Exception as error:  # noqa: BLE001 - logged there
             return _failed(call.request, error)
@@ -470,6 +472,10 @@ class AgentShell:
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
         for number in self._machine.pending():
             self._calls[number].visitor.send(wire.encode_wait())
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._calls)
 
     def stop(self) -> None:
         """Leave; what is under way is compiled locally by its launchers."""

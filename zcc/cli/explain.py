@@ -51,7 +51,7 @@ def explain(
 
     answer = asyncio.run(analyse())
     base = {
-        "directory": os.fsdecode(analyser.base_in_force(given, request.cwd)),
+        "directory": os.fsdecode(analyser.projects.base_in_force(given, request.cwd)),
         "is_used": isinstance(answer, Prepared) and bool(answer.base),
     }
     document = _describe(request, answer) | {"base_dir": base}

@@ -10,10 +10,7 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
-from zcc.agent.analysis import Analyser
-from zcc.agent.queries import run_query
-from zcc.agent.questions import Surroundings
-from zcc.cli.compilers import compilers_of
+from zcc.agent.projects import Projects
 from zcc.cli.explain import home
 
 
@@ -47,5 +44,5 @@ def config(
 
 def base_in_force(base_dir: str) -> str:
     """Which directory a setting or ZCC_BASE_DIR means for a compile in this one; empty for none."""
-    analyser = Analyser(Surroundings(run_query, compilers_of(os.environ).toolchain), home())
-    return os.fsdecode(analyser.base_in_force(os.fsencode(base_dir), os.getcwdb()))
+    projects = Projects(home(), b"")
+    return os.fsdecode(projects.base_in_force(os.fsencode(base_dir), os.getcwdb()))

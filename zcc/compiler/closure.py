@@ -121,7 +121,8 @@ class Closure:
     The same object is given out again as long as nothing in it has changed, so whatever is derived from
     the manifest can be remembered by identity. `misses` are the names that were looked for in vain, by
     physical directory: as long as a scan gives this closure they are absent. `doubts` are hazards that only
-    the proof can settle. `listed` are directories of which the manifest holds everything.
+    the proof can settle. `listed` are directories of which the manifest holds everything. `unread` are files of
+    the manifest that were not followed as a header is.
     """
 
     manifest: Manifest
@@ -129,6 +130,7 @@ class Closure:
     misses: Mapping[bytes, tuple[bytes, ...]]
     doubts: frozenset[Hazard] = field(default=frozenset())
     listed: tuple[bytes, ...] = ()
+    unread: frozenset[bytes] = frozenset()
 
     @property
     def file_count(self) -> int:

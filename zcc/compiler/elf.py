@@ -35,6 +35,9 @@ _MAX_CACHE_BYTES = 64 << 20
 _COMMON_DIRECTORIES = (b"/lib64", b"/usr/lib64", b"/lib", b"/usr/lib")
 _MUSL_DIRECTORIES = (b"/lib", b"/usr/local/lib", b"/usr/lib")
 _LOADER_TIMEOUT_S = 10.0
+# Below a directory of libraries, where glibc looks first: releases before 2.37 in all but the first, and in one
+# that is called like the platform.
+HARDWARE_CAPABILITIES = (b"glibc-hwcaps", b"tls", b"haswell", b"xeon_phi", b"avx512_1", b"atomics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +156,13 @@ class Needs:
     """What programs need: the spelled paths of loader and libraries, and the loader's cache file.
 
     `absent` are places that were searched before a library was found: one that appears there would
-    be taken instead.
+    be taken instead. `watched` are files and directories that were read on the way, with the mtime (ns, -1
+    for what is not there): when one changes, so may the answer.
     """
 
     paths: set[bytes] = field(default_factory=set)
     absent: set[bytes] = field(default_factory=set)
+    watched: dict[bytes, int] = field(default_factory=dict)
     needs_cache: bool = False
 
 
@@ -199,7 +204,7 @@ class LibrarySearch:
         loader = self.loader_at(elf.interpreter)
         path = self._search(name, [], loader, elf.machine)
         if path is not None:
-            self.needs.paths.update((path, *self._variants(path, elf.machine)))
+            self.needs.paths.update((path, *self._variants(path, elf.machine, loader)))
 
     def add_library(self, path: bytes, program: bytes) -> Elf:
         """Add what the library at this absolute path brings when the program at that one loads it by dlopen.
@@ -251,7 +256,7 @@ class LibrarySearch:
                 assert found is not None
                 if found.soname:
                     loaded.add(found.soname)
-                self.needs.paths.update((path, *self._variants(path, elf.machine)))
+                self.needs.paths.update((path, *self._variants(path, elf.machine, loader)))
                 queue.append((found, os.path.dirname(path), rpaths + inherited))
 
     def _find(
@@ -270,6 +275,7 @@ class LibrarySearch:
             if self._suits(path, machine):
                 return path
             self.needs.absent.add(path)
+            self.needs.paths.update(self._variants(path, machine, loader))
         by_default = self._in_defaults(name, loader, machine)
         if not loader.reads_cache:
             return by_default
@@ -305,27 +311,39 @@ class LibrarySearch:
     def _is_same(self, path: bytes, other: bytes) -> bool:
         return self._walker.walk(path).physical == self._walker.walk(other).physical
 
-    def _variants(self, path: bytes, machine: Machine) -> Iterator[bytes]:
+    def _variants(self, path: bytes, machine: Machine, loader: Loader) -> Iterator[bytes]:
         """The builds of this library for better processors: the node's processor decides."""
         directory, _, name = path.rpartition(b"/")
-        above = directory + b"/glibc-hwcaps"
-        try:
-            levels = os.listdir(above)
-        except OSError:
-            return
-        for level in sorted(levels):
-            variant = above + b"/" + level + b"/" + name
-            if self._suits(variant, machine):
-                yield variant
+        kinds = (*HARDWARE_CAPABILITIES, loader.platform) if loader.reads_cache else ()
+        for kind in filter(None, kinds):
+            top = directory + b"/" + kind
+            if not os.path.isdir(top):
+                self.needs.absent.add(top)
+            for at, _, names in os.walk(top):
+                self._watch(at)
+                if name in names and self._suits(at + b"/" + name, machine):
+                    yield at + b"/" + name
+
+    def _watch(self, path: bytes) -> None:
+        self.needs.watched.setdefault(path, mtime_ns_of(path))
 
     def _cache(self) -> dict[bytes, list[bytes]]:
         if self._cached is None:
+            self._watch(LD_SO_CACHE)
             try:
                 with open(LD_SO_CACHE, "rb") as file:
                     self._cached = parse_cache(file.read(_MAX_CACHE_BYTES))
             except OSError:
                 self._cached = {}
         return self._cached
+
+
+def mtime_ns_of(path: bytes | str) -> int:
+    """When the file or directory was changed, in ns; -1 for what is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return -1
 
 
 def parse_cache(data: bytes) -> dict[bytes, list[bytes]]:

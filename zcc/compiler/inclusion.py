@@ -114,6 +114,12 @@ class Inclusion:
         yield from self._drain()
         yield from self._take_asked()
 
+    @property
+    def unread(self) -> frozenset[bytes]:
+        """The files that were found, but not followed."""
+        followed = {file for _, file, _ in self._entered}
+        return frozenset(file.path for file in self.files if file not in followed)
+
     # The command line
 
     def _find_roots(self, home: bytes) -> set[Directory]:

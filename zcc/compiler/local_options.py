@@ -6,7 +6,8 @@ from zcc.compiler.option import CLANG, EITHER, GCC, LONG, F, J, Option, Role, S,
 
 LOCALS: tuple[Option, ...] = (
     # What depends on the machine, or on the time that it takes.
-    *rows(Role.MACHINE, J, "-march= -mcpu= -mtune="),
+    *rows(Role.MACHINE, J, "-march= -mcpu= -mtune= --machine-arch= --machine-cpu= --machine-tune="),
+    *local("machine", LONG, "--machine"),
     *local("verbose", F, "-v --verbose -###"),
     *local("time-report", F, "-time -Q -fmem-report -fmem-report-wpa -fstats"),
     *local("time-report", F, "-fpre-ipa-mem-report -fpost-ipa-mem-report -fprofile-report"),

@@ -107,11 +107,17 @@ def first_set(misses: Misses, environment: Container[bytes]) -> bytes:
     return b""
 
 
-def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Disk) -> Misses:
+def residue(
+    lookups: Lookups,
+    known: Mapping[bytes, tuple[bytes, ...]],
+    unread: Container[bytes],
+    disk: Disk,
+) -> Misses:
     """The misses that a scan does not repeat, to be kept with the result.
 
     `known` are the scan's own (`Closure.misses`, by physical directory). Each is known with a precompiled
-    header's ending too, as the scanner stops at those. Call it for accepted look-ups only.
+    header's ending too, as the scanner stops at those; so is what lies beside a header, but for those that the
+    scan did not follow (`Closure.unread`). Call it for accepted look-ups only.
 
     Raises:
         DiskDoubtError: the disk changed under it.
@@ -130,8 +136,8 @@ def residue(lookups: Lookups, known: Mapping[bytes, tuple[bytes, ...]], disk: Di
             rest = () if is_known and not trail.obstacles else names
         elif isinstance(found[1], Directory):
             scanned = {*known.get(found[1].path, ())}
-            here = disk.names(found[1])
-            rest = tuple(name for name in names if not _is_known(name, scanned, here))
+            beside = _Headers(found[1], disk.names(found[1]), unread)
+            rest = tuple(name for name in names if not _is_known(name, scanned, beside))
         else:
             rest = names
         if rest:
@@ -203,8 +209,21 @@ def _first_present(disk: Disk, directory: Directory, names: tuple[bytes, ...]) -
     return None
 
 
-def _is_known(name: bytes, scanned: set[bytes], here: frozenset[bytes]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """The names in a directory but those of files that the scan did not follow."""
+
+    directory: Directory
+    names: frozenset[bytes]
+    unread: Container[bytes]
+
+    def __contains__(self, name: bytes) -> bool:
+        path = self.directory.path.rstrip(b"/") + b"/" + name
+        return name in self.names and path not in self.unread
+
+
+def _is_known(name: bytes, scanned: set[bytes], beside: _Headers) -> bool:
     """Whether a scan makes this look-up itself: the name, or a precompiled header for one."""
     if name in scanned:
         return True
-    return name.endswith(_PCH_ENDINGS) and (name[:-4] in scanned or name[:-4] in here)
+    return name.endswith(_PCH_ENDINGS) and (name[:-4] in scanned or name[:-4] in beside)

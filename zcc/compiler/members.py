@@ -292,6 +292,7 @@ class _Gathering:
         if needs.needs_cache:
             self._add(LD_SO_CACHE)
         self._absent.update(needs.absent)
+        self._listed.update(needs.watched)
 
     # Paths
 

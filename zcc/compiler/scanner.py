@@ -170,6 +170,7 @@ class Scanner:
             misses={miss.directory.path: miss.names for miss in misses if miss.names},
             doubts=frozenset(inclusion.doubts),
             listed=tuple(sorted(each.directory.path for each in complete)),
+            unread=inclusion.unread,
         )
         leaves: list[Entry] = [*inclusion.files, *trail.symlinks, *trail.obstacles]
         directories = ancestors(

@@ -6,9 +6,9 @@ found (`members.py`) or packed (`pack.py`): those take seconds and run in a chil
 On disk: `DIR/records/HEX`, one msgpack document for each compiler and PATH; `DIR/packs/HEX.tar.zst`,
 named by the digest of the tar. Both appear by rename. A record that cannot be read is no record.
 
-Record, format 1, a msgpack array:
+Record, format 2, a msgpack array:
 
-    [1, compiler, PATH, digest, family, version, target, size, compressed size,
+    [2, compiler, PATH, digest, family, version, target, size, compressed size,
      [[path, kind, mtime_ns, ctime_ns, size, inode, executable, target, stub]...],
      [absent path...], [[directory, mtime_ns]...], [[role, path]...]]
 """
@@ -28,10 +28,11 @@ from typing import Any
 import msgpack
 
 from cache.digest import Digest, digest_of
+from zcc.compiler.elf import mtime_ns_of
 from zcc.compiler.options import Family
 from zcc.errors import CompilerError
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 # A user has a few compilers and, with virtual environments, some values of PATH.
 MAX_RECORDS = 64
 _MAX_RECORD_BYTES = 16 << 20
@@ -90,8 +91,8 @@ class Gathered:
     """A toolchain before it is packed.
 
     `absent` are paths that would change the answer if they appeared, `listed` directories whose
-    entries were read, with their mtime. `programs` are spelled as the compiler finds them; the roles
-    `c` and `c++` are the drivers.
+    entries were read, and the loader's cache, with their mtime. `programs` are spelled as the compiler
+    finds them; the roles `c` and `c++` are the drivers.
     """
 
     identity: Identity
@@ -105,7 +106,7 @@ class Gathered:
         return (
             all(_is_same(member) for member in self.members)
             and not any(os.path.lexists(path) for path in self.absent)
-            and all(_mtime_ns(path) == mtime_ns for path, mtime_ns in self.listed)
+            and all(mtime_ns_of(path) == mtime_ns for path, mtime_ns in self.listed)
         )
 
     def is_likely_current(self) -> bool:
@@ -254,7 +255,7 @@ class ToolchainIndex:
 
     def _sweep(self) -> None:
         paths = [os.path.join(self._records_dir, name) for name in os.listdir(self._records_dir)]
-        for path in sorted(paths, key=_mtime_ns)[:-MAX_RECORDS]:
+        for path in sorted(paths, key=mtime_ns_of)[:-MAX_RECORDS]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         used = {toolchain.pack_path for toolchain in self.all()}
@@ -285,13 +286,6 @@ def _signature_at(path: bytes) -> Signature | None:
         return signature_of(os.stat(path))
     except OSError:
         return None
-
-
-def _mtime_ns(path: bytes | str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return -1
 
 
 def _has_pack(toolchain: Toolchain) -> bool:

@@ -44,11 +44,11 @@ static int choose_socket_path(char *path, size_t size)
         length = snprintf(path, size, "%s", value);
     else if ((value = getenv("ZCC_STATE_DIR")) && *value)
         length = snprintf(path, size, "%s/agent.sock", value);
-    else if ((value = getenv("XDG_RUNTIME_DIR")) && *value)
+    else if ((value = getenv("XDG_RUNTIME_DIR")) && *value == '/')
         length = snprintf(path, size, "%s/zcc/agent.sock", value);
     else {
         /* Homes are shared over the network, sockets are not. */
-        rest = (value = getenv("XDG_STATE_HOME")) && *value ? "" : "/.local/state";
+        rest = (value = getenv("XDG_STATE_HOME")) && *value == '/' ? "" : "/.local/state";
         if ((!*rest || ((value = getenv("HOME")) && *value)) && uname(&host) == 0)
             length = snprintf(path, size, "%s%s/zcc/agent.%s.sock", value, rest, host.nodename);
         else

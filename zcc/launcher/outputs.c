@@ -90,6 +90,13 @@ static int write_all(int fd, const char *at, size_t size)
     return 0;
 }
 
+/* Whether a stream has an other end; of a file, a terminal and the like there is none to be gone. */
+static int is_read(int fd)
+{
+    struct pollfd other = {.fd = fd};
+    return poll(&other, 1, 0) <= 0 || !(other.revents & POLLERR);
+}
+
 /* A new file beside output `number`'s path; its name is on record before it exists. */
 static int open_temporary(int number)
 {
@@ -157,6 +164,9 @@ _Noreturn void place_result(int agent, uint32_t length)
         || receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
         abandon_result("the agent's answer makes no sense");
     char *messages[2] = {receive_text(agent, sizes[0]), receive_text(agent, sizes[1])};
+    /* What a compiler makes of a stream that nobody reads, that is closed or full, only it can say. */
+    if ((sizes[0] > 0 && !is_read(STDOUT_FILENO)) || (sizes[1] > 0 && !is_read(STDERR_FILENO)))
+        fall_back("nobody reads the messages");
     watch_signals();
     for (uint32_t i = 0; i < files; i++)
         receive_file(agent, (int)i);
@@ -166,7 +176,6 @@ _Noreturn void place_result(int agent, uint32_t length)
         outputs[i].temporary = NULL;
     }
     unwatch_signals();
-    /* What a compiler makes of a stream that is closed or full, only it can say. */
     if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0
         || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)
         fall_back("the messages cannot be written");

@@ -69,6 +69,18 @@ static int only_passes_on(const char *path)
     return is_ccache;
 }
 
+/* A link to the launcher of another installation of zcc: the two would take turns. */
+static int is_other_zcc(const char *path)
+{
+    static const char *const names[] = {"zcc", "zcc++", "zcc-masquerade"};
+    char *real = realpath(path, NULL);
+    int is_zcc = 0;
+    for (size_t i = 0; real && i < COUNT(names); i++)
+        is_zcc |= strcmp(basename_of(real), names[i]) == 0;
+    free(real);
+    return is_zcc;
+}
+
 /* The next file `name` on PATH, in `path`; *entry is where to go on, NULL behind the last. */
 static int find_next(const char **entry, const char *name, char path[PATH_MAX], struct stat *status)
 {
@@ -97,7 +109,7 @@ static char *find_on_path(const char *name)
     char *blocked = NULL, path[PATH_MAX];
     struct stat status;
     while (find_next(&entry, name, path, &status)) {
-        if (is_self(&status) || only_passes_on(path))
+        if (is_self(&status) || is_other_zcc(path) || only_passes_on(path))
             continue;
         if (access(path, X_OK) == 0) {
             free(blocked);
