@@ -199,7 +199,9 @@ def test_messages_of_a_given_length_are_wrapped_for_the_place_here(
     farm: Farm, project: Path, family: str
 ) -> None:
     (project / ".git").mkdir()
-    (project / "x.c").write_text("void f(int unused) { int other; }\nvoid g(void) { int unused; }\n")
+    (project / "x.c").write_text(
+        "void f(int unused) { int other; }\nvoid g(void) { int unused; }\n"
+    )
     words = ("-Wall", "-Wextra", "-fmessage-length=60", "-c", f"{project}/x.c", "-o", "x.o")
     both_ways(farm, project, family, *words, strict=False, ZCC_BASE_DIR=str(project))
 
