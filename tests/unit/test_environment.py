@@ -131,6 +131,23 @@ def test_translations_lie_where_the_programs_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("libraries", "harmless"),
+    [
+        (b"libsandbox.so", True),
+        (b"/usr/lib/libfakeroot/libfakeroot-sysv.so", True),
+        (b"libeatmydata.so:/usr/$LIB/nosync/nosync.so  libtcmalloc_minimal.so.4", True),
+        (b"/usr/lib/arm-linux-gnueabihf/libarmmem-${PLATFORM}.so", True),
+        (b"libfakeroot-sysv.so:/x/mine.so", False),
+        (b"mylibsandbox.so", False),
+        (b"libsandbox.so.mine", False),
+    ],
+)
+def test_what_is_preloaded_counts_unless_it_is_known(libraries: bytes, harmless: bool) -> None:
+    answer = classify({b"LD_PRELOAD": libraries}, terminal=False)
+    assert isinstance(answer, JobEnvironment if harmless else Local)
+
+
+@pytest.mark.parametrize(
     "name", [b"COMPILER_PATH", b"GNUTARGET", b"CCC_OVERRIDE_OPTIONS", b"LD_DEBUG_OUTPUT"]
 )
 def test_some_variables_count_even_when_they_are_empty(name: bytes) -> None:

@@ -13,6 +13,7 @@ import time
 
 from cache.digest import Digest
 from zcc.compiler.elf import HARDWARE_CAPABILITIES
+from zcc.compiler.environment import are_harmless
 from zcc.compiler.toolchain import Toolchain
 from zcc.regular import opener
 
@@ -28,10 +29,10 @@ _Signature = tuple[int, int, int]
 
 
 def is_preloaded() -> bool:
-    """Whether glibc's loader puts code into every program of this machine, the compiler's too."""
+    """Whether glibc's loader puts code into this machine's programs that may change what a compiler does."""
     try:
         with open(LD_SO_PRELOAD, "rb", opener=opener) as file:
-            return any(not line.lstrip().startswith(b"#") for line in file if line.strip())
+            return not are_harmless(b" ".join(line.partition(b"#")[0] for line in file))
     except FileNotFoundError:
         return False
     except OSError:

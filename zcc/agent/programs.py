@@ -106,7 +106,7 @@ def first_hidden(misses: Misses, job: Job, request: Request) -> bytes | None:
 
     Under -fno-integrated-as clang asks for TARGET-as before `as`, and for some targets for another program.
     """
-    shown = dict(job.environment)[b"PATH"].split(b":")
+    shown = dict(job.environment).get(b"PATH", b"").split(b":")
     hidden = [at for at in request.environment.get(b"PATH", b"").split(b":") if at not in shown]
     for name in {name for at, names in misses if at in shown for name in names} - _NO_MATTER:
         found = _on_path(hidden, name, request.cwd)

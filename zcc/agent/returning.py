@@ -45,7 +45,7 @@ def contents(result: Result, frames: Mapping[Digest, bytes], prepared: Prepared)
     """
     if prepared.renaming is not None and renaming.holds_neutral(result.stdout + result.stderr):
         raise JobError("a message names the output")
-    if prepared.base and relocation.is_wrapped(result, prepared.job):
+    if prepared.base and relocation.is_wrapped(result, prepared.job, prepared.toolchain.family):
         raise JobError("a message was wrapped for the neutral place")
     files = []
     for output in reversed(result.outputs):

@@ -6,6 +6,7 @@ not in it is dropped. `PWD` is not here: whether it counts depends on the disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +19,9 @@ class Use(Enum):
     CARRIED = auto()  # part of the job
     TERMINAL = auto()  # part of the job where the compiler writes to a terminal
     SEARCH = auto()  # part of the job, and of the question for the search list
+    PRELOADED = (
+        auto()
+    )  # the compile is local unless each library in it is known to change no output
     LIBRARIES = auto()  # the compile is local unless what it names is nothing to the compiler
     LOCAL = auto()  # set and not empty: the compile is local
     LOCAL_IF_SET = auto()  # the same, even when it is empty
@@ -106,7 +110,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"FORCE_CLANG_DIAGNOSTICS_CRASH", Use.LOCAL_IF_SET, "clang crashes on demand"),
     Variable(b"CLANG_CRASH_DIAGNOSTICS_DIR", Use.CARRIED, "where clang leaves a crash's evidence"),
     Variable(b"CLANG_NO_DEFAULT_CONFIG", Use.LOCAL_IF_SET, "which files options are taken from"),
-    Variable(b"LD_PRELOAD", Use.LOCAL, "code inside the compiler"),
+    Variable(b"LD_PRELOAD", Use.PRELOADED, "code inside the compiler"),
     Variable(b"LD_AUDIT", Use.LOCAL, "code inside the compiler"),
     Variable(b"LD_TRACE_*", Use.LOCAL_IF_SET, "the loader lists libraries and runs nothing"),
     Variable(b"LD_DEBUG*", Use.LOCAL_IF_SET, "the loader writes what it does"),
@@ -131,6 +135,12 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"DEPENDENCIES_OUTPUT", Use.LOCAL_IF_SET, "gcc appends to a file"),
     Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
     Variable(b"SUNPRO_DEPENDENCIES", Use.LOCAL_IF_SET, "gcc appends to a file"),
+)
+
+_PRELOADED = re.compile(rb"[^\s:]+")
+_HARMLESS = re.compile(
+    rb"(?:^|/)(?:libsandbox|libfakeroot(?:-sysv|-tcp|-0)?|libeatmydata|nosync|libstdbuf|libjemalloc|libmimalloc"
+    rb"|libtcmalloc(?:_minimal)?|libarmmem(?:-\$\{PLATFORM\}|-\w+)?)\.so[.0-9]*$"
 )
 
 _EXACT = {row.name: row for row in TABLE if not row.name.endswith(b"*")}
@@ -178,6 +188,8 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
                 return _local(name, row)
             case Use.LOCAL if value:
                 return _local(name, row)
+            case Use.PRELOADED if not are_harmless(value):
+                return _local(name, row)
             case Use.LIBRARIES:
                 libraries = value
             case Use.SEARCH:
@@ -187,6 +199,15 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
             case Use.TERMINAL if terminal:
                 carried[name] = value
     return JobEnvironment(carried, search, libraries)
+
+
+def are_harmless(libraries: bytes) -> bool:
+    """Whether these libraries (as in LD_PRELOAD) leave what a compiler writes as it is.
+
+    They watch which files are written (Gentoo's builds run under libsandbox), say who owns them, leave out
+    fsync, or hand out memory.
+    """
+    return all(map(_HARMLESS.search, _PRELOADED.findall(libraries)))
 
 
 def is_compilers_own(name: bytes) -> bool:

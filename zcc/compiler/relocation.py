@@ -135,11 +135,12 @@ def restored(result: Result, base: bytes) -> Result:
     )
 
 
-def is_wrapped(result: Result, job: Job) -> bool:
+def is_wrapped(result: Result, job: Job, family: Family) -> bool:
     """Whether a message's lines may end where they do because it names NEUTRAL: they had a length to keep to,
     which clang takes from a terminal too. `result` is as it came."""
     lengths = {word.partition(b"=")[2] for word in job.argv if b"-fmessage-length=" in word}
-    return bool(lengths - {b"0"} or job.terminal) and NEUTRAL in result.stderr
+    is_limited = bool(lengths - {b"0"}) or (family is Family.CLANG and job.terminal is not None)
+    return is_limited and NEUTRAL in result.stderr
 
 
 def restored_path(path: bytes, base: bytes) -> bytes:
