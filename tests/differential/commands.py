@@ -44,7 +44,7 @@ _PLAIN = """
 -fsanitize=undefined|-fsanitize=address|-fno-builtin|-ffast-math
 -march=x86-64|-march=x86-64-v2|-mtune=generic|-mavx2|-m64|-mcmodel=medium|-msse4.2
 -pipe|-pthread|-P|-C|-H|-trigraphs|-s|-std=gnu17|-std=c2x|-std=c++20|-no-integrated-cpp
--rdynamic|-shared|-static|-no-pie|-remap|-nostdinc++|-fuse-ld=bfd
+-rdynamic|-shared|-static|-no-pie|-remap|-no-canonical-prefixes|-nostdinc++|-fuse-ld=bfd
 -Wl,-rpath,x.c|-Wl,--as-needed -lm|-L inc -lfoo|-Linc|-Xlinker x.c|-z defs|-T x.ld|-e main|-u f
 -Wa,--noexecstack|-Xassembler --noexecstack|-Wa,-I,inc
 -Wa,-I,src,-Iinc|-Wa,--fatal-warnings

@@ -303,6 +303,16 @@ def test_redacted_times_compile_remotely(farm: Farm, tmp_path: Path, family: str
     both_ways(farm, tmp_path, family, *empty, "-c", "b.c")
 
 
+def test_a_driver_that_follows_no_links_compiles_remotely(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    """Debian's clang is a link into another directory; Chromium and Android call theirs so."""
+    (tmp_path / "a.c").write_text("#include <stddef.h>\nsize_t a;\n")
+    (tmp_path / "b.c").write_text("int b;\n")
+    for name in ("a.c", "b.c"):
+        both_ways(farm, tmp_path, family, "-no-canonical-prefixes", "-c", name)
+
+
 def test_strict_mode_names_the_reason(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("const char *t = __DATE__;\n")
     done = farm.run(ZCC, "gcc", "-c", "a.c", cwd=tmp_path)

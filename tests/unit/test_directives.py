@@ -178,11 +178,11 @@ def test_files_named_by_line_directives_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "hazard"),
     [
-        (b"char d[] = __DATE__;", Hazard.DATE_OR_TIME),
-        (b"char d[] = __TI\\\nME__;", Hazard.DATE_OR_TIME),
+        (b"char d[] = __DATE__;", Hazard.DATE),
+        (b"char d[] = __TI\\\nME__;", Hazard.TIME),
         (b"char d[] = __TIMESTAMP__;", Hazard.TIMESTAMP),
-        (b"#define CAT(a, b) a##b\nchar d[] = CAT(__DA, TE__);", Hazard.TIMESTAMP),
-        (b"#define NOW(x) __TI ## x\nchar d[] = NOW(ME__);", Hazard.TIMESTAMP),
+        (b"#define CAT(a, b) a##b\nchar d[] = CAT(__DA, TE__);", Hazard.PASTED_TIME),
+        (b"#define NOW(x) __TI ## x\nchar d[] = NOW(ME__);", Hazard.PASTED_TIME),
         (b'asm(".incbin \\"" FILE "\\"");', Hazard.INCBIN),
         (b"\t.INCBIN name\n", Hazard.INCBIN),
         (b'#pragma GCC dependency "parse.y"', Hazard.PRAGMA_DEPENDENCY),

@@ -21,8 +21,10 @@ from typing import NamedTuple
 class Hazard(Enum):
     """What a file holds that a closure of names alone cannot answer for."""
 
-    DATE_OR_TIME = "date-or-time"
+    DATE = "date"
+    TIME = "time"
     TIMESTAMP = "timestamp"
+    PASTED_TIME = "pasted-time"  # whichever of the three it is
     INCBIN = "incbin"
     PRAGMA_DEPENDENCY = "pragma-dependency"
     PRAGMA_PCH = "pragma-pch"
@@ -278,14 +280,14 @@ def _find_hazards(text: bytes, hazards: set[Hazard]) -> None:
     if (b"__DA" in text or b"__TI" in text) and b"#" in text:
         words = set(_NAME.findall(_LEADING_COMMENT.sub(b"", text)))
         if any(start in words and end in words for start, end in _TIME_PIECES):
-            hazards.add(Hazard.TIMESTAMP)  # whichever it is, no variable decides it
+            hazards.add(Hazard.PASTED_TIME)
     if b"##" in text and b"__h" in text:
         words = set(_NAME.findall(text))
         if any(start in words and end in words for start, end in _EMBED_PIECES):
             hazards.add(Hazard.PASTED_PROBE)
     if b"__TIME" in text or b"__DATE__" in text:
         for found in _TIME.findall(_LEADING_COMMENT.sub(b"", text)):
-            hazards.add(Hazard.TIMESTAMP if found == b"TIMESTAMP" else Hazard.DATE_OR_TIME)
+            hazards.add(Hazard[found.decode()])
     if b"dependency" in text or b"pch_preprocess" in text:
         for found in _PRAGMA.finditer(text):
             if _OF_PRAGMA.search(text, _start_of_directive(text, found.start()), found.start()):

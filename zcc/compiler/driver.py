@@ -54,9 +54,9 @@ class Driver:
             raise CompilerError(f"{os.fsdecode(self.path)} does not answer: {error}") from error
         return done.stdout, done.stderr
 
-    def ask_line(self, argument: bytes) -> bytes:
+    def ask_line(self, *arguments: bytes) -> bytes:
         """The first line of the answer to one question; empty when it does not know."""
-        return self.ask(argument)[0].split(b"\n", 1)[0]
+        return self.ask(*arguments)[0].split(b"\n", 1)[0]
 
     def identify(self) -> Identity:
         """Which compiler this is.

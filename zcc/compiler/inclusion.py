@@ -29,7 +29,12 @@ _PROBES = (
     b"__has_include_next__",
     b"__has_embed",
 )
-_TIMES = {Hazard.TIMESTAMP: clock.ALL, Hazard.DATE_OR_TIME: clock.DATE_AND_TIME}
+_TIMES = {
+    Hazard.DATE: frozenset({b"__DATE__"}),
+    Hazard.TIME: frozenset({b"__TIME__"}),
+    Hazard.TIMESTAMP: frozenset({b"__TIMESTAMP__"}),
+    Hazard.PASTED_TIME: clock.ALL,
+}
 
 
 def _upwards(directory: Directory) -> Iterator[Directory]:

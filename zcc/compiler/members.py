@@ -195,7 +195,13 @@ class _Gathering:
             self._add(home + b"/../lib/libc++.so")
             self._add(home + b"/../lib/" + identity.target.encode())
             self._add(home + b"/.hipVersion")
-        self._add_resources(drivers[0].ask_line(b"-print-resource-dir"))
+        resources = [drivers[0].ask_line(b"-print-resource-dir")]
+        # As Chromium and Android call it: its own name's directory counts, and no link is followed.
+        resources += (
+            driver.ask_line(b"-no-canonical-prefixes", b"-print-resource-dir") for driver in drivers
+        )
+        for directory in dict.fromkeys(resources):
+            self._add_resources(directory)
         for prefix in (*(home + b"/.." for home in homes), b"/usr"):
             installations.update(self._gcc_installations(prefix))
         for installation in sorted(installations):
@@ -223,6 +229,7 @@ class _Gathering:
         if not resources.startswith(b"/"):
             return
         self._add(resources)
+        self._add_directory(resources + b"/include")
         self._list(resources + b"/share")
         for name in _matching(resources + b"/share", rb".*\.txt"):
             self._add(resources + b"/share/" + name)
