@@ -65,6 +65,10 @@ def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
     manifest = job.manifest
     known = {file.path for file in manifest.files}
     known.update(path for path, _ in (*manifest.symlinks, *manifest.hard_links))
+    known.update(manifest.directories)
+    for path in list(known):
+        while (path := path.rpartition(b"/")[0]) and path not in known:
+            known.add(path)
     found = []
     for directory in job.listed:
         for root in roots:

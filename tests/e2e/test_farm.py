@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import shutil
 import subprocess
 import tempfile
 import time
@@ -311,6 +312,46 @@ def test_a_driver_that_follows_no_links_compiles_remotely(
     (tmp_path / "b.c").write_text("int b;\n")
     for name in ("a.c", "b.c"):
         both_ways(farm, tmp_path, family, "-no-canonical-prefixes", "-c", name)
+
+
+@pytest.mark.parametrize(
+    "spelled", ["--sysroot=root", "--sysroot={top}/root", "--gcc-toolchain={top}/root/usr"]
+)
+def test_a_sysroot_compiles_remotely(farm: Farm, tmp_path: Path, family: str, spelled: str) -> None:
+    """The drivers look for libraries and gcc installations in it, also where they do not link."""
+    if family == "gcc" and "toolchain" in spelled:
+        pytest.skip("an option of clang's")
+    gcc = tmp_path / "root" / "usr" / "lib" / "gcc" / "x86_64-linux-gnu"
+    for version in ("11", "12"):
+        (gcc / version / "include").mkdir(parents=True)
+        (gcc / version / "crtbegin.o").touch()
+    (tmp_path / "root" / "lib" / "x86_64-linux-gnu").mkdir(parents=True)
+    (tmp_path / "root" / "usr" / "include").mkdir()
+    (tmp_path / "root" / "usr" / "include" / "own.h").write_text("int own;\n")
+    (tmp_path / "a.c").write_text("#include <own.h>\n")
+    words = [spelled.format(top=tmp_path), "-c", "a.c"]
+    both_ways(
+        farm, tmp_path, family, *words, *(["-Iroot/usr/include"] if "toolchain" in spelled else [])
+    )
+
+
+CROSS = """
+arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb --specs=nano.specs -fstack-usage -c a.c
+avr-gcc -mmcu=atmega328p -Os -c a.c
+x86_64-w64-mingw32-gcc -O2 -c a.c
+"""
+
+
+@pytest.mark.parametrize("command", CROSS.strip().splitlines())
+def test_a_cross_compiler_has_its_own_ways(farm: Farm, tmp_path: Path, command: str) -> None:
+    """Dozens of multilibs, specs by the processor, an assembler of a fixed name."""
+    words = command.split()
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed: .ci/install-test-tools installs it")
+    (tmp_path / "a.c").write_text(
+        "#include <string.h>\nint f(const char *a) { return strlen(a); }\n"
+    )
+    both_ways(farm, tmp_path, *words)
 
 
 def test_strict_mode_names_the_reason(farm: Farm, tmp_path: Path) -> None:

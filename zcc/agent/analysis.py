@@ -56,6 +56,7 @@ from zcc.compiler.renaming import find_renaming
 from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import SearchList
+from zcc.compiler.sysroots import Sysroots
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, can_be_run
@@ -96,6 +97,7 @@ class Analyser:
         self._scans = Scans(Scanner(self.disk, home))
         self._library_path = LibraryPath()
         self._module_maps = ModuleMaps()
+        self._sysroots = Sysroots()
         self.plugins = PluginFinder(self._questions.named_file)
         self._configurations = Configurations(self._questions.named_file)
         self.projects = Projects(home, base_dir)
@@ -261,6 +263,8 @@ class Analyser:
             return brought
         renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
+        sysroots = tuple(os.path.join(request.cwd, path) for path in parsed.sysroots)
+        installed = self._sysroots.places(sysroots, scan.is_clang, now())
         scan = replace(
             scan,
             directories=(
@@ -269,11 +273,13 @@ class Analyser:
                 *([pwd] if pwd and not is_process_bound(pwd) else ()),
                 *ways_to_compiler(request, variables),
                 *_spelled(parsed),
+                *installed.directories,
                 *named.directories,
                 *brought.directories,
                 *_library_directories(classified, toolchain),
             ),
             mentioned=named.files,
+            listed=installed.listed,
             extra_inputs=(
                 *scan.extra_inputs,
                 *await self._questions.own_files(request, parsed, parsed.toolchain_files),
@@ -283,6 +289,7 @@ class Analyser:
                 *scan.optional_inputs,
                 *(profiles if parsed.reads_profile else ()),
                 *brought.optional,
+                *installed.files,
                 *await self._questions.made_of(request, scan.precompiled),
                 *filter(
                     os.path.isabs,

@@ -29,7 +29,7 @@ _STAYS = re.compile(
     rb"(?<![\w-])--?(?:M[A-Z]*\b|Wp,-M|ftime-trace|save-stats|serialize-diagnostics)|%:getenv\("
 )
 
-NamedFile = Callable[[Request, Compilation, bytes], Awaitable[bytes]]
+NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
 
 
 class Configurations:
@@ -45,7 +45,7 @@ class Configurations:
         """What the compiler's own files say, and those of `-specs`; without what an option has to ask for."""
         given = []
         for name in parsed.specs:
-            path = name if b"/" in name else await self._named_file(request, parsed, name)
+            path = name if b"/" in name else await self._named_file(request, (), name)
             given.append(_read(os.path.join(request.cwd, path)))
         return (*self._own(toolchain), *given)
 

@@ -29,7 +29,7 @@ _OWN = b"plugin"
 _GIVEN = re.compile(rb"-fplugin=([^\s%{}|;]+)")
 _ASKED = b"%:find-plugindir("
 
-NamedFile = Callable[[Request, Compilation, bytes], Awaitable[bytes]]
+NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PluginFinder:
             return Luggage()
         # Under any -fplugin= the driver asks whether this directory is there.
         is_gcc = toolchain.family is Family.GCC
-        own = await self._named_file(request, parsed, _OWN) if is_gcc else b""
+        own = await self._named_file(request, parsed.search_arguments, _OWN) if is_gcc else b""
         if not has_plugins:
             return Luggage(directories=(own,) if own.startswith(b"/") else ())
         paths += [os.path.join(own, name + b".so") for name in names]

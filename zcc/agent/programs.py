@@ -90,8 +90,10 @@ def first_shadow(path: bytes | None, cwd: bytes, toolchain: Toolchain) -> bytes 
     directories = {entry.rstrip(b"/") for entry in entries}
     for helper in _HELPERS:
         own = toolchain.programs.get(helper.decode())
-        if own is not None and os.path.dirname(own) not in directories:
-            continue  # the compiler finds it before it comes to PATH
+        if own is not None and (
+            os.path.dirname(own) not in directories or os.path.basename(own) != helper
+        ):
+            continue  # the compiler finds it before it comes to PATH, or was built for this one
         for directory in entries:
             found = os.path.join(cwd, directory, helper)
             if found == own:

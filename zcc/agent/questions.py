@@ -119,12 +119,16 @@ class Questions:
 
         An answer is remembered for good: where another file goes before it since, the proof shows that.
         """
-        found = [await self.named_file(request, parsed, name) for name in names]
-        return [path or name for path, name in zip(found, names, strict=True)]
+        found: dict[bytes, None] = {}
+        for name in names:
+            # gcc reads its specs before it knows for which processor, and the rest behind that.
+            for given in (parsed.search_arguments, ()):
+                found[await self.named_file(request, given, name) or name] = None
+        return list(found)
 
-    async def named_file(self, request: Request, parsed: Compilation, name: bytes) -> bytes:
-        """What the compiler calls a file among its own of this name."""
-        asked = (*parsed.search_arguments, b"-print-file-name=" + name)
+    async def named_file(self, request: Request, given: tuple[bytes, ...], name: bytes) -> bytes:
+        """What the compiler calls a file among its own of this name, under these options."""
+        asked = (*given, b"-print-file-name=" + name)
         key = (request.executable, request.cwd, *asked)
         if key not in self._named_files:
             command = [request.executable, *asked]

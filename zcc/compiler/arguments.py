@@ -134,6 +134,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         charsets=tuple(dict.fromkeys(reading.charsets)),
         module_maps=tuple(reading.module_maps),
         specs=tuple(reading.specs),
+        sysroots=tuple(filter(None, reading.sysroots)),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
         defines=tuple(reading.defines),

@@ -46,15 +46,16 @@ class Forced(Enum):
 class ScanRequest:
     """One compile, as far as its inputs go. Paths are as spelled, relative ones to `cwd`.
 
-    `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...).
-    `defines` are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they
-    do, and their absence is part of the answer where they do not; so are `mentioned`, which only other files
-    name, below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
-    shown where they exist. `tells_precompiled`: gcc's messages name the precompiled headers that it tries.
-    `names_offloaded`: what OpenMP moves out of a function is named after its file's device and inode.
-    `roots` are the directories below which any file may be shipped; the search directories count as well, and
-    so does every file that the command line names itself. `loose` is the source's directory where no checkout
-    tells the project's extent: then what it shares with a search directory or the cwd is one of the roots.
+    `language` is the compiler's name for it (`c`, `c++`, `assembler`, `assembler-with-cpp`, ...). `defines`
+    are the operands of `-D`. `extra_inputs` have to exist; `optional_inputs` are shipped where they do, and
+    their absence is part of the answer where they do not; so are `mentioned`, which only other files name,
+    below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
+    shown where they exist, `listed` as well, whose entries the compiler goes through. `tells_precompiled`:
+    gcc's messages name the precompiled headers that it tries. `names_offloaded`: what OpenMP moves out of a
+    function is named after its file's device and inode. `roots` are the directories below which any file may
+    be shipped; the search directories count as well, and so does every file that the command line names
+    itself. `loose` is the source's directory where no checkout tells the project's extent: then what it shares
+    with a search directory or the cwd is one of the roots.
     """
 
     cwd: bytes
@@ -70,6 +71,7 @@ class ScanRequest:
     mentioned: tuple[bytes, ...] = ()
     precompiled: tuple[bytes, ...] = ()
     directories: tuple[bytes, ...] = ()
+    listed: tuple[bytes, ...] = ()
     assembler_directories: tuple[bytes, ...] = ()
     embed_directories: tuple[bytes, ...] = ()
     tells_precompiled: bool = False

@@ -56,11 +56,12 @@ class Compilation:
     `toolchain_files` are names that the compiler looks up among its own, `probed_files` such as need not be
     there. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
     `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files, `specs`
-    those that may name plugins (among the compiler's own where they have no slash), `charsets` the sets of
-    characters that gcc converts. `profiles` are where profiles are said to lie, `gcda` is what gcc calls one
-    by itself (profiles.py has the rest); `removes_profile`: gcc does so, where one is there. `time_macros`
-    stand in `-D`: their value is that of this machine's clock. `tells_precompiled`: messages name each
-    precompiled header that gcc tries. `neutral` is None where the outputs' names may reach what is in them.
+    those that may name plugins (among the compiler's own where they have no slash), `sysroots` where whole
+    installations are said to lie, `charsets` the sets of characters that gcc converts. `profiles` are where
+    profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
+    `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
+    this machine's clock. `tells_precompiled`: messages name each precompiled header that gcc tries. `neutral`
+    is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -80,6 +81,7 @@ class Compilation:
     charsets: tuple[bytes, ...]
     module_maps: tuple[bytes, ...]
     specs: tuple[bytes, ...]
+    sysroots: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]
     defines: tuple[bytes, ...]

@@ -26,8 +26,8 @@ WRAPPERS = frozenset(
 _GCC_VERSION = re.compile(rb"^(gcc version .*?)\s*$", re.MULTILINE)
 _CLANG_VERSION = re.compile(rb"^(.*\bclang version .*?)\s*$", re.MULTILINE)
 _TARGET = re.compile(rb"^Target: (\S+)\s*$", re.MULTILINE)
-# Bare-metal toolchains have dozens of multilibs; their library directories differ in the last name.
-_MAX_MULTILIBS = 16
+# Bare-metal toolchains have dozens of multilibs, each with a directory that the driver looks for.
+_MAX_MULTILIBS = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,17 @@ class Inclusion:
         for path in request.mentioned:
             self._take_if_allowed(path)
         self._finder.existing(request.directories)
+        for directory in self._finder.existing(request.listed):
+            self._show_entries(directory)
+
+    def _show_entries(self, directory: Directory) -> None:
+        """A directory of directories may be listed; what else lies there would have to go along unread."""
+        names = self._disk.names(directory)
+        found = [self._disk.walk(directory, name, self.trail) for name in names]
+        entries = [hit[1] for hit in found if hit is not None and isinstance(hit[1], Directory)]
+        if len(entries) == len(names) and not directory.is_unlistable:
+            self.trail.directories.update(entries)
+            self.listed[directory] = names
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
         """The file that the command line names."""

@@ -162,6 +162,9 @@ class _Gathering:
             self._add(directory.rstrip(b"/") + b"/specs")
         for name in _matching(own, rb".*\.spec"):
             self._add(own.rstrip(b"/") + b"/" + name)
+        devices = own.rstrip(b"/") + b"/device-specs"  # AVR's: -mmcu= chooses one
+        for name in self._list(devices):
+            self._add(devices + b"/" + name)
         for name in _GCC_PROGRAMS:
             self._add_program(driver, name, own)
         for name in _HELPERS:

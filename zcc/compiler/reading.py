@@ -31,6 +31,8 @@ _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
 _PLUGIN_ARGUMENTS = (b"-fplugin-arg-", b"-plugin-arg-")
 _DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
+# Below them lie whole installations.
+_SYSROOTS = (b"--sysroot", b"--gcc-toolchain", b"-gcc-toolchain=", b"--gcc-install-dir=")
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
 
 
@@ -70,6 +72,7 @@ class Reading:
         self.plugin_arguments: list[bytes] = []
         self.module_maps: list[bytes] = []
         self.specs: list[bytes] = []
+        self.sysroots: list[bytes] = []
         self.charsets: list[bytes] = []
         self.pch: bytes | None = None
         self.profiles: list[bytes] = []
@@ -255,6 +258,8 @@ class Reading:
                 self._stays("multiple-arch", value)
         elif option.means == b"-target":
             self.is_windows = b"windows" in value or b"win32" in value
+        elif option.means in _SYSROOTS:
+            self.sysroots.append(value)
 
     def _take_input(self, option: Option, value: bytes, word: bytes) -> None:
         if option.means == b"-include-pch":

@@ -1,0 +1,109 @@
+"""What a driver looks at below a sysroot, or another gcc's installation, whether the compile needs it or not.
+
+Directories of libraries, by their mere existence; and clang goes through the gcc installations for the newest.
+What is missing here costs a compile, as the proof tells: it is no rule that has to be complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+# How long what was found is believed.
+HOLD_S = 1.0
+MAX_REMEMBERED = 256
+_LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
+# `x86_64-linux-gnu`, `arm-none-eabi`: what a directory of libraries for one target is called.
+_TRIPLE = re.compile(rb"[a-z0-9_]+-[a-z0-9_.-]+")
+_VERSION = re.compile(rb"\d[0-9.]*")
+_MULTILIBS = (b"", b"/64", b"/32", b"/x32", b"/n32")
+
+ListNames = Callable[[bytes], list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`directories` are shown where they exist, `listed` may be listed too, `files` go along."""
+
+    directories: tuple[bytes, ...] = ()
+    listed: tuple[bytes, ...] = ()
+    files: tuple[bytes, ...] = ()
+
+
+class Sysroots:
+    """Remembers what it found for a moment. `list_names` gives a directory's entries, or raises OSError."""
+
+    def __init__(self, list_names: ListNames = os.listdir) -> None:
+        self._list_names = list_names
+        self._known: dict[tuple[tuple[bytes, ...], bool], tuple[float, Places]] = {}
+
+    def places(self, sysroots: tuple[bytes, ...], is_clang: bool, now: float) -> Places:
+        """What counts below these absolute paths."""
+        if not sysroots:
+            return Places()
+        key = (sysroots, is_clang)
+        known = self._known.get(key)
+        if known is None or now - known[0] > HOLD_S:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = (now, self._look(sysroots, is_clang))
+        return known[1]
+
+    def _look(self, sysroots: Iterable[bytes], is_clang: bool) -> Places:
+        directories: list[bytes] = []
+        listed: list[bytes] = []
+        files: list[bytes] = []
+
+        def install(triple: bytes, version: bytes) -> None:
+            directories.extend(self._around(triple, version))
+            files.extend(triple + b"/" + version + at + b"/crtbegin.o" for at in _MULTILIBS)
+
+        for top in (sysroot.rstrip(b"/") for sysroot in sysroots):
+            above, _, last = top.rpartition(b"/")
+            if is_clang and _VERSION.fullmatch(last):
+                install(above, last)  # --gcc-install-dir
+            for prefix in (top, top + b"/usr"):
+                directories += (prefix, prefix + b"/bin", prefix + b"/include")
+                for library in (prefix + b"/" + name for name in _LIBRARY_NAMES):
+                    directories += (library, *self._targets(library))
+                    for triple in self._gcc_targets(library) if is_clang else ():
+                        listed.append(triple)
+                        for version in self._names(triple, _VERSION):
+                            install(triple, version)
+        return Places(
+            tuple(dict.fromkeys(directories)),
+            tuple(dict.fromkeys(listed)),
+            tuple(dict.fromkeys(files)),
+        )
+
+    def _targets(self, library: bytes) -> Iterator[bytes]:
+        for name in self._names(library, _TRIPLE):
+            yield library + b"/" + name
+            for version in self._names(library + b"/" + name, _VERSION):
+                yield library + b"/" + name + b"/" + version
+
+    def _gcc_targets(self, library: bytes) -> Iterator[bytes]:
+        for kind in (b"/gcc", b"/gcc-cross"):
+            yield from (
+                library + kind + b"/" + name for name in self._names(library + kind, _TRIPLE)
+            )
+
+    def _around(self, triple: bytes, version: bytes) -> Iterator[bytes]:
+        """An installation's own directories, and those that clang finds from there."""
+        at = triple + b"/" + version
+        yield from (at + multilib for multilib in _MULTILIBS)
+        target = triple.rpartition(b"/")[2]
+        prefix = at + b"/../../../.."
+        for headers in (b"/include/", b"/" + target + b"/include/", b"/include/" + target + b"/"):
+            yield prefix + headers + b"c++/" + version
+        yield from (prefix + b"/" + name for name in _LIBRARY_NAMES)
+        for name in (b"bin", b"include", *_LIBRARY_NAMES):
+            yield prefix + b"/" + target + b"/" + name
+
+    def _names(self, directory: bytes, fitting: re.Pattern[bytes]) -> list[bytes]:
+        try:
+            return sorted(filter(fitting.fullmatch, self._list_names(directory)))
+        except OSError:
+            return []
