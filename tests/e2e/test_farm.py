@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -333,6 +333,37 @@ def test_a_sysroot_compiles_remotely(farm: Farm, tmp_path: Path, family: str, sp
     both_ways(
         farm, tmp_path, family, *words, *(["-Iroot/usr/include"] if "toolchain" in spelled else [])
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "options"),
+    [
+        ("include/c++/v1", ["-stdlib=libc++"]),
+        ("sysroot/usr/include/c++/v1", ["--target=aarch64-linux-android21"]),
+        (
+            "sysroot/usr/include/c++/v1",
+            ["--target=aarch64-none-linux-android21", "-no-canonical-prefixes"],
+        ),
+    ],
+)
+def test_a_clang_that_has_its_own_installation(
+    farm: Farm, tmp_path: Path, headers: str, options: list[str]
+) -> None:
+    """As LLVM's releases and Android's kit lie: libc++ or a sysroot beside the compiler, which lists both."""
+    found = shutil.which("clang")
+    if found is None:
+        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
+    driver = Path(os.path.realpath(found))
+    tools = tmp_path / "tools"
+    for name in ("bin", "lib", headers, "sysroot/usr/lib/aarch64-linux-android/21"):
+        (tools / name).mkdir(parents=True)
+    shutil.copy(driver, tools / "bin" / "clang-own")
+    (tools / "bin" / "clang++").symlink_to("clang-own")
+    (tools / "lib" / "clang").symlink_to(driver.parent.parent / "lib" / "clang")
+    (tools / headers / "vector").write_text("#define VECTOR 1\n")
+    (tools / headers).parent.parent.joinpath("api.h").write_text("int api;\n")
+    (tmp_path / "a.cc").write_text("#include <vector>\nint a = VECTOR;\n")
+    both_ways(farm, tmp_path, str(tools / "bin" / "clang++"), *options, "-c", "a.cc")
 
 
 CROSS = """

@@ -56,7 +56,7 @@ from zcc.compiler.renaming import find_renaming
 from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import SearchList
-from zcc.compiler.sysroots import Sysroots
+from zcc.compiler.sysroots import Sysroots, is_for_android, sysroots_of
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job, Manifest, can_be_run
@@ -263,8 +263,12 @@ class Analyser:
             return brought
         renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
         scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
-        sysroots = tuple(os.path.join(request.cwd, path) for path in parsed.sysroots)
-        installed = self._sysroots.places(sysroots, scan.is_clang, now())
+        installed = self._sysroots.places(
+            sysroots_of(parsed, request.executable, request.cwd, is_clang=scan.is_clang),
+            now(),
+            is_clang=scan.is_clang,
+            is_android=is_for_android(parsed),
+        )
         scan = replace(
             scan,
             directories=(

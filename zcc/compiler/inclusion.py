@@ -29,6 +29,7 @@ _PROBES = (
     b"__has_include_next__",
     b"__has_embed",
 )
+MAX_LISTED = 2000
 _TIMES = {
     Hazard.DATE: frozenset({b"__DATE__"}),
     Hazard.TIME: frozenset({b"__TIME__"}),
@@ -167,13 +168,18 @@ class Inclusion:
             self._show_entries(directory)
 
     def _show_entries(self, directory: Directory) -> None:
-        """A directory of directories may be listed; what else lies there would have to go along unread."""
+        """All that lies in a directory which the compiler lists; it may not, where that is too much."""
         names = self._disk.names(directory)
         found = [self._disk.walk(directory, name, self.trail) for name in names]
-        entries = [hit[1] for hit in found if hit is not None and isinstance(hit[1], Directory)]
-        if len(entries) == len(names) and not directory.is_unlistable:
-            self.trail.directories.update(entries)
-            self.listed[directory] = names
+        entries = [hit[1] for hit in found if hit is not None]
+        if len(entries) < len(names) or len(names) > MAX_LISTED or directory.is_unlistable:
+            return
+        for entry in entries:
+            if isinstance(entry, Directory):
+                self.trail.directories.add(entry)
+            elif isinstance(entry, File):
+                self._ship(entry, is_named=True)
+        self.listed[directory] = names
 
     def _named(self, path: bytes, reason: Reason) -> Hit:
         """The file that the command line names."""

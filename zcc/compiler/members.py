@@ -196,6 +196,8 @@ class _Gathering:
             for name in _HELPERS:
                 self._add_program(driver, name)
             self._add(home + b"/../lib/libc++.so")
+            for headers in (b"/../include/", b"/../include/" + identity.target.encode() + b"/"):
+                self._add_versions(home + headers + b"c++")
             self._add(home + b"/../lib/" + identity.target.encode())
             self._add(home + b"/.hipVersion")
         resources = [drivers[0].ask_line(b"-print-resource-dir")]
@@ -209,7 +211,14 @@ class _Gathering:
             installations.update(self._gcc_installations(prefix))
         for installation in sorted(installations):
             self._add_gcc_installation(installation)
+        for prefix in (b"/usr", b"/usr/local"):
+            self._add_versions(prefix + b"/include/c++")
         self._add_surroundings()
+
+    def _add_versions(self, directory: bytes) -> None:
+        """A directory that clang goes through for the newest libc++."""
+        for name in self._list(directory):
+            self._add_directory(directory + b"/" + name)
 
     def _name_in(self, home: bytes) -> bytes:
         names = [name for name in self._names if os.path.dirname(name) == home]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from zcc.compiler.compilation import Compilation
+
 # How long what was found is believed.
 HOLD_S = 1.0
 MAX_REMEMBERED = 256
@@ -32,26 +34,44 @@ class Places:
     files: tuple[bytes, ...] = ()
 
 
+def is_for_android(parsed: Compilation) -> bool:
+    """Whether the target is Android."""
+    return any(b"-android" in word for word in parsed.search_arguments)
+
+
+def sysroots_of(
+    parsed: Compilation, executable: bytes, cwd: bytes, *, is_clang: bool
+) -> tuple[bytes, ...]:
+    """Those of the command line; for Android clang has one beside itself. Absolute."""
+    given = [os.path.join(cwd, path) for path in parsed.sysroots]
+    if is_clang and is_for_android(parsed):
+        drivers = dict.fromkeys((executable, os.path.realpath(executable)))
+        given += (os.path.dirname(driver) + b"/../sysroot" for driver in drivers)
+    return tuple(given)
+
+
 class Sysroots:
     """Remembers what it found for a moment. `list_names` gives a directory's entries, or raises OSError."""
 
     def __init__(self, list_names: ListNames = os.listdir) -> None:
         self._list_names = list_names
-        self._known: dict[tuple[tuple[bytes, ...], bool], tuple[float, Places]] = {}
+        self._known: dict[tuple[tuple[bytes, ...], bool, bool], tuple[float, Places]] = {}
 
-    def places(self, sysroots: tuple[bytes, ...], is_clang: bool, now: float) -> Places:
-        """What counts below these absolute paths."""
+    def places(
+        self, sysroots: tuple[bytes, ...], now: float, *, is_clang: bool, is_android: bool = False
+    ) -> Places:
+        """What counts below these absolute paths. `is_android`: the target is."""
         if not sysroots:
             return Places()
-        key = (sysroots, is_clang)
+        key = (sysroots, is_clang, is_android)
         known = self._known.get(key)
         if known is None or now - known[0] > HOLD_S:
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = (now, self._look(sysroots, is_clang))
+            known = self._known[key] = (now, self._look(sysroots, is_clang, is_android))
         return known[1]
 
-    def _look(self, sysroots: Iterable[bytes], is_clang: bool) -> Places:
+    def _look(self, sysroots: Iterable[bytes], is_clang: bool, is_android: bool) -> Places:
         directories: list[bytes] = []
         listed: list[bytes] = []
         files: list[bytes] = []
@@ -66,6 +86,10 @@ class Sysroots:
                 install(above, last)  # --gcc-install-dir
             for prefix in (top, top + b"/usr"):
                 directories += (prefix, prefix + b"/bin", prefix + b"/include")
+                if is_clang:
+                    listed.append(prefix + b"/include/c++")  # for the newest libc++
+                if is_android:
+                    listed.append(prefix + b"/include")  # for the newest API
                 for library in (prefix + b"/" + name for name in _LIBRARY_NAMES):
                     directories += (library, *self._targets(library))
                     for triple in self._gcc_targets(library) if is_clang else ():
