@@ -499,6 +499,17 @@ def test_needed_libraries_are_those_that_the_loader_itself_finds() -> None:
         assert all(b"/glibc-hwcaps/" in p or b"/ld-" in p for p in ours - theirs)
 
 
+def test_a_program_in_front_of_gcc_is_named(tmp_path: Path) -> None:
+    """It may add what it likes, by what it likes."""
+    real = shutil.which("gcc")
+    wrapper = tmp_path / "my-gcc"
+    source = "#include <unistd.h>\nint main(int n, char **v) { v[0] = REAL; return n ? execv(v[0], v) : 0; }\n"
+    command = ["gcc", f'-DREAL="{real}"', "-x", "c", "-", "-o", wrapper]
+    subprocess.run(command, input=source.encode(), check=True)
+    with pytest.raises(CompilerError, match=r"my-gcc is a program in front of /.*gcc"):
+        gather(os.fsencode(wrapper), os.environb[b"PATH"])
+
+
 def test_builds_for_better_processors_go_along(fake: Fake) -> None:
     better = fake.home + b"/lib/glibc-hwcaps/x86-64-v3/libhelper.so"
     os.makedirs(os.path.dirname(better))

@@ -25,6 +25,7 @@ WRAPPERS = frozenset(
 )
 _GCC_VERSION = re.compile(rb"^(gcc version .*?)\s*$", re.MULTILINE)
 _CLANG_VERSION = re.compile(rb"^(.*\bclang version .*?)\s*$", re.MULTILINE)
+_COLLECT_GCC = re.compile(rb"^COLLECT_GCC=(/.*)$", re.MULTILINE)
 _TARGET = re.compile(rb"^Target: (\S+)\s*$", re.MULTILINE)
 # Bare-metal toolchains have dozens of multilibs, each with a directory that the driver looks for.
 _MAX_MULTILIBS = 256
@@ -72,6 +73,19 @@ class Driver:
                 return Identity(family, _text(version[1]), _text(target[1]))
         name = os.fsdecode(self.path)
         raise CompilerError(f"{name} is neither gcc nor clang: -v says {said[:80]!r}")
+
+    def refuse_wrapper(self) -> None:
+        """A program that calls gcc with words of its own (Buildroot's) may take them from anywhere.
+
+        Raises:
+            CompilerError: it is one.
+        """
+        called = _COLLECT_GCC.search(self.ask(b"-v")[1])
+        if called and os.path.realpath(called[1]) != os.path.realpath(self.path):
+            raise CompilerError(
+                f"{os.fsdecode(self.path)} is a program in front of {os.fsdecode(called[1])}: "
+                "the compiler behind it is what can be sent"
+            )
 
     def program(self, name: bytes) -> bytes:
         """Where it would find this program: a path, or the bare name when PATH decides."""

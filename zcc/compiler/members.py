@@ -156,6 +156,7 @@ class _Gathering:
 
     def _add_gcc(self) -> None:
         driver = Driver(self._programs["c"], self._search_path)
+        driver.refuse_wrapper()
         own, directories = driver.search_directories()
         for directory in directories:
             self._add(directory)
