@@ -45,6 +45,8 @@ class Asked:
         ("*cc1:\n+ %{O2:-O3;:-MMD}\n", "-MMD", False),
         ("*cc1:\n+ -DQ=%:getenv(PATH /x)\n", "%:getenv(", False),
         ("--serialize-diagnostics f\n", "--serialize-diagnostics", False),
+        ("-O2 -o zz.o\n", "-o ", False),
+        ("*invoke_as:\n-o %|.s | as -o %m.o\n", "", False),
         ("-march=native -O2\n", "", True),
         ("*cc1:\n+ %{march=native:%>march=native %:local_cpu_detect(arch)}\n", "", False),
         ("*cc1:\n+ %{!mtune=*:-mtune=native}\n", "", True),

@@ -26,7 +26,8 @@ _WHERE_GIVEN = re.compile(rb"%\{[^!{};][^{};]*\}")
 _ELSE = re.compile(rb"%\{[^{}:]*:([^{}]*)\}")
 _NATIVE = re.compile(rb"-m(?:arch|cpu|tune)=native\b")
 _STAYS = re.compile(
-    rb"(?<![\w-])--?(?:M[A-Z]*\b|Wp,-M|ftime-trace|save-stats|serialize-diagnostics)|%:getenv\("
+    rb"(?<![\w-])--?(?:M[A-Z]*\b|Wp,-M|ftime-trace|save-stats|serialize-diagnostics)"
+    rb"|(?<![\w-])(?:-o|--output)[ \t=]+(?=[^%{}\s])|%:getenv\("
 )
 
 NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
