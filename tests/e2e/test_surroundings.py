@@ -222,6 +222,18 @@ def test_lambdas_of_headers_that_a_variable_names_are_called_by_their_place(
     assert both_ways(farm, project, *words, CPATH=f"{top}/inc", ZCC_BASE_DIR=top)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-"])
+def test_a_closed_stream_is_what_gcc_makes_of_it(farm: Farm, project: Path, closed: str) -> None:
+    """Its pipe gets that descriptor: cc1's output then goes nowhere."""
+    seen = []
+    for launcher in ("", "zcc "):
+        line = f"{launcher}gcc -pipe -c x.c {closed}"
+        done = farm.run("timeout", "20", "sh", "-c", line, cwd=project, strict=False)
+        seen.append((done.returncode, done.stdout, done.stderr, (project / "x.o").exists()))
+        (project / "x.o").unlink(missing_ok=True)
+    assert seen[0] == seen[1]
+
+
 def test_two_streams_in_one_file_keep_their_order(farm: Farm, project: Path) -> None:
     """A listing on standard output, warnings on standard error."""
     (project / "x.c").write_text("static int x;\n")

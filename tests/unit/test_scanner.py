@@ -315,7 +315,7 @@ def test_what_holds_a_source_and_its_headers_is_a_project_far_enough_down() -> N
     home = b"/home/u"
     assert is_project(b"/home/u/p", home)
     assert is_project(b"/srv/p", home)
-    for path in (b"/", b"/tmp", b"/home", b"/home/u"):
+    for path in (b"/", b"/tmp", b"/home", b"/home/u", b"/home/other", b"/export/home/other"):
         assert not is_project(path, home)
 
 

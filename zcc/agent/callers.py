@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from zcc.agent.prepared import Here
+from zcc.agent.wire import Request
+
 # Device and inode numbers of the mount namespace, then of the root directory.
 _View = tuple[int, int, int, int]
 
@@ -23,6 +26,16 @@ class Caller:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+
+    def why_here(self, request: Request) -> Here | None:
+        """What of the process keeps this command on this machine; None: nothing does."""
+        if not self.sees_our_files():
+            return Here("other-namespace", "another mount namespace or root than the agent's")
+        if not self.stands_in(request.cwd):
+            return Here("working-directory", "something has been mounted over it")
+        if b"-pipe" in request.argv and not self._has_streams():
+            return Here("closed-stream", "gcc's own pipe takes its place")
+        return None
 
     def sees_our_files(self) -> bool:
         """Whether a path means the same to it as to this process; False where that cannot be told."""
@@ -48,6 +61,10 @@ class Caller:
             return os.path.samefile(f"/proc/{self._pid}/fd/1", f"/proc/{self._pid}/fd/2")
         except OSError:
             return True
+
+    def _has_streams(self) -> bool:
+        """Whether standard input, output and error are open; False where that cannot be told."""
+        return all(os.path.exists(f"/proc/{self._pid}/fd/{number}") for number in range(3))
 
 
 @cache

@@ -22,11 +22,14 @@ MAX_TOOLCHAINS = 64
 
 _COMMENT = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
 # In specs: what stands only where the command line gives an option (`%{march=native: ...}`), and else.
-_WHERE_GIVEN = re.compile(rb"%\{[^!{};][^{};]*\}")
+# The agent's own questions give -E.
+_WHERE_GIVEN = re.compile(rb"%\{(?!E[:|])[^!{};][^{};]*\}")
 _ELSE = re.compile(rb"%\{[^{}:]*:([^{}]*)\}")
 _NATIVE = re.compile(rb"-m(?:arch|cpu|tune)=native\b")
 _STAYS = re.compile(
     rb"(?<![\w-])--?(?:M[A-Z]*\b|Wp,-M|ftime-trace|save-stats|serialize-diagnostics)"
+    rb"|(?<![\w-])--(?:write-|user-|write-user-)?dependencies\b"
+    rb"|-(?:dependency-(?:file|dot)|header-include-file|diagnostic-(?:log|serialized)-file|stats-file)\b"
     rb"|(?<![\w-])(?:-o|--output)[ \t=]+(?=[^%{}\s])|%:getenv\("
 )
 
@@ -75,7 +78,7 @@ def _read(path: bytes) -> bytes:
     """Nothing where it cannot be read."""
     try:
         with open(path, "rb", opener=opener) as file:
-            text = _COMMENT.sub(b"", file.read(MAX_BYTES))
+            text = _COMMENT.sub(b"", file.read(MAX_BYTES)).translate(None, b"\"'\\")
     except OSError:
         return b""
     before = None

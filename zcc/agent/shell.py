@@ -267,11 +267,7 @@ class AgentShell:
             here = self._analyser.at_once(call.request)
             if here is None:
                 here = self._refusals.why_here(call.request, self._loop.time())
-            if here is None and not call.visitor.caller.sees_our_files():
-                return Here("other-namespace", "another mount namespace or root than the agent's")
-            if here is None and not call.visitor.caller.stands_in(call.request.cwd):
-                return Here("working-directory", "something has been mounted over it")
-            return here
+            return here or call.visitor.caller.why_here(call.request)
         except Exception as error:  # noqa: BLE001 - logged there
             return _failed(call.request, error)
 

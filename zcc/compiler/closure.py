@@ -7,6 +7,7 @@ choice of a project's root. Must not know how the inputs were found.
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -223,6 +224,8 @@ def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(links)
 
 
+# An agent's own HOME may be one that a package's build has made up.
+_SOMEBODYS_HOME = re.compile(rb"(?:/[^/]+)?/(?:homes?|[Uu]sers)/[^/]+")
 # Where packages lie, with nothing of anybody's own; directories of headers are full of links into it: Debian's
 # asm/ lies in /usr/lib/linux/uapi, and all of Nix's and Guix's in their stores.
 SYSTEM_ROOTS = (
@@ -254,5 +257,6 @@ def is_too_wide(directory: bytes, home: bytes) -> bool:
 
 def is_project(directory: bytes, home: bytes) -> bool:
     """Whether this physical directory, which holds a source and what it is compiled with, is so far down that
-    it can be one project: not /tmp or /usr, and not too wide."""
-    return directory.count(b"/") > 1 and not is_too_wide(directory, home)
+    it can be one project: not /tmp or /usr, not too wide, and nobody else's home."""
+    is_deep = directory.count(b"/") > 1 and not _SOMEBODYS_HOME.fullmatch(directory)
+    return is_deep and not is_too_wide(directory, home)

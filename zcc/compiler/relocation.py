@@ -72,6 +72,12 @@ def _is_movable(word: Word, family: Family, base: bytes, is_compressed: bool) ->
     if word.role is Role.SOURCE or not word.arguments:
         return True
     first = word.arguments[0]
+    if b"-prefix-map=" in first and base.startswith(
+        first.partition(b"=")[2].rpartition(b"=")[0] + b"/"
+    ):
+        return (
+            False  # a map of what lies above: which of the two comes first is the compiler's to say
+        )
     if not is_nameless(word, family):
         return not is_compressed and first in _PLAIN_SIDE_OUTPUTS
     if first.startswith(_TEXT) or not any(base in argument for argument in word.arguments):
