@@ -29,6 +29,9 @@ def movable(*arguments: str, family: Family = Family.GCC, types_name_files: bool
         ("-gsplit-dwarf",),
         ("-fstack-usage",),
         ("-gz", "-g3"),
+        ("-ffile-prefix-map=/home/a/p=.",),
+        ("-fdebug-prefix-map=/home/a/p/=",),
+        ("-fmacro-prefix-map=/home/b=/q",),
     ],
 )
 def test_a_command_whose_paths_show_is_moved(arguments: tuple[str, ...]) -> None:
@@ -49,6 +52,9 @@ def test_a_command_whose_paths_show_is_moved(arguments: tuple[str, ...]) -> None
         ("--coverage",),
         ("-fprofile-generate=/home/a/p/prof",),
         ("-fsave-optimization-record",),
+        ("-ffile-prefix-map=/home/a=/q",),
+        ("-fdebug-prefix-map=/ho=/q",),
+        ("-fmacro-prefix-map==/q",),
     ],
 )
 def test_a_path_that_gets_hashed_compressed_or_computed_with_stays(

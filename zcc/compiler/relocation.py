@@ -72,12 +72,10 @@ def _is_movable(word: Word, family: Family, base: bytes, is_compressed: bool) ->
     if word.role is Role.SOURCE or not word.arguments:
         return True
     first = word.arguments[0]
-    if b"-prefix-map=" in first and base.startswith(
-        first.partition(b"=")[2].rpartition(b"=")[0] + b"/"
-    ):
-        return (
-            False  # a map of what lies above: which of the two comes first is the compiler's to say
-        )
+    if b"-prefix-map=" in first:
+        old = first.partition(b"=")[2].rpartition(b"=")[0]
+        if old != base and base.startswith(old):
+            return False  # which of the two maps comes first is the compiler's to say
     if not is_nameless(word, family):
         return not is_compressed and first in _PLAIN_SIDE_OUTPUTS
     if first.startswith(_TEXT) or not any(base in argument for argument in word.arguments):
