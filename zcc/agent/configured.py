@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from cache.digest import Digest
+from zcc.agent.questions import NamedFile
 from zcc.agent.wire import Request
 from zcc.compiler.compilation import Compilation
 from zcc.compiler.toolchain import Toolchain
@@ -32,8 +33,6 @@ _STAYS = re.compile(
     rb"|-(?:dependency-(?:file|dot)|header-include-file|diagnostic-(?:log|serialized)-file|stats-file)\b"
     rb"|(?<![\w-])(?:-o|--output)[ \t=]+(?=[^%{}\s])|%:getenv\("
 )
-
-NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
 
 
 class Configurations:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zcc.agent.prepared import Here
+from zcc.agent.questions import NamedFile
 from zcc.agent.wire import Request
 from zcc.compiler.compilation import Compilation
 from zcc.compiler.options import Family
@@ -28,8 +29,6 @@ _OWN = b"plugin"
 # many is a file too many, and one that stands in no text (`%include`) is the proof's to find.
 _GIVEN = re.compile(rb"-fplugin=([^\s%{}|;]+)")
 _ASKED = b"%:find-plugindir("
-
-NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

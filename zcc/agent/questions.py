@@ -39,6 +39,8 @@ class Ran:
 
 # (command, working directory, environment) -> what it gave.
 Run = Callable[[list[bytes], bytes, Mapping[bytes, bytes]], Awaitable[Ran]]
+# `Questions.named_file`.
+NamedFile = Callable[[Request, tuple[bytes, ...], bytes], Awaitable[bytes]]
 
 
 class Surroundings:

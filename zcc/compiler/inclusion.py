@@ -168,17 +168,20 @@ class Inclusion:
             self._show_entries(directory)
 
     def _show_entries(self, directory: Directory) -> None:
-        """All that lies in a directory which the compiler lists; it may not, where that is too much."""
+        """All that lies in a directory which the compiler lists; it may not, where that is too much, or
+        not to leave the machine."""
         names = self._disk.names(directory)
+        if len(names) > MAX_LISTED or directory.is_unlistable:
+            return
         found = [self._disk.walk(directory, name, self.trail) for name in names]
         entries = [hit[1] for hit in found if hit is not None]
-        if len(entries) < len(names) or len(names) > MAX_LISTED or directory.is_unlistable:
+        directories = [entry for entry in entries if isinstance(entry, Directory)]
+        files = [each for each in entries if isinstance(each, File) and self._is_allowed(each)]
+        if len(directories) + len(files) < len(names):
             return
-        for entry in entries:
-            if isinstance(entry, Directory):
-                self.trail.directories.add(entry)
-            elif isinstance(entry, File):
-                self._ship(entry, is_named=True)
+        self.trail.directories.update(directories)
+        for file in files:
+            self._ship(file)
         self.listed[directory] = names
 
     def _named(self, path: bytes, reason: Reason) -> Hit:

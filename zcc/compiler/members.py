@@ -16,6 +16,7 @@ from zcc.compiler.driver import Driver, resolve
 from zcc.compiler.elf import LD_SO_CACHE, LibrarySearch
 from zcc.compiler.options import Family
 from zcc.compiler.paths import PathWalker
+from zcc.compiler.sysroots import LIBRARY_NAMES, around_installation, startup_files
 from zcc.compiler.toolchain import Gathered, Identity, Kind, Member, signature_of
 from zcc.errors import CompilerError
 
@@ -29,10 +30,9 @@ _SIBLINGS = {
 _DEFAULT_PATH = b"/bin:/usr/bin"
 _GCC_PROGRAMS = (b"cc1", b"cc1plus", b"cc1obj", b"cc1objplus")
 _HELPERS = (b"as", b"objcopy")
-_LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
 # Symlinks on most systems, and directories that every driver probes.
 _SKELETON = tuple(
-    prefix + b"/" + name for prefix in (b"", b"/usr") for name in (b"bin", *_LIBRARY_NAMES)
+    prefix + b"/" + name for prefix in (b"", b"/usr") for name in (b"bin", *LIBRARY_NAMES)
 )
 _MULTIARCH = re.compile(rb".+-linux-(gnu|musl|uclibc).*")
 # What clang's Distro.cpp reads; some are absent everywhere, which is part of the answer.
@@ -252,7 +252,7 @@ class _Gathering:
 
     def _gcc_installations(self, prefix: bytes) -> Iterator[bytes]:
         """Directories TRIPLE/VERSION below `prefix`, from which clang picks the newest."""
-        for library in _LIBRARY_NAMES:
+        for library in LIBRARY_NAMES:
             self._add(prefix + b"/" + library)
             for kind in (b"gcc", b"gcc-cross"):
                 base = prefix + b"/" + library + b"/" + kind
@@ -263,16 +263,8 @@ class _Gathering:
     def _add_gcc_installation(self, path: bytes) -> None:
         if self._add_directory(path) is None:
             return
-        for multilib in (b"", b"/64", b"/32", b"/x32"):
-            self._add(path + multilib + b"/crtbegin.o")
-        triple, version = path.split(b"/")[-2:]
-        # Where clang 22 looks for libstdc++, compiling C as well.
-        for headers in (b"include/", triple + b"/include/", b"include/" + triple + b"/"):
-            self._add_directory(path + b"/../../../../" + headers + b"c++/" + version)
-        for name in _LIBRARY_NAMES:
-            self._add(path + b"/../../../../" + name)
-        for name in (b"bin", *_LIBRARY_NAMES):
-            self._add(path + b"/../../../../" + triple + b"/" + name)
+        for place in (*startup_files(path), *around_installation(path)):
+            self._add(place)
 
     def _add_surroundings(self) -> None:
         """What clang looks at on every start: the distribution, and whether there are GPU kits."""

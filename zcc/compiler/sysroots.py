@@ -16,7 +16,7 @@ from zcc.compiler.compilation import Compilation
 # How long what was found is believed.
 HOLD_S = 1.0
 MAX_REMEMBERED = 256
-_LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
+LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
 # `x86_64-linux-gnu`, `arm-none-eabi`: what a directory of libraries for one target is called.
 _TRIPLE = re.compile(rb"[a-z0-9_]+-[a-z0-9_.-]+")
 _VERSION = re.compile(rb"\d[0-9.]*")
@@ -32,6 +32,22 @@ class Places:
     directories: tuple[bytes, ...] = ()
     listed: tuple[bytes, ...] = ()
     files: tuple[bytes, ...] = ()
+
+
+def startup_files(installation: bytes) -> Iterator[bytes]:
+    """By these clang knows a gcc's installation (TRIPLE/VERSION), and which multilibs it has."""
+    return (installation + multilib + b"/crtbegin.o" for multilib in _MULTILIBS)
+
+
+def around_installation(installation: bytes) -> Iterator[bytes]:
+    """The directories that clang looks for from there, as it spells them."""
+    target, version = installation.split(b"/")[-2:]
+    prefix = installation + b"/../../../../"
+    # Where clang 22 looks for libstdc++, compiling C as well.
+    for headers in (b"include/", target + b"/include/", b"include/" + target + b"/"):
+        yield prefix + headers + b"c++/" + version
+    yield from (prefix + name for name in LIBRARY_NAMES)
+    yield from (prefix + target + b"/" + name for name in (b"bin", *LIBRARY_NAMES))
 
 
 def is_for_android(parsed: Compilation) -> bool:
@@ -74,32 +90,28 @@ class Sysroots:
     def _look(self, sysroots: Iterable[bytes], is_clang: bool, is_android: bool) -> Places:
         directories: list[bytes] = []
         listed: list[bytes] = []
-        files: list[bytes] = []
-
-        def install(triple: bytes, version: bytes) -> None:
-            directories.extend(self._around(triple, version))
-            files.extend(triple + b"/" + version + at + b"/crtbegin.o" for at in _MULTILIBS)
-
+        installations: list[bytes] = []
         for top in (sysroot.rstrip(b"/") for sysroot in sysroots):
-            above, _, last = top.rpartition(b"/")
-            if is_clang and _VERSION.fullmatch(last):
-                install(above, last)  # --gcc-install-dir
+            if is_clang and _VERSION.fullmatch(os.path.basename(top)):
+                installations.append(top)  # --gcc-install-dir
             for prefix in (top, top + b"/usr"):
                 directories += (prefix, prefix + b"/bin", prefix + b"/include")
                 if is_clang:
                     listed.append(prefix + b"/include/c++")  # for the newest libc++
                 if is_android:
                     listed.append(prefix + b"/include")  # for the newest API
-                for library in (prefix + b"/" + name for name in _LIBRARY_NAMES):
+                for library in (prefix + b"/" + name for name in LIBRARY_NAMES):
                     directories += (library, *self._targets(library))
                     for triple in self._gcc_targets(library) if is_clang else ():
                         listed.append(triple)
                         for version in self._names(triple, _VERSION):
-                            install(triple, version)
+                            installations.append(triple + b"/" + version)
+        for installation in installations:
+            directories += (installation, *around_installation(installation))
         return Places(
             tuple(dict.fromkeys(directories)),
             tuple(dict.fromkeys(listed)),
-            tuple(dict.fromkeys(files)),
+            tuple(at for each in dict.fromkeys(installations) for at in startup_files(each)),
         )
 
     def _targets(self, library: bytes) -> Iterator[bytes]:
@@ -113,18 +125,6 @@ class Sysroots:
             yield from (
                 library + kind + b"/" + name for name in self._names(library + kind, _TRIPLE)
             )
-
-    def _around(self, triple: bytes, version: bytes) -> Iterator[bytes]:
-        """An installation's own directories, and those that clang finds from there."""
-        at = triple + b"/" + version
-        yield from (at + multilib for multilib in _MULTILIBS)
-        target = triple.rpartition(b"/")[2]
-        prefix = at + b"/../../../.."
-        for headers in (b"/include/", b"/" + target + b"/include/", b"/include/" + target + b"/"):
-            yield prefix + headers + b"c++/" + version
-        yield from (prefix + b"/" + name for name in _LIBRARY_NAMES)
-        for name in (b"bin", b"include", *_LIBRARY_NAMES):
-            yield prefix + b"/" + target + b"/" + name
 
     def _names(self, directory: bytes, fitting: re.Pattern[bytes]) -> list[bytes]:
         try:
