@@ -356,3 +356,15 @@ def test_a_verification_finds_what_is_rotten(remembering: Farm, project: Path) -
     found = json.loads(done.stdout)
     assert (found["rotten"], found["lost"]) == (found["blobs"], 1)
     assert json.loads(cache_(remembering, "verify", "--json"))["blobs"] == 0
+
+
+def test_an_agent_whose_socket_is_taken_away_leaves(farm: Farm, project: Path) -> None:
+    compile_(farm, project, strict=False)
+    pid = int(agent_status(farm)["pid"])
+    os.unlink(farm.local.environment["ZCC_SOCKET"])
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{pid}/cwd"):
+        assert time.monotonic() < deadline, "the agent does not leave"
+        time.sleep(0.02)
+    compile_(farm, project, strict=False)
+    assert int(agent_status(farm)["pid"]) != pid

@@ -91,6 +91,25 @@ async def received(caller: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
+def test_a_door_knows_when_its_place_is_taken(tmp_path: Path) -> None:
+    """By a build that cleans its HOME away; another agent's socket there is not ours to remove."""
+
+    async def main() -> None:
+        async with house(tmp_path) as opened:
+            path = tmp_path / "state" / "agent.sock"
+            assert opened.door.is_in_place()
+            path.unlink()
+            assert not opened.door.is_in_place()
+            path.touch()
+            assert not opened.door.is_in_place()
+        assert path.exists()
+        async with house(tmp_path):
+            pass
+        assert not path.exists()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("size", [1, 7, 40, len(REQUEST)])
 def test_a_request_arrives_in_whatever_pieces_it_is_sent(tmp_path: Path, size: int) -> None:
     async def main() -> None:

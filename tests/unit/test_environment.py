@@ -117,7 +117,7 @@ def test_locales_are_found_as_libc_finds_them(
 
 def test_translations_lie_where_the_programs_say(tmp_path: Path) -> None:
     """A compiler that was built for another prefix than /usr has its own."""
-    own = tmp_path / "own" / "share" / "locale"
+    own = tmp_path / "own" / "gcc-data" / "13" / "locale"
     driver = tmp_path / "gcc"
     driver.write_bytes(b"\x7fELF\0" + os.fsencode(own) + b"\0/usr/share/locale\0")
     catalogue = own / "xx" / "LC_MESSAGES" / "gcc.mo"

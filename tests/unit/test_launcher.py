@@ -447,6 +447,9 @@ def test_a_nested_launcher_says_so(desk: Desk) -> None:
         ({"ZCC_STATE_DIR": "", "XDG_RUNTIME_DIR": "{}/run"}, "run/zcc/agent.sock"),
         ({"ZCC_STATE_DIR": "", "XDG_STATE_HOME": "{}/own"}, "own/zcc/agent.HOST.sock"),
         ({"ZCC_STATE_DIR": ""}, ".local/state/zcc/agent.HOST.sock"),
+        # The XDG specification: what is relative is to be ignored.
+        ({"ZCC_STATE_DIR": "", "XDG_RUNTIME_DIR": "run"}, ".local/state/zcc/agent.HOST.sock"),
+        ({"ZCC_STATE_DIR": "", "XDG_STATE_HOME": "own"}, ".local/state/zcc/agent.HOST.sock"),
     ],
 )
 def test_the_socket_is_where_the_environment_says(

@@ -103,3 +103,4 @@ def test_the_socket_is_where_the_launcher_looks() -> None:
     ]
     for environment, path in rows:
         assert config.socket_path(environment) == path
+    assert config.socket_path({"XDG_RUNTIME_DIR": "relative"}) == config.socket_path({})

@@ -17,8 +17,9 @@ from zcc.regular import opener
 _COMPILED = b"/usr/lib/locale"
 _ARCHIVE = _COMPILED + b"/locale-archive"
 _CATALOGUES = (b"/usr/share/locale", b"/usr/share/locale-langpack")  # the second is Ubuntu's
-# What gettext was told when a program was built: LOCALEDIR.
-_DIRECTORY = re.compile(rb"(/[^\0]{0,400}/share/locale)\0")
+# What gettext was told when a program was built (LOCALEDIR): PREFIX/share/locale, and on Gentoo
+# /usr/share/gcc-data/TARGET/13/locale.
+_DIRECTORY = re.compile(rb"(/[^\0\s]{0,400}/locale)\0")
 _DOMAINS = re.compile(rb"(?:gcc|cpplib|libc|gas|bfd|opcodes)[-.0-9]*\.mo\Z")
 _MAX_PROGRAM_BYTES = 16 << 20
 _BUILT_IN = frozenset((b"", b"C", b"POSIX"))
