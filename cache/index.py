@@ -44,6 +44,8 @@ SCHEMA_VERSION = 1
 _BUSY_S = 5.0
 # Records that wait to be written down: beyond it they are flushed at once.
 MAX_PENDING = 512
+# What one result's outputs may sum up to; SQLite's integers end at 2^63, and sums of them must fit too.
+MAX_SIZE_BYTES = 1 << 48
 # A last use is written down at most this often: eviction needs no better.
 _TOUCH_AFTER_S = 600.0
 
@@ -137,7 +139,14 @@ class ResultIndex:
         return record
 
     def put(self, record: Record) -> None:
-        """Remember this one, in the place of any older one; written down at the next `flush`."""
+        """Remember this one, in the place of any older one; written down at the next `flush`.
+
+        One whose numbers no row can hold is left out: it would take all others of its flush with it.
+        """
+        if not 0 <= record.size_bytes <= MAX_SIZE_BYTES:
+            logger.error("a record of %d bytes, of %s", record.size_bytes, record.source.node)
+            self.faults += 1
+            return
         with self._memory:
             self._pending[record.key] = record
             is_full = len(self._pending) >= MAX_PENDING
@@ -329,8 +338,13 @@ class ResultIndex:
                 return work(self._connect())
             except StoreError:
                 return otherwise
-            except sqlite3.OperationalError as error:
-                # Full, read-only, busy, gone: nothing is wrong with what it holds.
+            except (
+                sqlite3.OperationalError,
+                sqlite3.IntegrityError,
+                sqlite3.DataError,
+                sqlite3.ProgrammingError,
+            ) as error:
+                # Full, read-only, busy, gone, or a row that it will not take: what it holds is not damaged.
                 logger.warning("%s: %s", self.path, error)
                 self.faults += 1
             except sqlite3.DatabaseError as error:

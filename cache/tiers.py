@@ -1,14 +1,12 @@
 """Several stores as one: near ones first, writes behind the caller's back, a dead one for a miss.
 
-Owns the order of tiers, the queue of writes and the patience with a tier that fails. Nothing in here
-raises for what a store does.
+Owns the order of tiers, what is written behind (in a thread of `cache/writer.py`'s) and the patience with a
+tier that fails. Nothing in here raises for what a store does.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -17,6 +15,7 @@ from cache.digest import Digest
 from cache.errors import StoreError
 from cache.record import Record
 from cache.stores import Store
+from cache.writer import Upkeep, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -162,66 +161,44 @@ class WriteBehind:
         limit_bytes: int = MAX_BEHIND_BYTES,
         maintain_every_s: float = MAINTAIN_EVERY_S,
     ) -> None:
-        self.dropped = 0
         self.evicted = 0
         self._tiers = tiers
-        self._limit_bytes = limit_bytes
-        self._maintain_every_s = maintain_every_s
-        self._queued_bytes = 0
-        self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="cache writer", daemon=True)
-        self._thread.start()
+        upkeep = Upkeep(self._maintain, maintain_every_s)
+        self._writer = Writer("cache writer", _do_all, limit_bytes, upkeep=upkeep)
+
+    @property
+    def dropped(self) -> int:
+        """Results that were not remembered, because too much waited."""
+        return self._writer.dropped
+
+    @property
+    def faults(self) -> int:
+        """What the writing failed by, beyond what the tiers count: mistakes of ours."""
+        return self._writer.faults
 
     def put(self, record: Record, frames: Mapping[Digest, bytes]) -> bool:
         """Remember this soon; False when too much waits already."""
         size = sum(map(len, frames.values())) + len(record.body)
-        with self._lock:
-            if self._queued_bytes + size > self._limit_bytes:
-                self.dropped += 1
-                return False
-            self._queued_bytes += size
-
-        def write() -> None:
-            try:
-                self._tiers.put(record, frames)
-            finally:
-                with self._lock:
-                    self._queued_bytes -= size
-
-        self._queue.put(write)
-        return True
+        return self._writer.put(lambda: self._tiers.put(record, frames), size)
 
     def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
+        """Forget this soon. It takes no room: a full queue must not keep what is rotten."""
         rotten = tuple(blobs)
-        self._queue.put(lambda: self._tiers.forget(key, rotten))
+        self._writer.put(lambda: self._tiers.forget(key, rotten), 0)
 
-    def wait_written(self) -> None:
-        """Return when all that was put before is written."""
-        done = threading.Event()
-        self._queue.put(done.set)
-        done.wait()
+    def wait_written(self) -> bool:
+        """Wait until all that was put before is written; False when the disk takes too long."""
+        return self._writer.wait_done()
 
     def close(self) -> None:
-        """Write what waits and close the tiers."""
-        self._queue.put(None)
-        self._thread.join()
-        self._tiers.close()
+        """Write what waits and close the tiers, unless a disk stands still: then they are left as they are."""
+        if self._writer.close():
+            self._tiers.close()
 
-    def _work(self) -> None:
-        maintain_at, is_idle = 0.0, True
-        while True:
-            try:
-                work = self._queue.get(timeout=None if is_idle else self._maintain_every_s)
-            except queue.Empty:
-                is_idle = True
-                self.evicted += self._tiers.maintain()
-                continue
-            if work is None:
-                return
-            if is_idle:
-                is_idle, maintain_at = False, time.monotonic() + self._maintain_every_s
-            work()
-            if time.monotonic() >= maintain_at:
-                self.evicted += self._tiers.maintain()
-                maintain_at = time.monotonic() + self._maintain_every_s
+    def _maintain(self) -> None:
+        self.evicted += self._tiers.maintain()
+
+
+def _do_all(works: list[Callable[[], None]]) -> None:
+    for work in works:
+        work()

@@ -85,9 +85,13 @@ class Account:
         for part in parts:
             self._trips.pop(part.ticket, None)
 
-    def wait_written(self) -> None:
-        """Return when all that was remembered before is on disk."""
-        self._notebook.wait_written()
+    def counts(self) -> dict[str, float]:
+        """What has happened to the notebook since it was opened, by the names of `zcc/agent/tally.py`."""
+        return {"notebook_faults": self._notebook.faults}
+
+    def wait_written(self) -> bool:
+        """Wait until all that was remembered before is on disk; False when that takes too long."""
+        return self._notebook.wait_written()
 
     async def settle(self, gauges: Mapping[str, float]) -> None:
         """Return when all that was counted is on disk, for whoever reads it there."""

@@ -68,7 +68,8 @@ class Desk:
 
     def gauges(self) -> dict[str, float]:
         """What is counted elsewhere, since this agent began."""
-        gauges = self._recall.counts() | {"asked_bytes": self._uploads.asked_bytes}
+        gauges = self._recall.counts() | self._account.counts()
+        gauges["asked_bytes"] = self._uploads.asked_bytes
         if self._session is not None:
             gauges["bytes_sent"] = self._session.bytes_sent
             gauges["bytes_received"] = self._session.bytes_received

@@ -1,8 +1,9 @@
 """What an agent writes down of its calls: one SQLite file, written by one thread of its own.
 
-Owns the file, its thread and their faults: no caller waits for a disk, and a file that refuses or is damaged
-costs what it held, nothing else. What stands in it is said by `history.py` (builds and minutes) and
-`lasts.py` (the last compile of each output); both are tables here, because they are written and read alike.
+Owns the file and its faults (the thread is one of `cache/writer.py`'s): no caller waits for a disk, and a file
+that refuses or is damaged costs what it held, nothing else. What stands in it is said by `history.py` (builds
+and minutes) and `lasts.py` (the last compile of each output); both are tables here, because they are written
+and read alike.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from urllib.request import pathname2url
 
 from cache.database import open_database, put_aside
+from cache.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -75,60 +75,28 @@ class Notebook:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.dropped = 0
         self._db: sqlite3.Connection | None = None
-        self._queue: queue.Queue[Write | threading.Event | None] = queue.Queue(MAX_WAITING)
-        self._thread: threading.Thread | None = None
         self._is_refused = False
+        self._writer = Writer("notebook", self._do, MAX_WAITING, most_at_once=MAX_WAITING)
+
+    @property
+    def faults(self) -> int:
+        """Pieces of writing that were given up by a mistake of ours."""
+        return self._writer.faults
 
     def write(self, work: Write) -> bool:
         """Have this done soon, in a transaction; False when too much waits already."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="notebook", daemon=True)
-            self._thread.start()
-        try:
-            self._queue.put_nowait(work)
-        except queue.Full:
-            self.dropped += 1
-            return False
-        return True
+        return self._writer.put(work)
 
-    def wait_written(self) -> None:
-        """Return when all that was given before is on disk, or was refused by it."""
-        done = threading.Event()
-        if self._thread is not None:
-            self._queue.put(done)
-            done.wait()
+    def wait_written(self) -> bool:
+        """Wait until all that was given before is on disk, or was refused by it; False: it takes too long."""
+        return self._writer.wait_done()
 
     def close(self) -> None:
-        """Write what waits and let go of the file."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _work(self) -> None:
-        while True:
-            works, last = self._take()
-            if works:
-                self._do(works)
-            if isinstance(last, threading.Event):
-                last.set()
-            elif last is None:
-                break
-        if self._db is not None:
+        """Write what waits and let go of the file, unless its disk stands still."""
+        if self._writer.close() and self._db is not None:
             self._db.close()
             self._db = None
-
-    def _take(self) -> tuple[list[Write], Write | threading.Event | None]:
-        """What waits, up to a word that is no writing, and that word: one transaction."""
-        works: list[Write] = []
-        last = self._queue.get()
-        with contextlib.suppress(queue.Empty):
-            while last is not None and not isinstance(last, threading.Event):
-                works.append(last)
-                last = self._queue.get_nowait()
-        return works, last
 
     def _do(self, works: list[Write]) -> None:
         try:
@@ -143,6 +111,8 @@ class Notebook:
             if not self._is_refused:
                 logger.warning("%s: %s", self.path, error)
             self._is_refused = True
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError):
+            raise  # what was to be written is wrong, not the file
         except (sqlite3.DatabaseError, OSError) as error:
             self._put_aside(error)
 

@@ -119,7 +119,7 @@ class Recall:
     @property
     def faults(self) -> int:
         """How often the store failed, or held what it should not."""
-        return self._rotten + self._tiers.faults
+        return self._rotten + self._tiers.faults + self._writer.faults
 
     def counts(self) -> dict[str, float]:
         """What has happened to it since it was opened, by the names of `zcc/agent/tally.py`."""
@@ -175,11 +175,14 @@ class Recall:
         record = Record(prepared.key, body, tuple(frames), size, source, time.time())
         self._written += self._writer.put(record, frames)
 
-    def wait_written(self) -> None:
-        """Return when all that was remembered before is on disk, for other processes too."""
-        self._writer.wait_written()
+    def wait_written(self) -> bool:
+        """Wait until all that was remembered before is on disk, for other processes too; False when that
+        takes too long."""
+        if not self._writer.wait_written():
+            return False
         if self._store is not None:
             self._store.index.flush()
+        return True
 
     def close(self) -> None:
         self._writer.close()

@@ -31,6 +31,7 @@ NUMBERS = {
     "cache_evicted": "blobs and results that left the local cache by its limit",
     "cache_refused": "local results that do not hold any more: a name missed then is there now",
     "cache_faults": "failures of the local cache, and what it held that was rotten",
+    "notebook_faults": "pieces of the builds' history that could not be written, by a mistake of zcc's",
 }
 OUTCOMES = ("local_hit", "shared_hit", "remote", "local", "failed")
 WAYS = ("scanned", "listed")

@@ -47,6 +47,11 @@ def health(document: dict[str, Any]) -> list[Complaint]:
         ),
         ("cache_faults", "faults of the local cache; each was a miss", "see agent.log; disk full?"),
         (
+            "notebook_faults",
+            "pieces of the builds' history were given up",
+            "report what agent.log says: a bug",
+        ),
+        (
             "cache_dropped",
             "results were not kept: the disk was too slow",
             "put cache_dir on a faster disk",
