@@ -18,7 +18,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch]) node/shim/lookups.c
+$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing zcc and what it needs into $(VENV), once ..."

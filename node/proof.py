@@ -1,6 +1,6 @@
 """From the log of a command's look-ups to what the client must check. Pure.
 
-The log is written by `shim/lookups.c`, which documents its format. The command saw an overlay of the
+The log is written by the shim; `shim/log.h` documents its format. The command saw an overlay of the
 toolchain and of an input tree that may hold more than this job's manifest, so a path that was found
 proves nothing by itself: it must resolve, through symlinks that are known, to a path that the manifest
 or the toolchain names or that the command wrote. A path that was not found is handed to the client,

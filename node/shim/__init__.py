@@ -1,4 +1,4 @@
-"""Where the preloaded look-up log (`lookups.c`) lies, built once if the package came without it."""
+"""Where the preloaded look-up log (the C files here) lies, built once if the package came without it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable
 
-from cache.digest import digest_of, short
+from cache.digest import Digest, digest_of, short
 from node.errors import SandboxError
 
 LIBRARY_NAME = "lookups.so"
@@ -30,22 +31,25 @@ def find_shim(state_dir: str) -> str:
         if os.path.exists(installed):
             return installed
     for place in __path__:
-        source = os.path.join(place, "lookups.c")
-        if os.path.exists(source):
-            return _built(source, state_dir)
-    raise SandboxError("neither lookups.so nor lookups.c is in node/shim: reinstall zcc")
+        if sources_in(place):
+            return _built(place, state_dir)
+    raise SandboxError("neither lookups.so nor its sources are in node/shim: reinstall zcc")
 
 
-def _built(source: str, state_dir: str) -> str:
-    with open(source, "rb") as file:
-        path = os.path.join(state_dir, f"lookups-{short(digest_of(file.read()))}.so")
+def sources_in(place: str) -> list[str]:
+    """The paths of the shim's C files in this directory, sorted."""
+    return _files_in(place, ".c")
+
+
+def _built(place: str, state_dir: str) -> str:
+    path = os.path.join(state_dir, f"lookups-{short(_digest_of_texts(place))}.so")
     if os.path.exists(path):
         return path
     os.makedirs(state_dir, mode=0o700, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=state_dir, suffix=".so")
     os.close(handle)
     try:
-        build(source, temporary)
+        build(sources_in(place), temporary)
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
     finally:
@@ -54,13 +58,26 @@ def _built(source: str, state_dir: str) -> str:
     return path
 
 
-def build(source: str, target: str, *flags: str, compiler: str = "cc") -> None:
+def _files_in(place: str, *suffixes: str) -> list[str]:
+    names = os.listdir(place) if os.path.isdir(place) else []
+    return [os.path.join(place, name) for name in sorted(names) if name.endswith(suffixes)]
+
+
+def _digest_of_texts(place: str) -> Digest:
+    texts = []
+    for path in _files_in(place, ".c", ".h"):
+        with open(path, "rb") as file:
+            texts.append(file.read())
+    return digest_of(b"\0".join(texts))
+
+
+def build(sources: Iterable[str], target: str, *flags: str, compiler: str = "cc") -> None:
     """Compile the shim, with further flags if any.
 
     Raises:
         SandboxError: there is no such compiler, or it failed.
     """
-    command = [compiler, *BUILD_FLAGS, *flags, source, "-o", target]
+    command = [compiler, *BUILD_FLAGS, *flags, *sources, "-o", target]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_BUILD_TIMEOUT_S)
     except subprocess.CalledProcessError as error:

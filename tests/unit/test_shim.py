@@ -13,7 +13,7 @@ import pytest
 from node import shim
 from node.errors import SandboxError
 from node.proof import HEADER_BYTES, LOG_BYTES, empty_log, log_end
-from node.shim import build, find_shim
+from node.shim import build, find_shim, sources_in
 
 # What every libc since glibc 2.2.5 and musl 1.0 has, of any symbol version.
 FROM_LIBC = {
@@ -77,7 +77,7 @@ class Log:
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     directory = str(tmp_path_factory.mktemp("shim"))
     path, library = os.path.join(directory, "log"), os.path.join(directory, "lookups.so")
-    build(source(), library, "-Wall", "-Wextra", "-Werror", f'-DLOG_PATH="{path}"')
+    build(sources(), library, "-Wall", "-Wextra", "-Werror", f'-DLOG_PATH="{path}"')
     return Log(directory, path, library)
 
 
@@ -92,8 +92,14 @@ def cwd(tmp_path: object) -> str:
     return directory
 
 
-def source() -> str:
-    return os.path.join(os.path.dirname(shim.__file__), "lookups.c")
+def sources() -> list[str]:
+    return sources_in(os.path.dirname(shim.__file__))
+
+
+def copy_sources(target: str) -> None:
+    shutil.copytree(
+        os.path.dirname(shim.__file__), target, ignore=shutil.ignore_patterns("*.so", "*.py*")
+    )
 
 
 def run_statement(log: Log, cwd: str, statement: str) -> set[str]:
@@ -366,7 +372,7 @@ def test_it_builds_with_other_compilers(log: Log, tmp_path: object, compiler: st
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} here")
     target = f"{tmp_path}/lookups.so"
-    build(source(), target, "-Wall", "-Wextra", "-Werror", compiler=compiler)
+    build(sources(), target, "-Wall", "-Wextra", "-Werror", compiler=compiler)
     assert undefined_in(target) <= FROM_LIBC
 
 
@@ -380,8 +386,7 @@ def undefined_in(library: str) -> set[str]:
 
 def test_a_missing_library_is_built_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     only_source = f"{tmp_path}/package"
-    os.mkdir(only_source)
-    shutil.copy(source(), only_source)
+    copy_sources(only_source)
     monkeypatch.setattr(shim, "__path__", [only_source])
     built = find_shim(f"{tmp_path}/state")
     before = os.stat(built).st_ino
@@ -401,8 +406,7 @@ def test_an_installed_library_is_taken_as_it_is(
 
 
 def test_no_compiler_is_a_clear_error(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.mkdir(f"{tmp_path}/package")
-    shutil.copy(source(), f"{tmp_path}/package")
+    copy_sources(f"{tmp_path}/package")
     monkeypatch.setattr(shim, "__path__", [f"{tmp_path}/package"])
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SandboxError, match="needs a C compiler"):
