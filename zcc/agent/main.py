@@ -13,6 +13,7 @@ import sys
 from zcc import config as configuration
 from zcc.agent.door import Door, open_door
 from zcc.agent.shell import AgentShell
+from zcc.agent.starting import say_ready, tell_slots
 from zcc.errors import ConfigError
 from zcc.farm import load_access
 
@@ -53,7 +54,11 @@ async def _serve() -> None:
     shell = AgentShell(config, access, state, cache, home)
     try:
         door = open_door(path, shell)
-        _say_ready(environment)
+        try:
+            tell_slots(path, config.local_slots)
+        except OSError as error:  # launchers go by the processors then
+            logging.warning("cannot tell launchers of %d slots: %s", config.local_slots, error)
+        say_ready(os.environ, path)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, shell.stop)
@@ -95,15 +100,6 @@ def _log_to(path: str, level: str) -> None:
         handlers=[handler],
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
-
-
-def _say_ready(environment: dict[str, str]) -> None:
-    """Tell whoever started us that we listen: one byte into ZCC_READY_FD."""
-    number = environment.get("ZCC_READY_FD", "")
-    if number.isdigit():
-        os.environ.pop("ZCC_READY_FD", None)
-        os.write(int(number), b"\n")
-        os.close(int(number))
 
 
 if __name__ == "__main__":

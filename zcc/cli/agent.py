@@ -14,6 +14,7 @@ import typer
 
 from zcc import config
 from zcc.agent import door
+from zcc.agent.starting import last_failure
 from zcc.cli.figures import duration
 from zcc.cli.program import Program
 from zcc.errors import ConfigError
@@ -97,13 +98,22 @@ def status(
     """What the agent is doing; exit status 1 when none runs."""
     answer = ask({"op": "status"})
     if answer is None:
-        typer.echo("{}" if as_json else "no agent runs; the first compile starts one")
+        typer.echo("{}" if as_json else why_none())
         raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(answer))
         return
     for line in told_status(answer):
         typer.echo(line)
+
+
+def why_none() -> str:
+    """What to say where no agent answers."""
+    failed = last_failure(config.socket_path(os.environ))
+    if failed is None:
+        return "no agent runs; the first compile starts one"
+    why = failed.reason or "it said nothing"
+    return f"no agent runs; the last start failed {duration(failed.ago_s)} ago: {why}"
 
 
 def told_status(answer: dict[str, Any]) -> list[str]:

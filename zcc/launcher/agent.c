@@ -17,6 +17,7 @@
 #include "program.h"
 #include "start.h"
 
+#define SLOT_FD 100 /* above what shell scripts use by number */
 #define DEADLINE_MS 30000 /* the agent says WAIT every few seconds */
 
 static long deadline_ms(void)
@@ -33,6 +34,14 @@ int lift(int fd)
     int high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     close(fd);
     return high;
+}
+
+void keep_for_compiler(int fd)
+{
+    if (fcntl(fd, F_DUPFD, SLOT_FD) >= 0)
+        close(fd);
+    else
+        fcntl(fd, F_SETFD, 0); /* RLIMIT_NOFILE is below SLOT_FD */
 }
 
 static int choose_socket_path(char *path, size_t size)
@@ -73,7 +82,7 @@ static int open_directory(char *path)
 
 /* Opens the socket's directory, which must be the user's own and writable by nobody else: whoever
  * could put a socket there could tell us which program to run. */
-static const char *find_place(struct place *place)
+const char *find_place(struct place *place)
 {
     char directory[PATH_MAX];
     struct stat status;

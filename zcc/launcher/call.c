@@ -9,6 +9,7 @@
 
 #include "program.h"
 #include "say.h"
+#include "slot.h"
 
 #define MAX_DEPTH 5 /* launchers inside each other; real nesting is 2 or 3 */
 
@@ -77,5 +78,6 @@ _Noreturn void fall_back(const char *reason)
         say("zcc: %s (ZCC_FALLBACK=never)", reason);
         _exit(1);
     }
+    take_slot();
     run_locally();
 }

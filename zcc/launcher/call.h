@@ -20,5 +20,5 @@ _Noreturn void exec_compiler(const char *path, const char *name);
 /* Becomes the compiler that was asked for. */
 _Noreturn void run_locally(void);
 
-/* The same, or an error with the reason under ZCC_FALLBACK=never. */
+/* The same under a local slot, or an error with the reason under ZCC_FALLBACK=never. */
 _Noreturn void fall_back(const char *reason);

@@ -36,7 +36,6 @@
 #include "processor.h"
 #include "say.h"
 
-#define SLOT_FD 100 /* above what shell scripts use by number */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const char *const cli_words[] = {
@@ -113,10 +112,7 @@ static _Noreturn void run_as_told(int agent, uint32_t length)
     const char *name = path + strlen(path) + 1;
     if (length < 4 || path[length - 1] != '\0' || strlen(path) + strlen(name) + 2 != length)
         fall_back("the agent's answer makes no sense");
-    if (fcntl(agent, F_DUPFD, SLOT_FD) >= 0)
-        close(agent);
-    else
-        fcntl(agent, F_SETFD, 0); /* RLIMIT_NOFILE is below SLOT_FD */
+    keep_for_compiler(agent);
     exec_compiler(path, name);
 }
 
