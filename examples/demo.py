@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zcc.cli.up import LocalFarm
+from zcc.errors import ZccError
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / ".demo"
@@ -242,4 +243,7 @@ def print_table(rows: list[dict[str, object]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ZccError as error:
+        sys.exit(f"demo: {error}")

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from node.errors import SandboxError, ToolchainError
+from node.obstacles import Surroundings, explain
 from node.proof import ToolchainView, empty_log, is_started
 from node.seccomp import filter_program
 from node.shim import find_shim
@@ -210,6 +211,9 @@ def probe(state_dir: str, mode: Mode = Mode.FULL) -> Sandbox:
     Raises:
         SandboxError: it does not work, with the reason as bubblewrap gave it; offer no jobs.
     """
+    around = Surroundings.here()
+    if not around.has_proc:
+        raise SandboxError(explain("", around))
     state_dir = os.path.abspath(state_dir)
     os.makedirs(state_dir, mode=0o700, exist_ok=True)
     seccomp = os.path.join(state_dir, "seccomp")
@@ -262,21 +266,11 @@ def _try_out(sandbox: Sandbox, directory: str) -> None:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SandboxError(f"{sandbox.bubblewrap} does not run: {error}") from error
     if done.returncode:
-        raise SandboxError(_explained(done.stderr.decode(errors="replace").strip()))
+        message = done.stderr.decode(errors="replace").strip()
+        raise SandboxError(explain(message, Surroundings.here()))
     with open(os.path.join(directory, "log"), "rb") as log:
         if not is_started(log.read(1 << 12)):
             raise SandboxError(f"{sandbox.shim} was not loaded by /bin/sh: is that static?")
-
-
-def _explained(message: str) -> str:
-    hint = "a sandbox cannot be made"
-    if "uid map" in message or "namespace" in message:
-        hint = "unprivileged user namespaces are not allowed (sysctl, AppArmor or container rules)"
-    elif "overlay" in message:
-        hint = "overlayfs in a user namespace needs Linux >= 5.11, and a plain file system below it"
-    elif "proc" in message:
-        hint = "/proc cannot be mounted, as in a container that masks parts of it"
-    return f"{hint}: {message}"
 
 
 _PROBE_JOB = Job(

@@ -66,4 +66,5 @@ def test_a_machine_without_user_namespaces_is_no_node_and_says_why(
         cwd=Path("/"),
     )
     assert done.returncode == 1
-    assert b"user namespaces are not allowed" in done.stderr
+    assert b"sysctl user.max_user_namespaces=10000" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

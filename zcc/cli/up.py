@@ -134,10 +134,18 @@ class LocalFarm:
             answer = door.ask(environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
             if len(answer.get("nodes", ())) >= count:
                 return
-            dead = [node for node in self.nodes if node.poll() is not None]
+            dead = [at for at, node in enumerate(self.nodes, 1) if node.poll() is not None]
             if dead or time.monotonic() > deadline:
-                raise ConfigError(f"the nodes did not start: see the logs in {self.directory}")
+                raise ConfigError(self._why_no_nodes(dead))
             time.sleep(0.05)
+
+    def _why_no_nodes(self, dead: list[int]) -> str:
+        """In the first dead node's own words: its log is gone when the user could read it."""
+        if not dead:
+            return f"the nodes were not ready within {START_TIMEOUT_S:.0f} s: zcc doctor says more"
+        with open(self._at(f"node{dead[0]}.log"), errors="replace") as log:
+            lines = log.read().splitlines() or ["it said nothing"]
+        return f"the farm has no node, and nothing was run: {lines[-1].removeprefix('zcc-node: ')}"
 
 
 def up(

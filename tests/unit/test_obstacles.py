@@ -1,0 +1,41 @@
+"""A machine that cannot sandbox says why, and what to do: its own rules first, then the container's."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.obstacles import Surroundings, explain
+
+DENIED = "bwrap: No permissions to create new namespace"
+UID_MAP = "bwrap: setting up uid map: Permission denied"
+FULL = "bwrap: Creating new namespace failed: nesting depth or ... exceeded (ENOSPC)"
+PROC = "bwrap: Can't mount proc on /newroot/proc: Operation not permitted"
+OVERLAY = "bwrap: Can't make overlay mount on /newroot/ with options ...: Invalid argument"
+
+
+@pytest.mark.parametrize(
+    ("message", "around", "reason"),
+    [
+        (DENIED, Surroundings(is_chroot=True, is_container=True), "this is a chroot"),
+        (FULL, Surroundings(max_namespaces=0), "sysctl user.max_user_namespaces=10000"),
+        (DENIED, Surroundings(debian_switch=0), "sysctl kernel.unprivileged_userns_clone=1"),
+        (DENIED, Surroundings(debian_switch=1, is_container=True), "--security-opt seccomp="),
+        (UID_MAP, Surroundings(apparmor_switch=1), "apparmor_restrict_unprivileged_userns=0"),
+        (UID_MAP, Surroundings(apparmor_switch=0), "a system call filter"),
+        (PROC, Surroundings(is_container=True), "systempaths=unconfined"),
+        (PROC, Surroundings(), "nothing is covered"),
+        (OVERLAY, Surroundings(), "TMPDIR for zcc up"),
+        (OVERLAY, Surroundings(is_container=True), "a volume"),
+        (DENIED, Surroundings(has_proc=False), "/proc is not mounted"),
+        ("bwrap: something new", Surroundings(), "its message follows"),
+    ],
+)
+def test_the_reason_is_told_with_its_cure(message: str, around: Surroundings, reason: str) -> None:
+    told = explain(message, around)
+    assert reason in told
+    assert told.endswith(f"[{message}]")
+
+
+def test_this_machine_is_no_chroot() -> None:
+    assert not Surroundings.here().is_chroot
+    assert Surroundings.here().has_proc
