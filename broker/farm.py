@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
+from broker.blame import Blame
 from broker.effects import Audit, Effect, Send
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
 from broker.limits import STARTUP_GRACE_S
@@ -36,6 +37,7 @@ class Farm:
         self.started_at = started_at
         self.sessions = Sessions()
         self.nodes = Roster()
+        self.blame = Blame(self.nodes)
         self.model = Model()
         self.executions: dict[Digest, Execution] = {}
         # The same by what a lease of theirs begins with: leases from before our start are matched so.

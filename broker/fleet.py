@@ -5,10 +5,10 @@ from __future__ import annotations
 from broker.dispatch import Dispatcher
 from broker.effects import VerifyBlobs
 from broker.farm import Farm
-from broker.jobs import Phase, lease_prefix
+from broker.jobs import Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import ORPHAN_S
-from broker.nodes import BLAMED, Node
+from broker.nodes import SUSPICIOUS, Node
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
 from zcc.messages import Fault, Hello, Settled
@@ -63,18 +63,20 @@ class Fleet:
     def left(self, node: Node, now: float) -> None:
         """The node's session is over."""
         self._uploads.node_reset(node.session.id)
-        if node.leases and not node.is_draining:
-            self._note_fault(node, now)
+        is_lost = not node.is_draining
+        suspicion = Suspicion(node.identity) if is_lost else None
         for lease in list(node.leases.values()):
-            self._ledger.give_back(lease, node, now, is_counted=not node.is_draining)
+            self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         self._ledger.refuse_unservable(now)
         self._dispatcher.tell_all()
         self._farm.is_dirty = True
 
-    def _note_fault(self, node: Node, now: float) -> None:
-        if node.record.note_fault(now):
-            until_s = round(node.record.quarantined_until - now, 1)
-            self._farm.audit("quarantine", node=node.session.name, for_s=until_s)
+    def judge(self, now: float) -> None:
+        """Put nodes aside that have failed too often. What waits for them alone is refused, which may tell on
+        others in turn."""
+        while blamed := self._farm.blame.judge(now):
+            for each in blamed:
+                self._farm.audit("quarantine", node=each.node[1], for_s=round(each.for_s, 1))
             self._ledger.refuse_unservable(now)
 
     def end_badly(
@@ -93,13 +95,16 @@ class Fleet:
         self._farm.audit(
             "fault", job=job, node=session.name, fault=fault.value, detail=detail[:200]
         )
+        if fault is Fault.REFUSED:
+            self._ledger.reject(lease, node, detail)
+            return
         if fault is Fault.STOPPING:
             node.is_draining = True
         elif fault is Fault.INPUT:
             self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
-        self._ledger.give_back(lease, node, now, is_counted=fault is not Fault.STOPPING)
-        if fault in BLAMED:
-            self._note_fault(node, now)
+        suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
+        is_counted = fault is not Fault.STOPPING
+        self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
         if fault is Fault.STOPPING:
             self._ledger.refuse_unservable(now)
 

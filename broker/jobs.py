@@ -63,11 +63,23 @@ class Lease:
     is_adopted: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Suspicion:
+    """One failure of a node. `jobs` of it have not ended yet; `users` are whose jobs nobody else ran."""
+
+    node: Identity
+    jobs: int = 0
+    has_run_elsewhere: bool = False
+    is_jobs_fault: bool = False
+    users: set[str] = field(default_factory=set)
+
+
 @dataclass(slots=True)
 class Execution:
     """`user` and `build` are those of the first submitter: fairness is counted to them.
 
-    `missing` is what must arrive before it can go on; `avoid` are nodes that lost it.
+    `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
+    failures that a verdict of another node's would tell on them.
     """
 
     key: Digest
@@ -83,6 +95,7 @@ class Execution:
     waiters: list[Waiter] = field(default_factory=list)
     avoid: set[Identity] = field(default_factory=set)
     losses: int = 0
+    suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
 
 

@@ -6,6 +6,7 @@ session. An execution lives as long as anybody waits for it.
 
 from __future__ import annotations
 
+from broker.blame import Ending
 from broker.effects import Deliver, Remember
 from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
@@ -15,6 +16,7 @@ from broker.jobs import (
     Execution,
     Lease,
     Phase,
+    Suspicion,
     Waiter,
     lease_prefix,
 )
@@ -25,6 +27,7 @@ from broker.limits import (
     MAX_JOBS,
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
+    MAX_REASON,
 )
 from broker.model import Identity, cost_class
 from broker.nodes import Node
@@ -38,6 +41,8 @@ NO_NODES = "no-nodes"
 FARM_FULL = "farm-full"
 TOO_MANY = "too-many-queued"
 LOST_TWICE = "nodes-failed"
+JOB_WRONG = "job-refused"
+JOBS_FAIL = "jobs-failed"
 
 
 class Ledger:
@@ -86,11 +91,11 @@ class Ledger:
         if not execution.waiters:
             self._abandon(execution)
 
-    def refuse(self, execution: Execution, reason: str) -> None:
+    def refuse(self, execution: Execution, reason: str, ending: Ending = Ending.UNTOLD) -> None:
         """No to everybody who waits: they compile locally."""
         farm = self._farm
         farm.audit("refuse", job=short(execution.key), reason=reason)
-        for waiter in self._remove(execution):
+        for waiter in self._remove(execution, ending):
             session = farm.sessions.get(waiter.session)
             if session is not None:
                 session.tickets.pop(waiter.ticket, None)
@@ -144,22 +149,41 @@ class Ledger:
             del node.leases[lease.id]
         return execution
 
-    def give_back(self, lease: Lease, node: Node, now: float, *, is_counted: bool) -> None:
+    def give_back(
+        self,
+        lease: Lease,
+        node: Node,
+        now: float,
+        *,
+        is_counted: bool,
+        suspicion: Suspicion | None = None,
+    ) -> None:
         """The node did not run it to an end: another one may, unless two have lost it.
 
         `is_counted`: whether it tells on the job (a node that is stopping does not).
         """
         execution = self.end_lease(lease)
+        if suspicion is not None:
+            suspicion.jobs += 1
+            execution.suspicions.append(suspicion)
         if is_counted:
             execution.avoid.add(node.identity)
             execution.losses += 1
         lane = execution.lane
         if execution.losses >= MAX_LOSSES:
-            self.refuse(execution, LOST_TWICE)
+            is_jobs_fault = len(execution.suspicions) >= MAX_LOSSES
+            ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
+            self.refuse(execution, LOST_TWICE, ending)
         elif not self._farm.is_servable(lane.user, lane.machine_class, execution.avoid, now):
             self.refuse(execution, NO_NODES)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
+
+    def reject(self, lease: Lease, node: Node, detail: str) -> None:
+        """The node says that the job itself is wrong: nobody else need try it."""
+        execution = self.end_lease(lease)
+        execution.suspicions.append(Suspicion(node.identity, jobs=1))
+        self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.JOB_AT_FAULT)
 
     def finish(self, lease: Lease, node: Node, event: ResultArrived) -> None:
         """A result: to everybody who waits."""
@@ -169,7 +193,7 @@ class Ledger:
             self._remember(execution, node, event)
         job = execution.cost_class
         farm.model.observe(node.identity, job, execution.cost_s, event.cpu_s, event.wall_s)
-        for waiter in self._remove(execution):
+        for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if session is None:
                 continue
@@ -222,6 +246,8 @@ class Ledger:
         size = len(event.body)
         if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
             return FARM_FULL
+        if farm.blame.is_refused(session.user, now):
+            return JOBS_FAIL
         if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
             return TOO_MANY
         if not farm.is_servable(session.user, event.machine_class, frozenset(), now):
@@ -259,9 +285,9 @@ class Ledger:
     def _abandon(self, execution: Execution) -> None:
         """Nobody waits for it any more."""
         self._farm.audit("abandon", job=short(execution.key))
-        self._remove(execution)
+        self._remove(execution, Ending.UNTOLD)
 
-    def _remove(self, execution: Execution) -> list[Waiter]:
+    def _remove(self, execution: Execution, ending: Ending) -> list[Waiter]:
         if execution.lease is not None:
             node = self._farm.nodes.get(execution.lease.node)
             lease_id = execution.lease.id
@@ -270,5 +296,6 @@ class Ledger:
                 self._farm.send(node.session, Revoke(lease_id))
         self.uploads.forget(execution)
         self._farm.remove(execution)
+        self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
         waiters, execution.waiters = execution.waiters, []
         return waiters

@@ -28,6 +28,8 @@ MAX_JOB_BYTES_PER_USER = 512 << 20
 MAX_JOBS = 100_000
 MAX_JOB_BYTES = 2 << 30
 MAX_BUILD_NAME = 256
+# Characters of what an agent is told of why its job is refused.
+MAX_REASON = 200
 # A job lost with this many nodes is compiled locally: it may be what kills them.
 MAX_LOSSES = 2
 # After an agent's new Hello its older requests are kept so long for it to submit them again.
@@ -70,5 +72,13 @@ FAULT_WINDOW = 10
 MAX_FAULTS = 3
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
-# Nodes remembered after they left (speed, faults).
+# Jobs of so many keys that failed on a node without a verdict between them tell on the node, although no
+# other node has run any of them: two may be unlucky at once, or one man with two keys.
+UNDECIDED_KEYS = 3
+# So many failed jobs among the last of one key (on two nodes each, or wrong in themselves) have its jobs
+# refused for QUARANTINE_S, and so on as for a node. A build has a file or two that no node can compile
+# (memory, time), not five in twenty.
+JOB_WINDOW = 20
+MAX_FAILED_JOBS = 5
+# Nodes remembered after they left (speed, faults), and keys whose jobs failed.
 MAX_RECORDS = 10_000

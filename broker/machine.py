@@ -75,6 +75,7 @@ class Machine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         _HANDLERS[type(event)](self, event, now)
+        self._fleet.judge(now)
         return self.farm.take_effects()
 
     def is_banned(self, route: bytes) -> bool:

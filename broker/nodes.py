@@ -1,12 +1,11 @@
 """The nodes that are here, and what is remembered of those that were. Pure.
 
 Only the farm's own faults count against a node, never a compiler's verdict: MAX_FAULTS in the last
-FAULT_WINDOW jobs put it in quarantine, each time twice as long.
+FAULT_WINDOW jobs put it in quarantine, each time twice as long. What is a fault is `broker/blame.py`'s affair.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
@@ -22,39 +21,37 @@ from broker.limits import (
 )
 from broker.model import Identity
 from broker.sessions import Session
+from broker.strikes import Strikes
 from cache.digest import Digest
 from zcc.messages import Fault
 
-# Faults that tell on the node; the others are the job's, the agent's, or an honest "not now".
-BLAMED = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.DEADLINE, Fault.INTERNAL))
+# Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now".
+SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.DEADLINE, Fault.INTERNAL))
 
 
-@dataclass(slots=True)
-class Record:
-    """What is known of a node (a key and a name) across its sessions."""
+class Record(Strikes):
+    """What is known of a node (a key and a name) across its sessions.
 
-    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=FAULT_WINDOW))
-    quarantined_until: float = 0.0
-    penalty_s: float = QUARANTINE_S
-    finished: int = 0
-    faults: int = 0
+    `undecided` are the keys whose jobs failed here since its last verdict, and that no other node ran.
+    """
+
+    __slots__ = ("faults", "finished", "undecided")
+
+    def __init__(self) -> None:
+        super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
+        self.finished = 0
+        self.faults = 0
+        self.undecided: set[str] = set()
 
     def note_success(self) -> None:
         self.finished += 1
-        self.recent.append(False)
-        if len(self.recent) == FAULT_WINDOW and not any(self.recent):
-            self.penalty_s = QUARANTINE_S
+        self.undecided.clear()
+        self.note_good()
 
     def note_fault(self, now: float) -> bool:
         """Count a fault; returns whether it put the node in quarantine."""
         self.faults += 1
-        self.recent.append(True)
-        if sum(self.recent) < MAX_FAULTS:
-            return False
-        self.recent.clear()
-        self.quarantined_until = now + self.penalty_s
-        self.penalty_s = min(2 * self.penalty_s, MAX_QUARANTINE_S)
-        return True
+        return self.note_bad(now)
 
 
 @dataclass(slots=True)
@@ -97,7 +94,7 @@ class Node:
         return max(0, self.most_leases - self.held)
 
     def is_usable(self, now: float) -> bool:
-        return self.slots > 0 and not self.is_draining and now >= self.record.quarantined_until
+        return self.slots > 0 and not self.is_draining and now >= self.record.until
 
     def serves(self, user: str, machine_class: bytes) -> bool:
         """Whether it may run such a job of this user's; a publisher's own node runs its own key's alone."""
@@ -107,7 +104,7 @@ class Node:
     def state(self, now: float) -> str:
         if self.is_draining:
             return "draining"
-        return "ready" if now >= self.record.quarantined_until else "quarantined"
+        return "ready" if now >= self.record.until else "quarantined"
 
 
 class Roster:
@@ -128,7 +125,7 @@ class Roster:
         """The node of this session, new or with what its new Hello says."""
         node = self._nodes.get(session.id)
         if node is None:
-            record = self._record((session.user, session.name))
+            record = self.record((session.user, session.name))
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
         node.slots, node.machine_classes, node.is_draining = slots, machine_classes, False
@@ -158,7 +155,8 @@ class Roster:
         """A lease for this key that a node holds since before our start."""
         return self._orphans.get(lease_prefix(key))
 
-    def _record(self, identity: Identity) -> Record:
+    def record(self, identity: Identity) -> Record:
+        """What is remembered of this node, here or gone."""
         record = self._records.pop(identity, None) or Record()
         self._records[identity] = record
         if len(self._records) > MAX_RECORDS:

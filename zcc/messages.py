@@ -49,6 +49,7 @@ class Fault(Enum):
     SANDBOX = "sandbox"
     TOOLCHAIN = "toolchain"
     INPUT = "input"
+    REFUSED = "refused"  # the job itself is wrong: whoever submitted it is at fault, and no node
     DEADLINE = "deadline"
     RESOURCES = "resources"
     STOPPING = "stopping"

@@ -3,12 +3,14 @@ no slot is given twice, and the books agree (`validate`, after every event)."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker import events
 from broker.events import Origin
+from broker.limits import MAX_FAILED_JOBS
+from broker.nodes import SUSPICIOUS
 from tests.broker_world import Desk, JobFacts, blob, job, session_id
 from zcc.messages import (
     Absent,
@@ -38,6 +40,7 @@ JOBS = tuple(
         ("v", (), "gcc", b""),
     )
 )
+FAILURES = (*sorted(SUSPICIOUS, key=lambda fault: fault.value), Fault.REFUSED, None)
 names_of_agents = st.sampled_from(AGENTS)
 names_of_nodes = st.sampled_from(NODES)
 
@@ -216,3 +219,40 @@ class BrokerRules(RuleBasedStateMachine):
 
 TestBroker = BrokerRules.TestCase
 TestBroker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(
+    faults=st.lists(st.sampled_from(FAILURES), min_size=1, max_size=30),
+    nodes=st.integers(1, 3),
+    is_lost=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_key_alone_can_put_a_node_aside_or_keep_others_from_it(
+    faults: list[Fault | None], nodes: int, is_lost: bool
+) -> None:
+    """One key's jobs fail on every node that gets them, in whatever way (None: the node goes down)."""
+    desk = Desk()
+    bad, good = desk.client("bad"), desk.client("good")
+    names = [f"n{number}" for number in range(nodes)]
+    origins = [desk.node(name, slots=2) for name in names]
+    tried = 0
+    for ticket, fault in enumerate(faults, 1):
+        desk.submit(bad, ticket, job(f"bad{ticket}", inputs=()))
+        while runs := [(at, run) for at in origins for run in desk.runs(at)]:
+            for origin, run in runs:
+                tried += 1
+                if fault is None:
+                    desk.happen(events.PeerUnreachable(origin.route))
+                    name = origin.route.decode()
+                    origins[names.index(name)] = desk.node(name, slots=2)
+                else:
+                    desk.say(origin, Failed(run.lease, fault.value, ""))
+        if is_lost:
+            desk.say(bad, Cancel(ticket))
+    assert tried <= 2 * MAX_FAILED_JOBS, "a key whose jobs fail uses up the farm"
+    assert all(node.record.faults == 0 for node in desk.machine.farm.nodes)
+    assert len(list(desk.machine.farm.nodes.usable(desk.now))) == nodes
+    desk.submit(good, 1, job("good", inputs=()))
+    ((origin, run),) = [(at, run) for at in origins for run in desk.runs(at)]
+    desk.done(origin, run.lease)
+    assert len(desk.got(good, Finished)) == 1

@@ -8,9 +8,17 @@ import pytest
 
 from broker import events
 from broker.effects import AskBlobs, CloseTraffic, Deliver, OfferBlobs, OpenTraffic, Send
-from broker.events import Event
+from broker.events import Event, Origin
 from broker.jobs import LEASE_KEY_BYTES
-from broker.limits import LOST_AFTER_S, ORPHAN_S, RESUBMIT_S, STARTUP_GRACE_S
+from broker.limits import (
+    LOST_AFTER_S,
+    MAX_FAILED_JOBS,
+    ORPHAN_S,
+    QUARANTINE_S,
+    RESUBMIT_S,
+    STARTUP_GRACE_S,
+    UNDECIDED_KEYS,
+)
 from broker.machine import _HANDLERS, _MESSAGE_HANDLERS
 from broker.roles import ALLOWED
 from tests.broker_world import Desk, blob, job, session_id
@@ -422,6 +430,8 @@ def test_three_faults_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
         for run in desk.runs(node):
             desk.say(node, Failed(run.lease, Fault.SANDBOX.value, ""))
+        for run in desk.runs(other):
+            desk.done(other, run.lease)
         assert ticket < 50
     watcher = desk.hello("m", Role.MONITOR)
     desk.say(watcher, AskNodes())
@@ -432,6 +442,86 @@ def test_three_faults_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
     assert not desk.runs(node)
     desk.pass_time(31.0, heard=alive)
     assert next(iter(desk.machine.farm.nodes)).is_usable(desk.now)
+
+
+def faults_of(desk: Desk) -> dict[str, int]:
+    return {node.session.name: node.record.faults for node in desk.machine.farm.nodes}
+
+
+def fail_everywhere(desk: Desk, nodes: list[Origin], fault: Fault = Fault.INTERNAL) -> None:
+    """What the nodes have been given fails, on each that gets it."""
+    while runs := [(node, run) for node in nodes for run in desk.runs(node)]:
+        for node, run in runs:
+            desk.say(node, Failed(run.lease, fault.value, "as always"))
+
+
+def test_a_job_that_fails_on_two_nodes_tells_on_its_key_and_on_no_node(desk: Desk) -> None:
+    bad, good = desk.client("bad"), desk.client("good")
+    nodes = [desk.node("one"), desk.node("two")]
+    for ticket in range(MAX_FAILED_JOBS):
+        desk.submit(bad, ticket, job(f"x{ticket}", inputs=()))
+        fail_everywhere(desk, nodes)
+    assert faults_of(desk) == {"one": 0, "two": 0}
+    reasons = [each.reason for each in desk.got(bad, Refused) if isinstance(each, Refused)]
+    assert reasons == ["nodes-failed"] * MAX_FAILED_JOBS
+    desk.submit(bad, 99, job("y", inputs=()))
+    assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
+    desk.submit(good, 1, job("z", inputs=()))
+    assert sum(len(desk.runs(node)) for node in nodes) == 1
+    desk.pass_time(QUARANTINE_S + 1, heard=frozenset(each.route for each in (bad, good, *nodes)))
+    desk.submit(bad, 100, job("y", inputs=()))
+    assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
+
+
+def test_a_job_that_a_node_calls_wrong_is_tried_nowhere_else(desk: Desk) -> None:
+    agent, one = desk.client("a"), desk.node("one")
+    desk.submit(agent, 1, job("x", inputs=()))
+    other = desk.node("two")
+    (run,) = desk.runs(one)
+    desk.say(one, Failed(run.lease, Fault.REFUSED.value, "an empty name"))
+    assert desk.got(agent, Refused) == [Refused(1, "job-refused: an empty name")]
+    assert not desk.runs(other)
+    assert faults_of(desk) == {"one": 0, "two": 0}
+
+
+def test_a_lost_node_failed_once_and_only_if_its_jobs_run_elsewhere(desk: Desk) -> None:
+    agent, one = desk.client("a"), desk.node("one", slots=4)
+    record = next(iter(desk.machine.farm.nodes)).record
+    for ticket in range(4):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    two = desk.node("two", slots=4)
+    desk.happen(events.PeerUnreachable(one.route))
+    for run in desk.runs(two):
+        assert record.faults == 0
+        desk.done(two, run.lease)
+    assert record.faults == 1
+
+
+def test_a_job_that_takes_nodes_down_is_no_fault_of_theirs(desk: Desk) -> None:
+    agent, one = desk.client("a"), desk.node("one", slots=4)
+    record = next(iter(desk.machine.farm.nodes)).record
+    for name in ("killer", "other", "third"):
+        desk.submit(agent, len(name), job(name, inputs=()))
+    two = desk.node("two", slots=4)
+    desk.happen(events.PeerUnreachable(one.route))
+    for run in desk.runs(two):
+        if run.key == job("killer").key:
+            desk.say(two, Failed(run.lease, Fault.INTERNAL.value, ""))
+        else:
+            desk.done(two, run.lease)
+    assert record.faults == 0
+
+
+def test_a_single_node_that_fails_whoever_asks_is_put_aside(desk: Desk) -> None:
+    node = desk.node("only", slots=4)
+    for number in range(UNDECIDED_KEYS):
+        assert faults_of(desk) == {"only": 0}
+        desk.submit(desk.client(f"c{number}"), 1, job(f"x{number}", inputs=()))
+        fail_everywhere(desk, [node])
+    assert faults_of(desk) == {"only": 1}
+    last = desk.client("last")
+    desk.submit(last, 1, job("y", inputs=()))
+    assert desk.got(last, Refused) == [Refused(1, "no-nodes")]
 
 
 def test_without_nodes_a_job_is_refused_at_once(desk: Desk) -> None:

@@ -145,7 +145,7 @@ def test_quarantine_doubles_up_to_its_limit_and_is_forgiven() -> None:
     expected = QUARANTINE_S
     for _ in range(9):
         assert [record.note_fault(0.0) for _ in range(3)] == [False, False, True]
-        assert record.quarantined_until == expected
+        assert record.until == expected
         expected = min(2 * expected, MAX_QUARANTINE_S)
     for _ in range(10):
         record.note_success()
