@@ -1,34 +1,24 @@
 """Frames <-> messages, with every field checked. Pure.
 
 Whatever a peer sends, `decode` answers with a message or a ProtocolError, and never with an object
-whose fields have other types than the message's class says.
+whose fields have other types, or break other bounds, than the message's class says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 
-from cache.digest import DIGEST_SIZE, Digest
+from zcc.bounds import Rule, hints_of, rule_of
 from zcc.errors import ProtocolError
-from zcc.messages import ALL, MAX_FRAME_BYTES, PROTOCOL, Message
-
-# Bounds of header fields: names, labels and reasons are for people; lists are of digests and leases.
-MAX_TEXT = 4096
-MAX_BYTES = 4096
-MAX_ITEMS = 100_000
-_MAX_INTEGER = 1 << 62
-
-Check = Callable[[Any], Any]
+from zcc.messages import ALL, PROTOCOL, Message
 
 
 def encode(message: Message) -> list[bytes]:
-    """The frames of a message."""
-    names, has_body = _SHAPES[message.KIND]
-    header = [_plain(getattr(message, name)) for name in names]
+    """The frames of a message; texts for people and measured numbers are cut to their bounds."""
+    rules, has_body = _RULES[message.KIND]
+    header = [rule.write(getattr(message, name)) for name, rule in rules]
     frames: list[bytes] = [PROTOCOL, message.KIND, msgpack.packb(header, use_bin_type=True)]
     if has_body:
         frames.append(message.body)  # type: ignore[attr-defined]
@@ -50,118 +40,41 @@ def decode(frames: Sequence[bytes]) -> Message:
     return decoder(frames)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Message):
-        return [_plain(getattr(value, field.name)) for field in fields(value)]
-    return value
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
-        raise ValueError(f"expected a count, found {value!r:.40}")
-    return value
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not abs(value) < 1e18:
-        raise ValueError(f"expected a number, found {value!r:.40}")
-    return float(value)
-
-
-def _flag(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError(f"expected true or false, found {value!r:.40}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str or len(value) > MAX_TEXT:
-        raise ValueError(f"expected at most {MAX_TEXT} characters, found {value!r:.40}")
-    return value
-
-
-def _raw(value: Any) -> bytes:
-    if type(value) is not bytes or len(value) > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, found {value!r:.40}")
-    return value
-
-
-def _digest(value: Any) -> Digest:
-    if type(value) is not bytes or len(value) != DIGEST_SIZE:
-        raise ValueError(f"expected a digest, found {value!r:.40}")
-    return Digest(value)
-
-
-_SCALARS: dict[Any, Check] = {
-    int: _integer, float: _number, bool: _flag, str: _text, bytes: _raw, Digest: _digest,
-}  # fmt: skip
-
-
-def _check_for(hint: Any) -> Check:
-    """The check that a type hint of a message's field stands for."""
-    if hint in _SCALARS:
-        return _SCALARS[hint]
-    if get_origin(hint) is tuple:
-        inner = get_args(hint)
-        if inner[-1] is Ellipsis:
-            return _list_of(_check_for(inner[0]))
-        return _tuple_of([_check_for(item) for item in inner])
-    if is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
-        row = _tuple_of([_check_for(hints[field.name]) for field in fields(hint)])
-        return lambda value: hint(*row(value))
-    raise TypeError(f"a message field may not be {hint!r}")
-
-
-def _list_of(check: Check) -> Check:
-    def checked(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list or len(value) > MAX_ITEMS:
-            raise ValueError("expected a list within bounds")
-        return tuple([check(item) for item in value])
-
-    return checked
-
-
-def _tuple_of(checks: list[Check]) -> Check:
-    def checked(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list or len(value) != len(checks):
-            raise ValueError(f"expected {len(checks)} fields")
-        return tuple([check(item) for check, item in zip(checks, value, strict=True)])
-
-    return checked
-
-
 def _decoder_of(kind: type[Message]) -> Callable[[Sequence[bytes]], Message]:
-    hints = get_type_hints(kind)
-    names, has_body = _SHAPES[kind.KIND]
-    row = _tuple_of([_check_for(hints[name]) for name in names])
+    rules, has_body = _RULES[kind.KIND]
+    checks = [rule.read for _, rule in rules]
+    body_check = rule_of(hints_of(kind)["body"]).read if has_body else None
     expected = 4 if has_body else 3
+    # Longer than all its fields at their longest: nothing is made of it.
+    most_bytes = sum(rule.most_bytes for _, rule in rules) + 9
+    most_items = max([len(checks), *(rule.most_items for _, rule in rules)])
 
     def decode_one(frames: Sequence[bytes]) -> Message:
         if len(frames) != expected:
             raise ProtocolError(f"{kind.__name__} in {len(frames)} frames, expected {expected}")
+        if len(frames[2]) > most_bytes:
+            raise ProtocolError(f"{kind.__name__} with a header of {len(frames[2])} bytes")
         try:
-            header = msgpack.unpackb(frames[2], raw=False, strict_map_key=True)
-            values = row(header)
+            header = msgpack.unpackb(
+                frames[2], raw=False, strict_map_key=True, max_array_len=most_items, max_map_len=0
+            )
+            if type(header) is not list or len(header) != len(checks):
+                raise ValueError(f"expected {len(checks)} fields")
+            values = [check(value) for check, value in zip(checks, header, strict=True)]
+            if body_check is not None:
+                values.append(body_check(frames[3]))
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
             raise ProtocolError(f"{kind.__name__}: {error}") from error
-        if not has_body:
-            return kind(*values)
-        body = frames[3]
-        if len(body) > MAX_FRAME_BYTES:
-            raise ProtocolError(f"{kind.__name__} with a body of {len(body)} bytes")
-        return kind(*values, body)  # type: ignore[call-arg]
+        return kind(*values)
 
     return decode_one
 
 
-def _shape_of(kind: type[Message]) -> tuple[list[str], bool]:
-    names = [field.name for field in fields(kind)]
-    has_body = bool(names) and names[-1] == "body"
-    return (names[:-1] if has_body else names), has_body
+def _rules_of(kind: type[Message]) -> tuple[list[tuple[str, Rule]], bool]:
+    rules = [(name, rule_of(hint)) for name, hint in hints_of(kind).items()]
+    has_body = bool(rules) and rules[-1][0] == "body"
+    return (rules[:-1] if has_body else rules), has_body
 
 
-_SHAPES = {kind.KIND: _shape_of(kind) for kind in ALL}
+_RULES = {kind.KIND: _rules_of(kind) for kind in ALL}
 _DECODERS = {kind.KIND: _decoder_of(kind) for kind in ALL}

@@ -8,16 +8,22 @@ unit, `l` the language, a dot, the pass's name; graphs end in `.dot`. So a job d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 # Of one job; gcc 12 has some 400 passes, each with at most one graph.
 MAX_DUMPS = 1024
 
-_REST = re.compile(rb"\.[0-9]{3}[tril]\.[A-Za-z0-9_+-]{1,80}(?:\.dot)?")
+_DUMP = re.compile(rb"(.+)\.[0-9]{3}[tril]\.[A-Za-z0-9_+-]{1,80}", re.DOTALL)
+_GRAPH = b".dot"
 
 
-def is_dump(path: bytes, bases: Iterable[bytes]) -> bool:
-    """Whether this is the path of a dump with one of these bases."""
-    return any(
-        path.startswith(base) and _REST.fullmatch(path, len(base)) is not None for base in bases
-    )
+def is_dump(path: bytes, bases: Collection[bytes]) -> bool:
+    """Whether this is the path of a dump with one of these bases. However many they are, it costs one look-up
+    where they are a set."""
+    found = _DUMP.fullmatch(path)
+    if found is not None and found[1] in bases:
+        return True
+    if not path.endswith(_GRAPH):
+        return False
+    found = _DUMP.fullmatch(path, 0, len(path) - len(_GRAPH))
+    return found is not None and found[1] in bases

@@ -19,19 +19,38 @@ that the command may list. A job with neither is of format 1.
 
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.
+
+Every field's type carries its bounds (zcc/bounds.py), and what fields must be to each other stands in
+`_contradiction`. Whoever makes a job asks `why_no_job` before it is sent, which is what `decode_job` asks too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
 import msgpack
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
-from zcc.dumps import is_dump
+from zcc.bounds import (
+    MAX_REASON,
+    MAX_WORD_BYTES,
+    Length,
+    Name,
+    Path,
+    Range,
+    Reason,
+    Seconds,
+    Size,
+    Spelling,
+    VariableName,
+    Word,
+    rule_of,
+    sayable,
+)
+from zcc.dumps import MAX_DUMPS, is_dump
 from zcc.errors import JobError
 
 JOB_FORMAT = 1
@@ -43,17 +62,55 @@ SANDBOX_DIRECTORY = b"/.zcc"
 # In place of a directory among the misses: the variables that a plugin asked for and that the job does not set.
 VARIABLES = SANDBOX_DIRECTORY + b"/variables"
 
-# Bounds that a document must keep; a real C++ compile has some hundred to a few thousand inputs.
-MAX_JOB_BYTES = 8 << 20
-MAX_INPUTS = 100_000
+# ---- bounds ----------------------------------------------------------------------------------------
+
+# Real C++ compiles have 500 to 5,000 inputs; Chromium's largest have 8,000.
+MAX_INPUTS = 32_768
+# Below it lie the digests (32 bytes each), the names and 1 MiB of words.
+MAX_JOB_BYTES = 4 << 20
+# Of all paths when spelled out: in a document the files of one directory share it.
+MAX_PATHS_BYTES = 8 << 20
+# Those named and all above an input. A compile with 5,000 inputs has some 500.
+MAX_DIRECTORIES = 16_384
+# A header that an installation has hard-linked; ext4 takes 65,000 names of one file, and trees share it.
+MAX_HARD_LINKS = 4_096
+# -save-temps with every side output of one source makes a dozen; a job has one source.
+MAX_OUTPUTS = 256
+# Bases of dumps: one for each of -dumpdir, -dumpbase and an auxiliary name.
+MAX_DUMP_BASES = 16
+# Directories that a command may list: those that stand where clang looks for a header or its precompiled form.
+MAX_LISTED = 256
 # Arguments, and three for each variable: bubblewrap takes 9,000 words with its own, Linux 2 MiB with an
 # 8 MiB stack, and 128 KiB for each.
 MAX_WORDS = 8_192
 MAX_WORDS_BYTES = 1 << 20
-MAX_WORD_BYTES = 128 << 10
 MAX_RESULT_BYTES = 16 << 20
 MAX_MESSAGE_BYTES = 4 << 20  # of stdout and of stderr
 MAX_BLOB_BYTES = 1 << 30
+# Names looked up in vain: 60 search directories times 2,000 headers.
+MAX_MISSES = 131_072
+MAX_MISSED_DIRECTORIES = 16_384
+# What a command found undeclared: one is enough to refuse the result, some help who looks for the cause.
+MAX_UNDECLARED = 1_024
+# ext4 keeps times up to 2446: a file's time may lie 272 years after `cache.blobs.PLAIN_MTIME_S` (2001).
+MAX_TWIN = 1 << 33
+# pty(7) has 16 bits for each.
+MAX_TERMINAL = 0xFFFF
+# An exit status is a byte; a signal's number, below zero, is at most 64.
+MAX_EXIT_STATUS, MAX_SIGNAL = 255, 64
+# A document of this size has no more numbers, words and lists in it, or it is none: each takes up to 60 bytes
+# of memory for one on the wire.
+_MAX_JOB_ITEMS = 6 * MAX_INPUTS
+_MAX_RESULT_ITEMS = 4 * MAX_MISSES
+
+Twin = Annotated[int, Range(0, MAX_TWIN)]
+ExitStatus = Annotated[int, Range(-MAX_SIGNAL, MAX_EXIT_STATUS)]
+Mode = Annotated[int, Range(0, 0o777)]
+Cells = Annotated[int, Range(0, MAX_TERMINAL)]
+BlobSize = Annotated[int, Range(0, MAX_BLOB_BYTES)]
+MachineClass = Annotated[bytes, Length(256)]
+Said = Annotated[bytes, Length(MAX_MESSAGE_BYTES)]
+MissesIn = tuple[Spelling, Annotated[tuple[Spelling, ...], Length(MAX_MISSES)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +123,27 @@ class FileInput:
     holds the times of what it was made of, it is the file's own time (`cache.blobs.PLAIN_MTIME_S`).
     """
 
-    path: bytes
+    path: Path
     digest: Digest
-    twin: int = 0
+    twin: Twin = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What the command sees of the client's disk: sorted by path, nothing twice."""
 
-    files: tuple[FileInput, ...] = ()
-    symlinks: tuple[tuple[bytes, bytes], ...] = ()
-    directories: tuple[bytes, ...] = ()
-    hard_links: tuple[tuple[bytes, bytes], ...] = ()
+    files: Annotated[tuple[FileInput, ...], Length(MAX_INPUTS)] = ()
+    symlinks: Annotated[tuple[tuple[Path, Spelling], ...], Length(MAX_INPUTS)] = ()
+    directories: Annotated[tuple[Path, ...], Length(MAX_DIRECTORIES)] = ()
+    hard_links: Annotated[tuple[tuple[Path, Path], ...], Length(MAX_HARD_LINKS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
     """The terminal on the command's standard error, where there is one (characters)."""
 
-    rows: int
-    columns: int
+    rows: Cells
+    columns: Cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +159,16 @@ class Job:
     """
 
     toolchain: Digest
-    executable: bytes
-    argv: tuple[bytes, ...]
-    cwd: bytes
-    environment: tuple[tuple[bytes, bytes], ...]
+    executable: Path
+    argv: Annotated[tuple[Word, ...], Length(MAX_WORDS, 1)]
+    cwd: Path
+    environment: Annotated[tuple[tuple[VariableName, Word], ...], Length(MAX_WORDS)]
     manifest: Manifest
-    outputs: tuple[bytes, ...]
-    machine_class: bytes = b""
+    outputs: Annotated[tuple[Path, ...], Length(MAX_OUTPUTS)]
+    machine_class: MachineClass = b""
     terminal: Terminal | None = None
-    dumps: tuple[bytes, ...] = ()
-    listed: tuple[bytes, ...] = ()
+    dumps: Annotated[tuple[Path, ...], Length(MAX_DUMP_BASES)] = ()
+    listed: Annotated[tuple[Path, ...], Length(MAX_LISTED)] = ()
 
     def declares(self, path: bytes) -> bool:
         """Whether the command may write this file."""
@@ -122,19 +179,19 @@ class Job:
 class Usage:
     """What a compile cost. Seconds and bytes."""
 
-    cpu_s: float
-    wall_s: float
-    peak_bytes: int
+    cpu_s: Seconds
+    wall_s: Seconds
+    peak_bytes: Size
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """A regular file that the command wrote; `mode` as under an empty umask."""
 
-    path: bytes
+    path: Path
     digest: Digest
-    size_bytes: int
-    mode: int
+    size_bytes: BlobSize
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +203,22 @@ class Lookups:
     compiler that was not logged, a full log).
     """
 
-    misses: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
-    undeclared: tuple[bytes, ...] = ()
-    flaw: str = ""
+    misses: Annotated[tuple[MissesIn, ...], Length(MAX_MISSED_DIRECTORIES)] = ()
+    undeclared: Annotated[tuple[Spelling, ...], Length(MAX_UNDECLARED)] = ()
+    flaw: Reason = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What running a job gave. A negative exit status is a signal's number."""
 
-    exit_status: int
-    stdout: bytes
-    stderr: bytes
-    outputs: tuple[OutputFile, ...]
+    exit_status: ExitStatus
+    stdout: Said
+    stderr: Said
+    outputs: Annotated[tuple[OutputFile, ...], Length(MAX_OUTPUTS + MAX_DUMPS)]
     usage: Usage
     lookups: Lookups
-    node: str
+    node: Name
 
 
 def encode_job(job: Job) -> bytes:
@@ -202,18 +259,79 @@ def decode_job(encoded: bytes) -> Job:
     """
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
-    document = _unpack(encoded, "job", 14, 16)
+    document = _unpack(encoded, "job", (14, 16), MAX_INPUTS, _MAX_JOB_ITEMS)
     if document[0] != (JOB_FORMAT if len(document) == 14 else WIDER_JOB_FORMAT):
         raise JobError(
             f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
         )
     try:
         job = _job_from(document)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise JobError(f"not a job: {error}") from error
+    if why := why_no_job(job):
+        raise JobError(f"not a job: {why}")
     if encode_job(job) != encoded:
         raise JobError("a job that is not in canonical form")
     return job
+
+
+def why_no_job(job: Job) -> str:
+    """Which bound this job breaks; empty when it may be sent."""
+    try:
+        _JOB.judge(job)
+    except ValueError as error:
+        return str(error)
+    if not can_be_run(job.argv, job.environment):
+        return "a command that no system would run"
+    return _contradiction(job) or contradiction_in(job.manifest)
+
+
+def contradiction_in(manifest: Manifest) -> str:
+    """Why no directory tree can be as this manifest says; empty when one can."""
+    files = {file.path for file in manifest.files}
+    links = [path for path, _ in manifest.symlinks]
+    links += [path for path, _ in manifest.hard_links]
+    leaves = files.union(links)
+    count = len(manifest.files) + len(links)
+    if count != len(leaves) or len(set(manifest.directories)) != len(manifest.directories):
+        return "a path is named twice in the manifest"
+    if count + len(manifest.directories) > MAX_INPUTS:
+        return f"more than {MAX_INPUTS} inputs"
+    if b"/" in leaves:
+        return "/ cannot be an input"
+    above = {path.rpartition(b"/")[0] for path in leaves}
+    directories = _with_ancestors(above.union(manifest.directories), MAX_DIRECTORIES)
+    if len(directories) > MAX_DIRECTORIES:
+        return f"more than {MAX_DIRECTORIES} directories"
+    for path in leaves & directories:
+        return f"{path!r:.200} is a file and a directory in the manifest"
+    for _, same_as in manifest.hard_links:
+        if same_as not in files:
+            return f"{same_as!r:.200}, a hard link's other name, is no file"
+    return ""
+
+
+def _contradiction(job: Job) -> str:
+    """What a job's other fields may not be to each other."""
+    for what, paths in (("outputs", job.outputs), ("dumps", job.dumps), ("listed", job.listed)):
+        if len(set(paths)) != len(paths):
+            return f"a path is named twice in {what}"
+    if b"/" in job.outputs or b"/" in job.dumps:
+        return "/ cannot be an output"
+    names = {name for name, _ in job.environment}
+    return "" if len(names) == len(job.environment) else "a variable is set twice"
+
+
+def _with_ancestors(paths: Iterable[bytes], most: int) -> set[bytes]:
+    """These directories and all above them; it ends soon after there are too many."""
+    known: set[bytes] = set()
+    for path in paths:
+        while path not in known and path not in (b"", b"/"):
+            known.add(path)
+            path = path.rpartition(b"/")[0]
+        if len(known) > most:
+            break
+    return known
 
 
 def encode_result(result: Result) -> bytes:
@@ -224,8 +342,12 @@ def encode_result(result: Result) -> bytes:
         result.stderr,
         [(out.path, out.digest, out.size_bytes, out.mode) for out in result.outputs],
         (result.usage.cpu_s, result.usage.wall_s, result.usage.peak_bytes),
-        (result.lookups.misses, result.lookups.undeclared, result.lookups.flaw),
-        result.node,
+        (
+            result.lookups.misses,
+            result.lookups.undeclared,
+            sayable(result.lookups.flaw[:MAX_REASON]),
+        ),
+        sayable(result.node),
     ]
     packed: bytes = msgpack.packb(document, use_bin_type=True)
     return packed
@@ -239,29 +361,27 @@ def decode_result(encoded: bytes) -> Result:
     """
     if len(encoded) > MAX_RESULT_BYTES:
         raise JobError(f"a result of {len(encoded)} bytes; at most {MAX_RESULT_BYTES} are taken")
-    document = _unpack(encoded, "result", 8)
+    document = _unpack(encoded, "result", (8,), MAX_MISSES, _MAX_RESULT_ITEMS)
     if document[0] != RESULT_FORMAT:
         raise JobError(f"result format {document[0]!r}; this program speaks {RESULT_FORMAT}")
     try:
-        _, status, stdout, stderr, outputs, usage, lookups, node = document
-        return Result(
-            exit_status=_integer(status),
-            stdout=_bounded(stdout),
-            stderr=_bounded(stderr),
-            outputs=tuple(
-                OutputFile(_path(path), _digest(digest), _count(size), _count(mode) & 0o777)
-                for path, digest, size, mode in outputs
-            ),
-            usage=Usage(float(usage[0]), float(usage[1]), _count(usage[2])),
-            lookups=Lookups(
-                misses=tuple((_bytes(at), tuple(map(_bytes, names))) for at, names in lookups[0]),
-                undeclared=tuple(map(_bytes, lookups[1])),
-                flaw=_text(lookups[2]),
-            ),
-            node=_text(node),
-        )
-    except (TypeError, ValueError, IndexError) as error:
+        result: Result = _RESULT.read(document[1:])
+    except ValueError as error:
         raise JobError(f"not a result: {error}") from error
+    if why := why_no_result(result):
+        raise JobError(f"not a result: {why}")
+    return result
+
+
+def why_no_result(result: Result) -> str:
+    """Which bound this result breaks in what its fields are to each other; empty when none."""
+    if len({file.path for file in result.outputs}) != len(result.outputs):
+        return "an output is named twice"
+    if b"/" in [file.path for file in result.outputs]:
+        return "/ cannot be an output"
+    if sum(len(names) for _, names in result.lookups.misses) > MAX_MISSES:
+        return f"more than {MAX_MISSES} misses"
+    return ""
 
 
 def can_be_run(
@@ -287,45 +407,68 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
 
 
 def _job_from(document: list[Any]) -> Job:
+    """The job as it is written, whatever its fields hold: `why_no_job` judges them."""
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
     groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
     dumps, listed = document[14:] or ((), ())
-    twin_of = {_path(path): _count(twin) for path, twin in twins}
-    files: list[FileInput] = []
-    for directory, names, digests in groups:
-        if len(digests) != DIGEST_SIZE * len(names):
-            raise ValueError("digests do not match names")
-        for at, name in enumerate(names):
-            path = _path(_bytes(directory) + b"/" + _name(name))
-            digest = Digest(digests[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE])
-            files.append(FileInput(path, digest, twin_of.get(path, 0)))
-    if len(files) + len(symlinks) + len(directories) + len(hard_links) > MAX_INPUTS:
-        raise ValueError(f"more than {MAX_INPUTS} inputs")
-    if not argv or not can_be_run(argv, environment):
-        raise ValueError("a command that no system would run")
     return Job(
-        toolchain=_digest(toolchain),
-        executable=_path(executable),
-        argv=tuple(map(_bytes, argv)),
-        cwd=_path(cwd),
-        environment=tuple((_bytes(name), _bytes(value)) for name, value in environment),
-        machine_class=_bytes(machine_class),
-        terminal=None if terminal is None else Terminal(_count(terminal[0]), _count(terminal[1])),
+        toolchain=toolchain,
+        executable=executable,
+        argv=tuple(argv),
+        cwd=cwd,
+        environment=tuple(map(tuple, environment)),
+        machine_class=machine_class,
+        terminal=None if terminal is None else Terminal(*terminal),
         manifest=Manifest(
-            files=tuple(files),
-            symlinks=tuple((_path(path), _bytes(target)) for path, target in symlinks),
-            directories=tuple(map(_path, directories)),
-            hard_links=tuple((_path(path), _path(same)) for path, same in hard_links),
+            files=tuple(_files(groups, dict(twins))),
+            symlinks=tuple(map(tuple, symlinks)),
+            directories=tuple(directories),
+            hard_links=tuple(map(tuple, hard_links)),
         ),
-        outputs=tuple(map(_path, outputs)),
-        dumps=tuple(map(_path, dumps)),
-        listed=tuple(map(_path, listed)),
+        outputs=tuple(outputs),
+        dumps=tuple(dumps),
+        listed=tuple(listed),
     )
 
 
-def _unpack(encoded: bytes, what: str, *fields: int) -> list[Any]:
+def _files(groups: list[Any], twins: dict[Any, Any]) -> list[FileInput]:
+    files: list[FileInput] = []
+    left_bytes = MAX_PATHS_BYTES
+    twin_of = twins.get
+    for directory, names, digests in groups:
+        # Before they are spelled out: names are short, and their directory may not be.
+        left_bytes -= len(names) * len(directory) + sum(map(len, names))
+        if left_bytes < 0 or len(files) + len(names) > MAX_INPUTS:
+            raise ValueError(f"more than {MAX_INPUTS} inputs, or {MAX_PATHS_BYTES} bytes of paths")
+        if type(digests) is not bytes or len(digests) != DIGEST_SIZE * len(names):
+            raise ValueError("digests do not match names")
+        prefix = directory + b"/"
+        at = 0
+        for name in names:
+            path = prefix + name
+            digest = Digest(digests[at : at + DIGEST_SIZE])
+            files.append(FileInput(path, digest, twin_of(path, 0)))
+            at += DIGEST_SIZE
+    return files
+
+
+def _unpack(
+    encoded: bytes, what: str, fields: Collection[int], most_items: int, most_in_all: int
+) -> list[Any]:
+    left = most_in_all
+
+    def count(items: list[Any]) -> list[Any]:
+        nonlocal left
+        left -= 1 + len(items)
+        if left < 0:
+            raise ValueError(f"more than {most_in_all} items")
+        return items
+
     try:
-        document = msgpack.unpackb(encoded, raw=False, use_list=True, strict_map_key=True)
+        document = msgpack.unpackb(
+            encoded, raw=False, use_list=True, strict_map_key=True, max_map_len=0,
+            max_array_len=most_items, list_hook=count,
+        )  # fmt: skip
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise JobError(f"not a {what}: {error}") from error
     if not isinstance(document, list) or len(document) not in fields:
@@ -333,58 +476,5 @@ def _unpack(encoded: bytes, what: str, *fields: int) -> list[Any]:
     return document
 
 
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes) or b"\0" in value:
-        raise ValueError(f"expected bytes without NUL, found {value!r:.60}")
-    return value
-
-
-def _bounded(value: object) -> bytes:
-    if not isinstance(value, bytes) or len(value) > MAX_MESSAGE_BYTES:
-        raise ValueError("expected bytes within bounds")
-    return value
-
-
-def _path(value: object) -> bytes:
-    """An absolute path that goes nowhere but down."""
-    path = _bytes(value)
-    if path == b"/":
-        return path
-    if not path.startswith(b"/") or any(part in _BAD_PARTS for part in path[1:].split(b"/")):
-        raise ValueError(f"expected an absolute physical path, found {path!r:.60}")
-    return path
-
-
-_BAD_PARTS = frozenset((b"", b".", b".."))
-
-
-def _name(value: object) -> bytes:
-    name = _bytes(value)
-    if b"/" in name:
-        raise ValueError(f"expected a file name, found {name!r:.60}")
-    return name
-
-
-def _digest(value: object) -> Digest:
-    if not isinstance(value, bytes) or len(value) != DIGEST_SIZE:
-        raise ValueError("expected a digest")
-    return Digest(value)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"expected an integer, found {value!r:.60}")
-    return value
-
-
-def _count(value: object) -> int:
-    number = _integer(value)
-    if number < 0:
-        raise ValueError(f"expected a count, found {number}")
-    return number
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected text, found {value!r:.60}")
-    return value
+_JOB = rule_of(Job)
+_RESULT = rule_of(Result)

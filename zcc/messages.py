@@ -1,8 +1,8 @@
 """Every message that travels between agent, broker and node. Pure.
 
 A message is at most four frames: `zcc/1`, the kind, a msgpack array with the fields in the order
-written here, and for the kinds that have a `body` one frame of raw bytes. `docs/protocol.md` tells
-the conversations; `broker/roles.py` says who may send what.
+written here, and for the kinds that have a `body` one frame of raw bytes. Each field's type carries its
+bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/roles.py` says who may send what.
 
 Bulk data travels only as `Chunk`s, under a byte credit that the receiver grants with `Credit`.
 Inputs are pulled (`Want`), outputs are pushed before the message that names them.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from cache.digest import Digest
+from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
 
 PROTOCOL = b"zcc/1"
 # A chunk is large enough that its header does not matter, small enough that a control message never
@@ -28,8 +29,23 @@ BEAT_S = 1.0
 LOST_AFTER_S = 5.0
 # Pieces of one value of ccache's that may be on their way to the broker, or asked of it, at a time.
 STORAGE_WINDOW = 8
+# Reasons of `Refused` that tell of the job and not of the farm: it is not worth while to send it again.
+WRONG_JOB = frozenset(("unreadable", "job-refused"))
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
+# Leases that one node may hold, and a little: a broker that leases more is broken.
+MAX_LEASES = 8192
+# A machine class is some forty characters, and a machine has three; the broker's bound is broker/limits.py's.
+MAX_MACHINE_CLASSES = 1024
+# What one Want asks for: the inputs of some jobs at once.
+MAX_WANTED = 100_000
+# Nodes on one farm: as many as the broker takes sessions.
+MAX_NODES = 20_000
+
+Frame = Annotated[bytes, Length(MAX_FRAME_BYTES)]
+Piece = Annotated[bytes, Length(CHUNK_BYTES)]
+Leases = Annotated[tuple[Id, ...], Length(MAX_LEASES)]
+MachineClass = Annotated[bytes, Length(256)]
 
 
 class Role(Enum):
@@ -49,10 +65,11 @@ class Fault(Enum):
     SANDBOX = "sandbox"
     TOOLCHAIN = "toolchain"
     INPUT = "input"
-    REFUSED = "refused"  # the job itself is wrong: whoever submitted it is at fault, and no node
     DEADLINE = "deadline"
     RESOURCES = "resources"
     STOPPING = "stopping"
+    PAUSED = "paused"  # an honest "not now" of a node that says so in its beats as well
+    REFUSED = "refused"  # the job itself is wrong: whoever submitted it is at fault, and no node
     INTERNAL = "internal"
 
 
@@ -68,15 +85,15 @@ class Enrol(Message):
     """Joiner -> broker: register this public key (Z85) under the join token's target role."""
 
     KIND: ClassVar[bytes] = b"enrol"
-    public_key: str
-    label: str
+    public_key: Name
+    label: Name
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled(Message):
     KIND: ClassVar[bytes] = b"enrolled"
-    farm: str
-    role: str
+    farm: Name
+    role: Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +102,19 @@ class Hello(Message):
 
     `session` is 16 random bytes chosen by the peer's process; a routing id is never an identity.
     `leases` are those that a node still runs or whose `Done` has not been settled.
-    `machine_classes` are the values of `Job.machine_class` that a node can serve.
+    `machine_classes` are the values of `Job.machine_class` that a node can serve. `paused` as in Beat.
     """
 
     KIND: ClassVar[bytes] = b"hello"
-    session: bytes
-    role: str
-    farm: str
-    name: str
-    version: str
-    slots: int
-    leases: tuple[bytes, ...]
-    machine_classes: tuple[bytes, ...]
+    session: Id
+    role: Name
+    farm: Name
+    name: Name
+    version: Name
+    slots: SlotCount
+    leases: Leases
+    machine_classes: Annotated[tuple[MachineClass, ...], Length(MAX_MACHINE_CLASSES)]
+    paused: Reason = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +122,9 @@ class Welcome(Message):
     """Broker -> peer: the session stands. Both sides start with CREDIT_BYTES of credit."""
 
     KIND: ClassVar[bytes] = b"welcome"
-    session: bytes
-    farm: str
-    version: str
+    session: Id
+    farm: Name
+    version: Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +136,20 @@ class Who(Message):
 
 @dataclass(frozen=True, slots=True)
 class Beat(Message):
-    """Both ways, about once a second: the process's own loop lives. `load`: a node's load average."""
+    """Both ways, about once a second: the process's own loop lives. `load`: a node's load average.
+
+    `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does.
+    """
 
     KIND: ClassVar[bytes] = b"beat"
-    load: float
+    load: Load
+    paused: Reason = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bye(Message):
     KIND: ClassVar[bytes] = b"bye"
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +157,8 @@ class Refused(Message):
     """Broker -> agent or any peer: no, and why. Ticket 0 means the session itself."""
 
     KIND: ClassVar[bytes] = b"refused"
-    ticket: int
-    reason: str
+    ticket: Count
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +171,12 @@ class Submit(Message):
     """
 
     KIND: ClassVar[bytes] = b"submit"
-    ticket: int
+    ticket: Count
     key: Digest
-    cost_hint_s: float
-    build: str
+    cost_hint_s: Seconds
+    build: Name
     is_fresh: bool
-    body: bytes
+    body: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +184,7 @@ class Cancel(Message):
     """Agent -> broker: nobody waits for this ticket any more."""
 
     KIND: ClassVar[bytes] = b"cancel"
-    ticket: int
+    ticket: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +192,7 @@ class Revoke(Message):
     """Broker -> node: stop this lease, whatever its state; no answer is expected."""
 
     KIND: ClassVar[bytes] = b"revoke"
-    lease: bytes
+    lease: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +200,7 @@ class Want(Message):
     """Receiver -> sender: send me these blobs, each from this offset of its zstd frame on."""
 
     KIND: ClassVar[bytes] = b"want"
-    blobs: tuple[tuple[Digest, int], ...]
+    blobs: Annotated[tuple[tuple[Digest, Size], ...], Length(MAX_WANTED)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +220,9 @@ class Chunk(Message):
 
     KIND: ClassVar[bytes] = b"chunk"
     digest: Digest
-    offset: int
-    total: int
-    body: bytes
+    offset: Size
+    total: Size
+    body: Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +230,7 @@ class Credit(Message):
     """Receiver -> sender: that many more body bytes may come."""
 
     KIND: ClassVar[bytes] = b"credit"
-    amount_bytes: int
+    amount_bytes: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +241,10 @@ class Run(Message):
     """
 
     KIND: ClassVar[bytes] = b"run"
-    lease: bytes
+    lease: Id
     key: Digest
-    client: str
-    body: bytes
+    client: Name
+    body: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +252,7 @@ class Started(Message):
     """Node -> broker: inputs and toolchain are here and the compiler runs."""
 
     KIND: ClassVar[bytes] = b"started"
-    lease: bytes
+    lease: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +260,8 @@ class Done(Message):
     """Node -> broker: `body` is the result as one zstd frame; its outputs were pushed before."""
 
     KIND: ClassVar[bytes] = b"done"
-    lease: bytes
-    body: bytes
+    lease: Id
+    body: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +269,9 @@ class Failed(Message):
     """Node -> broker: no verdict. `fault` is a Fault's value."""
 
     KIND: ClassVar[bytes] = b"failed"
-    lease: bytes
-    fault: str
-    detail: str
+    lease: Id
+    fault: Name
+    detail: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +279,7 @@ class Settled(Message):
     """Broker -> node: the lease's Done or Failed is taken; forget it."""
 
     KIND: ClassVar[bytes] = b"settled"
-    lease: bytes
+    lease: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +291,12 @@ class Finished(Message):
     """
 
     KIND: ClassVar[bytes] = b"finished"
-    ticket: int
-    node: str
-    queued_s: float
+    ticket: Count
+    node: Name
+    queued_s: Seconds
     shared: bool
     is_recalled: bool
-    body: bytes
+    body: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +304,8 @@ class Busy(Message):
     """Broker -> agent: the job is queued and will start in about this many seconds."""
 
     KIND: ClassVar[bytes] = b"busy"
-    ticket: int
-    expected_s: float
+    ticket: Count
+    expected_s: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,22 +315,23 @@ class AskNodes(Message):
 
 @dataclass(frozen=True, slots=True)
 class NodeRow(Message):
-    """One node as `zcc nodes` shows it; travels inside Nodes."""
+    """One node as `zcc nodes` shows it; travels inside Nodes. `reason`: why it is not ready."""
 
-    name: str
-    slots: int
-    running: int
-    speed: float
-    state: str
-    load: float
-    finished: int
-    faults: int
+    name: Name
+    slots: SlotCount
+    running: Count
+    speed: Speed
+    state: Name
+    load: Load
+    finished: Count
+    faults: Count
+    reason: Reason = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes(Message):
     KIND: ClassVar[bytes] = b"nodes"
-    rows: tuple[NodeRow, ...]
+    rows: Annotated[tuple[NodeRow, ...], Length(MAX_NODES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +339,9 @@ class StorageGet(Message):
     """Agent's key -> broker: a piece of the value of this key in ccache's storage, from `offset` on."""
 
     KIND: ClassVar[bytes] = b"storage-get"
-    ticket: int
-    key: bytes
-    offset: int
+    ticket: Count
+    key: Id
+    offset: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,20 +352,20 @@ class StoragePut(Message):
     """
 
     KIND: ClassVar[bytes] = b"storage-put"
-    ticket: int
-    key: bytes
+    ticket: Count
+    key: Id
     is_overwriting: bool
     digest: Digest
-    offset: int
-    total: int
-    body: bytes
+    offset: Size
+    total: Size
+    body: Piece
 
 
 @dataclass(frozen=True, slots=True)
 class StorageRemove(Message):
     KIND: ClassVar[bytes] = b"storage-remove"
-    ticket: int
-    key: bytes
+    ticket: Count
+    key: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,11 +373,11 @@ class StorageValue(Message):
     """Broker -> peer: a piece of a value, for one StorageGet. `digest` and `total` are of the whole."""
 
     KIND: ClassVar[bytes] = b"storage-value"
-    ticket: int
+    ticket: Count
     digest: Digest
-    offset: int
-    total: int
-    body: bytes
+    offset: Size
+    total: Size
+    body: Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +385,7 @@ class StorageMore(Message):
     """Broker -> peer: one StoragePut, not the last of its value, is taken: another may come."""
 
     KIND: ClassVar[bytes] = b"storage-more"
-    ticket: int
+    ticket: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,9 +393,9 @@ class StorageEnd(Message):
     """Broker -> peer: the ticket is over: stored or removed, or else not there or not done, and why."""
 
     KIND: ClassVar[bytes] = b"storage-end"
-    ticket: int
+    ticket: Count
     is_done: bool
-    reason: str
+    reason: Reason
 
 
 ALL: tuple[type[Message], ...] = (

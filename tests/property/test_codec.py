@@ -63,7 +63,7 @@ def jobs(draw: st.DrawFn) -> Job:
         cwd=draw(PATHS),
         environment=((b"LANG", b"C"),),
         manifest=Manifest(files=files),
-        outputs=tuple(draw(st.lists(PATHS, max_size=3))),
+        outputs=tuple(draw(st.lists(PATHS, max_size=3, unique=True))),
     )
 
 

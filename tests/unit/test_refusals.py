@@ -49,3 +49,10 @@ def test_the_oldest_are_forgotten() -> None:
     for number in range(MAX_COMMANDS):
         refusals.refused(command(b"%d.c" % number), "proof", "x", 0.0)
     assert refusals.why_here(command(b"first.c"), 0.0) is None
+
+
+def test_a_job_that_the_farm_calls_wrong_is_sent_once() -> None:
+    refusals = Refusals()
+    refusals.refused(command(b"a.c"), "job-refused", "no such program", 0.0, is_clear=True)
+    assert refusals.why_here(command(b"a.c"), 1.0) == Here("job-refused", "no such program")
+    assert refusals.why_here(command(b"a.c"), TRY_AGAIN_S) is None

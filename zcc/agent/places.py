@@ -69,7 +69,7 @@ def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places |
         for path in (os.path.join(directory, each) for each in names):
             if is_dump(path, placed) and not _is_replaceable(path, umask):
                 return Misplaced("output-not-plain", path)
-    return Places(tuple(placed), tuple(dict.fromkeys(directories)))
+    return Places(tuple(dict.fromkeys(placed)), tuple(dict.fromkeys(directories)))
 
 
 def physical(directory: bytes) -> bytes | None:

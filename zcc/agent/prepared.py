@@ -11,7 +11,7 @@ from zcc.compiler.closure import Closure, NotBounded
 from zcc.compiler.relocation import relocated
 from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
-from zcc.job import Job, Manifest, encode_job, job_key
+from zcc.job import Job, Manifest, encode_job, job_key, why_no_job
 
 # Jobs that are remembered; their inputs are the scanner's own memory.
 MAX_PREPARED = 8192
@@ -136,10 +136,11 @@ class JobMemo:
         toolchain: Toolchain,
         base: bytes,
         renaming: Renaming | None,
-    ) -> Prepared:
+    ) -> Prepared | Here:
         """The job of this command (a job without inputs), moved away from `base` where that may be.
 
-        With a `renaming` the closure was found without the outputs' directories.
+        With a `renaming` the closure was found without the outputs' directories. What no broker would take
+        runs here.
         """
         shown = renaming.directories if renaming is not None else ()
         if command in self._unmovable:
@@ -155,6 +156,9 @@ class JobMemo:
         )
         bare = replace(plain, manifest=closure.manifest)
         job, base = _moved(plain, bare, base, renaming)
+        why = why_no_job(job) or (why_no_job(plain) if job is not plain else "")
+        if why:
+            return Here("out-of-bounds", why)
         encoded = encode_job(job)
         made = Prepared(
             job=job,

@@ -1,7 +1,8 @@
 """Commands whose results were refused: what came to nothing for one cause twice running is not sent again.
 
 A refusal costs two compiles, one on the farm and one here, and most have a cause that the next run has too: a
-file that no scan can see, an output that names a temporary file.
+file that no scan can see, an output that names a temporary file. A command whose job the farm calls wrong stays
+here at once: its user's key answers for each that is sent.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ class Refusals:
             return None
         return refusal.why if now - refusal.last_s < TRY_AGAIN_S else None
 
-    def refused(self, request: Request, reason: str, detail: str, now: float) -> None:
-        """Its result was of no use."""
+    def refused(
+        self, request: Request, reason: str, detail: str, now: float, is_clear: bool = False
+    ) -> None:
+        """Its result was of no use; `is_clear`: once is enough to know."""
         key, why = (request.argv, request.cwd), Here(reason, detail)
         before = self._refusals.pop(key, None)
         count = before.count + 1 if before is not None and before.why == why else 1
-        self._refusals[key] = _Refusal(why, count, now)
+        self._refusals[key] = _Refusal(why, ENOUGH if is_clear else count, now)
         if len(self._refusals) > MAX_COMMANDS:
             self._refusals.popitem(last=False)
 

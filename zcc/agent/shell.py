@@ -65,7 +65,7 @@ from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
-from zcc.messages import Finished, Nodes, Submit
+from zcc.messages import WRONG_JOB, Finished, Nodes, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -203,6 +203,9 @@ class AgentShell:
         if ticket in self._tickets:
             number, part = self._tickets[ticket]
             self._cancel(number, but=part)
+            if code in WRONG_JOB:
+                request, now = self._calls[number].request, self._loop.time()
+                self._refusals.refused(request, code, detail, now, is_clear=True)
             self._handle(JobRefused(number, code, detail))
 
     def job_finished(self, message: Finished) -> None:
