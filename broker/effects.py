@@ -48,6 +48,24 @@ class OfferBlobs:
 
 
 @dataclass(frozen=True, slots=True)
+class TakePushes:
+    """A node will push these under a lease. `is_wanted`: else the lease is over, and they pass by."""
+
+    route: bytes
+    lease: bytes
+    outputs: tuple[Digest, ...]
+    is_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropPushes:
+    """The lease is over: what the node pushed for it is not kept."""
+
+    route: bytes
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Send outputs to an agent, under its credit, and behind them the message that names them."""
 
@@ -100,6 +118,8 @@ Effect = (
     | CloseTraffic
     | AskBlobs
     | OfferBlobs
+    | TakePushes
+    | DropPushes
     | Deliver
     | FindMissing
     | VerifyBlobs

@@ -23,7 +23,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class MessageArrived:
-    """Hello, Beat, Bye, Cancel, Absent, Started, Failed or AskNodes."""
+    """Hello, Beat, Bye, Cancel, Absent, Started, Announce, Failed or AskNodes."""
 
     origin: Origin
     message: Message
@@ -49,7 +49,8 @@ class Recalled:
 class JobSubmitted:
     """A Submit whose body is a canonical job with this key.
 
-    `inputs` are the digests of its files (without the toolchain), nothing twice. `recalled` is its
+    `inputs` are the digests of its files (without the toolchain), nothing twice; `most_outputs` is how many
+    files it may give back. `recalled` is its
     result, where that is remembered and the agent takes a remembered one.
     """
 
@@ -63,6 +64,7 @@ class JobSubmitted:
     machine_class: bytes
     recalled: Recalled | None
     body: bytes
+    most_outputs: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from broker.dispatch import Dispatcher
-from broker.effects import VerifyBlobs
+from broker.effects import TakePushes, VerifyBlobs
 from broker.farm import Farm
 from broker.jobs import Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
-from broker.limits import ORPHAN_S
+from broker.limits import MAX_PASSING, ORPHAN_S
 from broker.nodes import SUSPICIOUS, Node
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
-from zcc.messages import Fault, Hello, Settled
+from zcc.messages import Announce, Fault, Hello, Settled
 
 
 class Fleet:
@@ -107,6 +107,23 @@ class Fleet:
         self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
         if fault is Fault.STOPPING:
             self._ledger.refuse_unservable(now)
+
+    def announced(self, session: Session, message: Announce) -> str:
+        """A node will push: as many blobs as the job may write, for a lease that it holds; for one that is
+        over they pass by. Returns what is wrong with it, or nothing."""
+        node = self._farm.nodes.get(session.id)
+        assert node is not None
+        if not node.knows(message.lease):
+            return "outputs were announced under a lease that this node does not hold"
+        lease, count = node.leases.get(message.lease), len(message.outputs)
+        most = MAX_PASSING
+        if lease is not None:
+            most = self._farm.executions[lease.key].most_outputs
+        if count > most:
+            return f"{count} outputs were announced of a job that writes at most {most}"
+        is_wanted = lease is not None
+        self._farm.emit(TakePushes(session.route, message.lease, message.outputs, is_wanted))
+        return ""
 
     def expire_orphans(self, now: float) -> None:
         """No agent has come back for these: the slots are needed."""

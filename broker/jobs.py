@@ -79,7 +79,8 @@ class Execution:
     """`user` and `build` are those of the first submitter: fairness is counted to them.
 
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
-    failures that a verdict of another node's would tell on them.
+    failures that a verdict of another node's would tell on them. `most_outputs` is how many blobs a node may
+    push for it.
     """
 
     key: Digest
@@ -97,6 +98,7 @@ class Execution:
     losses: int = 0
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
+    most_outputs: int = 1
 
 
 def lease_prefix(key: Digest) -> bytes:

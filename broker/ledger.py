@@ -7,7 +7,7 @@ session. An execution lives as long as anybody waits for it.
 from __future__ import annotations
 
 from broker.blame import Ending
-from broker.effects import Deliver, Remember
+from broker.effects import Deliver, DropPushes, Remember
 from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
@@ -136,6 +136,7 @@ class Ledger:
     def revoke(self, node: Node, lease_id: bytes) -> None:
         """Take a lease off a node without an answer; its job is not touched."""
         self._farm.nodes.drop_orphan(node, lease_id)
+        node.note_ended(lease_id)
         self._farm.send(node.session, Revoke(lease_id))
         self._farm.is_dirty = True
 
@@ -147,6 +148,8 @@ class Ledger:
         node = self._farm.nodes.get(lease.node)
         if node is not None:
             del node.leases[lease.id]
+            node.note_ended(lease.id)
+            self._farm.emit(DropPushes(node.session.route, lease.id))
         return execution
 
     def give_back(
@@ -265,6 +268,7 @@ class Ledger:
             body=event.body,
             cost_class=job,
             cost_s=self._farm.model.cost_s(job, hint_s),
+            most_outputs=event.most_outputs,
         )
 
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:

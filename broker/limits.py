@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zcc.job import MAX_BLOB_BYTES
+
 # --- sessions ---------------------------------------------------------------------------------
 # Beats go both ways this often; a peer that was silent for LOST_AFTER_S is gone. Five beats: one or
 # two may be lost to a stall or a swapped-out machine without its jobs being run again.
@@ -47,6 +49,14 @@ MAX_PARTIALS = 64
 PARTIAL_KEPT_S = 600.0
 # Outputs that one node may have under way at a time (each an open file).
 MAX_PUSHES_PER_NODE = 512
+# What one lease may push, uncompressed: a node's own limit for all outputs of a job together.
+MAX_OUTPUT_BYTES = MAX_BLOB_BYTES
+# Blobs of leases that are over which a node may still send; beyond it the oldest are not awaited.
+MAX_PASSING = 4096
+# A node may announce outputs for a lease that is over, as word of that may still be on its way: for the last
+# so many times as many leases as it may hold, and at least so many.
+ENDED_SHARE = 4
+MIN_ENDED = 64
 # Open files kept for reading chunks.
 MAX_OPEN_BLOBS = 128
 # Results that wait behind outputs for an agent that takes none; beyond it the agent is given up.

@@ -35,6 +35,7 @@ from cache.digest import short
 from zcc import __version__
 from zcc.messages import (
     Absent,
+    Announce,
     AskNodes,
     Beat,
     Bye,
@@ -213,6 +214,12 @@ class Machine:
         if node is not None and lease is not None:
             self._ledger.start(lease, node, now)
 
+    def _announced(self, session: Session, message: Announce, now: float) -> None:
+        reason = self._fleet.announced(session, message)
+        if reason:
+            origin = Origin(session.route, session.user, session.role)
+            self._misbehaved(events.PeerMisbehaved(origin, reason), now)
+
     def _failed(self, session: Session, message: Failed, now: float) -> None:
         try:
             fault = Fault(message.fault)
@@ -385,6 +392,7 @@ _MESSAGE_HANDLERS: dict[type[Message], Callable[[Machine, Session, Any, float], 
     Cancel: Machine._cancel,
     Absent: Machine._absent,
     Started: Machine._started,
+    Announce: Machine._announced,
     Failed: Machine._failed,
     AskNodes: Machine._ask_nodes,
 }

@@ -6,16 +6,19 @@ FAULT_WINDOW jobs put it in quarantine, each time twice as long. What is a fault
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
 from broker.jobs import Lease, lease_prefix
 from broker.limits import (
+    ENDED_SHARE,
     FAULT_WINDOW,
     MAX_FAULTS,
     MAX_QUARANTINE_S,
     MAX_RECORDS,
+    MIN_ENDED,
     PREFETCH,
     QUARANTINE_S,
 )
@@ -58,7 +61,7 @@ class Record(Strikes):
 class Node:
     """A node's session. `orphans` are leases of a broker before us, with the time they are given.
 
-    `toolchains` are those that it has run jobs with.
+    `toolchains` are those that it has run jobs with, `ended` the leases that it held last.
     """
 
     session: Session
@@ -68,6 +71,7 @@ class Node:
     leases: dict[bytes, Lease] = field(default_factory=dict)
     orphans: dict[bytes, float] = field(default_factory=dict)
     toolchains: set[Digest] = field(default_factory=set)
+    ended: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     load: float = 0.0
     is_draining: bool = False
 
@@ -92,6 +96,16 @@ class Node:
     def spare(self) -> int:
         """Leases that it may be given now, prefetched ones included."""
         return max(0, self.most_leases - self.held)
+
+    def note_ended(self, lease: bytes) -> None:
+        """It does not hold this lease any more, and may not know that yet."""
+        self.ended[lease] = None
+        while len(self.ended) > max(MIN_ENDED, ENDED_SHARE * self.most_leases):
+            self.ended.popitem(last=False)
+
+    def knows(self, lease: bytes) -> bool:
+        """Whether it was given this lease, now or not long ago, or by a broker before us."""
+        return lease in self.leases or lease in self.orphans or lease in self.ended
 
     def is_usable(self, now: float) -> bool:
         return self.slots > 0 and not self.is_draining and now >= self.record.until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zcc.messages import (
     Absent,
+    Announce,
     AskNodes,
     Beat,
     Bye,
@@ -29,7 +30,7 @@ _BULK: tuple[type[Message], ...] = (Chunk, Credit, Absent)
 _STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 
 _AGENT: tuple[type[Message], ...] = (*_SESSION, *_BULK, *_STORAGE, Submit, Cancel, AskNodes)
-_NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Done, Failed)
+_NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Announce, Done, Failed)
 
 ALLOWED: dict[Role, frozenset[type[Message]]] = {
     Role.JOINER: frozenset((Enrol,)),

@@ -32,6 +32,7 @@ from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError
 from cache.stores import DiskStore
 from zcc import codec
+from zcc.dumps import MAX_DUMPS
 from zcc.errors import ProtocolError
 from zcc.farm import spoken
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
@@ -225,6 +226,7 @@ class Shell:
                 machine_class=job.machine_class,
                 recalled=None if message.is_fresh else self._results.recall(message.key),
                 body=message.body,
+                most_outputs=len(job.outputs) + (MAX_DUMPS if job.dumps else 0),
             )
         )
 
@@ -237,7 +239,7 @@ class Shell:
                 lease=message.lease,
                 exit_status=result.exit_status,
                 outputs=outputs,
-                is_complete=all(self._traffic.has(digest) for digest in outputs),
+                is_complete=self._traffic.keep_pushes(origin.route, message.lease, outputs),
                 is_excused=self._now() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
                 is_sound=not (result.lookups.flaw or result.lookups.undeclared),
                 size_bytes=sum(output.size_bytes for output in result.outputs),
@@ -359,6 +361,12 @@ class Shell:
     def _do_offer(self, effect: effects.OfferBlobs) -> None:
         self._traffic.offer(effect.route, effect.blobs)
 
+    def _do_take_pushes(self, effect: effects.TakePushes) -> None:
+        self._traffic.expect_pushes(effect.route, effect.lease, effect.outputs, effect.is_wanted)
+
+    def _do_drop_pushes(self, effect: effects.DropPushes) -> None:
+        self._traffic.drop_pushes(effect.route, effect.lease)
+
     def _do_deliver(self, effect: effects.Deliver) -> None:
         if not self._traffic.deliver(effect.route, effect.outputs, effect.message):
             self._events.append(events.PeerUnreachable(effect.route))
@@ -402,6 +410,8 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.CloseTraffic: Shell._do_close,
     effects.AskBlobs: Shell._do_ask,
     effects.OfferBlobs: Shell._do_offer,
+    effects.TakePushes: Shell._do_take_pushes,
+    effects.DropPushes: Shell._do_drop_pushes,
     effects.Deliver: Shell._do_deliver,
     effects.FindMissing: Shell._do_find,
     effects.VerifyBlobs: Shell._do_verify,

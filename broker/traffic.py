@@ -30,10 +30,10 @@ from broker.limits import (
     MAX_HELD_BYTES,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
-    MAX_PUSHES_PER_NODE,
     PARTIAL_KEPT_S,
     UPLOAD_STALL_S,
 )
+from broker.pushes import Pushes
 from cache.blobs import Arrival, BlobStore
 from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
@@ -74,8 +74,8 @@ class Peer:
     unsent: deque[Message] = field(default_factory=deque)
     on_offer: set[Digest] = field(default_factory=set)
     held_bytes: int = 0
-    # Outputs that a node pushes; None for those that are here already and only pass by.
-    pushes: dict[Digest, Arrival | None] = field(default_factory=dict)
+    # What a node pushes; None for others.
+    pushes: Pushes | None = None
 
 
 class Traffic:
@@ -109,17 +109,17 @@ class Traffic:
 
     def open(self, route: bytes, role: Role, now: float) -> None:
         self.close(route, now)
-        receiver = Receiver(takes_pushes=role is Role.NODE)
-        self._peers[route] = Peer(route, role, receiver, now, now)
+        peer = self._peers[route] = Peer(route, role, Receiver(), now, now)
+        if role is Role.NODE:
+            peer.pushes = Pushes(self._store)
 
     def close(self, route: bytes, now: float) -> None:
         peer = self._peers.pop(route, None)
         if peer is None:
             return
         self._blocked.discard(route)
-        for arrival in peer.pushes.values():
-            if arrival is not None:
-                arrival.drop()
+        if peer.pushes is not None:
+            peer.pushes.close()
         for digest, upload in list(self._uploads.items()):
             if upload.owner == route:
                 upload.owner, upload.left_at = None, now
@@ -292,11 +292,48 @@ class Traffic:
         if wanted:
             self._say(route, Want(tuple(wanted)))
 
+    def expect_pushes(
+        self, route: bytes, lease: bytes, outputs: Iterable[Digest], is_wanted: bool
+    ) -> None:
+        """A node will push these for a lease; unless `is_wanted` they pass by."""
+        peer = self._peers.get(route)
+        if peer is None or peer.pushes is None:
+            return
+        begun, forgotten = peer.pushes.announce(lease, outputs, is_wanted)
+        for digest in begun:
+            peer.receiver.expect(digest)
+        for digest in forgotten:
+            peer.receiver.forget(digest)
+
+    def keep_pushes(self, route: bytes, lease: bytes, outputs: Iterable[Digest]) -> bool:
+        """A lease's Done names these: they enter the store, what else was pushed for it goes. Whether all
+        were pushed for it."""
+        peer = self._peers[route]
+        wanted = set(outputs)
+        if peer.pushes is None:
+            return not wanted
+        try:
+            kept = peer.pushes.keep(lease, wanted)
+        except OSError as error:
+            self._note_disk_fault(peer, error)
+            return False
+        for digest in kept:
+            self._note_stored(digest)
+        return len(kept) == len(wanted)
+
+    def drop_pushes(self, route: bytes, lease: bytes) -> None:
+        """The lease is over: nothing that was pushed for it is kept."""
+        peer = self._peers.get(route)
+        if peer is not None and peer.pushes is not None:
+            peer.pushes.end(lease)
+
     def absent(self, route: bytes, digest: Digest) -> None:
         """The peer will not send this blob."""
         peer = self._peers.get(route)
         if peer is not None:
             peer.receiver.forget(digest)
+            if peer.pushes is not None:
+                peer.pushes.absent(digest)
 
     def take(self, route: bytes, chunk: Chunk, now: float) -> None:
         """A chunk from a peer.
@@ -306,20 +343,13 @@ class Traffic:
         """
         peer = self._peers[route]
         is_expected = peer.receiver.is_expected(chunk.digest)
-        may_begin = peer.role is Role.NODE and chunk.offset == 0
-        if not is_expected and not may_begin and now - peer.opened_at < CROSSING_S:
+        if not is_expected and now - peer.opened_at < CROSSING_S:
             return  # sent before our Welcome reached it
-        if may_begin and is_expected:
-            # Two leases with one output: the sender starts it anew.
-            peer.receiver.forget(chunk.digest)
-            begun = peer.pushes.pop(chunk.digest, None)
-            if begun is not None:
-                begun.drop()
         piece = peer.receiver.take(chunk)
         peer.progress_at = now
         try:
-            if peer.role is Role.NODE:
-                self._take_push(peer, piece)
+            if peer.pushes is not None:
+                self._take_push(peer, peer.pushes, piece)
             else:
                 self._take_upload(peer, piece)
         except BlobCorruptError as error:
@@ -345,29 +375,12 @@ class Traffic:
             if at < surplus or now - left_at > PARTIAL_KEPT_S:
                 self._drop_upload(digest)
 
-    def _take_push(self, peer: Peer, piece: Piece) -> None:
+    def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:
         """A node's output."""
-        if piece.offset == 0:
-            if len(peer.pushes) >= MAX_PUSHES_PER_NODE:
-                raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
-            peer.pushes[piece.digest] = (
-                None if self.has_now(piece.digest) else self._arrival(peer, piece)
-            )
-        arrival = peer.pushes[piece.digest]
-        if piece.is_last:
-            del peer.pushes[piece.digest]
-        if arrival is None:
-            return
         try:
-            arrival.feed(piece.data)
-            if piece.is_last:
-                arrival.finish()
-                self._note_stored(piece.digest)
+            pushes.take(piece)
         except OSError as error:
             self._note_disk_fault(peer, error)
-            arrival.drop()
-            if not piece.is_last:
-                peer.pushes[piece.digest] = None
 
     def _take_upload(self, peer: Peer, piece: Piece) -> None:
         """An agent's input or toolchain."""

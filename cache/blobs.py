@@ -98,7 +98,7 @@ class Arrival:
         self.received_bytes = 0
         self._store = store
         self._limit_bytes = limit_bytes
-        self._plain_bytes = 0
+        self.plain_bytes = 0  # uncompressed, so far
         self._hasher = Hasher()
         self._decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
         handle, self._path = tempfile.mkstemp(dir=store.tmp_dir)
@@ -116,8 +116,8 @@ class Arrival:
             self.drop()
             raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
         self.received_bytes += len(piece)
-        self._plain_bytes += len(plain)
-        if self._plain_bytes > self._limit_bytes:
+        self.plain_bytes += len(plain)
+        if self.plain_bytes > self._limit_bytes:
             self.drop()
             raise BlobCorruptError(f"a blob of more than {self._limit_bytes} bytes")
         self._hasher.update(plain)
@@ -130,11 +130,32 @@ class Arrival:
             BlobCorruptError: the bytes are not those that the digest names.
             OSError: the disk refused; nothing is stored.
         """
+        self.check()
+        self.keep()
+
+    def check(self) -> None:
+        """All bytes are here: check the digest. The blob waits, outside of the store, for `keep`.
+
+        Raises:
+            BlobCorruptError: the bytes are not those that the digest names.
+            OSError: the disk refused; nothing is left.
+        """
         if not self._decoder.eof or self._hasher.digest() != self.digest:
             self.drop()
             raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
         try:
             self._file.close()
+        except OSError:
+            self.drop()
+            raise
+
+    def keep(self) -> None:
+        """Make a blob that was checked appear.
+
+        Raises:
+            OSError: the disk refused; nothing is stored.
+        """
+        try:
             self._store._adopt(self.digest, self._path)
         except OSError:
             self.drop()

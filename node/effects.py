@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.digest import Digest
-from zcc.messages import Message
+from zcc.messages import Done, Failed, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendBehind:
-    """Push these blobs, then the message."""
+    """Announce and push these blobs, then send the lease's last word."""
 
     outputs: tuple[Digest, ...]
-    message: Message
+    message: Done | Failed
 
 
 @dataclass(frozen=True, slots=True)

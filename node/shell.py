@@ -56,6 +56,7 @@ from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
     Absent,
+    Announce,
     Beat,
     Bye,
     Chunk,
@@ -250,6 +251,10 @@ class NodeShell:
             case Send(message):
                 self._send(message)
             case SendBehind(outputs, message):
+                if not self._is_open:
+                    return  # said, and pushed, when a session stands again
+                if outputs:
+                    self._send(Announce(message.lease, outputs))
                 for digest in outputs:
                     self._sender.offer(digest)
                 self._sender.after(message)

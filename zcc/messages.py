@@ -256,6 +256,15 @@ class Started(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Announce(Message):
+    """Node -> broker: these blobs will be pushed, for the Done of this lease; what is not announced may not."""
+
+    KIND: ClassVar[bytes] = b"announce"
+    lease: bytes
+    outputs: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Done(Message):
     """Node -> broker: `body` is the result as one zstd frame; its outputs were pushed before."""
 
@@ -400,6 +409,6 @@ class StorageEnd(Message):
 
 ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want, Absent,
-    Chunk, Credit, Run, Started, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
+    Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
     StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
 )  # fmt: skip

@@ -7,7 +7,16 @@ from typing import get_args
 import pytest
 
 from broker import events
-from broker.effects import AskBlobs, CloseTraffic, Deliver, OfferBlobs, OpenTraffic, Send
+from broker.effects import (
+    AskBlobs,
+    CloseTraffic,
+    Deliver,
+    DropPushes,
+    OfferBlobs,
+    OpenTraffic,
+    Send,
+    TakePushes,
+)
 from broker.events import Event, Origin
 from broker.jobs import LEASE_KEY_BYTES
 from broker.limits import (
@@ -25,6 +34,7 @@ from tests.broker_world import Desk, blob, job, session_id
 from zcc import __version__
 from zcc.messages import (
     Absent,
+    Announce,
     AskNodes,
     Beat,
     Busy,
@@ -309,6 +319,50 @@ def test_a_result_goes_to_its_agent_behind_its_outputs(desk: Desk) -> None:
         Send(node.route, Settled(run.lease)),
     ]
     assert not desk.machine.farm.executions
+
+
+def test_a_node_pushes_for_a_lease_that_it_holds_and_no_more_than_the_job_may_write(
+    desk: Desk,
+) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    outputs = (blob("output"),)
+    assert desk.say(node, Announce(run.lease, outputs)) == [
+        TakePushes(node.route, run.lease, outputs, True)
+    ]
+    desk.say(node, Announce(run.lease, (blob("output"), blob("junk"))))
+    assert "of a job that writes at most 1" in desk.got(node, Bye)[-1].reason
+
+
+def test_a_node_that_holds_no_lease_may_push_nothing(desk: Desk) -> None:
+    node = desk.node("n")
+    desk.say(node, Announce(b"a lease of none.", (blob("junk"),)))
+    assert "does not hold" in desk.got(node, Bye)[-1].reason
+    assert desk.machine.violations == 1
+
+
+@pytest.mark.parametrize("way", ["revoked", "done"])
+def test_what_a_node_pushes_for_a_lease_that_is_just_over_passes_by(desk: Desk, way: str) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    ended = desk.done(node, run.lease) if way == "done" else desk.say(agent, Cancel(1))
+    assert DropPushes(node.route, run.lease) in ended
+    outputs = (blob("output"),)
+    assert desk.say(node, Announce(run.lease, outputs)) == [
+        TakePushes(node.route, run.lease, outputs, False)
+    ]
+    assert not desk.got(node, Bye)
+
+
+def test_a_node_that_comes_back_pushes_for_leases_of_a_broker_before_us(desk: Desk) -> None:
+    lease = b"0123456789ab" + b"salt"
+    node = desk.node("n", leases=(lease,))
+    outputs = (blob("output"),)
+    assert desk.say(node, Announce(lease, outputs)) == [
+        TakePushes(node.route, lease, outputs, False)
+    ]
 
 
 def test_a_key_runs_once_for_all_who_submit_it(desk: Desk) -> None:

@@ -173,20 +173,139 @@ def test_when_another_has_been_asked_the_firsts_late_chunks_pass_by(bench: Bench
     assert bench.store.read(digest) == BIG
 
 
-def test_a_node_pushes_outputs_and_what_is_here_passes_by(bench: Bench) -> None:
-    digest = digest_of(BIG)
-    bench.frames[digest] = compress(BIG)
+def announced(bench: Bench, lease: bytes, *contents: bytes, is_wanted: bool = True) -> list[Digest]:
+    """A node has said what it will push for a lease."""
+    digests = [digest_of(content) for content in contents]
+    bench.frames |= {digest_of(content): compress(content) for content in contents}
+    bench.traffic.expect_pushes(NODE, lease, digests, is_wanted)
+    return digests
+
+
+def test_a_nodes_outputs_enter_the_store_when_their_done_names_them(bench: Bench) -> None:
+    (digest,) = announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1, 2)
+    assert not bench.traffic.has(digest)
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest])
     assert bench.traffic.has(digest)
-    bench.take(NODE, digest, 0, 1, 2)
     assert bench.store.read(digest) == BIG
 
 
-def test_an_output_of_two_leases_may_start_anew(bench: Bench) -> None:
+def test_what_a_done_does_not_name_is_dropped(bench: Bench) -> None:
+    named, junk = announced(bench, b"lease", BIG, b"junk")
+    bench.take(NODE, named, 0, 1, 2)
+    bench.take(NODE, junk, 0)
+    assert bench.traffic.keep_pushes(NODE, b"lease", [named])
+    assert not bench.store.has(junk)
+    assert os.listdir(bench.store.tmp_dir) == []
+
+
+def test_a_done_may_not_name_what_was_not_pushed_for_it(bench: Bench) -> None:
+    there = bench.store.put(b"another user's source")
+    announced(bench, b"lease")
+    assert not bench.traffic.keep_pushes(NODE, b"lease", [there])
+    assert not bench.traffic.keep_pushes(NODE, b"no lease", [there])
+    assert bench.traffic.keep_pushes(NODE, b"no lease", [])
+
+
+def test_a_done_before_its_outputs_are_whole_keeps_none_of_them(bench: Bench) -> None:
+    (digest,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0, 1)
+    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    bench.take(NODE, digest, 2)  # passes by
+    assert not bench.store.has(digest)
+
+
+def test_what_a_node_has_not_announced_is_a_violation_unless_it_crossed(bench: Bench) -> None:
     digest = digest_of(BIG)
     bench.frames[digest] = compress(BIG)
-    bench.take(NODE, digest, 0, 1, 0, 1, 2)
-    assert bench.traffic.has(digest)
+    bench.take(NODE, digest, 0)  # sent before our Welcome reached it
+    bench.now += CROSSING_S + 1
+    with pytest.raises(ProtocolError, match="not asked for"):
+        bench.take(NODE, digest, 0)
+
+
+def test_what_a_lease_left_behind_that_is_over_passes_by(bench: Bench) -> None:
+    (digest,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0)
+    bench.traffic.drop_pushes(NODE, b"lease")
+    assert os.listdir(bench.store.tmp_dir) == []
+    bench.take(NODE, digest, 1, 2)
+    (late,) = announced(bench, b"lease", b"late", is_wanted=False)
+    bench.take(NODE, late, 0)
+    assert os.listdir(bench.store.tmp_dir) == []
+    assert not bench.store.has(digest)
+    assert not bench.store.has(late)
+
+
+def test_an_output_of_two_leases_comes_once_while_it_is_under_way(bench: Bench) -> None:
+    (digest,) = announced(bench, b"one", BIG)
+    bench.take(NODE, digest, 0)
+    announced(bench, b"two", BIG)
+    bench.take(NODE, digest, 1, 2)
+    assert bench.traffic.keep_pushes(NODE, b"one", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"two", [digest])
+    assert bench.store.read(digest) == BIG
+
+
+def test_an_output_that_came_for_one_lease_comes_again_for_another(bench: Bench) -> None:
+    (digest,) = announced(bench, b"one", BIG)
+    bench.take(NODE, digest, 0, 1, 2)
+    announced(bench, b"two", BIG)
+    bench.take(NODE, digest, 0)
+    assert bench.traffic.keep_pushes(NODE, b"one", [digest])
+    bench.take(NODE, digest, 1, 2)
+    assert bench.traffic.keep_pushes(NODE, b"two", [digest])
+    assert os.listdir(bench.store.tmp_dir) == []
+
+
+def test_a_lease_that_is_announced_again_begins_anew(bench: Bench) -> None:
+    (digest,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0, 1)
+    announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0, 1, 2)
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest])
+
+
+def test_an_output_that_the_node_gives_up_leaves_nothing_behind(bench: Bench) -> None:
+    (digest,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0)
+    bench.traffic.absent(NODE, digest)
+    assert os.listdir(bench.store.tmp_dir) == []
+    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+
+
+def test_outputs_beyond_a_jobs_limit_are_a_violation(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.pushes.MAX_OUTPUT_BYTES", 1000)
+    zeros, ones = announced(bench, b"lease", bytes(600), b"1" * 600)
+    bench.take(NODE, zeros, 0)
+    with pytest.raises(ProtocolError, match="under one lease"):
+        bench.take(NODE, ones, 0)
+
+
+def test_what_a_node_announces_and_never_sends_is_not_awaited_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.pushes.MAX_PASSING", 10)
+    for number in range(100):
+        announced(bench, b"%d" % number, b"content %d" % number)
+        bench.traffic.drop_pushes(NODE, b"%d" % number)
+    announced(bench, b"last", b"last")
+    assert len(bench.traffic._peers[NODE].receiver) <= 11
+
+
+def test_a_full_disk_under_a_push_is_our_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bench.store, "arrival", refuse)
+    (digest,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, digest, 0, 1, 2)
+    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.last_disk_fault_at == bench.now
 
 
 def test_outputs_go_before_the_message_that_names_them_and_within_the_credit(

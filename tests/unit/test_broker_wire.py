@@ -44,6 +44,7 @@ from zcc.link import DealerLink
 from zcc.messages import (
     CHUNK_BYTES,
     CREDIT_BYTES,
+    Announce,
     Bye,
     Cancel,
     Chunk,
@@ -332,6 +333,7 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
                 Usage(0.1, 0.1, 1), Lookups(), "node",
             )
         )  # fmt: skip
+        await node.say(Announce(lease.lease, (digest,)))
         node.sender.offer(digest)
         node.sender.after(Done(lease.lease, compress(result)))
         node.pump()

@@ -1,0 +1,198 @@
+"""What one node pushes: outputs that it has announced under a lease, held until its Done names them.
+
+Owns the files on their way in and those that wait for their Done; none of them is in the store before. Must
+not know what a lease is worth: it is told under which the node may push, and when one is over.
+
+A blob that was announced comes whole, or the node says Absent. So what a lease leaves behind that is over is
+let pass by: the node had sent it before it knew.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from broker.limits import MAX_OUTPUT_BYTES, MAX_PASSING, MAX_PUSHES_PER_NODE
+from cache.blobs import Arrival, BlobStore
+from cache.digest import Digest
+from zcc.errors import ProtocolError
+from zcc.job import MAX_BLOB_BYTES
+from zcc.transfer import Piece
+
+
+@dataclass(slots=True)
+class Push:
+    """One blob. `leases` are those that announced it and are not over; none: it passes by.
+
+    `is_due`: chunks of it are to come. `is_stored`: another lease's Done has named it.
+    """
+
+    leases: set[bytes] = field(default_factory=set)
+    arrival: Arrival | None = None
+    is_due: bool = True
+    is_whole: bool = False
+    is_stored: bool = False
+
+    def drop(self) -> None:
+        if self.arrival is not None:
+            self.arrival.drop()
+            self.arrival = None
+        self.is_whole = False
+
+
+class Pushes:
+    """The pushes of one node's session."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        self._pushes: dict[Digest, Push] = {}
+        self._announced: dict[bytes, tuple[Digest, ...]] = {}
+        self._received_bytes: dict[bytes, int] = {}  # of a lease, uncompressed
+        self._passing: OrderedDict[Digest, None] = OrderedDict()
+
+    def announce(
+        self, lease: bytes, digests: Iterable[Digest], is_wanted: bool
+    ) -> tuple[list[Digest], list[Digest]]:
+        """The node will push these; which of them begin now, and which will not be awaited any longer.
+
+        What is under way for another lease is not begun anew. `is_wanted`: the lease is not over.
+        """
+        outputs = tuple(dict.fromkeys(digests))
+        if lease in self._announced:  # it crossed with a Welcome, and is said again
+            self._void(lease)
+        begin = []
+        for digest in outputs:
+            push = self._pushes.get(digest)
+            if push is None:
+                push = self._pushes[digest] = Push()
+                begin.append(digest)
+            elif not push.is_due:
+                push.is_due = True
+                begin.append(digest)
+            if is_wanted:
+                push.leases.add(lease)
+                self._passing.pop(digest, None)
+            elif not push.leases:
+                self._passing[digest] = None
+        if is_wanted:
+            self._announced[lease] = outputs
+            self._received_bytes[lease] = 0
+        return begin, self._surplus()
+
+    def take(self, piece: Piece) -> None:
+        """A piece of an announced blob.
+
+        Raises:
+            ProtocolError: more than one lease may push.
+            BlobCorruptError: the bytes are not those that the digest names.
+            OSError: our disk refused; the blob passes by.
+        """
+        push = self._pushes[piece.digest]
+        if piece.is_last:
+            push.is_due = False
+        if not push.leases or push.is_whole or push.is_stored:
+            self._forget_idle(piece.digest)
+            return
+        try:
+            self._feed(push, piece)
+        except OSError:
+            push.drop()
+            raise
+
+    def keep(self, lease: bytes, outputs: Iterable[Digest]) -> list[Digest]:
+        """The lease's Done names these: store those that came under it, drop what else did.
+
+        Returns those that are in the store now.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        kept = []
+        try:
+            for digest in outputs:
+                push = self._pushes.get(digest)
+                if push is None or lease not in push.leases:
+                    continue
+                if push.is_whole and push.arrival is not None:
+                    push.arrival.keep()
+                    push.arrival, push.is_stored = None, True
+                if push.is_stored:
+                    kept.append(digest)
+        finally:
+            self.end(lease)
+        return kept
+
+    def end(self, lease: bytes) -> None:
+        """The lease is over: what came under it, and under no other, is dropped."""
+        for digest in self._announced.pop(lease, ()):
+            push = self._pushes[digest]
+            push.leases.discard(lease)
+            if not push.leases:
+                push.drop()
+                push.is_stored = False
+                self._passing[digest] = None
+                self._forget_idle(digest)
+        self._received_bytes.pop(lease, None)
+
+    def absent(self, digest: Digest) -> None:
+        """The node will not send (the rest of) this blob."""
+        push = self._pushes.get(digest)
+        if push is not None:
+            push.drop()
+            push.is_due = False
+            self._forget_idle(digest)
+
+    def close(self) -> None:
+        for push in self._pushes.values():
+            push.drop()
+        self._pushes.clear()
+        self._announced.clear()
+
+    def _feed(self, push: Push, piece: Piece) -> None:
+        if piece.offset == 0:
+            push.drop()  # begun anew after an Absent
+            if self._open() >= MAX_PUSHES_PER_NODE:
+                raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
+            push.arrival = self._store.arrival(piece.digest, MAX_BLOB_BYTES)
+        arrival = push.arrival
+        if arrival is None:
+            return  # our disk has refused its beginning
+        before = arrival.plain_bytes
+        arrival.feed(piece.data)
+        lease = next(iter(push.leases))
+        self._received_bytes[lease] += arrival.plain_bytes - before
+        if self._received_bytes[lease] > MAX_OUTPUT_BYTES:
+            raise ProtocolError(f"outputs of more than {MAX_OUTPUT_BYTES} bytes under one lease")
+        if piece.is_last:
+            arrival.check()
+            push.is_whole = True
+
+    def _open(self) -> int:
+        return sum(push.arrival is not None and not push.is_whole for push in self._pushes.values())
+
+    def _void(self, lease: bytes) -> None:
+        """Forget an announcement as if it had not been made."""
+        for digest in self._announced.pop(lease):
+            push = self._pushes[digest]
+            push.leases.discard(lease)
+            if not push.leases:
+                push.drop()
+                del self._pushes[digest]
+
+    def _forget_idle(self, digest: Digest) -> None:
+        """Nothing of it is to come and nobody waits for it."""
+        push = self._pushes[digest]
+        if not push.is_due and not push.leases:
+            push.drop()
+            del self._pushes[digest]
+            self._passing.pop(digest, None)
+
+    def _surplus(self) -> list[Digest]:
+        """What passes by and is not awaited any longer: a node that announces and never sends."""
+        gone = []
+        while len(self._passing) > MAX_PASSING:
+            digest, _ = self._passing.popitem(last=False)
+            del self._pushes[digest]
+            gone.append(digest)
+        return gone
