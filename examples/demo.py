@@ -220,7 +220,7 @@ def run_showing(
 
 
 def stats(farm: LocalFarm) -> dict[str, dict[str, int]]:
-    command = [str(Path(sys.executable).parent / "zcc-cli"), "stats", "--json"]
+    command = [str(Path(sys.executable).parent / "zcc"), "stats", "--json"]
     done = subprocess.run(command, env=farm.environment, check=True, capture_output=True)
     document: dict[str, dict[str, int]] = json.loads(done.stdout)
     return document

@@ -86,7 +86,7 @@ class NetworkFarm:
 
     def zcc(self, client: Member, *arguments: str, check: bool = True) -> str:
         """What a subcommand prints on this client."""
-        command = (str(BIN / "zcc-cli"), *arguments)
+        command = (str(BIN / "zcc"), *arguments)
         done = self.run(client.machine, *command, env=self.environment(client), check=check)
         return (done.stdout + done.stderr).decode()
 

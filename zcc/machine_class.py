@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import subprocess
-import sys
 
 from cache.digest import digest_of
+from zcc.installation import program_beside
 
 _FEATURES = ("avx2", "fma", "fma4")
 
@@ -32,11 +31,17 @@ def floating_point_class() -> bytes:
 @functools.cache
 def processor_class() -> bytes:
     """The class of this machine's processor; empty where it cannot be told, or where cores differ."""
-    beside = os.path.join(os.path.dirname(sys.executable), "zcc-processor")
-    program = beside if os.access(beside, os.X_OK) else shutil.which("zcc-processor")
-    if program is None:
+    launcher = program_beside("zcc")
+    if launcher is None:
         return b""
-    done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    # The launcher under another name (launcher/processor.c).
+    done = subprocess.run(
+        ["zcc-processor"],
+        executable=launcher,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
     if done.returncode != 0:
         return b""
     return b"processor-" + digest_of(done.stdout).hex().encode()

@@ -149,7 +149,7 @@ class Build:
     def _stats(self) -> dict[str, object]:
         if self._farm is None:
             return {}
-        command = [str(BIN / "zcc-cli"), "stats", "--json"]
+        command = [str(BIN / "zcc"), "stats", "--json"]
         done = subprocess.run(command, env=self._farm.environment, check=True, capture_output=True)
         document: dict[str, object] = json.loads(done.stdout)
         return document

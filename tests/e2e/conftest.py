@@ -42,7 +42,7 @@ class Farm:
         answer = door.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
         if answer is not None:
             return answer
-        done = self.run(str(BIN / "zcc-cli"), "stats", "--json", cwd=Path("/"))
+        done = self.run(str(BIN / "zcc"), "stats", "--json", cwd=Path("/"))
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 

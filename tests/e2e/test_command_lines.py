@@ -182,7 +182,7 @@ def test_options_that_the_table_does_not_know_are_counted_by_name(
     counted = farm.stats()["unknown_options"]
     for name in ("-qnew", "-fnew-file"):
         assert counted[name] == before.get(name, 0) + 1
-    shown = farm.run(str(BIN / "zcc-cli"), "stats", cwd=Path("/")).stdout.decode()
+    shown = farm.run(str(BIN / "zcc"), "stats", cwd=Path("/")).stdout.decode()
     assert "-qnew" in shown
 
 

@@ -274,7 +274,7 @@ def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -
     assert after["ways"]["listed"] == before["ways"]["listed"] + 1
     causes = before["listed_reasons"], after["listed_reasons"]
     assert causes[1]["computed-include"] == causes[0].get("computed-include", 0) + 1
-    told = farm.run(str(BIN / "zcc-cli"), "explain", family, "-I.", "-c", "a.c", cwd=tmp_path)
+    told = farm.run(str(BIN / "zcc"), "explain", family, "-I.", "-c", "a.c", cwd=tmp_path)
     assert b"listed, for computed-include (OPEN): a farm can run it" in told.stdout
 
 

@@ -284,7 +284,7 @@ def test_an_agent_that_is_killed_while_it_writes(remembering: Farm, project: Pat
 
 
 def agent_status(farm: Farm) -> dict[str, str]:
-    done = farm.run("zcc-cli", "agent", "status", "--json", cwd=Path("/"))
+    done = farm.run("zcc", "agent", "status", "--json", cwd=Path("/"))
     document: dict[str, str] = json.loads(done.stdout)
     return document
 

@@ -21,7 +21,7 @@ def forgets() -> None:
 
 def say(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let another program speak for the processor."""
-    program = directory / "zcc-processor"
+    program = directory / "zcc"
     program.write_text("#!/bin/sh\n" + script)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(directory / "python"))

@@ -28,7 +28,7 @@ def request(*argv: str, **environment: str) -> Request:
 @pytest.fixture
 def places(tmp_path: Path) -> Path:
     """Links of ccache, links of zcc, and a real compiler, each in a directory of its own."""
-    for name, program in (("ccache", "ccache"), ("zcc", "zcc-masquerade"), ("real", "gcc")):
+    for name, program in (("ccache", "ccache"), ("zcc", "zcc++"), ("real", "gcc")):
         (tmp_path / name).mkdir()
         (tmp_path / name / program).write_text("#!/bin/sh\n")
         (tmp_path / name / program).chmod(0o755)

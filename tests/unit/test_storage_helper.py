@@ -408,3 +408,9 @@ def test_started_by_hand_it_says_what_it_is_for() -> None:
     done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "CCACHE_REMOTE_STORAGE=zcc://" in done.stderr
+
+
+def test_its_help_is_no_error() -> None:
+    done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CCACHE_REMOTE_STORAGE=zcc://" in done.stdout

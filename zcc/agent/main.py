@@ -1,4 +1,4 @@
-"""`zcc-agent`: started by the first launcher; rarely by hand."""
+"""`zcc-agent serve`: started by the first launcher; rarely by hand."""
 
 from __future__ import annotations
 
@@ -23,17 +23,10 @@ _LOG_BYTES = 4 << 20
 _LEAST_FILES = 128
 # How soon an agent leaves whose socket somebody has taken away.
 _LOOK_EVERY_S = 2.0
-_USAGE = """usage: zcc-agent serve
-
-The agent stands between the launchers (zcc, zcc++) and the farm. The first compile starts it and it
-leaves when idle; `zcc agent start|stop|status` is the way to do so by hand.
-"""
 
 
 def main() -> None:
     """Serve until idle, stopped or told to leave."""
-    if sys.argv[1:] != ["serve"]:
-        sys.exit(_USAGE)
     try:
         asyncio.run(_serve())
     except ConfigError as error:
@@ -100,7 +93,3 @@ def _log_to(path: str, level: str) -> None:
         handlers=[handler],
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
-
-
-if __name__ == "__main__":
-    main()

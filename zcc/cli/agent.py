@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -19,6 +17,7 @@ from zcc.cli.figures import duration
 from zcc.cli.program import Program
 from zcc.errors import ConfigError
 from zcc.farm import DEFAULT_FARM
+from zcc.installation import program_beside
 
 app = Program(help="The process between your compiles and the farm.")
 START_TIMEOUT_S = 10.0
@@ -32,8 +31,7 @@ def ask(request: dict[str, object]) -> dict[str, object] | None:
 
 def sibling(program: str) -> str:
     """A program that was installed with this one."""
-    beside = os.path.join(os.path.dirname(sys.executable), program)
-    found = beside if os.access(beside, os.X_OK) else shutil.which(program)
+    found = program_beside(program)
     if found is None:
         raise ConfigError(f"{program} is not installed beside zcc nor on PATH: reinstall zcc")
     return found

@@ -1,18 +1,30 @@
-"""`zcc SUBCOMMAND`: the launcher execs this for every word that is no compiler."""
+"""`zcc SUBCOMMAND`: the launcher becomes this for every word that means no compiler (launcher/words.c)."""
 
 from __future__ import annotations
 
+import difflib
+import os
+import shutil
 import sys
+
+import typer
 
 from cache.errors import CacheError
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
-from zcc.cli.program import Program
-from zcc.cli.version import add_version
+from zcc.cli.completion import completion
+from zcc.cli.program import Program, RootGroup
+from zcc.cli.version import version
 from zcc.errors import ZccError, told
+
+# As of every command line that cannot be read.
+USAGE_STATUS = 2
 
 app = Program(
     name="zcc",
+    cls=RootGroup,
     help="Distribute C and C++ compiles over your team's machines.\n\n"
+    "Options without a subcommand are the default compiler's: `zcc -v`, `zcc --version`; its help is that of"
+    " `zcc cc --help`.\n\n"
     "In front of a compiler: `zcc gcc -c x.c`, `make -j64 CC='zcc gcc'`,"
     " `cmake -DCMAKE_C_COMPILER_LAUNCHER=zcc`.\n\n"
     "Set ZCC_DISABLE=1 to run the compiler directly, ZCC_FALLBACK=never to make every fallback to"
@@ -38,17 +50,47 @@ app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")
 app.add_typer(cache.cache_commands(cache.open_own, "", "--dir"), name="cache")
 
+app.command("version")(version)
+app.command("completion")(completion)
 
-add_version(app, "zcc")
+
+@app.command("help")
+def show_help(
+    ctx: typer.Context,
+    command: str = typer.Argument("", metavar="COMMAND", help="Of this subcommand."),
+) -> None:
+    """Show this help, or a subcommand's."""
+    root = ctx.find_root()
+    root.command.main(args=[command, "--help"] if command else ["--help"], prog_name=root.info_name)
 
 
-def main() -> None:
-    """The entry point: errors that are the user's to mend come without a traceback."""
+def words() -> list[str]:
+    """All subcommands."""
+    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def slip(word: str) -> str:
+    """What a word is answered that is no subcommand, and of which nothing says that it is a compiler."""
+    lines = [f"zcc: {word!r} is no subcommand of zcc's, and nothing says that it is a compiler"]
+    near = difflib.get_close_matches(word, words(), n=3)
+    if near:
+        lines.append(f"did you mean: {', '.join(f'zcc {each}' for each in near)}?")
+    else:
+        lines.append("zcc --help lists the subcommands")
+    found = shutil.which(word)
+    if found is not None:
+        lines.append(
+            f"to compile with it all the same, name it by its path: zcc {os.path.abspath(found)}"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Errors that are the user's to mend come without a traceback."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in words():
+        print(slip(arguments[0]), file=sys.stderr)
+        sys.exit(USAGE_STATUS)
     try:
-        app(prog_name="zcc")
+        app(args=arguments, prog_name="zcc")
     except (ZccError, CacheError, OSError) as error:
         sys.exit(f"zcc: {told(error)}")
-
-
-if __name__ == "__main__":
-    main()

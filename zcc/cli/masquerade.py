@@ -14,7 +14,10 @@ from zcc.errors import ConfigError
 _COMPILER = re.compile(
     r"(?:\w+(?:-\w+){1,3}-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(?:-\d+(?:\.\d+)*)?"
 )
+# zcc-masquerade is what links of zcc 0.1's first days led to.
 _LAUNCHERS = ("zcc", "zcc++", "zcc-masquerade")
+# Not to zcc: ccache refuses a CCACHE_PREFIX=zcc that is the very file which the compiler's name leads to.
+_TARGET = "zcc++"
 
 
 def masquerade(
@@ -33,7 +36,7 @@ def masquerade(
     if not names:
         raise ConfigError("no compiler is on PATH: name them (--compiler NAME)")
     os.makedirs(directory, exist_ok=True)
-    target = sibling("zcc-masquerade")
+    target = sibling(_TARGET)
     strange = [name for name in names if not _link(os.path.join(directory, name), target)]
     for name in _stale(directory, search):
         os.unlink(os.path.join(directory, name))

@@ -38,6 +38,19 @@ class _Group(TyperGroup):
         return _without_types(super().get_params(ctx))
 
 
+class RootGroup(_Group):
+    """The group of a program whose own options are not its own: `zcc` leaves all but --help to compilers."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters = super().get_params(ctx)
+        for each in parameters:
+            each.hidden = each.hidden or each.name in ("install_completion", "show_completion")
+        return parameters
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        return ["--help"]
+
+
 class Program(typer.Typer):
     """A program or a group of subcommands, whose commands are all `Command`s."""
 

@@ -125,7 +125,7 @@ class LocalFarm:
         deadline = time.monotonic() + START_TIMEOUT_S
         environment = self.environment
         subprocess.run(
-            [sibling("zcc-cli"), "agent", "start"],
+            [sibling("zcc"), "agent", "start"],
             env=environment,
             check=True,
             stdout=subprocess.DEVNULL,

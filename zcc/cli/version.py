@@ -1,4 +1,4 @@
-"""`--version`, the same for each program."""
+"""The version, the same for each program: `--version`, and `zcc version`, since compilers own that option."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def add_version(app: typer.Typer, program: str) -> None:
         ),
     ) -> None:
         """Nothing of its own: `--version` and the subcommands."""
+
+
+def version() -> None:
+    """Print zcc's own version; `zcc --version` is the default compiler's."""
+    typer.echo(f"zcc {__version__}")

@@ -4,10 +4,9 @@
  *
  * Who is called:
  *   NAME ARGS...      through a symlink NAME -> zcc: the compiler NAME, the next one on PATH
- *   zcc WORD ...      WORD is one of cli_words, or nothing: the command line, zcc-cli
- *   zcc -x|@x|x.c ... the default compiler: an option, a response file or a file for compilers
- *   zcc CC ARGS...    the compiler CC (./stats, if it is named like a WORD); another zcc is skipped
- *   zcc++             the same, without command line words; the default is the C++ compiler
+ *   zcc [WORD] ...    as words.c has it: the command line (`zcc-agent cli`), the default compiler, or the
+ *                     compiler WORD; another zcc in front of that is skipped
+ *   zcc++             the same; the default is the C++ compiler
  *
  * Environment: ZCC_DISABLE (exec the compiler at once), ZCC_FALLBACK=never (fail instead of falling
  * back), ZCC_CC and ZCC_CXX (default compilers while no agent says otherwise), ZCC_SOCKET and
@@ -35,20 +34,7 @@
 #include "request.h"
 #include "processor.h"
 #include "say.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
-static const char *const cli_words[] = {
-    "up", "stats", "explain", "doctor", "nodes", "toolchain", "join", "config", "agent", "cache",
-    "why", "masquerade", "publish", "--help", "--version", "-h", "help", "--install-completion",
-    "--show-completion",
-};
-
-/* What a compiler reads, so a first word with such an ending is no compiler. */
-static const char *const file_endings[] = {
-    "c", "cc", "cp", "cpp", "cxx", "c++", "C", "CC", "CPP", "h", "hh", "hpp", "hxx", "H", "m", "mm",
-    "M", "i", "ii", "mi", "mii", "s", "S", "sx", "o", "a", "so",
-};
+#include "words.h"
 
 static int is_set(const char *name)
 {
@@ -56,25 +42,25 @@ static int is_set(const char *name)
     return value && *value && strcmp(value, "0") != 0;
 }
 
-static int is_one_of(const char *word, const char *const *words, size_t count)
+static int is_launcher(const char *name)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(word, words[i]) == 0)
-            return 1;
-    return 0;
+    return strcmp(name, "zcc") == 0 || strcmp(name, "zcc++") == 0;
 }
 
-static int is_file_for_a_compiler(const char *word)
+/* Becomes `zcc-agent cli WORDS...`: the Python program that is installed with every launcher in any case. */
+static _Noreturn void exec_cli(char **words)
 {
-    const char *dot = strrchr(basename_of(word), '.');
-    return *word == '-' || *word == '@'
-        || (dot && is_one_of(dot + 1, file_endings, COUNT(file_endings)));
-}
-
-static _Noreturn void exec_cli(char **argv)
-{
-    exec_own("zcc-cli", argv);
-    say("zcc: zcc-cli: command not found");
+    size_t count = 0;
+    while (words[count])
+        count++;
+    char **argv = calloc(count + 3, sizeof *argv);
+    if (argv) {
+        argv[0] = (char *)"zcc-agent";
+        argv[1] = (char *)"cli";
+        memcpy(argv + 2, words, count * sizeof *argv);
+        exec_own(argv[0], argv);
+    }
+    say("zcc: zcc-agent, which is installed with zcc, cannot be run: reinstall zcc");
     _exit(127);
 }
 
@@ -83,27 +69,28 @@ static void read_call(int argc, char **argv)
 {
     const char *own_name = argc > 0 ? basename_of(argv[0]) : "zcc";
     call.argv = argv;
-    if (strcmp(own_name, "zcc++") == 0)
-        call.flags |= IS_CXX;
-    else if (strcmp(own_name, "zcc") != 0) {
+    if (argc == 0)
+        exec_cli(argv);
+    if (!is_launcher(own_name)) {
         call.named = own_name;
         return;
     }
     /* CC="zcc gcc" and CMAKE_C_COMPILER_LAUNCHER=zcc make `zcc zcc gcc` of it. */
-    while (argc > 2 && is_one_of(basename_of(argv[1]), (const char *[]){"zcc", "zcc++"}, 2)) {
-        call.flags = strcmp(basename_of(argv[1]), "zcc++") == 0 ? IS_CXX : 0;
-        argv++, argc--;
-    }
-    if (!(call.flags & IS_CXX)
-        && (argc < 2 || is_one_of(argv[1], cli_words, COUNT(cli_words))))
-        exec_cli(argv);
+    for (; argc > 1 && is_launcher(basename_of(argv[1])); argv++, argc--)
+        own_name = basename_of(argv[1]);
+    if (strcmp(own_name, "zcc++") == 0)
+        call.flags |= IS_CXX;
     call.argv = argv;
-    if (argc < 2 || is_file_for_a_compiler(argv[1])) {
+    switch (meaning_of(argv + 1)) {
+    case FOR_ZCC:
+        exec_cli(argv + 1);
+    case FOR_DEFAULT:
         call.flags |= IS_DEFAULT;
         return;
+    case COMPILER:
+        call.argv = argv + 1;
+        call.named = argv[1];
     }
-    call.argv = argv + 1;
-    call.named = argv[1];
 }
 
 static _Noreturn void run_as_told(int agent, uint32_t length)

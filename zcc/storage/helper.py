@@ -207,6 +207,9 @@ def _remove(path: str, mark: os.stat_result) -> None:
 
 def main() -> None:
     """The program that ccache starts: no output, an exit status."""
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(_USAGE, end="")
+        return
     environment = dict(os.environ)
     path = environment.get("CRSH_IPC_ENDPOINT")
     if not path:
