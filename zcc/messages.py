@@ -39,6 +39,8 @@ MAX_LEASES = 8192
 MAX_MACHINE_CLASSES = 1024
 # What one Want asks for: the inputs of some jobs at once.
 MAX_WANTED = 100_000
+# Outputs of one result: as many as a job may declare, and dumps (`Result.outputs`).
+MAX_ANNOUNCED = 256 + 1024
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
 
@@ -260,8 +262,8 @@ class Announce(Message):
     """Node -> broker: these blobs will be pushed, for the Done of this lease; what is not announced may not."""
 
     KIND: ClassVar[bytes] = b"announce"
-    lease: bytes
-    outputs: tuple[Digest, ...]
+    lease: Id
+    outputs: Annotated[tuple[Digest, ...], Length(MAX_ANNOUNCED)]
 
 
 @dataclass(frozen=True, slots=True)
