@@ -40,7 +40,9 @@ class Fleet:
 
     def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
         """A node holds a lease that is not its own in our books."""
-        if len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_leases:
+        # Over, as the node will read: it wrote this Hello before, while we stood still for example.
+        is_over = lease_id in node.ended
+        if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_leases:
             self._ledger.revoke(node, lease_id)
             return
         execution = self._farm.by_prefix.get(lease_prefix(Digest(lease_id)))

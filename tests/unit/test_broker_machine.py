@@ -675,6 +675,20 @@ def test_the_result_of_an_orphan_that_nobody_wants_is_settled_and_dropped(desk: 
     assert bulk_and_control(effects) == [Send(node.route, Settled(lease_for("x")))]
 
 
+def test_a_hello_from_before_a_lease_was_settled_does_not_bring_it_back(desk: Desk) -> None:
+    """We stood still; a result and a Hello that still lists its lease waited for us. A later job of that key
+    would wait for the lease for ever."""
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease)
+    node = desk.node("n", leases=(run.lease,))
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+    desk.submit(agent, 2, job("x", inputs=()))
+    (again,) = desk.runs(node)
+    assert again.lease != run.lease
+
+
 def test_a_run_that_was_lost_with_the_connection_is_sent_again(desk: Desk) -> None:
     agent, node = desk.client("a"), desk.node("n")
     desk.submit(agent, 1, job("x", inputs=()))
