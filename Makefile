@@ -11,7 +11,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ edits bench clean
+.PHONY: help test demo check differ edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(FOLDERS)
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+faults: $(INSTALLED) ## parts that die, freeze, are cut off, as long as in life (half an hour)
+	PATH="$(CURDIR)/$(BIN):$$PATH" ZCC_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults -m '' $(ARGS)
 
 MINUTES ?= 60
 SEED ?= $(shell od -An -N3 -tu4 /dev/urandom)

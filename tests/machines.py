@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _numbers = itertools.count()
 # The namespaces are connected to nothing else, so every network of tests may have the same addresses.
@@ -81,6 +81,13 @@ class Network:
             *("tc", "-n", machine.namespace, "qdisc", "add", "dev", "eth0", "root", "tbf"),
             *("rate", f"{rate_mbit}mbit", "burst", "256kb", "latency", "400ms"),
         )
+
+    def move(self, machine: Machine, address: str) -> Machine:
+        """Give this machine another address, as a laptop gets one in another network: whoever talks to the old
+        one is never answered again, not even by a reset."""
+        _ip("-n", machine.namespace, "addr", "flush", "dev", "eth0", "scope", "global")
+        _ip("-n", machine.namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+        return replace(machine, address=address)
 
     def mend(self, machine: Machine) -> None:
         _ip("-n", self.hub, "link", "set", machine.port, "up")

@@ -65,10 +65,14 @@ class NetworkFarm:
         name = node.state.name
         token, state = self.token("node"), ("--state", str(node.state))
         self.run(node.machine, str(BIN / "zcc-node"), "join", token, *state, "--name", name)
-        serve = ("zcc-node", "serve", *state, "--name", name, "--slots", str(slots))
-        node.process = self._spawn(node, *serve)
+        self.start_node(node, slots)
         self.nodes.append(node)
         return node
+
+    def start_node(self, node: Member, slots: int = 1) -> None:
+        """Serve, with the key that it has."""
+        serve = ("--state", str(node.state), "--slots", str(slots))
+        node.process = self._spawn(node, "zcc-node", "serve", *serve)
 
     def add_client(self) -> Member:
         """A developer's machine that has joined."""

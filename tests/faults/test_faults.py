@@ -56,6 +56,40 @@ def test_a_node_that_is_killed(farm: LocalFarm, project: Path) -> None:
     build(farm, project, farm.nodes[0].kill)
 
 
+@pytest.mark.parametrize("victim", ["cc1plus", "bwrap"])
+def test_a_job_that_the_kernel_kills_for_memory(
+    farm: LocalFarm, project: Path, victim: str
+) -> None:
+    """What the kernel's choice falls on is the compiler, or else what holds its sandbox."""
+    nodes = [node.pid for node in farm.nodes]
+
+    def kill() -> None:
+        wait_until(lambda: kill_below(nodes, victim), f"a {victim} to run on a node")
+
+    build(farm, project, kill)
+
+
+def kill_below(ancestors: list[int], name: str) -> bool:
+    """End one process of this name below one of these; whether there was one."""
+    parents, named = {}, []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(entry)
+            command, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            parents[pid] = int(rest.split()[1])
+            if command.endswith(f"({name}"):
+                named.append(pid)
+    for pid in named:
+        above = pid
+        while above in parents and above not in ancestors:
+            above = parents[above]
+        if above in ancestors:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                return True
+    return False
+
+
 def test_all_nodes_killed(farm: LocalFarm, project: Path) -> None:
     build(farm, project, lambda: [node.kill() for node in farm.nodes])
 
