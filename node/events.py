@@ -88,6 +88,24 @@ class JobFaulted:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSpoiled:
+    """What a started job reads is not what it must be: `missing` have to come anew, and its toolchain if that
+    is not here any more. Of what it gave, if it ran, nothing is sent."""
+
+    lease: bytes
+    missing: frozenset[Digest]
+    is_toolchain_here: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainGone:
+    """It was here, and what is left of it is not it: nothing may start with it before it came anew."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseSettled:
     """The broker has taken this lease's last word."""
 
@@ -111,6 +129,8 @@ Event = (
     | ToolchainFailed
     | JobEnded
     | JobFaulted
+    | JobSpoiled
+    | ToolchainGone
     | LeaseSettled
     | StopAsked
 )

@@ -34,6 +34,7 @@ from node.events import (
     Event,
     JobEnded,
     JobFaulted,
+    JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
     RunAsked,
@@ -41,6 +42,7 @@ from node.events import (
     SessionLost,
     StopAsked,
     ToolchainFailed,
+    ToolchainGone,
     ToolchainReady,
     Welcomed,
 )
@@ -48,6 +50,8 @@ from zcc.messages import Done, Failed, Fault, Started
 
 # A broker that leases more than this to one node is broken; what is beyond is refused.
 MAX_LEASES = 4096
+# A job whose files rot as often as that while it runs is another node's: this disk, or memory, is broken.
+MAX_SPOILED = 3
 
 
 class Stage(Enum):
@@ -66,6 +70,7 @@ class Lease:
     stage: Stage = Stage.FETCHING
     last_word: Done | Failed | None = None
     outputs: tuple[Digest, ...] = ()
+    spoiled: int = 0
 
 
 @dataclass(slots=True)
@@ -112,6 +117,10 @@ class NodeMachine:
                 effects = self._end(name, Done(name, body), outputs)
             case JobFaulted(name, fault, detail):
                 effects = self._end(name, Failed(name, fault.value, detail), ())
+            case JobSpoiled():
+                effects = self._begin_anew(event)
+            case ToolchainGone(digest):
+                effects = self._toolchain_gone(digest)
             case LeaseSettled(name):
                 effects = self._forget(name)
             case Welcomed():
@@ -222,6 +231,34 @@ class NodeMachine:
             if lease.needs_toolchain and lease.toolchain == digest
         ]
         return [effect for name in hit for effect in self._fail(name, Fault.TOOLCHAIN, detail)]
+
+    def _begin_anew(self, event: JobSpoiled) -> list[Effect]:
+        """A job has run on rotten files, or could not start for want of them."""
+        lease = self.leases.get(event.lease)
+        if lease is None or lease.stage is not Stage.RUNNING:
+            return self._forget(event.lease)
+        lease.spoiled += 1
+        if lease.spoiled > MAX_SPOILED:
+            return self._fail(event.lease, Fault.INTERNAL, event.detail)
+        if self.is_stopping:
+            return self._fail(event.lease, Fault.STOPPING, "the node is leaving")
+        lease.stage = Stage.FETCHING
+        lease.missing = set(event.missing)
+        lease.needs_toolchain = not event.is_toolchain_here
+        effects = self._fetch(lease)
+        self._promote()
+        return effects
+
+    def _toolchain_gone(self, digest: Digest) -> list[Effect]:
+        effects: list[Effect] = []
+        for name, lease in self.leases.items():
+            if lease.toolchain == digest and lease.stage in (Stage.FETCHING, Stage.READY):
+                if lease.stage is Stage.READY:
+                    self._ready.remove(name)
+                lease.stage = Stage.FETCHING
+                lease.needs_toolchain = True
+                effects += self._fetch(lease)
+        return effects
 
     def _fail_where(self, *stages: Stage, fault: Fault, detail: str) -> list[Effect]:
         hit = [name for name, lease in self.leases.items() if lease.stage in stages]

@@ -1,8 +1,8 @@
 """The toolchains of a node: unpacked, kept while they are used, evicted when there are too many.
 
-On disk: `DIR/HEX/root/` is a layer of the sandbox's root, `DIR/HEX/toolchain.json` what came with it;
-`DIR/tmp/` holds what is on its way in or out and is emptied at the start. A toolchain appears and
-leaves by rename of `DIR/HEX`, whole or not at all.
+On disk: `DIR/HEX/root/` is a layer of the sandbox's root, `DIR/HEX/toolchain.json` what came with it,
+`DIR/HEX/members` what it consists of (`node/members.py`); `DIR/tmp/` holds what is on its way in or out and is
+emptied at the start. A toolchain appears and leaves by rename of `DIR/HEX`, whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from cache.digest import DIGEST_SIZE, Digest, digest_of
 from cache.eviction import Entry, choose_victims
 from node.errors import ToolchainError
+from node.members import Members, decode_members, encode_members
 from node.sandbox import view_toolchain
-from node.trees import wipe
+from node.trees import wipe, wipe_later
 from node.unpack import Caps, unpack
 from zcc.job import FileInput, Job, Manifest
 
 _METADATA_FILE = "toolchain.json"
 _METADATA_FORMAT = 1
+_MEMBERS_FILE = "members"
 # A toolchain's last use is written down at most this often.
 _TOUCH_AFTER_S = 60.0
 SELF_TEST_CWD = b"/zcc-self-test"
@@ -66,6 +68,9 @@ class ToolchainStore:
         self._limit_bytes = limit_bytes
         self._caps = caps
         self._leases: Counter[Digest] = Counter()
+        self._members: dict[Digest, Members] = {}
+        # Condemned while they were used: what they were renamed to, until nobody uses them.
+        self._graves: dict[Digest, list[str]] = {}
         os.makedirs(self._tmp_dir, mode=0o700, exist_ok=True)
         for left in os.listdir(self._tmp_dir):
             wipe(os.fsencode(os.path.join(self._tmp_dir, left)))
@@ -94,6 +99,43 @@ class ToolchainStore:
         except OSError as error:
             raise ToolchainError(f"toolchain {digest.hex()} is not here") from error
 
+    def members(self, digest: Digest) -> Members:
+        """What the toolchain consists of.
+
+        Raises:
+            ToolchainError: it is not here, or the list is rotten.
+        """
+        found = self._members.get(digest)
+        if found is None:
+            try:
+                with open(os.path.join(self._place(digest), _MEMBERS_FILE), "rb") as file:
+                    found = self._members[digest] = decode_members(file.read())
+            except OSError as error:
+                raise ToolchainError(f"toolchain {digest.hex()} is not here") from error
+        return found
+
+    def condemn(self, digest: Digest) -> None:
+        """It is not what it was: it is not here any more. Who uses it may go on until it is released.
+
+        Raises:
+            OSError: it cannot be moved away.
+        """
+        self._sizes.pop(digest, None)
+        self._members.pop(digest, None)
+        place = self._place(digest)
+        if not os.path.lexists(place):
+            return
+        os.makedirs(self._tmp_dir, mode=0o700, exist_ok=True)
+        grave = tempfile.mkdtemp(dir=self._tmp_dir)
+        os.rename(place, os.path.join(grave, "old"))
+        self._graves.setdefault(digest, []).append(grave)
+        self._fill_graves(digest)
+
+    def _fill_graves(self, digest: Digest) -> None:
+        if not self.is_used(digest):
+            for grave in self._graves.pop(digest, ()):
+                wipe_later(os.fsencode(grave))
+
     def install(self, digest: Digest, frame_path: str) -> None:
         """Verify and unpack a toolchain. Takes a second or two: call it beside the loop.
 
@@ -105,6 +147,7 @@ class ToolchainStore:
         """
         if self.has(digest):
             return
+        os.makedirs(self._tmp_dir, mode=0o700, exist_ok=True)  # whoever cleans up may have taken it
         fresh = tempfile.mkdtemp(dir=self._tmp_dir)
         try:
             os.chown(fresh, -1, os.getegid())  # a setgid directory above would give its own group
@@ -112,10 +155,8 @@ class ToolchainStore:
             unpacked = unpack(frame_path, digest, root, self._caps)
             read_about(unpacked.metadata)
             view_toolchain(root)
-            with open(os.path.join(fresh, _METADATA_FILE), "wb") as file:
-                file.write(unpacked.metadata)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(os.path.join(fresh, _METADATA_FILE), unpacked.metadata)
+            _write(os.path.join(fresh, _MEMBERS_FILE), encode_members(unpacked.members))
             self._discard(digest)  # damaged remains, if any
             os.rename(fresh, self._place(digest))
         except BaseException:
@@ -141,6 +182,7 @@ class ToolchainStore:
         self._leases[digest] -= 1
         if not self._leases[digest]:
             del self._leases[digest]
+            self._fill_graves(digest)
 
     @contextlib.contextmanager
     def lease(self, digest: Digest) -> Iterator[None]:
@@ -183,6 +225,7 @@ class ToolchainStore:
 
     def _discard(self, digest: Digest) -> None:
         self._sizes.pop(digest, None)
+        self._members.pop(digest, None)
         place = self._place(digest)
         if not os.path.lexists(place):
             return
@@ -204,11 +247,19 @@ class ToolchainStore:
     def _found(self) -> Iterator[tuple[Digest, int]]:
         for name in os.listdir(self.directory):
             place = os.path.join(self.directory, name)
-            if os.path.isfile(os.path.join(place, _METADATA_FILE)):
+            # Without a list of its members, as an older zcc left it, nobody can say what it should be.
+            if os.path.isfile(os.path.join(place, _MEMBERS_FILE)):
                 with contextlib.suppress(ValueError):
                     digest = bytes.fromhex(name)
                     if len(digest) == DIGEST_SIZE:
                         yield Digest(digest), _tree_bytes(os.path.join(place, "root"))
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_about(metadata: bytes) -> About:

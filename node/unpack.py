@@ -20,6 +20,7 @@ import zstandard
 from cache.blobs import MAX_WINDOW_BYTES
 from cache.digest import Digest, Hasher
 from node.errors import ToolchainError
+from node.members import Members
 
 METADATA_NAME = b".zcc/toolchain.json"
 _OWN_PREFIX = b".zcc"
@@ -51,11 +52,12 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What an unpacked toolchain takes, and the metadata that came with it (JSON)."""
+    """What an unpacked toolchain takes and consists of, and the metadata that came with it (JSON)."""
 
     entries: int
     size_bytes: int
     metadata: bytes
+    members: Members
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,8 @@ class _Unpacking:
         self._seen: set[bytes] = set()
         self._entries = 0
         self._size_bytes = 0
-        self._files: list[bytes] = []
+        self._files: list[tuple[bytes, Digest]] = []  # below the root, with a slash in front
+        self._links: list[tuple[bytes, bytes]] = []
 
     def run(self) -> Unpacked:
         os.mkdir(self._root, 0o700)
@@ -162,7 +165,8 @@ class _Unpacking:
         while (header := self._next_header()) is not None:
             self._make(header)
         self._settle()
-        return Unpacked(self._entries, self._size_bytes, metadata)
+        members = Members(tuple(self._files), tuple(self._links))
+        return Unpacked(self._entries, self._size_bytes, metadata, members)
 
     def _metadata(self) -> bytes:
         header = self._next_header()
@@ -226,6 +230,7 @@ class _Unpacking:
             if not 0 < len(header.target) <= self._caps.path_bytes:
                 raise UnpackError(f"symlink {name!r} has a target of {len(header.target)} bytes")
             os.symlink(header.target, path)
+            self._links.append((b"/" + name, header.target))
         else:
             raise UnpackError(f"{name!r} is of type {header.kind!r}: neither file, directory, link")
 
@@ -245,17 +250,19 @@ class _Unpacking:
 
     def _write(self, path: bytes, header: _Header) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        hasher = Hasher()
         with os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0) as file:
             left = header.size_bytes
             while left:
                 piece = memoryview(self._stream.take(min(left, _PIECE_BYTES)))
                 left -= len(piece)
+                hasher.update(piece)
                 while piece:
                     piece = piece[file.write(piece) :]
             os.fchmod(file.fileno(), 0o555 if header.is_executable else 0o444)
         self._stream.skip_padding(header.size_bytes)
         self._size_bytes += header.size_bytes
-        self._files.append(path)
+        self._files.append((b"/" + header.name, hasher.digest()))
 
     def _settle(self) -> None:
         """On the disk for good, then read-only.
@@ -263,8 +270,8 @@ class _Unpacking:
         A tree that survives a power failure half-written would give wrong objects, not misses.
         Synced after all is written: the first sync carries most of it, the others find nothing left.
         """
-        for path in self._files:
-            _sync(path)
+        for path, _ in self._files:
+            _sync(self._root + path)
         for name in sorted(self._directories, reverse=True):
             path = self._root + b"/" + name if name else self._root
             _sync(path)

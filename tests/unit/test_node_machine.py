@@ -18,16 +18,18 @@ from node.events import (
     BlobArrived,
     BlobFailed,
     JobEnded,
+    JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
     RunAsked,
     SessionLost,
     StopAsked,
     ToolchainFailed,
+    ToolchainGone,
     ToolchainReady,
     Welcomed,
 )
-from node.machine import NodeMachine
+from node.machine import MAX_SPOILED, NodeMachine
 from zcc.messages import Done, Failed, Fault, Started
 
 TOOLCHAIN = digest_of(b"toolchain")
@@ -131,3 +133,49 @@ def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_set
     assert machine.handle(LeaseSettled(lease(2))) == [ForgetLease(lease(2))]
     machine.handle(JobEnded(lease(1), (), b"result"))
     assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), Leave()]
+
+
+def spoiled(number: int, *missing: Digest, here: bool = True) -> JobSpoiled:
+    return JobSpoiled(lease(number), frozenset(missing), here, "x.h is rotten")
+
+
+def test_a_job_that_read_rotten_files_runs_again_when_they_came_anew() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    assert machine.handle(spoiled(1, HEADER)) == [FetchInputs((HEADER,))]
+    machine.validate()
+    assert machine.handle(BlobArrived(HEADER)) == started(1)
+
+
+def test_a_job_whose_tree_alone_was_rotten_runs_again_at_once() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    assert machine.handle(spoiled(1)) == started(1)
+
+
+def test_a_rotten_toolchain_is_fetched_once_for_all_that_need_it() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(asked(2))
+    assert machine.handle(ToolchainGone(TOOLCHAIN)) == [FetchToolchain(TOOLCHAIN)]
+    machine.validate()
+    assert machine.handle(spoiled(1, here=False)) == []
+    assert machine.handle(BlobArrived(TOOLCHAIN)) == [InstallToolchain(TOOLCHAIN)]
+    assert machine.handle(ToolchainReady(TOOLCHAIN)) == started(1)
+    machine.validate()
+
+
+def test_a_job_whose_files_rot_again_and_again_is_another_nodes() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    for _ in range(MAX_SPOILED):
+        assert machine.handle(spoiled(1)) == started(1)
+    failed = Failed(lease(1), Fault.INTERNAL.value, "x.h is rotten")
+    assert machine.handle(spoiled(1)) == [SendBehind((), failed)]
+
+
+def test_a_revoked_job_that_read_rotten_files_is_over() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    assert machine.handle(LeaseRevoked(lease(1))) == [KillJob(lease(1))]
+    assert machine.handle(spoiled(1, HEADER)) == [ForgetLease(lease(1))]
