@@ -14,7 +14,7 @@ from node import sandbox as sandbox_module
 from node.errors import SandboxError, ToolchainError
 from node.runner import RunOutcome
 from node.sandbox import Limits, Mode, find_bubblewrap, is_reserved, probe, view_toolchain
-from node.seccomp import DENIED, filter_program
+from node.seccomp import ABSENT, DENIED, LAST_NUMBER, SOCKETS, filter_program
 from tests.unit.sandbox_toolchain import Farm, make_job, shared_toolchain
 
 
@@ -39,6 +39,8 @@ def run_filter(program: bytes, arch: int, number: int, *arguments: int) -> int:
         at += 1
         if operation == 0x20:
             value = struct.unpack_from("=I", memory, operand)[0]
+        elif operation == 0x54:
+            value &= operand
         elif operation == 0x06:
             return int(operand)
         else:
@@ -52,6 +54,7 @@ def _halves(value: int) -> tuple[int, int]:
 
 X86, ARM = 0xC000003E, 0xC00000B7
 ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000
+EAFNOSUPPORT = 0x50061
 
 
 @pytest.mark.parametrize(("machine", "arch", "column"), [("x86_64", X86, 0), ("aarch64", ARM, 1)])
@@ -59,33 +62,59 @@ def test_the_filter_denies_what_it_lists_and_nothing_else(
     machine: str, arch: int, column: int
 ) -> None:
     program = filter_program(machine)
-    clone, clone3, ioctl = {"x86_64": (56, 435, 16), "aarch64": (220, 435, 29)}[machine]
-    denied = {row[column] for row in DENIED.values()}
-    for number in range(500):
-        expected = EPERM if number in denied else ENOSYS if number == clone3 else ALLOW
-        assert run_filter(program, arch, number) == expected, number
+    clone, ioctl, mmap = {"x86_64": (56, 16, 9), "aarch64": (220, 29, 222)}[machine]
+    refused = {
+        row[column]: answer
+        for table, answer in ((DENIED, EPERM), (ABSENT, ENOSYS), (SOCKETS, EAFNOSUPPORT))
+        for row in table.values()
+    }
+    for number in range(LAST_NUMBER + 1):
+        assert run_filter(program, arch, number) == refused.get(number, ALLOW), number
     assert run_filter(program, arch, clone, 0x10000000) == EPERM  # a user namespace
     assert run_filter(program, arch, clone, 0x003D0F00) == ALLOW  # a thread
     assert run_filter(program, arch, clone, 0x4111) == ALLOW  # vfork
     assert run_filter(program, arch, ioctl, 0, 0x5412) == EPERM  # TIOCSTI
     assert run_filter(program, arch, ioctl, 0, 0x7700005412) == EPERM  # only 32 bits are looked at
     assert run_filter(program, arch, ioctl, 0, 0x5413) == ALLOW  # TIOCGWINSZ
+    assert run_filter(program, arch, mmap, 0, 0, 3, 0x21) == EPERM  # shared memory of no file
+    assert run_filter(program, arch, mmap, 0, 0, 3, 0x8021) == EPERM  # the same, touched at once
+    assert run_filter(program, arch, mmap, 0, 0, 3, 0x22) == ALLOW  # private memory
+    assert run_filter(program, arch, mmap, 0, 0, 3, 0x01) == ALLOW  # a file's
     assert run_filter(program, 0x40000003, 1) == KILL  # i386
+    assert run_filter(program, 0x40000028, 1) == KILL  # 32-bit arm
+
+
+@pytest.mark.parametrize(("machine", "arch"), [("x86_64", X86), ("aarch64", ARM)])
+@pytest.mark.parametrize("number", [LAST_NUMBER + 1, 470, 1000, 0x3FFFFFFF, 0xFFFFFFFF])
+def test_a_call_that_came_later_does_not_exist(machine: str, arch: int, number: int) -> None:
+    assert run_filter(filter_program(machine), arch, number) == ENOSYS
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_no_call_is_listed_twice(column: int) -> None:
+    rows = [row[column] for table in (DENIED, ABSENT, SOCKETS) for row in table.values()]
+    numbers = [number for number in rows if number is not None]
+    assert len(numbers) == len(set(numbers))
 
 
 def test_the_x32_numbers_are_refused() -> None:
     assert run_filter(filter_program("x86_64"), X86, 0x40000000 + 101) == ENOSYS
 
 
-def test_the_numbers_are_this_kernels() -> None:
-    header = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h"}.get(platform.machine())
-    if header is None or not os.path.exists(f"/usr/include/{header}"):
-        pytest.skip("no list of numbers here")
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [("x86_64-linux-gnu/asm/unistd_64.h", 0), ("asm-generic/unistd.h", 1)],
+)
+def test_the_numbers_are_this_kernels(header: str, column: int) -> None:
+    if not os.path.exists(f"/usr/include/{header}"):
+        pytest.skip(f"no list of numbers here: {header} comes with linux-libc-dev")
     with open(f"/usr/include/{header}") as file:
-        lines = [line.split() for line in file if line.startswith("#define __NR_")]
-    numbers = {words[1].removeprefix("__NR_"): int(words[2]) for words in lines}
-    for name, (number, _) in DENIED.items():
-        assert numbers.get(name, number) == number, name
+        lines = [line.split() for line in file if line.startswith("#define __NR")]
+    numbers = {words[1][5:].lstrip("_"): words[2] for words in lines if len(words) > 2}
+    # asm-generic has names that differ from one word size to the other: "__NR3264_mmap".
+    numbers |= {name.removeprefix("3264_"): number for name, number in numbers.items()}
+    for name, row in {**DENIED, **ABSENT, **SOCKETS}.items():
+        assert numbers.get(name, str(row[column])) == str(row[column]), name
 
 
 CALLS = """
@@ -102,6 +131,12 @@ denied(libc.setns(0, 0))
 denied(libc.syscall(425, 1, 0))
 denied(libc.syscall(321, 0, 0, 0))
 denied(libc.syscall(435, 0, 0), errno.ENOSYS)
+denied(libc.memfd_create(b'x', 0), errno.ENOSYS)
+denied(libc.shmget(0, 4096, 0o1600), errno.ENOSYS)
+denied(libc.syscall(470, 0, 0), errno.ENOSYS)
+for family in range(50):
+    denied(libc.socket(family, 1, 0), errno.EAFNOSUPPORT)
+denied(libc.mmap(None, 4096, 3, 0x21, -1, 0))
 denied(libc.chroot(b'/usr'))
 denied(libc.ioctl(0, 0x5412, b'x'))
 assert os.fork() or os._exit(0) is None
