@@ -18,7 +18,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch])
+$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing zcc and what it needs into $(VENV), once ..."
@@ -56,5 +56,5 @@ bench: $(INSTALLED) ## every bench; each states its question
 
 clean: ## remove what the above made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
-	rm -f node/shim/lookups.so
+	rm -f node/shim/lookups.so node/probe/attempts
 	find $(FOLDERS) tests bench examples -name __pycache__ -prune -exec rm -rf {} +

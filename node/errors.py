@@ -27,3 +27,7 @@ class MissingInputError(NodeError):
     def __init__(self, digest: Digest) -> None:
         super().__init__(f"blob {digest.hex()} is not in the store")
         self.digest = digest
+
+
+class CgroupError(NodeError):
+    """No control group is ours: limits are watched instead; the message says what would help."""

@@ -16,7 +16,8 @@ import typer
 
 from node.errors import NodeError
 from node.naming import keep_name, settled_name
-from node.sandbox import Limits, Mode, Sandbox, probe
+from node.probe import probe
+from node.sandbox import Limits, Mode, Sandbox
 from node.shell import NodeShell
 from zcc import farm
 from zcc.cli.program import Program
@@ -64,6 +65,8 @@ def check(state: State = DEFAULT_STATE) -> None:
     """Try out whether a sandbox that holds can be made on this machine; serve does so too."""
     found = probe(state)
     typer.echo(f"{found.bubblewrap} isolates, filters and logs on this machine")
+    for weakness in found.weaker:
+        typer.echo(f"weaker than elsewhere: {weakness}")
 
 
 @app.command()

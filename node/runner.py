@@ -5,8 +5,8 @@ the compiler a child of that. bubblewrap may end while the namespace still dies,
 subreaper: the first process becomes its child, and only when that is dead, which the kernel allows
 after every other process of the namespace is, are outputs read.
 
-Resource limits need no second exec: bubblewrap waits for its options on a pipe, is given its limits by
-prlimit meanwhile, and hands them down.
+Limits need no second exec: bubblewrap waits for its options on a pipe, is given its limits by prlimit and
+its control group meanwhile, and hands them down.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from node.cgroup import Group
 from node.collect import (
     Collected,
     CollectedFile,
@@ -50,9 +51,15 @@ from node.watch import Watch
 from zcc.job import Job, Lookups, Terminal, Usage
 from zcc.messages import Fault
 
-# Memory, processes and disk are looked at this often: within it, a job may exceed its limit by what a
-# core can write to memory, about 0.2 GB.
+# What the kernel does not keep is looked at this often: within it, a job may exceed its limit of memory by
+# what a core can write, about 0.2 GB.
 WATCH_EVERY_S = 0.1
+# The kernel's own bound on tasks, where no control group keeps it: so far above the watched one that the job
+# is stopped and told of, and not just refused a process.
+_MOST_TASKS = 2
+# A group can be removed when the kernel has buried the last process, which is a matter of milliseconds.
+_REMOVE_AGAIN_S = 0.05
+_REMOVE_TRIES = 40
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
 # Descriptors as bubblewrap sees them, beside 0, 1 and 2.
@@ -124,7 +131,7 @@ class Runner:
         try:
             run._start(tree.root)
         except OSError:
-            run._close()
+            run._abandon()
             wipe(scratch)
             raise
         return run
@@ -158,6 +165,7 @@ class Run:
         self._started_at = 0.0
         self._fault: RunFault | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._group: Group | None = None
         self._watch = Watch(limits, scratch)
         self._info: int = -1
         self._told = b""
@@ -172,6 +180,8 @@ class Run:
             self._fault = RunFault(fault, detail)
         if not self._pid:
             return
+        if self._group is not None:
+            self._group.kill()
         self._learn_init()
         if self._init_pid:
             with contextlib.suppress(ProcessLookupError):
@@ -181,11 +191,24 @@ class Run:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, signal.SIGKILL)
 
+    def _abandon(self) -> None:
+        """Undo a start that failed half way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close()
+        if self._pid:
+            # It had no options yet, so it has no children.
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        if self._group is not None:
+            _remove(self._group, self._loop, _REMOVE_TRIES)
+
     # ---- starting ----------------------------------------------------------------------------------
 
     def _start(self, tree_root: bytes) -> None:
         self._tree_root = tree_root
         self._prepare_scratch()
+        self._prepare_group()
         terminal = self._job.terminal
         stdin = self._opened(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         stdout = self._pipe(self._stdout)
@@ -214,6 +237,12 @@ class Run:
             log.write(empty_log())
             log.truncate(LOG_BYTES)
 
+    def _prepare_group(self) -> None:
+        if self._sandbox.cgroups is None or self._sandbox.mode is Mode.NONE:
+            return
+        self._group = self._sandbox.cgroups.make(self._limits.memory_bytes, self._limits.tasks)
+        self._watch = Watch(self._limits, self._scratch, self._group)
+
     def _options(self, tree_root: bytes) -> list[bytes]:
         return self._sandbox.options(
             self._job, self._toolchain.root, tree_root, self._scratch, self._limits.tmp_bytes
@@ -237,11 +266,14 @@ class Run:
         self._await(self._pid, self._bubblewrap_ended)
         for handle in self._readers:
             self._loop.add_reader(handle, self._readable, handle)
+        self._loop.add_reader(self._info, self._learn_init)
         self._timer = self._loop.call_later(WATCH_EVERY_S, self._look)
 
     def _limit(self) -> None:
         if self._sandbox.mode is Mode.NONE:
             return
+        if self._group is not None:
+            self._group.admit(self._pid)
         for kind, value in self._limits.of_process():
             hard = resource.getrlimit(kind)[1]
             soft = value[0] if hard == resource.RLIM_INFINITY else min(value[0], hard)
@@ -302,10 +334,27 @@ class Run:
             return
         # Written piece by piece; the first field is all that is needed.
         with contextlib.suppress(BlockingIOError):
-            self._told += os.read(self._info, _MAX_INFO_BYTES)
-        found = _CHILD_PID.search(self._told)
-        if found:
-            self._init_pid = int(found[1])
+            piece = os.read(self._info, _MAX_INFO_BYTES)
+            self._told += piece
+            found = _CHILD_PID.search(self._told)
+            if found:
+                self._init_pid = int(found[1])
+                self._limit_tasks()
+            if found or not piece:
+                self._loop.remove_reader(self._info)
+
+    def _limit_tasks(self) -> None:
+        """Have the kernel bound the tasks of the sandbox's user namespace, before the command starts.
+
+        Only now: of a process in this machine's own namespace all of the user's processes are counted. It
+        binds no job of root's, and no namespace before Linux 5.14; the watch binds those too.
+        """
+        if self._sandbox.mode is Mode.NONE or self._limits.tasks is None:
+            return
+        most = _MOST_TASKS * self._limits.tasks
+        # It may be over already, and its limit may be lower.
+        with contextlib.suppress(ProcessLookupError, ValueError, PermissionError):
+            resource.prlimit(self._init_pid, resource.RLIMIT_NPROC, (most, most))
 
     # ---- the end -----------------------------------------------------------------------------------
 
@@ -355,6 +404,7 @@ class Run:
             while self._readable(handle):
                 pass
         wall_s = time.monotonic() - self._started_at
+        self._settle_group()
         self._close()
         littered = True
         try:
@@ -371,7 +421,21 @@ class Run:
             wipe(self._scratch)
         self._on_exit(outcome)
 
+    def _settle_group(self) -> None:
+        """Ask the group what there was, and remove it."""
+        if self._group is None:
+            return
+        self._watch.peak_bytes = self._group.peak_bytes() or self._watch.peak_bytes
+        excess = self._group.excess()
+        if excess and self._fault is None:
+            self._fault = RunFault(Fault.RESOURCES, excess)
+        _remove(self._group, self._loop, _REMOVE_TRIES)
+        self._group = None
+
     def _judge(self, wall_s: float) -> tuple[RunOutcome | RunFault, bool]:
+        excess = self._watch.excess_of_files() if self._fault is None else None
+        if excess is not None:
+            self._fault = RunFault(*excess)
         if self._fault is not None:
             return self._fault, True
         log = self._read_log()
@@ -433,12 +497,17 @@ class Run:
             os.close(handle)
 
     def _close(self) -> None:
-        for handle in self._readers:
-            self._loop.remove_reader(handle)
         self._readers.clear()
         for handle in list(self._handles):
+            self._loop.remove_reader(handle)
             self._shut(handle)
         self._info = -1
+
+
+def _remove(group: Group, loop: asyncio.AbstractEventLoop, tries: int) -> None:
+    """What is left in the end is removed when the node starts anew."""
+    if not group.remove() and tries:
+        loop.call_later(_REMOVE_AGAIN_S, _remove, group, loop, tries - 1)
 
 
 def _exit_status(wait_status: int) -> int:

@@ -1,28 +1,50 @@
-"""What a sandbox uses that the kernel does not limit for us: memory of all its processes, their
-number, the disk.
+"""What a sandbox uses that the kernel does not limit for us: time, disk, files; and, where no control
+group counts them, the memory of all its processes, their number and that of their threads.
 
-Without a delegated cgroup nobody else counts these. The processes are listed by the sandbox's own
-/proc, which shows exactly the pid namespace and cannot be unmounted from inside.
+The processes are listed by the sandbox's own /proc, which shows exactly the pid namespace and cannot be
+unmounted from inside. Memory that belongs to no process is refused by the system call filter, or lies in
+TMPDIR, which is counted with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import resource
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from node.sandbox import Limits
+from node.cgroup import Group
+from node.sandbox import TMP_PLACE, Limits
 from zcc.messages import Fault
 
-_PAGE_BYTES = resource.getpagesize()
+_FIELD = re.compile(rb"^(State|VmRSS|VmSwap|VmPTE|Threads):\s*(\w+)", re.MULTILINE)
+_PSS = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB", re.MULTILINE)
+# Of directories that a job wrote in; each costs a descriptor while we look.
+_MAX_DEPTH = 100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STAT_BLOCK_BYTES = 512
+# An entry that is gone, or no directory any more, since it was listed.
+_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What all processes of a sandbox have at one moment."""
+
+    memory_bytes: int = 0
+    tasks: int = 0  # threads, those of one thread included
 
 
 class Watch:
     """One sandbox's use, and the most memory seen."""
 
-    def __init__(self, limits: Limits, scratch: bytes) -> None:
+    def __init__(self, limits: Limits, scratch: bytes, group: Group | None = None) -> None:
         self.peak_bytes = 0
         self._limits = limits
         self._scratch = scratch
+        self._group = group
 
     def excess(self, init_pid: int, running_s: float) -> tuple[Fault, str] | None:
         """What the job has too much of, if anything; init_pid 0 when it is not known yet."""
@@ -32,10 +54,46 @@ class Watch:
         disk = os.statvfs(self._scratch)
         if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
             return Fault.RESOURCES, "the disk is almost full"
+        tmp_bytes, tmp_files = _tmp_of(init_pid) if init_pid else (0, 0)
+        return self.excess_of_files(tmp_files) or self._excess_of_processes(init_pid, tmp_bytes)
+
+    def excess_of_files(self, tmp_files: int = 0) -> tuple[Fault, str] | None:
+        """Whether too much was written, by number or size: whatever follows goes through all of it."""
+        limits = self._limits
+        files, written_bytes = tmp_files, 0
+        try:
+            for block_bytes in _written(self._scratch + b"/upper"):
+                files += 1
+                written_bytes += block_bytes
+                if files > limits.files:
+                    break
+        except OSError as error:
+            # Only its maker can have made it so: a compiler reads and writes its own directories.
+            return Fault.RESOURCES, f"a directory cannot be looked into: {error.strerror}"
+        if files > limits.files:
+            return Fault.RESOURCES, f"more than {limits.files} files and directories"
+        if written_bytes > limits.written_bytes:
+            return Fault.RESOURCES, f"more than {limits.written_bytes} bytes on disk"
+        return None
+
+    def _excess_of_processes(self, init_pid: int, tmp_bytes: int) -> tuple[Fault, str] | None:
+        if self._group is not None:
+            self.peak_bytes = max(self.peak_bytes, self._group.peak_bytes())
+            excess = self._group.excess()
+            return (Fault.RESOURCES, excess) if excess else None
+        limits = self._limits
         pids = _pids_in(init_pid) if init_pid else []
-        if limits.processes is not None and len(pids) > limits.processes:
-            return Fault.RESOURCES, f"more than {limits.processes} processes"
-        used_bytes = sum(_resident_bytes(init_pid, pid) for pid in pids)
+        uses = [_use_of(f"/proc/{init_pid}/root/proc/{pid}") for pid in pids]
+        if limits.tasks is not None and sum(use.tasks for use in uses) > limits.tasks:
+            return Fault.RESOURCES, f"more than {limits.tasks} processes and threads"
+        used_bytes = sum(use.memory_bytes for use in uses) + tmp_bytes
+        if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
+            # What processes share was counted for each. To share it out costs a walk over their pages.
+            used_bytes = sum(
+                _shared_out_bytes(f"/proc/{init_pid}/root/proc/{pid}", use)
+                for pid, use in zip(pids, uses, strict=True)
+            )
+            used_bytes += tmp_bytes
         self.peak_bytes = max(self.peak_bytes, used_bytes)
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
             return Fault.RESOURCES, f"more than {limits.memory_bytes} bytes of memory"
@@ -44,16 +102,89 @@ class Watch:
 
 def _pids_in(init_pid: int) -> list[int]:
     """The processes of a sandbox, by their numbers inside."""
+    place = f"/proc/{init_pid}/root/proc"
     try:
-        names = os.listdir(f"/proc/{init_pid}/root/proc")
+        # Until bubblewrap has changed the root, this is the machine's own.
+        if os.stat(place).st_dev == os.stat("/proc").st_dev:
+            return []
+        names = os.listdir(place)
     except OSError:
         return []
     return [int(name) for name in names if name.isdigit()]
 
 
-def _resident_bytes(init_pid: int, pid: int) -> int:
+def _use_of(place: str) -> Use:
+    """What a process has, by its directory in /proc; nothing if it is gone."""
     try:
-        with open(f"/proc/{init_pid}/root/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
+        status = _status_in(place)
+        if status.get(b"State") == b"Z" and int(status.get(b"Threads", 0)) > 1:
+            # Its first thread has ended, and with it went all that /proc says of the process's memory.
+            for thread in os.listdir(f"{place}/task"):
+                with contextlib.suppress(OSError):
+                    found = _status_in(f"{place}/task/{thread}")
+                    if b"VmRSS" in found:
+                        status = found
+                        break
+    except OSError:
+        return Use()
+    kilobytes = sum(int(status.get(name, 0)) for name in (b"VmRSS", b"VmSwap", b"VmPTE"))
+    return Use(kilobytes << 10, int(status.get(b"Threads", 0)))
+
+
+def _status_in(place: str) -> dict[bytes, bytes]:
+    with open(f"{place}/status", "rb") as file:
+        return dict(_FIELD.findall(file.read()))
+
+
+def _shared_out_bytes(place: str, use: Use) -> int:
+    try:
+        with open(f"{place}/smaps_rollup", "rb") as file:
+            found = _PSS.findall(file.read())
+    except OSError:
+        found = []
+    return sum(int(value) for value in found) << 10 if found else use.memory_bytes
+
+
+def _tmp_of(init_pid: int) -> tuple[int, int]:
+    """(bytes, files) in the sandbox's TMPDIR, a file system of its own in memory."""
+    try:
+        tmp = os.statvfs(b"/proc/%d/root" % init_pid + TMP_PLACE)
+    except OSError:
+        return 0, 0
+    return (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize, tmp.f_files - tmp.f_ffree
+
+
+def _written(directory: bytes) -> Iterator[int]:
+    """The bytes on disk of each file and directory below; no symlink is followed, also when the job
+    changes what lies there meanwhile.
+
+    Raises:
+        OSError: a directory cannot be read, or they are nested too deeply.
+    """
+    handle = os.open(directory, _DIRECTORY)
+    try:
+        yield from _written_at(handle, 1)
+    finally:
+        os.close(handle)
+
+
+def _written_at(handle: int, depth: int) -> Iterator[int]:
+    if depth > _MAX_DEPTH:
+        raise OSError(errno.ENAMETOOLONG, "they are nested too deeply")
+    with os.scandir(handle) as entries:
+        for entry in entries:
+            try:
+                size_bytes = entry.stat(follow_symlinks=False).st_blocks * _STAT_BLOCK_BYTES
+                is_directory = entry.is_dir(follow_symlinks=False)
+                below = os.open(entry.name, _DIRECTORY, dir_fd=handle) if is_directory else -1
+            except OSError as error:
+                if error.errno in _CHANGED:
+                    continue
+                raise
+            yield size_bytes
+            if below < 0:
+                continue
+            try:
+                yield from _written_at(below, depth + 1)
+            finally:
+                os.close(below)

@@ -16,8 +16,9 @@ from functools import cache
 
 from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
+from node.probe import probe
 from node.runner import RunFault, Runner, RunOutcome, Toolchain
-from node.sandbox import Limits, Sandbox, probe, view_toolchain
+from node.sandbox import Limits, Sandbox, view_toolchain
 from node.trees import TreePool, wipe
 from zcc.job import FileInput, Job, Manifest, Terminal
 
@@ -34,9 +35,7 @@ _SEARCHED = (
 
 def make_toolchain(root: str) -> None:
     """Copy programs, their libraries and the skeleton that drivers probe below `root`."""
-    for link in ("bin", "lib", "lib64", "sbin"):
-        os.makedirs(os.path.join(root, "usr", link), exist_ok=True)
-        os.symlink(f"usr/{link}", os.path.join(root, link))
+    _make_skeleton(root)
     gcc = subprocess.run(
         ["gcc", "-print-file-name="], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -53,6 +52,19 @@ def make_toolchain(root: str) -> None:
             standard, root + standard, symlinks=True, dirs_exist_ok=True,
             ignore=shutil.ignore_patterns("test", "dist-packages", "*.a", "config-*"),
         )  # fmt: skip
+
+
+def make_small_toolchain(root: str, program: str, place: str) -> None:
+    """Copy one program to `place` below `root`, and its libraries."""
+    _make_skeleton(root)
+    _add(root, program)
+    os.rename(root + _physical_parent(program), root + place)
+
+
+def _make_skeleton(root: str) -> None:
+    for link in ("bin", "lib", "lib64", "sbin"):
+        os.makedirs(os.path.join(root, "usr", link), exist_ok=True)
+        os.symlink(f"usr/{link}", os.path.join(root, link))
 
 
 def _own_program(name: str) -> str:

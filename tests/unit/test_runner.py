@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -305,7 +306,7 @@ HOSTILE = {
 @pytest.mark.parametrize("attack", HOSTILE)
 def test_a_greedy_program_is_killed(farm: Farm, cwd: bytes, attack: str) -> None:
     code, fault = HOSTILE[attack]
-    limits = replace(GENTLE, wall_s=3.0, processes=64, memory_bytes=256 << 20)
+    limits = replace(GENTLE, wall_s=3.0, tasks=64, memory_bytes=256 << 20)
     if fault is Fault.DEADLINE:
         limits = replace(limits, wall_s=0.4)
     assert fault_of(farm.run(farm.python(code, cwd), limits)) is fault
@@ -356,7 +357,9 @@ def test_an_output_that_is_no_plain_file_is_not_taken(farm: Farm, cwd: bytes, co
 
 def test_a_deep_tree_of_directories_is_cleared_away(farm: Farm, cwd: bytes) -> None:
     code = "import os\nfor _ in range(300): os.mkdir('d'); os.chdir('d')"
-    assert farm.succeed(farm.python(code, cwd)).lookups.flaw != ""
+    outcome = farm.run(farm.python(code, cwd))
+    assert fault_of(outcome) is Fault.RESOURCES
+    assert "nested too deeply" in str(outcome)
 
 
 def test_nothing_writes_after_the_outputs_were_read(farm: Farm, cwd: bytes) -> None:
@@ -433,7 +436,22 @@ def test_a_cwd_that_is_not_there_is_the_inputs_fault(farm: Farm, cwd: bytes) -> 
 
 def test_limits_may_be_left_out(farm: Farm, cwd: bytes) -> None:
     limits = Limits(
-        wall_s=None, cpu_s=None, memory_bytes=None, processes=None, open_files=None,
+        wall_s=None, cpu_s=None, memory_bytes=None, tasks=None, open_files=None,
         file_bytes=None, free_disk_bytes=0,
     )  # fmt: skip
     assert isinstance(farm.run(farm.python("", cwd), limits), RunOutcome)
+
+
+def test_a_start_that_fails_half_way_leaves_nothing(
+    farm: Farm, cwd: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no limits today")
+
+    children = own_children()
+    handles = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    with pytest.raises(PermissionError, match="no limits today"):
+        farm.run(farm.python("", cwd))
+    assert own_children() == children
+    assert set(os.listdir("/proc/self/fd")) == handles

