@@ -17,6 +17,7 @@ import typer
 
 from zcc import config, farm
 from zcc.cli import agent
+from zcc.cli.supervisor import Work, die_with_parent, is_agent, supervise
 from zcc.cli.up import run_command
 from zcc.errors import ConfigError
 
@@ -36,18 +37,23 @@ def publish(
     farm.publisher_access(os.environ)
     directory = os.path.join(config.state_dir(os.environ), "own-node")
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    with open(os.path.join(directory, "lock"), "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"a node of zcc publish runs already (see {directory})") from error
-        # It takes the lock with it, so that one that outlives us is noticed.
-        node = _start_node(directory, slots, lock.fileno())
-        try:
-            status = run_command(command, os.environ)
-        finally:
-            _stop(node)
-    raise typer.Exit(status)
+
+    def run(group: int) -> int:
+        with open(os.path.join(directory, "lock"), "wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"a node of zcc publish runs already (see {directory})"
+                ) from error
+            # It takes the lock with it, so that one that outlives us is noticed.
+            node = _start_node(directory, slots, lock.fileno())
+            try:
+                return run_command(command, os.environ, group)
+            finally:
+                _stop(node)
+
+    raise typer.Exit(supervise(Work(run, True, ends_all=False, spares=is_agent)))
 
 
 def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes]:
@@ -63,6 +69,7 @@ def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes
             stderr=log,
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C ends the build first
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     if agent.ask({"op": "status"}) is None:

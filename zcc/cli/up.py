@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +16,22 @@ import typer
 from zcc import farm
 from zcc.agent import door
 from zcc.cli.agent import sibling
+from zcc.cli.supervisor import (
+    Ended,
+    Work,
+    ask_to_end,
+    die_with_parent,
+    join_front,
+    make_directory,
+    not_ended,
+    supervise,
+)
 from zcc.errors import ConfigError
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+# Its temporary directory's name.
+_PREFIX = "zcc-up-"
 
 
 @dataclass
@@ -31,6 +42,9 @@ class LocalFarm:
     environment: dict[str, str] = field(default_factory=dict)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     broker: subprocess.Popen[bytes] | None = None
+    dies_with_us: bool = (
+        False  # when this process is killed; what started it has to be its main thread
+    )
     endpoint: str = ""
 
     def start(self, nodes: int, slots: int) -> None:
@@ -107,6 +121,7 @@ class LocalFarm:
                 stderr=log,
                 pass_fds=pass_fds,
                 start_new_session=True,
+                preexec_fn=die_with_parent if self.dies_with_us else None,  # noqa: PLW1509 - one thread
             )
 
     def _token(self, role: str) -> str:
@@ -159,34 +174,50 @@ def up(
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
     slots = slots or max(1, len(os.sched_getaffinity(0)) // nodes)
-    with tempfile.TemporaryDirectory(prefix="zcc-up-", ignore_cleanup_errors=True) as directory:
-        local = LocalFarm(directory)
+
+    def run(group: int) -> int:
+        local = LocalFarm(make_directory(_PREFIX), dies_with_us=True)
         try:
             local.start(nodes, slots)
-            status = _run(command, local.environment)
+            return _run(command, local.environment, group)
         finally:
             local.stop()
-    raise typer.Exit(status)
+
+    raise typer.Exit(supervise(Work(run, bool(command), _PREFIX)))
 
 
-def run_command(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the user's command, with zcc on its PATH; its exit status as a shell would give it."""
+def run_command(command: list[str], environment: Mapping[str, str], group: int) -> int:
+    """Run the user's command in this process group, with zcc on its PATH; its exit status as a shell would
+    give it. What is left of it is asked to end when this work is ended.
+
+    Raises:
+        ConfigError: there is no such command.
+    """
     path = f"{environment.get('PATH', os.defpath)}:{os.path.dirname(sys.executable)}"
+    process: subprocess.Popen[bytes] | None = None
     try:
-        status = subprocess.run(command, env={**environment, "PATH": path}, check=False).returncode
+        with not_ended() as mask:
+            process = subprocess.Popen(
+                command,
+                env={**environment, "PATH": path},
+                preexec_fn=lambda: join_front(group, mask),  # noqa: PLW1509 - one thread
+            )
+        status = process.wait()
     except FileNotFoundError as error:
         raise ConfigError(f"{command[0]}: command not found") from error
+    except Ended:
+        if process is not None:
+            ask_to_end(process.pid)
+        raise
     return status if status >= 0 else 128 - status
 
 
-def _run(command: list[str] | None, environment: dict[str, str]) -> int:
+def _run(command: list[str] | None, environment: dict[str, str], group: int) -> int:
     if command:
-        return run_command(command, environment)
+        return run_command(command, environment, group)
     for name in ("ZCC_CONFIG_DIR", "ZCC_STATE_DIR", "ZCC_SOCKET"):
         typer.echo(f"export {name}={environment[name]}")
     typer.echo("the farm is up; set these where you build, then press Ctrl-C here to end it")
-    try:
+    sys.stdout.flush()
+    while True:
         signal.pause()
-    except KeyboardInterrupt:
-        pass
-    return 0
