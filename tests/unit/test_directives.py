@@ -6,12 +6,18 @@ import pytest
 
 from zcc.compiler.directives import (
     Computed,
-    Hazard,
     Include,
     read_conditions,
     read_definitions,
     read_facts,
 )
+from zcc.compiler.hazards import Hazard
+from zcc.compiler.lexing import Lexis
+
+
+def hazards(text: bytes, lexis: Lexis = Lexis.C) -> frozenset[Hazard]:
+    return read_facts(text).stands(lexis).hazards
+
 
 QUOTED = Include(b"x.h", is_quoted=True, is_next=False)
 ANGLED = Include(b"x.h", is_quoted=False, is_next=False)
@@ -106,7 +112,7 @@ def test_an_unfinished_comment_hides_nothing() -> None:
 def test_a_probe_with_a_header_name_is_read(text: bytes, expected: Include) -> None:
     facts = read_facts(text)
     assert facts.probes == (expected,)
-    assert not facts.hazards
+    assert not facts.told.hazards
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,7 @@ def test_a_probe_with_a_header_name_is_read(text: bytes, expected: Include) -> N
     ],
 )
 def test_a_mere_mention_of_has_include_is_harmless(text: bytes) -> None:
-    assert read_facts(text).hazards == frozenset()
+    assert hazards(text) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +147,7 @@ def test_a_mere_mention_of_has_include_is_harmless(text: bytes) -> None:
     ],
 )
 def test_a_probe_behind_a_macro_is_a_hazard(text: bytes) -> None:
-    assert read_facts(text).hazards == {Hazard.HIDDEN_HAS_INCLUDE}
+    assert hazards(text) == {Hazard.HIDDEN_HAS_INCLUDE}
 
 
 def test_conditions_are_read_over_splices_and_comments() -> None:
@@ -167,7 +173,7 @@ def test_embedded_files_are_no_includes() -> None:
     ],
 )
 def test_a_computed_include_names_its_macro(text: bytes, expected: Computed) -> None:
-    assert read_facts(text).computed == (expected,)
+    assert read_facts(text).told.computed == (expected,)
 
 
 def test_files_named_by_line_directives_are_read() -> None:
@@ -206,7 +212,8 @@ def test_files_named_by_line_directives_are_read() -> None:
     ],
 )
 def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
-    assert read_facts(text).hazards == {hazard}
+    # What imports is a unit of modules, where those are on.
+    assert hazards(text) - {Hazard.MODULE_UNIT} == {hazard}
 
 
 @pytest.mark.parametrize(
@@ -218,20 +225,107 @@ def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
         b"// import the thing;\n",
         b"import = 3;\n",
         b"// define it here, to avoid a dependency\nint a;",
+        b"#define HAVE_X 1 /* a dependency of y */\n",
+        b"#define HAVE_X 1 // dependency\n",
+        b'#define WHY "no dependency found"\n',
+        b"#pragma once /* no\ndependency */\n",
+        b"int a; /* __DATE__ */ int b; // __TIME__\n",
+        b"puts(\"__DATE__\"); f('\"', \"__TIME__\", '\\'');",
+        b"/* it's */ int a; /* __DATE__ */",
+        b"#if 0\ndon't\n#endif\nint a; // __DATE__\n",
+        b"int a; // \\\n__DATE__\n",
+        b'puts(".incbin what");\n',
+        b"int a; /* as .incbin does */",
+        b"int a; /*\n#if __has_include(HEADER)\n*/",
+        b"int a; // #pragma omp target\n",
+        b'puts("see omp target");',
+        b"int a; /*\nimport b;\nmodule c;\n*/",
         b"#pragma omp declare target\n",
         b"#define HAS(x) __has_##x\n#if HAS(attribute)(used)\n#endif",
         b"#pragma omp parallel for\nint target;",
     ],
 )
-def test_a_word_in_a_comment_is_no_hazard(text: bytes) -> None:
-    assert read_facts(text).hazards == frozenset()
+def test_a_word_in_a_comment_or_a_string_is_no_hazard(text: bytes) -> None:
+    assert hazards(text) <= {Hazard.QUOTED_TIME}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"// a lone \r return __DATE__\n",
+        b"#include <a//b.h> __DATE__\n",
+        b'#include "a\\" // __DATE__\n',
+        b"// \x95\\\n__DATE__\n",
+        b'auto s = R"(\\\n)"; // __DATE__\n',
+        b"int a; // __DATE__ \n /* no end",
+    ],
+)
+def test_where_there_is_no_telling_every_word_counts(text: bytes) -> None:
+    assert Hazard.DATE in hazards(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'auto a = R"(" /*)"; __DATE__ /* */',
+        b"int a = 1'0 /* ' */ + __DATE__[0]; /* ' */",
+        b"it's /* no comment\n __DATE__ /* one */",
+        b"'\"' __DATE__ '\"'",
+        b'"\\"" __DATE__ ""',
+        b"movb $'a, %al; __DATE__ /* it */",
+        b"int a; //* \n __DATE__ /* */",
+        b"#define A //\n__DATE__",
+        b'"??/" __DATE__ "',
+    ],
+)
+def test_code_between_what_looks_like_strings_and_comments_is_seen(text: bytes) -> None:
+    assert Hazard.DATE in hazards(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'auto s = R"x(\n__DATE__ " )" import a.b;\nimport c;\n)x";',
+        b"int a = 1'000; // isn't __DATE__\n",
+    ],
+)
+def test_raw_strings_and_digit_separators_are_those_of_cxx(text: bytes) -> None:
+    assert hazards(text, Lexis.CXX) <= {Hazard.QUOTED_TIME}
+    assert Hazard.DATE in hazards(text)
+
+
+def test_in_old_c_every_word_counts() -> None:
+    assert Hazard.DATE in hazards(b"/* __DATE__ */", Lexis.OLD)
+
+
+def test_a_string_is_a_pragmas_where_it_could_be_one() -> None:
+    assert hazards(b'f("__TIME__");') == {Hazard.QUOTED_TIME}
+    assert hazards(b'_Pragma("message(__TIME__)")') >= {Hazard.PASTED_TIME}
+    assert hazards(b"#define P(x) _Pragma(x)") == {Hazard.OPEN_PRAGMA}
+    assert hazards(b"#define P _Pragma\n") == {Hazard.OPEN_PRAGMA}
+    assert hazards(b"#define P(x) _Pra##x\nP(gma)(y)") == {Hazard.OPEN_PRAGMA}
+    assert hazards(b'#define P(x) _Pragma ( #x) _Pragma("once")') == set()
+    assert hazards(b'P("GCC dependency \\"a\\"")') == {Hazard.PRAGMA_DEPENDENCY}
+    assert hazards(b'P(R"(GCC dependency "a")")') == {Hazard.PRAGMA_DEPENDENCY}
+
+
+def test_a_computed_include_in_a_comment_or_string_is_none() -> None:
+    text = b'/*\n#include FILES\n*/ auto s = R"(\n#include MORE\n)";\n#include NAME // why\n'
+    assert read_facts(text).told_in_cxx.computed == (Computed(b"NAME", b""),)
+    assert len(read_facts(text).suspected.computed) == 3
+
+
+def test_a_text_about_assembly_names_no_files() -> None:
+    assert read_facts(b'fputs(".include \\"bsd.mk\\"\\n", f);').told.assembled == ()
+    assert read_facts(b'int a; // .include "x.s"\n').told.assembled == ()
+    assert read_facts(b'#define I(f) ".include \\"x.s\\""\n').told.assembled == (b"x.s",)
 
 
 def test_literal_assembler_inputs_are_read_in_any_case() -> None:
     text = (
         b'\t.incbin "a.bin",4\n.INCLUDE "b.inc"\nasm(".incbin \\"c.bin\\"\\n\\t.incbin \\"d\\"");'
     )
-    assert read_facts(text).assembled == (b"a.bin", b"b.inc", b"c.bin", b"d")
+    assert read_facts(text).told.assembled == (b"a.bin", b"b.inc", b"c.bin", b"d")
 
 
 def test_definitions_are_read_in_all_forms() -> None:

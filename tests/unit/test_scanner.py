@@ -24,9 +24,9 @@ from zcc.compiler.closure import (
     is_too_wide,
     project_root,
 )
-from zcc.compiler.directives import Hazard
 from zcc.compiler.disk import RACY_WINDOW_NS, Disk
 from zcc.compiler.entries import Directory, Trail
+from zcc.compiler.hazards import Hazard
 from zcc.compiler.listing import LISTING_TARGET, parse_listing
 from zcc.compiler.scanner import Answer, Scanner
 from zcc.compiler.search import (

@@ -48,6 +48,7 @@ from zcc.compiler.closure import (
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
@@ -389,6 +390,7 @@ class Analyser:
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             tells_precompiled=parsed.tells_precompiled,
+            lexis=_lexis(parsed, toolchain),
             optional_inputs=(
                 *self._locale_files(request, toolchain, now),
                 *charset_files(parsed.charsets),
@@ -420,6 +422,12 @@ _locale_names = lru_cache(256)(locale_names)
 def _obeys_date(toolchain: Toolchain) -> bool:
     """Whether SOURCE_DATE_EPOCH is this compiler's clock: gcc's since 7, clang's since 16."""
     return release_of(toolchain) >= (7 if toolchain.family is Family.GCC else 16)
+
+
+def _lexis(parsed: Compilation, toolchain: Toolchain) -> Lexis:
+    """gcc and clang take C++ for C++14 since 6, both of them."""
+    is_old = parsed.lexis is Lexis.CXX and release_of(toolchain) < 6
+    return Lexis.C if is_old else parsed.lexis
 
 
 def _library_directories(classified: JobEnvironment, toolchain: Toolchain) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ from os import fsdecode
 
 from zcc.compiler import clock, languages
 from zcc.compiler.compilation import Compilation, Local, StopsAt, Word
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import LISTING_TARGET
 from zcc.compiler.options import Family
 from zcc.compiler.outputs import Naming
@@ -27,6 +28,11 @@ __all__ = [
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
 _TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
+# ISO C90, in which gcc takes `//` for no comment, nor clang always, and traditional C, which has other strings.
+_OLD_C = re.compile(
+    rb"(?:^|[\0,])-{1,2}(?:ansi|traditional(?:-cpp)?|std[=\0](?:c8|c90|iso9899:199[04]|gnu8|gnu90))"
+)
+_OLD_CXX = re.compile(rb"(?:^|[\0,])-{1,2}std[=\0](?:c|gnu)\+\+(?:98|03|0x|11)")
 # The whole command, with all of its sources, stands in each object.
 _RECORDS_THE_COMMAND = {
     Family.GCC: frozenset((b"-frecord-gcc-switches",)),
@@ -145,7 +151,8 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
         is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
-        tells_precompiled=_tells_precompiled(reading),
+        tells_precompiled=_says(reading, _TELLS_PRECOMPILED),
+        lexis=_lexis(reading, language),
         words=tuple(reading.words),
         neutral=None
         if response_files
@@ -153,10 +160,16 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     )
 
 
-def _tells_precompiled(reading: Reading) -> bool:
-    """-H and -Winvalid-pch, in whichever way they are said."""
+def _lexis(reading: Reading, language: str) -> Lexis:
+    if _says(reading, _OLD_C):
+        return Lexis.OLD
+    return Lexis.CXX if "c++" in language and not _says(reading, _OLD_CXX) else Lexis.C
+
+
+def _says(reading: Reading, pattern: re.Pattern[bytes]) -> bool:
+    """Whether an option says this, were it to another program: words are parted by NUL."""
     given = b"\0".join(argument for word in reading.words for argument in word.arguments)
-    return _TELLS_PRECOMPILED.search(given) is not None
+    return pattern.search(given) is not None
 
 
 def _why_local(reading: Reading) -> Local | None:

@@ -16,9 +16,10 @@ from operator import attrgetter
 
 from cache.blobs import PLAIN_MTIME_S
 from cache.digest import Digest
-from zcc.compiler.directives import Hazard
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, File, Symlink
+from zcc.compiler.hazards import Hazard
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.search import SearchList
 from zcc.job import FileInput, Manifest
 
@@ -79,6 +80,7 @@ class ScanRequest:
     is_clang: bool = False
     has_source_date_epoch: bool = False
     names_offloaded: bool = False
+    lexis: Lexis = Lexis.OLD
 
 
 class Reason(Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.options import Role
 
 
@@ -60,8 +61,8 @@ class Compilation:
     installations are said to lie, `charsets` the sets of characters that gcc converts. `profiles` are where
     profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
     `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
-    this machine's clock. `tells_precompiled`: messages name each precompiled header that gcc tries. `neutral`
-    is None where the outputs' names may reach what is in them.
+    this machine's clock. `tells_precompiled`: messages name each precompiled header that gcc tries.
+    `lexis` is for a compiler of today. `neutral` is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -93,6 +94,7 @@ class Compilation:
     machine_dependent: tuple[bytes, ...]
     is_pch_preprocessed: bool
     tells_precompiled: bool
+    lexis: Lexis
     words: tuple[Word, ...]
     neutral: NeutralCommand | None
 

@@ -12,10 +12,11 @@ from enum import IntEnum
 from zcc.compiler import clock
 from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_project, is_too_wide
 from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
-from zcc.compiler.directives import Computed, FileFacts, Hazard, Include
+from zcc.compiler.directives import Computed, FileFacts, Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, Entry, File, Trail
 from zcc.compiler.finding import Finder, Hit
+from zcc.compiler.hazards import Hazard
 from zcc.compiler.macros import Macros, given_definitions
 from zcc.compiler.precompiled import is_one_for
 from zcc.errors import CompilerError
@@ -81,6 +82,9 @@ class Inclusion:
         self._macros = Macros()
         self._macros.add(given_definitions(request.defines))
         self._hides_probes = any(b"__has_" in text for text in request.defines)
+        # A string is only that, unless a macro hands it to _Pragma: where both are, by whom the string is.
+        self._has_open_pragma = any(b"_Pragma" in text for text in request.defines)
+        self._quoted_time: File | None = None
         self._defining: set[File] = set()
         self._is_cpp = "c++" in request.language
         self._finder = Finder(disk, request, self.trail, self._ship_pch)
@@ -235,16 +239,19 @@ class Inclusion:
             yield
             container, file, mode = self._queue.pop()
             facts = self._disk.facts(file)
-            if facts.hazards:
-                self._judge(file, facts, mode)
+            # An assembler has other comments than C.
+            is_c = mode is not Mode.ASSEMBLY
+            found = facts.stands(self._request.lexis) if is_c else facts.suspected
+            if found.hazards:
+                self._judge(file, found.hazards, mode)
             if mode is Mode.SOURCE:
                 for include in facts.includes:
                     self._take_included(container, include)
-                for computed in facts.computed:
+                for computed in found.computed:
                     self._computed.setdefault(computed, {})[container] = None
             if mode is not Mode.ASSEMBLY:
                 self._take_mentioned(container, facts)
-            for name in facts.assembled:
+            for name in found.assembled:
                 self._take_assembled(name)
 
     def _take_included(self, container: Directory, include: Include) -> None:
@@ -285,8 +292,7 @@ class Inclusion:
 
     # Hazards
 
-    def _judge(self, file: File, facts: FileFacts, mode: Mode) -> None:
-        hazards = facts.hazards
+    def _judge(self, file: File, hazards: frozenset[Hazard], mode: Mode) -> None:
         if Hazard.INCBIN in hazards:
             raise StopScanError(Local(Reason.ASSEMBLER_INPUT, file.path))
         if mode is Mode.ASSEMBLY:
@@ -296,6 +302,11 @@ class Inclusion:
         for hazard, macros in _TIMES.items():
             if hazard in hazards:
                 self._judge_time(macros, file.path)
+        self._has_open_pragma |= Hazard.OPEN_PRAGMA in hazards
+        if Hazard.QUOTED_TIME in hazards:
+            self._quoted_time = file
+        if self._quoted_time is not None and self._has_open_pragma:
+            self._judge_time(clock.ALL, self._quoted_time.path)
         if Hazard.PRAGMA_DEPENDENCY in hazards:
             raise StopScanError(Local(Reason.PRAGMA_DEPENDENCY, file.path))
         if Hazard.PASTED_PROBE in hazards:
