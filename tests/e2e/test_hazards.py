@@ -464,3 +464,93 @@ def test_cxx_with_generated_and_missing_directories(
     both_ways(farm, tmp_path, CXX[family], *arguments)
     put(tmp_path, {"later/string": "#include_next <string>\nint later;\n"})
     both_ways(farm, tmp_path, CXX[family], *arguments)
+
+
+# ---- words that mean something in code alone -----------------------------------------------------
+
+HARMLESS = {
+    "a dependency": '#define HAVE_X 1 /* a dependency of y */\n#define WHY "no dependency"\n',
+    "the time": "/* not __DATE__ */ int t; /* __TIME__ */ // __TIMESTAMP__\n"
+    'const char *s = "__TIME__";\n',
+    "assembly": 'const char *s = "\\t.incbin what\\n.include \\"bsd.mk\\"";  /* .incbin */\n',
+    "a computed include": "/*\n#include FILES\n*/\n",
+    "modules": "/*\nimport this;\nexport module that;\n*/\n",
+}
+REAL = {
+    "a dependency": '#define DO(x) _Pragma(#x)\nDO(GCC dependency "x.h")\n',
+    "a dependency in a string": '_Pragma("GCC dependency \\"x.h\\"")\n',
+}
+
+
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
+def test_words_in_comments_and_strings_do_not_keep_a_compile_here(
+    farm: Farm, tmp_path: Path, family: str, text: str
+) -> None:
+    put(tmp_path, {"a.c": '#include "config.h"\n', "config.h": text})
+    before = farm.stats()
+    check(farm, tmp_path, family, "-Wall", "-c", "a.c")
+    after = farm.stats()
+    assert after["local_reasons"] == before["local_reasons"]
+    assert after["ways"]["scanned"] > before["ways"].get("scanned", 0)
+
+
+@pytest.mark.parametrize("text", REAL.values(), ids=REAL)
+def test_a_pragma_that_compares_times_is_obeyed_here(
+    farm: Farm, tmp_path: Path, family: str, text: str
+) -> None:
+    put(tmp_path, {"a.c": text, "x.h": ""})
+    os.utime(tmp_path / "a.c", (1_600_000_000, 1_600_000_000))
+    check(farm, tmp_path, family, "-c", "a.c", strict=False)
+
+
+# ---- what the assembler reads --------------------------------------------------------------------
+
+MACROS = '.macro answer\n.include "more.s"\n.endm\n'
+
+
+@pytest.mark.parametrize("words", [("-Wa,m.s",), ("-Xassembler", "m.s"), ("-Wa,-I,inc,m.s", "-g")])
+def test_a_file_of_macros_for_the_assembler_goes_along(
+    farm: Farm, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    put(tmp_path, {"a.c": 'asm("answer");\nint v;\n', "m.s": MACROS, "inc/more.s": ".long 42\n"})
+    command = ("gcc", "-Wa,-Iinc", *words, "-c", "a.c")
+    before = farm.stats()["outcomes"].get("remote", 0)
+    both_ways(farm, tmp_path, *command)
+    put(tmp_path, {"inc/more.s": ".long 43\n"})
+    both_ways(farm, tmp_path, *command)
+    put(tmp_path, {"m.s": ".macro answer\n.endm\n"})
+    both_ways(farm, tmp_path, *command)
+    assert farm.stats()["outcomes"]["remote"] == before + 3
+
+
+# ---- an output that is dropped -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("-Wall", "-O2"), ("-MMD", "-MF", "a.d"), ("-MD", "-MT", "t", "-MF", "d")]
+)
+def test_an_object_for_dev_null_is_made_and_dropped(
+    farm: Farm, tmp_path: Path, family: str, words: tuple[str, ...]
+) -> None:
+    put(tmp_path, {"a.c": '#include "x.h"\nint f(void) { int unused; return 1; }\n', "x.h": ""})
+    before = farm.stats()["outcomes"].get("remote", 0)
+    both_ways(farm, tmp_path, family, *words, "-o", "/dev/null", "-c", "a.c")
+    assert farm.stats()["outcomes"]["remote"] == before + 1
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_was_dropped_is_remembered_for_who_keeps_it(farm: Farm, tmp_path: Path) -> None:
+    put(tmp_path, {"a.c": "int kept_after_all;\n"})
+    before = farm.stats()["outcomes"]
+    for output in ("/dev/null", "a.o", "/dev/null"):
+        both_ways(farm, tmp_path, "gcc", "-o", output, "-c", "a.c", ZCC_CACHE="on")
+    after = farm.stats()["outcomes"]
+    assert after["remote"] == before.get("remote", 0) + 1
+
+
+def test_what_is_named_after_dev_null_stays_here(farm: Farm, tmp_path: Path, family: str) -> None:
+    put(tmp_path, {"a.c": "int f(void) { return 1; }\n"})
+    before = farm.stats()["local_reasons"].get("output-to-device", 0)
+    farm.run(ZCC, family, "-fstack-usage", "-o", "/dev/null", "-c", "a.c", cwd=tmp_path)
+    farm.run(ZCC, family, "-ftime-report", "-o", "/dev/zero", "-fsyntax-only", "a.c", cwd=tmp_path)
+    assert farm.stats()["local_reasons"]["output-to-device"] > before

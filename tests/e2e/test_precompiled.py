@@ -224,3 +224,59 @@ def test_clang_refuses_a_precompiled_header_that_is_older_than_its_text(
         plain, _ = both_ways(farm, tmp_path, "clang++", "-include", "x.h", "-c", "a.cc")
         assert plain.returncode == 1
         assert b"modified since" in plain.stderr
+
+
+# ---- without the text that they were made of -----------------------------------------------------
+
+
+@pytest.mark.parametrize("made", ["out/q.gch", "out/q.gch/c"])
+@pytest.mark.parametrize("words", [(), ("-MD",), ("-O2", "-Winvalid-pch"), ("-fpch-preprocess",)])
+def test_gcc_includes_what_is_only_there_precompiled(
+    farm: Farm, tmp_path: Path, made: str, words: tuple[str, ...]
+) -> None:
+    write(tmp_path, p_h=OLD, b_c="int v = VALUE;\n")
+    (tmp_path / made).parent.mkdir(parents=True)
+    make(tmp_path, "gcc", *words[:1], "-x", "c-header", "p.h", "-o", made)
+    before = remote(farm)
+    plain, _ = both_ways(farm, tmp_path, "gcc", *words, "-include", "out/q", "-c", "b.c")
+    # One for other options is none: gcc says that there is no such file, and so does zcc.
+    assert remote(farm) == before + (plain.returncode == 0)
+
+
+def test_the_time_in_what_is_only_there_precompiled_is_this_machines(
+    farm: Farm, tmp_path: Path
+) -> None:
+    write(tmp_path, p_h="#define NOW __TIME__\n", b_c="const char *s = NOW;\n")
+    make(tmp_path, "gcc", "p.h", "-o", "q.gch")
+    before = remote(farm)
+    command = ("zcc", "gcc", "-include", "q", "-c", "b.c")
+    done = farm.run(*command, cwd=tmp_path, strict=False)
+    assert (done.returncode, done.stderr, remote(farm)) == (0, b"", before)
+
+
+@pytest.mark.parametrize("made", ["q.pch", "q.gch", "out/q.pch"])
+def test_clang_includes_what_is_only_there_precompiled(
+    farm: Farm, tmp_path: Path, made: str
+) -> None:
+    need("clang++")
+    write(tmp_path, x_h=HEADER, y_h="#define Y 7\n", a_cc=USER)
+    os.utime(tmp_path / "y.h", (1_600_000_000, 1_600_000_000))
+    (tmp_path / "out").mkdir()
+    make(tmp_path, "clang++", "-g", "-x", "c++-header", "x.h", "-o", made)
+    name = made.rpartition(".")[0]
+    before = remote(farm)
+    both_ways(farm, tmp_path, "clang++", "-g", "-include", name, "-MD", "-c", "a.cc")
+    assert remote(farm) == before + 1
+
+
+@pytest.mark.parametrize("words", [(), ("-save-temps",), ("-no-integrated-cpp",), ("-MMD", "-g")])
+def test_what_ccache_wants_of_a_precompiled_header_is_no_hindrance(
+    farm: Farm, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """-fpch-preprocess names the header in preprocessed text, in place of its own."""
+    write(tmp_path, x_h=OLD, a_c='#include "x.h"\nint v = VALUE;\n')
+    make(tmp_path, "gcc", "-g", "-x", "c-header", "x.h", "-o", "x.h.gch")
+    write(tmp_path, x_h=NEW)
+    before = remote(farm)
+    both_ways(farm, tmp_path, "gcc", "-g", "-fpch-preprocess", *words, "-c", "a.c")
+    assert remote(farm) == before + 1

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zcc.compiler.arguments import Compilation, Local, StopsAt, dependency_arguments, parse
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.options import Family, Role
 from zcc.compiler.response import split
@@ -54,6 +55,36 @@ def reason(
     answer = parsed(argv, family, files=files)
     assert isinstance(answer, Local), answer
     return answer.reason
+
+
+def test_an_operand_behind_wa_is_read_by_the_assembler() -> None:
+    found = compilation("-c a.c -Wa,m.s,-I,inc -Xassembler n.s -Wa,--defsym,x.s=1")
+    assert found.assembler_sources == (b"m.s", b"n.s")
+    assert found.source == b"a.c"
+
+
+def test_an_object_that_is_dropped_is_made_all_the_same() -> None:
+    found = compilation("-c a.c -MMD -MF a.d -o /dev/null")
+    assert found.outputs == (b"/dev/null", b"a.d")
+    assert found.neutral is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "is_cxx", "lexis"),
+    [
+        ("-c a.c", False, Lexis.C),
+        ("-c a.c -std=gnu17", False, Lexis.C),
+        ("-c a.c -std=c90", False, Lexis.OLD),
+        ("-c a.c -Wp,-ansi", False, Lexis.OLD),
+        ("-c a.c --std c89", False, Lexis.OLD),
+        ("-c a.c -traditional-cpp", False, Lexis.OLD),
+        ("-c a.cc", True, Lexis.CXX),
+        ("-c a.cc -std=c++11", True, Lexis.C),
+        ("-c a.S", False, Lexis.C),
+    ],
+)
+def test_the_language_tells_which_comments_there_are(line: str, is_cxx: bool, lexis: Lexis) -> None:
+    assert compilation(line, is_cxx=is_cxx).lexis is lexis
 
 
 def test_directories_behind_wa_and_wp_are_searched() -> None:
@@ -165,7 +196,8 @@ def test_the_language_is_the_drivers(
         ("-c a.c a.c", "several-sources"),
         ("-c -xc -", "stdin-source"),
         ("-c a.c -o -", "output-to-stdout"),
-        ("-c a.c -o /dev/null", "output-to-device"),
+        ("-c a.c -MD -o /dev/null", "output-to-device"),
+        ("-c a.c -fstack-usage -o /dev/null", "output-to-device"),
         ("-c a.c -o /dev/stdout", "output-to-device"),
         ("-c a.c -o dir/", "odd-output"),
         ("-c a.c -o a.c", "output-is-source"),
@@ -194,7 +226,8 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fnew-thing=out/x.txt", "unknown-option"),
         ("-c a.c -new-thing=x.txt", "unknown-option"),
         ("-c a.c --report-file x", "unknown-option"),
-        ("-c a.c -Wa,x.s", "nested-option"),
+        ("-c a.c -Wa,@x", "nested-option"),
+        ("-c a.c -Wa,", "nested-option"),
         ("-c a.c -Wa,-o,x.o", "nested-option"),
         ("-c a.c -Wp,-x,c", "nested-option"),
         ("-c a.c -Xpreprocessor -o -Xpreprocessor x", "nested-option"),

@@ -27,6 +27,7 @@ from zcc.compiler.closure import (
 from zcc.compiler.disk import RACY_WINDOW_NS, Disk
 from zcc.compiler.entries import Directory, Trail
 from zcc.compiler.hazards import Hazard
+from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import LISTING_TARGET, parse_listing
 from zcc.compiler.scanner import Answer, Scanner
 from zcc.compiler.search import (
@@ -425,6 +426,42 @@ def test_time_macros_make_a_compile_local(project: Project) -> None:
     assert project.scan(has_source_date_epoch=True) == local
     project.write(b_h="")
     assert project.scan(defines=(b"X=__DATE__",)) == Local(Reason.TIME_MACRO, b"__DATE__")
+
+
+def test_a_time_in_a_string_counts_where_a_macro_makes_pragmas_of_strings(project: Project) -> None:
+    project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h='P("message(__TIME__)")\n', c_h="")
+    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    assert isinstance(project.scan(lexis=Lexis.C), Closure)
+    assert project.scan(lexis=Lexis.C, defines=(b"P(x)=_Pragma(x)",)) == local
+    project.write(c_h="#define P(x) _Pragma(x)\n")
+    assert project.scan(lexis=Lexis.C) == local
+    project.write(a_c='#include "c.h"\n#include "b.h"\n')
+    assert project.scan(lexis=Lexis.C) == local
+
+
+def test_words_in_comments_count_where_comments_are_other_ones(project: Project) -> None:
+    project.write(a_c="// __TIME__\n")
+    assert isinstance(project.scan(lexis=Lexis.CXX), Closure)
+    assert isinstance(project.scan(lexis=Lexis.OLD), Local)
+    assert isinstance(project.scan(lexis=Lexis.C, language="assembler-with-cpp"), Closure)
+
+
+def test_what_the_assembler_reads_before_a_source_is_followed(project: Project) -> None:
+    project.write(a_c="", m_s='.include "more.s"\n# don\'t __TIME__\n', more_s="")
+    assert project.found(assembler_sources=(b"m.s",)) == {"a.c", "m.s", "more.s"}
+    assert project.scan(assembler_sources=(b"n.s",)) == Local(Reason.MISSING_INPUT, b"n.s")
+
+
+def test_a_forced_header_may_be_there_precompiled_only(project: Project) -> None:
+    forced = ((Forced.INCLUDE, b"out/q"),)
+    project.write(a_c="")
+    assert project.scan(forced=forced) == Local(Reason.MISSING_INPUT, b"out/q")
+    project.put("out/q.gch", "gpchC013")
+    assert project.found(forced=forced) == {"a.c", "out/q.gch"}
+    (project.top / "out/q.gch").unlink()
+    assert project.scan(forced=forced) == Local(Reason.MISSING_INPUT, b"out/q")
+    project.put("out/q.gch/c", "gpchC013")
+    assert project.found(forced=forced) == {"a.c", "out/q.gch/c"}
 
 
 def test_what_the_command_line_defines_anew_is_no_time(project: Project) -> None:

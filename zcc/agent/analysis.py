@@ -52,8 +52,9 @@ from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
 from zcc.compiler.options import Family, Role
+from zcc.compiler.precompiled import stand_ins
 from zcc.compiler.profiles import profile_places
-from zcc.compiler.renaming import find_renaming
+from zcc.compiler.renaming import DROPPED, find_renaming
 from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import SearchList
@@ -295,7 +296,7 @@ class Analyser:
                 *(profiles if parsed.reads_profile else ()),
                 *brought.optional,
                 *installed.files,
-                *await self._questions.made_of(request, scan.precompiled),
+                *await self._questions.made_of(request, _precompiled(request, parsed, scan)),
                 *filter(
                     os.path.isabs,
                     await self._questions.own_files(request, parsed, parsed.probed_files),
@@ -324,7 +325,7 @@ class Analyser:
             machine_class=_machine_class(parsed, toolchain.family, bool(brought.files)),
             terminal=terminal_of(request, toolchain.family),
         )
-        return self._jobs.prepared(
+        prepared = self._jobs.prepared(
             command=command,
             closure=answer,
             unbounded=unbounded,
@@ -336,6 +337,13 @@ class Analyser:
             ),
             renaming=renaming,
         )
+        if (
+            isinstance(prepared, Prepared)
+            and prepared.renaming is None
+            and DROPPED in places.outputs
+        ):
+            return Here("output-to-device", "the farm cannot give it another name")
+        return prepared
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
@@ -386,6 +394,7 @@ class Analyser:
             loose=b"" if self.projects.checkout_of(source_dir) else source_dir,
             forced=tuple((kinds[kind], name) for kind, name in parsed.forced_includes),
             assembler_directories=parsed.assembler_directories,
+            assembler_sources=parsed.assembler_sources,
             defines=parsed.defines,
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
@@ -451,7 +460,6 @@ def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     rows = (
         ("native", () if processor_class() else parsed.machine_dependent),
         ("time-macro", times),
-        ("pch-preprocess", (parsed.source,) if parsed.is_pch_preprocessed else ()),
     )
     for reason, names in rows:
         if names:
@@ -466,6 +474,13 @@ def _wrapped(request: Request) -> Here | None:
     if naming.will_return(request):
         return Here("wrapper")
     return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+
+
+def _precompiled(request: Request, parsed: Compilation, scan: ScanRequest) -> tuple[bytes, ...]:
+    """The precompiled headers that clang will read: gcc asks for nothing that they were made of."""
+    implied = stand_ins(parsed.forced_includes) if scan.is_clang else ()
+    found = [at for at in implied if os.path.isfile(os.path.join(request.cwd, at))]
+    return (*scan.precompiled, *found[:1])
 
 
 def _spelled(parsed: Compilation) -> list[bytes]:

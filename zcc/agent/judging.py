@@ -20,6 +20,7 @@ from zcc.agent.returning import Files, contents, restored
 from zcc.agent.wire import Request
 from zcc.compiler.disk import Disk
 from zcc.compiler.lookups import check, first_set
+from zcc.compiler.renaming import DROPPED
 from zcc.job import Job, Result
 
 
@@ -103,7 +104,8 @@ def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken 
 def _told(
     files: Files, result: Result, prepared: Prepared, request: Request
 ) -> tuple[Files, Result]:
-    """With the assembler's listings as this machine's assembler would write them."""
+    """With the assembler's listings as this machine's assembler would write them, and nothing for /dev/null."""
+    files = [file for file in files if file[0] != DROPPED]
     if not has_listing(files, result):
         return files, result
     family = prepared.toolchain.family

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zcc.compiler.renaming import DROPPED
 from zcc.dumps import is_dump
 
 _OWN_DIRECTORY = re.compile(rb"^/+proc/+(?:thread-)?self/+cwd(?=/|$)")
@@ -40,6 +41,9 @@ def find_places(cwd: bytes, outputs: Iterable[bytes], umask: int) -> Places | Mi
     directories: dict[bytes, bytes] = {}
     placed: list[bytes] = []
     for output in outputs:
+        if output == DROPPED:
+            placed.append(output)
+            continue
         spelled, name = os.path.split(os.path.join(cwd, output))
         directory = directories.get(spelled)
         if directory is None:

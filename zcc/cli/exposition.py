@@ -47,7 +47,6 @@ _UNCACHEABLE = {
     "modules": "could_not_use_modules",
     "module-map": "could_not_use_modules",
     "makes-pch": "could_not_use_precompiled_header",
-    "pch-preprocess": "could_not_use_precompiled_header",
     "precompiled-header": "could_not_use_precompiled_header",
     "analysis-failed": "internal_error",
     "internal-error": "internal_error",

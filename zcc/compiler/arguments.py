@@ -18,7 +18,7 @@ from zcc.compiler.listing import LISTING_TARGET
 from zcc.compiler.options import Family
 from zcc.compiler.outputs import Naming
 from zcc.compiler.reading import Reading, is_device
-from zcc.compiler.renaming import neutral_command
+from zcc.compiler.renaming import DROPPED, neutral_command
 from zcc.compiler.response import ResponseDoubtError, expand
 
 __all__ = [
@@ -143,6 +143,7 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         sysroots=tuple(filter(None, reading.sysroots)),
         include_pch=reading.pch,
         assembler_directories=tuple(reading.assembler_directories),
+        assembler_sources=tuple(reading.assembler_sources),
         defines=tuple(reading.defines),
         time_macros=clock.asked(reading.defines),
         profiles=tuple(reading.profiles),
@@ -150,7 +151,6 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         reads_profile=reading.reads_profile,
         removes_profile=reading.writes_notes and reading.family is Family.GCC,
         machine_dependent=tuple(reading.machine),
-        is_pch_preprocessed=b"-fpch-preprocess" in reading.seen,
         tells_precompiled=_says(reading, _TELLS_PRECOMPILED),
         lexis=_lexis(reading, language),
         words=tuple(reading.words),
@@ -222,9 +222,17 @@ def _why_output_is_local(reading: Reading) -> Local | None:
         return Local("output-to-stdout")
     elif not output or output.endswith(b"/"):
         return Local("odd-output", fsdecode(output))
-    elif is_device(output):
+    elif is_device(output) and not _is_dropped(reading, output):
         return Local("output-to-device", fsdecode(output))
     return _why_trace_is_local(reading)
+
+
+def _is_dropped(reading: Reading, output: bytes) -> bool:
+    """Whether the output is only to be made, and nothing is named after it."""
+    is_named_after = reading.suffixes or (
+        reading.writes_default_depfile and not reading.names_depfile
+    )
+    return output == DROPPED and not is_named_after
 
 
 def _why_trace_is_local(reading: Reading) -> Local | None:

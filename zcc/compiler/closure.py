@@ -75,6 +75,7 @@ class ScanRequest:
     directories: tuple[bytes, ...] = ()
     listed: tuple[bytes, ...] = ()
     assembler_directories: tuple[bytes, ...] = ()
+    assembler_sources: tuple[bytes, ...] = ()
     embed_directories: tuple[bytes, ...] = ()
     tells_precompiled: bool = False
     is_clang: bool = False

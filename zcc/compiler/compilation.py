@@ -62,7 +62,8 @@ class Compilation:
     profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
     `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
     this machine's clock. `tells_precompiled`: messages name each precompiled header that gcc tries.
-    `lexis` is for a compiler of today. `neutral` is None where the outputs' names may reach what is in them.
+    `lexis` is for a compiler of today. `assembler_sources` are read before what the compiler makes, as by
+    `-Wa,macros.s`. `neutral` is None where the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -85,6 +86,7 @@ class Compilation:
     sysroots: tuple[bytes, ...]
     include_pch: bytes | None
     assembler_directories: tuple[bytes, ...]
+    assembler_sources: tuple[bytes, ...]
     defines: tuple[bytes, ...]
     time_macros: tuple[bytes, ...]
     profiles: tuple[bytes, ...]
@@ -92,7 +94,6 @@ class Compilation:
     reads_profile: bool
     removes_profile: bool
     machine_dependent: tuple[bytes, ...]
-    is_pch_preprocessed: bool
     tells_precompiled: bool
     lexis: Lexis
     words: tuple[Word, ...]

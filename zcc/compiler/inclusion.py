@@ -82,7 +82,8 @@ class Inclusion:
         self._macros = Macros()
         self._macros.add(given_definitions(request.defines))
         self._hides_probes = any(b"__has_" in text for text in request.defines)
-        # A string is only that, unless a macro hands it to _Pragma: where both are, by whom the string is.
+        self._precompiled = 0  # how many headers
+        # A string is only that, unless a macro hands it to _Pragma: it takes both.
         self._has_open_pragma = any(b"_Pragma" in text for text in request.defines)
         self._quoted_time: File | None = None
         self._defining: set[File] = set()
@@ -157,6 +158,8 @@ class Inclusion:
             self._take_forced(name, mode)
         for path in request.extra_inputs:
             self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
+        for path in request.assembler_sources:
+            self._take_named(path, Mode.ASSEMBLY, Reason.MISSING_INPUT)
         for path in request.precompiled:
             self._take_named_pch(path)
         for path in request.optional_inputs:
@@ -202,7 +205,10 @@ class Inclusion:
         self._enter(hit, mode)
 
     def _take_forced(self, name: bytes, mode: Mode) -> None:
+        before = self._precompiled
         hit = self._finder.forced(name)
+        if hit is None and self._precompiled > before:
+            return  # precompiled, without its text: the proof watches what is made of it
         if hit is None:
             raise StopScanError(Local(Reason.MISSING_INPUT, name))
         self._ship(hit[1], is_named=True)
@@ -342,6 +348,7 @@ class Inclusion:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
         for header in headers:
             self._ship(header)
+        self._precompiled += len(headers)
         self.needs_times |= self._request.is_clang
 
     def _listed_pch(self, entry: Entry) -> list[File] | None:

@@ -18,7 +18,8 @@ PREPROCESSOR: tuple[Option, ...] = (
     *rows(Role.FORCED_INCLUDE, EITHER, "-include -imacros"),
 )
 
-# The words inside -Wa, and behind -Xassembler; -o and operands are not among them on purpose.
+# The words inside -Wa, and behind -Xassembler; -o is not among them on purpose. Operands are
+# sources, read before what the compiler makes (reading.py).
 ASSEMBLER: tuple[Option, ...] = (
     *rows(Role.CARRIED, S, "--defsym -defsym -debug-prefix-map --debug-prefix-map"),
     *rows(Role.CARRIED, J, "-m -g --g --gdwarf -W --32 --64 --x32 --compress-debug-sections"),
@@ -32,6 +33,8 @@ ASSEMBLER: tuple[Option, ...] = (
         "--divide --sectname-subst --traditional-format --no-relax -relax --relax -k -v7 "
         "--nocompress-debug-sections -fno-dollars-in-identifiers -alternate --alternate -mrelax",
     ),
+    *rows(Role.CARRIED, J, "--listing-lhs-width --listing-rhs-width= --listing-cont-lines="),
+    *rows(Role.CARRIED, J, "--hash-size= --gdwarf-cie-version="),
     *rows(Role.SEARCH, EITHER, "-I"),
     *rows(Role.OUTPUT, F | J, "-a"),
     *rows(Role.OUTPUT, S, "--MD"),

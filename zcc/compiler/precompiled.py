@@ -51,6 +51,12 @@ def _begins_with(path: bytes, mark: bytes) -> bool:
         return True
 
 
+def stand_ins(forced: Sequence[tuple[str, bytes]]) -> tuple[bytes, ...]:
+    """What clang takes in place of the first header that a command line includes, where it is there."""
+    names = [name for kind, name in forced if kind == "include"]
+    return (names[0] + b".pch", names[0] + b".gch") if names else ()
+
+
 def query_arguments(path: bytes) -> tuple[bytes, ...]:
     """What to append to clang's name, to be run in the compile's cwd. The answer is on standard output."""
     return (b"-module-file-info", path)

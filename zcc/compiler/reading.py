@@ -78,6 +78,7 @@ class Reading:
         self.profiles: list[bytes] = []
         self.reads_profile = False
         self.assembler_directories: list[bytes] = []
+        self.assembler_sources: list[bytes] = []
         self.defines: list[bytes] = []
         self.machine: list[bytes] = []
         self._architectures = 0
@@ -175,6 +176,9 @@ class Reading:
         while at < len(words):
             word = words[at]
             at += 1
+            if table is IN_ASSEMBLER and word and not word.startswith((b"-", b"@")):
+                self.assembler_sources.append(word)
+                continue
             match = table.find(word)
             operand = None if match is None else match.operand
             own: tuple[bytes, ...] = (word,)

@@ -31,6 +31,8 @@ from zcc.compiler.options import DRIVER, Family, Role
 from zcc.job import Job, Lookups, Manifest, Result
 
 NEUTRAL_DIRECTORY = b"/zcc-outputs-c41f9a6e"
+# `-o /dev/null`: a farm makes it under the neutral name, and nobody places it.
+DROPPED = b"/dev/null"
 # Longer than a line of a dependency file, so that every rule shows how its compiler breaks lines.
 _STEM = NEUTRAL_DIRECTORY + b"/" + b"output-" * 9
 NEUTRAL_OBJECT = _STEM + b".o"
@@ -97,7 +99,7 @@ def find_renaming(
     neutral = parsed.neutral
     if neutral is None or len(outputs) != 1 + neutral.has_dependencies:
         return None
-    places = {posixpath.dirname(path) for path in outputs}
+    places = {posixpath.dirname(path) for path in outputs if path != DROPPED}
     if any(_plainly(directory) not in places for directory in directories):
         return None  # a link on the way
     return Renaming(
