@@ -22,6 +22,11 @@ MAX_SESSIONS_PER_USER = 256
 MAX_SLOTS = 4096
 MAX_MACHINE_CLASSES = 256
 
+# When a member was last heard is written down so seldom, and for so many members at a time: a minute is
+# near enough for `zcc-broker keys`, and so many rows take the loop a millisecond or two.
+SEEN_EVERY_S = 60.0
+MAX_SEEN_WRITES = 256
+
 # --- jobs -------------------------------------------------------------------------------------
 # What one user (one key) may have queued or running; `make -j1000` on several machines fits in.
 MAX_JOBS_PER_USER = 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -15,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from broker import members
 from broker.errors import BrokerError
 from broker.options import DEFAULT_STATE, StateDir
-from broker.registry import Registry, Row
+from broker.registry import Registry
 from broker.shell import Shell
 from broker.state import (
     broker_keys,
@@ -246,66 +246,8 @@ def token(
     print(made.encode())
 
 
-@app.command()
-def revoke(
-    key: Annotated[
-        str, typer.Argument(metavar="KEY", help="A public key, the beginning of one, or a label.")
-    ],
-    state: StateDir = DEFAULT_STATE,
-) -> None:
-    """Shut a member out: its sessions are dropped within a second."""
-    require_state(state)
-    registry = Registry(state)
-    try:
-        row = registry.revoke(key, time.time())
-    finally:
-        registry.close()
-    print(f"revoked {row.public_key} ({row.role.value}, {row.label})")
-
-
-@app.command("keys")
-def show_keys(
-    state: StateDir = DEFAULT_STATE,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """List the members' keys and the open join tokens."""
-    require_state(state)
-    registry = Registry(state)
-    try:
-        rows = registry.rows()
-    finally:
-        registry.close()
-    now = time.time()
-    if as_json:
-        print(json.dumps([_as_json(row, now) for row in rows], indent=2))
-        return
-    for row in rows:
-        role = f"token:{row.joins_as}" if row.role is Role.JOINER else row.role.value
-        print(f"{row.public_key}  {role:<14} {_state_of(row, now):<8} {row.label}")
-
-
+members.register(app)
 commands.register(app)
-
-
-def _state_of(row: Row, now: float) -> str:
-    if row.revoked is not None:
-        return "revoked"
-    if row.uses_left == 0:
-        return "used"
-    return "valid" if row.is_valid(now) else "expired"
-
-
-def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
-    return {
-        "public_key": row.public_key,
-        "role": row.role.value,
-        "joins_as": row.joins_as,
-        "label": row.label,
-        "state": _state_of(row, now),
-        "created": row.created,
-        "expires": row.expires,
-        "uses_left": row.uses_left,
-    }
 
 
 def _open_results(state: str) -> DiskStore:

@@ -6,13 +6,20 @@ change or show it while `serve` runs. Times are Unix seconds: they are compared 
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import string
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.errors import EnrolError, RegistryError
-from zcc.messages import Role
+from zcc.errors import TokenError
+from zcc.keys import member_id, public_of
+from zcc.messages import OTHER_ROLE, Role
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "registry.sqlite"
 _BUSY_MS = 5_000
@@ -32,7 +39,11 @@ CREATE TABLE IF NOT EXISTS keys (
     revoked REAL                        -- when, or NULL
 ) STRICT
 """
-_COLUMNS = "public_key, role, joins_as, label, created, expires, uses_left, revoked"
+# What came later: when the member was last heard and from which address, as far as that was written down.
+_ADDED = (("seen", "REAL"), ("address", "TEXT NOT NULL DEFAULT ''"))
+_COLUMNS = "public_key, role, joins_as, label, created, expires, uses_left, revoked, seen, address"
+# Beginnings of keys shorter than that are more likely a slip than meant.
+_LEAST_BEGINNING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,14 @@ class Row:
     expires: float | None
     uses_left: int | None
     revoked: float | None
+    seen: float | None = None
+    address: str = ""
+
+    @property
+    def id(self) -> str:
+        """What people call it; t-... is a join token."""
+        called = member_id(self.public_key)
+        return f"t{called[1:]}" if self.role is Role.JOINER else called
 
     def is_valid(self, now: float) -> bool:
         return (
@@ -72,6 +91,7 @@ class Registry:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
+            self._add_columns()
         except (OSError, sqlite3.Error) as error:
             raise RegistryError(f"cannot open the key registry {path}: {error}") from error
         self._version = self._data_version()
@@ -101,21 +121,60 @@ class Registry:
             raise EnrolError("this is not a CURVE public key")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            token, known = self.find(joiner), self.find(public_key)
-            if token is None or token.role is not Role.JOINER or not token.joins_as:
-                raise EnrolError("this is not a join token's key")
-            role = Role(token.joins_as)
+            token, role, known = *self._token(joiner), self.find(public_key)
             if known is not None and known.revoked is None and known.role is role:
                 return role  # the answer was lost, the joiner asks again
+            if known is not None and known.revoked is not None:
+                raise EnrolError(
+                    "this key was revoked: zcc leave --local (zcc-node leave --local) removes it, and joining"
+                    " then makes a new one"
+                )
             if known is not None:
-                raise EnrolError("this key was revoked or has another role: make a new one")
-            if not token.is_valid(now):
-                raise EnrolError("the join token is used up, expired or revoked: make a new one")
-            self._db.execute(
-                "UPDATE keys SET uses_left = uses_left - 1 WHERE public_key = ?", (joiner,)
-            )
+                raise EnrolError(f"{OTHER_ROLE}: {known.role.value}")
+            self._use_up(token, now)
             self.add(public_key, role, _printable(label), now)
         return role
+
+    def rejoin(self, secret: str, public_key: str, label: str, now: float) -> tuple[str, Role]:
+        """Give a member, who has shown that the key is his, a join token's role; (the token's key, role).
+
+        Raises:
+            EnrolError: the token is none, used up, expired or revoked, or the key cannot have the role.
+        """
+        try:
+            joiner = public_of(secret)
+        except TokenError as error:
+            raise EnrolError("this is not a join token's key") from error
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            token, role, known = *self._token(joiner), self.find(public_key)
+            if known is None or known.revoked is not None:
+                raise EnrolError("this key is no member's")
+            if known.role is role:
+                return joiner, role  # the answer was lost
+            if Role.NODE in (known.role, role):
+                raise EnrolError(
+                    f"{OTHER_ROLE}: {known.role.value}; a node's key stays a node's, and no other becomes one"
+                )
+            self._use_up(token, now)
+            self._db.execute(
+                "UPDATE keys SET role = ?, label = ? WHERE public_key = ?",
+                (role.value, _printable(label)[:MAX_LABEL], public_key),
+            )
+        return joiner, role
+
+    def _token(self, joiner: str) -> tuple[Row, Role]:
+        token = self.find(joiner)
+        if token is None or token.role is not Role.JOINER or not token.joins_as:
+            raise EnrolError("this is not a join token's key")
+        return token, Role(token.joins_as)
+
+    def _use_up(self, token: Row, now: float) -> None:
+        if not token.is_valid(now):
+            raise EnrolError("the join token is used up, expired or revoked: make a new one")
+        self._db.execute(
+            "UPDATE keys SET uses_left = uses_left - 1 WHERE public_key = ?", (token.public_key,)
+        )
 
     def find(self, public_key: str) -> Row | None:
         rows = self._select("WHERE public_key = ?", public_key)
@@ -134,22 +193,48 @@ class Registry:
         return row.role if row.is_valid(now) else None
 
     def revoke(self, selector: str, now: float) -> Row:
-        """Revoke the one key that has this public key, label, or beginning.
+        """Revoke the one key that has this id, public key or name, or that begins so.
 
         Raises:
-            RegistryError: none, or more than one.
+            RegistryError: none, or more than one; the message lists those.
         """
         live = [row for row in self.rows() if row.revoked is None]
-        exact = [row for row in live if selector in (row.public_key, row.label)]
-        found = exact or [row for row in live if selector and row.public_key.startswith(selector)]
-        if not found:
-            raise RegistryError(f"no live key or label {selector!r}: see zcc-broker keys")
-        if len(found) > 1:
-            raise RegistryError(f"{selector!r} means {len(found)} keys: give more of the key")
-        self._db.execute(
-            "UPDATE keys SET revoked = ? WHERE public_key = ?", (now, found[0].public_key)
+        # An id comes first: nobody may shield his key by a name that is another's id.
+        ways = (
+            [row for row in live if selector == row.id],
+            [row for row in live if selector == row.public_key],
+            [row for row in live if selector == row.label],
+            [row for row in live if _begins(row, selector)],
         )
+        found: list[Row] = next(filter(None, ways), [])
+        if not found:
+            raise RegistryError(f"no live key or name {selector!r}: see zcc-broker keys")
+        if len(found) > 1:
+            listed = "".join(f"\n  {_spoken(row)}" for row in found)
+            raise RegistryError(f"{selector!r} means {len(found)} keys, say one by its id:{listed}")
+        self.revoke_key(found[0].public_key, now)
         return found[0]
+
+    def revoke_key(self, public_key: str, now: float) -> None:
+        self._db.execute("UPDATE keys SET revoked = ? WHERE public_key = ?", (now, public_key))
+
+    def note_seen(self, rows: Iterable[tuple[str, float, str]]) -> None:
+        """Write down when these keys were last heard, and from where: (key, Unix seconds, address).
+
+        Without waiting for the disk: a power cut may cost it, and nothing else.
+        """
+        try:
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(
+                    "UPDATE keys SET seen = ?, address = ? WHERE public_key = ?",
+                    ((seen, address, key) for key, seen, address in rows),
+                )
+        except sqlite3.Error as error:
+            logger.warning("cannot write down who was heard: %s", error)
+        finally:
+            self._db.execute("PRAGMA synchronous=FULL")
 
     def rows(self) -> list[Row]:
         """All keys, oldest first."""
@@ -161,16 +246,27 @@ class Registry:
         changed, self._version = version != self._version, version
         return changed
 
+    def _add_columns(self) -> None:
+        """Bring a file up to date that an older zcc made; another process may do so at the same moment."""
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(keys)")}
+        for name, kind in _ADDED:
+            if name not in there:
+                try:
+                    self._db.execute(f"ALTER TABLE keys ADD COLUMN {name} {kind}")
+                except sqlite3.OperationalError as error:
+                    if "duplicate column" not in str(error):
+                        raise
+
     def _data_version(self) -> int:
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _insert(self, row: Row) -> None:
         try:
             self._db.execute(
-                f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.public_key, row.role.value, row.joins_as, row.label, row.created,
-                    row.expires, row.uses_left, row.revoked,
+                    row.expires, row.uses_left, row.revoked, row.seen, row.address,
                 ),
             )  # fmt: skip
         except sqlite3.IntegrityError as error:
@@ -179,6 +275,18 @@ class Registry:
     def _select(self, tail: str, *values: str) -> list[Row]:
         found = self._db.execute(f"SELECT {_COLUMNS} FROM keys {tail}", values).fetchall()
         return [Row(row[0], Role(row[1]), *row[2:]) for row in found]
+
+
+def _begins(row: Row, selector: str) -> bool:
+    is_long = len(selector) >= _LEAST_BEGINNING
+    return is_long and (row.public_key.startswith(selector) or row.id.startswith(selector))
+
+
+def _spoken(row: Row) -> str:
+    """A candidate, for who has to choose one."""
+    day = time.strftime("%Y-%m-%d", time.localtime(row.created))
+    role = f"join token ({row.joins_as})" if row.role is Role.JOINER else row.role.value
+    return f"{row.id}  {role}, enrolled {day}, {row.label}"
 
 
 def _printable(label: str) -> str:

@@ -15,7 +15,9 @@ from zcc.messages import (
     Enrol,
     Failed,
     Hello,
+    Leave,
     Message,
+    Rejoin,
     Role,
     Started,
     StorageGet,
@@ -25,7 +27,7 @@ from zcc.messages import (
     Want,
 )
 
-_SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye)
+_SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye, Rejoin, Leave)
 _BULK: tuple[type[Message], ...] = (Chunk, Credit, Absent)
 _STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 

@@ -19,9 +19,10 @@ import zmq
 from broker import effects, events
 from broker.audit import AuditLog
 from broker.effects import Effect
-from broker.errors import EnrolError, StartError
+from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.machine import Machine
+from broker.membership import Membership
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
@@ -44,10 +45,11 @@ from zcc.messages import (
     Credit,
     Done,
     Enrol,
-    Enrolled,
     Hello,
+    Leave,
     Message,
     Refused,
+    Rejoin,
     Role,
     StorageGet,
     StoragePut,
@@ -88,6 +90,7 @@ class Shell:
         self._farm = farm
         self._registry = Registry(state_dir)
         self._audit = AuditLog(state_dir)
+        self._membership = Membership(farm, self._registry, self._audit)
         self._roles: dict[str, Role | None] = {}
         self._interned: dict[Digest, Digest] = {}
         self._heard: set[bytes] = set()
@@ -133,14 +136,18 @@ class Shell:
         self._traffic.close_files()
         self._results.close()
         self._storage.close()
+        self._membership.write_attendance(self._now(), is_last=True)
         self._audit.close()
         self._registry.close()
 
     # --- in -----------------------------------------------------------------------------------
 
-    def _admit(self, public_key: str) -> str | None:
+    def _admit(self, public_key: str, address: str) -> str | None:
         """ZAP: a registered key's user id is the key itself."""
-        return public_key if self._role_of(public_key) is not None else None
+        if self._role_of(public_key) is None:
+            return None
+        self._membership.attendance.connected(public_key, address, time.time(), self._now())
+        return public_key
 
     def _role_of(self, user: str) -> Role | None:
         if user not in self._roles:
@@ -157,6 +164,7 @@ class Shell:
             return
         origin = Origin(route, user, role)
         self._heard.add(route)
+        self._membership.attendance.heard(user, time.time())
         try:
             self._take(origin, frames)
         except ProtocolError as error:
@@ -169,8 +177,8 @@ class Shell:
         if not may_send(origin.role, kind):
             raise ProtocolError(f"a {origin.role.value} may not send {kind[:24]!r}")
         message = codec.decode(frames)
-        if isinstance(message, Enrol):
-            self._enrol(origin, message)
+        if isinstance(message, (Enrol, Rejoin, Leave)):
+            self._change_membership(origin, message)
         elif not self._traffic.is_open(origin.route) and not isinstance(message, Hello):
             self._happen(events.StrangerSpoke(origin))
         else:
@@ -262,19 +270,12 @@ class Shell:
             self._interned.clear()
         return self._interned.setdefault(digest, digest)
 
-    def _enrol(self, origin: Origin, message: Enrol) -> None:
-        answer: Message
-        try:
-            role = self._registry.enrol(origin.user, message.public_key, message.label, time.time())
-            answer = Enrolled(self._farm, role.value)
-            fields = (("joiner", origin.user), ("key", message.public_key), ("role", role.value))
-            self._audit.write("enrol", fields)
-            logger.info("enrolled %s as %s (%s)", message.public_key, role.value, message.label)
-        except EnrolError as error:
-            answer = Refused(0, str(error))
-            self._audit.write("refuse", (("joiner", origin.user), ("reason", str(error))))
-            logger.warning("refused to enrol with %s: %s", origin.user, error)
+    def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
+        answer, changed = self._membership.answer(origin.user, message)
         self._send(origin.route, answer)
+        known = self._roles.pop(changed, None)
+        if known is not None and self._role_of(changed) is not known:
+            self._happen(events.KeyRevoked(changed))
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -318,6 +319,7 @@ class Shell:
             if self._registry.has_changed() or now >= self._next_expiry:
                 self._next_expiry = now + EXPIRY_S
                 self._recheck_keys()
+            self._membership.write_attendance(now)
         self._storage.tick(now)
         evicted = self._results.note_evictions()
         if evicted:

@@ -20,6 +20,7 @@ from node.probe import probe
 from node.sandbox import Limits, Mode, Sandbox
 from node.shell import NodeShell
 from zcc import farm
+from zcc.cli import leaving
 from zcc.cli.program import Program
 from zcc.cli.version import add_version
 from zcc.config import parse_size
@@ -58,6 +59,14 @@ def join(
     typer.echo(
         f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}"
     )
+
+
+@app.command()
+def leave(
+    state: State = DEFAULT_STATE, yes: bool = leaving.YES, local: bool = leaving.LOCAL
+) -> None:
+    """Leave the farm: the broker revokes this node's key, and it is removed here."""
+    leaving.leave(state, "zcc-node join TOKEN", yes, local)
 
 
 @app.command()

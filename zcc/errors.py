@@ -23,6 +23,14 @@ class TokenError(ZccError):
     """A join token that cannot be used: tell the user."""
 
 
+class UnreachableError(ZccError):
+    """Nobody listens at the broker's endpoint: tell the user what is in the way."""
+
+
+class UnheardError(ZccError):
+    """The broker does not answer to this key."""
+
+
 class CompilerError(ZccError):
     """The compiler could not be understood: compile locally and count the reason."""
 

@@ -7,6 +7,7 @@ role) and `farm.key` (our key pair, 0600); `joining.key` is that of a join witho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -18,7 +19,7 @@ import zmq
 
 from zcc import codec
 from zcc import config as configuration
-from zcc.errors import ConfigError, ProtocolError, TokenError
+from zcc.errors import ConfigError, ProtocolError, TokenError, UnheardError, UnreachableError
 from zcc.keys import (
     KeyPair,
     Token,
@@ -29,7 +30,8 @@ from zcc.keys import (
     save_private,
 )
 from zcc.link import DealerLink
-from zcc.messages import Enrol, Enrolled, Message, Refused
+from zcc.messages import OTHER_ROLE, Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
+from zcc.reaching import why_unreachable
 
 # A farm is called so whose operator gave it no name.
 DEFAULT_FARM = "farm"
@@ -113,7 +115,7 @@ def save_access(directory: str, access: Access) -> None:
 
 
 def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) -> Access:
-    """Use a join token: make a key pair here, register its public half, keep both.
+    """Use a join token: register the public half of the key pair that is kept here, or of a new one.
 
     Raises:
         TokenError: not a token, expired, of another role, or refused by the broker.
@@ -126,23 +128,94 @@ def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) ->
             f"this join token is for a {token.role}: here one for a {roles[0]} is needed"
         )
     # The key is kept before it is registered: a disk that refuses costs no token, and who tries again after an
-    # answer that got lost comes with the key that the broker knows by now.
-    kept = os.path.join(directory, _JOINING)
+    # answer that got lost comes with the key that the broker knows by now. Who has one keeps it.
+    kept = _own_key_file(directory)
+    own = load_key_pair(kept)
+    enrolled = asyncio.run(_enrol(token, own, label))
+    access = Access(token.endpoint, token.broker_public, enrolled.farm, enrolled.role, own)
+    save_access(directory, access)
+    if os.path.basename(kept) == _JOINING:
+        os.unlink(kept)
+    return access
+
+
+def leave(access: Access) -> None:
+    """Have the broker revoke our key.
+
+    Raises:
+        ConfigError: the broker does not answer, or does not know the key any more.
+    """
+    asyncio.run(_leave(access))
+
+
+def forget_access(directory: str) -> None:
+    """Remove what `join` has kept."""
+    for name in ("farm.toml", "farm.key", _JOINING):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+
+
+def _own_key_file(directory: str) -> str:
+    """The file with the key to join with, which is made if there is none.
+
+    Raises:
+        TokenError: it cannot be made.
+    """
+    own, joining = os.path.join(directory, "farm.key"), os.path.join(directory, _JOINING)
+    if os.path.exists(own):
+        return own
     try:
-        make_key_pair(kept)
+        make_key_pair(joining)
     except OSError as error:
         raise TokenError(
             f"cannot keep a key in {directory}: {error.strerror}; the token is not used up"
         ) from error
-    own = load_key_pair(kept)
-    enrolled = asyncio.run(_enrol(token, Enrol(own.public, label)))
-    access = Access(token.endpoint, token.broker_public, enrolled.farm, enrolled.role, own)
-    save_access(directory, access)
-    os.unlink(kept)
-    return access
+    return joining
 
 
-async def _enrol(token: Token, request: Enrol) -> Enrolled:
+async def _enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
+    """Register the key; where it is a member's already, change what it may do."""
+    joiner = KeyPair(public_of(token.secret), token.secret)
+    try:
+        reply = await _ask(token.endpoint, token.broker_public, joiner, Enrol(own.public, label))
+    except UnheardError as error:
+        raise TokenError(
+            f"{error}: the token is used up, expired or revoked, or another broker than its own listens there;"
+            " ask for a new one (zcc-broker token)"
+        ) from error
+    if isinstance(reply, Refused) and reply.reason.startswith(OTHER_ROLE):
+        again = Rejoin(token.secret, label)
+        reply = await _ask(token.endpoint, token.broker_public, own, again)
+    if isinstance(reply, Refused):
+        raise TokenError(f"the broker refused this token: {reply.reason}")
+    if not isinstance(reply, Enrolled):
+        raise TokenError(f"the broker at {token.endpoint} gave an unexpected answer")
+    return reply
+
+
+async def _leave(access: Access) -> None:
+    try:
+        reply = await _ask(access.endpoint, access.broker_public, access.keys, Leave())
+    except UnheardError as error:
+        raise ConfigError(
+            f"the broker at {access.endpoint} does not know this key: it was revoked, or another broker"
+            " is there"
+        ) from error
+    if not isinstance(reply, Bye):
+        raise ConfigError(f"the broker at {access.endpoint} gave an unexpected answer")
+
+
+async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Message) -> Message:
+    """The broker's first answer to one message, on a connection of its own.
+
+    Raises:
+        UnreachableError: nobody listens at the endpoint.
+        UnheardError: what listens there says nothing to this key.
+        ProtocolError: it does not speak this protocol.
+    """
+    problem = await asyncio.to_thread(why_unreachable, endpoint)
+    if problem:
+        raise UnreachableError(problem)
     context = zmq.Context[zmq.Socket[bytes]]()
     answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
@@ -153,26 +226,17 @@ async def _enrol(token: Token, request: Enrol) -> Enrolled:
             except ProtocolError as error:
                 answer.set_exception(error)
 
-    joiner = KeyPair(public_of(token.secret), token.secret)
-    link = DealerLink(context, token.endpoint, token.broker_public, joiner, take)
+    link = DealerLink(context, endpoint, broker_public, keys, take)
     try:
         async with asyncio.timeout(JOIN_TIMEOUT_S):
             # The link refuses to queue before the connection stands, so offer until it takes.
             while not link.send(codec.encode(request)):
                 await asyncio.sleep(_AGAIN_S)
-            reply = await answer
+            return await answer
     except TimeoutError as error:
-        raise TokenError(
-            f"no answer from the broker at {token.endpoint} within {JOIN_TIMEOUT_S:.0f} s: is it running,"
-            " is its port reachable from here, and is the token still unused?"
-        ) from error
+        raise UnheardError(f"no answer from {endpoint} within {JOIN_TIMEOUT_S:.0f} s") from error
     except ProtocolError as error:
-        raise TokenError(f"{token.endpoint} does not speak this protocol: {error}") from error
+        raise ProtocolError(f"{endpoint} does not speak this protocol: {error}") from error
     finally:
         link.close()
         context.term()
-    if isinstance(reply, Refused):
-        raise TokenError(f"the broker refused this token: {reply.reason}")
-    if not isinstance(reply, Enrolled):
-        raise TokenError(f"the broker at {token.endpoint} gave an unexpected answer")
-    return reply

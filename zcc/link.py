@@ -137,8 +137,8 @@ class DealerLink(_Pumped):
 class RouterLink(_Pumped):
     """The broker's one socket, with its own ZAP handler: only keys that `zap` knows get in.
 
-    `zap` maps a public key (Z85) to a user id, or None to refuse. It must not raise; if it does, the
-    key is refused and the error logged: an exception must never stop admissions.
+    `zap` maps a public key (Z85), and the address that it comes from, to a user id, or None to refuse. It must
+    not raise; if it does, the key is refused and the error logged: an exception must never stop admissions.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class RouterLink(_Pumped):
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
         server: KeyPair,
-        zap: Callable[[str], str | None],
+        zap: Callable[[str, str], str | None],
         on_message: Callable[[bytes, str, Frames], None],
     ) -> None:
         self._zap = _ZapHandler(context, zap)
@@ -195,7 +195,7 @@ class _ZapHandler(_Pumped):
     """ZeroMQ authentication protocol (RFC 27), CURVE only, answered from the same loop."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], zap: Callable[[str], str | None]
+        self, context: zmq.Context[zmq.Socket[bytes]], zap: Callable[[str, str], str | None]
     ) -> None:
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
@@ -223,12 +223,12 @@ class _ZapHandler(_Pumped):
         if len(request) != 5 or request[0] != ZAP_DOMAIN or request[3] != b"CURVE":
             return None
         key = zmq.utils.z85.encode(request[4]).decode()
+        address = request[1].decode(errors="replace")
         try:
-            user = self._admit(key)
+            user = self._admit(key, address)
         except Exception:  # whatever it is, admissions must go on
             logger.exception("the key registry failed; refusing %s", key)
             return None
         if user is None:
-            address = request[1].decode(errors="replace")
             logger.warning("refused: the key %s from %s is not registered here", key, address)
         return user

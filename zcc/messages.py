@@ -41,6 +41,8 @@ MAX_MACHINE_CLASSES = 1024
 MAX_WANTED = 100_000
 # Outputs of one result: as many as a job may declare, and dumps (`Result.outputs`).
 MAX_ANNOUNCED = 256 + 1024
+# How a Refused begins that a Rejoin may mend: the key is a member's, under another role than the token's.
+OTHER_ROLE = "this key has another role here"
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
 
@@ -96,6 +98,26 @@ class Enrolled(Message):
     KIND: ClassVar[bytes] = b"enrolled"
     farm: Name
     role: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoin(Message):
+    """Member -> broker, over a connection made with its own key: take this join token's role from now on.
+
+    `secret` is the joiner's secret key, which the broker itself has made. `Enrol` proves the token and not the
+    key that it names, so that it changes nothing of a key which is a member's already.
+    """
+
+    KIND: ClassVar[bytes] = b"rejoin"
+    secret: Name
+    label: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(Message):
+    """Member -> broker: revoke my key for good. Answered with Bye("left")."""
+
+    KIND: ClassVar[bytes] = b"leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +432,7 @@ class StorageEnd(Message):
 
 
 ALL: tuple[type[Message], ...] = (
-    Enrol, Enrolled, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want, Absent,
-    Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
+    Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want,
+    Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
     StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
 )  # fmt: skip

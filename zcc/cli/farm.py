@@ -1,4 +1,4 @@
-"""`zcc join` and `zcc nodes`."""
+"""`zcc join`, `zcc leave` and `zcc nodes`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import typer
 
 from zcc import config, farm
-from zcc.cli import agent
+from zcc.cli import agent, leaving
 from zcc.errors import ConfigError
 
 
@@ -20,7 +20,10 @@ def join(
         "", metavar="NAME", help="How the broker lists this key; default USER@HOST."
     ),
 ) -> None:
-    """Enrol this user with a join token (`zcc-broker token --role client`)."""
+    """Enrol this user with a join token (`zcc-broker token --role client`).
+
+    Who has a key keeps it: another token gives it another role, or takes it to another farm.
+    """
     directory = config.config_dir(os.environ)
     name = label or f"{os.environ.get('USER', 'user')}@{os.uname().nodename}"
     access = farm.join(token, directory, name, ("client", "publisher", "admin", "monitor"))
@@ -28,6 +31,12 @@ def join(
     agent.ask({"op": "stop"})
     typer.echo(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
     typer.echo("try it: zcc gcc -c hello.c && zcc stats")
+
+
+def leave(yes: bool = leaving.YES, local: bool = leaving.LOCAL) -> None:
+    """Leave the farm: the broker revokes this user's key, and it is removed here."""
+    leaving.leave(config.config_dir(os.environ), "zcc join TOKEN", yes, local)
+    agent.ask({"op": "stop"})
 
 
 def nodes(

@@ -33,6 +33,7 @@ app = Program(
 app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
 app.command("publish", context_settings={"allow_interspersed_args": False})(publish.publish)
 app.command("join")(farm.join)
+app.command("leave")(farm.leave)
 app.command("nodes")(farm.nodes)
 app.command("stats", cls=stats.StatsCommand)(stats.stats)
 app.command("config")(seeing.config)

@@ -23,7 +23,7 @@
 
 /* tests/unit/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
-    "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "masquerade",
+    "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "leave", "masquerade",
     "nodes", "publish", "stats", "toolchain", "up", "version", "why",
 };
 

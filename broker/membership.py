@@ -1,0 +1,75 @@
+"""Who becomes a member, changes his role and leaves: messages in, answers out, the registry changed.
+
+Owns no session: whose key has changed is told to the caller, who drops them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from broker.attendance import Attendance
+from broker.audit import AuditLog
+from broker.errors import EnrolError
+from broker.registry import Registry
+from zcc.keys import member_id
+from zcc.messages import Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
+
+logger = logging.getLogger(__name__)
+
+# The answer to Leave.
+LEFT = "left"
+
+
+class Membership:
+    """Answers what is said of a key itself, and not in a session."""
+
+    def __init__(self, farm: str, registry: Registry, audit: AuditLog) -> None:
+        self.attendance = Attendance()
+        self._farm = farm
+        self._registry = registry
+        self._audit = audit
+
+    def answer(self, user: str, message: Enrol | Rejoin | Leave) -> tuple[Message, str]:
+        """The answer, and the key whose sessions are void by now; empty: none's."""
+        match message:
+            case Enrol():
+                return self._enrol(user, message), ""
+            case Rejoin():
+                return self._rejoin(user, message), user
+            case Leave():
+                self._registry.revoke_key(user, time.time())
+                self._audit.write("leave", (("key", user),))
+                logger.info("%s has left", member_id(user))
+                return Bye(LEFT), user
+
+    def write_attendance(self, now: float, is_last: bool = False) -> None:
+        rows = self.attendance.due(now, is_last)
+        if rows:
+            self._registry.note_seen(rows)
+
+    def _enrol(self, joiner: str, message: Enrol) -> Message:
+        try:
+            role = self._registry.enrol(joiner, message.public_key, message.label, time.time())
+        except EnrolError as error:
+            return self._refuse(joiner, error)
+        fields = (("joiner", joiner), ("key", message.public_key), ("role", role.value))
+        self._audit.write("enrol", fields)
+        logger.info(
+            "enrolled %s as %s (%s)", member_id(message.public_key), role.value, message.label
+        )
+        return Enrolled(self._farm, role.value)
+
+    def _rejoin(self, user: str, message: Rejoin) -> Message:
+        try:
+            joiner, role = self._registry.rejoin(message.secret, user, message.label, time.time())
+        except EnrolError as error:
+            return self._refuse(user, error)
+        self._audit.write("rejoin", (("joiner", joiner), ("key", user), ("role", role.value)))
+        logger.info("%s is a %s from now on (%s)", member_id(user), role.value, message.label)
+        return Enrolled(self._farm, role.value)
+
+    def _refuse(self, user: str, error: EnrolError) -> Refused:
+        self._audit.write("refuse", (("joiner", user), ("reason", str(error))))
+        logger.warning("refused to enrol with %s: %s", user, error)
+        return Refused(0, str(error))

@@ -1,0 +1,45 @@
+"""A broker that cannot be reached: each way has a sentence of its own that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from zcc.reaching import why_unreachable
+
+
+def test_where_something_listens_there_is_nothing_to_say() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert why_unreachable(f"tcp://127.0.0.1:{port}") == ""
+        assert why_unreachable(f"tcp://localhost:{port}") == ""
+
+
+def test_a_closed_port_an_unknown_name_and_no_endpoint_are_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert f"nothing listens on port {port} of 127.0.0.1" in why_unreachable(
+        f"tcp://127.0.0.1:{port}"
+    )
+    assert "the name no-such.invalid is not known" in why_unreachable("tcp://no-such.invalid:1")
+    assert "no endpoint" in why_unreachable("broker.example:1")
+    assert "no endpoint" in why_unreachable("tcp://broker.example")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "does not answer on port 1"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no way to 127.0.0.1"),
+    ],
+)
+def test_silence_and_no_way_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    assert said in why_unreachable("tcp://127.0.0.1:1")

@@ -1,0 +1,50 @@
+"""`zcc leave` and `zcc-node leave`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from zcc import farm
+from zcc.errors import ConfigError, ZccError
+from zcc.keys import member_id
+
+YES = typer.Option(False, "--yes", "-y", help="Do not ask.")
+LOCAL = typer.Option(
+    False,
+    "--local",
+    help="Remove the key here only: the broker cannot be reached, or has revoked it.",
+)
+
+
+def leave(directory: str, again: str, is_sure: bool, is_local: bool) -> None:
+    """Leave the farm of this directory for good; `again` is what joins one.
+
+    Raises:
+        ConfigError: there is no farm, nobody to ask, or no broker that takes notice.
+    """
+    access = farm.load_access(directory)
+    if access is None:
+        raise ConfigError(f"no farm is joined in {directory}")
+    called = member_id(access.keys.public)
+    what = f"{farm.spoken(access.farm)} at {access.endpoint}"
+    if not is_sure:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"this leaves {what} and removes its key {called}: say --yes")
+        typer.confirm(f"Leave {what}, and remove the key {called}?", abort=True)
+    if not is_local:
+        _tell(access)
+    farm.forget_access(directory)
+    typer.echo(f"left {what}; {again} joins again, with a new key")
+    if is_local:
+        typer.echo(
+            f"the broker still admits the key until somebody says: zcc-broker revoke {called}"
+        )
+
+
+def _tell(access: farm.Access) -> None:
+    try:
+        farm.leave(access)
+    except ZccError as error:
+        raise ConfigError(f"{error} (--local removes the key here only)") from error

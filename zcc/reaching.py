@@ -1,0 +1,54 @@
+"""Why a broker's endpoint cannot be reached: the name, the way, the port, or what listens there.
+
+ZeroMQ dials for ever and says nothing, so this tries the same by hand, for people who wait for an answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+CONNECT_TIMEOUT_S = 3.0
+_SCHEME = "tcp://"
+
+
+def why_unreachable(endpoint: str, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
+    """A sentence with what to do; empty where something listens at tcp://HOST:PORT."""
+    host, _, port = endpoint.removeprefix(_SCHEME).rpartition(":")
+    host = host.strip("[]")
+    if not endpoint.startswith(_SCHEME) or not host or not port.isdigit():
+        return f"{endpoint!r} is no endpoint: expected tcp://HOST:PORT"
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return (
+            f"the name {host} is not known here: is it spelt right, and is the VPN or the network up on"
+            " which it is known? An address does as well (zcc-broker token --endpoint)"
+        )
+    problem = ""
+    for _, _, _, _, address in found:
+        problem = _try(host, port, str(address[0]), timeout_s)
+        if not problem:
+            return ""
+    return problem
+
+
+def _try(host: str, port: str, address: str, timeout_s: float) -> str:
+    where = host if host == address else f"{host} ({address})"
+    try:
+        socket.create_connection((address, int(port)), timeout_s).close()
+    except ConnectionRefusedError:
+        return (
+            f"nothing listens on port {port} of {where}: is zcc-broker serve running there, on this port, and"
+            " with --listen for other machines?"
+        )
+    except TimeoutError:
+        return (
+            f"{where} does not answer on port {port}: is the machine up, and does a firewall on the way let the"
+            " port through?"
+        )
+    except OSError as error:
+        if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+            return f"there is no way to {where} from here ({error.strerror}): is the network or VPN up?"
+        return f"{where}, port {port}: {error.strerror or error}"
+    return ""
