@@ -29,6 +29,13 @@ from cache.eviction import Entry, choose_victims
 COMPRESSION_LEVEL = 1
 # Bounds what one frame may ask of a decoder: 128 MiB, zstd's own default limit.
 MAX_WINDOW_BYTES = 1 << 27
+# A frame is decoded in pieces of this size: one byte of it can stand for 32 KiB, so that a chunk of 256 KiB
+# could ask for 8 GiB at once.
+_SLICE_BYTES = 1 << 10
+# What a frame may hold beyond a share of its own size. An object or a header packs to a third or a tenth; an
+# image that is padded with zeros packs to nothing and is smaller than this.
+_FREE_BYTES = 64 << 20
+_MAX_RATIO = 256
 # Files of a plain store carry one fixed time, so that equal contents get equal times when linked.
 PLAIN_MTIME_S = 1_000_000_000
 _READ_BYTES = 1 << 20
@@ -110,18 +117,27 @@ class Arrival:
         Raises:
             BlobCorruptError: not zstd, or larger than the limit; the arrival is dropped.
         """
+        view = memoryview(piece)
+        for at in range(0, len(view), _SLICE_BYTES):
+            self._decode(bytes(view[at : at + _SLICE_BYTES]))
+        if self._store.form is Form.COMPRESSED:
+            self._file.write(piece)
+
+    def _decode(self, piece: bytes) -> None:
         try:
-            plain = self._decoder.decompress(bytes(piece))
+            plain = self._decoder.decompress(piece)
         except zstandard.ZstdError as error:
             self.drop()
             raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
         self.received_bytes += len(piece)
         self.plain_bytes += len(plain)
-        if self.plain_bytes > self._limit_bytes:
+        limit_bytes = min(self._limit_bytes, _FREE_BYTES + _MAX_RATIO * self.received_bytes)
+        if self.plain_bytes > limit_bytes:
             self.drop()
-            raise BlobCorruptError(f"a blob of more than {self._limit_bytes} bytes")
+            raise BlobCorruptError(f"a blob of more than {limit_bytes} bytes")
         self._hasher.update(plain)
-        self._file.write(plain if self._store.form is Form.PLAIN else piece)
+        if self._store.form is Form.PLAIN:
+            self._file.write(plain)
 
     def finish(self) -> None:
         """Check the digest and make the blob appear.

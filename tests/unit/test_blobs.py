@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_a_bomb_is_stopped_at_its_limit(store: BlobStore) -> None:
         store.put_frame(digest_of(bomb), compress(bomb), LIMIT)
     with pytest.raises(BlobCorruptError):
         decompress(compress(bomb), LIMIT)
+
+
+def test_a_bomb_is_stopped_before_it_is_in_memory(store: BlobStore) -> None:
+    """Each block of four bytes stands for 128 KiB of zeros; the frame does not say its size."""
+    block = (0b10 | ((128 << 10) << 3)).to_bytes(3, "little") + b"\0"
+    bomb = bytes.fromhex("28b52ffd 0038") + block * 65_536  # 8 GiB
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    arrival = store.arrival(digest_of(b""), 1 << 40)
+    with pytest.raises(BlobCorruptError, match="more than"):
+        arrival.feed(bomb)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 200 << 10
+    assert left_behind(store) == []
+
+
+def test_zeros_that_pack_to_nothing_are_taken_up_to_a_bound(store: BlobStore) -> None:
+    image = bytes(32 << 20)
+    store.put_frame(digest_of(image), compress(image), 1 << 30)
+    assert store.has(digest_of(image))
 
 
 def test_a_rotten_blob_is_a_miss_and_is_removed(store: BlobStore) -> None:
