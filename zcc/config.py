@@ -13,6 +13,7 @@
     cache_size = "5G"     # what the results of this user may take on disk
     cache_dir = ""        # instead of the platform's place for caches
     base_dir = ""         # a checkout's root, or "auto": share results between checkouts (docs/operations.md)
+    verify = 0.0          # the share of remote and remembered compiles that are done here too, and compared
     log = "info"          # debug, info, warning or error
 """
 
@@ -87,6 +88,7 @@ class Config:
     cache_size: str = "5G"
     cache_dir: str = ""
     base_dir: str = ""
+    verify: float = 0.0
     log: str = "info"
 
     @property
@@ -142,6 +144,8 @@ def load(environment: Mapping[str, str]) -> Config:
         raise ConfigError(f"log level {config.log!r}: expected one of {', '.join(_LEVELS)}")
     if config.cache not in CACHE_MODES:
         raise ConfigError(f"cache {config.cache!r}: expected one of {', '.join(CACHE_MODES)}")
+    if config.verify > 1:
+        raise ConfigError(f"verify is a share, at most 1; found {config.verify}")
     parse_size(config.cache_size)
     return config
 

@@ -18,6 +18,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CheckWanted,
     CompileFailed,
     Event,
     FarmClosed,
@@ -226,3 +227,14 @@ def test_who_wants_no_memory_submits_afresh() -> None:
     assert agent.handle(CallPrepared(1, "scanned", is_fresh=True), 0.0) == [
         SubmitJob(1, is_fresh=True)
     ]
+
+
+def test_a_call_that_is_to_be_checked_runs_here_whatever_came() -> None:
+    agent = machine(slots=2)
+    arrive(agent, 1, 2, is_strict=True)
+    agent.handle(CheckWanted(1), 0.0)
+    agent.handle(CheckWanted(2), 0.0)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    assert agent.handle(ResultProven(1), 1.0) == [local("verify"), RunHere(1)]
+    assert agent.handle(ResultRecalled(2, "scanned"), 1.0) == [local("verify", call=2), RunHere(2)]
+    agent.validate()

@@ -15,6 +15,13 @@ class CallArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckWanted:
+    """Whatever result comes from elsewhere is not to be placed: the command runs here, to be compared."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallPrepared:
     """Its job is written down, and `way` says how its inputs were found (`Prepared.way`).
 
@@ -116,6 +123,7 @@ class Ticked:
 
 Event = (
     CallArrived
+    | CheckWanted
     | CallPrepared
     | ResultRecalled
     | CallIsLocal

@@ -30,6 +30,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CheckWanted,
     CompileFailed,
     Event,
     FarmClosed,
@@ -59,6 +60,7 @@ class Call:
     stage: Stage = Stage.ANALYSING
     way: str = ""
     is_fresh: bool = False
+    is_checked: bool = False
     submitted_s: float = 0.0
 
 
@@ -80,6 +82,10 @@ class AgentMachine:
         match event:
             case CallArrived(name, is_nested, is_strict):
                 self.calls[name] = Call(is_nested, is_strict)
+                return []
+            case CheckWanted(name):
+                if name in self.calls:
+                    self.calls[name].is_checked = True
                 return []
             case CallPrepared(name, way, is_fresh):
                 return self._prepared(name, way, is_fresh, now)
@@ -130,6 +136,8 @@ class AgentMachine:
             case RecallRefused(name):
                 call.is_fresh = True
                 return [SubmitJob(name, is_fresh=True)]
+            case ResultProven(name) if call.is_checked:
+                return self._check_here(name)
             case ResultProven(name, is_recalled):
                 call.stage = Stage.ANSWERED
                 outcome = "shared_hit" if is_recalled else "remote"
@@ -141,6 +149,8 @@ class AgentMachine:
         call = self.calls.get(name)
         if call is None or call.stage is not Stage.ANALYSING:
             return []
+        if call.is_checked:
+            return self._check_here(name)
         call.stage = Stage.ANSWERED
         return [PlaceResult(name), CountOutcome(name, "local_hit", way=way)]
 
@@ -160,6 +170,10 @@ class AgentMachine:
         """The user must see the error from a run of his own; that is no fallback."""
         call.is_strict = False
         return self._locally(name, "compile-error", f"exit status {exit_status}", is_choice=True)
+
+    def _check_here(self, name: int) -> list[Effect]:
+        """The result is here and waits to be compared: that is no fallback."""
+        return self._locally(name, "verify", is_choice=True)
 
     def _locally(
         self, name: int, reason: str, detail: str = "", is_choice: bool = False

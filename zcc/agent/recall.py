@@ -175,6 +175,10 @@ class Recall:
         record = Record(prepared.key, body, tuple(frames), size, source, time.time())
         self._written += self._writer.put(record, frames)
 
+    def forget(self, key: Digest) -> None:
+        """Drop a result that is not to be trusted."""
+        self._writer.forget(key)
+
     def wait_written(self) -> bool:
         """Wait until all that was remembered before is on disk, for other processes too; False when that
         takes too long."""

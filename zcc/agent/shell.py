@@ -37,6 +37,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CheckWanted,
     CompileFailed,
     Event,
     FarmClosed,
@@ -60,6 +61,7 @@ from zcc.agent.resting import RestingRoom
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.uploads import Uploads
+from zcc.agent.verifying import Check, Checker
 from zcc.agent.visitor import Visitor
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
@@ -98,6 +100,7 @@ class _Call:
     failed: Part | None = None  # whose remote run failed, which the local one is to confirm
     failed_with: int = 0  # its exit status
     ran_here_ns: int = 0  # wall clock, when the local compiler was let go
+    check: Check | None = None  # of the result that came, against the run here
 
 
 class AgentShell:
@@ -125,6 +128,7 @@ class AgentShell:
         self._uploads = Uploads()
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes)
+        self._checker = Checker(config.verify, self._stats, self._recall, self._analyser.disk)
         self._calls: dict[int, _Call] = {}
         self._resting = RestingRoom()
         self._refusals = Refusals()
@@ -180,6 +184,9 @@ class AgentShell:
         call = self._calls.get(visitor.number)
         if call is not None and call.failed_with:
             self._compare_verdicts(call)
+        elif call is not None and call.check is not None and call.ran_here_ns:
+            keeps = call.cache_mode.keeps
+            self._checker.conclude(call.check, call.parts, call.build, call.ran_here_ns, keeps)
         self._handle(CallClosed(visitor.number))
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +298,9 @@ class AgentShell:
             self._tickets[ticket] = (number, call.parts[-1])
         if call.cache_mode.looks_up:
             self._recall_parts(call)
+        call.check = self._checker.choose(call.request.environment, call.parts)
+        if call.check is not None:
+            self._handle(CheckWanted(number))
         way, why = way_of(call.parts), _why_not_taken(call)
         if why is not None:
             self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice))
@@ -337,7 +347,9 @@ class AgentShell:
                 part.result, part.files, part.is_recalled = result, files, message.is_recalled
         if not message.is_recalled:
             self._remember_cost(call, part, came, message)
-        if call.cache_mode.keeps:
+        if call.check is not None:
+            call.check.came.append((part.prepared, came, frames))
+        elif call.cache_mode.keeps:
             self._recall.remember(part.prepared, came, frames, disk)
         why = _why_not_taken(call)
         if why is not None:
@@ -406,7 +418,9 @@ class AgentShell:
                 call = self._calls[number]
                 call.ran_here_ns = time.time_ns()
                 call.visitor.send(naming.run_reply(call.request))
-                if call.failed is None:  # else what it leaves is looked at when it ends
+                if (
+                    call.failed is None and call.check is None
+                ):  # else what it leaves is looked at when it ends
                     call.visitor.rest(self._resting)
             case PlaceResult(number):
                 call = self._calls[number]

@@ -39,6 +39,11 @@ def health(document: dict[str, Any]) -> list[Complaint]:
         why = agent["refusal"] or "it does not answer"
         found.append(Complaint(f"not connected to {agent['broker']}: {why}", "zcc doctor"))
     counted = (
+        (
+            "verify_differs",
+            "results from elsewhere were not what this machine compiles; none was used",
+            "see the notes below and the node: zcc-broker audit; zcc-broker cache purge --node",
+        ),
         ("discrepancies", "failed on the farm and succeeded here", "report the note below: a bug"),
         (
             "proof_failures",

@@ -11,6 +11,7 @@ import typer
 from zcc import config as configuration
 from zcc import farm
 from zcc.agent.projects import Projects
+from zcc.agent.verifying import share_of
 from zcc.cli.explain import home
 
 
@@ -27,6 +28,7 @@ def config(
         "broker": access.endpoint if access is not None else "",
         "cache": environment.get("ZCC_CACHE") or loaded.cache,
         "cache_dir": configuration.cache_dir(environment, loaded),
+        "verify": share_of(dict(os.environb), loaded.verify),
         "base_dir": base_dir,
         "base_in_force": base_in_force(base_dir),
     }

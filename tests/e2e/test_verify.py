@@ -1,0 +1,57 @@
+"""ZCC_VERIFY: what comes from elsewhere is compiled here too, and a lie is found."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Farm
+from tests.e2e.test_memory import place, stop_agent
+from tests.forging import forge
+from zcc.agent.recall import SPACE
+
+COMMAND = ("zcc", "gcc", "-g", "-O2", "-MD", "-c", "x.c", "-o", "x.o")
+NUMBERS = ("verified", "verify_differs", "verify_unsure")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    # No two tests share a job.
+    (tmp_path / "x.c").write_text(f"/* {tmp_path} */\nint say(void) {{ return 1; }}\n")
+    return tmp_path
+
+
+def compile_(farm: Farm, project: Path, verify: str = "") -> dict[str, int]:
+    """Compile, hold the object against the plain compiler's, and say what was counted."""
+    before = farm.stats()
+    extra = {"ZCC_VERIFY": verify} if verify else {}
+    done = farm.run(*COMMAND, cwd=project, **extra)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    got = (project / "x.o").read_bytes()
+    subprocess.run(COMMAND[1:], cwd=project, check=True)
+    assert got == (project / "x.o").read_bytes()
+    after = farm.stats()
+    counted = {name: after[name] - before[name] for name in NUMBERS}
+    counted |= {name: after["outcomes"][name] - n for name, n in before["outcomes"].items()}
+    return {name: count for name, count in counted.items() if count}
+
+
+def test_a_remote_compile_is_done_here_too_and_then_remembered(
+    remembering: Farm, project: Path
+) -> None:
+    assert compile_(remembering, project, "1") == {"local": 1, "verified": 1}
+    assert compile_(remembering, project, "1") == {"local": 1, "verified": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+def test_a_forged_result_is_found_said_aloud_and_forgotten(
+    remembering: Farm, project: Path
+) -> None:
+    compile_(remembering, project)
+    stop_agent(remembering)
+    assert forge(place(remembering) / "cache", SPACE, is_packed=False)
+    assert compile_(remembering, project, "1") == {"local": 1, "verify_differs": 1}
+    assert "not what this machine compiles, from node1" in remembering.stats()["notes"][-1]
+    assert compile_(remembering, project) == {"shared_hit": 1}
