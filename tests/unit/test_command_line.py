@@ -226,6 +226,7 @@ def test_a_farm_without_a_name_is_just_the_farm() -> None:
 STATUS: dict[str, Any] = {
     "version": "1.0", "pid": 7, "uptime_s": 65.0, "calls": 2, "slots": {"limit": 4, "used": 1},
     "broker": None, "farm": None, "connected": False, "refusal": "",
+    "standing": {"processors": 4, "nice": 5, "cgroup": "/user.slice/x", "remarks": ["runs slowly"]},
 }  # fmt: skip
 
 
@@ -235,6 +236,8 @@ def test_the_agent_s_state_is_told_in_words() -> None:
         "farm         none joined, so all compiles run here (zcc join TOKEN)",
         "in hand      2 calls",
         "local slots  1 of 4 taken",
+        "processors   4, niceness 5, in /user.slice/x",
+        "odd          runs slowly",
     ]
     joined = STATUS | {"broker": "tcp://b:1", "farm": "blue"}
     assert told_status(joined | {"connected": True})[1] == "farm         blue, tcp://b:1, connected"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import asdict
 from typing import Any
 
 from zcc import __version__
 from zcc.agent.account import Account
+from zcc.agent.inheritance import standing
 from zcc.agent.machine import AgentMachine
 from zcc.agent.recall import Recall
 from zcc.agent.session import FarmSession
@@ -98,6 +100,7 @@ class Desk:
             "farm": session.access.farm if session is not None else None,
             "connected": session is not None and session.is_open,
             "refusal": session.refusal if session is not None else "",
+            "standing": asdict(standing()),
         }
 
     async def _list_nodes(self) -> dict[str, Any]:

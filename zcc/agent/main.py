@@ -9,9 +9,16 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 
 from zcc import config as configuration
 from zcc.agent.door import Door, open_door
+from zcc.agent.inheritance import (
+    FOREIGN_IDLE_S,
+    is_in_foreign_root,
+    put_back,
+    start_below_manager,
+)
 from zcc.agent.shell import AgentShell
 from zcc.agent.starting import say_ready, tell_slots
 from zcc.errors import ConfigError
@@ -27,7 +34,13 @@ _LOOK_EVERY_S = 2.0
 
 def main() -> None:
     """Serve until idle, stopped or told to leave."""
+    put_back()
     try:
+        _need_files()
+        path = configuration.socket_path(os.environ)
+        if start_below_manager(os.environ, path):
+            say_ready(os.environ, path)
+            return
         asyncio.run(_serve())
     except ConfigError as error:
         sys.exit(f"zcc-agent: {error}")
@@ -36,7 +49,8 @@ def main() -> None:
 async def _serve() -> None:
     environment = dict(os.environ)
     config = configuration.load(environment)
-    _lift_limits()
+    if is_in_foreign_root():
+        config = replace(config, idle_minutes=min(config.idle_minutes, FOREIGN_IDLE_S / 60))
     state = configuration.state_dir(environment)
     os.makedirs(state, mode=0o700, exist_ok=True)
     _log_to(os.path.join(state, "agent.log"), config.log)
@@ -72,11 +86,7 @@ async def _leave_with(door: Door, shell: AgentShell) -> None:
     shell.stop()
 
 
-def _lift_limits() -> None:
-    """An agent serves all its user's shells, whatever limits the one had that started it."""
-    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
-        _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (hard, hard))
+def _need_files() -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < _LEAST_FILES:
         raise ConfigError(

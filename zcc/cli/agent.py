@@ -12,6 +12,7 @@ import typer
 
 from zcc import config
 from zcc.agent import door
+from zcc.agent.inheritance import reduced
 from zcc.agent.starting import last_failure
 from zcc.cli.figures import duration
 from zcc.cli.program import Program
@@ -53,7 +54,7 @@ def launch() -> int:
         ConfigError: it did not come up; the message says why.
     """
     readable, writable = os.pipe()
-    environment = os.environ | {"ZCC_READY_FD": str(writable)}
+    environment = reduced(os.environ) | {"ZCC_READY_FD": str(writable)}
     process = subprocess.Popen(
         [sibling("zcc-agent"), "serve"],
         env=environment,
@@ -67,7 +68,8 @@ def launch() -> int:
     os.close(writable)
     with open(readable, "rb") as ready:
         if ready.read(1):
-            return process.pid
+            status = ask({"op": "status"}) or {}
+            return int(str(status.get("pid", process.pid)))
     assert process.stderr is not None
     why = process.stderr.read().decode(errors="replace").strip()
     raise ConfigError(f"the agent did not start: {why or 'no reason given'}")
@@ -125,6 +127,8 @@ def told_status(answer: dict[str, Any]) -> list[str]:
             state = f"not connected: {answer['refusal'] or 'it does not answer'} (zcc doctor)"
         name = "" if answer["farm"] == DEFAULT_FARM else f"{answer['farm']}, "
         connection = f"{name}{answer['broker']}, {state}"
+    standing = answer["standing"]
+    cgroup = f", in {standing['cgroup']}" if standing["cgroup"] not in ("", "/") else ""
     running = "no calls" if not calls else "1 call" if calls == 1 else f"{calls} calls"
     since = duration(answer["uptime_s"])
     return [
@@ -132,4 +136,6 @@ def told_status(answer: dict[str, Any]) -> list[str]:
         f"farm         {connection}",
         f"in hand      {running}",
         f"local slots  {slots['used']} of {slots['limit']} taken",
+        f"processors   {standing['processors']}, niceness {standing['nice']}{cgroup}",
+        *(f"odd          {each}" for each in standing["remarks"]),
     ]

@@ -15,6 +15,7 @@ import typer
 
 from zcc import farm
 from zcc.agent import door
+from zcc.agent.inheritance import MANAGER_VARIABLE
 from zcc.cli.agent import sibling
 from zcc.cli.supervisor import (
     Ended,
@@ -59,6 +60,7 @@ class LocalFarm:
             "ZCC_CONFIG_DIR": own,
             "ZCC_STATE_DIR": own,
             "ZCC_SOCKET": os.path.join(own, "agent.sock"),
+            MANAGER_VARIABLE: "off",
         }
         farm.join(self._token("client"), own, "zcc up", ("client",))
         for number in range(1, nodes + 1):

@@ -1,0 +1,236 @@
+"""The real agent: what its first caller leaves it with, and when it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zcc.agent import door
+from zcc.agent.inheritance import VARIABLES
+
+BIN = Path(sys.executable).parent
+PATIENCE_S = 30
+
+
+@dataclass
+class User:
+    """Somebody without a farm, in a place of his own."""
+
+    root: Path
+    bin: Path = BIN
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("state", "config", "project"):
+            (self.root / name).mkdir(mode=0o700)
+        (self.root / "project" / "a.c").write_text("int x;\n")
+
+    @property
+    def socket(self) -> str:
+        return str(self.root / "state" / "agent.sock")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "HOME": str(self.root),
+            "ZCC_CONFIG_DIR": str(self.root / "config"),
+            "ZCC_STATE_DIR": str(self.root / "state"),
+            **self.extra,
+        }
+
+    def run(
+        self, *words: str, prepare: Callable[[], object] | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            cwd=self.root / "project",
+            env=self.environment | variables,
+            preexec_fn=prepare,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+
+    def compile(self, prepare: Callable[[], object] | None = None, *before: str) -> None:
+        done = self.run(*before, "zcc", "gcc", "-c", "a.c", prepare=prepare)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def status(self) -> dict[str, Any] | None:
+        return door.ask(self.socket, {"op": "status"})
+
+    def pid(self) -> int:
+        status = self.status()
+        assert status is not None
+        return int(status["pid"])
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, self.status()
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        status = self.status()
+        if status is not None:
+            door.ask(self.socket, {"op": "stop"})
+            self.wait_until(lambda: not Path(f"/proc/{status['pid']}").exists())
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    user = User(tmp_path)
+    yield user
+    user.close()
+
+
+def burden() -> None:
+    """What a first caller may come with, all at once."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, 0, 7)
+    for limit, soft in ((resource.RLIMIT_AS, 4 << 30), (resource.RLIMIT_NOFILE, 200)):
+        resource.setrlimit(limit, (soft, resource.getrlimit(limit)[1]))
+    Path("/proc/self/oom_score_adj").write_text("300")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    os.umask(0)
+
+
+def test_the_agent_takes_nothing_of_its_first_caller(user: User) -> None:
+    user.compile(burden)
+    status = user.status()
+    assert status is not None
+    processors = len(os.sched_getaffinity(os.getpid()))
+    assert status["slots"]["limit"] == processors
+    assert status["standing"]["processors"] == processors
+    pid = status["pid"]
+    assert os.sched_getscheduler(pid) == os.SCHED_OTHER
+    if os.geteuid() == 0:  # others cannot lower their niceness: below
+        assert status["standing"]["nice"] == 0
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "0\n"
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"Max address space +unlimited", limits)
+    assert not re.search(r"Max open files +200 ", limits)
+    told = Path(f"/proc/{pid}/status").read_text()
+    assert re.search(r"SigBlk:\t0+\n", told)
+    ignored = int(re.search(r"SigIgn:\t(\w+)", told)[1], 16)  # type: ignore[index]
+    assert not ignored & 1 << signal.SIGHUP - 1
+    assert re.search(r"Umask:\t0077", told)
+    assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+
+
+def test_the_command_line_starts_it_without_the_builds_environment(user: User) -> None:
+    assert user.run("zcc", "agent", "start", MAKEFLAGS="-j", ZCC_GUARD="2").returncode == 0
+    variables = Path(f"/proc/{user.pid()}/environ").read_text().split("\0")[:-1]
+    assert [each for each in variables if not each.startswith(VARIABLES)] == []
+    assert not [each for each in variables if each.startswith("ZCC_GUARD")]
+
+
+def test_launcher_and_command_line_keep_the_same_variables() -> None:
+    source = (Path(__file__).parents[2] / "zcc" / "launcher" / "start.c").read_text()
+    wanted = source.partition("wanted[] = {")[2].partition("};")[0]
+    assert tuple(re.findall(r'"([^"]+)"', wanted)) == VARIABLES
+
+
+# ---- the service manager ----
+
+
+def without_rights() -> list[str]:
+    """A command that keeps the user but may not raise a priority."""
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv (util-linux) is not installed")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+
+def burden_of_niceness() -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, 7)
+
+
+def test_a_niceness_that_cannot_be_lowered_is_told(user: User) -> None:
+    user.compile(burden_of_niceness, *without_rights())
+    done = user.run("zcc", "agent", "status")
+    assert "odd          runs with niceness 7, which only root can lower" in done.stdout
+
+
+@pytest.fixture
+def manager(user: User) -> Path:
+    """A service manager's command that says what it was asked for, and does it with rights of its own."""
+    tools = user.root / "tools"
+    tools.mkdir()
+    private = user.root / "run" / "systemd"
+    private.mkdir(parents=True, mode=0o700)
+    (private / "private").touch()
+    (user.root / "orders").mkdir()
+    script = tools / "systemd-run"
+    script.write_text(
+        f"""#!{sys.executable} -ISE
+import os, subprocess, sys
+words = sys.argv[1:]
+options = [word for word in words if word.startswith("--")]
+environment = dict(word[9:].split("=", 1) for word in options if word.startswith("--setenv="))
+command = words[len(options):]
+with open({str(user.root / "orders")!r} + f"/{{os.getpid()}}", "w") as file:
+    print(options[0], command[1:], file=file)
+if os.fork() == 0:
+    os.setsid()
+    os.execve(command[0], command, environment)
+"""
+    )
+    script.chmod(0o755)
+    user.extra["PATH"] = f"{user.bin}:{tools}:{os.environ['PATH']}"
+    user.extra["XDG_RUNTIME_DIR"] = str(user.root / "run")
+    return user.root / "orders"
+
+
+def test_an_agent_that_is_held_back_starts_below_the_service_manager(
+    user: User, manager: Path
+) -> None:
+    user.compile(burden_of_niceness, *without_rights())
+    assert [each.read_text() for each in manager.iterdir()] == ["--user ['serve']\n"]
+    assert user.status() is not None
+    assert not (user.root / "state" / "agent.starting").exists()
+
+
+def test_an_agent_that_stands_well_needs_no_service_manager(user: User, manager: Path) -> None:
+    user.compile()
+    assert user.status() is not None
+    assert list(manager.iterdir()) == []
+
+
+def test_a_service_manager_that_fails_is_no_harm(user: User, manager: Path) -> None:
+    (user.root / "tools" / "systemd-run").write_text("#!/bin/sh\nexit 1\n")
+    user.compile(burden_of_niceness, *without_rights())
+    assert user.status() is not None
+
+
+# ---- other roots ----
+
+
+def test_an_agent_in_a_chroot_leaves_soon_and_frees_it(user: User) -> None:
+    """In a mount namespace, so that what is left over goes with it."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("needs root and unshare (util-linux)")
+    inside = (
+        "set -e; mkdir root; mount --rbind / root; "
+        'chroot root sh -c \'cd /; exec zcc gcc -c "$0" -o "$1"\' $PWD/a.c $PWD/a.o; '
+        "until umount -R root 2>/dev/null; do sleep 0.1; done"
+    )
+    done = user.run("unshare", "--mount", "--propagation", "private", "sh", "-c", inside)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (user.root / "project" / "a.o").exists()
+    assert json.loads((user.root / "state" / "stats.json").read_text())
