@@ -227,6 +227,12 @@ class BlobStore:
                 self._is_counted = True
         return self._size_bytes
 
+    def recount(self) -> None:
+        """Another process has removed blobs: count them when the size is asked for the next time."""
+        with self._lock:
+            self._size_bytes = 0
+            self._is_counted = False
+
     def path_of(self, digest: Digest) -> str:
         """Where this blob lies if the store holds it. Never write there."""
         name = digest.hex()
@@ -338,6 +344,8 @@ class BlobStore:
         if self.size_bytes <= limit_bytes:
             return 0
         victims = choose_victims(self.entries(), limit_bytes)
+        if not victims:
+            self.recount()  # another process has removed some
         for victim in victims:
             self.remove(victim)
         return len(victims)

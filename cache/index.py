@@ -217,6 +217,16 @@ class ResultIndex:
         self.remove(keys)
         return len(keys)
 
+    def compact(self) -> None:
+        """Give the disk back what forgotten records took; beside another process's work it may not."""
+        with contextlib.suppress(StoreError), self._lock:
+            self.flush()
+            try:
+                self._connect().execute("VACUUM")
+                self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.OperationalError as error:
+                logger.info("%s is not compacted: %s", self.path, error)
+
     def trim(self, limit_bytes: int, user: str = "") -> int:
         """Forget the least recently used until the sizes sum to at most the limit; how many went.
 

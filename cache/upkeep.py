@@ -5,12 +5,13 @@ May run beside the process whose store it is: what is taken away is a miss there
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cache.blobs import decompress, frame_size
-from cache.digest import digest_of
+from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError
+from cache.index import Selection
 from cache.stores import DiskStore
 
 # The largest blob that a verification reads into memory; larger ones (toolchains) are checked in use.
@@ -29,8 +30,20 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """How many results were forgotten and blobs removed; `freed_bytes` are the blobs', on disk."""
+
+    results: int
+    blobs: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
-    """`rotten` blobs were not what their names say, `lost` results lacked a blob: both are removed."""
+    """`rotten` blobs were not what their names say: they are damage, and removed.
+
+    `lost` results lacked a blob, as eviction leaves them behind (or damage of now): they are forgotten.
+    """
 
     results: int
     blobs: int
@@ -44,6 +57,54 @@ def holding(store: DiskStore) -> Holding:
     return Holding(totals.results, len(sizes), sum(sizes), totals.size_bytes)
 
 
+def purge(store: DiskStore, selection: Selection) -> Removed:
+    """Forget the results that match, and remove the blobs that no other result needs.
+
+    Inputs and toolchains stay, as nothing says whose they are: `clear` removes them.
+    """
+    keys = store.index.keys(selection)
+    blobs = _blobs_of(store, keys)
+    store.index.remove(keys)
+    if blobs:
+        blobs -= _blobs_of(store, store.index.keys())
+    return _removed(store, len(keys), blobs)
+
+
+def clear(store: DiskStore) -> Removed:
+    """Forget all results, and remove all blobs: inputs and toolchains come again when they are needed."""
+    keys = store.index.keys()
+    store.index.remove(keys)
+    removed = _removed(store, len(keys), [entry.key for entry in store.blobs.entries()])
+    store.index.compact()
+    return removed
+
+
+def trim(store: DiskStore, limit_bytes: int) -> Removed:
+    """Evict the least recently used down to a limit, and forget the results whose blobs went with that."""
+    results = store.index.count()
+    sizes = {entry.key: entry.size_bytes for entry in store.blobs.entries()}
+    store.trim(limit_bytes)
+    left = {entry.key for entry in store.blobs.entries()}
+    store.index.remove(
+        [record.key for record in store.index.records() if not left.issuperset(record.blobs)]
+    )
+    gone = sizes.keys() - left
+    freed_bytes = sum(sizes[digest] for digest in gone)
+    return Removed(results - store.index.count(), len(gone), freed_bytes)
+
+
+def _blobs_of(store: DiskStore, keys: Iterable[Digest]) -> set[Digest]:
+    records = store.get_records(keys).values()
+    return {digest for record in records for digest in record.blobs}
+
+
+def _removed(store: DiskStore, results: int, blobs: Iterable[Digest]) -> Removed:
+    before = {entry.key: entry.size_bytes for entry in store.blobs.entries()}
+    gone = [digest for digest in blobs if digest in before]
+    store.remove_blobs(gone)
+    return Removed(results, len(gone), sum(before[digest] for digest in gone))
+
+
 def verify(store: DiskStore, progress: Callable[[int, int], None]) -> Verified:
     """Read every blob, drop the rotten, and forget the results that lack one.
 
@@ -53,6 +114,7 @@ def verify(store: DiskStore, progress: Callable[[int, int], None]) -> Verified:
     keys = store.index.keys()
     every = len(blobs) + len(keys)
     sound = set()
+    rotten = 0
     for done, digest in enumerate(blobs):
         progress(done, every)
         try:
@@ -65,13 +127,18 @@ def verify(store: DiskStore, progress: Callable[[int, int], None]) -> Verified:
             continue  # evicted meanwhile
         except (OSError, BlobCorruptError):
             pass
+        rotten += 1
         store.blobs.remove(digest)
     lost = []
     for done, key in enumerate(keys, len(blobs)):
         progress(done, every)
         record = store.index.get(key)  # drops a rotten one
-        if record is None or not sound.issuperset(record.blobs):
+        # What came while we read is not among those that were read.
+        if (
+            record is None
+            or store.has_blobs(set(record.blobs) - sound) != set(record.blobs) - sound
+        ):
             lost.append(key)
     store.index.remove(lost)
     progress(every, every)
-    return Verified(len(keys), len(blobs), len(blobs) - len(sound), len(lost))
+    return Verified(len(keys), len(blobs), rotten, len(lost))

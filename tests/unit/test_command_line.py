@@ -74,7 +74,7 @@ def test_each_command_option_and_argument_has_its_help(
 def test_help_names_what_a_value_means_and_no_python_type(
     words: tuple[str, ...], command: Any
 ) -> None:
-    shown = CliRunner().invoke(PROGRAMS[words[0]], [*words[1:], "-h"], env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(PROGRAMS[words[0]], [*words[1:], "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert not re.findall(r"<(?:bool|str|int|float|list\b[^>]*)>", shown.stdout)
 
@@ -153,9 +153,9 @@ def test_a_purge_of_a_name_that_no_result_bears_is_an_error(
 
 def test_what_purge_and_trim_did_can_be_read_by_scripts(results: str) -> None:
     purged = run(zcc_app, "cache", "purge", "--node", "n1", "--dir", results, "--json")
-    assert json.loads(purged.stdout) == {"forgotten": 1}
+    assert json.loads(purged.stdout) == {"forgotten": 1, "removed": 0, "freed_bytes": 0}
     trimmed = run(zcc_app, "cache", "trim", "1G", "--dir", results, "--json")
-    assert json.loads(trimmed.stdout) == {"removed": 0}
+    assert json.loads(trimmed.stdout) == {"forgotten": 0, "removed": 0, "freed_bytes": 0}
 
 
 def test_what_storage_purge_did_can_be_read_by_scripts(tmp_path: Path) -> None:

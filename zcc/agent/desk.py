@@ -57,6 +57,9 @@ class Desk:
                 await asyncio.to_thread(self._recall.wait_written)
                 await self._account.settle(self.gauges())
                 return {}
+            case "recount":
+                self._recall.recount()
+                return {}
             case "status":
                 return self._status()
             case "nodes":

@@ -138,6 +138,11 @@ class Recall:
         results, size = self._store.index.count(), self._store.blobs.size_bytes
         return {"size_bytes": size, "limit_bytes": self._limit_bytes, "results": results}
 
+    def recount(self) -> None:
+        """Somebody else has removed blobs."""
+        if self._store is not None:
+            self._store.blobs.recount()
+
     def find(self, prepared: Prepared, disk: Disk) -> Recalled | Missed:
         """The result of this job if it is known and holds on this disk.
 

@@ -17,7 +17,7 @@ import typer
 
 from cache.index import Selection
 from cache.stores import DiskStore
-from cache.upkeep import holding, verify
+from cache.upkeep import Removed, clear, holding, purge, trim, verify
 from zcc import config as configuration
 from zcc.agent.recall import SPACE
 from zcc.cli import agent
@@ -61,12 +61,11 @@ def cache_commands(
         directory: str = where,
         as_json: bool = as_json,
     ) -> None:
-        """Remove the least recently used down to a size."""
+        """Remove the least recently used down to a size, and forget the results that need it."""
         with closing(open_store(directory)) as store:
-            gone = store.trim(parse_size(size) if size else store.limit_bytes)
-        typer.echo(
-            json.dumps({"removed": gone}) if as_json else f"removed {gone} blobs and results"
-        )
+            removed = trim(store, parse_size(size) if size else store.limit_bytes)
+        agent.ask({"op": "recount"})
+        typer.echo(told(removed, as_json))
 
     @app.command("purge")
     def purge_(
@@ -83,28 +82,51 @@ def cache_commands(
         directory: str = where,
         as_json: bool = as_json,
     ) -> None:
-        """Forget the results that match all that is given."""
+        """Forget the results that match all that is given, and remove what only they need.
+
+        --all removes inputs and toolchains as well, if these are kept here.
+        """
         selection = _selection(unused, older, node, user, toolchain, key)
         if selection == Selection() and not everything:
             raise ConfigError("say which results to forget (see --help), or --all")
         with closing(open_store(directory)) as store:
             _refuse_strangers(store, selection)
-            gone = store.index.purge(selection)
-        typer.echo(json.dumps({"forgotten": gone}) if as_json else f"forgot {gone} results")
+            removed = clear(store) if selection == Selection() else purge(store, selection)
+        agent.ask({"op": "recount"})
+        typer.echo(told(removed, as_json))
 
     @app.command("verify")
     def verify_(directory: str = where, as_json: bool = as_json) -> None:
-        """Read everything; drop what is rotten. Exit status 1 when there was any."""
+        """Read everything; drop what is rotten. Exit status 1 when there was any.
+
+        Results whose blobs were evicted are forgotten, which is no damage.
+        """
         with closing(open_store(directory)) as store:
             found = verify(store, _Progress())
         if as_json:
             typer.echo(json.dumps(asdict(found)))
         else:
-            typer.echo(f"{found.blobs} blobs, {found.rotten} rotten and removed")
-            typer.echo(f"{found.results} results, {found.lost} without their blobs and forgotten")
-        raise typer.Exit(1 if found.rotten or found.lost else 0)
+            typer.echo(f"{found.blobs} blobs, {found.rotten} of them rotten and removed")
+            typer.echo(
+                f"{found.results} results, {found.lost} of them without their blobs and forgotten"
+            )
+        raise typer.Exit(1 if found.rotten else 0)
 
     return app
+
+
+def told(removed: Removed, as_json: bool) -> str:
+    """What a purge or a trim did."""
+    if as_json:
+        return json.dumps(
+            {
+                "forgotten": removed.results,
+                "removed": removed.blobs,
+                "freed_bytes": removed.freed_bytes,
+            }
+        )
+    freed = f"removed {removed.blobs} blobs, {size_text(removed.freed_bytes)}"
+    return f"forgot {removed.results} results, {freed}"
 
 
 def show(store: DiskStore, as_json: bool) -> None:
