@@ -14,11 +14,13 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from node.errors import NodeError
+from node.cgroup import Cgroups, claim_cgroups
+from node.errors import CgroupError, NodeError
 from node.naming import keep_name, settled_name
 from node.probe import probe
 from node.sandbox import Limits, Mode, Sandbox
 from node.shell import NodeShell
+from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
 from zcc.cli import leaving
 from zcc.cli.program import Program
@@ -35,7 +37,17 @@ State = Annotated[
     str,
     typer.Option("--state", metavar="DIR", help="Where keys, inputs and toolchains are kept."),
 ]
-DEFAULT_STATE = platformdirs.user_state_dir("zcc-node", False)
+DEFAULT_STATE = default_state(platformdirs.user_state_dir("zcc-node", False))
+AsUser = Annotated[
+    str,
+    typer.Option(
+        "--user",
+        metavar="NAME",
+        help="Whom a node that root starts becomes: NAME; root stays root; any stays root only where"
+        " nobody else can do it. Default: the state directory's owner, or zcc, or a number of its own.",
+    ),
+]
+logger = logging.getLogger("zcc.node")
 
 
 add_version(app, "zcc-node")
@@ -72,7 +84,7 @@ def leave(
 @app.command()
 def check(state: State = DEFAULT_STATE) -> None:
     """Try out whether a sandbox that holds can be made on this machine; serve does so too."""
-    found = probe(state)
+    found = probe(state, cgroups=_claimed_cgroups())
     typer.echo(f"{found.bubblewrap} isolates, filters and logs on this machine")
     for weakness in found.weaker:
         typer.echo(f"weaker than elsewhere: {weakness}")
@@ -105,6 +117,7 @@ def serve(
             " `zcc publish` starts such a node.",
         ),
     ] = False,
+    user: AsUser = "",
 ) -> None:
     """Compile for the farm until SIGTERM (finishes what runs) or a second one (ends at once)."""
     logging.basicConfig(level=log.upper(), format="%(asctime)s %(levelname)s %(message)s")
@@ -114,10 +127,32 @@ def serve(
     mode = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
     if mode is None:
         raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
-    found = probe(state, mode)
+    cgroups = _claimed_cgroups()
+    # With --own every job is this user's own, whose key lies where only he can read.
+    _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
+    found = probe(state, mode, cgroups)
+    for weakness in found.weaker:
+        logger.info("weaker than elsewhere: %s", weakness)
     size = parse_size(cache_size)
     called = settled_name(state, name)
     asyncio.run(_serve(access, called, slots or len(os.sched_getaffinity(0)), state, found, size))
+
+
+def _claimed_cgroups() -> Cgroups | str:
+    """The control groups for jobs, or why there are none."""
+    try:
+        return claim_cgroups()
+    except CgroupError as error:
+        return str(error)
+
+
+def _become_nobody_special(user: User | None, state: str, cgroups: Cgroups | str) -> None:
+    if user is None:
+        return
+    if isinstance(cgroups, Cgroups):
+        cgroups.give_to(user.uid)
+    become(user, state)
+    logger.info("root has become the user %s", user.name)
 
 
 def _own_access() -> farm.Access:

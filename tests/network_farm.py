@@ -71,7 +71,7 @@ class NetworkFarm:
 
     def start_node(self, node: Member, slots: int = 1) -> None:
         """Serve, with the key that it has."""
-        serve = ("--state", str(node.state), "--slots", str(slots))
+        serve = ("--state", str(node.state), "--slots", str(slots), "--user", "any")
         node.process = self._spawn(node, "zcc-node", "serve", *serve)
 
     def add_client(self) -> Member:

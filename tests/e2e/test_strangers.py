@@ -102,6 +102,7 @@ def test_a_clients_key_is_not_a_nodes(local: LocalFarm, tmp_path: Path) -> None:
         farm.Access(access.endpoint, access.broker_public, access.farm, "node", access.keys),
     )
     command = [str(BIN / "zcc-node"), "serve", "--state", str(state), "--name", "impostor"]
+    command += ["--user", "any"]
     with open(tmp_path / "node.log", "wb") as log:
         node = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -54,6 +54,9 @@ class LocalFarm:
         Raises:
             ConfigError: a part did not start; its log says why.
         """
+        if not os.geteuid():
+            # The nodes give up root, and have to come through to their own directories.
+            os.chmod(self.directory, 0o711)
         self._start_broker("tcp://127.0.0.1:0")
         own = self._at("client")
         self.environment = os.environ | {
@@ -72,6 +75,8 @@ class LocalFarm:
         state = self._at(name)
         farm.join(self._token("node"), state, name, ("node",))
         command = [sibling("zcc-node"), "serve", "--state", state, "--name", name]
+        # Every job here is this user's own, so that root stays root where nobody else can do it.
+        command += ["--user", "any"]
         node = self._spawn(name, [*command, "--slots", str(slots)])
         self.nodes.append(node)
         return node
