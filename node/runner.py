@@ -210,7 +210,8 @@ class Run:
         self._prepare_scratch()
         self._prepare_group()
         terminal = self._job.terminal
-        stdin = self._opened(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        # The sandbox's own: root's job could change the modes of the machine's through the descriptor.
+        stdin = self._opened(os.open(self._sandbox.null, os.O_RDONLY | os.O_CLOEXEC))
         stdout = self._pipe(self._stdout)
         stderr = self._pipe(self._stderr) if terminal is None else self._terminal(terminal)
         self._info, info = (self._opened(handle) for handle in os.pipe())

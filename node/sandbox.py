@@ -86,6 +86,11 @@ class Sandbox:
     cgroups: Cgroups | None = None  # without them the limits are watched
     weaker: tuple[str, ...] = ()  # what holds less here than elsewhere, for the operator
 
+    @property
+    def null(self) -> bytes:
+        """The null device as the job has it, on the host."""
+        return next(source for source, place in self.devices if place == b"/dev/null")
+
     def options(
         self, job: Job, toolchain_root: bytes, tree_root: bytes, scratch: bytes, tmp_bytes: int
     ) -> list[bytes]:

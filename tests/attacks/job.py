@@ -1,0 +1,120 @@
+"""Runs an attack as a job: a C program is the job's executable, and the node's own Runner runs it.
+
+As a program, inside an enclosure: reads the request from its arguments, prints what came of the job and in
+what state the enclosure is afterwards. As a module, for the tests: `attack` does that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+
+import pytest
+
+from node.runner import RunOutcome, Toolchain
+from node.sandbox import Limits, view_toolchain
+from node.user import User, become
+from tests.attacks import enclosure
+from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_toolchain
+
+# What a job is given where a test does not say otherwise: little, so that an attack that is not stopped by its
+# limit is stopped by the amounts that it is written for.
+LIMITS = replace(GENTLE, wall_s=10.0, memory_bytes=96 << 20, tasks=64, files=2000)
+_DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
+
+HEADERS = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#define MB (1 << 20)
+"""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What came of an attack: the fault that stopped it or its exit status, and what it printed."""
+
+    fault: str
+    detail: str
+    status: int
+    stdout: str
+    peak_bytes: int
+    modes: dict[str, int]  # of the enclosure's devices, afterwards
+
+
+def attack(body: str, *, user: int = 0, **limits: float) -> Attacked:
+    """Run `int main` with this body as a job of a node of this user's. `limits` are over LIMITS."""
+    if reason := enclosure.why_not():
+        pytest.skip(reason)
+    if user and not enclosure.is_for_all_users():
+        pytest.skip("no interpreter of this version that another user can start")
+    with tempfile.TemporaryDirectory(prefix="zcc-attack-") as directory:
+        os.chmod(directory, 0o755)
+        request = {"body": body, "user": user, "limits": limits, "directory": directory}
+        done = enclosure.run_module("tests.attacks.job", json.dumps(request))
+    assert done.returncode == 0, done.stderr
+    return Attacked(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _make_toolchain(directory: str, text: str) -> Toolchain:
+    """The attack, its libraries and nothing else."""
+    source, program = f"{directory}/attack.c", f"{directory}/attack"
+    with open(source, "w") as file:
+        file.write(text)
+    subprocess.run(["cc", "-O0", "-w", "-pthread", source, "-o", program], check=True)
+    root = f"{directory}/toolchain"
+    make_small_toolchain(root, program, "/attack")
+    return Toolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))
+
+
+def _main(request: str) -> None:
+    asked = json.loads(request)
+    limits: Limits = replace(LIMITS, **asked["limits"])
+    directory = asked["directory"]
+    text = f"{HEADERS}\nint main(void) {{\n{asked['body']}\n}}\n"
+    toolchain = _make_toolchain(directory, text)
+    place = os.path.join(directory, "node")
+    os.makedirs(place + "/src")
+    if asked["user"]:
+        become(User("attacked", asked["user"], asked["user"]), place)
+    farm = Farm(place, toolchain)
+    job = make_job(farm.store, [b"true"], os.fsencode(place) + b"/src")
+    job = replace(job, executable=b"/attack", argv=(b"attack",))
+    outcome = farm.run(job, limits)
+    farm.close()
+    is_done = isinstance(outcome, RunOutcome)
+    print(
+        json.dumps(
+            {
+                "fault": "" if is_done else outcome.fault.value,
+                "detail": "" if is_done else outcome.detail,
+                "status": outcome.exit_status if is_done else 0,
+                "stdout": outcome.stdout.decode() if is_done else "",
+                "peak_bytes": outcome.usage.peak_bytes if is_done else 0,
+                "modes": {path: os.stat(path).st_mode & 0o7777 for path in _DEVICES},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

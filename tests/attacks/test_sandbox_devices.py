@@ -1,0 +1,40 @@
+"""A job changes nothing of the machine's devices, whoever the node runs as."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.job import attack
+
+USERS = (0, 60606)
+CHANGES = {
+    "chmod": 'return chmod("/dev/null", 0) != -1 || chmod("/dev/urandom", 0) != -1;',
+    "through a descriptor": 'int f = open("/dev/null", O_RDWR); return fchmod(f, 0) != -1;',
+    "through /proc": 'int f = open("/dev/null", O_PATH); char name[99];'
+    ' sprintf(name, "/proc/self/fd/%d", f); return chmod(name, 0) != -1;',
+    "of standard input": "return fchmod(0, 0) != -1;",
+    "owner": 'return chown("/dev/null", 1, 1) != -1;',
+    "times": 'return utimensat(AT_FDCWD, "/dev/null", (struct timespec[]){{1, 1}, {1, 1}}, 0) != -1;',
+    "one of its own": 'return mknod("/dev/sda", S_IFBLK | 0600, 0x800) != -1;',
+    "away with it": 'return unlink("/dev/null") != -1;',
+    "over it": 'close(open("x", O_CREAT, 0666)); return rename("x", "/dev/null") != -1;',
+    "extended attributes": 'return setxattr("/dev/null", "trusted.x", "y", 1, 0) != -1;',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_device_cannot_be_changed(change: str, user: int) -> None:
+    done = attack(CHANGES[change], user=user)
+    assert (done.fault, done.status) == ("", 0)
+    assert set(done.modes.values()) == {0o666}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_the_devices_do_what_compilers_use_them_for(user: int) -> None:
+    done = attack(
+        'char b = 0; int n = open("/dev/null", O_WRONLY), u = open("/dev/urandom", O_RDONLY);'
+        " return write(n, &b, 1) != 1 || read(u, &b, 1) != 1;",
+        user=user,
+    )
+    assert (done.fault, done.status) == ("", 0)
