@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 INSTALLED := $(VENV)/.installed
 FOLDERS := cache zcc broker node
 
@@ -18,17 +19,28 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
+MADE_OF := pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
+
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing zcc and what it needs into $(VENV), once ..."
-	$(BIN)/python -m pip install --editable '.[dev]'
+	@echo "Installing $(1) into $(VENV), once ..."
+	$(BIN)/python -m pip install --editable '$(2)'
+endef
+
+$(RUNS): $(MADE_OF)
+	$(call install,zcc and what it needs,.)
 	@touch $@
+
+# The extra has what only tests, checks and benches need.
+$(INSTALLED): $(MADE_OF)
+	$(call install,zcc and what its tests need,.[dev])
+	@touch $(RUNS) $@
 
 test: $(INSTALLED) ## all tests (ARGS=... for pytest)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
-demo: $(INSTALLED) ## a farm on this machine, building something
+demo: $(RUNS) ## a farm on this machine, building something
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
 
 check: $(INSTALLED) ## lint, format, types, layers

@@ -24,7 +24,7 @@ _ADDRESS = "10.83.0."
 def why_not() -> str:
     """Empty where namespaces can be made, else the reason why not."""
     if shutil.which("ip") is None:
-        return "ip is not installed: .ci/install-test-tools installs it"
+        return "ip is missing"
     name = f"zcc-probe-{os.getpid()}"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode != 0:

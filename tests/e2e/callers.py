@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
-
+from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
+
+# As most tests of this folder know it.
+need = needs
 
 # Journals with times or process ids: two plain builds differ in them.
 JOURNALS = (
@@ -55,13 +57,6 @@ def write_sources(directory: Path, extra: dict[str, str]) -> Path:
         if text.startswith("#!"):
             path.chmod(0o755)
     return directory
-
-
-def need(*programs: str) -> None:
-    """Skip, saying so, where a program is missing."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: .ci/install-test-tools installs it")
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent import door
 from zcc.cli.up import LocalFarm
 
@@ -77,6 +77,5 @@ def remembering() -> Iterator[Farm]:
 @pytest.fixture(params=["gcc", "clang"])
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed: .ci/install-test-tools installs it")
+    needs(name)
     return name

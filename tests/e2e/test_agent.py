@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent import door
 from zcc.agent.inheritance import VARIABLES
 
@@ -152,8 +153,7 @@ def test_launcher_and_command_line_keep_the_same_variables() -> None:
 
 def without_rights() -> list[str]:
     """A command that keeps the user but may not raise a priority."""
-    if not shutil.which("setpriv"):
-        pytest.skip("setpriv (util-linux) is not installed")
+    needs("setpriv")
     return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
 

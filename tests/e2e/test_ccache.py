@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.callers import COMPILES, Outcome, Site, assert_equal, files_of, need
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_callers import masquerade
@@ -37,9 +38,7 @@ MODES = {
 def ccache(request: pytest.FixtureRequest) -> str:
     """The program: Debian 12 has 4.7, and PyPI 4.14 or newer."""
     path = BIN / "ccache" if request.param == "of PyPI" else Path("/usr/bin/ccache")
-    if not path.exists():
-        pytest.skip(f"{path} is not installed: .ci/install-test-tools installs it")
-    return str(path)
+    return needs(str(path))
 
 
 class Cached:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from zcc import farm as membership
 
@@ -153,8 +154,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     for path in (SYSTEMS, PYPIS):
-        if not Path(path).exists():
-            pytest.skip(f"{path} is not installed: .ci/install-test-tools installs it")
+        needs(path)
     project = tmp_path / "project"
     project.mkdir()
     for name, text in FILES.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_farm import ZCC, both_ways, project
 
@@ -72,8 +73,7 @@ SIDE_OUTPUTS = {
 def test_side_outputs_come_back_from_a_node(
     farm: Farm, tmp_path: Path, compiler: str, words: str, output: tuple[str, ...]
 ) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    needs(compiler)
     top = project(tmp_path / "p")
     (top / "out").mkdir()
     both_ways(farm, top, compiler, "-O2", "-Wall", *words.split(), "-c", "a.c", *output)
@@ -235,7 +235,7 @@ def test_fast_mathematics_are_the_same_on_a_node(
     assert farm.stats()["proof_failures"] == failures
 
 
-@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.needs("clang")
 @pytest.mark.parametrize("output", [(), ("-o", "out/a.o")])
 @pytest.mark.parametrize("option", ["-ftime-trace", "-ftime-trace=trace.json", "-ftime-trace=out/"])
 def test_a_time_trace_lies_where_the_compiler_puts_it(

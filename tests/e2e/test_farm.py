@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from zcc.agent import door
 
@@ -350,10 +351,7 @@ def test_a_clang_that_has_its_own_installation(
     farm: Farm, tmp_path: Path, headers: str, options: list[str]
 ) -> None:
     """As LLVM's releases and Android's kit lie: libc++ or a sysroot beside the compiler, which lists both."""
-    found = shutil.which("clang")
-    if found is None:
-        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
-    driver = Path(os.path.realpath(found))
+    driver = Path(os.path.realpath(needs("clang")))
     tools = tmp_path / "tools"
     for name in ("bin", "lib", headers, "sysroot/usr/lib/aarch64-linux-android/21"):
         (tools / name).mkdir(parents=True)
@@ -377,8 +375,7 @@ x86_64-w64-mingw32-gcc -O2 -c a.c
 def test_a_cross_compiler_has_its_own_ways(farm: Farm, tmp_path: Path, command: str) -> None:
     """Dozens of multilibs, specs by the processor, an assembler of a fixed name."""
     words = command.split()
-    if shutil.which(words[0]) is None:
-        pytest.skip(f"{words[0]} is not installed: .ci/install-test-tools installs it")
+    needs(words[0])
     (tmp_path / "a.c").write_text(
         "#include <string.h>\nint f(const char *a) { return strlen(a); }\n"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 
 QUESTIONS = [
@@ -45,8 +46,7 @@ def stable(text: bytes) -> bytes:
 
 
 def test_meson_knows_the_compilers(farm: Farm, tmp_path: Path) -> None:
-    if shutil.which("meson") is None or shutil.which("ninja") is None:
-        pytest.skip("meson is not installed: .ci/install-test-tools installs it")
+    needs("meson", "ninja")
     (tmp_path / "meson.build").write_text(
         "project('x', 'c', 'cpp')\ncc = meson.get_compiler('c')\n"
         "assert(cc.has_header('stdio.h'))\nassert(cc.sizeof('void *') == 8)\n"
@@ -68,8 +68,7 @@ def as_plain(line: str) -> str:
 
 
 def test_cmake_knows_the_compilers(farm: Farm, tmp_path: Path) -> None:
-    if shutil.which("cmake") is None:
-        pytest.skip("cmake is not installed: .ci/install-test-tools installs it")
+    needs("cmake")
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.15)\nproject(x C CXX)\n"
     )
@@ -94,8 +93,7 @@ def test_cmake_knows_the_compilers(farm: Farm, tmp_path: Path) -> None:
 def test_autoconf_and_libtool_find_what_they_find_with_the_compilers(
     farm: Farm, tmp_path: Path
 ) -> None:
-    if shutil.which("autoreconf") is None or shutil.which("libtoolize") is None:
-        pytest.skip("autoconf or libtool is not installed: .ci/install-test-tools installs them")
+    needs("autoreconf", "libtoolize")
     (tmp_path / "configure.ac").write_text(
         "AC_INIT([x], [1])\nAC_CONFIG_AUX_DIR([.])\nAC_CONFIG_MACRO_DIRS([m4])\nAC_PROG_CC\nAC_PROG_CXX\n"
         "AC_PROG_CPP\nLT_INIT\nAC_CHECK_HEADERS([unistd.h])\nAC_CHECK_SIZEOF([long])\nAC_OUTPUT\n"

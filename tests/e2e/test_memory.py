@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.conftest import Farm
 from zcc.cli.up import LocalFarm
 
@@ -126,9 +127,7 @@ def test_a_header_that_appears_earlier_in_the_path_is_no_hit(
 def test_a_compiler_that_was_exchanged_a_moment_ago_is_no_hit(
     remembering: Farm, project: Path
 ) -> None:
-    compilers = [shutil.which(name) for name in ("gcc", "clang", "gcc")]
-    if None in compilers:
-        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
+    compilers = [needs(name) for name in ("gcc", "clang", "gcc")]
     tool = project / "tool"
     for compiler in compilers:
         tool.unlink(missing_ok=True)

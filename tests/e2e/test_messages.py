@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import lacks
 from tests.e2e.callers import need
 from tests.e2e.conftest import BIN, Farm
 
@@ -283,7 +284,7 @@ def test_ninja_shows_what_it_shows_without_zcc(screen: Screen, family: str) -> N
 def german() -> None:
     said = subprocess.run(["locale", "-a"], capture_output=True, check=False).stdout
     if b"de_de.utf" not in said.lower():
-        pytest.skip(f"no locale {GERMAN}: .ci/install-test-tools makes it")
+        lacks(GERMAN)
 
 
 @pytest.mark.usefixtures("german")

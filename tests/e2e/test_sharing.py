@@ -14,7 +14,10 @@ import pytest
 from tests import machines
 from tests.network_farm import Member, NetworkFarm
 
-pytestmark = pytest.mark.skipif(bool(machines.why_not()), reason=machines.why_not())
+pytestmark = [
+    pytest.mark.needs("ip"),
+    pytest.mark.skipif(bool(machines.why_not()), reason=machines.why_not()),
+]
 
 FILES = 40
 LEAST_SHARED = 0.99

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.e2e.callers import need
 from tests.e2e.conftest import BIN, Farm
 
@@ -119,8 +120,7 @@ def test_data_by_way_of_the_process_itself_are_what_they_are_here(
 def test_variables_of_other_systems_move_clangs_search(
     farm: Farm, project: Path, variable: str, target: str
 ) -> None:
-    if shutil.which("clang") is None:
-        pytest.skip("clang is not installed")
+    needs("clang")
     (project / "inc").mkdir()
     (project / "inc" / "v.h").write_text("#define V 7\n")
     (project / "x.c").write_text("#if __has_include(<v.h>)\n#include <v.h>\nint v = V;\n#endif\n")

@@ -29,6 +29,7 @@ FREEZE_S = 60.0 if _IS_LONG else 2.5 * LOST_AFTER_S
 PARTITION_S = 300.0 if _IS_LONG else 3 * LOST_AFTER_S
 
 pytestmark = [
+    pytest.mark.needs("ip"),
     pytest.mark.skipif(bool(machines.why_not()), reason=machines.why_not()),
     pytest.mark.timeout(900 if _IS_LONG else 240),
 ]

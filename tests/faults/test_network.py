@@ -18,7 +18,10 @@ from tests.network_farm import Member, NetworkFarm, wait_until
 from zcc.agent import door
 from zcc.messages import CREDIT_BYTES
 
-pytestmark = pytest.mark.skipif(bool(machines.why_not()), reason=machines.why_not())
+pytestmark = [
+    pytest.mark.needs("ip"),
+    pytest.mark.skipif(bool(machines.why_not()), reason=machines.why_not()),
+]
 
 # What must have been sent before the cable is cut, of a toolchain of some 30 MiB.
 _BEGUN_BYTES = 4 << 20

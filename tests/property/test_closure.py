@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ EXAMPLES = int(os.environ.get("ZCC_PROPERTY_EXAMPLES", "40"))
 # The directories in which headers are made; `i` and `j` are searched, `l` may be a symlink to one.
 PLACES = ("", "i", "j", "i/sub", "j/sub", "q")
 NAMES = ("a.h", "b.h", "c.h", "d.h")
-COMPILERS = ("gcc", "clang")
+COMPILERS = tuple(filter(shutil.which, ("gcc", "clang")))
 FLAGS = (b"-Ii", b"-Ij", b"-Il", b"-Inone", b"-iquote", b"q")
 
 
@@ -142,6 +143,11 @@ def test_what_a_compiler_lists_is_in_the_closure(
                 _apply(top, step)
             for compiler in COMPILERS:
                 _check(top, scanner, compiler)
+
+
+@pytest.mark.needs("gcc", "clang")
+def test_closures_are_held_against_both_compilers() -> None:
+    assert COMPILERS == ("gcc", "clang")
 
 
 def _check(top: Path, scanner: Scanner, compiler: str) -> None:

@@ -10,13 +10,13 @@ ZCC_PROPERTY_EXAMPLES sets the number of examples for long runs.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import needs
 from zcc.compiler.directives import read_facts
 from zcc.compiler.hazards import Hazard
 from zcc.compiler.lexing import Lexis
@@ -60,8 +60,7 @@ def is_expanded(command: tuple[str, ...], text: bytes) -> bool:
 def test_what_a_compiler_takes_for_code_is_taken_for_code(
     command: tuple[str, ...], lexis: Lexis, pieces: list[str]
 ) -> None:
-    if not shutil.which(command[0]):
-        pytest.skip(f"{command[0]} is not installed")
+    needs(command[0])
     text = "".join(pieces).encode("latin-1")
     if is_expanded(command, text):
         assert Hazard.DATE in read_facts(text).stands(lexis).hazards

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import needs
 from zcc.compiler.arguments import Compilation, Local, StopsAt, dependency_arguments, parse
 from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import parse_listing
@@ -516,7 +516,7 @@ def _split_by_compiler(content: bytes, program: str, directory: Path) -> list[by
 def test_quotes_are_read_as_the_compiler_reads_them(
     program: str, content: bytes, tmp_path: Path
 ) -> None:
-    _need(program)
+    needs(program)
     assert split(content, _PROGRAMS[program]) == _split_by_compiler(content, program, tmp_path)
 
 
@@ -563,11 +563,6 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 
-def _need(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program}")
-
-
 def _lay_out(directory: Path) -> None:
     for name in ("d", "sub"):
         (directory / name).mkdir()
@@ -582,7 +577,7 @@ def _files(directory: Path) -> set[str]:
 def _compile(line: str, directory: Path) -> tuple[Compilation, set[str]]:
     """What zcc makes of a command line, and the names of the files that the command really writes."""
     program, *rest = shlex.split(line)
-    _need(program)
+    needs(program)
     _lay_out(directory)
     before = _files(directory)
     done = subprocess.run(
@@ -723,7 +718,7 @@ _ASKED = [
 def test_asking_for_dependencies_lists_them_and_writes_nothing(
     program: str, line: str, tmp_path: Path
 ) -> None:
-    _need(program)
+    needs(program)
     family = _PROGRAMS[program]
     asked = dependency_arguments(compilation(line, family), family)
     _lay_out(tmp_path)
@@ -744,7 +739,7 @@ def test_asking_keeps_defines_inside_preprocessor_words(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("#ifdef X\n#include X\n#endif\n")
     (tmp_path / "h.h").write_text("")
     for program in ("gcc", "clang"):
-        _need(program)
+        needs(program)
         family = _PROGRAMS[program]
         argv = [b"-c", b"a.c", b'-Wp,-DX="h.h",-MD,a.d']
         asked = dependency_arguments(compilation(argv, family), family)

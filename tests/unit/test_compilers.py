@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent.compilers import Compilers
 
 
 @pytest.fixture
 def clang(tmp_path: Path) -> Path:
     """A clang that has directories of its own, so that it can be configured."""
-    found = shutil.which("clang")
-    if found is None:
-        pytest.skip("clang is not installed: .ci/install-test-tools installs it")
-    driver = Path(os.path.realpath(found))
+    driver = Path(os.path.realpath(needs("clang")))
     (tmp_path / "bin").mkdir()
     (tmp_path / "lib").mkdir()
     shutil.copy(driver, tmp_path / "bin" / "own-clang")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent.configured import Configurations, is_native, what_stays
 
 
@@ -65,8 +65,7 @@ def test_what_writes_files_or_depends_on_the_machine_is_seen(
 
 
 def test_all_that_gcc_would_do_anyway_is_no_reason(tmp_path: Path) -> None:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
+    needs("gcc")
     done = subprocess.run(["gcc", "-dumpspecs"], capture_output=True, text=True, check=True)
     texts = Asked(tmp_path, done.stdout).texts()
     assert (what_stays(texts), is_native(texts)) == ("", False)

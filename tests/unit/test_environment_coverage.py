@@ -6,12 +6,12 @@ The compilers are watched: a library in LD_PRELOAD notes each name that they and
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.unit.test_option_coverage import CLANGS, GCCS
 from zcc.compiler.environment import is_compilers_own
 
@@ -107,8 +107,7 @@ def asked(watch: Path, directory: Path, compiler: str, variants: list[tuple[str,
 def test_each_variable_that_a_compiler_asks_for_is_settled(
     watch: Path, tmp_path: Path, compiler: str
 ) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    needs(compiler)
     variants: list[tuple[str, ...]] = list(FORMS)
     if "clang" in compiler:
         variants += [("-target", target, "-x", "c") for target in TARGETS]

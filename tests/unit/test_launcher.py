@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent.starting import last_failure, tell_slots
 from zcc.agent.wire import (
     Request,
@@ -43,8 +44,7 @@ Answer = Callable[[socket.socket, Request], None]
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The launcher with the system's libc, and with the one that the package's build prefers."""
     compiler = request.param
-    if not shutil.which(compiler):
-        pytest.skip(f"{compiler} is not installed")
+    needs(compiler)
     path = tmp_path_factory.mktemp("launcher") / "zcc"
     options = ["-O1", *WARNINGS, "-Wno-sign-conversion"]
     command = [compiler, *options, "-o", str(path), *map(str, SOURCES), "-lrt"]

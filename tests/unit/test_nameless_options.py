@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from zcc.compiler import arguments
 from zcc.compiler.compilation import Compilation
 from zcc.compiler.nameless_options import ASSEMBLER, FEATURES, ONLY_OFF, ROWS
@@ -66,8 +66,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def installed(family: Family) -> str:
-    if shutil.which(family.value) is None:
-        pytest.skip(f"{family.value} is not installed: .ci/install-test-tools installs it")
+    needs(family.value)
     return family.value
 
 

@@ -7,13 +7,13 @@ options take the next word, by giving it a file that does not exist behind each.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
 
 import pytest
 
+from tests.conftest import needs
 from zcc.compiler.options import DRIVER, Family, Role
 
 CLANGS = [f"clang-{version}" for version in range(14, 23)]
@@ -113,7 +113,7 @@ def unlisted(options: dict[str, str], family: Family) -> list[str]:
 
 @pytest.mark.parametrize("compiler", GCCS)
 def test_every_option_of_gcc_that_speaks_of_files_is_in_the_table(compiler: str) -> None:
-    skip_without(compiler)
+    needs(compiler)
     options = listed_by_gcc(compiler, *GCC_CLASSES.split())
     assert len(options) > 1000
     assert unlisted(options, Family.GCC) == []
@@ -121,7 +121,7 @@ def test_every_option_of_gcc_that_speaks_of_files_is_in_the_table(compiler: str)
 
 @pytest.mark.parametrize("compiler", CLANGS)
 def test_every_option_of_clang_that_speaks_of_files_is_in_the_table(compiler: str) -> None:
-    skip_without(compiler)
+    needs(compiler)
     options = listed_by_clang(compiler)
     assert len(options) > 1000
     assert unlisted(options, Family.CLANG) == []
@@ -129,7 +129,7 @@ def test_every_option_of_clang_that_speaks_of_files_is_in_the_table(compiler: st
 
 @pytest.mark.parametrize("compiler", GCCS)
 def test_what_takes_the_next_word_of_gcc_takes_it_here(compiler: str) -> None:
-    skip_without(compiler)
+    needs(compiler)
     separate = set(listed_by_gcc(compiler, "separate"))
     assert "-o" in separate
     assert {name for name in separate if not takes_next(name, Family.GCC)} <= ONLY_CC1
@@ -140,7 +140,7 @@ def test_what_takes_the_next_word_of_clang_takes_it_here_and_nothing_else_does(
     compiler: str,
 ) -> None:
     """A word that is wrongly taken for a source, or for none, is the source of the worst errors."""
-    skip_without(compiler)
+    needs(compiler)
     names = [name for name in listed_by_clang(compiler) if is_askable(name)]
     differing = [
         name for name, takes in taking(compiler, names) if takes != takes_next(name, Family.CLANG)
@@ -180,8 +180,3 @@ def taking(compiler: str, names: Iterable[str]) -> list[tuple[str, bool]]:
     sources = {int(at) for at in re.findall(r"no such file or directory: 'operand(\d+)z'", told)}
     unknown = set(re.findall(r"(?:unknown argument:?|unsupported option) '([^']+)'", told))
     return [(name, at not in sources) for at, name in enumerate(asked) if name not in unknown]
-
-
-def skip_without(compiler: str) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections import Counter
 
@@ -23,9 +22,6 @@ from zcc.compiler.options import (
     looks_like_files,
     names_file,
 )
-
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
-needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="no clang")
 
 
 @pytest.mark.parametrize("table", [TABLE, PREPROCESSOR, ASSEMBLER, FRONTEND])
@@ -128,7 +124,7 @@ def _gcc_options(kind: str) -> list[bytes]:
 _OTHER_LANGUAGES = {b"-Hd", b"-Hf", b"-J", b"-Xf", b"-gnatO", b"-fintrinsic-modules-path"}
 
 
-@needs_gcc
+@pytest.mark.needs("gcc")
 def test_every_option_of_gcc_that_takes_the_next_word_is_known_to_do_so() -> None:
     missed = []
     for word in _gcc_options("separate"):
@@ -146,7 +142,7 @@ _ALIASES_WITHOUT_OPERAND = {
 }
 
 
-@needs_clang
+@pytest.mark.needs("clang")
 def test_every_option_of_clang_that_takes_the_next_word_is_known_to_do_so() -> None:
     listed = subprocess.run(["clang", "--help-hidden"], capture_output=True, check=True).stdout
     missed = []
@@ -165,7 +161,7 @@ def _is_refused_separate(word: bytes) -> bool:
     return b"unknown argument" in said or b"unsupported option" in said
 
 
-@needs_gcc
+@pytest.mark.needs("gcc")
 def test_what_gcc_knows_is_seldom_unknown() -> None:
     kinds = ("common", "c", "c++", "objc", "optimizers", "target", "warnings")
     unknown = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from zcc.compiler.precompiled import InputsMemo, parse_inputs, query_arguments, signature
 
 
-@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.needs("clang")
 def test_clang_names_all_that_a_precompiled_header_was_made_of(tmp_path: Path) -> None:
     (tmp_path / "a b.h").write_text("#include <stddef.h>\nint x;\n")
     made = [b"clang", b"-x", b"c-header", b"a b.h", b"-o", b"x.pch"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from zcc.compiler.options import Family
 from zcc.compiler.profiles import profile_places
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.needs("gcc")
 @pytest.mark.parametrize("output", ["sub/a.o", "sub/../a.o", "/sub/a.o", "./sub/./a.o"])
 @pytest.mark.parametrize("prefix", ["", "d", "/d", "d/../d", "no"])
 def test_gccs_own_name_is_among_them(tmp_path: Path, output: str, prefix: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from zcc.compiler.options import Family
 from zcc.compiler.renaming import NEUTRAL_OBJECT
 from zcc.compiler.rules import retargeted
@@ -29,8 +29,7 @@ def test_lines_break_where_the_compiler_breaks_them(
     family: Family, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     compiler = family.value
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed: .ci/install-test-tools installs it")
+    needs(compiler)
     names = [
         f"{'h' * length}.h" for length in (1, 3, 8, 13, 30, 55, 64, 65, 66, 67, 68, 69, 70, 90)
     ]

@@ -14,6 +14,7 @@ from node import shim
 from node.errors import SandboxError
 from node.proof import HEADER_BYTES, LOG_BYTES, empty_log, log_end
 from node.shim import build, find_shim, sources_in
+from tests.conftest import needs
 
 # What every libc since glibc 2.2.5 and musl 1.0 has, of any symbol version.
 FROM_LIBC = {
@@ -277,8 +278,7 @@ def test_the_jobs_own_pwd_takes_the_place_of_the_sandboxes(log: Log, cwd: str, p
 def test_a_compiler_works_and_each_of_its_processes_reports(
     log: Log, cwd: str, compiler: str
 ) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no {compiler} here")
+    needs(compiler)
     with open(cwd + "/a.c", "w") as file:
         file.write("#include <stdlib.h>\nint f(void) { return 1; }\n")
     log.run(compiler, "-g", "-c", "a.c", "-o", "a.o", cwd=cwd)
@@ -369,8 +369,7 @@ def test_the_library_needs_no_version_of_any_libc(log: Log) -> None:
 
 @pytest.mark.parametrize("compiler", ["clang", "aarch64-linux-gnu-gcc"])
 def test_it_builds_with_other_compilers(log: Log, tmp_path: object, compiler: str) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no {compiler} here")
+    needs(compiler)
     target = f"{tmp_path}/lookups.so"
     build(sources(), target, "-Wall", "-Wextra", "-Werror", compiler=compiler)
     assert undefined_in(target) <= FROM_LIBC

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from node import shim
+from tests.conftest import needs
 
 # Each of numbers.h by the name that the headers have for it.
 SAME = {
@@ -39,8 +39,7 @@ def place() -> str:
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang", "musl-gcc", "aarch64-linux-gnu-gcc"])
 def test_every_number_is_the_headers_own(tmp_path: Path, compiler: str) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no {compiler} here")
+    needs(compiler)
     lines = ["#define _GNU_SOURCE", *(f"#include <{name}>" for name in HEADERS)]
     lines.append(f'#include "{place()}/numbers.h"')
     lines += [f'_Static_assert({ours} == ({theirs}), "{ours}");' for ours, theirs in SAME.items()]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import needs
 from zcc.agent.builds import BUILD_GAP_S, Builds
 from zcc.agent.effects import CountOutcome
 from zcc.agent.histogram import BOUNDS_S, Histogram, histogram_from
@@ -256,8 +257,7 @@ def document() -> dict[str, Any]:
 
 @pytest.mark.parametrize("program", ["ccache", "/usr/bin/ccache"])
 def test_ccache_s_names_are_those_of_the_real_one(program: str, tmp_path: Path) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: .ci/install-test-tools installs it")
+    needs(program)
     done = subprocess.run(
         [program, "--print-stats"],
         env={"CCACHE_DIR": str(tmp_path), "PATH": "/usr/bin"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.processes import MARK, marked
 
 PATIENCE_S = 30
@@ -130,8 +130,7 @@ def test_nothing_survives_a_signal_to_the_whole_group(world: World, number: sign
 
 
 def test_nothing_survives_timeout(world: World) -> None:
-    if not shutil.which("timeout"):
-        pytest.skip("timeout (coreutils) is not installed")
+    needs("timeout")
     with world.start(prefix=("timeout", "2")) as process:
         assert process.wait(PATIENCE_S) == 124
         world.wait_for_nothing()

@@ -17,6 +17,7 @@ import pytest
 from node.runner import Toolchain as Unpacked
 from node.sandbox import view_toolchain
 from node.toolchains import ToolchainStore, self_test
+from tests.conftest import lacks
 from tests.unit.sandbox_toolchain import Farm, compare_with_local, make_job
 from zcc.compiler.elf import LibrarySearch, parse_cache, read_elf
 from zcc.compiler.members import gather
@@ -34,7 +35,7 @@ ENVIRONMENT = {b"PATH": SEARCH_PATH}
 def find(name: str) -> bytes:
     found = shutil.which(name, path=os.fsdecode(SEARCH_PATH))
     if found is None:
-        pytest.skip(f"no {name} here")
+        lacks(name)
     return os.fsencode(found)
 
 
@@ -152,7 +153,7 @@ def test_the_self_test_of_a_good_toolchain_passes(packs: Packs, tmp_path: Path, 
 _ELSEWHERE = re.compile(rb"/(proc|dev|sys|tmp|etc/ld\.so\.cache)\b.*|.*/include\b.*")
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+@pytest.mark.needs("strace")
 @pytest.mark.parametrize(
     "command",
     [

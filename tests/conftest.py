@@ -1,0 +1,60 @@
+"""Programs that tests need: where one is missing they are skipped, and in CI, which installs it, they fail.
+
+`@pytest.mark.needs("clang")` on a test, or `needs("clang")` in it or in a fixture: there is no other way.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+# Set by .ci/run: a skip for want of what .ci/install-test-tools installs is an error.
+REQUIRED = "ZCC_TESTS_REQUIRE_TOOLS"
+_INSTALLER = Path(__file__).parents[1] / ".ci" / "install-test-tools"
+
+
+def needs(*programs: str) -> str:
+    """The path of the first of these; the test is over where one is missing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            lacks(program)
+    return shutil.which(programs[0]) or ""
+
+
+def lacks(program: str) -> NoReturn:
+    """This is missing: skip the test, or fail where it has to be there."""
+    if os.path.basename(program) not in installed_in_ci():
+        pytest.skip(f"{program} is not installed")
+    reason = f"{program} is not installed: .ci/install-test-tools installs it"
+    if os.environ.get(REQUIRED):
+        pytest.fail(f"{reason}, and {REQUIRED} is set", pytrace=False)
+    pytest.skip(reason)
+
+
+@functools.cache
+def installed_in_ci() -> frozenset[str]:
+    """The programs, and what else goes by a name, that .ci/install-test-tools sees to."""
+    script = _INSTALLER.read_text()
+    table = re.search(r'^tools="\n(.*?)^"', script, re.DOTALL | re.MULTILINE)
+    locale = re.search(r"^locale=(\S+)", script, re.MULTILINE)
+    assert table is not None
+    assert locale is not None
+    return frozenset((*(line.split()[0] for line in table[1].splitlines()), locale[1]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(program, ...): programs without which a test is skipped"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before other reasons to skip, which may come of the lack
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        needs(*mark.args)
