@@ -234,3 +234,114 @@ def test_an_agent_in_a_chroot_leaves_soon_and_frees_it(user: User) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert (user.root / "project" / "a.o").exists()
     assert json.loads((user.root / "state" / "stats.json").read_text())
+
+
+# ---- installations ----
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = sorted((ROOT / "zcc" / "launcher").glob("*.c"))
+
+
+@dataclass
+class Installed:
+    """zcc in a virtual environment of its own: what pip puts there, with what it needs from this one."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.root], check=True)
+        self.packages = Path(next(self.root.glob("lib/python*/site-packages")))
+        needed = next(path for path in sys.path if path.endswith("site-packages"))
+        (self.packages / "needed.pth").write_text(needed + "\n")
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    def install(self, build: int) -> None:
+        """As an upgrade does it: the old files go, and others come."""
+        self.uninstall()
+        for name in ("zcc", "cache"):
+            shutil.copytree(ROOT / name, self.packages / name)
+        script = self.bin / "zcc-agent"
+        main = "import sys\nfrom zcc.entrance import main\nsys.exit(main())\n"
+        script.write_text(f"#!{self.bin}/python\n{main}")
+        script.chmod(0o755)
+        options = ["-O1", f"-DZCC_BUILD={build}", "-o", str(self.bin / "zcc")]
+        subprocess.run(["cc", *options, *map(str, LAUNCHER), "-lrt"], check=True)
+
+    def uninstall(self) -> None:
+        for name in ("zcc", "cache"):
+            shutil.rmtree(self.packages / name, ignore_errors=True)
+        for name in ("zcc", "zcc-agent"):
+            (self.bin / name).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def installed(user: User) -> Installed:
+    installed = Installed(user.root / "venv")
+    installed.install(build=1)
+    user.bin = installed.bin
+    return installed
+
+
+def reasons(user: User) -> dict[str, int]:
+    """Why calls ran here, by the running agent's account."""
+    answer = door.ask(user.socket, {"op": "stats"})
+    assert answer is not None
+    found: dict[str, int] = answer["local_reasons"]
+    return found
+
+
+def test_an_upgrade_is_followed_by_another_agent(user: User, installed: Installed) -> None:
+    user.compile()
+    before = user.pid()
+    installed.install(build=2)
+    user.compile()
+    assert user.pid() != before
+    assert set(reasons(user)) == {"not-joined"}
+    user.wait_until(lambda: not Path(f"/proc/{before}").exists())
+
+
+def test_an_agent_whose_installation_is_gone_leaves(user: User, installed: Installed) -> None:
+    user.compile()
+    before = user.pid()
+    installed.uninstall()
+    user.wait_until(lambda: not Path(f"/proc/{before}").exists())
+    assert not os.path.exists(user.socket)
+
+
+def test_a_compile_that_runs_is_let_end_before_an_agent_leaves(
+    user: User, installed: Installed
+) -> None:
+    slow = user.root / "slow"
+    os.mkfifo(user.root / "go-on")
+    slow.write_text(f"#!/bin/sh\nread line <{user.root}/go-on\nexit 5\n")
+    slow.chmod(0o755)
+    user.compile()
+    before = user.pid()
+    with subprocess.Popen(
+        [installed.bin / "zcc", slow, "a.o"], cwd=user.root / "project", env=user.environment
+    ) as process:
+        user.wait_until(lambda: (user.status() or {}).get("slots", {}).get("used") == 1)
+        installed.install(build=2)
+        user.compile()
+        assert user.pid() != before
+        assert Path(f"/proc/{before}").exists()
+        (user.root / "go-on").write_text("\n")
+        assert process.wait(PATIENCE_S) == 5
+    user.wait_until(lambda: not Path(f"/proc/{before}").exists())
+
+
+def test_a_launcher_of_another_build_brings_its_own_agent(user: User, installed: Installed) -> None:
+    """Once those of the first have been quiet for a while."""
+    other = Installed(user.root / "other")
+    other.install(build=3)
+    user.compile()
+    before = user.pid()
+    user.bin = other.bin
+    user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
+    pid = user.pid()
+    assert Path(f"/proc/{pid}/cmdline").read_text().startswith(str(other.bin))
+    user.compile()
+    assert user.pid() == pid

@@ -33,9 +33,13 @@ class Recorder:
     def __init__(self) -> None:
         self.arrived: list[tuple[Visitor, Request]] = []
         self.closed: list[int] = []
+        self.misunderstood = 0
 
     def call_arrived(self, visitor: Visitor, request: Request) -> None:
         self.arrived.append((visitor, request))
+
+    def call_misunderstood(self) -> None:
+        self.misunderstood += 1
 
     def call_closed(self, visitor: Visitor) -> None:
         self.closed.append(visitor.number)
@@ -230,6 +234,34 @@ def test_who_speaks_nonsense_is_shown_out(tmp_path: Path, said: bytes) -> None:
             caller.send(said)
             assert await received(caller) == b""
             assert at.host.arrived == []
+
+    asyncio.run(main())
+
+
+def test_a_launcher_of_another_protocol_is_told_of(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            caller = at.enter()
+            caller.send(b"ZCC\7" + REQUEST[4:])
+            assert await received(caller) == b""
+            assert (at.host.arrived, at.host.misunderstood) == ([], 1)
+
+    asyncio.run(main())
+
+
+def test_a_door_that_is_handed_over_lets_in_who_stands_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            caller = at.enter()  # the loop has not seen him yet
+            at.door.hand_over()
+            assert not at.path.exists()
+            caller.send(REQUEST)
+            await at.until(lambda: at.host.arrived)
+            async with house(tmp_path) as following:
+                await following.call()
+                at.door.close()
+                at.door.hand_over()
+                assert at.path.exists()
 
     asyncio.run(main())
 

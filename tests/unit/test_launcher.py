@@ -27,6 +27,7 @@ from zcc.agent.wire import (
     Request,
     RequestReader,
     encode_fail,
+    encode_restart,
     encode_result,
     encode_run,
     encode_wait,
@@ -950,6 +951,27 @@ def test_an_agent_that_never_gets_ready_is_not_waited_for(desk: Desk) -> None:
     assert desk.run("zcc", "gcc-99", "-c", ZCC_DEADLINE_MS="100") == (0, "gcc-99 -c\n", "")
     assert not (desk.root / "state" / "agent.failed").exists()  # it may yet come
     go_on.write_text("\n")
+
+
+def test_an_agent_that_makes_way_is_followed_by_another(desk: Desk) -> None:
+    desk.script("gcc-99", "exit 9")
+    write_agent(desk, calls=1)
+    place = desk.root / "state" / "agent.sock"
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        place.unlink()
+        connection.sendall(encode_restart())
+
+    desk.agent(answer)
+    assert desk.run("zcc", "gcc-99", "-c") == (0, "hi\n", "")
+    assert (desk.root / "state" / "starts").read_text() == "['serve']\n"
+
+
+def test_agents_that_all_make_way_are_no_harm(desk: Desk) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+    agent = desk.agent(answering(encode_restart()))
+    assert desk.run("zcc", "gcc-99", "-c") == (0, "gcc-99 -c\n", "")
+    assert len(agent.requests) == 2
 
 
 def test_a_slow_start_is_waited_for_once_and_then_taken(desk: Desk) -> None:

@@ -44,10 +44,20 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more; who is inside stays."""
-        self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
+        if self._listener.fileno() < 0:
+            return
         if self.is_in_place():
             os.unlink(self._path)
+        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+
+    def hand_over(self) -> None:
+        """Leave the path to another agent. Who stands at the door by now is still let in."""
+        if self._listener.fileno() < 0 or not self.is_in_place():
+            return
+        os.unlink(self._path)
+        self._loop.call_soon(self._accept)
+        self._loop.call_soon(self.close)
 
     def is_in_place(self) -> bool:
         """Whether whoever looks for the path comes here: a build may have cleaned its HOME away with it."""

@@ -21,6 +21,13 @@ from zcc.agent.inheritance import (
 )
 from zcc.agent.shell import AgentShell
 from zcc.agent.starting import say_ready, tell_slots
+from zcc.agent.succession import (
+    BUILD_VARIABLE,
+    Installation,
+    Succession,
+    build_of,
+    own_files,
+)
 from zcc.errors import ConfigError
 from zcc.farm import load_access
 
@@ -58,9 +65,11 @@ async def _serve() -> None:
     path = configuration.socket_path(environment)
     home = os.fsencode(environment.get("HOME") or "/")
     cache = configuration.cache_dir(environment, config)
-    shell = AgentShell(config, access, state, cache, home)
+    succession = Succession(Installation(own_files()), build_of(environment.get(BUILD_VARIABLE)))
+    shell = AgentShell(config, access, state, cache, home, succession)
     try:
         door = open_door(path, shell)
+        shell.hand_over = door.hand_over
         try:
             tell_slots(path, config.local_slots)
         except OSError as error:  # launchers go by the processors then

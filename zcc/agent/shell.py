@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,7 @@ from zcc.agent.refusals import Refusals
 from zcc.agent.resting import RestingRoom
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
+from zcc.agent.succession import Succession
 from zcc.agent.uploads import Uploads
 from zcc.agent.verifying import Check, Checker
 from zcc.agent.visitor import Visitor
@@ -107,8 +109,18 @@ class AgentShell:
     """One agent. `left` is done when it has idled long enough or was told to stop."""
 
     def __init__(
-        self, config: Config, access: Access | None, state_dir: str, cache_dir: str, home: bytes
+        self,
+        config: Config,
+        access: Access | None,
+        state_dir: str,
+        cache_dir: str,
+        home: bytes,
+        succession: Succession,
     ) -> None:
+        # Leaves the socket's path to another agent; who opens the door says how.
+        self.hand_over: Callable[[], None] = lambda: None
+        self._succession = succession
+        self._has_handed_over = False
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._config = config
@@ -162,6 +174,10 @@ class AgentShell:
     # ---- launchers (Host) ----------------------------------------------------------------------
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
+        if self._makes_way_for(request.build):
+            visitor.send(wire.encode_restart())
+            visitor.close()
+            return
         if len(self._resting) >= self._machine.slots.limit:
             self._resting.look()
         number = visitor.number
@@ -178,6 +194,21 @@ class AgentShell:
         task = self._loop.create_task(self._analyse(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def call_misunderstood(self) -> None:
+        self._makes_way_for(None)
+
+    def _makes_way_for(self, build: int | None) -> bool:
+        if not self._succession.is_over_for(build, self._loop.time()):
+            return False
+        self._hand_over()
+        return True
+
+    def _hand_over(self) -> None:
+        if not self._has_handed_over:
+            self._has_handed_over = True
+            logger.info("another agent is to come: %s", self._succession.reason())
+            self.hand_over()
 
     def call_closed(self, visitor: Visitor) -> None:
         self._idle_since_s = self._loop.time()
@@ -474,6 +505,8 @@ class AgentShell:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._resting.look()
         self._handle(Ticked())
+        if self._succession.is_over(self._loop.time()):
+            self._hand_over()
         self._desk.follow()
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s

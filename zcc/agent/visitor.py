@@ -32,6 +32,7 @@ class Host(Protocol):
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None: ...
     def call_closed(self, visitor: Visitor) -> None: ...
+    def call_misunderstood(self) -> None: ...
     async def control(self, request: dict[str, Any]) -> dict[str, Any]: ...
 
 
@@ -130,6 +131,10 @@ class Visitor:
             return
         try:
             request = self._reader.feed(data)
+        except wire.OtherVersion:
+            self._host.call_misunderstood()
+            self.close()
+            return
         except wire.WireError:
             self.close()
             return

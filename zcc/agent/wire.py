@@ -11,8 +11,8 @@ Request, one for each connection, at most 16 MiB:
     environment strings.
 
     Flags: 1 stderr is a terminal (of rows and columns), 2 stdin is a terminal, 4 called as zcc++,
-    8 the compiler was not named. Without a name the executable is what ZCC_CC or ZCC_CXX, else cc
-    or c++, means.
+    8 the compiler was not named; bits 8 to 31 say which build of the launcher it is. Without a name
+    the executable is what ZCC_CC or ZCC_CXX, else cc or c++, means.
 
 Replies, each u32 kind, u32 length of the payload, payload:
 
@@ -23,9 +23,10 @@ Replies, each u32 kind, u32 length of the payload, payload:
                 Files are renamed into place in this order, so the object belongs last.
     WAIT (3)    nothing: the launcher gives up after 30 s without a byte (ZCC_DEADLINE_MS).
     FAIL (4)    a message for the user: only under ZCC_FALLBACK=never.
+    RESTART (5) nothing: this agent makes way for another one, whose launcher this may be.
 
-After RUN, RESULT or FAIL the launcher reads no more. Before that, end-of-file means that it died: the
-job is cancelled.
+After RUN, RESULT, FAIL or RESTART the launcher reads no more. Before that, end-of-file means that it died:
+the job is cancelled.
 """
 
 from __future__ import annotations
@@ -57,11 +58,16 @@ class WireError(ProtocolError):
     """What connected is no launcher of this version: close the connection."""
 
 
+class OtherVersion(WireError):
+    """It is a launcher of another version of this protocol."""
+
+
 class _Kind(IntEnum):
     RUN = 1
     RESULT = 2
     WAIT = 3
     FAIL = 4
+    RESTART = 5
 
 
 # Plain numbers: testing a flag of an enumeration makes a new member, eight times a request.
@@ -69,6 +75,7 @@ _STDERR_IS_TERMINAL = 1
 _STDIN_IS_TERMINAL = 2
 _IS_CXX = 4
 _IS_DEFAULT = 8
+_BUILD_SHIFT = 8
 
 
 class Environment(dict[bytes, bytes]):
@@ -104,6 +111,7 @@ class Request:
     stdin_is_terminal: bool
     is_cxx: bool
     use_default: bool
+    build: int = 0
 
     @property
     def depth(self) -> int:
@@ -138,6 +146,8 @@ class RequestReader:
         self._buffer += data
         if not self._needed and len(self._buffer) >= _HEADER.size:
             magic, length = _HEADER.unpack_from(self._buffer)
+            if magic[:-1] == _MAGIC[:-1] and magic != _MAGIC:
+                raise OtherVersion(f"a launcher that speaks {magic!r}, not {_MAGIC!r}")
             if magic != _MAGIC:
                 raise WireError(f"expected a launcher's {_MAGIC!r}, found {magic!r}")
             if length > MAX_REQUEST_BYTES:
@@ -179,6 +189,7 @@ def _parse(data: bytes) -> Request:
         stdin_is_terminal=bool(flags & _STDIN_IS_TERMINAL),
         is_cxx=bool(flags & _IS_CXX),
         use_default=bool(flags & _IS_DEFAULT),
+        build=flags >> _BUILD_SHIFT,
     )
 
 
@@ -232,6 +243,11 @@ def encode_result(
 def encode_wait() -> bytes:
     """Still at work: be patient for another while."""
     return _REPLY.pack(_Kind.WAIT, 0)
+
+
+def encode_restart() -> bytes:
+    """This agent makes way: start another."""
+    return _REPLY.pack(_Kind.RESTART, 0)
 
 
 def encode_fail(message: str) -> bytes:

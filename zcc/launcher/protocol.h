@@ -6,17 +6,23 @@
  *            named (empty: the default), path of the executable found (absolute; empty: none),
  *            argc arguments after the compiler, envc environment strings (all of them).
  *            At most 16 MiB follow. Flags: 1 stderr is a terminal (rows and columns are its size),
- *            2 stdin is a terminal, 4 called as zcc++, 8 the compiler was not named.
+ *            2 stdin is a terminal, 4 called as zcc++, 8 the compiler was not named. Bits 8 to
+ *            31: which build of the launcher this is.
  *   Reply    any number of messages u32 kind, u32 length of the payload, payload:
  *     RUN    (1) executable NUL argv[0] NUL. The compiler is exec'ed with the connection open: that
  *            is its slot, and the kernel gives it back.
  *     RESULT (2) i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr, for each
  *            file u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
  *     WAIT   (3) nothing: still at work, be patient.
- *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never. */
+ *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never.
+ *     RESTART (5) nothing: this agent makes way, and its socket is gone; ask the next one. */
 #pragma once
 
-enum { RUN = 1, RESULT = 2, WAIT = 3, FAIL = 4 };
+enum { RUN = 1, RESULT = 2, WAIT = 3, FAIL = 4, RESTART = 5 };
+
+#ifndef ZCC_BUILD
+#define ZCC_BUILD 0 /* the package's build says */
+#endif
 
 #define MAX_REQUEST (16u << 20)   /* wire.py refuses more */
 #define MAX_TEXT (64u << 10)      /* payload of RUN and FAIL */

@@ -49,7 +49,7 @@ void send_request(int agent)
     if (!request)
         fall_back("the command line and environment are too large");
     at = put(stpcpy(at, "ZCC\1"), size - 8, 4);
-    at = put(put(at, call.flags, 4), mask, 4);
+    at = put(put(at, call.flags | (uint32_t)ZCC_BUILD << 8, 4), mask, 4);
     at = put(put(at, window.ws_row, 2), window.ws_col, 2);
     at = put(put(at, counts[0], 4), counts[1], 4);
     for (size_t i = 0; i < COUNT(head); i++)

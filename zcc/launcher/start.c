@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "program.h"
+#include "protocol.h"
 
 #define START_MS 5000  /* that one waits for a start; on a swamped machine Python may need more */
 #define RETRY_MS 30000 /* an agent that cannot start is not tried for every compile */
@@ -75,7 +76,7 @@ static void reduce_environment(const char *socket_path)
     static const char *const wanted[] = {
         "HOME=", "USER=", "LOGNAME=", "PATH=", "TMPDIR=", "XDG_", "ZCC_", "LANG=", "VIRTUAL_ENV=",
     };
-    char **kept = environ;
+    char **kept = environ, build[16];
     for (char **entry = environ; *entry; entry++) {
         size_t i = 0;
         while (i < COUNT(wanted) && strncmp(*entry, wanted[i], strlen(wanted[i])) != 0)
@@ -89,6 +90,8 @@ static void reduce_environment(const char *socket_path)
     setenv("ZCC_SOCKET", socket_path, 1);
     setenv("ZCC_READY_FD", "3", 1);
     setenv("ZCC_START_LOCK_FD", "4", 1);
+    snprintf(build, sizeof build, "%u", (unsigned)ZCC_BUILD);
+    setenv("ZCC_LAUNCHER_BUILD", build, 1);
 }
 
 /* In the second child: leaves the build's terminal, directory, streams and descriptors behind. */

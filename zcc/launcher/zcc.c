@@ -103,16 +103,19 @@ static _Noreturn void run_as_told(int agent, uint32_t length)
     exec_compiler(path, name);
 }
 
-static _Noreturn void obey_agent(int agent)
+/* Comes back if the agent makes way for another one. */
+static void obey_agent(int agent)
 {
     for (;;) {
         uint32_t kind = (uint32_t)receive_number(agent, 4), length = (uint32_t)receive_number(agent, 4);
         if (kind == RESULT && length >= 16)
             place_result(agent, length);
-        if (length > MAX_TEXT || kind < RUN || kind > FAIL || (kind == WAIT && length > 0))
+        if (length > MAX_TEXT || kind < RUN || kind > RESTART || (kind == WAIT && length > 0))
             fall_back("the agent's answer makes no sense");
         if (kind == RUN)
             run_as_told(agent, length);
+        if (kind == RESTART)
+            return;
         if (kind == FAIL) {
             say("zcc: %s", receive_text(agent, length));
             _exit(1);
@@ -131,7 +134,11 @@ int main(int argc, char **argv)
         call.named = basename_of(call.named); /* /masquerade/gcc says no more than gcc */
     if (is_set("ZCC_DISABLE") || (!call.executable && !(call.flags & IS_DEFAULT)))
         run_locally();
-    int agent = reach_agent();
-    send_request(agent);
-    obey_agent(agent);
+    for (int turn = 0; turn < 2; turn++) {
+        int agent = reach_agent();
+        send_request(agent);
+        obey_agent(agent);
+        close(agent);
+    }
+    fall_back("two agents in turn make way for another one");
 }
