@@ -42,16 +42,23 @@ class Dispatcher:
             farm.unanswered += [(session, at, key) for at, key in session.tickets.items()]
 
     def inputs_checked(self, execution: Execution, missing: frozenset[Digest], now: float) -> None:
-        """The store has been searched: the job is ready, or waits for what it lacks."""
+        """The store has been searched: the job is ready, or waits for what it lacks or has not shown."""
         execution.ready_at = now
-        if not missing:
-            self._farm.set_phase(execution, Phase.READY)
-        elif execution.toolchain in missing:
+        holdings, toolchain = self._farm.holdings, execution.toolchain
+        unshown = self._unshown(execution)
+        if toolchain in missing or not holdings.is_toolchain(toolchain):
             self._farm.set_phase(execution, Phase.PARKED)
-            self._ledger.uploads.need(execution, (execution.toolchain,))
-        else:
+            self._ledger.uploads.need(execution, (toolchain,))
+        elif missing or unshown:
             self._farm.set_phase(execution, Phase.FETCHING)
-            self._ledger.uploads.need(execution, missing)
+            self._ledger.uploads.need(execution, (*unshown, *sorted(missing)))
+        else:
+            self._ledger.complete(execution)
+
+    def _unshown(self, execution: Execution) -> list[Digest]:
+        if not execution.is_private:
+            return []
+        return self._farm.holdings.unshown(execution.lane.user, execution.inputs)
 
     def _grant(self, nodes: list[Node]) -> None:
         """Let jobs upload, as many as slots are idle or soon will be; counted for each user, so that
@@ -70,7 +77,11 @@ class Dispatcher:
                     continue
                 farm.queue.turn(key)
                 farm.set_phase(execution, Phase.CHECKING)
-                farm.emit(FindMissing(key, (execution.toolchain, *execution.inputs)))
+                # What it has not shown is asked for in any case: nobody need look for that.
+                unshown = set(self._unshown(execution))
+                sought = [each for each in execution.inputs if each not in unshown]
+                recalls = not (execution.is_new or execution.is_private)
+                farm.emit(FindMissing(key, (execution.toolchain, *sought), recalls))
                 has_granted = True
 
     def _place(self, nodes: list[Node], now: float) -> None:

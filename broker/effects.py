@@ -22,6 +22,7 @@ class OpenTraffic:
 
     route: bytes
     role: Role
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,11 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class FindMissing:
-    """Look which of these the store lacks; answer with InputsChecked."""
+    """Look which of these the store lacks, and for the job's result if `recalls`; answer with InputsChecked."""
 
     key: Digest
     digests: tuple[Digest, ...]
+    recalls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,13 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteToolchain:
+    """Write down that this blob is a toolchain: the next broker must know."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Write a line to the audit log: no secrets, no source text."""
 
@@ -124,5 +133,6 @@ Effect = (
     | FindMissing
     | VerifyBlobs
     | Remember
+    | NoteToolchain
     | Audit
 )

@@ -15,5 +15,9 @@ class EnrolError(BrokerError):
     """A joiner may not enrol (token used up, expired or revoked): refuse it."""
 
 
+class WorkerLostError(BrokerError):
+    """Our worker process cannot read a message: refuse the job."""
+
+
 class StartError(BrokerError):
     """The broker cannot start: tell the operator and stop."""

@@ -65,14 +65,32 @@ class JobSubmitted:
     recalled: Recalled | None
     body: bytes
     most_outputs: int = 1
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitUnread:
+    """A Submit beyond what its key may have waiting to be read."""
+
+    origin: Origin
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputsShown:
+    """A key has proved that it holds these blobs, which the store holds too."""
+
+    user: str
+    digests: tuple[Digest, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class InputsChecked:
-    """The answer to `FindMissing`: what the store lacks now."""
+    """The answer to `FindMissing`: what the store lacks now, and the job's result if it is remembered."""
 
     key: Digest
     missing: frozenset[Digest]
+    recalled: Recalled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +104,26 @@ class BlobsWanted:
 
 @dataclass(frozen=True, slots=True)
 class BlobStored:
-    """A blob has arrived whole and is what its digest says."""
+    """A blob has arrived whole and is what its digest says. `user` has sent it; empty where a node did."""
 
     digest: Digest
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobSpoiled:
-    """What had arrived of a blob was useless, by nobody's fault: it must be asked for anew."""
+    """What this key had sent of a blob was useless, by nobody's fault: it must be asked for anew."""
 
     digest: Digest
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
 class BlobUnstorable:
-    """The broker's own disk refused a blob."""
+    """The broker's own disk refused a blob that this key has sent."""
 
     digest: Digest
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +195,8 @@ Event = (
     MessageArrived
     | StrangerSpoke
     | JobSubmitted
+    | SubmitUnread
+    | InputsShown
     | InputsChecked
     | BlobsWanted
     | BlobStored

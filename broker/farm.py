@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.blame import Blame
-from broker.effects import Audit, Effect, Send
+from broker.effects import Audit, Effect, NoteToolchain, Send
+from broker.holdings import Holdings
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
 from broker.limits import STARTUP_GRACE_S
 from broker.model import Identity, Model
@@ -31,13 +33,20 @@ class Tally:
 
 
 class Farm:
-    def __init__(self, name: str, rng: random.Random, started_at: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        rng: random.Random,
+        started_at: float,
+        toolchains: Iterable[Digest] = (),
+    ) -> None:
         self.name = name
         self.rng = rng
         self.started_at = started_at
         self.sessions = Sessions()
         self.nodes = Roster()
         self.blame = Blame(self.nodes)
+        self.holdings = Holdings(toolchains)
         self.model = Model()
         self.executions: dict[Digest, Execution] = {}
         # The same by what a lease of theirs begins with: leases from before our start are matched so.
@@ -64,20 +73,26 @@ class Farm:
     def audit(self, what: str, **fields: str | int | float) -> None:
         self._out.append(Audit(what, tuple(fields.items())))
 
+    def name_toolchain(self, digest: Digest) -> None:
+        """Somebody who holds this blob says that it is a toolchain."""
+        if not self.holdings.is_toolchain(digest):
+            self.holdings.note_toolchain(digest)
+            self.emit(NoteToolchain(digest))
+
     def take_effects(self) -> list[Effect]:
         effects, self._out = self._out, []
         return effects
 
-    def add(self, execution: Execution) -> None:
-        """Take in a new execution, as queued."""
+    def add(self, execution: Execution, *, at_front: bool = False) -> None:
+        """Take in an execution, as queued; `at_front` where it has waited for its turn already."""
         self.executions[execution.key] = execution
         self.by_prefix[lease_prefix(execution.key)] = execution
         tally = self.tallies.setdefault(execution.lane.user, Tally())
         for each in (tally, self.total):
             each.jobs += 1
-            each.size_bytes += len(execution.body)
+            each.size_bytes += execution.size_bytes
         self.backlog_cost_s += execution.cost_s
-        self.queue.push(execution.key, execution.lane)
+        self.queue.push(execution.key, execution.lane, at_front=at_front)
         self.is_dirty = True
 
     def remove(self, execution: Execution) -> None:
@@ -91,7 +106,7 @@ class Farm:
         tally = self.tallies[execution.lane.user]
         for each in (tally, self.total):
             each.jobs -= 1
-            each.size_bytes -= len(execution.body)
+            each.size_bytes -= execution.size_bytes
         if not tally.jobs:
             del self.tallies[execution.lane.user]
         self.is_dirty = True

@@ -5,7 +5,10 @@
                 \\-----> PARKED -> QUEUED  (the toolchain is)
     ASSIGNED, STARTED -> QUEUED            (the lease was lost)
 
-One execution a key at a time, however many agents wait for it.
+One execution a key at a time, however many agents wait for it. A job of which its submitter has not shown
+all inputs (`broker/holdings.py`) is private: it has a name of its own in the books, and knows nothing of what
+others run and hold. It waits for its turn and asks its submitter for those inputs like any other;
+when they are here it becomes the execution of its key, or joins it.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ from enum import Enum
 
 from broker.model import CostClass, Identity
 from broker.queue import Lane
-from cache.digest import Digest
+from cache.digest import Digest, digest_of
 
 # A lease begins with so many bytes of the job's key, so that after a restart of the broker a lease that
 # a node still holds is matched with a job that an agent submits again, from nothing but the two.
 LEASE_KEY_BYTES = 12
 LEASE_RANDOM_BYTES = 4
+# An input in the books of a queued job: a reference in its tuple, and its part of the sets of what is missing.
+INPUT_BYTES = 48
 
 
 class Phase(Enum):
@@ -76,29 +81,52 @@ class Suspicion:
 
 @dataclass(slots=True)
 class Execution:
-    """`user` and `build` are those of the first submitter: fairness is counted to them.
+    """`key` is its name in the books, `job` the job's key: another only while the execution is private.
+    `lane` is the first submitter's: fairness is counted to them. `is_new`: what is remembered is no answer.
 
+    `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
     failures that a verdict of another node's would tell on them. `most_outputs` is how many blobs a node may
     push for it.
     """
 
     key: Digest
+    job: Digest
     toolchain: Digest
     inputs: tuple[Digest, ...]
     lane: Lane
     body: bytes
     cost_class: CostClass
     cost_s: float
+    is_new: bool = True
     phase: Phase = Phase.QUEUED
     ready_at: float = 0.0
     missing: set[Digest] = field(default_factory=set)
+    later: list[Digest] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
     avoid: set[Identity] = field(default_factory=set)
     losses: int = 0
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
     most_outputs: int = 1
+
+    @property
+    def is_private(self) -> bool:
+        return self.key != self.job
+
+    @property
+    def size_bytes(self) -> int:
+        return size_of(self.body, self.inputs)
+
+
+def size_of(body: bytes, inputs: tuple[Digest, ...]) -> int:
+    """About what a job takes in our memory."""
+    return len(body) + INPUT_BYTES * len(inputs)
+
+
+def private_key(job: Digest, user: str) -> Digest:
+    """The name of a job of which this key has not shown all inputs."""
+    return digest_of(job + user.encode())
 
 
 def lease_prefix(key: Digest) -> bytes:

@@ -6,6 +6,8 @@ session. An execution lives as long as anybody waits for it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.blame import Ending
 from broker.effects import Deliver, DropPushes, Remember
 from broker.events import JobSubmitted, Recalled, ResultArrived
@@ -19,6 +21,8 @@ from broker.jobs import (
     Suspicion,
     Waiter,
     lease_prefix,
+    private_key,
+    size_of,
 )
 from broker.limits import (
     MAX_BUILD_NAME,
@@ -34,7 +38,7 @@ from broker.nodes import Node
 from broker.queue import Lane
 from broker.sessions import Session
 from broker.uploads import Uploads
-from cache.digest import short
+from cache.digest import Digest, short
 from zcc.messages import Finished, Refused, Revoke, Run
 
 NO_NODES = "no-nodes"
@@ -48,17 +52,25 @@ JOBS_FAIL = "jobs-failed"
 class Ledger:
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
-        self.uploads = Uploads(farm, self.refuse)
+        self.uploads = Uploads(farm, self.refuse, self.complete)
 
     # --- requests -----------------------------------------------------------------------------
 
     def submit(self, session: Session, event: JobSubmitted, now: float) -> None:
-        """Take a request in: answer it, join the execution of its key, start one, or refuse."""
+        """Take a request in: answer it, join the execution of its key, start one, or refuse.
+
+        One whose inputs this key has not all shown learns nothing of what is remembered or runs.
+        """
         farm = self._farm
-        if event.recalled is not None:
+        if not farm.holdings.unshown(session.user, (event.toolchain,)):
+            farm.name_toolchain(event.toolchain)
+        key = event.key
+        if farm.holdings.unshown(session.user, event.inputs):
+            key = private_key(event.key, session.user)
+        elif event.recalled is not None:
             self._answer(session, event, event.recalled)
             return
-        execution = farm.executions.get(event.key)
+        execution = farm.executions.get(key)
         reason = self._reason_to_refuse(session, event, now) if execution is None else ""
         if reason or len(session.tickets) >= MAX_JOBS_PER_USER:
             reason = reason or TOO_MANY
@@ -66,16 +78,22 @@ class Ledger:
             farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
             return
         waiter = Waiter(session.id, event.ticket, now, shared=execution is not None)
-        session.tickets[event.ticket] = event.key
+        session.tickets[event.ticket] = key
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
             execution.waiters.append(waiter)
             return
-        execution = self._new_execution(session, event)
+        execution = self._new_execution(session, event, key)
         execution.waiters.append(waiter)
         farm.add(execution)
-        farm.unanswered.append((session, event.ticket, event.key))
-        self._adopt_orphan_of(execution, now)
+        farm.unanswered.append((session, event.ticket, key))
+        if not execution.is_private:
+            self._adopt_orphan_of(execution, now)
+
+    def turn_away(self, session: Session, ticket: int) -> None:
+        """This key has more waiting than there is room for, before anything is known of it."""
+        self._farm.send(session, Refused(ticket, TOO_MANY))
+        self._farm.audit("refuse", user=session.user, reason=TOO_MANY)
 
     def cancel(self, session: Session, ticket: int) -> None:
         """Nobody waits for this ticket any more; an unknown one is settled already."""
@@ -100,6 +118,23 @@ class Ledger:
             if session is not None:
                 session.tickets.pop(waiter.ticket, None)
                 farm.send(session, Refused(waiter.ticket, reason))
+
+    def complete(self, execution: Execution) -> None:
+        """All its inputs are here, and were shown by all who wait for it."""
+        if execution.is_private:
+            self._open_up(execution)
+        else:
+            self._farm.set_phase(execution, Phase.READY)
+
+    def answer(self, execution: Execution, recalled: Recalled) -> None:
+        """Its result is remembered, as was seen when its last input had been shown."""
+        farm = self._farm
+        farm.audit("hit", user=execution.lane.user, job=short(execution.key))
+        for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
+            session = farm.sessions.get(waiter.session)
+            if session is not None:
+                session.tickets.pop(waiter.ticket, None)
+                self._recall_for(session, waiter.ticket, recalled)
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -224,8 +259,30 @@ class Ledger:
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """From the shared cache, before any scheduling."""
         self._farm.audit("hit", user=session.user, job=short(event.key))
-        message = Finished(event.ticket, recalled.node, 0.0, True, True, recalled.body)
+        self._recall_for(session, event.ticket, recalled)
+
+    def _recall_for(self, session: Session, ticket: int, recalled: Recalled) -> None:
+        message = Finished(ticket, recalled.node, 0.0, True, True, recalled.body)
         self._farm.emit(Deliver(session.route, recalled.outputs, message))
+
+    def _open_up(self, execution: Execution) -> None:
+        """It has nothing to hide and nothing to learn any more: it becomes the execution of its key, or
+        joins it."""
+        farm = self._farm
+        known = farm.executions.get(execution.job)
+        waiters, execution.waiters = execution.waiters, []
+        self.uploads.forget(execution)
+        farm.remove(execution)
+        execution.key, execution.phase = execution.job, Phase.QUEUED
+        for waiter in waiters:
+            session = farm.sessions.get(waiter.session)
+            if session is not None:
+                session.tickets[waiter.ticket] = execution.job
+        if known is not None:
+            known.waiters += [replace(waiter, shared=True) for waiter in waiters]
+            return
+        execution.waiters = waiters
+        farm.add(execution, at_front=True)
 
     def _remember(self, execution: Execution, node: Node, event: ResultArrived) -> None:
         """The result of a job that we handed out, from the node that held its lease: nothing else gets into
@@ -246,7 +303,7 @@ class Ledger:
     def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
         farm = self._farm
         tally = farm.tallies.get(session.user, Tally())
-        size = len(event.body)
+        size = size_of(event.body, event.inputs)
         if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
             return FARM_FULL
         if farm.blame.is_refused(session.user, now):
@@ -257,17 +314,19 @@ class Ledger:
             return NO_NODES
         return ""
 
-    def _new_execution(self, session: Session, event: JobSubmitted) -> Execution:
+    def _new_execution(self, session: Session, event: JobSubmitted, key: Digest) -> Execution:
         hint_s = event.cost_hint_s
         job = cost_class(event.toolchain, hint_s, len(event.inputs))
         return Execution(
-            key=event.key,
+            key=key,
+            job=event.key,
             toolchain=event.toolchain,
             inputs=event.inputs,
             lane=Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class),
             body=event.body,
             cost_class=job,
             cost_s=self._farm.model.cost_s(job, hint_s),
+            is_new=event.is_fresh or key == event.key,
             most_outputs=event.most_outputs,
         )
 

@@ -46,6 +46,31 @@ ORPHAN_S = 30.0
 # An agent is told how long it will wait when that is longer than this.
 BUSY_AFTER_S = 1.0
 
+# --- reading --------------------------------------------------------------------------------------
+# A message of at most so many bytes unpacked is read in the loop (a job of 2,500 inputs: 5 ms), and so many
+# of one key's at a time and a second (300 ordinary jobs: a third of the loop). The rest is the worker's.
+AT_ONCE_BYTES = 128 << 10
+AT_ONCE_BURST_BYTES = 2 << 20
+AT_ONCE_BYTES_PER_S = 8 << 20
+# What may wait to be read of one key (a build of -j1000), and of all; beyond it jobs are refused.
+MAX_UNREAD_BYTES_PER_KEY = 64 << 20
+MAX_UNREAD_BYTES = 512 << 20
+# What a key may have read in one turn, unpacked: some ten jobs.
+UNREAD_TURN_BYTES = 256 << 10
+# Digests that are looked for, or looked up, in one go: a look at the disk for each takes 2 us.
+MAX_SOUGHT = 2_000
+# Blobs of which is remembered what shows that one holds them; some 200 bytes each.
+MAX_SHOWN_VALUES = 200_000
+
+# --- what keys have shown to hold ---------------------------------------------------------------
+# Blobs of which is known who has shown them; some 150 bytes each. A large C++ tree has 50,000 files.
+MAX_SHOWN = 500_000
+# Blobs that are known to be toolchains: a farm has some tens.
+MAX_TOOLCHAINS = 10_000
+# Inputs that one job asks for at a time: nothing that is done for one message may take longer than
+# some milliseconds, and a job may name 30,000.
+MAX_ASKED = 1_000
+
 # --- uploads ----------------------------------------------------------------------------------
 # An agent that was asked for blobs and sent nothing for this long is not asked further.
 UPLOAD_STALL_S = 20.0

@@ -7,7 +7,7 @@ choice of nodes the dispatcher's. Must not know of sockets, disk, clocks or proc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker import events
@@ -31,8 +31,9 @@ from broker.limits import (
 from broker.nodes import Node
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
-from cache.digest import short
+from cache.digest import Digest, short
 from zcc import __version__
+from zcc.holding import HOLDING_KEY_BYTES
 from zcc.messages import (
     Absent,
     Announce,
@@ -60,8 +61,16 @@ DISK_FULL = "broker-disk"
 class Machine:
     """`handle(event, now) -> effects`; `now` is monotonic seconds, `rng` makes lease ids."""
 
-    def __init__(self, farm_name: str, rng: random.Random, now: float) -> None:
-        self.farm = Farm(farm_name, rng, now)
+    def __init__(
+        self,
+        farm_name: str,
+        rng: random.Random,
+        now: float,
+        toolchains: Iterable[Digest] = (),
+        holding_key: bytes = bytes(HOLDING_KEY_BYTES),
+    ) -> None:
+        self.farm = Farm(farm_name, rng, now, toolchains)
+        self._holding_key = holding_key
         self.violations = 0
         self._ledger = Ledger(self.farm)
         self.uploads = self._ledger.uploads
@@ -123,8 +132,9 @@ class Machine:
             self.farm.emit(CloseTraffic(session.route))
             self.farm.sessions.rebind(session, origin.route)
         session.seen_at = now
-        self.farm.emit(OpenTraffic(session.route, session.role))
-        self.farm.send(session, Welcome(session.id, self.farm.name, __version__))
+        self.farm.emit(OpenTraffic(session.route, session.role, session.user))
+        key = self._holding_key if session.role is Role.CLIENT else b""
+        self.farm.send(session, Welcome(session.id, self.farm.name, __version__, key))
         if session.role is Role.NODE:
             self._fleet.arrived(session, hello, now)
         else:
@@ -199,6 +209,7 @@ class Machine:
             self._answer(origin, Bye(f"protocol: {event.reason}"))
 
     def _revoked(self, event: events.KeyRevoked, now: float) -> None:
+        self.farm.holdings.forget_key(event.user)
         for session in self.farm.sessions.of_user(event.user):
             self._say_bye(session, "revoked", now)
 
@@ -261,9 +272,14 @@ class Machine:
         known = session.tickets.get(event.ticket)
         if known is None:
             self._ledger.submit(session, event, now)
-        elif known != event.key:
+        elif self.farm.executions[known].job != event.key:
             reason = "a ticket for two jobs"
             self._misbehaved(events.PeerMisbehaved(event.origin, reason), now)
+
+    def _unread(self, event: events.SubmitUnread, now: float) -> None:
+        session = self.farm.sessions.find(event.origin)
+        if session is not None and event.ticket not in session.tickets:
+            self._ledger.turn_away(session, event.ticket)
 
     def _cancel(self, session: Session, message: Cancel, now: float) -> None:
         self._ledger.cancel(session, message.ticket)
@@ -274,7 +290,13 @@ class Machine:
     def _inputs_checked(self, event: events.InputsChecked, now: float) -> None:
         execution = self.farm.executions.get(event.key)
         if execution is not None and execution.phase is Phase.CHECKING:
-            self._dispatcher.inputs_checked(execution, event.missing, now)
+            if event.recalled is not None:
+                self._ledger.answer(execution, event.recalled)
+            else:
+                self._dispatcher.inputs_checked(execution, event.missing, now)
+
+    def _inputs_shown(self, event: events.InputsShown, now: float) -> None:
+        self.farm.holdings.note(event.user, event.digests)
 
     def _wanted(self, event: events.BlobsWanted, now: float) -> None:
         """A node fetches: only what belongs to its leases."""
@@ -301,13 +323,13 @@ class Machine:
                 self.uploads.need_for_node(session, execution, [(digest, offset)])
 
     def _stored(self, event: events.BlobStored, now: float) -> None:
-        self.uploads.stored(event.digest)
+        self.uploads.stored(event.digest, event.user)
 
     def _spoiled(self, event: events.BlobSpoiled, now: float) -> None:
-        self.uploads.spoiled(event.digest)
+        self.uploads.spoiled(event.digest, event.user)
 
     def _unstorable(self, event: events.BlobUnstorable, now: float) -> None:
-        self.uploads.unstorable(event.digest, DISK_FULL)
+        self.uploads.unstorable(event.digest, event.user, DISK_FULL)
 
     def _stalled(self, event: events.UploadStalled, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)
@@ -372,6 +394,8 @@ _HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
     events.MessageArrived: Machine._message,
     events.StrangerSpoke: Machine._stranger,
     events.JobSubmitted: Machine._submitted,
+    events.SubmitUnread: Machine._unread,
+    events.InputsShown: Machine._inputs_shown,
     events.InputsChecked: Machine._inputs_checked,
     events.BlobsWanted: Machine._wanted,
     events.BlobStored: Machine._stored,

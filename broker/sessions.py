@@ -21,7 +21,7 @@ SESSION_ID_BYTES = 16
 
 @dataclass(slots=True)
 class Session:
-    """`tickets` are an agent's open requests; `asked` the blobs that it was asked for.
+    """`tickets` are an agent's open requests; `asked` the blobs that it was asked for, with their scopes.
 
     `unconfirmed` are requests from before its last Hello that it has not submitted again; they are
     void at `confirm_until`. `is_own`: its key is a publisher's, and a node under it serves that key alone.
@@ -35,7 +35,7 @@ class Session:
     seen_at: float
     is_own: bool = False
     tickets: dict[int, Digest] = field(default_factory=dict)
-    asked: set[Digest] = field(default_factory=set)
+    asked: set[tuple[str, Digest]] = field(default_factory=set)
     unconfirmed: set[int] = field(default_factory=set)
     confirm_until: float = 0.0
 

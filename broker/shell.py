@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections import Counter, deque
@@ -21,30 +22,35 @@ from broker.audit import AuditLog
 from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
+from broker.heads import JobHead, ResultHead, split_digests
+from broker.limits import MAX_REASON, MAX_SOUGHT
 from broker.machine import Machine
 from broker.membership import Membership
+from broker.reader import Head, Reader
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
+from broker.state import add_toolchain, known_toolchains
 from broker.storage.service import Storage
 from broker.traffic import Traffic
-from cache.blobs import decompress
-from cache.digest import Digest, digest_of
-from cache.errors import BlobCorruptError
+from cache.digest import Digest
 from cache.stores import DiskStore
 from zcc import codec
-from zcc.dumps import MAX_DUMPS
 from zcc.errors import ProtocolError
 from zcc.farm import spoken
-from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
+from zcc.holding import HOLDING_KEY_BYTES
 from zcc.keys import KeyPair
 from zcc.link import Frames, RouterLink
 from zcc.messages import (
     Absent,
+    Bye,
+    Cancel,
     Chunk,
     Credit,
     Done,
     Enrol,
+    Failed,
+    Fault,
     Hello,
     Leave,
     Message,
@@ -67,6 +73,9 @@ REGISTRY_S = 0.5
 EXPIRY_S = 30.0
 # Outputs that lack this soon after our own disk refused a write are not the node's fault.
 DISK_FAULT_S = 60.0
+# Why a Submit that was not read is refused.
+UNREADABLE = "unreadable"
+BROKER_FAILED = "broker-failed"
 # Digests kept once in memory however many queued jobs name them (a header is in most of them).
 MAX_INTERNED = 1_000_000
 
@@ -88,6 +97,7 @@ class Shell:
         storage: Storage,
     ) -> None:
         self._farm = farm
+        self._state_dir = state_dir
         self._registry = Registry(state_dir)
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
@@ -98,7 +108,9 @@ class Shell:
         self._is_running = self._has_batch = self._is_closed = False
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
-        self._machine = Machine(farm, random.SystemRandom(), self._now())
+        holding_key = os.urandom(HOLDING_KEY_BYTES)
+        known = known_toolchains(state_dir)
+        self._machine = Machine(farm, random.SystemRandom(), self._now(), known, holding_key)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
         self._next_check = self._next_expiry = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
@@ -111,6 +123,14 @@ class Shell:
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
         self._results = SharedResults(store, self._traffic)
+        self._reader = Reader(
+            store.blobs.directory,
+            holding_key,
+            self._now,
+            self._traffic.is_open,
+            self._was_read,
+            self._was_not_read,
+        )
         self._storage = storage
         storage.serve_members(self._say)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -132,6 +152,7 @@ class Shell:
         self._is_closed = True
         self._timer.cancel()
         self._link.close()
+        self._reader.close()
         self._context.term()
         self._traffic.close_files()
         self._results.close()
@@ -168,9 +189,12 @@ class Shell:
         try:
             self._take(origin, frames)
         except ProtocolError as error:
-            self.counts["violations"] += 1
-            logger.warning("dropping %s (%s): %s", user, role.value, error)
-            self._happen(events.PeerMisbehaved(origin, str(error)[:200]))
+            self._misbehaved(origin, error)
+
+    def _misbehaved(self, origin: Origin, error: Exception) -> None:
+        self.counts["violations"] += 1
+        logger.warning("dropping %s (%s): %s", origin.user, origin.role.value, error)
+        self._happen(events.PeerMisbehaved(origin, str(error)[:MAX_REASON]))
 
     def _take(self, origin: Origin, frames: Frames) -> None:
         kind = frames[1] if len(frames) > 1 else b""
@@ -205,23 +229,65 @@ class Shell:
         self._happen(events.BlobsWanted(origin, tuple(present), tuple(missing)))
 
     def _read_submit(self, origin: Origin, message: Submit) -> None:
-        try:
-            encoded = _plain(message.body, MAX_JOB_BYTES)
-            if digest_of(encoded) != message.key:
-                raise ProtocolError("its bytes do not match its key")
-            job = decode_job(encoded)
-        except ProtocolError as error:
-            # One command is at fault, perhaps for another release's bounds: its user's others go on.
+        if not self._reader.read(origin, message):
+            self._happen(events.SubmitUnread(origin, message.ticket))
+
+    def _read_done(self, origin: Origin, message: Done) -> None:
+        if not self._reader.read(origin, message):
+            raise ProtocolError("more results at a time than there is room for")
+
+    def _read_cancel(self, origin: Origin, message: Cancel) -> None:
+        if not self._reader.cancel(origin, message.ticket):
+            self._happen(events.MessageArrived(origin, message))
+
+    def _read_hello(self, origin: Origin, message: Hello) -> None:
+        self._reader.forget(origin)
+        self._happen(events.MessageArrived(origin, message))
+
+    def _read_bye(self, origin: Origin, message: Bye) -> None:
+        """Its last results count."""
+        if not self._reader.is_waiting(origin) or not self._reader.wait_behind(origin, message):
+            self._happen(events.MessageArrived(origin, message))
+
+    def _was_read(
+        self, origin: Origin, message: Message, head: Head, shown: tuple[Digest, ...]
+    ) -> None:
+        match message, head:
+            case Submit(), JobHead():
+                self._take_job(origin, message, head, shown)
+            case Done(), ResultHead():
+                self._take_result(origin, message, head)
+            case _:
+                self._happen(events.MessageArrived(origin, message))
+
+    def _was_not_read(self, origin: Origin, message: Message, error: Exception) -> None:
+        """One command is at fault, perhaps for another release's bounds: its user's others go on."""
+        if isinstance(message, Submit):
+            reason = UNREADABLE if isinstance(error, ProtocolError) else BROKER_FAILED
             count = self.counts["unreadable_jobs"] = self.counts["unreadable_jobs"] + 1
             if count.bit_count() == 1:  # 1, 2, 4, 8 ...: nobody fills the log with them
                 logger.warning(
                     "refused %d unreadable jobs, one of %s: %s", count, origin.user, error
                 )
-            self._send(origin.route, Refused(message.ticket, f"unreadable: {error}"[:200]))
-            return
-        inputs = dict.fromkeys(self._intern(file.digest) for file in job.manifest.files)
-        if message.is_fresh:
-            self._results.doubt(message.key)
+            self._send(origin.route, Refused(message.ticket, f"{reason}: {error}"[:MAX_REASON]))
+        elif isinstance(message, Done) and not isinstance(error, ProtocolError):
+            failed = Failed(message.lease, Fault.RESOURCES.value, str(error))
+            self._happen(events.MessageArrived(origin, failed))
+        else:
+            self._misbehaved(origin, error)
+
+    def _take_job(
+        self, origin: Origin, message: Submit, head: JobHead, shown: tuple[Digest, ...]
+    ) -> None:
+        inputs = tuple(map(self._intern, split_digests(head.inputs)))
+        if shown:
+            self._happen(events.InputsShown(origin.user, shown))
+        recalled = None
+        if not self._machine.farm.holdings.unshown(origin.user, inputs):
+            if message.is_fresh:
+                self._results.doubt(message.key)
+            else:
+                recalled = self._results.recall(message.key)
         self._happen(
             events.JobSubmitted(
                 origin=origin,
@@ -229,30 +295,30 @@ class Shell:
                 key=message.key,
                 cost_hint_s=message.cost_hint_s,
                 build=message.build,
-                toolchain=self._intern(job.toolchain),
-                inputs=tuple(inputs),
-                machine_class=job.machine_class,
-                recalled=None if message.is_fresh else self._results.recall(message.key),
+                toolchain=self._intern(Digest(head.toolchain)),
+                inputs=inputs,
+                machine_class=head.machine_class,
+                recalled=recalled,
                 body=message.body,
-                most_outputs=len(job.outputs) + (MAX_DUMPS if job.dumps else 0),
+                most_outputs=head.most_outputs,
+                is_fresh=message.is_fresh,
             )
         )
 
-    def _read_done(self, origin: Origin, message: Done) -> None:
-        result = decode_result(_plain(message.body, MAX_RESULT_BYTES))
-        outputs = tuple(dict.fromkeys(output.digest for output in result.outputs))
+    def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
+        outputs = tuple(split_digests(head.outputs))
         self._happen(
             events.ResultArrived(
                 origin=origin,
                 lease=message.lease,
-                exit_status=result.exit_status,
+                exit_status=head.exit_status,
                 outputs=outputs,
                 is_complete=self._traffic.keep_pushes(origin.route, message.lease, outputs),
                 is_excused=self._now() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
-                is_sound=not (result.lookups.flaw or result.lookups.undeclared),
-                size_bytes=sum(output.size_bytes for output in result.outputs),
-                cpu_s=result.usage.cpu_s,
-                wall_s=result.usage.wall_s,
+                is_sound=head.is_sound,
+                size_bytes=head.size_bytes,
+                cpu_s=head.cpu_s,
+                wall_s=head.wall_s,
                 body=message.body,
             )
         )
@@ -350,7 +416,7 @@ class Shell:
         self._say(effect.route, effect.message)
 
     def _do_open(self, effect: effects.OpenTraffic) -> None:
-        self._traffic.open(effect.route, effect.role, self._now())
+        self._traffic.open(effect.route, effect.role, effect.user, self._now())
         self._storage.forget(effect.route)
 
     def _do_close(self, effect: effects.CloseTraffic) -> None:
@@ -374,11 +440,26 @@ class Shell:
             self._events.append(events.PeerUnreachable(effect.route))
 
     def _do_find(self, effect: effects.FindMissing) -> None:
-        missing = frozenset(each for each in effect.digests if not self._traffic.has(each))
-        self._events.append(events.InputsChecked(effect.key, missing))
+        self._find(effect, 0, set())
+
+    def _find(self, effect: effects.FindMissing, start: int, missing: set[Digest]) -> None:
+        """Look for so many at a time; others have their turns between."""
+        if self._is_closed:
+            return
+        end = start + MAX_SOUGHT
+        missing.update(each for each in effect.digests[start:end] if not self._traffic.has(each))
+        if end < len(effect.digests):
+            self._loop.call_soon(self._find, effect, end, missing)
+            return
+        recalled = self._results.recall(effect.key) if effect.recalls else None
+        self._events.append(events.InputsChecked(effect.key, frozenset(missing), recalled))
+        self._run()
 
     def _do_verify(self, effect: effects.VerifyBlobs) -> None:
         self._traffic.verify(effect.digests)
+
+    def _do_note_toolchain(self, effect: effects.NoteToolchain) -> None:
+        add_toolchain(self._state_dir, effect.digest)
 
     def _do_remember(self, effect: effects.Remember) -> None:
         self._results.remember(effect)
@@ -388,13 +469,6 @@ class Shell:
         self._audit.write(effect.what, effect.fields)
 
 
-def _plain(frame: bytes, limit_bytes: int) -> bytes:
-    try:
-        return decompress(frame, limit_bytes)
-    except BlobCorruptError as error:
-        raise ProtocolError(str(error)) from error
-
-
 _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Chunk: Shell._read_chunk,
     Credit: Shell._read_credit,
@@ -402,6 +476,9 @@ _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Want: Shell._read_want,
     Submit: Shell._read_submit,
     Done: Shell._read_done,
+    Cancel: Shell._read_cancel,
+    Hello: Shell._read_hello,
+    Bye: Shell._read_bye,
     StorageGet: Shell._read_storage,
     StoragePut: Shell._read_storage,
     StorageRemove: Shell._read_storage,
@@ -418,5 +495,6 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.FindMissing: Shell._do_find,
     effects.VerifyBlobs: Shell._do_verify,
     effects.Remember: Shell._do_remember,
+    effects.NoteToolchain: Shell._do_note_toolchain,
     effects.Audit: Shell._do_audit,
 }

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import re
 import time
 
 from broker.errors import StartError
+from broker.limits import MAX_TOOLCHAINS
+from cache.digest import DIGEST_SIZE, Digest
 from zcc.errors import ConfigError
 from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
+
+logger = logging.getLogger(__name__)
 
 KEY_FILE = "broker.key"
 SERVING_FILE = "serving.json"
 LOCK_FILE = "lock"
+# Digests of blobs that are toolchains, one a line in hexadecimal.
+TOOLCHAINS_FILE = "toolchains"
+_HEXADECIMAL = re.compile(rb"[0-9a-f]{%d}" % (2 * DIGEST_SIZE))
 
 
 def broker_keys(state_dir: str) -> KeyPair:
@@ -72,6 +81,27 @@ def take_lock(state_dir: str) -> int:
     except OSError as error:
         raise StartError(f"cannot lock {path}: {error.strerror}") from error
     return handle
+
+
+def known_toolchains(state_dir: str) -> list[Digest]:
+    """The blobs that were noted as toolchains, oldest first; what cannot be read is sent once more."""
+    try:
+        with open(os.path.join(state_dir, TOOLCHAINS_FILE), "rb") as file:
+            lines = file.read().split()
+    except OSError:
+        return []
+    kept = [bytes.fromhex(line.decode()) for line in lines if _HEXADECIMAL.fullmatch(line)]
+    return [Digest(each) for each in dict.fromkeys(kept[-MAX_TOOLCHAINS:])]
+
+
+def add_toolchain(state_dir: str, digest: Digest) -> None:
+    """Note a toolchain for the next start."""
+    path = os.path.join(state_dir, TOOLCHAINS_FILE)
+    try:
+        with open(path, "ab") as file:
+            file.write(digest.hex().encode() + b"\n")
+    except OSError as error:
+        logger.warning("cannot write %s: %s", path, error.strerror)
 
 
 def record_serving(state_dir: str, endpoint: str, farm: str) -> None:

@@ -3,8 +3,10 @@
 Owns the arrivals, the open files and each peer's sender and receiver. Knows nothing of jobs: it is told
 what to ask, offer and deliver, and reports what has arrived or cannot arrive.
 
-An upload that breaks off is kept for a while and continued by whoever is asked next; if that one's frame
-turns out to be another (another zstd, another level), it is asked for anew from the start.
+An upload that breaks off is kept for a while and continued by the same key's agent that is asked next; if that
+one's frame turns out to be another (another zstd, another level), it is asked for anew from the start. Keys
+upload apart from each other, and what the store holds already as well: what one key is asked for tells it
+nothing of what others have sent.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Upload:
-    """A blob on its way from agents. `owner` is the route that is asked now, None when it left.
+    """A blob on its way from one key's agents. `owner` is the route that is asked now, None when it left.
 
     `is_mixed`: its bytes come from more than one agent. `is_useless`: let the rest pass by.
     """
@@ -66,6 +68,7 @@ class Peer:
 
     route: bytes
     role: Role
+    user: str
     receiver: Receiver
     opened_at: float
     progress_at: float
@@ -91,7 +94,7 @@ class Traffic:
         self._send = send
         self._report = report
         self._peers: dict[bytes, Peer] = {}
-        self._uploads: dict[Digest, Upload] = {}
+        self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
         self._blocked: set[bytes] = set()
@@ -107,9 +110,9 @@ class Traffic:
         peer = self._peers.get(route)
         return None if peer is None else peer.role
 
-    def open(self, route: bytes, role: Role, now: float) -> None:
+    def open(self, route: bytes, role: Role, user: str, now: float) -> None:
         self.close(route, now)
-        peer = self._peers[route] = Peer(route, role, Receiver(), now, now)
+        peer = self._peers[route] = Peer(route, role, user, Receiver(), now, now)
         if role is Role.NODE:
             peer.pushes = Pushes(self._store)
 
@@ -120,11 +123,11 @@ class Traffic:
         self._blocked.discard(route)
         if peer.pushes is not None:
             peer.pushes.close()
-        for digest, upload in list(self._uploads.items()):
+        for place, upload in list(self._uploads.items()):
             if upload.owner == route:
                 upload.owner, upload.left_at = None, now
                 if upload.is_useless or not upload.arrival.received_bytes:
-                    self._drop_upload(digest)
+                    self._drop_upload(place)
 
     # --- the store ----------------------------------------------------------------------------
 
@@ -164,8 +167,8 @@ class Traffic:
     def close_files(self) -> None:
         for route in list(self._peers):
             self.close(route, 0.0)
-        for digest in list(self._uploads):
-            self._drop_upload(digest)
+        for place in list(self._uploads):
+            self._drop_upload(place)
         for handle in self._files.values():
             os.close(handle)
         self._files.clear()
@@ -274,12 +277,12 @@ class Traffic:
             return
         wanted = []
         for digest in digests:
-            if self.has(digest):  # it came by another way meanwhile
-                self._report(BlobStored(digest))
-                continue
-            upload = self._uploads.get(digest)
+            if peer.receiver.is_expected(digest):
+                continue  # it is on its way
+            place = (peer.user, digest)
+            upload = self._uploads.get(place)
             if upload is not None and upload.is_useless:
-                self._drop_upload(digest)
+                self._drop_upload(place)
                 upload = None
             offset = 0
             if upload is not None:
@@ -368,12 +371,12 @@ class Traffic:
                     self._report(UploadStalled(peer.route))
             else:
                 peer.progress_at = now
-        left = [(each.left_at, digest) for digest, each in self._uploads.items() if not each.owner]
+        left = [(each.left_at, place) for place, each in self._uploads.items() if not each.owner]
         left.sort()
         surplus = len(left) - MAX_PARTIALS
-        for at, (left_at, digest) in enumerate(left):
+        for at, (left_at, place) in enumerate(left):
             if at < surplus or now - left_at > PARTIAL_KEPT_S:
-                self._drop_upload(digest)
+                self._drop_upload(place)
 
     def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:
         """A node's output."""
@@ -386,8 +389,8 @@ class Traffic:
         """An agent's input or toolchain."""
         upload = self._upload_for(peer, piece)
         if upload is None:
-            if piece.is_last and not self.has(piece.digest):
-                self._report(BlobSpoiled(piece.digest))
+            if piece.is_last:
+                self._report(BlobSpoiled(piece.digest, peer.user))
             return
         if piece.offset and upload.total and upload.total != piece.total:
             upload.is_useless = True  # another frame of the same blob: it cannot be continued
@@ -395,41 +398,43 @@ class Traffic:
         if not upload.is_useless:
             self._feed(peer, piece, upload)
         elif piece.is_last:
-            self._drop_upload(piece.digest)
-            self._report(BlobSpoiled(piece.digest))
+            self._drop_upload((peer.user, piece.digest))
+            self._report(BlobSpoiled(piece.digest, peer.user))
 
     def _feed(self, peer: Peer, piece: Piece, upload: Upload) -> None:
+        place = (peer.user, piece.digest)
         try:
             upload.arrival.feed(piece.data)
             if piece.is_last:
                 upload.arrival.finish()
         except BlobCorruptError:
             if not upload.is_mixed:
-                self._drop_upload(piece.digest)
+                self._drop_upload(place)
                 raise
             upload.is_useless = True
             if piece.is_last:
-                self._drop_upload(piece.digest)
-                self._report(BlobSpoiled(piece.digest))
+                self._drop_upload(place)
+                self._report(BlobSpoiled(piece.digest, peer.user))
             return
         except OSError as error:
             self._note_disk_fault(peer, error)
-            self._drop_upload(piece.digest)
-            self._report(BlobUnstorable(piece.digest))
+            self._drop_upload(place)
+            self._report(BlobUnstorable(piece.digest, peer.user))
             return
         if piece.is_last:
-            del self._uploads[piece.digest]
-            self._note_stored(piece.digest)
+            del self._uploads[place]
+            self._note_stored(piece.digest, peer.user)
 
     def _upload_for(self, peer: Peer, piece: Piece) -> Upload | None:
         """Where the piece belongs; None when it only passes by (another was asked since, ...)."""
-        upload = self._uploads.get(piece.digest)
-        if upload is None and piece.offset == 0 and not self.has(piece.digest):
+        place = (peer.user, piece.digest)
+        upload = self._uploads.get(place)
+        if upload is None and piece.offset == 0:
             arrival = self._arrival(peer, piece)
             if arrival is None:
-                self._report(BlobUnstorable(piece.digest))
+                self._report(BlobUnstorable(piece.digest, peer.user))
                 return None
-            upload = self._uploads[piece.digest] = Upload(arrival, peer.route)
+            upload = self._uploads[place] = Upload(arrival, peer.route)
         return upload if upload is not None and upload.owner == peer.route else None
 
     def _arrival(self, peer: Peer, piece: Piece) -> Arrival | None:
@@ -443,9 +448,9 @@ class Traffic:
         self.last_disk_fault_at = peer.progress_at
         logger.warning("the blob store cannot write: %s", error.strerror)
 
-    def _note_stored(self, digest: Digest) -> None:
+    def _note_stored(self, digest: Digest, user: str = "") -> None:
         self._known.add(digest)
-        self._report(BlobStored(digest))
+        self._report(BlobStored(digest, user))
 
-    def _drop_upload(self, digest: Digest) -> None:
-        self._uploads.pop(digest).arrival.drop()
+    def _drop_upload(self, place: tuple[str, Digest]) -> None:
+        self._uploads.pop(place).arrival.drop()

@@ -1,7 +1,17 @@
 """Which blobs the farm has asked agents for, whom, and who waits for them. Pure.
 
-Each blob is asked of one agent at a time, however many jobs lack it. When that agent goes away or
-has it no more, another agent whose job needs it is asked; when there is none, those jobs are refused.
+A blob is asked of one agent at a time in each *scope*, however many jobs lack it there:
+
+    an agent's key   for private jobs of that key: it has not shown this input, so it must send it,
+                     whether the store holds it or others are sending it just now
+    COMMON           for all others: whoever waits for them has shown the input, the store has lost it
+    TOOLCHAIN        for the toolchains of both
+
+Only a holder's word makes a blob a toolchain, so scopes do not serve each other but in the last step: what has
+been stored is there for COMMON, and for those who were waiting for its sender.
+
+When the agent that was asked goes away or has the blob no more, another agent whose job needs it is asked;
+when there is none, those jobs are refused.
 """
 
 from __future__ import annotations
@@ -13,11 +23,18 @@ from dataclasses import dataclass, field
 from broker.effects import AskBlobs, OfferBlobs
 from broker.farm import Farm
 from broker.jobs import Execution, Phase
+from broker.limits import MAX_ASKED
 from broker.sessions import Session
 from cache.digest import Digest
 from zcc.messages import Absent
 
 ABSENT = "input-absent"
+# No key looks like these: keys are Z85.
+COMMON = ""
+TOOLCHAIN = " toolchain"
+
+# A blob in a scope.
+Need = tuple[str, Digest]
 
 
 @dataclass(slots=True)
@@ -34,21 +51,29 @@ class Asked:
 
 
 class Uploads:
-    """`refuse` is called with executions whose inputs nobody can supply."""
+    """`refuse` is called with executions whose inputs nobody can supply, `complete` with those that have
+    all."""
 
-    def __init__(self, farm: Farm, refuse: Callable[[Execution, str], None]) -> None:
+    def __init__(
+        self,
+        farm: Farm,
+        refuse: Callable[[Execution, str], None],
+        complete: Callable[[Execution], None],
+    ) -> None:
         self._farm = farm
         self._refuse = refuse
-        self._asked: dict[Digest, Asked] = {}
+        self._complete = complete
+        self._asked: dict[Need, Asked] = {}
 
-    def __contains__(self, digest: object) -> bool:
-        return digest in self._asked
+    def __contains__(self, need: object) -> bool:
+        return need in self._asked
 
     def need(self, execution: Execution, digests: Iterable[Digest]) -> None:
         """This execution cannot go on before these are here; refuses it if nobody has them."""
+        wanted = list(dict.fromkeys(digests))
+        execution.missing, execution.later = set(wanted[:MAX_ASKED]), wanted[MAX_ASKED:]
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
-        execution.missing = set(digests)
-        for digest in sorted(execution.missing):
+        for digest in wanted[:MAX_ASKED]:
             if not self._join(digest, execution, batches):
                 self._send(batches)
                 self._refuse(execution, ABSENT)
@@ -62,16 +87,75 @@ class Uploads:
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
         for digest, offset in blobs:
             if self._join(digest, execution, batches):
-                self._asked[digest].nodes[node.id] = offset
+                self._asked[scope_of(execution, digest), digest].nodes[node.id] = offset
             else:
                 self._farm.send(node, Absent(digest))
         self._send(batches)
 
-    def stored(self, digest: Digest) -> None:
-        """The blob is here: whoever waited goes on."""
-        asked = self._pop(digest)
-        if asked is None:
-            return
+    def stored(self, digest: Digest, user: str) -> None:
+        """The blob is here: whoever waited goes on. `user` has sent it; empty where a node did."""
+        served = [(COMMON, digest)]
+        if user:
+            self._farm.holdings.note(user, (digest,))
+            served.append((user, digest))
+            asked = self._asked.get((TOOLCHAIN, digest))
+            if asked is not None and self._user_of(asked) == user:
+                self._farm.name_toolchain(digest)
+                served.append((TOOLCHAIN, digest))
+        for need in served:
+            found = self._pop(need)
+            if found is not None:
+                self._serve(digest, found)
+
+    def absent(self, source: Session, digest: Digest) -> None:
+        """The source cannot supply this blob (any more)."""
+        for need in self._needs(digest, source.user):
+            asked = self._asked[need]
+            if asked.source == source.id:
+                asked.refused_by.add(source.id)
+                self._ask_another([need])
+
+    def spoiled(self, digest: Digest, user: str) -> None:
+        """What this key has sent is useless: from the start, and of whoever can."""
+        needs = self._needs(digest, user)
+        self._ask_another([need for need in needs if self._user_of(self._asked[need]) == user])
+
+    def unstorable(self, digest: Digest, user: str, reason: str) -> None:
+        """Our disk does not take what this key has sent: give up those who wait for it."""
+        for need in self._needs(digest, user):
+            asked = self._pop(need)
+            if asked is not None:
+                self._give_up(digest, asked, reason)
+
+    def source_gone(self, source: Session) -> None:
+        """The session is over (its requests are detached already): ask others."""
+        self._ask_another(sorted(source.asked))
+
+    def source_stalled(self, source: Session) -> None:
+        for need in source.asked:
+            self._asked[need].refused_by.add(source.id)
+        self._ask_another(sorted(source.asked))
+
+    def source_returned(self, source: Session) -> None:
+        """The session came back on a new connection: what was under way is void, ask again."""
+        if source.asked:
+            digests = dict.fromkeys(digest for _, digest in sorted(source.asked))
+            self._farm.emit(AskBlobs(source.route, tuple(digests)))
+
+    def node_reset(self, node: bytes) -> None:
+        """The node's wants are void."""
+        for asked in self._asked.values():
+            asked.nodes.pop(node, None)
+
+    def forget(self, execution: Execution) -> None:
+        """The execution needs nothing any more; what was asked for may still come."""
+        for digest in execution.missing:
+            asked = self._asked.get((scope_of(execution, digest), digest))
+            if asked is not None:
+                asked.jobs.pop(execution.key, None)
+        execution.missing, execution.later = set(), []
+
+    def _serve(self, digest: Digest, asked: Asked) -> None:
         for node_id, offset in asked.nodes.items():
             session = self._farm.sessions.get(node_id)
             if session is not None:
@@ -82,83 +166,48 @@ class Uploads:
             if execution.phase is Phase.PARKED and digest == execution.toolchain:
                 self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
         for execution in self._jobs_of(asked):
-            if execution.phase is Phase.FETCHING and not execution.missing:
-                self._farm.set_phase(execution, Phase.READY)
-
-    def absent(self, source: Session, digest: Digest) -> None:
-        """The source cannot supply this blob (any more)."""
-        asked = self._asked.get(digest)
-        if asked is not None and asked.source == source.id:
-            asked.refused_by.add(source.id)
-            self._ask_another([digest])
-
-    def spoiled(self, digest: Digest) -> None:
-        """What has arrived is useless: from the start, and of whoever can."""
-        if digest in self._asked:
-            self._ask_another([digest])
-
-    def unstorable(self, digest: Digest, reason: str) -> None:
-        """Nobody's blob will be stored: give up those who wait for it."""
-        asked = self._pop(digest)
-        if asked is not None:
-            self._give_up(digest, asked, reason)
-
-    def source_gone(self, source: Session) -> None:
-        """The session is over (its requests are detached already): ask others."""
-        self._ask_another(sorted(source.asked))
-
-    def source_stalled(self, source: Session) -> None:
-        for digest in source.asked:
-            self._asked[digest].refused_by.add(source.id)
-        self._ask_another(sorted(source.asked))
-
-    def source_returned(self, source: Session) -> None:
-        """The session came back on a new connection: what was under way is void, ask again."""
-        if source.asked:
-            self._farm.emit(AskBlobs(source.route, tuple(sorted(source.asked))))
-
-    def node_reset(self, node: bytes) -> None:
-        """The node's wants are void."""
-        for asked in self._asked.values():
-            asked.nodes.pop(node, None)
-
-    def forget(self, execution: Execution) -> None:
-        """The execution needs nothing any more; what was asked for may still come."""
-        for digest in execution.missing:
-            asked = self._asked.get(digest)
-            if asked is not None:
-                asked.jobs.pop(execution.key, None)
-        execution.missing = set()
+            if execution.phase is not Phase.FETCHING or execution.missing:
+                continue
+            if execution.later:
+                self.need(execution, execution.later)
+            else:
+                self._complete(execution)
 
     def _join(
         self, digest: Digest, execution: Execution, batches: defaultdict[bytes, list[Digest]]
     ) -> bool:
-        asked = self._asked.get(digest)
+        need = (scope_of(execution, digest), digest)
+        asked = self._asked.get(need)
         if asked is None:
             sources = self._farm.sources_of(execution)
             if not sources:
                 return False
-            asked = self._asked[digest] = Asked(sources[0].id)
-            sources[0].asked.add(digest)
+            asked = self._asked[need] = Asked(sources[0].id)
+            sources[0].asked.add(need)
             batches[sources[0].route].append(digest)
         asked.jobs[execution.key] = None
         return True
 
-    def _ask_another(self, digests: Iterable[Digest]) -> None:
+    def _needs(self, digest: Digest, user: str) -> list[Need]:
+        """What of this blob can be asked of this key."""
+        needs = ((scope, digest) for scope in (COMMON, TOOLCHAIN, user))
+        return [need for need in needs if need in self._asked]
+
+    def _ask_another(self, needs: Iterable[Need]) -> None:
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
-        for digest in digests:
-            asked = self._asked[digest]
+        for need in needs:
+            asked = self._asked[need]
             before = self._farm.sessions.get(asked.source)
             if before is not None:
-                before.asked.discard(digest)
+                before.asked.discard(need)
             source = self._next_source(asked)
             if source is None:
-                del self._asked[digest]
-                self._give_up(digest, asked, ABSENT)
+                del self._asked[need]
+                self._give_up(need[1], asked, ABSENT)
                 continue
             asked.source = source.id
-            source.asked.add(digest)
-            batches[source.route].append(digest)
+            source.asked.add(need)
+            batches[source.route].append(need[1])
         self._send(batches)
 
     def _next_source(self, asked: Asked) -> Session | None:
@@ -181,14 +230,25 @@ class Uploads:
         found = (self._farm.executions.get(key) for key in asked.jobs)
         return [execution for execution in found if execution is not None]
 
-    def _pop(self, digest: Digest) -> Asked | None:
-        asked = self._asked.pop(digest, None)
+    def _user_of(self, asked: Asked) -> str:
+        source = self._farm.sessions.get(asked.source)
+        return "" if source is None else source.user
+
+    def _pop(self, need: Need) -> Asked | None:
+        asked = self._asked.pop(need, None)
         if asked is not None:
             source = self._farm.sessions.get(asked.source)
             if source is not None:
-                source.asked.discard(digest)
+                source.asked.discard(need)
         return asked
 
     def _send(self, batches: dict[bytes, list[Digest]]) -> None:
         for route, digests in batches.items():
-            self._farm.emit(AskBlobs(route, tuple(digests)))
+            self._farm.emit(AskBlobs(route, tuple(dict.fromkeys(digests))))
+
+
+def scope_of(execution: Execution, digest: Digest) -> str:
+    """For whom this execution asks for this blob."""
+    if digest == execution.toolchain:
+        return TOOLCHAIN
+    return execution.lane.user if execution.is_private else COMMON

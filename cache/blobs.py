@@ -94,6 +94,29 @@ def decompress(frame: bytes, limit_bytes: int) -> bytes:
         raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
 
 
+def pieces_of(directory: str, digest: Digest) -> Iterator[bytes]:
+    """The bytes of a blob in the compressed store of this directory, not checked, and without a store.
+
+    Raises:
+        OSError: it is not there, or unreadable.
+        BlobCorruptError: it is no zstd frame any more.
+    """
+    with (
+        open(_place(directory, digest), "rb") as file,
+        _codec.decompressor.stream_reader(file) as reader,
+    ):
+        try:
+            while piece := reader.read(_READ_BYTES):
+                yield piece
+        except zstandard.ZstdError as error:
+            raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
+
+
+def _place(directory: str, digest: Digest) -> str:
+    name = digest.hex()
+    return os.path.join(directory, name[:2], name[2:])
+
+
 class Arrival:
     """One blob on its way in: feed it the frame's bytes in order, then finish.
 
@@ -235,8 +258,7 @@ class BlobStore:
 
     def path_of(self, digest: Digest) -> str:
         """Where this blob lies if the store holds it. Never write there."""
-        name = digest.hex()
-        return os.path.join(self.directory, name[:2], name[2:])
+        return _place(self.directory, digest)
 
     def has(self, digest: Digest) -> bool:
         return os.path.exists(self.path_of(digest))

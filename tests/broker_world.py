@@ -18,6 +18,7 @@ from broker.effects import Effect
 from broker.events import Event, Origin
 from broker.jobs import GRANTED, LEASED, Phase
 from broker.machine import Machine
+from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
 from zcc.messages import (
     Absent,
@@ -81,8 +82,9 @@ class Desk:
 
     def __init__(self, seed: int = 1, now: float = 100.0) -> None:
         self.now = now
-        self.machine = Machine("testfarm", random.Random(seed), now)
         self.store: set[Digest] = {blob("gcc")}
+        self.machine = Machine("testfarm", random.Random(seed), now, tuple(self.store))
+        self.recalls: dict[Digest, events.Recalled] = {}
         self.effects: list[Effect] = []
         self.sent: defaultdict[bytes, list[Message]] = defaultdict(list)
         self.on_send: Callable[[bytes, Message], None] | None = None
@@ -139,8 +141,13 @@ class Desk:
         ticket: int,
         facts: JobFacts,
         recalled: events.Recalled | None = None,
+        *,
+        shows: bool = True,
     ) -> list[Effect]:
+        """`shows`: the agent proves that it holds the inputs, of which the store can check those it has."""
+        here = tuple(digest for digest in facts.inputs if digest in self.store and shows)
         return self.happen(
+            events.InputsShown(origin.user, here),
             events.JobSubmitted(
                 origin=origin,
                 ticket=ticket,
@@ -152,12 +159,25 @@ class Desk:
                 machine_class=facts.machine_class,
                 recalled=recalled,
                 body=b"job " + facts.name.encode(),
-            )
+            ),
         )
 
     def stored(self, *digests: Digest) -> list[Effect]:
+        """All who were asked for these have sent them."""
         self.store.update(digests)
-        return self.happen(*map(events.BlobStored, digests))
+        return self.happen(
+            *(
+                events.BlobStored(digest, user)
+                for digest in digests
+                for user in self._senders(digest) or {""}
+            )
+        )
+
+    def _senders(self, digest: Digest) -> set[str]:
+        sessions = self.machine.farm.sessions
+        return {
+            session.user for session in sessions for _, wanted in session.asked if wanted == digest
+        }
 
     def done(
         self,
@@ -207,16 +227,14 @@ class Desk:
                 self.sent[route].append(message)
                 if self.on_send is not None:
                     self.on_send(route, message)
-            case effects.FindMissing(key, digests):
-                return [events.InputsChecked(key, frozenset(digests) - self.store)]
+            case effects.FindMissing(key, digests, recalls):
+                recalled = self.recalls.get(key) if recalls else None
+                return [events.InputsChecked(key, frozenset(digests) - self.store, recalled)]
             case effects.AskBlobs(route, digests):
-                here = [digest for digest in digests if digest in self.store]
-                wanted = tuple((digest, 0) for digest in digests if digest not in self.store)
-                if wanted:
-                    self.sent[route].append(Want(wanted))
-                    if self.on_send is not None:
-                        self.on_send(route, Want(wanted))
-                return [events.BlobStored(digest) for digest in here]
+                wanted = Want(tuple((digest, 0) for digest in digests))
+                self.sent[route].append(wanted)
+                if self.on_send is not None:
+                    self.on_send(route, wanted)
             case _:
                 pass
         return []
@@ -250,19 +268,28 @@ def validate(machine: Machine) -> None:
             assert session.tickets[waiter.ticket] == key
         if execution.phase in (Phase.FETCHING, Phase.PARKED):
             assert execution.missing
-            assert all(digest in machine.uploads for digest in execution.missing)
+            for digest in execution.missing:
+                assert (scope_of(execution, digest), digest) in machine.uploads
+        if execution.is_private:
+            assert execution.phase not in (*LEASED, Phase.READY), (
+                "a job that has not shown its inputs"
+            )
+            assert execution.lease is None
+            assert {waiter.session for waiter in execution.waiters} <= {
+                session.id for session in farm.sessions.of_user(execution.lane.user)
+            }
     assert dict(farm.granted) == granted
     assert {lease.key for lease in farm.leases.values()} <= set(farm.executions)
     assert len({lease.key for lease in farm.leases.values()}) == len(farm.leases), "runs twice"
     for session in farm.sessions:
         for key in session.tickets.values():
             assert key in farm.executions
-        for digest in session.asked:
-            assert digest in machine.uploads
-    for digest, asked in machine.uploads._asked.items():
+        for need in session.asked:
+            assert need in machine.uploads
+    for need, asked in machine.uploads._asked.items():
         source = farm.sessions.get(asked.source)
         assert source is not None, "a blob is awaited from nobody"
-        assert digest in source.asked
+        assert need in source.asked
     assert farm.total.jobs == len(farm.executions) == sum(t.jobs for t in farm.tallies.values())
 
 
@@ -317,7 +344,7 @@ class FakeAgent:
             return
         if self.has_files:
             self.world.desk.store.add(digest)
-            self.world.tell(self, events.BlobStored(digest))
+            self.world.tell(self, events.BlobStored(digest, self.origin.user))
         else:
             self.world.say(self, Absent(digest))
 
@@ -461,6 +488,8 @@ class World:
 
     def submit(self, agent: FakeAgent, ticket: int, facts: JobFacts) -> None:
         self._costs[facts.key] = facts.hint_s
+        here = tuple(digest for digest in facts.inputs if digest in self.desk.store)
+        self.tell(agent, events.InputsShown(agent.origin.user, here))
         self.tell(
             agent,
             events.JobSubmitted(
@@ -503,9 +532,11 @@ class World:
 
     def restart_broker(self) -> None:
         """A new broker with no memory but the blobs; nobody's messages are lost on purpose."""
-        store, now = self.desk.store, self.now
+        before, now = self.desk, self.now
         self.desk = Desk(self.rng.randrange(1 << 30), now)
-        self.desk.store = store
+        self.desk.store = before.store
+        for toolchain in before.machine.farm.holdings.toolchains:
+            self.desk.machine.farm.holdings.note_toolchain(toolchain)
         self.desk.on_send = self._deliver
 
     def _reach(self, peer: Peer, event: Event) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar
 
 from cache.digest import Digest
 from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
+from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 
 PROTOCOL = b"zcc/1"
 # A chunk is large enough that its header does not matter, small enough that a control message never
@@ -45,6 +46,8 @@ MAX_ANNOUNCED = 256 + 1024
 OTHER_ROLE = "this key has another role here"
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
+# What one Submit shows: all inputs that a job may have.
+MAX_SHOWN_BYTES = SHOWN_ROW_BYTES * 32_768
 
 Frame = Annotated[bytes, Length(MAX_FRAME_BYTES)]
 Piece = Annotated[bytes, Length(CHUNK_BYTES)]
@@ -143,12 +146,17 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """Broker -> peer: the session stands. Both sides start with CREDIT_BYTES of credit."""
+    """Broker -> peer: the session stands. Both sides start with CREDIT_BYTES of credit.
+
+    `holding_key` is what an agent shows with that it holds a file (zcc/holding.py); it is new with each
+    start of the broker, and empty for who submits no jobs.
+    """
 
     KIND: ClassVar[bytes] = b"welcome"
     session: Id
     farm: Name
     version: Name
+    holding_key: Annotated[bytes, Length(HOLDING_KEY_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +199,8 @@ class Submit(Message):
 
     `ticket` is the agent's number for this request, unique in its session. `cost_hint_s` is the CPU
     time to expect (0 when unknown), `build` tells the user's builds apart. `is_fresh`: do not answer from
-    what is remembered, and look whether that is whole.
+    what is remembered, and look whether that is whole. `shown` are the inputs that this session has
+    not shown before, as zcc/holding.py packs them.
     """
 
     KIND: ClassVar[bytes] = b"submit"
@@ -200,6 +209,7 @@ class Submit(Message):
     cost_hint_s: Seconds
     build: Name
     is_fresh: bool
+    shown: Annotated[bytes, Length(MAX_SHOWN_BYTES)]
     body: Frame
 
 

@@ -108,12 +108,12 @@ class BrokerRules(RuleBasedStateMachine):
         hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
         self.desk.say(self.origin(name), hello)
 
-    @rule(name=names_of_agents, facts=st.sampled_from(JOBS))
-    def agent_submits(self, name: str, facts: JobFacts) -> None:
+    @rule(name=names_of_agents, facts=st.sampled_from(JOBS), shows=st.booleans())
+    def agent_submits(self, name: str, facts: JobFacts, shows: bool) -> None:
         self.ticket += 1
         if name in self.here:
             self.open[name, self.ticket] = facts
-        self.desk.submit(self.origin(name), self.ticket, facts)
+        self.desk.submit(self.origin(name), self.ticket, facts, shows=shows)
 
     @rule(data=st.data())
     def agent_cancels(self, data: st.DataObject) -> None:
@@ -185,9 +185,11 @@ class BrokerRules(RuleBasedStateMachine):
         if way == "e":
             self.desk.store.discard(blob(name))  # evicted
         elif way == "s":
-            self.desk.happen(events.BlobSpoiled(blob(name)))
+            self.desk.happen(*(events.BlobSpoiled(blob(name), f"user-{each}") for each in AGENTS))
         else:
-            self.desk.happen(events.BlobUnstorable(blob(name)))
+            self.desk.happen(
+                *(events.BlobUnstorable(blob(name), f"user-{each}") for each in AGENTS)
+            )
 
     @rule(seconds=st.sampled_from((0.5, 2.0)))
     def time_passes(self, seconds: float) -> None:

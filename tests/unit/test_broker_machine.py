@@ -12,15 +12,17 @@ from broker.effects import (
     CloseTraffic,
     Deliver,
     DropPushes,
+    NoteToolchain,
     OfferBlobs,
     OpenTraffic,
     Send,
     TakePushes,
 )
 from broker.events import Event, Origin
-from broker.jobs import LEASE_KEY_BYTES
+from broker.jobs import INPUT_BYTES, LEASE_KEY_BYTES
 from broker.limits import (
     LOST_AFTER_S,
+    MAX_ASKED,
     MAX_FAILED_JOBS,
     ORPHAN_S,
     QUARANTINE_S,
@@ -48,8 +50,10 @@ from zcc.messages import (
     Fault,
     Finished,
     Hello,
+    Leave,
     Nodes,
     Refused,
+    Rejoin,
     Revoke,
     Role,
     Settled,
@@ -80,7 +84,7 @@ def bulk_and_control(effects: list[object]) -> list[object]:
 def test_every_event_and_every_message_that_a_role_may_send_has_a_handler() -> None:
     assert set(_HANDLERS) == set(get_args(Event))
     decoded_by_the_shell = {Hello, Enrol, Submit, Done, Want, Chunk, Credit}
-    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove}
+    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove, Rejoin, Leave}
     assert set(_MESSAGE_HANDLERS) == set().union(*ALLOWED.values()) - decoded_by_the_shell
 
 
@@ -91,8 +95,8 @@ def test_hello_opens_a_session_and_is_welcomed(desk: Desk) -> None:
     origin = events.Origin(b"r", "user", Role.CLIENT)
     hello = Hello(session_id("a"), "client", "testfarm", "a", "0", 0, (), ())
     assert bulk_and_control(desk.say(origin, hello)) == [
-        OpenTraffic(b"r", Role.CLIENT),
-        Send(b"r", Welcome(session_id("a"), "testfarm", __version__)),
+        OpenTraffic(b"r", Role.CLIENT, "user"),
+        Send(b"r", Welcome(session_id("a"), "testfarm", __version__, bytes(32))),
     ]
 
 
@@ -145,7 +149,7 @@ def test_a_session_moves_to_the_route_that_it_comes_back_on(desk: Desk) -> None:
     effects = desk.say(again, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
     assert bulk_and_control(effects)[:2] == [
         CloseTraffic(b"a"),
-        OpenTraffic(b"new", Role.CLIENT),
+        OpenTraffic(b"new", Role.CLIENT, "user-a"),
     ]
     assert len(desk.machine.farm.sessions) == 1
 
@@ -222,7 +226,7 @@ def test_nothing_is_asked_for_before_a_slot_is_near(desk: Desk) -> None:
 
 
 def test_a_blob_that_several_jobs_lack_is_asked_for_once(desk: Desk) -> None:
-    one, two = desk.client("a"), desk.client("b")
+    one, two = desk.client("a"), desk.client("b", user="user-a")
     node = desk.node("n")
     desk.submit(one, 1, job("x", inputs=("common.h",)))
     effects = desk.submit(two, 1, job("y", inputs=("common.h",)))
@@ -233,7 +237,7 @@ def test_a_blob_that_several_jobs_lack_is_asked_for_once(desk: Desk) -> None:
 
 @pytest.mark.parametrize("way", ["absent", "lost", "stalled"])
 def test_another_agent_is_asked_when_the_first_cannot_supply(desk: Desk, way: str) -> None:
-    one, two = desk.client("a"), desk.client("b")
+    one, two = desk.client("a"), desk.client("b", user="user-a")
     desk.node("n")
     desk.submit(one, 1, job("x", inputs=("common.h",)))
     desk.submit(two, 1, job("y", inputs=("common.h",)))
@@ -243,6 +247,131 @@ def test_another_agent_is_asked_when_the_first_cannot_supply(desk: Desk, way: st
         "stalled": lambda: desk.happen(events.UploadStalled(one.route)),
     }[way]()
     assert AskBlobs(two.route, (blob("common.h"),)) in effects
+
+
+def messages_to(desk: Desk, origin: Origin) -> list[object]:
+    return [each for each in desk.sent[origin.route] if not isinstance(each, Welcome | Beat)]
+
+
+def test_who_names_anothers_file_is_asked_for_it_as_for_one_that_nobody_has(desk: Desk) -> None:
+    owner, node = desk.client("owner"), desk.node("n")
+    desk.submit(owner, 1, job("x", inputs=("secret.c",)))
+    desk.stored(blob("secret.c"))
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease)
+    saw = []
+    for name in ("secret.c", "nobody-has-this.c"):
+        thief = desk.client(f"thief of {name}")
+        desk.submit(thief, 1, job(f"of {name}", inputs=(name,)), shows=False)
+        assert messages_to(desk, thief) == [Want(((blob(name), 0),))]
+        desk.say(thief, Absent(blob(name)))
+        assert not desk.runs(node)
+        saw.append(messages_to(desk, thief)[1:])
+    assert saw[0] == saw[1] == [Refused(1, "input-absent")]
+
+
+def test_who_names_a_file_that_is_on_its_way_from_another_sees_nothing_of_it(desk: Desk) -> None:
+    owner, node = desk.client("owner"), desk.node("n")
+    thief = desk.client("thief")
+    desk.submit(owner, 1, job("x", inputs=("secret.c",)))
+    desk.submit(thief, 1, job("y", inputs=("secret.c",)), shows=False)
+    assert messages_to(desk, thief) == [Want(((blob("secret.c"), 0),))]
+    desk.store.add(blob("secret.c"))
+    desk.happen(events.BlobStored(blob("secret.c"), "user-owner"))
+    assert len(desk.runs(node)) == 1
+    assert messages_to(desk, thief) == [Want(((blob("secret.c"), 0),))]
+
+
+def test_a_whole_job_of_anothers_is_neither_joined_nor_answered_from_memory(desk: Desk) -> None:
+    owner, node, thief = desk.client("owner"), desk.node("n"), desk.client("thief")
+    facts = job("x", inputs=("secret.c",))
+    desk.submit(owner, 1, facts)
+    desk.stored(blob("secret.c"))
+    desk.submit(thief, 1, facts, shows=False)
+    (run,) = desk.runs(node)
+    desk.done(node, run.lease)
+    desk.submit(thief, 2, facts, events.Recalled("n", (blob("x.o"),), b"result"), shows=False)
+    desk.say(thief, Absent(blob("secret.c")))
+    seen = messages_to(desk, thief)
+    assert not [each for each in seen if isinstance(each, Finished)]
+    assert [each.ticket for each in seen if isinstance(each, Refused)] == [1, 2]
+
+
+def test_who_sends_the_files_of_a_job_that_runs_joins_it(desk: Desk) -> None:
+    owner, node, other = desk.client("owner"), desk.node("n"), desk.client("other")
+    facts = job("x", inputs=("x.c",))
+    desk.submit(owner, 1, facts)
+    desk.stored(blob("x.c"))
+    (run,) = desk.runs(node)
+    desk.submit(other, 1, facts, shows=False)
+    desk.happen(events.BlobStored(blob("x.c"), "user-other"))
+    assert not desk.runs(node)
+    desk.done(node, run.lease)
+    (finished,) = desk.got(other, Finished)
+    assert isinstance(finished, Finished)
+    assert finished.shared
+
+
+def test_what_was_sent_once_need_not_be_shown_again(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=4)
+    desk.submit(agent, 1, job("x", inputs=("common.h",)))
+    desk.stored(blob("common.h"))
+    desk.submit(agent, 2, job("y", inputs=("common.h",)), shows=False)
+    assert len(desk.runs(node)) == 2
+
+
+def test_a_revoked_key_has_shown_nothing(desk: Desk) -> None:
+    agent, _ = desk.client("a"), desk.node("n", slots=4)
+    desk.submit(agent, 1, job("x", inputs=("common.h",)))
+    desk.stored(blob("common.h"))
+    desk.happen(events.KeyRevoked("user-a"))
+    desk.sent[agent.route].clear()
+    again = desk.client("a")
+    desk.submit(again, 1, job("x", inputs=("common.h",)), shows=False)
+    assert desk.got(again, Want)
+
+
+def test_a_file_of_anothers_is_no_toolchain(desk: Desk) -> None:
+    owner, node, thief = desk.client("owner"), desk.node("n"), desk.client("thief")
+    desk.submit(owner, 1, job("x", inputs=("secret.c",)))
+    desk.stored(blob("secret.c"))
+    desk.runs(node)
+    desk.submit(thief, 1, job("y", inputs=(), toolchain="secret.c"))
+    assert messages_to(desk, thief) == [Want(((blob("secret.c"), 0),))]
+    assert not desk.runs(node)
+
+
+def test_a_toolchain_that_its_holder_has_sent_serves_everybody(desk: Desk) -> None:
+    one, two, node = desk.client("a"), desk.client("b"), desk.node("n")
+    desk.submit(one, 1, job("x", inputs=(), toolchain="clang"))
+    effects = desk.stored(blob("clang"))
+    assert NoteToolchain(blob("clang")) in effects
+    desk.submit(two, 1, job("y", inputs=(), toolchain="clang"))
+    assert len(desk.runs(node)) == 2
+    assert not desk.got(two, Want)
+
+
+def test_a_job_of_very_many_files_asks_for_some_at_a_time(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    names = tuple(f"{number}.h" for number in range(2 * MAX_ASKED + 10))
+    desk.submit(agent, 1, job("x", inputs=names))
+    for count in (MAX_ASKED, MAX_ASKED, 10):
+        (want,) = desk.got(agent, Want)
+        desk.sent[agent.route].clear()
+        assert isinstance(want, Want)
+        assert len(want.blobs) == count
+        desk.stored(*(digest for digest, _ in want.blobs))
+    assert len(desk.runs(node)) == 1
+
+
+def test_what_is_remembered_answers_once_all_inputs_were_sent(desk: Desk) -> None:
+    agent, _ = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    desk.recalls[job("x").key] = events.Recalled("n", (blob("x.o"),), b"result")
+    effects = desk.stored(blob("x.c"))
+    (finished,) = [each.message for each in effects if isinstance(each, Deliver)]
+    assert isinstance(finished, Finished)
+    assert finished.is_recalled
 
 
 def test_a_job_whose_inputs_nobody_has_is_refused(desk: Desk) -> None:
@@ -270,7 +399,7 @@ def test_the_brokers_full_disk_sends_the_jobs_home(desk: Desk) -> None:
     agent = desk.client("a")
     desk.node("n")
     desk.submit(agent, 1, job("x"))
-    desk.happen(events.BlobUnstorable(blob("x.c")))
+    desk.happen(events.BlobUnstorable(blob("x.c"), "user-a"))
     assert desk.got(agent, Refused) == [Refused(1, "broker-disk")]
 
 
@@ -278,7 +407,7 @@ def test_a_useless_upload_is_asked_for_anew(desk: Desk) -> None:
     agent = desk.client("a")
     desk.node("n")
     desk.submit(agent, 1, job("x"))
-    effects = desk.happen(events.BlobSpoiled(blob("x.c")))
+    effects = desk.happen(events.BlobSpoiled(blob("x.c"), "user-a"))
     assert AskBlobs(agent.route, (blob("x.c"),)) in effects
 
 
@@ -734,7 +863,7 @@ def test_an_agent_over_its_limit_is_refused(desk: Desk, monkeypatch: pytest.Monk
 
 
 def test_a_full_farm_refuses(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.ledger.MAX_JOB_BYTES", 8)
+    monkeypatch.setattr("broker.ledger.MAX_JOB_BYTES", 8 + INPUT_BYTES)
     agent = desk.client("a")
     desk.node("n")
     desk.submit(agent, 1, job("1"))

@@ -66,6 +66,7 @@ def test_a_result_of_an_adopted_lease_is_delivered_and_not_remembered(desk: Desk
     """Nobody but the node says that this job was ever handed to it."""
     agent = desk.client("a")
     node = desk.node("n", leases=(lease_for("x"),))
+    desk.store.add(blob("x.c"))
     desk.submit(agent, 7, job("x"))
     assert desk.runs(node) == []
     effects = desk.done(node, lease_for("x"))
@@ -76,6 +77,7 @@ def test_a_result_of_an_adopted_lease_is_delivered_and_not_remembered(desk: Desk
 def test_what_is_remembered_answers_at_once_and_without_a_node(desk: Desk) -> None:
     agent = desk.client("a")
     recalled = Recalled("n", (blob("output"),), b"result")
+    desk.store.add(blob("x.c"))
     effects = desk.submit(agent, 7, job("x"), recalled)
     finished = Finished(7, "n", 0.0, True, True, b"result")
     assert [each for each in effects if isinstance(each, Deliver)] == [

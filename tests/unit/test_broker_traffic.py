@@ -29,6 +29,8 @@ from zcc.messages import (
 
 BIG = os.urandom(CHUNK_BYTES * 2)  # random, so that its frame takes three chunks
 A, B, NODE = b"agent a", b"agent b", b"node"
+# A and B are agents of one key.
+USER = "a client"
 
 
 @dataclass
@@ -78,7 +80,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
     bench = Bench(Traffic(store, send, reports.append), store, reports, sent)
     for route, role in ((A, Role.CLIENT), (B, Role.CLIENT), (NODE, Role.NODE)):
-        bench.traffic.open(route, role, bench.now)
+        bench.traffic.open(route, role, f"a {role.value}", bench.now)
     yield bench
     bench.traffic.close_files()
     assert os.listdir(store.tmp_dir) == []
@@ -87,7 +89,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_an_upload_arrives_and_is_stored(bench: Bench) -> None:
     digest = bench.ask(A, BIG)
     bench.take(A, digest, 0, 1, 2)
-    assert bench.reports == [BlobStored(digest)]
+    assert bench.reports == [BlobStored(digest, USER)]
     assert bench.store.read(digest) == BIG
 
 
@@ -95,7 +97,7 @@ def test_a_broken_upload_is_continued_by_the_same_agent_on_a_new_route(bench: Be
     digest = bench.ask(A, BIG)
     bench.take(A, digest, 0)
     bench.traffic.close(A, bench.now)
-    bench.traffic.open(b"a again", Role.CLIENT, bench.now)
+    bench.traffic.open(b"a again", Role.CLIENT, USER, bench.now)
     bench.ask(b"a again", BIG)
     assert bench.wants(b"a again") == [(digest, CHUNK_BYTES)]
     bench.take(b"a again", digest, 1, 2)
@@ -111,11 +113,34 @@ def test_another_frame_cannot_be_continued_and_is_asked_for_from_the_start(bench
     other = bench.frames[digest] + b"another frame's tail"
     bench.frames[digest] = other
     bench.take(B, digest, 1, 2)
-    assert bench.reports == [BlobSpoiled(digest)]
+    assert bench.reports == [BlobSpoiled(digest, USER)]
     bench.ask(B, BIG)
     assert bench.wants(B)[-1] == (digest, 0)
     bench.take(B, digest, 0, 1, 2)
-    assert bench.reports[-1] == BlobStored(digest)
+    assert bench.reports[-1] == BlobStored(digest, USER)
+
+
+def test_keys_upload_apart_and_what_the_store_holds_as_well(bench: Bench) -> None:
+    digest = bench.ask(A, BIG)
+    bench.take(A, digest, 0)
+    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.ask(b"other", BIG)
+    assert bench.wants(b"other") == [(digest, 0)]
+    bench.take(A, digest, 1, 2)
+    bench.take(b"other", digest, 0, 1, 2)
+    assert bench.reports == [BlobStored(digest, USER), BlobStored(digest, "other")]
+    bench.traffic.open(b"third", Role.CLIENT, "third", bench.now)
+    bench.ask(b"third", BIG)
+    assert bench.wants(b"third") == [(digest, 0)]
+
+
+def test_a_blob_that_is_on_its_way_is_not_asked_for_again(bench: Bench) -> None:
+    digest = bench.ask(A, BIG)
+    bench.take(A, digest, 0)
+    bench.ask(A, BIG)
+    assert bench.wants(A) == [(digest, 0)]
+    bench.take(A, digest, 1, 2)
+    assert bench.store.read(digest) == BIG
 
 
 def test_two_agents_bytes_that_do_not_match_are_nobodys_fault(bench: Bench) -> None:
@@ -127,7 +152,7 @@ def test_two_agents_bytes_that_do_not_match_are_nobodys_fault(bench: Bench) -> N
     frame[CHUNK_BYTES + 5] ^= 1
     bench.frames[digest] = bytes(frame)
     bench.take(B, digest, 1, 2)
-    assert bench.reports == [BlobSpoiled(digest)]
+    assert bench.reports == [BlobSpoiled(digest, USER)]
 
 
 def test_one_agents_bytes_that_do_not_match_are_its_fault(bench: Bench) -> None:
@@ -371,5 +396,5 @@ def test_a_disk_that_refuses_is_reported_and_no_fault_of_the_peer(
     digest = bench.ask(A, BIG)
     monkeypatch.setattr(bench.store, "arrival", refuse)
     bench.take(A, digest, 0)
-    assert bench.reports == [BlobUnstorable(digest)]
+    assert bench.reports == [BlobUnstorable(digest, USER)]
     assert bench.traffic.last_disk_fault_at == bench.now

@@ -88,9 +88,9 @@ class Peer:
                 assert time.monotonic() < deadline, "no connection"
                 await asyncio.sleep(0.01)
 
-    async def hello(self, role: str, slots: int = 0) -> None:
+    async def hello(self, role: str, slots: int = 0) -> Welcome:
         await self.say(Hello(os.urandom(16), role, "", role, "0", slots, (), ()))
-        await self.wait(Welcome)
+        return await self.wait(Welcome)
 
     async def wait(self, kind: type[M]) -> M:
         """The first message of this kind, taken out; bulk is served meanwhile."""
@@ -313,7 +313,7 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
         await agent.hello("client")
         agent.blobs = {digest_of(blob): compress(blob) for blob in (toolchain, source)}
         encoded = encode_job(sample_job(toolchain, source))
-        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, compress(encoded)))
+        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", compress(encoded)))
 
         lease = await node.wait(Run)
         assert lease.key == job_key(encoded)
@@ -362,12 +362,12 @@ def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: 
         await node.hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
         for ticket, (key, body) in enumerate(bodies, 1):
-            await agent.say(Submit(ticket, key, 0.0, "b", False, body))
+            await agent.say(Submit(ticket, key, 0.0, "b", False, b"", body))
             refused = await agent.wait(Refused)
             assert refused.ticket == ticket
             assert refused.reason.startswith("unreadable: ")
         assert broker.shell.counts == {"unreadable_jobs": len(bodies)}
-        await agent.say(Submit(9, job_key(job), 0.0, "b", False, compress(job)))
+        await agent.say(Submit(9, job_key(job), 0.0, "b", False, b"", compress(job)))
         assert (await node.wait(Run)).key == job_key(job)
 
     run(story, tmp_path)

@@ -16,8 +16,10 @@ import zmq
 
 from cache.digest import Digest
 from zcc import __version__, codec
+from zcc.agent.showing import Showing
 from zcc.errors import ProtocolError
 from zcc.farm import Access
+from zcc.job import FileInput
 from zcc.link import DealerLink
 from zcc.messages import (
     BEAT_S,
@@ -90,7 +92,7 @@ class Frames:
 class FarmSession:
     """One session with the broker that `access` names; says Hello again whenever it is lost.
 
-    `read` supplies the stretch of a blob's frame that the farm lacks.
+    `read` supplies the stretch of a blob's frame that the farm lacks, `path_of` says where an input lies.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class FarmSession:
         name: str,
         listener: Listener,
         read: Callable[[Digest, int, int], tuple[bytes, int] | None],
+        path_of: Callable[[Digest], bytes | None],
     ) -> None:
         self.is_open = False
         # What the listener was told last, or expects at first.
@@ -115,6 +118,7 @@ class FarmSession:
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
         self._refusal = ""
+        self._showing = Showing(self._send, path_of)
         self._reset()
         # For how long there has been something to send, and since when there is.
         self._sent_s = 0.0
@@ -127,16 +131,17 @@ class FarmSession:
 
     def close(self, reason: str) -> None:
         self._beating.cancel()
+        self._showing.close()
         self._send(Bye(reason))
         self._link.close()
 
-    def submit(self, message: Submit) -> None:
+    def submit(self, message: Submit, inputs: Iterable[FileInput]) -> None:
         """Hand a job over; while the session is being resumed, `farm_opened` has it said again."""
         if self.is_open:
-            self._send(message)
+            self._showing.submit(message, inputs)
 
     def cancel(self, ticket: int) -> None:
-        if self.is_open:
+        if self.is_open and not self._showing.void(ticket):
             self._send(Cancel(ticket))
 
     def ask(self, message: Message) -> bool:
@@ -197,6 +202,7 @@ class FarmSession:
         if self.is_open:
             self.is_open = False
             self._reset()
+            self._showing.suspend()
             self._note_sending()
 
     def _received(self, frames: list[bytes]) -> None:
@@ -221,15 +227,17 @@ class FarmSession:
                 self._sender.add_credit(amount_bytes)
                 self._pump()
             case Finished():
+                self._showing.answered(message.ticket)
                 self._listener.job_finished(message)
             case Refused(0, reason):
                 self._refusal = reason
                 logger.error("the broker refuses this session: %s", reason)
                 self._lose("session-refused")
             case Refused(ticket, reason):
+                self._showing.void(ticket)
                 self._listener.job_refused(ticket, reason)
             case Welcome():
-                self._welcomed()
+                self._welcomed(message.holding_key)
             case Who():
                 self._suspend()
                 self._hello()
@@ -243,9 +251,10 @@ class FarmSession:
             case _:
                 pass  # Beat, Busy: that the broker lives is all that matters today
 
-    def _welcomed(self) -> None:
+    def _welcomed(self, holding_key: bytes) -> None:
         if not self.is_open:
             self._reset()
+            self._showing.welcomed(holding_key)
             self._refusal = ""
             self.is_open = self._is_announced = True
             self._listener.farm_opened()

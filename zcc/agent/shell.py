@@ -154,7 +154,10 @@ class AgentShell:
         self._session: FarmSession | None = None
         if access is not None:
             name = f"{os.uname().nodename}:{os.getpid()}"
-            self._session = FarmSession(self._context, access, name, self, self._uploads.read)
+            uploads = self._uploads
+            self._session = FarmSession(
+                self._context, access, name, self, uploads.read, uploads.path_of
+            )
         self._desk = Desk(self._account, self._recall, self._uploads, self._machine, self._session)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
@@ -479,8 +482,10 @@ class AgentShell:
             hint = self._hints.get(prepared.source, 0.0)
             frame = prepared.frame()
             self._account.submitted(part.ticket, self._session, self._loop.time())
+            key, build = prepared.key, prepared.build
             self._session.submit(
-                Submit(part.ticket, prepared.key, hint, prepared.build, is_fresh, frame)
+                Submit(part.ticket, key, hint, build, is_fresh, b"", frame),
+                prepared.job.manifest.files,
             )
 
     def _count(self, effect: CountOutcome) -> None:

@@ -41,6 +41,10 @@ class Uploads:
         """A packed toolchain: a file that is a zstd frame already."""
         self._packs[digest] = path
 
+    def path_of(self, digest: Digest) -> bytes | None:
+        """Where an input lies that may be asked for."""
+        return self._paths.get(digest)
+
     def read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
         """A stretch of the blob's frame and the frame's length; None when it is not to be had."""
         pack = self._packs.get(digest)

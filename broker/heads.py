@@ -1,0 +1,108 @@
+"""What the broker reads out of jobs, results and blobs, in its loop or in its worker. No state.
+
+A body is unpacked, checked against its key and decoded; what scheduling needs of it is all that stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cache.blobs import decompress, pieces_of
+from cache.digest import DIGEST_SIZE, Digest, digest_of
+from cache.errors import BlobCorruptError
+from zcc.dumps import MAX_DUMPS
+from zcc.errors import ProtocolError
+from zcc.holding import shown_by
+from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
+
+# A tenth of a second, from zstd frames.
+MAX_READ_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobHead:
+    """`inputs` are the digests of its files one after the other, nothing twice."""
+
+    toolchain: bytes
+    inputs: bytes
+    machine_class: bytes
+    most_outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultHead:
+    """`outputs` are their digests one after the other, nothing twice; `size_bytes` is that of the outputs."""
+
+    exit_status: int
+    outputs: bytes
+    is_sound: bool
+    size_bytes: int
+    cpu_s: float
+    wall_s: float
+
+
+def read_job(body: bytes, key: bytes) -> JobHead:
+    """
+    Raises:
+        ProtocolError: not a job, or another than the key names.
+    """
+    encoded = _plain(body, MAX_JOB_BYTES)
+    if digest_of(encoded) != key:
+        raise ProtocolError("its bytes do not match its key")
+    job = decode_job(encoded)
+    return JobHead(
+        toolchain=job.toolchain,
+        inputs=b"".join(dict.fromkeys(file.digest for file in job.manifest.files)),
+        machine_class=job.machine_class,
+        most_outputs=len(job.outputs) + (MAX_DUMPS if job.dumps else 0),
+    )
+
+
+def read_result(body: bytes) -> ResultHead:
+    """
+    Raises:
+        ProtocolError: not a result.
+    """
+    result = decode_result(_plain(body, MAX_RESULT_BYTES))
+    return ResultHead(
+        exit_status=result.exit_status,
+        outputs=b"".join(dict.fromkeys(output.digest for output in result.outputs)),
+        is_sound=not (result.lookups.flaw or result.lookups.undeclared),
+        size_bytes=sum(output.size_bytes for output in result.outputs),
+        cpu_s=result.usage.cpu_s,
+        wall_s=result.usage.wall_s,
+    )
+
+
+def shown_values(directory: str, digests: Iterable[Digest], key: bytes) -> dict[Digest, bytes]:
+    """What shows that one holds these blobs, of those that the store in this directory holds itself.
+
+    One request may have MAX_READ_BYTES read: others wait. Larger blobs are sent by each key that uses them.
+    """
+    values: dict[Digest, bytes] = {}
+    left_bytes = MAX_READ_BYTES
+    for digest in digests:
+        try:
+            pieces = []
+            for piece in pieces_of(directory, digest):
+                left_bytes -= len(piece)
+                if left_bytes < 0:
+                    return values
+                pieces.append(piece)
+            values[digest] = shown_by(pieces, key)
+        except (OSError, BlobCorruptError):
+            continue
+    return values
+
+
+def split_digests(joined: bytes) -> list[Digest]:
+    starts = range(0, len(joined), DIGEST_SIZE)
+    return [Digest(joined[at : at + DIGEST_SIZE]) for at in starts]
+
+
+def _plain(frame: bytes, limit_bytes: int) -> bytes:
+    try:
+        return decompress(frame, limit_bytes)
+    except BlobCorruptError as error:
+        raise ProtocolError(str(error)) from error

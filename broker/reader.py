@@ -1,0 +1,252 @@
+"""Reads Submits and Dones: at once what is small, else by a worker process, in the keys' turns.
+
+Owns the intake, the worker and what is known of the blobs that keys show to hold. Must not know what a job or a
+result means for the farm: `take` is told what was read, in the order in which each key has sent it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from broker.errors import WorkerLostError
+from broker.events import Origin
+from broker.heads import JobHead, ResultHead, read_job, read_result
+from broker.intake import Intake, Unread
+from broker.limits import AT_ONCE_BYTES, MAX_SHOWN_VALUES
+from broker.worker import LENGTH
+from cache.blobs import frame_size
+from cache.digest import Digest
+from cache.errors import BlobCorruptError
+from zcc.errors import ProtocolError
+from zcc.holding import unpack_shown
+from zcc.messages import Done, Message, Submit
+
+logger = logging.getLogger(__name__)
+
+
+Head = JobHead | ResultHead | None
+# Origin, message, what was read of it, and the blobs that were shown with it.
+Take = Callable[[Origin, Message, Head, tuple[Digest, ...]], None]
+Fail = Callable[[Origin, Message, Exception], None]
+
+
+class Worker:
+    """One process, started when it is first needed and again when it has died."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def ask(self, request: list[object]) -> Any:
+        """One answer.
+
+        Raises:
+            WorkerLostError: it has died over this, twice.
+        """
+        for _ in range(2):
+            try:
+                return await self._ask(request)
+            except (OSError, EOFError) as error:
+                logger.warning("the worker process is gone: %r", error)
+                await self._end()
+        raise WorkerLostError("the broker's worker process has died twice over one message")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _ask(self, request: list[object]) -> Any:
+        process = self._process or await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        packed = msgpack.packb(request)
+        process.stdin.write(LENGTH.pack(len(packed)) + packed)
+        await process.stdin.drain()
+        (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+        return msgpack.unpackb(await process.stdout.readexactly(length))
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        # -P: a directory `broker` where we were started is not ours.
+        words = (sys.executable, "-P", "-m", "broker.worker", self._directory)
+        self._process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe)
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+class Reader:
+    def __init__(
+        self,
+        directory: str,
+        holding_key: bytes,
+        clock: Callable[[], float],
+        is_open: Callable[[bytes], bool],
+        take: Take,
+        fail: Fail,
+    ) -> None:
+        self._intake = Intake()
+        self._worker = Worker(directory)
+        self._holding_key = holding_key
+        self._clock = clock
+        self._is_open = is_open
+        self._take = take
+        self._fail = fail
+        self._values: OrderedDict[Digest, bytes] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self._reading: Unread | None = None
+
+    def close(self) -> None:
+        """End the worker; what was not read is lost."""
+        if self._task is not None:
+            self._task.cancel()
+        self._worker.kill()
+
+    def is_waiting(self, origin: Origin) -> bool:
+        """Whether something of this key's has not been read: what comes later has to wait behind it."""
+        return self._intake.is_waiting(origin.user)
+
+    def read(self, origin: Origin, message: Submit | Done) -> bool:
+        """Read it now or later. False: the key has too much waiting already."""
+        cost = _cost_of(message)
+        user = origin.user
+        if (
+            cost > AT_ONCE_BYTES
+            or self._intake.is_waiting(user)
+            or not self._intake.may_read_at_once(user, cost, self._clock())
+        ):
+            return self.wait_behind(origin, message, cost)
+        head: Head
+        shown: tuple[Digest, ...] = ()
+        try:
+            if isinstance(message, Done):
+                head = read_result(message.body)
+            else:
+                shown = tuple(_shown(message.shown)) if message.shown else ()
+                if shown and not self._is_known(message.shown):
+                    return self.wait_behind(origin, message, cost)
+                head = read_job(message.body, message.key)
+        except ProtocolError as error:
+            self._fail(origin, message, error)
+            return True
+        self._take(origin, message, head, shown)
+        return True
+
+    def wait_behind(self, origin: Origin, message: Message, cost_bytes: int = 0) -> bool:
+        """Take the message when all that this key sent before has been read. False: it has too much waiting."""
+        size = len(getattr(message, "body", b"")) + len(getattr(message, "shown", b"")) + 500
+        if not self._intake.has_room(origin.user, size):
+            return False
+        self._intake.put(Unread(origin, message, size, max(cost_bytes, 1)))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task.add_done_callback(_raise)
+        return True
+
+    def cancel(self, origin: Origin, ticket: int) -> bool:
+        """Nobody waits for this Submit any more; whether it was one that had not been read."""
+        return self._drop(
+            origin, lambda message: isinstance(message, Submit) and message.ticket == ticket
+        )
+
+    def forget(self, origin: Origin) -> None:
+        """The connection is over, or begins anew: what came by it is void."""
+        self._drop(origin, lambda _: True)
+
+    def _drop(self, origin: Origin, is_void: Callable[[Message], bool]) -> bool:
+        def matches(item: Unread) -> bool:
+            return item.origin.route == origin.route and is_void(item.message)
+
+        dropped = self._intake.drop(origin.user, matches)
+        if self._reading is not None and matches(self._reading):
+            self._reading, dropped = None, True
+        return dropped
+
+    async def _work(self) -> None:
+        try:
+            while (item := self._intake.take()) is not None:
+                if self._is_open(item.origin.route):
+                    self._reading = item
+                    await self._read_later(item)
+                self._intake.finished()
+        finally:
+            self._reading = self._task = None
+            self._intake.finished()
+
+    async def _read_later(self, item: Unread) -> None:
+        message = item.message
+        head: Head = None
+        shown: tuple[Digest, ...] = ()
+        try:
+            if isinstance(message, Submit):
+                head, shown = await self._job(message)
+            elif isinstance(message, Done):
+                head = ResultHead(*await self._ask(["result", message.body]))
+        except (ProtocolError, WorkerLostError) as error:
+            if self._reading is item:
+                self._fail(item.origin, message, error)
+            return
+        if self._reading is item:
+            self._take(item.origin, message, head, shown)
+
+    async def _job(self, message: Submit) -> tuple[JobHead, tuple[Digest, ...]]:
+        given = _shown(message.shown)
+        unknown = [digest for digest in given if digest not in self._values]
+        key = self._holding_key
+        answer = await self._ask(["job", message.key, message.body, key, b"".join(unknown)])
+        for digest, value in unpack_shown(answer.pop()).items():
+            self._values[digest] = value
+        while len(self._values) > MAX_SHOWN_VALUES:
+            self._values.popitem(last=False)
+        values = self._values
+        shown = tuple(digest for digest, value in given.items() if values.get(digest) == value)
+        return JobHead(*answer), shown
+
+    async def _ask(self, request: list[object]) -> Any:
+        answer = await self._worker.ask(request)
+        if isinstance(answer, str):
+            raise ProtocolError(answer)
+        return answer
+
+    def _is_known(self, packed: bytes) -> bool:
+        """Whether all of this is right, as was worked out before. What is wrong, or not to be had, takes the
+        longer way in either case."""
+        values = self._values
+        return all(values.get(digest) == value for digest, value in _shown(packed).items())
+
+
+def _shown(packed: bytes) -> dict[Digest, bytes]:
+    try:
+        return unpack_shown(packed)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from error
+
+
+def _cost_of(message: Submit | Done) -> int:
+    """What the message is when it is unpacked, by its own word: the decoder holds it to that."""
+    shown = len(message.shown) if isinstance(message, Submit) else 0
+    try:
+        return frame_size(message.body) + shown
+    except BlobCorruptError:
+        return len(message.body) + shown
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    """A mistake of ours must end the broker, not stop its reading in silence."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "reading messages", "exception": error}
+        task.get_loop().call_exception_handler(context)
