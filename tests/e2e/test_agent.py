@@ -236,6 +236,25 @@ def test_an_agent_in_a_chroot_leaves_soon_and_frees_it(user: User) -> None:
     assert json.loads((user.root / "state" / "stats.json").read_text())
 
 
+# ---- heavy links ----
+
+
+def test_two_heavy_links_do_not_overlap(user: User) -> None:
+    (user.root / "config" / "config.toml").write_text("slots = 4\n")
+    linker = user.root / "gcc"
+    busy, overlaps = user.root / "busy", user.root / "overlaps"
+    linker.write_text(
+        f"#!/bin/sh\nmkdir {busy} || echo two >>{overlaps}\nsleep 0.3\nrmdir {busy}\n"
+    )
+    linker.chmod(0o755)
+    command = [user.bin / "zcc", linker, "-flto=auto", "a.o", "-o", "a"]
+    started = [
+        subprocess.Popen(command, cwd=user.root / "project", env=user.environment) for _ in range(4)
+    ]
+    assert [process.wait(PATIENCE_S) for process in started] == [0] * 4
+    assert not overlaps.exists()
+
+
 # ---- installations ----
 
 ROOT = Path(__file__).parents[2]

@@ -94,6 +94,39 @@ def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
     assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(3)]
 
 
+def test_two_heavy_links_do_not_overlap_and_others_wait_behind() -> None:
+    agent = machine(slots=4)
+    arrive(agent, 1, 2, 3, 4)
+    assert agent.handle(CallIsLocal(1, "not-a-compile", "", True, slots=4), 0.0)[-1] == RunHere(1)
+    for call, slots in ((2, 99), (3, 1), (4, 1)):
+        assert len(agent.handle(CallIsLocal(call, "not-a-compile", "", True, slots), 0.0)) == 1
+        agent.validate()
+    assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(2)]
+    agent.validate()
+    assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2), RunHere(3), RunHere(4)]
+
+
+def test_a_heavy_link_waits_until_as_many_slots_are_free_as_it_takes() -> None:
+    agent = machine(slots=4)
+    arrive(agent, 1, 2, 3, 4)
+    for call in (1, 2):
+        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(3, "not-a-compile", "", True, slots=3), 0.0)
+    agent.handle(CallIsLocal(4, "not-a-compile", "", True), 0.0)
+    assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2), RunHere(3)]
+    assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(4)]
+    assert agent.slots.used == 4
+
+
+def test_a_heavy_link_that_gives_up_waiting_holds_nobody_back() -> None:
+    agent = machine(slots=2)
+    arrive(agent, 1, 2, 3)
+    agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(2, "not-a-compile", "", True, slots=2), 0.0)
+    agent.handle(CallIsLocal(3, "not-a-compile", "", True), 0.0)
+    assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2), RunHere(3)]
+
+
 def test_a_call_from_inside_another_never_waits() -> None:
     agent = machine()
     arrive(agent, 1)

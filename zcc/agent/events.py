@@ -43,12 +43,14 @@ class ResultRecalled:
 
 @dataclass(frozen=True, slots=True)
 class CallIsLocal:
-    """It has to run here. `is_choice`: no compile that the farm could have taken (a link, `-E`)."""
+    """It has to run here. `is_choice`: no compile that the farm could have taken (a link, `-E`). `slots`: that
+    it takes."""
 
     call: int
     reason: str
     detail: str
     is_choice: bool
+    slots: int = 1
 
 
 @dataclass(frozen=True, slots=True)

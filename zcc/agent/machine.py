@@ -91,8 +91,8 @@ class AgentMachine:
                 return self._prepared(name, way, is_fresh, now)
             case ResultRecalled(name, way):
                 return self._recalled(name, way)
-            case CallIsLocal(name, reason, detail, is_choice):
-                return self._locally(name, reason, detail, is_choice)
+            case CallIsLocal(name, reason, detail, is_choice, slots):
+                return self._locally(name, reason, detail, is_choice, slots)
             case CallClosed(name):
                 return self._closed(name)
             case FarmOpened():
@@ -117,7 +117,7 @@ class AgentMachine:
         """What holds between events; tests call it after each."""
         local = sum(call.stage is Stage.LOCAL for call in self.calls.values())
         waiting = sum(call.stage is Stage.WAITING for call in self.calls.values())
-        assert local == self.slots.used
+        assert local == self.slots.holders
         assert waiting == self.slots.waiting
 
     def _verdict(
@@ -176,7 +176,7 @@ class AgentMachine:
         return self._locally(name, "verify", is_choice=True)
 
     def _locally(
-        self, name: int, reason: str, detail: str = "", is_choice: bool = False
+        self, name: int, reason: str, detail: str = "", is_choice: bool = False, slots: int = 1
     ) -> list[Effect]:
         call = self.calls.get(name)
         if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
@@ -188,7 +188,7 @@ class AgentMachine:
             message = f"ZCC_FALLBACK=never: this compile would have run locally: {why}"
             failed = CountOutcome(name, "failed", reason=reason, detail=detail)
             return [FailCall(name, message), failed]
-        if self.slots.take(name, call.is_nested):
+        if self.slots.take(name, call.is_nested, slots):
             call.stage = Stage.LOCAL
             return [counted, RunHere(name)]
         call.stage = Stage.WAITING

@@ -65,6 +65,7 @@ from zcc.agent.succession import Succession
 from zcc.agent.uploads import Uploads
 from zcc.agent.verifying import Check, Checker
 from zcc.agent.visitor import Visitor
+from zcc.agent.weight import slots_of
 from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
@@ -181,7 +182,7 @@ class AgentShell:
             visitor.send(wire.encode_restart())
             visitor.close()
             return
-        if len(self._resting) >= self._machine.slots.limit:
+        if self._machine.slots.used >= self._machine.slots.limit:
             self._resting.look()
         number = visitor.number
         mode = mode_of(request.environment, self._cache_mode)
@@ -192,7 +193,7 @@ class AgentShell:
         self._handle(CallArrived(number, request.depth > 0, strict))
         here = self._at_once(call)
         if here is not None:
-            self._handle(CallIsLocal(number, here.reason, here.detail, here.is_choice))
+            self._run_here(number, call, here)
             return
         task = self._loop.create_task(self._analyse(number, call))
         self._tasks.add(task)
@@ -322,7 +323,7 @@ class AgentShell:
         except Exception as error:  # noqa: BLE001 - logged there
             answer = _failed(call.request, error)
         if isinstance(answer, Here):
-            self._handle(CallIsLocal(number, answer.reason, answer.detail, answer.is_choice))
+            self._run_here(number, call, answer)
             return
         if number not in self._calls:
             return  # its launcher has gone meanwhile
@@ -337,11 +338,16 @@ class AgentShell:
             self._handle(CheckWanted(number))
         way, why = way_of(call.parts), _why_not_taken(call)
         if why is not None:
-            self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice))
+            self._run_here(number, call, why)
         elif all(part.result for part in call.parts):
             self._handle(ResultRecalled(number, way))
         else:
             self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
+
+    def _run_here(self, number: int, call: _Call, why: Here) -> None:
+        request, limit = call.request, self._machine.slots.limit
+        slots = slots_of(request.argv[1:], request.environment, limit)
+        self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice, slots))
 
     def _recall_parts(self, call: _Call) -> None:
         """Take what this machine remembers of the call's results."""
