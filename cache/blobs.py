@@ -131,7 +131,7 @@ class Arrival:
         self.plain_bytes = 0  # uncompressed, so far
         self._hasher = Hasher()
         self._decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
-        handle, self._path = tempfile.mkstemp(dir=store.tmp_dir)
+        handle, self._path = store.begin()
         self._file = os.fdopen(handle, "wb")
 
     def feed(self, piece: bytes | memoryview) -> None:
@@ -263,6 +263,20 @@ class BlobStore:
     def has(self, digest: Digest) -> bool:
         return os.path.exists(self.path_of(digest))
 
+    def begin(self) -> tuple[int, str]:
+        """A new file for what is on its way in: a descriptor to write to, and its path.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        try:
+            return tempfile.mkstemp(dir=self.tmp_dir)
+        except FileNotFoundError:  # whoever cleans up has taken the directory away
+            os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
+            with self._lock:
+                self._size_bytes, self._is_counted = 0, False
+            return tempfile.mkstemp(dir=self.tmp_dir)
+
     def arrival(self, digest: Digest, limit_bytes: int) -> Arrival:
         return Arrival(self, digest, limit_bytes)
 
@@ -270,7 +284,7 @@ class BlobStore:
         """Store these (uncompressed) bytes; storing what is there already is a look-up only."""
         digest = digest_of(data)
         if not self.has(digest):
-            handle, path = tempfile.mkstemp(dir=self.tmp_dir)
+            handle, path = self.begin()
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data if self.form is Form.PLAIN else compress(data))
@@ -290,7 +304,7 @@ class BlobStore:
         assert self.form is Form.COMPRESSED
         if self.has(digest):
             return
-        handle, path = tempfile.mkstemp(dir=self.tmp_dir)
+        handle, path = self.begin()
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(frame)

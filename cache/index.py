@@ -280,8 +280,10 @@ class ResultIndex:
         Raises:
             StoreError: it cannot be opened; the next call tries again.
         """
-        if self._db is not None:
+        if self._db is not None and os.path.exists(self.path):
             return self._db
+        # Whoever cleans up may have taken the file away: what is written there is written to nowhere.
+        self._let_go()
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -240,4 +241,37 @@ def test_a_notebook_on_a_full_disk_goes_on_when_there_is_room(tmp_path: Path) ->
     assert notebook.wait_written()
     assert builds_in(notebook.path) == 1
     assert notebook.faults == 0
+    notebook.close()
+
+
+# --- what is taken away while it is used ------------------------------------------------------
+
+
+def test_a_store_that_is_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    with closing(DiskStore(str(directory), "s", LIMIT)) as store:
+        writer = WriteBehind(Tiers([Resting(store)]))
+        writer.put(record("a", b"one"), FRAMES)
+        assert writer.wait_written()
+        store.index.flush()
+        shutil.rmtree(directory)
+        writer.put(record("b", b"one"), FRAMES)
+        assert writer.wait_written()
+        store.index.flush()
+        assert store.blobs.size_bytes > 0
+    with closing(DiskStore(str(directory), "s", LIMIT)) as again:
+        assert again.index.get(digest("a")) is None
+        assert again.index.get(digest("b")) == record("b", b"one")
+        assert again.blobs.read(digest_of(b"one")) == b"one"
+
+
+def test_a_notebook_that_is_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    notebook = Notebook(str(directory / "history.sqlite"))
+    notebook.write(note)
+    assert notebook.wait_written()
+    shutil.rmtree(directory)
+    notebook.write(note)
+    assert notebook.wait_written()
+    assert builds_in(notebook.path) == 1
     notebook.close()

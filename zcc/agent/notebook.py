@@ -100,7 +100,11 @@ class Notebook:
 
     def _do(self, works: list[Write]) -> None:
         try:
+            if self._db is not None and not os.path.exists(self.path):
+                self._db.close()  # taken away by whoever cleans up: begin a new one
+                self._db = None
             if self._db is None:
+                os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
                 self._db = open_database(self.path, _SCHEMA, SCHEMA_VERSION, _BUSY_S)
             with self._db:
                 for work in works:
