@@ -1,17 +1,21 @@
-"""Whose fault it is that a job got no verdict: a node's, or the job's own. Pure.
+"""Whose fault it is that a job got no verdict: its node's, or its own. Pure.
 
 A lease that ends without a verdict makes its node a suspect, and no more. What becomes of the job tells:
 
-* Another node gives a verdict: the fault was the suspect's, and tells on it.
+* Another node gives a verdict: the fault was the suspect's, with jobs of that key.
 * A second node fails it too, or a node says that the job itself is wrong: the fault is the job's, and
   tells on the key that submitted it. So does a failure that no other node could judge (there is none,
   nobody waits any more).
 * A key whose jobs fail too often is refused for a while. Nobody else is touched.
-* A node on which jobs of UNDECIDED_KEYS keys failed in a row, without a verdict between them, is at fault
-  all the same: that is no one key's doing. So a bad node is found where there is no second one, or no better.
 
-A node that was lost with several leases failed once, however many there were; it is not to blame when one
-of them fails elsewhere too.
+No key alone can take a node from others: a job may be made to fail on one node and to succeed on the next.
+So a node with MAX_FAULTS faults of one key's jobs is put aside for that key, and for everybody only when there
+are as many left whichever one key's are taken away (`unexplained`). Likewise where no other node has run the
+jobs: UNDECIDED_FAULTS in a row, without a verdict between them, are the node's. That is how a bad node is found
+where it is the only one, or no worse than the others.
+
+A node that was lost with several leases failed once, however many there were: it may have been any of their
+keys' doing. It is not to blame when one of them fails elsewhere too or comes to no end, and then nobody is.
 """
 
 from __future__ import annotations
@@ -19,36 +23,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
-from broker.jobs import Suspicion
-from broker.limits import (
-    JOB_WINDOW,
-    MAX_FAILED_JOBS,
-    MAX_QUARANTINE_S,
-    MAX_RECORDS,
-    QUARANTINE_S,
-    UNDECIDED_KEYS,
-)
+from broker.jobs import Ending, Suspicion
+from broker.limits import JOB_WINDOW, MAX_FAILED_JOBS, MAX_QUARANTINE_S, MAX_RECORDS, QUARANTINE_S
 from broker.model import Identity
 from broker.nodes import Roster
 from broker.strikes import Strikes
 
 
-class Ending(Enum):
-    """How a job that had failed somewhere ended."""
-
-    RAN_ELSEWHERE = "ran-elsewhere"
-    JOB_AT_FAULT = "job-at-fault"
-    UNTOLD = "untold"
-
-
 @dataclass(frozen=True, slots=True)
 class Blamed:
-    """A node was put in quarantine, for so many seconds."""
+    """A node was put aside, for so many seconds; for the jobs of one key, or of all where there is none."""
 
     node: Identity
     for_s: float
+    key: str = ""
 
 
 class Blame:
@@ -65,7 +54,7 @@ class Blame:
     def job_ended(self, suspicions: Iterable[Suspicion], ending: Ending, user: str) -> None:
         """A job of this key's is over; `suspicions` are of the nodes that failed it."""
         held = tuple(suspicions)
-        if held or ending is Ending.JOB_AT_FAULT or user in self._keys:
+        if held or user in self._keys:
             self._ended.append((held, ending, user))
 
     def judge(self, now: float) -> list[Blamed]:
@@ -73,37 +62,41 @@ class Blame:
         found: list[Blamed] = []
         ended, self._ended = self._ended, []
         for suspicions, ending, user in ended:
-            if ending is Ending.JOB_AT_FAULT:
-                self._strike(user, now)
-            elif ending is Ending.RAN_ELSEWHERE and user in self._keys:
+            if ending is Ending.RAN_ELSEWHERE and user in self._keys:
                 self._keys[user].note_good()
+            if ending is Ending.JOB_AT_FAULT and all(each.keys == {user} for each in suspicions):
+                self._strike(user, now)
             for suspicion in suspicions:
                 suspicion.jobs -= 1
-                suspicion.has_run_elsewhere |= ending is Ending.RAN_ELSEWHERE
-                suspicion.is_jobs_fault |= ending is Ending.JOB_AT_FAULT
-                if ending is not Ending.RAN_ELSEWHERE:
-                    suspicion.users.add(user)
+                suspicion.endings.add(ending)
                 if not suspicion.jobs:
                     found += self._conclude(suspicion, now)
         return found
 
     def _conclude(self, suspicion: Suspicion, now: float) -> list[Blamed]:
+        keys = frozenset(suspicion.keys)
+        if suspicion.endings == {Ending.RAN_ELSEWHERE}:
+            return self._blame(suspicion.node, keys, now)
+        if Ending.RAN_ELSEWHERE in suspicion.endings:
+            return []
         record = self._nodes.record(suspicion.node)
-        if suspicion.has_run_elsewhere:
-            is_bad = not suspicion.is_jobs_fault and record.note_fault(now)
-        else:
-            record.undecided |= suspicion.users
-            is_bad = len(record.undecided) >= UNDECIDED_KEYS
-            if is_bad:
-                record.faults += 1
-                record.put_aside(now)
-                for user in record.undecided:
-                    self._keys.pop(user, None)
-                record.undecided.clear()
-            elif not suspicion.is_jobs_fault:
-                for user in suspicion.users:
-                    self._strike(user, now)
-        return [Blamed(suspicion.node, record.until - now)] if is_bad else []
+        if record.note_undecided(keys, now):
+            for key in record.forget_undecided():
+                self._keys.pop(key, None)
+            return [Blamed(suspicion.node, record.until - now)]
+        if len(keys) == 1 and Ending.JOB_AT_FAULT not in suspicion.endings:
+            self._strike(next(iter(keys)), now)
+        return []
+
+    def _blame(self, node: Identity, keys: frozenset[str], now: float) -> list[Blamed]:
+        record = self._nodes.record(node)
+        blamed = []
+        if record.note_fault(keys, now):
+            blamed.append(Blamed(node, record.until - now))
+        for key in keys:
+            if len(keys) == 1 and (until := record.note_fault_of(key, now)) is not None:
+                blamed.append(Blamed(node, until - now, key))
+        return blamed
 
     def _strike(self, user: str, now: float) -> None:
         strikes = self._keys.get(user)

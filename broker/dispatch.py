@@ -32,7 +32,7 @@ class Dispatcher:
         self._farm.is_dirty = False
         nodes = self._farm.nodes.usable(now)
         self._place(nodes, now)
-        self._grant(nodes)
+        self._grant(nodes, now)
         self._tell_the_waiting(nodes)
 
     def tell_all(self) -> None:
@@ -60,7 +60,7 @@ class Dispatcher:
             return []
         return self._farm.holdings.unshown(execution.lane.user, execution.inputs)
 
-    def _grant(self, nodes: list[Node]) -> None:
+    def _grant(self, nodes: list[Node], now: float) -> None:
         """Let jobs upload, as many as slots are idle or soon will be; counted for each user, so that
         one with a slow line does not hold up the others."""
         farm = self._farm
@@ -72,7 +72,7 @@ class Dispatcher:
                 execution = farm.executions[key]
                 place = (execution.lane.user, execution.lane.machine_class)
                 if place not in windows:
-                    windows[place] = _window(nodes, *place)
+                    windows[place] = _window(nodes, *place, now)
                 if farm.granted[place] >= windows[place]:
                     continue
                 farm.queue.turn(key)
@@ -137,8 +137,8 @@ class Dispatcher:
         farm.unanswered = []
 
 
-def _window(nodes: list[Node], user: str, machine_class: bytes) -> int:
-    fitting = [node for node in nodes if node.serves(user, machine_class)]
+def _window(nodes: list[Node], user: str, machine_class: bytes, now: float) -> int:
+    fitting = [node for node in nodes if node.takes(user, machine_class, now)]
     slots = sum(node.slots for node in fitting)
     return sum(node.idle_slots for node in fitting) + ceil(slots * GRANT_AHEAD)
 

@@ -155,6 +155,8 @@ class Farm:
         if now < self.started_at + STARTUP_GRACE_S:
             return True
         return any(
-            node.is_usable(now) and node.serves(user, machine_class) and node.identity not in avoid
+            node.is_usable(now)
+            and node.takes(user, machine_class, now)
+            and node.identity not in avoid
             for node in self.nodes
         )

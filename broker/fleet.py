@@ -78,7 +78,9 @@ class Fleet:
         others in turn."""
         while blamed := self._farm.blame.judge(now):
             for each in blamed:
-                self._farm.audit("quarantine", node=each.node[1], for_s=round(each.for_s, 1))
+                self._farm.audit(
+                    "quarantine", node=each.node[1], for_s=round(each.for_s, 1), user=each.key
+                )
             self._ledger.refuse_unservable(now)
 
     def end_badly(

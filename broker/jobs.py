@@ -68,15 +68,31 @@ class Lease:
     is_adopted: bool = False
 
 
+class Ending(Enum):
+    """How a job that had failed somewhere ended."""
+
+    RAN_ELSEWHERE = "ran-elsewhere"
+    JOB_AT_FAULT = "job-at-fault"
+    UNTOLD = "untold"
+
+
 @dataclass(slots=True, eq=False)
 class Suspicion:
-    """One failure of a node. `jobs` of it have not ended yet; `users` are whose jobs nobody else ran."""
+    """One failure of a node: of one lease, or of all that it held when it was lost.
+
+    `keys` are whose jobs they were. `jobs` of them have not ended yet, the others as `endings` say.
+    """
 
     node: Identity
+    keys: set[str] = field(default_factory=set)
     jobs: int = 0
-    has_run_elsewhere: bool = False
-    is_jobs_fault: bool = False
-    users: set[str] = field(default_factory=set)
+    endings: set[Ending] = field(default_factory=set)
+
+    def note(self, execution: Execution) -> None:
+        """This job was lost by it."""
+        self.keys.add(execution.lane.user)
+        self.jobs += 1
+        execution.suspicions.append(self)
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.blame import Ending
 from broker.effects import Deliver, DropPushes, Remember
 from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
     LEASE_RANDOM_BYTES,
     LEASED,
+    Ending,
     Execution,
     Lease,
     Phase,
@@ -202,8 +202,7 @@ class Ledger:
         """
         execution = self.end_lease(lease)
         if suspicion is not None:
-            suspicion.jobs += 1
-            execution.suspicions.append(suspicion)
+            suspicion.note(execution)
         if is_counted:
             execution.avoid.add(node.identity)
             execution.losses += 1
@@ -220,7 +219,7 @@ class Ledger:
     def reject(self, lease: Lease, node: Node, detail: str) -> None:
         """The node says that the job itself is wrong: nobody else need try it."""
         execution = self.end_lease(lease)
-        execution.suspicions.append(Suspicion(node.identity, jobs=1))
+        Suspicion(node.identity).note(execution)
         self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.JOB_AT_FAULT)
 
     def finish(self, lease: Lease, node: Node, event: ResultArrived) -> None:

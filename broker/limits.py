@@ -112,9 +112,11 @@ FAULT_WINDOW = 10
 MAX_FAULTS = 3
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
-# Jobs of so many keys that failed on a node without a verdict between them tell on the node, although no
-# other node has run any of them: two may be unlucky at once, or one man with two keys.
-UNDECIDED_KEYS = 3
+# Failures on a node that no other node has judged, without a verdict between them, are the node's when so
+# many are left whichever one key's are taken away: three keys' once, or two keys' twice.
+UNDECIDED_FAULTS = 2
+# Keys for which a node can be put aside alone.
+MAX_ASIDE = 1_000
 # So many failed jobs among the last of one key (on two nodes each, or wrong in themselves) have its jobs
 # refused for QUARANTINE_S, and so on as for a node. A build has a file or two that no node can compile
 # (memory, time), not five in twenty.

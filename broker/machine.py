@@ -249,7 +249,7 @@ class Machine:
             fault = Fault.RESOURCES if event.is_excused else Fault.INTERNAL
             self._fleet.end_badly(session, event.lease, fault, "outputs were not pushed", now)
             return
-        node.record.note_success()
+        node.record.note_success(self.farm.executions[lease.key].lane.user)
         self.farm.audit(
             "result",
             job=short(lease.key),

@@ -6,8 +6,8 @@ FAULT_WINDOW jobs put it in quarantine, each time twice as long. What is a fault
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -15,12 +15,14 @@ from broker.jobs import Lease, lease_prefix
 from broker.limits import (
     ENDED_SHARE,
     FAULT_WINDOW,
+    MAX_ASIDE,
     MAX_FAULTS,
     MAX_QUARANTINE_S,
     MAX_RECORDS,
     MIN_ENDED,
     PREFETCH,
     QUARANTINE_S,
+    UNDECIDED_FAULTS,
 )
 from broker.model import Identity
 from broker.sessions import Session
@@ -28,33 +30,82 @@ from broker.strikes import Strikes
 from cache.digest import Digest
 from zcc.messages import Fault
 
-# Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now".
-SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.DEADLINE, Fault.INTERNAL))
+# Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now". A job that
+# is over its time is too long for that node, whoever is slow.
+SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.INTERNAL))
 
 
 class Record(Strikes):
-    """What is known of a node (a key and a name) across its sessions.
+    """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
 
-    `undecided` are the keys whose jobs failed here since its last verdict, and that no other node ran.
+    Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
+    `undecided` those of the failures since its last verdict that no other node judged.
     """
 
-    __slots__ = ("faults", "finished", "undecided")
+    __slots__ = ("_aside", "faults", "finished", "outcomes", "undecided")
 
     def __init__(self) -> None:
         super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
         self.finished = 0
         self.faults = 0
-        self.undecided: set[str] = set()
+        self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
+        self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
+        self._aside: OrderedDict[str, Strikes] = OrderedDict()
 
-    def note_success(self) -> None:
+    def is_aside_for(self, user: str, now: float) -> bool:
+        """Whether this key's jobs avoid it."""
+        strikes = self._aside.get(user)
+        return strikes is not None and now < strikes.until
+
+    def note_success(self, user: str) -> None:
         self.finished += 1
         self.undecided.clear()
+        self.outcomes.append(frozenset())
         self.note_good()
+        if user in self._aside:
+            self._aside[user].note_good()
 
-    def note_fault(self, now: float) -> bool:
-        """Count a fault; returns whether it put the node in quarantine."""
+    def note_fault(self, keys: frozenset[str], now: float) -> bool:
+        """Count a fault with jobs of these keys; returns whether it puts the node aside for everybody."""
         self.faults += 1
-        return self.note_bad(now)
+        self.outcomes.append(keys)
+        if unexplained(self.outcomes) < MAX_FAULTS:
+            return False
+        self.outcomes.clear()
+        self.put_aside(now)
+        return True
+
+    def note_fault_of(self, user: str, now: float) -> float | None:
+        """Count it for this key; returns until when the node is aside for its jobs, if that begins now."""
+        strikes = self._aside.get(user)
+        if strikes is None:
+            strikes = Strikes(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
+            self._aside[user] = strikes
+            if len(self._aside) > MAX_ASIDE:
+                self._aside.popitem(last=False)
+        return strikes.until if strikes.note_bad(now) else None
+
+    def note_undecided(self, keys: frozenset[str], now: float) -> bool:
+        """A failure that no other node has judged; returns whether it puts the node aside for everybody."""
+        self.undecided.append(keys)
+        if unexplained(self.undecided) < UNDECIDED_FAULTS:
+            return False
+        self.faults += 1
+        self.put_aside(now)
+        return True
+
+    def forget_undecided(self) -> frozenset[str]:
+        """Nothing of it counts any more; whose jobs it was."""
+        keys = frozenset().union(*self.undecided)
+        self.undecided.clear()
+        return keys
+
+
+def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
+    """How many of these failures are left whichever one key's jobs are taken away."""
+    failures = [keys for keys in outcomes if keys]
+    by_key = Counter(key for keys in failures for key in keys)
+    return len(failures) - max(by_key.values(), default=0)
 
 
 @dataclass(slots=True)
@@ -109,6 +160,10 @@ class Node:
 
     def is_usable(self, now: float) -> bool:
         return self.slots > 0 and not self.is_draining and now >= self.record.until
+
+    def takes(self, user: str, machine_class: bytes, now: float) -> bool:
+        """Whether such a job of this user's goes to it, as far as the node is concerned."""
+        return self.serves(user, machine_class) and not self.record.is_aside_for(user, now)
 
     def serves(self, user: str, machine_class: bytes) -> bool:
         """Whether it may run such a job of this user's; a publisher's own node runs its own key's alone."""

@@ -252,9 +252,43 @@ def test_no_key_alone_can_put_a_node_aside_or_keep_others_from_it(
         if is_lost:
             desk.say(bad, Cancel(ticket))
     assert tried <= 2 * MAX_FAILED_JOBS, "a key whose jobs fail uses up the farm"
-    assert all(node.record.faults == 0 for node in desk.machine.farm.nodes)
     assert len(list(desk.machine.farm.nodes.usable(desk.now))) == nodes
     desk.submit(good, 1, job("good", inputs=()))
     ((origin, run),) = [(at, run) for at in origins for run in desk.runs(at)]
     desk.done(origin, run.lease)
     assert len(desk.got(good, Finished)) == 1
+
+
+@given(
+    story=st.lists(
+        st.tuples(st.sampled_from(FAILURES), st.integers(0, 2), st.booleans()),
+        min_size=1,
+        max_size=40,
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_whatever_one_keys_jobs_do_on_chosen_nodes_others_are_kept_from_none(
+    story: list[tuple[Fault | None, int, bool]],
+) -> None:
+    """Its jobs fail on the node that they choose and succeed on the others, perhaps beside another key's."""
+    desk = Desk()
+    bad, good = desk.client("bad"), desk.client("good")
+    names = ("n0", "n1", "n2")
+    origins = [desk.node(name, slots=4) for name in names]
+    for ticket, (fault, chosen, has_company) in enumerate(story, 1):
+        if has_company:
+            desk.submit(good, ticket, job(f"good{ticket}", inputs=()))
+        desk.submit(bad, ticket, job(f"bad{ticket}", inputs=()))
+        while runs := [(at, run) for at in range(3) for run in desk.runs(origins[at])]:
+            for at, run in runs:
+                if at != chosen or not run.body.startswith(b"job bad"):
+                    desk.done(origins[at], run.lease)
+                elif fault is None:
+                    desk.happen(events.PeerUnreachable(origins[at].route))
+                    origins[at] = desk.node(names[at], slots=4)
+                else:
+                    desk.say(origins[at], Failed(run.lease, fault.value, ""))
+    assert len(desk.machine.farm.nodes.usable(desk.now)) == 3
+    for number in range(40):
+        desk.submit(good, 1000 + number, job(f"last{number}", inputs=()))
+    assert all(desk.runs(origin) for origin in origins)

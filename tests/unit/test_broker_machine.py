@@ -24,11 +24,12 @@ from broker.limits import (
     LOST_AFTER_S,
     MAX_ASKED,
     MAX_FAILED_JOBS,
+    MAX_FAULTS,
     ORPHAN_S,
     QUARANTINE_S,
     RESUBMIT_S,
     STARTUP_GRACE_S,
-    UNDECIDED_KEYS,
+    UNDECIDED_FAULTS,
 )
 from broker.machine import _HANDLERS, _MESSAGE_HANDLERS
 from broker.roles import ALLOWED
@@ -604,27 +605,73 @@ def test_a_stopping_node_hands_over_without_blame(desk: Desk) -> None:
     assert next(iter(desk.machine.farm.executions.values())).losses == 0
 
 
-def test_three_faults_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
-    agent, node, other = desk.client("a"), desk.node("bad", slots=8), desk.node("good", slots=8)
-    alive = frozenset((agent.route, node.route, other.route))
-    ticket = 0
-    while next(iter(desk.machine.farm.nodes)).record.faults < 3:
+def fail_on(desk: Desk, bad: Origin, good: Origin, agent: Origin, count: int) -> None:
+    """So many jobs of this agent's fail on one node and then succeed on another."""
+    failed = 0
+    ticket = 10_000 * len(agent.user) + len(desk.effects)
+    while failed < count:
         ticket += 1
-        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
-        for run in desk.runs(node):
-            desk.say(node, Failed(run.lease, Fault.SANDBOX.value, ""))
-        for run in desk.runs(other):
-            desk.done(other, run.lease)
-        assert ticket < 50
+        desk.submit(agent, ticket, job(f"{agent.user} {ticket}", inputs=()))
+        for run in desk.runs(bad):
+            desk.say(bad, Failed(run.lease, Fault.SANDBOX.value, ""))
+            failed += 1
+        for run in desk.runs(good):
+            desk.done(good, run.lease)
+
+
+def states_of(desk: Desk) -> dict[str, str]:
     watcher = desk.hello("m", Role.MONITOR)
     desk.say(watcher, AskNodes())
-    (nodes,) = desk.got(watcher, Nodes)
+    nodes = desk.got(watcher, Nodes)[-1]
     assert isinstance(nodes, Nodes)
-    assert {row.name: row.state for row in nodes.rows} == {"bad": "quarantined", "good": "ready"}
-    desk.submit(agent, 1000, job("y", inputs=()))
-    assert not desk.runs(node)
-    desk.pass_time(31.0, heard=alive)
+    return {row.name: row.state for row in nodes.rows}
+
+
+def runs_of(desk: Desk, agent: Origin, node: Origin, others: list[Origin]) -> bool:
+    """Whether some of this agent's next jobs go to the node."""
+    for number in range(40):
+        name = f"probe {agent.user} {number} {desk.now}"
+        desk.submit(agent, 50_000 + number, job(name, inputs=()))
+    found = bool(desk.runs(node))
+    for number in range(40):
+        desk.say(agent, Cancel(50_000 + number))
+    for each in (node, *others):
+        desk.runs(each)
+    return found
+
+
+def test_a_node_with_faults_of_one_keys_jobs_is_put_aside_for_that_key(desk: Desk) -> None:
+    one, two = desk.client("one"), desk.client("two")
+    bad, good = desk.node("bad", slots=8), desk.node("good", slots=8)
+    alive = frozenset(each.route for each in (one, two, bad, good))
+    fail_on(desk, bad, good, one, MAX_FAULTS)
+    assert states_of(desk) == {"bad": "ready", "good": "ready"}
+    assert not runs_of(desk, one, bad, [good])
+    assert runs_of(desk, two, bad, [good])
+    desk.pass_time(QUARANTINE_S + 1, heard=alive)
+    assert runs_of(desk, one, bad, [good])
+
+
+def test_faults_that_no_one_key_explains_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
+    agents = [desk.client(name) for name in ("one", "two")]
+    bad, good = desk.node("bad", slots=8), desk.node("good", slots=8)
+    alive = frozenset(each.route for each in (*agents, bad, good))
+    for agent in agents:
+        assert states_of(desk) == {"bad": "ready", "good": "ready"}
+        fail_on(desk, bad, good, agent, MAX_FAULTS)
+    assert states_of(desk) == {"bad": "quarantined", "good": "ready"}
+    assert not runs_of(desk, desk.client("third"), bad, [good])
+    desk.pass_time(QUARANTINE_S + 1, heard=alive)
     assert next(iter(desk.machine.farm.nodes)).is_usable(desk.now)
+
+
+def test_a_job_that_is_over_its_time_is_nobodys_fault(desk: Desk) -> None:
+    agent, nodes = desk.client("a"), [desk.node("one"), desk.node("two")]
+    for ticket in range(2 * MAX_FAILED_JOBS):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        fail_everywhere(desk, nodes, Fault.DEADLINE)
+    assert faults_of(desk) == {"one": 0, "two": 0}
+    assert {each.reason for each in desk.got(agent, Refused)} == {"nodes-failed"}
 
 
 def faults_of(desk: Desk) -> dict[str, int]:
@@ -697,7 +744,7 @@ def test_a_job_that_takes_nodes_down_is_no_fault_of_theirs(desk: Desk) -> None:
 
 def test_a_single_node_that_fails_whoever_asks_is_put_aside(desk: Desk) -> None:
     node = desk.node("only", slots=4)
-    for number in range(UNDECIDED_KEYS):
+    for number in range(UNDECIDED_FAULTS + 1):
         assert faults_of(desk) == {"only": 0}
         desk.submit(desk.client(f"c{number}"), 1, job(f"x{number}", inputs=()))
         fail_everywhere(desk, [node])
@@ -705,6 +752,20 @@ def test_a_single_node_that_fails_whoever_asks_is_put_aside(desk: Desk) -> None:
     last = desk.client("last")
     desk.submit(last, 1, job("y", inputs=()))
     assert desk.got(last, Refused) == [Refused(1, "no-nodes")]
+
+
+def test_who_takes_a_node_down_has_others_blame_neither_it_nor_themselves(desk: Desk) -> None:
+    killer, victim = desk.client("killer"), desk.client("victim")
+    for ticket in range(2 * MAX_FAILED_JOBS):
+        node = desk.node("only", slots=4)
+        desk.submit(killer, ticket, job(f"k{ticket}", inputs=()))
+        desk.submit(victim, ticket, job(f"v{ticket}", inputs=()))
+        assert len(desk.runs(node)) == 2
+        desk.happen(events.PeerUnreachable(node.route))
+    node = desk.node("only", slots=4)
+    assert faults_of(desk) == {"only": 0}
+    desk.submit(victim, 99, job("y", inputs=()))
+    assert len(desk.runs(node)) == 1
 
 
 def test_without_nodes_a_job_is_refused_at_once(desk: Desk) -> None:

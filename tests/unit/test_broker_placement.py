@@ -6,12 +6,19 @@ import math
 
 import pytest
 
-from broker.limits import MAX_QUARANTINE_S, QUARANTINE_S, TOOLCHAIN_FETCH_S
+from broker.limits import (
+    FAULT_WINDOW,
+    MAX_FAULTS,
+    MAX_QUARANTINE_S,
+    QUARANTINE_S,
+    TOOLCHAIN_FETCH_S,
+)
 from broker.model import Model, cost_class
 from broker.nodes import Node, Record
 from broker.placement import Need, choose_node, seat_of
 from broker.queue import Lane, Queue
 from broker.sessions import Session
+from broker.strikes import Strikes
 from cache.digest import Digest, digest_of
 from zcc.messages import Role
 
@@ -141,12 +148,12 @@ def test_what_is_given_back_goes_first() -> None:
 
 
 def test_quarantine_doubles_up_to_its_limit_and_is_forgiven() -> None:
-    record = Record()
+    strikes = Strikes(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
     expected = QUARANTINE_S
     for _ in range(9):
-        assert [record.note_fault(0.0) for _ in range(3)] == [False, False, True]
-        assert record.until == expected
+        assert [strikes.note_bad(0.0) for _ in range(3)] == [False, False, True]
+        assert strikes.until == expected
         expected = min(2 * expected, MAX_QUARANTINE_S)
     for _ in range(10):
-        record.note_success()
-    assert record.penalty_s == QUARANTINE_S
+        strikes.note_good()
+    assert strikes.penalty_s == QUARANTINE_S
