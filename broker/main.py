@@ -34,6 +34,7 @@ from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
 from zcc.cli.program import Program
+from zcc.cli.terminal import complaint
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError, told
@@ -265,7 +266,7 @@ def main() -> None:
     try:
         app()
     except (BrokerError, CacheError, ZccError) as error:
-        print(f"zcc-broker: {told(error)}", file=sys.stderr)
+        print(complaint(f"zcc-broker: {told(error)}"), file=sys.stderr)
         raise SystemExit(1) from error
 
 

@@ -12,7 +12,7 @@ import typer
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry, Row
 from broker.state import require_state
-from zcc.cli import layout
+from zcc.cli import layout, terminal
 from zcc.messages import Role
 
 _MEMBERS = ("id", "role", "state", "enrolled", "seen", "address", "name")
@@ -59,7 +59,7 @@ def show_keys(
         return
     members = [row for row in rows if row.role is not Role.JOINER]
     tokens = [row for row in rows if row.role is Role.JOINER]
-    columns = layout.width()
+    columns = terminal.width()
     lines = layout.table(_MEMBERS, (_member(row, now) for row in members), columns)
     if tokens:
         lines += ["", "join tokens"]

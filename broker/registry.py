@@ -236,6 +236,17 @@ class Registry:
         finally:
             self._db.execute("PRAGMA synchronous=FULL")
 
+    def key_called(self, text: str) -> str:
+        """The public key of the member, a revoked one too, who has this id; any other text as it is.
+
+        Raises:
+            RegistryError: two have it.
+        """
+        found = [row.public_key for row in self.rows() if row.id == text]
+        if len(found) > 1:
+            raise RegistryError(f"{text!r} means {len(found)} keys: {', '.join(found)}")
+        return found[0] if found else text
+
     def rows(self) -> list[Row]:
         """All keys, oldest first."""
         return self._select("ORDER BY created, public_key")

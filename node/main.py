@@ -24,6 +24,7 @@ from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
 from zcc.cli import leaving
 from zcc.cli.program import Program
+from zcc.cli.terminal import complaint, say
 from zcc.cli.version import add_version
 from zcc.config import parse_size
 from zcc.errors import ZccError, told
@@ -68,9 +69,7 @@ def join(
     access = farm.join(token, state, name, ("node",))
     keep_name(state, name)
     where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
-    typer.echo(
-        f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}"
-    )
+    say(f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}")
 
 
 @app.command()
@@ -85,9 +84,9 @@ def leave(
 def check(state: State = DEFAULT_STATE) -> None:
     """Try out whether a sandbox that holds can be made on this machine; serve does so too."""
     found = probe(state, cgroups=_claimed_cgroups())
-    typer.echo(f"{found.bubblewrap} isolates, filters and logs on this machine")
+    say(f"{found.bubblewrap} isolates, filters and logs on this machine")
     for weakness in found.weaker:
-        typer.echo(f"weaker than elsewhere: {weakness}")
+        say(f"weaker than elsewhere: {weakness}")
 
 
 @app.command()
@@ -187,7 +186,7 @@ def main() -> None:
     try:
         app()
     except (NodeError, ZccError, OSError) as error:
-        sys.exit(f"zcc-node: {told(error)}")
+        sys.exit(complaint(f"zcc-node: {told(error)}"))
 
 
 if __name__ == "__main__":

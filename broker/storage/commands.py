@@ -6,17 +6,19 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import Enum
 from typing import Annotated
 
 import typer
 
 from broker.options import DEFAULT_STATE, StateDir
+from broker.registry import Registry
 from broker.state import require_state
 from broker.storage.service import DIRECTORY
 from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens
 from cache.values import purge_written
+from zcc.cli import layout, terminal
 from zcc.config import parse_duration
 from zcc.errors import ConfigError
 
@@ -73,19 +75,19 @@ def list_tokens(
     if as_json:
         print(json.dumps([_as_json(row, now) for row in rows], indent=2))
         return
-    for row in rows:
-        print(
-            f"{row.hash[:NAME_LENGTH]}  {row.access.value:<6} {_state_of(row, now):<8} {row.label}"
-        )
+    cells = [
+        (row.hash[:NAME_LENGTH], row.access.value, _state_of(row, now), row.label) for row in rows
+    ]
+    print("\n".join(layout.table(("hash", "access", "state", "label"), cells, terminal.width())))
 
 
 def purge(
     writer: Annotated[
         str,
         typer.Argument(
-            metavar="HASH|KEY",
-            help="A member's public key (zcc-broker keys) or a token's hash (storage-tokens), or the"
-            f" first {MIN_NAME} characters of one, or more.",
+            metavar="ID|HASH",
+            help="A member's id (zcc-broker keys) or public key, or a token's hash (storage-tokens);"
+            f" of key and hash the first {MIN_NAME} characters, or more, will do.",
         ),
     ],
     state: StateDir = DEFAULT_STATE,
@@ -95,6 +97,8 @@ def purge(
     if len(writer) < MIN_NAME:
         raise ConfigError(f"{writer!r} is too short a name: give {MIN_NAME} characters or more")
     require_state(state)
+    with closing(Registry(state)) as registry:
+        writer = registry.key_called(writer)
     gone = purge_written(os.path.join(state, DIRECTORY), writer)
     print(json.dumps({"removed": gone}) if as_json else f"removed {gone} of ccache's values")
 

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from zcc.cli.doctor import _no_broker
 from zcc.reaching import why_unreachable
 
 
@@ -43,3 +44,19 @@ def test_silence_and_no_way_are_told_apart(
 
     monkeypatch.setattr(socket, "create_connection", fail)
     assert said in why_unreachable("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("status", "what", "advice"),
+    [
+        ({"broker": "tcp://no-such.invalid:1"}, "the name no-such.invalid is not known", "VPN"),
+        ({"broker": "tcp://127.0.0.1:1"}, "nothing listens on port 1", "zcc-broker serve"),
+        ({"broker": "tcp://127.0.0.1:1", "refusal": "farm"}, "farm", "revoked"),
+    ],
+)
+def test_the_doctor_says_which_way_is_closed(
+    status: dict[str, object], what: str, advice: str
+) -> None:
+    found = _no_broker(status, "no answer")
+    assert what in found.what
+    assert advice in found.advice

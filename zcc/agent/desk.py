@@ -18,7 +18,7 @@ from zcc.agent.uploads import Uploads
 from zcc.messages import AskNodes, Nodes
 
 ASK_TIMEOUT_S = 5.0
-_OF_A_NODE = ("name", "slots", "running", "speed", "state", "load", "finished", "faults")
+_OF_A_NODE = ("name", "slots", "running", "speed", "state", "load", "finished", "faults", "reason")
 
 
 class Desk:

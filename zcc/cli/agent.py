@@ -16,6 +16,7 @@ from zcc.agent.inheritance import reduced
 from zcc.agent.starting import last_failure
 from zcc.cli.figures import duration
 from zcc.cli.program import Program
+from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 from zcc.farm import DEFAULT_FARM
 from zcc.installation import program_beside
@@ -42,9 +43,9 @@ def sibling(program: str) -> str:
 def start() -> None:
     """Start the agent now (the first compile would)."""
     if ask({"op": "status"}) is not None:
-        typer.echo("the agent runs already")
+        say("the agent runs already")
         return
-    typer.echo(f"the agent runs (process {launch()})")
+    say(f"the agent runs (process {launch()})")
 
 
 def launch() -> int:
@@ -80,7 +81,7 @@ def stop() -> None:
     """Stop the agent; compiles that it has in hand are done locally."""
     status = ask({"op": "status"})
     if status is None:
-        typer.echo("no agent runs")
+        say("no agent runs")
         return
     ask({"op": "stop"})
     deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -88,7 +89,7 @@ def stop() -> None:
         if time.monotonic() > deadline:
             raise ConfigError(f"the agent (process {status.get('pid')}) does not stop")
         time.sleep(0.05)
-    typer.echo("stopped")
+    say("stopped")
 
 
 @app.command()
@@ -98,13 +99,13 @@ def status(
     """What the agent is doing; exit status 1 when none runs."""
     answer = ask({"op": "status"})
     if answer is None:
-        typer.echo("{}" if as_json else why_none())
+        say("{}" if as_json else why_none())
         raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(answer))
         return
     for line in told_status(answer):
-        typer.echo(line)
+        say(line)
 
 
 def why_none() -> str:

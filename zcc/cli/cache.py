@@ -23,8 +23,10 @@ from zcc.agent.recall import SPACE
 from zcc.cli import agent
 from zcc.cli.figures import size_text
 from zcc.cli.program import Program
+from zcc.cli.terminal import say
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
+from zcc.keys import member_id
 
 # A longer verification says how far it is, so often.
 PROGRESS_S = 1.0
@@ -65,7 +67,7 @@ def cache_commands(
         with closing(open_store(directory)) as store:
             removed = trim(store, parse_size(size) if size else store.limit_bytes)
         agent.ask({"op": "recount"})
-        typer.echo(told(removed, as_json))
+        say(told(removed, as_json))
 
     @app.command("purge")
     def purge_(
@@ -73,8 +75,8 @@ def cache_commands(
         everything: bool = typer.Option(False, "--all", help="All results."),
         unused: str = typer.Option("", metavar="AGE", help="Not used for so long: 30m, 12h, 7d."),
         older: str = typer.Option("", metavar="AGE", help="Made longer ago than that."),
-        node: str = typer.Option("", metavar="NAME|KEY", help="Compiled by this node."),
-        user: str = typer.Option("", metavar="KEY", help="Of jobs that this key submitted."),
+        node: str = typer.Option("", metavar="NAME|ID", help="Compiled by this node."),
+        user: str = typer.Option("", metavar="ID", help="Of jobs that this member submitted."),
         toolchain: str = typer.Option(
             "", metavar="DIGEST", help="Made with this toolchain; the first digits are enough."
         ),
@@ -86,14 +88,15 @@ def cache_commands(
 
         --all removes inputs and toolchains as well, if these are kept here.
         """
-        selection = _selection(unused, older, node, user, toolchain, key)
-        if selection == Selection() and not everything:
+        if not (unused or older or node or user or toolchain or key or everything):
             raise ConfigError("say which results to forget (see --help), or --all")
         with closing(open_store(directory)) as store:
+            node, user = _key_of(store, "node_key", node), _key_of(store, "user", user)
+            selection = _selection(unused, older, node, user, toolchain, key)
             _refuse_strangers(store, selection)
             removed = clear(store) if selection == Selection() else purge(store, selection)
         agent.ask({"op": "recount"})
-        typer.echo(told(removed, as_json))
+        say(told(removed, as_json))
 
     @app.command("verify")
     def verify_(directory: str = where, as_json: bool = as_json) -> None:
@@ -106,10 +109,8 @@ def cache_commands(
         if as_json:
             typer.echo(json.dumps(asdict(found)))
         else:
-            typer.echo(f"{found.blobs} blobs, {found.rotten} of them rotten and removed")
-            typer.echo(
-                f"{found.results} results, {found.lost} of them without their blobs and forgotten"
-            )
+            say(f"{found.blobs} blobs, {found.rotten} of them rotten and removed")
+            say(f"{found.results} results, {found.lost} of them without their blobs and forgotten")
         raise typer.Exit(1 if found.rotten else 0)
 
     return app
@@ -142,13 +143,14 @@ def show(store: DiskStore, as_json: bool) -> None:
         document = {"directory": store.directory, "limit_bytes": store.limit_bytes}
         typer.echo(json.dumps(document | asdict(held) | rows))
         return
-    typer.echo(f"{store.directory}, limit {size_text(store.limit_bytes)}")
-    typer.echo(f"results {held.results:>10}   {size_text(held.result_bytes)} of outputs")
-    typer.echo(f"blobs   {held.blobs:>10}   {size_text(held.stored_bytes)} on disk, compressed")
+    say(f"{store.directory}, limit {size_text(store.limit_bytes)}")
+    say(f"results {held.results:>10}   {size_text(held.result_bytes)} of outputs")
+    say(f"blobs   {held.blobs:>10}   {size_text(held.stored_bytes)} on disk, compressed")
     for name, found in labels.items():
         for label, count, size in found:
             if label:
-                typer.echo(f"{name} {label}: {count} results, {size_text(size)}")
+                label = member_id(label) if name == "user" else label
+                say(f"{name} {label}: {count} results, {size_text(size)}")
 
 
 def _selection(
@@ -167,6 +169,12 @@ def _selection(
     )
 
 
+def _key_of(store: DiskStore, column: str, called: str) -> str:
+    """The public key among those that results bear which has this id; anything else as it is."""
+    labels = store.index.by_label(column) if called.startswith("k-") else []
+    return next((key for key, _, _ in labels if key and member_id(key) == called), called)
+
+
 def _refuse_strangers(store: DiskStore, selection: Selection) -> None:
     """A mistyped name must not look like a purge that found nothing left to do."""
     for column, made in (
@@ -175,9 +183,11 @@ def _refuse_strangers(store: DiskStore, selection: Selection) -> None:
         ("user", "of jobs of"),
     ):
         wanted = getattr(selection, column)
-        known = [label for label, _, _ in store.index.by_label(column) if label] if wanted else []
+        labels = store.index.by_label(column) if wanted else []
+        known = [label for label, _, _ in labels if label]
         if wanted and wanted not in known:
-            there = f"there are results {made} {', '.join(known)}" if known else "there are none"
+            names = known if column == "node" else [member_id(key) for key in known]
+            there = f"there are results {made} {', '.join(names)}" if known else "there are none"
             raise ConfigError(f"no result here is {made} {wanted}: {there}")
 
 

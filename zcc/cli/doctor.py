@@ -19,8 +19,10 @@ from zcc import config as configuration
 from zcc import farm
 from zcc.cli import agent
 from zcc.cli.compilers import packed_toolchain
+from zcc.cli.terminal import say
 from zcc.config import Config
 from zcc.errors import CompilerError, ConfigError, told
+from zcc.reaching import why_unreachable
 
 # A file's time may lie a tick of the kernel's behind the clock, and a second where the file system keeps
 # whole ones.
@@ -54,9 +56,9 @@ def doctor(
     for finding in _all_findings():
         findings.append(finding)
         if not as_json:
-            typer.echo(f"{finding.verdict.value:4}  {finding.what}")
+            say(f"{finding.verdict.value:4}  {finding.what}")
             if finding.advice:
-                typer.echo(f"      {finding.advice}")
+                say(f"      {finding.advice}")
     if as_json:
         typer.echo(
             json.dumps([asdict(each) | {"verdict": each.verdict.value} for each in findings])
@@ -177,13 +179,22 @@ def _agent_status() -> dict[str, Any] | None:
     return status
 
 
+def _no_broker(status: dict[str, Any], error: str) -> Finding:
+    """Which of the ways to the broker is closed."""
+    refusal = str(status.get("refusal") or "")
+    problem = "" if refusal else why_unreachable(str(status.get("broker") or ""))
+    if problem:
+        what, _, advice = problem.partition(": ")
+        return Finding(Verdict.FAIL, f"broker: {what}", advice)
+    advice = "was your key revoked (zcc-broker keys), or is another broker there? zcc join TOKEN mends both"
+    return Finding(Verdict.FAIL, f"broker: {refusal or error}", advice)
+
+
 def _farm(status: dict[str, Any]) -> Iterator[Finding]:
     answer = agent.ask({"op": "nodes"}) or {}
     listed = answer.get("nodes")
     if not isinstance(listed, list):
-        why = status.get("refusal") or answer.get("error", "no answer")
-        advice = "is it running (zcc-broker serve), is its port open, is your key revoked?"
-        yield Finding(Verdict.FAIL, f"broker: {why}", advice)
+        yield _no_broker(status, str(answer.get("error", "no answer")))
         return
     yield Finding(Verdict.OK, "broker answers")
     slots = sum(row["slots"] for row in listed)

@@ -21,6 +21,7 @@ from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.cli.figures import size_text
+from zcc.cli.terminal import say
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
 from zcc.compiler.toolchain import describe
@@ -59,7 +60,7 @@ def explain(
         typer.echo(json.dumps(document))
         return
     for line in told(document):
-        typer.echo(line)
+        say(line)
 
 
 def told(document: dict[str, Any]) -> Iterator[str]:
@@ -117,9 +118,9 @@ def toolchain(
         typer.echo(json.dumps(document))
         return
     for name in ("family", "version", "target", "digest"):
-        typer.echo(f"{name:12} {document[name]}")
+        say(f"{name:12} {document[name]}")
     sizes = f"{found.size_bytes / 1e6:.1f} MB, {found.compressed_bytes / 1e6:.1f} MB packed"
-    typer.echo(f"{'members':12} {len(found.members)}, {sizes}")
+    say(f"{'members':12} {len(found.members)}, {sizes}")
 
 
 def request_of(command: list[str]) -> wire.Request:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import typer
 
 from zcc import config, farm
-from zcc.cli import agent, leaving
+from zcc.cli import agent, layout, leaving, terminal
+from zcc.cli.terminal import say
 from zcc.errors import ConfigError
+
+_NODES = ("node", "state", "running", "speed", "load", "jobs")
 
 
 def join(
@@ -29,8 +33,8 @@ def join(
     access = farm.join(token, directory, name, ("client", "publisher", "admin", "monitor"))
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
-    typer.echo(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
-    typer.echo("try it: zcc gcc -c hello.c && zcc stats")
+    say(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
+    say("try it: zcc gcc -c hello.c && zcc stats")
 
 
 def leave(yes: bool = leaving.YES, local: bool = leaving.LOCAL) -> None:
@@ -54,10 +58,21 @@ def nodes(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    typer.echo(f"{'node':24} {'state':12} {'running':>9} {'speed':>6} {'load':>6} {'jobs':>7}")
-    for row in rows:
-        busy = f"{row['running']}/{row['slots']}"
-        typer.echo(
-            f"{row['name']:24} {row['state']:12} {busy:>9} {row['speed']:>6.2f}"
-            f" {row['load']:>6.2f} {row['finished']:>7}"
+    for line in told_nodes(rows, terminal.width()):
+        print(line)
+
+
+def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:
+    """The nodes in a table, and below it why some are not ready."""
+    cells = [
+        (
+            row["name"], row["state"], f"{row['running']}/{row['slots']}", f"{row['speed']:.2f}",
+            f"{row['load']:.2f}", str(row["finished"]),
         )
+        for row in rows
+    ]  # fmt: skip
+    lines = layout.table(_NODES, cells, columns, right=_NODES[2:])
+    for row in rows:
+        if row.get("reason"):
+            lines += layout.fold(f"{row['name']}: {row['reason']}", columns, "  ")
+    return lines

@@ -8,6 +8,7 @@ from typing import Any
 
 from zcc.agent.histogram import histogram_from
 from zcc.agent.tally import OUTCOMES
+from zcc.cli.layout import GLUE, fold
 
 _BOLD, _RED, _GREEN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
 # Reasons beyond these are summed up in one line.
@@ -68,8 +69,13 @@ def health(document: dict[str, Any]) -> list[Complaint]:
     return found
 
 
-def table(document: dict[str, Any], title: str, has_colour: bool) -> list[str]:
-    """The lines of `zcc stats`."""
+def table(document: dict[str, Any], title: str, has_colour: bool, columns: int = 0) -> list[str]:
+    """The lines of `zcc stats`, in so many columns; 0: as long as they are."""
+    lines = _table(document, title, has_colour)
+    return [each for line in lines for each in fold(line, columns)]
+
+
+def _table(document: dict[str, Any], title: str, has_colour: bool) -> list[str]:
     bold = _BOLD if has_colour else ""
     plain = _PLAIN if has_colour else ""
     if not document["calls"]:
@@ -97,7 +103,9 @@ def _outcomes(document: dict[str, Any]) -> Iterator[str]:
         times = histogram_from(document["answer_times"].get(name))
         if times.count:
             shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-            said = "  ".join(f"{label} {duration(times.percentile(at))}" for label, at in shares)
+            said = "  ".join(
+                _glued(f"{label} {duration(times.percentile(at))}") for label, at in shares
+            )
             line += f"   {said}"
         yield line
     reasons = list(document["local_reasons"].items())
@@ -127,7 +135,7 @@ def _facts(document: dict[str, Any]) -> Iterator[str]:
     yield f"inputs         scanned {ways['scanned']}, listed {ways['listed']}{why}"
     jobs = sum(document["nodes"].values()) - document["twin_runs"]
     if jobs > 0:
-        parts = (f"{label} {duration(document[name] / jobs)}" for name, label in _SPLIT)
+        parts = (_glued(f"{label} {duration(document[name] / jobs)}") for name, label in _SPLIT)
         yield f"a remote job   {', '.join(parts)} (means)"
     yield (
         f"saved          {duration(document['saved_cpu_s'])} of CPU by hits;"
@@ -163,6 +171,11 @@ def _health(document: dict[str, Any], has_colour: bool) -> Iterator[str]:
         yield f"health         {red}{complaint.what}{plain}: {complaint.advice}"
     for note in document.get("notes", ()):
         yield f"note           {note}"
+
+
+def _glued(text: str) -> str:
+    """On one line: a number, its name and its unit."""
+    return text.replace(" ", GLUE)
 
 
 def size_text(count: float) -> str:

@@ -1,49 +1,42 @@
-"""Lines that fit the terminal: no word is cut, and what is piped stays one record a line.
+"""Lines that fit the terminal: no word is cut, and what is piped stays one record a line. Pure.
 
 A word that is longer than a line (a path) stands alone and whole: cut, nobody could copy it.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import textwrap
+import re
 from collections.abc import Iterable, Sequence
 
-# Narrower than that nothing can be laid out.
-LEAST_WIDTH = 20
+# Stands for a blank at which no line ends: between a number and its unit.
+GLUE = "\u00a0"
 _GAP = "  "
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What stands in a column of its own in front of the text.
+_LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}| +")
 
 
-def width() -> int:
-    """Columns that there are: COLUMNS, else the terminal's; 0 where lines may be as long as they like."""
-    said = os.environ.get("COLUMNS", "")
-    if said.isdigit() and int(said):
-        return max(LEAST_WIDTH, int(said))
-    try:
-        return max(LEAST_WIDTH, os.get_terminal_size(sys.stdout.fileno()).columns)
-    except (OSError, ValueError):
-        return 0
+def fold(text: str, columns: int, indent: str | None = None) -> list[str]:
+    """The text in lines of so many columns (0: one line); those behind the first begin with `indent`.
 
-
-def fold(text: str, columns: int, indent: str = "") -> list[str]:
-    """The text in lines of so many columns (0: one line); those behind the first begin with `indent`."""
-    if not columns or len(text) <= columns:
-        return [text]
-    return textwrap.wrap(
-        text,
-        columns,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )
-
-
-def labelled(label: str, text: str, columns: int, label_columns: int) -> list[str]:
-    """`label` in a column of its own, the text beside it."""
-    head = f"{label:{label_columns}}"
-    return fold(head + text, columns, " " * label_columns)
+    Without one they begin where the text begins behind its label, or behind its own blanks.
+    """
+    if not columns or _seen(text) <= columns:
+        return [text.replace(GLUE, " ")]
+    if indent is None:
+        label = _LABEL.match(text)
+        indent = " " * (_seen(label[0]) if label else len(_GAP))
+        indent = indent if len(indent) <= columns // 2 else 2 * _GAP
+    lines, line, gap = [], "", ""
+    for piece in re.findall(r" +|[^ ]+", text):
+        if piece.startswith(" "):
+            gap = piece
+        elif line.strip() and _seen(line + gap + piece) > columns:
+            lines.append(line)
+            line = indent + piece
+        else:
+            line += gap + piece
+    return [each.replace(GLUE, " ") for each in (*lines, line)]
 
 
 def table(
@@ -51,12 +44,25 @@ def table(
 ) -> list[str]:
     """A header and a line a row, in columns as wide as they have to be; `right` are aligned there.
 
-    Where that is wider than the terminal, each row is a block: its first field, and the others under it.
+    Where that is wider than the terminal, the last field stands below its row. Where even that is, each row is
+    a block: its first field, and the others below it.
     """
-    rows = [tuple(row) for row in rows]
+    found = [tuple(row) for row in rows]
+    lines = _grid(header, found, right)
+    if not columns or max(map(len, lines)) <= columns:
+        return lines
+    lines = _grid(header[:-1], [row[:-1] for row in found], right)
+    if max(map(len, lines)) > columns:
+        return [line for row in found for line in _block(header, row, columns)]
+    below = [
+        fold(2 * _GAP + text, columns, 2 * _GAP)
+        for text in (header[-1], *(row[-1] for row in found))
+    ]
+    return [each for line, more in zip(lines, below, strict=True) for each in (line, *more)]
+
+
+def _grid(header: Sequence[str], rows: list[tuple[str, ...]], right: Sequence[str]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    if columns and sum(widths) + len(_GAP) * (len(widths) - 1) > columns:
-        return [line for row in rows for line in _block(header, row, columns)]
     lines = []
     for row in (header, *rows):
         cells = [
@@ -68,7 +74,10 @@ def table(
 
 
 def _block(header: Sequence[str], row: Sequence[str], columns: int) -> list[str]:
-    facts = ", ".join(
-        f"{name} {cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell
-    )
-    return [*fold(row[0], columns), *fold(_GAP + facts, columns, _GAP)]
+    facts = [f"{name}{GLUE}{cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell]
+    return [*fold(row[0], columns), *fold(_GAP + ", ".join(facts), columns, _GAP)]
+
+
+def _seen(text: str) -> int:
+    """How many columns the text takes."""
+    return len(_COLOUR.sub("", text))

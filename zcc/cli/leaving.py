@@ -7,6 +7,7 @@ import sys
 import typer
 
 from zcc import farm
+from zcc.cli.terminal import say
 from zcc.errors import ConfigError, ZccError
 from zcc.keys import member_id
 
@@ -36,11 +37,9 @@ def leave(directory: str, again: str, is_sure: bool, is_local: bool) -> None:
     if not is_local:
         _tell(access)
     farm.forget_access(directory)
-    typer.echo(f"left {what}; {again} joins again, with a new key")
+    say(f"left {what}; {again} joins again, with a new key")
     if is_local:
-        typer.echo(
-            f"the broker still admits the key until somebody says: zcc-broker revoke {called}"
-        )
+        say(f"the broker still admits the key until somebody says: zcc-broker revoke {called}")
 
 
 def _tell(access: farm.Access) -> None:

@@ -13,6 +13,7 @@ from cache.errors import CacheError
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
 from zcc.cli.completion import completion
 from zcc.cli.program import Program, RootGroup
+from zcc.cli.terminal import complaint
 from zcc.cli.version import version
 from zcc.errors import ZccError, told
 
@@ -89,9 +90,9 @@ def slip(word: str) -> str:
 def main(arguments: list[str]) -> None:
     """Errors that are the user's to mend come without a traceback."""
     if arguments and not arguments[0].startswith("-") and arguments[0] not in words():
-        print(slip(arguments[0]), file=sys.stderr)
+        print(complaint(slip(arguments[0])), file=sys.stderr)
         sys.exit(USAGE_STATUS)
     try:
         app(args=arguments, prog_name="zcc")
     except (ZccError, CacheError, OSError) as error:
-        sys.exit(f"zcc: {told(error)}")
+        sys.exit(complaint(f"zcc: {told(error)}"))

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from zcc.cli.help import help_of
+from zcc.cli.terminal import width
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -32,10 +35,16 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 
+    def get_help(self, ctx: Any) -> str:
+        return help_of(self, ctx, width())
+
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def get_help(self, ctx: Any) -> str:
+        return help_of(self, ctx, width())
 
 
 class RootGroup(_Group):
@@ -60,6 +69,8 @@ class Program(typer.Typer):
             "context_settings": _HELP_NAMES,
             "no_args_is_help": True,
             "pretty_exceptions_enable": False,
+            # Errors without rich's frames, which cut options and paths in two.
+            "rich_markup_mode": None,
         }
         super().__init__(**(defaults | settings))
 

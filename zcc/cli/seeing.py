@@ -13,6 +13,7 @@ from zcc import farm
 from zcc.agent.projects import Projects
 from zcc.agent.verifying import share_of
 from zcc.cli.explain import home
+from zcc.cli.terminal import say
 
 
 def config(
@@ -41,7 +42,7 @@ def config(
         typer.echo(json.dumps(places | values))
         return
     for name, value in (places | values).items():
-        typer.echo(f"{name:18} {value if value != '' else 'none'}")
+        say(f"{name:18} {value if value != '' else 'none'}")
 
 
 def base_in_force(base_dir: str) -> str:

@@ -20,7 +20,7 @@ from zcc.agent.history import PastBuild, forget_builds, past_builds, since
 from zcc.agent.notebook import FILE_NAME as NOTEBOOK
 from zcc.agent.stats import FILE_NAME, read
 from zcc.agent.tally import tally_from
-from zcc.cli import agent
+from zcc.cli import agent, layout, terminal
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table
 from zcc.cli.program import Command
@@ -33,6 +33,8 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # What an option without its number stands for.
 _LEFT_OUT = {"--watch": "2", "--build": "1"}
+_BUILDS = ("N", "began", "took", "calls", "hits", "sent", "project")
+_NUMBERS = ("N", "took", "calls", "hits", "sent")
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
@@ -110,7 +112,9 @@ def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
             return prometheus(document)
         case Format.TABLE:
             has_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            return "".join(f"{line}\n" for line in table(document, title, has_colour))
+            return "".join(
+                f"{line}\n" for line in table(document, title, has_colour, terminal.width())
+            )
 
 
 def _document(build: int, begin: str) -> tuple[dict[str, Any], str]:
@@ -148,18 +152,17 @@ def _list_builds(form: Format) -> str:
             json.dumps([_facts(at, each) | each.tally.as_dict() for at, each in enumerate(past, 1)])
             + "\n"
         )
-    lines = [
-        f"{'N':>3}  {'began':16}  {'took':>10}  {'calls':>6}  {'hits':>6}  {'sent':>9}  project"
-    ]
+    rows = []
     for number, each in enumerate(past, 1):
         numbers, outcomes = each.tally.numbers, each.tally.outcomes
         hits = outcomes["local_hit"] + outcomes["shared_hit"]
         share = 100 * hits / max(1, numbers["calls"])
-        lines.append(
-            f"{number:>3}  {datetime.fromtimestamp(each.begun_s):%Y-%m-%d %H:%M}"
-            f"  {duration(each.active_s - each.begun_s):>10}  {numbers['calls']:>6.0f}"
-            f"  {share:>5.1f}%  {size_text(numbers['bytes_sent']):>9}  {os.fsdecode(each.project)}"
-        )
+        rows.append((
+            str(number), f"{datetime.fromtimestamp(each.begun_s):%Y-%m-%d %H:%M}",
+            duration(each.active_s - each.begun_s), f"{numbers['calls']:.0f}", f"{share:.1f}%",
+            size_text(numbers["bytes_sent"]), os.fsdecode(each.project),
+        ))  # fmt: skip
+    lines = layout.table(_BUILDS, rows, terminal.width(), right=_NUMBERS)
     return "".join(f"{line}\n" for line in lines)
 
 

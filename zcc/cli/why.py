@@ -30,6 +30,7 @@ from zcc.cli import agent
 from zcc.cli.compilers import compilers_of
 from zcc.cli.explain import home, request_of
 from zcc.cli.reasons import phrase, sentences
+from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 
 _USAGE = "name a source, an object or a command: zcc why x.c, zcc why gcc -c x.c"
@@ -80,13 +81,11 @@ def _tell_of_file(name: str, as_json: bool) -> None:
     if not lasts:
         raise ConfigError(f"no compile of {name} is known (of links and -E nothing is kept)")
     if path not in (lasts[0].source, lasts[0].output):
-        typer.echo(f"{os.fsdecode(path)} is written by this compile:")
+        say(f"{os.fsdecode(path)} is written by this compile:")
     for line in _story(lasts[0]):
-        typer.echo(line)
+        say(line)
     for last in lasts[1:]:
-        typer.echo(
-            f"also {_pair(last.source, last.output)}, {_moment(last.made_s)}: {last.outcome}"
-        )
+        say(f"also {_pair(last.source, last.output)}, {_moment(last.made_s)}: {last.outcome}")
 
 
 def _story(last: Last) -> Iterable[str]:
@@ -128,9 +127,9 @@ def _tell_of_command(command: list[str], as_json: bool) -> None:
         return
     for each in forecasts:
         if each.source:
-            typer.echo(_pair(each.source, each.output))
+            say(_pair(each.source, each.output))
         for line in _prophecy(each):
-            typer.echo(line)
+            say(line)
 
 
 def _forecast(request: wire.Request) -> list[Forecast]:
