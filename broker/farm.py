@@ -148,6 +148,7 @@ class Farm:
         self,
         user: str,
         machine_class: bytes,
+        toolchain: Digest,
         avoid: frozenset[Identity] | set[Identity],
         now: float,
     ) -> bool:
@@ -156,7 +157,7 @@ class Farm:
             return True
         return any(
             node.is_usable(now)
-            and node.takes(user, machine_class, now)
+            and node.takes(user, machine_class, now, toolchain)
             and node.identity not in avoid
             for node in self.nodes
         )

@@ -13,6 +13,9 @@ from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
 from zcc.messages import Announce, Fault, Hello, Settled
 
+# What a node says of itself and not of the job.
+UNCOUNTED = frozenset((Fault.STOPPING, Fault.PAUSED, Fault.UNFIT))
+
 
 class Fleet:
     def __init__(self, farm: Farm, ledger: Ledger, dispatcher: Dispatcher) -> None:
@@ -25,6 +28,7 @@ class Fleet:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
+        node.paused = hello.paused
         held = set(hello.leases)
         for lease in list(node.leases.values()):
             if lease.id not in held:  # the Run was lost with the old connection
@@ -37,6 +41,17 @@ class Fleet:
             if lease_id not in node.leases and lease_id not in node.orphans:
                 self._claim(node, lease_id, now)
         self._farm.is_dirty = True
+
+    def say_paused(self, node: Node, reason: str, now: float) -> None:
+        """The node takes no jobs for now, and why; or takes them again."""
+        if bool(reason) != bool(node.paused):
+            self._farm.audit("pause", node=node.session.name, reason=reason or "over")
+            self._farm.is_dirty = True
+        has_begun = bool(reason) and not node.paused
+        node.paused = reason
+        if has_begun:
+            self._ledger.refuse_unservable(now)
+            self._dispatcher.tell_all()
 
     def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
         """A node holds a lease that is not its own in our books."""
@@ -106,10 +121,14 @@ class Fleet:
             node.is_draining = True
         elif fault is Fault.INPUT:
             self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
+        elif fault is Fault.PAUSED and not node.paused:
+            self.say_paused(node, detail or "it says so", now)  # until its next beat
+        elif fault is Fault.UNFIT:
+            node.note_unfit(self._farm.executions[lease.key].toolchain, detail or "it says so")
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
-        is_counted = fault is not Fault.STOPPING
+        is_counted = fault not in UNCOUNTED
         self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
-        if fault is Fault.STOPPING:
+        if fault in UNCOUNTED:
             self._ledger.refuse_unservable(now)
 
     def announced(self, session: Session, message: Announce) -> str:

@@ -211,7 +211,9 @@ class Ledger:
             is_jobs_fault = len(execution.suspicions) >= MAX_LOSSES
             ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
             self.refuse(execution, LOST_TWICE, ending)
-        elif not self._farm.is_servable(lane.user, lane.machine_class, execution.avoid, now):
+        elif not self._farm.is_servable(
+            lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
+        ):
             self.refuse(execution, NO_NODES)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
@@ -242,12 +244,13 @@ class Ledger:
 
     def refuse_unservable(self, now: float) -> None:
         """Nodes have left: refuse the jobs that none of the others may run."""
-        verdicts: dict[tuple[str, bytes, frozenset[Identity]], bool] = {}
+        verdicts: dict[tuple[str, bytes, Digest, frozenset[Identity]], bool] = {}
         for execution in list(self._farm.executions.values()):
             if execution.phase in LEASED:
                 continue
             lane = execution.lane
-            need = (lane.user, lane.machine_class, frozenset(execution.avoid))
+            avoid = frozenset(execution.avoid)
+            need = (lane.user, lane.machine_class, execution.toolchain, avoid)
             if need not in verdicts:
                 verdicts[need] = self._farm.is_servable(*need, now)
             if not verdicts[need]:
@@ -309,7 +312,9 @@ class Ledger:
             return JOBS_FAIL
         if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
             return TOO_MANY
-        if not farm.is_servable(session.user, event.machine_class, frozenset(), now):
+        if not farm.is_servable(
+            session.user, event.machine_class, event.toolchain, frozenset(), now
+        ):
             return NO_NODES
         return ""
 

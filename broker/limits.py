@@ -115,6 +115,8 @@ MAX_QUARANTINE_S = 1800.0
 # Failures on a node that no other node has judged, without a verdict between them, are the node's when so
 # many are left whichever one key's are taken away: three keys' once, or two keys' twice.
 UNDECIDED_FAULTS = 2
+# Toolchains that one node has no room for; beyond it the oldest is tried again.
+MAX_UNFIT = 64
 # Keys for which a node can be put aside alone.
 MAX_ASIDE = 1_000
 # So many failed jobs among the last of one key (on two nodes each, or wrong in themselves) have its jobs

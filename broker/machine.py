@@ -191,6 +191,7 @@ class Machine:
         node = self.farm.nodes.get(session.id)
         if node is not None:
             node.load = message.load
+            self._fleet.say_paused(node, message.paused, now)
 
     def _unreachable(self, event: events.PeerUnreachable, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)
@@ -349,6 +350,7 @@ class Machine:
             load=node.load,
             finished=node.record.finished,
             faults=node.record.faults,
+            reason=node.reason,
         )
 
     # --- time ---------------------------------------------------------------------------------

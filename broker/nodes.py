@@ -19,6 +19,7 @@ from broker.limits import (
     MAX_FAULTS,
     MAX_QUARANTINE_S,
     MAX_RECORDS,
+    MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
     QUARANTINE_S,
@@ -112,7 +113,8 @@ def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
 class Node:
     """A node's session. `orphans` are leases of a broker before us, with the time they are given.
 
-    `toolchains` are those that it has run jobs with, `ended` the leases that it held last.
+    `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
+    is `paused`, if that says why, and cannot take toolchains that are `unfit`, each for its reason.
     """
 
     session: Session
@@ -125,6 +127,8 @@ class Node:
     ended: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     load: float = 0.0
     is_draining: bool = False
+    paused: str = ""
+    unfit: dict[Digest, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> Identity:
@@ -159,11 +163,23 @@ class Node:
         return lease in self.leases or lease in self.orphans or lease in self.ended
 
     def is_usable(self, now: float) -> bool:
-        return self.slots > 0 and not self.is_draining and now >= self.record.until
+        return self.slots > 0 and not (self.is_draining or self.paused) and now >= self.record.until
 
-    def takes(self, user: str, machine_class: bytes, now: float) -> bool:
-        """Whether such a job of this user's goes to it, as far as the node is concerned."""
-        return self.serves(user, machine_class) and not self.record.is_aside_for(user, now)
+    def takes(
+        self, user: str, machine_class: bytes, now: float, toolchain: Digest | None = None
+    ) -> bool:
+        """Whether such a job of this user's goes to it, when it has a slot and is usable at all."""
+        return (
+            self.serves(user, machine_class)
+            and toolchain not in self.unfit
+            and not self.record.is_aside_for(user, now)
+        )
+
+    def note_unfit(self, toolchain: Digest, reason: str) -> None:
+        """It has no room for this toolchain."""
+        self.unfit[toolchain] = reason
+        if len(self.unfit) > MAX_UNFIT:
+            del self.unfit[next(iter(self.unfit))]
 
     def serves(self, user: str, machine_class: bytes) -> bool:
         """Whether it may run such a job of this user's; a publisher's own node runs its own key's alone."""
@@ -173,7 +189,16 @@ class Node:
     def state(self, now: float) -> str:
         if self.is_draining:
             return "draining"
-        return "ready" if now >= self.record.until else "quarantined"
+        if self.paused:
+            return "paused"
+        if now < self.record.until:
+            return "quarantined"
+        return "limited" if self.unfit else "ready"
+
+    @property
+    def reason(self) -> str:
+        """Why it is paused or limited, by its own word."""
+        return self.paused or next(iter(self.unfit.values()), "")
 
 
 class Roster:
@@ -198,6 +223,8 @@ class Roster:
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
         node.slots, node.machine_classes, node.is_draining = slots, machine_classes, False
+        node.paused = ""
+        node.unfit.clear()
         return node
 
     def leave(self, session_id: bytes) -> Node | None:

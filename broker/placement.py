@@ -78,7 +78,10 @@ def choose_node(need: Need, seats: Iterable[Seat], now: float, *, may_prefetch: 
     idle_seat: Seat | None = None
     for seat in seats:
         node = seat.node
-        if not node.takes(need.user, need.machine_class, now) or seat.identity in need.avoid:
+        if (
+            not node.takes(need.user, need.machine_class, now, need.toolchain)
+            or seat.identity in need.avoid
+        ):
             continue
         rank = (_finish_at(need, seat, now), -seat.idle / node.slots)
         if best is None or rank < best:

@@ -76,6 +76,7 @@ class Fault(Enum):
     RESOURCES = "resources"
     STOPPING = "stopping"
     PAUSED = "paused"  # an honest "not now" of a node that says so in its beats as well
+    UNFIT = "unfit"  # this toolchain does not fit in what the node keeps of them; other jobs are welcome
     REFUSED = "refused"  # the job itself is wrong: whoever submitted it is at fault, and no node
     INTERNAL = "internal"
 

@@ -768,6 +768,54 @@ def test_who_takes_a_node_down_has_others_blame_neither_it_nor_themselves(desk: 
     assert len(desk.runs(node)) == 1
 
 
+def test_a_paused_node_gets_no_jobs_until_it_says_that_it_takes_them(desk: Desk) -> None:
+    agent, node, other = desk.client("a"), desk.node("n", slots=4), desk.node("other", slots=1)
+    desk.say(node, Beat(0.0, "its disk is full"))
+    assert states_of(desk) == {"n": "paused", "other": "ready"}
+    for ticket in range(4):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    assert not desk.runs(node)
+    desk.say(node, Beat(0.0))
+    assert desk.runs(node)
+    assert desk.runs(other)
+
+
+def test_a_job_that_a_paused_node_gives_back_has_lost_nothing(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    other = desk.node("other")
+    desk.say(node, Failed(run.lease, Fault.PAUSED.value, "its disk is full"))
+    assert len(desk.runs(other)) == 1
+    assert next(iter(desk.machine.farm.executions.values())).losses == 0
+    assert states_of(desk) == {"n": "paused", "other": "ready"}
+
+
+def test_when_all_nodes_are_paused_jobs_go_home(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=1)
+    for ticket in range(4):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    held = {run.key for run in desk.runs(node)}
+    desk.say(node, Beat(0.0, "its disk is full"))
+    assert len(desk.got(agent, Refused)) == 4 - len(held)
+
+
+def test_a_node_without_room_for_a_toolchain_gets_other_jobs(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=4)
+    desk.store.add(blob("huge"))
+    desk.machine.farm.holdings.note_toolchain(blob("huge"))
+    desk.submit(agent, 1, job("x", inputs=(), toolchain="huge"))
+    (run,) = desk.runs(node)
+    desk.say(node, Failed(run.lease, Fault.UNFIT.value, "huge: 3 GB of 2"))
+    assert desk.got(agent, Refused) == [Refused(1, "no-nodes")]
+    desk.submit(agent, 2, job("y", inputs=(), toolchain="huge"))
+    assert desk.got(agent, Refused)[-1] == Refused(2, "no-nodes")
+    desk.submit(agent, 3, job("z", inputs=()))
+    assert len(desk.runs(node)) == 1
+    assert states_of(desk) == {"n": "limited"}
+    assert faults_of(desk) == {"n": 0}
+
+
 def test_without_nodes_a_job_is_refused_at_once(desk: Desk) -> None:
     agent = desk.client("a")
     desk.submit(agent, 1, job("x"))
