@@ -54,10 +54,9 @@ class Membership:
         except EnrolError as error:
             return self._refuse(joiner, error)
         fields = (("joiner", joiner), ("key", message.public_key), ("role", role.value))
-        self._audit.write("enrol", fields)
-        logger.info(
-            "enrolled %s as %s (%s)", member_id(message.public_key), role.value, message.label
-        )
+        if self._audit.write("enrol", fields):
+            key = member_id(message.public_key)
+            logger.info("enrolled %s as %s (%s)", key, role.value, message.label)
         return Enrolled(self._farm, role.value)
 
     def _rejoin(self, user: str, message: Rejoin) -> Message:
@@ -65,11 +64,12 @@ class Membership:
             joiner, role = self._registry.rejoin(message.secret, user, message.label, time.time())
         except EnrolError as error:
             return self._refuse(user, error)
-        self._audit.write("rejoin", (("joiner", joiner), ("key", user), ("role", role.value)))
-        logger.info("%s is a %s from now on (%s)", member_id(user), role.value, message.label)
+        fields = (("joiner", joiner), ("key", user), ("role", role.value))
+        if self._audit.write("rejoin", fields):
+            logger.info("%s is a %s from now on (%s)", member_id(user), role.value, message.label)
         return Enrolled(self._farm, role.value)
 
     def _refuse(self, user: str, error: EnrolError) -> Refused:
-        self._audit.write("refuse", (("joiner", user), ("reason", str(error))))
-        logger.warning("refused to enrol with %s: %s", user, error)
+        if self._audit.write("refuse", (("joiner", user), ("reason", str(error)))):
+            logger.warning("refused to enrol with %s: %s", user, error)
         return Refused(0, str(error))

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.errors import EnrolError, RegistryError
+from broker.revocations import Revocations
 from zcc.errors import TokenError
 from zcc.keys import member_id, public_of
 from zcc.messages import OTHER_ROLE, Role
@@ -92,12 +93,24 @@ class Registry:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
             self._add_columns()
+            self._revocations = Revocations(state_dir)
+            self._unite()
         except (OSError, sqlite3.Error) as error:
             raise RegistryError(f"cannot open the key registry {path}: {error}") from error
         self._version = self._data_version()
 
     def close(self) -> None:
         self._db.close()
+
+    def _unite(self) -> None:
+        """What the registry or the file of revocations says is revoked, is: either may be older."""
+        written = self._revocations.read()
+        known = {row.public_key: row.revoked for row in self.rows() if row.revoked is not None}
+        for key in written.keys() - known.keys():
+            self._db.execute(
+                "UPDATE keys SET revoked = ? WHERE public_key = ?", (written[key], key)
+            )
+        self._revocations.add({key: known[key] for key in sorted(known.keys() - written.keys())})
 
     def add_joiner(
         self, public_key: str, joins_as: Role, now: float, expires: float, uses: int
@@ -124,7 +137,9 @@ class Registry:
             token, role, known = *self._token(joiner), self.find(public_key)
             if known is not None and known.revoked is None and known.role is role:
                 return role  # the answer was lost, the joiner asks again
-            if known is not None and known.revoked is not None:
+            # A registry that is older than the key does not know it; the file does.
+            is_revoked = known is None and public_key in self._revocations.read()
+            if is_revoked or (known is not None and known.revoked is not None):
                 raise EnrolError(
                     "this key was revoked: zcc leave --local (zcc-node leave --local) removes it, and joining"
                     " then makes a new one"
@@ -216,6 +231,7 @@ class Registry:
         return found[0]
 
     def revoke_key(self, public_key: str, now: float) -> None:
+        self._revocations.add({public_key: now})
         self._db.execute("UPDATE keys SET revoked = ? WHERE public_key = ?", (now, public_key))
 
     def note_seen(self, rows: Iterable[tuple[str, float, str]]) -> None:

@@ -63,6 +63,7 @@ from zcc.messages import (
     Submit,
     Want,
 )
+from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Shell:
         self._roles: dict[str, Role | None] = {}
         self._interned: dict[Digest, Digest] = {}
         self._heard: set[bytes] = set()
+        self._warnings = Summing[str]()
         self._events: deque[Event] = deque()
         self._is_running = self._has_batch = self._is_closed = False
         self.counts: Counter[str] = Counter()
@@ -193,7 +195,8 @@ class Shell:
 
     def _misbehaved(self, origin: Origin, error: Exception) -> None:
         self.counts["violations"] += 1
-        logger.warning("dropping %s (%s): %s", origin.user, origin.role.value, error)
+        if self._warnings.admits(origin.user, self._now()):
+            logger.warning("dropping %s (%s): %s", origin.user, origin.role.value, error)
         self._happen(events.PeerMisbehaved(origin, str(error)[:MAX_REASON]))
 
     def _take(self, origin: Origin, frames: Frames) -> None:
@@ -387,6 +390,9 @@ class Shell:
                 self._recheck_keys()
             self._membership.write_attendance(now)
         self._storage.tick(now)
+        self._audit.sum_up()
+        for user, more in self._warnings.due(now):
+            logger.warning("dropped %s %d times more", user or "others", more)
         evicted = self._results.note_evictions()
         if evicted:
             logger.info("evicted %d blobs and results", evicted)

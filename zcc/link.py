@@ -16,6 +16,7 @@ import zmq.utils.z85
 
 from zcc.keys import KeyPair
 from zcc.messages import MAX_FRAME_BYTES
+from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +202,7 @@ class _ZapHandler(_Pumped):
         socket.linger = 0
         socket.bind(ZAP_ENDPOINT)
         self._admit = zap
+        self._strangers = Summing[str]()
         super().__init__(socket)
 
     def _deliver(self, frames: list[zmq.Frame]) -> None:
@@ -230,5 +232,13 @@ class _ZapHandler(_Pumped):
             logger.exception("the key registry failed; refusing %s", key)
             return None
         if user is None:
-            logger.warning("refused: the key %s from %s is not registered here", key, address)
+            self._warn(key, address)
         return user
+
+    def _warn(self, key: str, address: str) -> None:
+        """A stranger may try as often as he likes, with as many keys: what is said goes by his address."""
+        now = self._loop.time()
+        for other, more in self._strangers.due(now):
+            logger.warning("refused %d more unregistered keys from %s", more, other or "elsewhere")
+        if self._strangers.admits(address, now):
+            logger.warning("refused: the key %s from %s is not registered here", key, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,13 @@ from broker.audit import AuditLog
 from broker.errors import EnrolError, RegistryError, StartError
 from broker.main import app
 from broker.registry import Registry, is_public_key
+from broker.revocations import Revocations
 from broker.roles import ALLOWED, may_send
 from broker.state import broker_keys, record_serving, take_lock
 from zcc.config import parse_duration
 from zcc.keys import Token, new_key_pair, public_of
 from zcc.messages import ALL, Role
+from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
 
 NOW = 1_000_000.0
 
@@ -219,3 +222,87 @@ def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
 
 def test_durations_are_read() -> None:
     assert [parse_duration(text) for text in ("90s", "30m", "1h", "7d")] == [90, 1800, 3600, 604800]
+
+
+def lines_of(directory: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
+
+
+def test_what_a_stranger_tries_again_and_again_is_summed_up(tmp_path: Path) -> None:
+    now = [0.0]
+    log = AuditLog(str(tmp_path), clock=lambda: now[0])
+    for number in range(2600):
+        log.write("refuse", (("joiner", "k"), ("reason", f"used up {number}")))
+    log.write("refuse", (("joiner", "other"), ("reason", "used up")))
+    log.write("refuse", (("job", "x"), ("reason", "no-nodes")))
+    assert len(lines_of(tmp_path)) == MOST_OF_THE_SAME + 2
+    log.sum_up()
+    assert len(lines_of(tmp_path)) == MOST_OF_THE_SAME + 2
+    now[0] = PERIOD_S
+    log.sum_up()
+    last = lines_of(tmp_path)[-1]
+    assert (last["event"], last["user"], last["more"]) == ("refuse", "k", 2600 - MOST_OF_THE_SAME)
+    assert log.write("refuse", (("joiner", "k"), ("reason", "again")))
+    log.close()
+
+
+def test_nothing_that_was_counted_is_lost_at_the_end(tmp_path: Path) -> None:
+    log = AuditLog(str(tmp_path))
+    for _ in range(MOST_OF_THE_SAME + 5):
+        log.write("violation", (("user", "k"), ("reason", "nonsense")))
+    log.close()
+    assert lines_of(tmp_path)[-1]["more"] == 5
+
+
+def test_a_registry_put_back_from_a_backup_revives_no_key(tmp_path: Path) -> None:
+    state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
+    one, two = new_key_pair().public, new_key_pair().public
+    registry = Registry(str(state))
+    registry.add(one, Role.CLIENT, "one", 100.0)
+    registry.add(two, Role.CLIENT, "two", 100.0)
+    registry.close()
+    shutil.copy(state / "registry.sqlite", backup)
+    registry = Registry(str(state))
+    registry.revoke("one", 200.0)
+    registry.close()
+    for file in state.glob("registry.sqlite*"):
+        file.unlink()
+    shutil.copy(backup, state / "registry.sqlite")
+    registry = Registry(str(state))
+    assert registry.role_of(one, 300.0) is None
+    assert registry.role_of(two, 300.0) is Role.CLIENT
+    row = registry.find(one)
+    assert row is not None
+    assert row.revoked == 200.0
+    registry.close()
+
+
+def test_a_revoked_key_that_an_older_registry_does_not_know_cannot_enrol(tmp_path: Path) -> None:
+    joiner, key = new_key_pair().public, new_key_pair().public
+    registry = Registry(str(tmp_path))
+    registry.add(key, Role.CLIENT, "one", 100.0)
+    registry.revoke("one", 200.0)
+    registry.close()
+    for file in tmp_path.glob("registry.sqlite*"):
+        file.unlink()
+    registry = Registry(str(tmp_path))
+    registry.add_joiner(joiner, Role.CLIENT, 300.0, 400.0, 1)
+    with pytest.raises(EnrolError, match="revoked"):
+        registry.enrol(joiner, key, "one", 300.0)
+    registry.close()
+
+
+def test_revocations_of_before_there_was_the_file_are_written_to_it(tmp_path: Path) -> None:
+    key = new_key_pair().public
+    registry = Registry(str(tmp_path))
+    registry.add(key, Role.CLIENT, "one", 100.0)
+    registry.revoke("one", 200.0)
+    registry.close()
+    (tmp_path / "revoked").unlink()
+    Registry(str(tmp_path)).close()
+    assert Revocations(str(tmp_path)).read() == {key: 200.0}
+
+
+def test_a_damaged_line_among_the_revocations_harms_no_other(tmp_path: Path) -> None:
+    (tmp_path / "revoked").write_bytes(b"a 1.5\n\xff\xff garbage\n\nb 2.5")
+    assert Revocations(str(tmp_path)).read() == {"a": 1.5, "b": 2.5}
