@@ -7,7 +7,7 @@ not hold up the source file of the job beside it. The idea of credit in bytes is
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ Read = Callable[[Digest, int, int], tuple[bytes, int] | None]
 
 # A credit message is sent when this share of the window has been consumed.
 _GRANT_SHARE = 4
+# Blobs of one sender that take turns; the others wait. What is under way costs the receiver an open file each.
+MAX_UNDER_WAY = 64
 
 
 @dataclass(slots=True)
@@ -35,7 +37,10 @@ class Sender:
 
     def __init__(self, credit_bytes: int = CREDIT_BYTES) -> None:
         self._credit_bytes = credit_bytes
-        self._offsets: OrderedDict[Digest, int] = OrderedDict()
+        self._offsets: dict[Digest, int] = {}
+        self._turns: deque[Digest] = deque()  # those begun, but for the one whose turn it is
+        self._begun: set[Digest] = set()
+        self._waiting: deque[Digest] = deque()  # may hold some that were withdrawn
         self._held: list[_Held] = []
 
     def __len__(self) -> int:
@@ -47,7 +52,10 @@ class Sender:
 
         A blob that is on its way already is not begun anew: whoever waits for it gets that one.
         """
-        if offset or digest not in self._offsets:
+        if digest not in self._offsets:
+            self._offsets[digest] = offset
+            self._waiting.append(digest)
+        elif offset:
             self._offsets[digest] = offset
 
     def after(self, message: Message) -> None:
@@ -60,14 +68,17 @@ class Sender:
     def withdraw(self, digest: Digest) -> None:
         """Send no more of this blob."""
         self._offsets.pop(digest, None)
+        self._begun.discard(digest)
+        if digest in self._turns:
+            self._turns.remove(digest)
         for held in self._held:
             held.behind.discard(digest)
 
     def pump(self, read: Read) -> list[Message]:
         """The messages that may go now, in order."""
         ready: list[Message] = self._release()
-        while self._offsets and self._credit_bytes > 0:
-            digest, offset = next(iter(self._offsets.items()))
+        while self._credit_bytes > 0 and (digest := self._next()) is not None:
+            offset = self._offsets[digest]
             piece = read(digest, offset, min(CHUNK_BYTES, self._credit_bytes))
             if piece is None or not piece[0]:
                 ready.append(Absent(digest))
@@ -82,8 +93,17 @@ class Sender:
                 ready += self._release()
             else:
                 self._offsets[digest] = offset + len(body)
-                self._offsets.move_to_end(digest)
+                self._turns.append(digest)
         return ready
+
+    def _next(self) -> Digest | None:
+        """Whose turn it is; it loses its turn."""
+        while self._waiting and len(self._begun) < MAX_UNDER_WAY:
+            digest = self._waiting.popleft()
+            if digest in self._offsets and digest not in self._begun:
+                self._begun.add(digest)
+                self._turns.append(digest)
+        return self._turns.popleft() if self._turns else None
 
     def _release(self) -> list[Message]:
         free = [held.message for held in self._held if not held.behind]

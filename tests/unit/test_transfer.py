@@ -7,7 +7,7 @@ import pytest
 from cache.digest import Digest, digest_of
 from zcc.errors import ProtocolError
 from zcc.messages import CHUNK_BYTES, Absent, Chunk, Settled
-from zcc.transfer import Receiver, Sender
+from zcc.transfer import MAX_UNDER_WAY, Receiver, Sender
 
 BIG = b"big" * CHUNK_BYTES
 SMALL = b"small"
@@ -134,3 +134,42 @@ def test_what_was_not_under_way_is_not_given_up() -> None:
     receiver = Receiver()
     receiver.give_up(digest_of(SMALL))
     assert not receiver.passes_over(chunk_of(b"x" * 100))
+
+
+def test_only_so_many_blobs_are_under_way_at_once_and_all_arrive() -> None:
+    large = {digest_of(b"%d" % number): number for number in range(3 * MAX_UNDER_WAY)}
+    total = 3 * CHUNK_BYTES
+
+    def read_large(digest: Digest, offset: int, length: int) -> tuple[bytes, int]:
+        return b"x" * min(length, total - offset), total
+
+    sender, receiver = Sender(), Receiver(takes_pushes=True)
+    for digest in large:
+        sender.offer(digest)
+    sender.after(SETTLED)
+    whole = set()
+    while SETTLED not in (sent := sender.pump(read_large)):
+        for chunk in sent:
+            assert isinstance(chunk, Chunk)
+            piece = receiver.take(chunk)
+            whole |= {piece.digest} if piece.is_last else set()
+            assert len(receiver) <= MAX_UNDER_WAY
+            grant = receiver.consumed(len(piece.data))
+            if grant is not None:
+                sender.add_credit(grant.amount_bytes)
+    whole |= {chunk.digest for chunk in sent if isinstance(chunk, Chunk)}
+    assert whole == large.keys()
+    assert len(sender) == 0
+
+
+def test_a_blob_that_was_withdrawn_may_be_offered_again() -> None:
+    sender = Sender(CHUNK_BYTES)
+    sender.offer(digest_of(BIG))
+    sender.pump(read)
+    sender.withdraw(digest_of(BIG))
+    assert sender.pump(read) == []
+    sender.offer(digest_of(BIG))
+    sender.add_credit(len(BIG))
+    sent = sender.pump(read)
+    assert [chunk.offset for chunk in sent if isinstance(chunk, Chunk)][:2] == [0, CHUNK_BYTES]
+    assert len(sender) == 0
