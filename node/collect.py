@@ -48,13 +48,13 @@ class Collected:
 
 def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
     """The dumps with these bases that were written, at most MAX_DUMPS: one more is undeclared."""
-    found = []
-    for base in sorted(bases):
-        directory = base.rpartition(b"/")[0]
+    found: list[bytes] = []
+    known = frozenset(bases)
+    for directory in {base.rpartition(b"/")[0] for base in bases}:
         with contextlib.suppress(OSError), _opened_beneath(upper, directory) as at:
-            names = [os.fsencode(name) for name in os.listdir(at)]
-            found += sorted(path for n in names if is_dump(path := directory + b"/" + n, [base]))
-    return found[:MAX_DUMPS]
+            names = map(os.fsencode, os.listdir(at))
+            found += (path for n in names if is_dump(path := directory + b"/" + n, known))
+    return sorted(found)[:MAX_DUMPS]
 
 
 def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
@@ -139,7 +139,8 @@ def _find_stray(upper: bytes, outputs: frozenset[bytes], world: World) -> tuple[
     for count, (path, is_directory) in enumerate(_written(upper)):
         if count > _MAX_LEFT:
             return path, True
-        # Directories above an output are copied up; one that is news was made by the command.
+        # Directories above an output are copied up; one that is news was made by the command. What cannot be
+        # looked into has no reason to be so.
         if path not in outputs and not (is_directory and world.has(path)):
             return path, count > _MAX_LEFT // 2
     return b"", False
@@ -149,10 +150,14 @@ def _written(upper: bytes) -> Iterator[tuple[bytes, bool]]:
     waiting = [b""]
     while waiting:
         directory = waiting.pop()
-        with contextlib.suppress(OSError), os.scandir(upper + directory + b"/") as entries:
-            for entry in entries:
-                path = directory + b"/" + entry.name
-                is_directory = entry.is_dir(follow_symlinks=False)
-                yield path, is_directory
-                if is_directory:
-                    waiting.append(path)
+        try:
+            with os.scandir(upper + directory + b"/") as entries:
+                for entry in entries:
+                    path = directory + b"/" + entry.name
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                    yield path, is_directory
+                    if is_directory:
+                        waiting.append(path)
+        except OSError:
+            # Locked, or too deep to be named: only what the command made so. It is no output.
+            yield directory, False

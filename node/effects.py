@@ -41,6 +41,11 @@ class InstallToolchain:
 
 
 @dataclass(frozen=True, slots=True)
+class SayState:
+    """Tell the broker at once whether this node takes jobs, before anything that follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartJob:
     lease: bytes
 
@@ -70,6 +75,7 @@ Effect = (
     | FetchInputs
     | FetchToolchain
     | InstallToolchain
+    | SayState
     | StartJob
     | KillJob
     | ForgetLease

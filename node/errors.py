@@ -17,8 +17,21 @@ class ToolchainError(NodeError):
     """The toolchain cannot be used; whoever uploaded it is at fault."""
 
 
+class BadToolchainError(ToolchainError):
+    """What was packed is no toolchain, as its digest says that it should be: its packer is at fault."""
+
+
+class QuotaError(NodeError):
+    """The toolchain is larger than all that this node keeps of them; the message names the cure."""
+
+
 class InputError(NodeError):
-    """The job's manifest contradicts itself or names a path that the sandbox keeps for itself."""
+    """The job's manifest contradicts itself or names a path that the sandbox keeps for itself, or one that the
+    file system does not take: whoever submitted it is at fault."""
+
+
+class WornTreeError(NodeError):
+    """An input tree that has seen too much for this job: try a new one."""
 
 
 class MissingInputError(NodeError):

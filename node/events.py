@@ -49,11 +49,11 @@ class BlobArrived:
 
 @dataclass(frozen=True, slots=True)
 class BlobFailed:
-    """A blob that was asked for will not come, or came damaged; `is_ours`: this disk has no room for it."""
+    """A blob that was asked for will not come, came damaged, or has no place here."""
 
     digest: Digest
     detail: str
-    is_ours: bool = False
+    fault: Fault = Fault.INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class ToolchainReady:
 class ToolchainFailed:
     digest: Digest
     detail: str
+    fault: Fault = Fault.TOOLCHAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,13 @@ class LeaseSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """There is no room for jobs, and why; empty: there is some again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """The owner wants his machine back: finish what runs, take nothing new."""
 
@@ -132,5 +140,6 @@ Event = (
     | JobSpoiled
     | ToolchainGone
     | LeaseSettled
+    | RoomChanged
     | StopAsked
 )

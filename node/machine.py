@@ -6,6 +6,8 @@ A lease goes one way:
 
 `fetching` waits for inputs and toolchain, `ready` for a slot, `ended` for the broker's Settled. A revoked
 lease is forgotten at once, except that a running sandbox keeps its slot until it is really gone.
+
+While the node is paused (its disk is short) it says so, and gives back what does not run.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from node.effects import (
     InstallToolchain,
     KillJob,
     Leave,
+    SayState,
     Send,
     SendBehind,
     StartJob,
@@ -37,6 +40,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    RoomChanged,
     RunAsked,
     RunRejected,
     SessionLost,
@@ -80,6 +84,7 @@ class NodeMachine:
     slots: int
     leases: OrderedDict[bytes, Lease] = field(default_factory=OrderedDict)
     is_stopping: bool = False
+    paused: str = ""  # why no jobs are taken
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
     _installing: set[Digest] = field(default_factory=set)
@@ -106,17 +111,14 @@ class NodeMachine:
                 effects = self._revoke(name)
             case BlobArrived(digest):
                 effects = self._arrived(digest)
-            case BlobFailed(digest, detail, is_ours):
-                fault = Fault.INTERNAL if is_ours else Fault.INPUT
+            case BlobFailed(digest, detail, fault):
                 effects = self._blob_failed(digest, fault, detail)
             case ToolchainReady(digest):
                 effects = self._toolchain_ready(digest)
-            case ToolchainFailed(digest, detail):
-                effects = self._toolchain_failed(digest, detail)
-            case JobEnded(name, outputs, body):
-                effects = self._end(name, Done(name, body), outputs)
-            case JobFaulted(name, fault, detail):
-                effects = self._end(name, Failed(name, fault.value, detail), ())
+            case ToolchainFailed(digest, detail, fault):
+                effects = self._toolchain_failed(digest, fault, detail)
+            case JobEnded() | JobFaulted():
+                effects = self._job_ended(event)
             case JobSpoiled():
                 effects = self._begin_anew(event)
             case ToolchainGone(digest):
@@ -128,6 +130,8 @@ class NodeMachine:
             case SessionLost():
                 self._wanted.clear()
                 effects = []
+            case RoomChanged(reason):
+                effects = self._pause(reason)
             case StopAsked():
                 self.is_stopping = True
                 effects = self._fail_where(
@@ -151,6 +155,8 @@ class NodeMachine:
             return []  # said twice by a broker that saw us come back; the first still stands
         if self.is_stopping:
             return [Send(Failed(event.lease, Fault.STOPPING.value, "the node is leaving"))]
+        if self.paused:
+            return [Send(Failed(event.lease, Fault.PAUSED.value, self.paused))]
         if len(self.leases) >= MAX_LEASES:
             return [Send(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
         needs_toolchain = not event.is_toolchain_here
@@ -223,14 +229,14 @@ class NodeMachine:
         self._promote()
         return []
 
-    def _toolchain_failed(self, digest: Digest, detail: str) -> list[Effect]:
+    def _toolchain_failed(self, digest: Digest, fault: Fault, detail: str) -> list[Effect]:
         self._installing.discard(digest)
         hit = [
             name
             for name, lease in self.leases.items()
             if lease.needs_toolchain and lease.toolchain == digest
         ]
-        return [effect for name in hit for effect in self._fail(name, Fault.TOOLCHAIN, detail)]
+        return [effect for name in hit for effect in self._fail(name, fault, detail)]
 
     def _begin_anew(self, event: JobSpoiled) -> list[Effect]:
         """A job has run on rotten files, or could not start for want of them."""
@@ -260,16 +266,29 @@ class NodeMachine:
                 effects += self._fetch(lease)
         return effects
 
+    def _pause(self, reason: str) -> list[Effect]:
+        if reason == self.paused:
+            return []
+        self.paused = reason
+        effects: list[Effect] = [SayState()]
+        if reason:
+            effects += self._fail_where(
+                Stage.FETCHING, Stage.READY, fault=Fault.PAUSED, detail=reason
+            )
+        return effects
+
     def _fail_where(self, *stages: Stage, fault: Fault, detail: str) -> list[Effect]:
         hit = [name for name, lease in self.leases.items() if lease.stage in stages]
         return [effect for name in hit for effect in self._fail(name, fault, detail)]
 
     def _fail(self, name: bytes, fault: Fault, detail: str) -> list[Effect]:
         """Give a lease that does not run back, with the reason."""
-        lease = self.leases[name]
-        lease.missing.clear()
-        lease.needs_toolchain = False
         return self._end(name, Failed(name, fault.value, detail[:1000]), ())
+
+    def _job_ended(self, event: JobEnded | JobFaulted) -> list[Effect]:
+        if isinstance(event, JobEnded):
+            return self._end(event.lease, Done(event.lease, event.body), event.outputs)
+        return self._end(event.lease, Failed(event.lease, event.fault.value, event.detail), ())
 
     def _end(
         self, name: bytes, last_word: Done | Failed, outputs: tuple[Digest, ...]
@@ -278,6 +297,8 @@ class NodeMachine:
         if lease is None or lease.stage is Stage.REVOKED:
             return self._forget(name)
         lease.stage = Stage.ENDED
+        lease.missing.clear()
+        lease.needs_toolchain = False
         lease.last_word = last_word
         lease.outputs = outputs
         return [SendBehind(outputs, last_word)]

@@ -13,13 +13,29 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from zcc.job import VARIABLES, Job, Lookups, Manifest
+from zcc.bounds import MAX_PATH_BYTES
+from zcc.job import (
+    MAX_MISSED_DIRECTORIES,
+    MAX_MISSES,
+    MAX_UNDECLARED,
+    VARIABLES,
+    Job,
+    Lookups,
+    Manifest,
+)
 
 _HEADER = struct.Struct("=QQ")
 HEADER_BYTES = _HEADER.size
 # A full log is a flaw, not an error; a large C++ compile writes 0.3 MiB.
 LOG_BYTES = 16 << 20
 _MAX_LINKS = 40  # as Linux has it
+# The log is the job's to write. Paths of one kind once: the largest compile known has 20,000.
+_MAX_RECORDS = 300_000
+# Names that are followed in all of a job's look-ups: each symlink on a path may have thousands, so that their
+# product has no bound of its own. A C++ compile follows 20,000.
+_MAX_STEPS = 2_000_000
+# The log is taken apart in pieces of so much, since no other thread runs while one is.
+_PIECE_BYTES = 256 << 10
 _KINDS = (
     b"S/",
     b"X/",
@@ -59,17 +75,31 @@ def is_started(log: bytes) -> bool:
     return b"S/" in log[HEADER_BYTES : HEADER_BYTES + 2]
 
 
-def read_lookups(log: bytes, job: Job, toolchain: ToolchainView) -> Lookups:
-    """What a run of this job looked up, for the client to judge."""
-    records = _Records.parsed(log)
-    world = World(job.manifest, toolchain)
+def read_lookups(
+    log: bytes, job: Job, toolchain: ToolchainView, world: World | None = None
+) -> Lookups:
+    """What a run of this job looked up, for the client to judge. `world`: of this job and toolchain."""
+    try:
+        return _read(_Records.parsed(log), job, toolchain, world or World(job.manifest, toolchain))
+    except _TooMuchError as error:
+        return Lookups(flaw=str(error))
+
+
+class _TooMuchError(Exception):
+    """No compile looks up so much; what was is not gone through."""
+
+
+def _read(records: _Records, job: Job, toolchain: ToolchainView, world: World) -> Lookups:
     written = {world.physical(path) for path in records.written}
     written.update(job.outputs)
     undeclared = _undeclared(records.found, world, written, job)
     variables = _not_set(records.variables, job)
+    misses = _group(records, world, written, variables)
+    if sum(len(names) for _, names in misses) > MAX_MISSES or len(misses) > MAX_MISSED_DIRECTORIES:
+        raise _TooMuchError("too many names were looked up in vain")
     return Lookups(
-        misses=_group(records, world, written, variables),
-        undeclared=tuple(sorted(undeclared)),
+        misses=misses,
+        undeclared=tuple(sorted(undeclared)[:MAX_UNDECLARED]),
         flaw=records.flaw or _flaw_in(records, job, world, toolchain),
     )
 
@@ -77,7 +107,7 @@ def read_lookups(log: bytes, job: Job, toolchain: ToolchainView) -> Lookups:
 class World:
     """The tree that the job is meant to see: the manifest over the toolchain."""
 
-    __slots__ = ("_links", "_physical", "_toolchain", "known")
+    __slots__ = ("_links", "_physical", "_steps_left", "_toolchain", "known")
 
     def __init__(self, manifest: Manifest, toolchain: ToolchainView) -> None:
         known = {file.path for file in manifest.files}
@@ -94,6 +124,7 @@ class World:
         self._links = links
         self._toolchain = toolchain.members
         self._physical: dict[bytes, bytes] = {}
+        self._steps_left = _MAX_STEPS
 
     def has(self, physical: bytes) -> bool:
         return physical in self.known or physical in self._toolchain
@@ -116,6 +147,7 @@ class World:
 
     def _walk(self, path: bytes) -> bytes:
         rest = path.split(b"/")[::-1]
+        self._step(len(rest))
         place, links = b"", 0
         while rest:
             part = rest.pop()
@@ -130,7 +162,21 @@ class World:
                 links += 1
                 place = b"" if target.startswith(b"/") else place.rpartition(b"/")[0]
                 rest += target.split(b"/")[::-1]
+                self._step(len(rest))
         return place
+
+    def _step(self, steps: int) -> None:
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise _TooMuchError("its paths lead over too many symlinks")
+
+
+def leads_to(world: World, path: bytes) -> bool:
+    """Whether there is something at this path, symlinks followed; not where it leads over too many."""
+    try:
+        return world.has(world.physical(path))
+    except _TooMuchError:
+        return False
 
 
 _HERE = frozenset((b"", b"."))
@@ -156,13 +202,11 @@ class _Records:
     def parsed(cls, log: bytes) -> _Records:
         end, flaws = _HEADER.unpack_from(log)
         flaw = "the log is full or incomplete" if flaws or end > len(log) else ""
-        # Everything that is not done once for each record here happens at the speed of C.
-        unique = set(log[HEADER_BYTES:end].split(b"\0"))
-        unique.discard(b"")
+        unique = _unique(log, end)
         kinds: dict[bytes, list[bytes]] = {kind: [] for kind in _KINDS}
         for record in unique:
             kind = record[:2]
-            if kind in kinds:
+            if kind in kinds and len(record) <= MAX_PATH_BYTES:
                 kinds[kind].append(record[1:])
             else:
                 flaw = flaw or _describe(record)
@@ -172,6 +216,21 @@ class _Records:
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
             kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], flaw,
         )  # fmt: skip
+
+
+def _unique(log: bytes, end: int) -> set[bytes]:
+    """The different records. Everything that is not done once for each of them happens at the speed of C."""
+    unique: set[bytes] = set()
+    at = HEADER_BYTES
+    while at < end:
+        cut = log.find(b"\0", min(at + _PIECE_BYTES, end), end)
+        cut = end if cut < 0 else cut
+        unique.update(log[at:cut].split(b"\0"))
+        if len(unique) > _MAX_RECORDS:
+            raise _TooMuchError(f"more than {_MAX_RECORDS} paths were looked up")
+        at = cut + 1
+    unique.discard(b"")
+    return unique
 
 
 def _describe(record: bytes) -> str:

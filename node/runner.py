@@ -1,9 +1,14 @@
-"""Runs one job in a sandbox and tells what came of it, on an event loop and without threads.
+"""Runs one job in a sandbox and tells what came of it, on an event loop.
 
 bubblewrap is the node's child; its own child is the first process of the sandbox's pid namespace, and
 the compiler a child of that. bubblewrap may end while the namespace still dies, so the node is a
 subreaper: the first process becomes its child, and only when that is dead, which the kernel allows
 after every other process of the namespace is, are outputs read.
+
+What a job left (the log of its look-ups, its outputs, its scratch) is gone through on a worker thread: it is as
+much as the job likes.
+
+Whatever is raised by what the loop calls ends the run (`_guarded`): `on_exit` is called once in any case.
 
 Limits need no second exec: bubblewrap waits for its options on a pipe, is given its limits by prlimit and
 its control group meanwhile, and hands them down.
@@ -16,24 +21,26 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import re
 import resource
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from node.cgroup import Group
 from node.collect import (
     Collected,
     CollectedFile,
-    OutputTooLargeError,
     collect,
     find_dumps,
     find_unlisted,
 )
 from node.errors import SandboxError
+from node.faults import noted
 from node.proof import (
     HEADER_BYTES,
     LOG_BYTES,
@@ -41,15 +48,19 @@ from node.proof import (
     World,
     empty_log,
     is_started,
+    leads_to,
     log_end,
     read_lookups,
 )
 from node.sandbox import Limits, Mode, Sandbox
 from node.terminal import open_terminal
-from node.trees import Tree, wipe, wipe_later
+from node.trees import Tree
 from node.watch import Watch
-from zcc.job import Job, Lookups, Terminal, Usage
+from node.wiping import wipe, wipe_later
+from zcc.job import MAX_UNDECLARED, Job, Lookups, Terminal, Usage
 from zcc.messages import Fault
+
+logger = logging.getLogger(__name__)
 
 # What the kernel does not keep is looked at this often: within it, a job may exceed its limit of memory by
 # what a core can write, about 0.2 GB.
@@ -102,9 +113,12 @@ class Toolchain:
 class Runner:
     """Starts jobs. One for each process: it makes the process a subreaper."""
 
-    def __init__(self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop, workers: Executor | None = None
+    ) -> None:
         self.sandbox = sandbox
         self.loop = loop
+        self.workers = workers
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise SandboxError(f"prctl: {os.strerror(ctypes.get_errno())}")
@@ -152,6 +166,7 @@ class Run:
     ) -> None:
         self._sandbox = runner.sandbox
         self._loop = runner.loop
+        self._workers = runner.workers
         self._job = job
         self._toolchain = toolchain
         self._scratch = scratch
@@ -164,6 +179,7 @@ class Run:
         self._cpu_s = 0.0
         self._started_at = 0.0
         self._fault: RunFault | None = None
+        self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
         self._group: Group | None = None
         self._watch = Watch(limits, scratch)
@@ -266,9 +282,9 @@ class Run:
                 self._shut(at)
         self._await(self._pid, self._bubblewrap_ended)
         for handle in self._readers:
-            self._loop.add_reader(handle, self._readable, handle)
-        self._loop.add_reader(self._info, self._learn_init)
-        self._timer = self._loop.call_later(WATCH_EVERY_S, self._look)
+            self._loop.add_reader(handle, self._guarded, self._readable, handle)
+        self._loop.add_reader(self._info, self._guarded, self._learn_init)
+        self._timer = self._loop.call_later(WATCH_EVERY_S, self._guarded, self._look)
 
     def _limit(self) -> None:
         if self._sandbox.mode is Mode.NONE:
@@ -324,11 +340,20 @@ class Run:
     def _look(self) -> None:
         """Hold the job to the limits that the kernel does not keep."""
         self._learn_init()
-        excess = self._watch.excess(self._init_pid, time.monotonic() - self._started_at)
+        running_s = time.monotonic() - self._started_at
+        looking = self._loop.run_in_executor(
+            self._workers, self._watch.excess, self._init_pid, running_s
+        )
+        looking.add_done_callback(lambda done: self._guarded(self._looked, done))
+
+    def _looked(self, looking: asyncio.Future[tuple[Fault, str] | None]) -> None:
+        if not self._pid:
+            return  # it has ended meanwhile
+        excess = looking.result()
         if excess is not None:
             self.stop(*excess)
         else:
-            self._timer = self._loop.call_later(WATCH_EVERY_S, self._look)
+            self._timer = self._loop.call_later(WATCH_EVERY_S, self._guarded, self._look)
 
     def _learn_init(self) -> None:
         if self._init_pid or self._info < 0:
@@ -359,21 +384,32 @@ class Run:
 
     # ---- the end -----------------------------------------------------------------------------------
 
+    def _guarded(self, act: Callable[..., object], *values: object) -> None:
+        """What the loop calls: whatever it raises stops the run, whose end is then reported as any other's."""
+        try:
+            act(*values)
+        except Exception as error:  # noqa: BLE001 - logged there
+            self.stop(*noted(error, "a job's run broke"))
+
     def _await(self, pid: int, then: Callable[[], None]) -> None:
         handle = self._opened(os.pidfd_open(pid))
 
         def ended() -> None:
             self._loop.remove_reader(handle)
             self._shut(handle)
-            then()
+            try:
+                then()
+            except Exception as error:  # noqa: BLE001 - logged there
+                self.stop(*noted(error, "a job's end broke"))
+                self._end()  # nothing else would come
 
         self._loop.add_reader(handle, ended)
 
     def _bubblewrap_ended(self) -> None:
-        _, self._status, usage = os.wait4(self._pid, 0)
+        pid, self._pid = self._pid, 0
+        _, self._status, usage = os.wait4(pid, 0)
         self._count(usage)
         self._learn_init()
-        self._pid = 0
         if self._timer is not None:
             self._timer.cancel()
         if self._init_pid and not self._reap_init():
@@ -404,23 +440,50 @@ class Run:
             # Every writer is dead, so what is not there now will never be.
             while self._readable(handle):
                 pass
+        self._end()
+
+    def _end(self) -> None:
+        """Every process is dead: judge what they left, and report it; once."""
+        if self._is_over:
+            return
+        self._is_over = True
         wall_s = time.monotonic() - self._started_at
-        self._settle_group()
-        self._close()
-        littered = True
         try:
-            outcome, littered = self._judge(wall_s)
-        except OutputTooLargeError as error:
-            outcome = RunFault(Fault.RESOURCES, str(error))
-        except OSError as error:
-            outcome = RunFault(Fault.INTERNAL, f"the outputs could not be read: {error}")
-        if littered:
-            trash = self._scratch + b".trash-%d" % time.monotonic_ns()
-            os.rename(self._scratch, trash)
-            wipe_later(trash)
+            self._settle_group()
+            self._close()
+        except Exception as error:  # noqa: BLE001 - logged there
+            self.stop(*noted(error, "a job's run could not be cleared away"))
+        judging = self._loop.run_in_executor(self._workers, self._seen_through, wall_s)
+        judging.add_done_callback(self._report)
+
+    def _report(self, judging: asyncio.Future[RunOutcome | RunFault]) -> None:
+        if judging.cancelled():
+            return  # the node ends at once
+        error = judging.exception()
+        if error is None:
+            self._on_exit(judging.result())
         else:
+            self._on_exit(RunFault(*noted(error, "what a job left could not be read")))
+
+    def _seen_through(self, wall_s: float) -> RunOutcome | RunFault:
+        """What came of the job; its scratch is gone then. On a worker."""
+        is_littered = True
+        try:
+            outcome, is_littered = self._judge(wall_s)
+        finally:
+            try:
+                self._clear_away(is_littered)
+            except OSError as error:
+                logger.warning("a job's scratch could not be removed: %s", error)
+        return outcome
+
+    def _clear_away(self, is_littered: bool) -> None:
+        if not is_littered:
             wipe(self._scratch)
-        self._on_exit(outcome)
+            return
+        trash = self._scratch + b".trash-%d" % time.monotonic_ns()
+        os.rename(self._scratch, trash)
+        wipe_later(trash)
 
     def _settle_group(self) -> None:
         """Ask the group what there was, and remove it."""
@@ -441,9 +504,9 @@ class Run:
             return self._fault, True
         log = self._read_log()
         status = _exit_status(self._status)
-        if not is_started(log) and status:
-            return self._never_started(status), False
         world = World(self._job.manifest, self._toolchain.view)
+        if not is_started(log) and status:
+            return self._never_started(status, world), False
         upper = self._scratch + b"/upper"
         outputs = dict.fromkeys((*self._job.outputs, *find_dumps(upper, self._job.dumps)))
         collected = collect(upper, outputs, world, self._limits.outputs_bytes)
@@ -453,15 +516,15 @@ class Run:
             stderr=bytes(self._stderr),
             outputs=collected.files,
             usage=Usage(self._cpu_s, wall_s, self._watch.peak_bytes),
-            lookups=self._lookups(log, collected),
+            lookups=self._lookups(log, collected, world),
         )
         return outcome, collected.is_littered
 
-    def _lookups(self, log: bytes, collected: Collected) -> Lookups:
-        lookups = read_lookups(log, self._job, self._toolchain.view)
+    def _lookups(self, log: bytes, collected: Collected, world: World) -> Lookups:
+        lookups = read_lookups(log, self._job, self._toolchain.view, world)
         unlisted = find_unlisted(self._job, (self._tree_root, self._toolchain.root))
         if unlisted:
-            undeclared = tuple(sorted({*lookups.undeclared, *unlisted}))
+            undeclared = tuple(sorted({*lookups.undeclared, *unlisted})[:MAX_UNDECLARED])
             lookups = replace(lookups, undeclared=undeclared)
         if collected.flaw and not lookups.flaw:
             return Lookups(lookups.misses, lookups.undeclared, collected.flaw)
@@ -476,14 +539,19 @@ class Run:
                 return empty_log()
             return header + file.read(log_end(header) - HEADER_BYTES)
 
-    def _never_started(self, status: int) -> RunFault:
+    def _never_started(self, status: int, world: World) -> RunFault:
         """No process was logged: bubblewrap failed, or the program could not be loaded."""
         message = bytes(self._stderr).decode(errors="replace").strip()[-500:]
         detail = f"status {status}: {message}"
-        if not message.startswith("bwrap: ") or message.startswith("bwrap: execvp"):
+        if message.startswith("bwrap: execvp"):
+            # What the job and its toolchain have is known: they have it, and yet it could not be run.
+            is_there = "No such file" in message and leads_to(world, self._job.executable)
+            return RunFault(Fault.TOOLCHAIN if is_there else Fault.REFUSED, detail)
+        if not message.startswith("bwrap: "):
             return RunFault(Fault.TOOLCHAIN, detail)
         if "chdir" in message:
-            return RunFault(Fault.INPUT, detail)
+            is_there = leads_to(world, self._job.cwd)
+            return RunFault(Fault.INPUT if is_there else Fault.REFUSED, detail)
         return RunFault(Fault.SANDBOX, detail)
 
     # ---- descriptors -------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""The node's sockets, clock and transfers around its pure core."""
+"""The node's sockets, clock and transfers around its pure core.
+
+What grows with what a peer names (a job, its outputs) is gone through on the `hands`, worker threads, so that
+beats go on whatever comes. Whatever an effect or a job's arrival raises ends its lease (`_give_up`), as the
+workshop does for what a job's run raises: no lease stays open for an error.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,8 @@ from typing import Any
 
 import zmq
 
-from cache.blobs import Arrival, decompress
-from cache.digest import Digest
-from cache.errors import CacheError
+from cache.blobs import Arrival, decompress, frame_size
+from cache.digest import Digest, short
 from node.effects import (
     Effect,
     FetchInputs,
@@ -22,11 +26,11 @@ from node.effects import (
     InstallToolchain,
     KillJob,
     Leave,
+    SayState,
     Send,
     SendBehind,
     StartJob,
 )
-from node.errors import NodeError
 from node.events import (
     BlobArrived,
     BlobFailed,
@@ -35,6 +39,7 @@ from node.events import (
     JobFaulted,
     LeaseRevoked,
     LeaseSettled,
+    RoomChanged,
     RunAsked,
     RunRejected,
     SessionLost,
@@ -43,9 +48,11 @@ from node.events import (
     ToolchainReady,
     Welcomed,
 )
+from node.faults import noted
 from node.machine import NodeMachine
+from node.room import Room
 from node.sandbox import Limits, Sandbox
-from node.workshop import Finish, Workshop, digests_of
+from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
 from zcc.errors import ProtocolError
 from zcc.farm import Access, spoken
@@ -61,6 +68,7 @@ from zcc.messages import (
     Bye,
     Chunk,
     Credit,
+    Done,
     Fault,
     Hello,
     Message,
@@ -78,6 +86,8 @@ logger = logging.getLogger(__name__)
 
 # A toolchain of 2 GiB unpacked is beyond any compiler known.
 MAX_TOOLCHAIN_BYTES = 2 << 30
+# Worker threads: Python runs one at a time, and a disk is kept busy by a few.
+MAX_HANDS = 8
 
 
 class NodeShell:
@@ -98,15 +108,22 @@ class NodeShell:
         self._access = access
         self._name = name
         self._machine = NodeMachine(slots)
-        self._executor = ThreadPoolExecutor(2, "unpack")
+        self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
+        # Toolchains are unpacked and stores swept for seconds, which no job waits for.
+        self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
+        hands = Hands(self._hands, self._slow_hands)
         self._workshop = Workshop(
-            directory, name, sandbox, cache_bytes, limits, self._executor, self._job_ended
+            directory, name, sandbox, cache_bytes, limits, hands, self._job_ended
         )
+        self._room = Room(directory, limits.free_disk_bytes)
         self._session = os.urandom(16)
+        # Leases whose job is being read.
+        self._reading: set[bytes] = set()
         self._jobs: dict[bytes, tuple[Job, bytes]] = {}
         self._outputs: dict[bytes, dict[Digest, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
+        self._is_sweeping = False
         self._heard_s = 0.0
         self._arrivals: dict[Digest, Arrival] = {}
         self._toolchains: set[Digest] = set()
@@ -128,7 +145,8 @@ class NodeShell:
         self._send(Bye("stopped"))
         self._link.close()
         self._context.term()
-        self._executor.shutdown(cancel_futures=True)
+        self._hands.shutdown(cancel_futures=True)
+        self._slow_hands.shutdown(cancel_futures=True)
 
     # ---- the session ---------------------------------------------------------------------------
 
@@ -139,13 +157,39 @@ class NodeShell:
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
-        self._workshop.sweep()
+        self._spawn(self._sweep())
+        self._look_for_room()
         if self._is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("silent")
         if self._is_open:
-            self._send(Beat(os.getloadavg()[0]))
+            self._say_state()
         else:
             self._hello()
+
+    def _say_state(self) -> None:
+        self._send(Beat(os.getloadavg()[0], self._machine.paused))
+
+    async def _sweep(self) -> None:
+        if self._is_sweeping:
+            return
+        self._is_sweeping = True
+        try:
+            await self._loop.run_in_executor(self._slow_hands, self._workshop.sweep)
+        except OSError as error:
+            logger.warning("the stores could not be swept: %s", error)
+        finally:
+            self._is_sweeping = False
+
+    def _look_for_room(self) -> None:
+        reason = self._room.why_none(self._loop.time())
+        if bool(reason) != bool(self._machine.paused):
+            logger.warning("%s", f"no jobs for now: {reason}" if reason else "taking jobs again")
+            self._handle(RoomChanged(reason))
+
+    def _no_room(self, detail: str) -> None:
+        """The disk would not take something: no more jobs, until it does."""
+        self._room.refused(detail, self._loop.time())
+        self._look_for_room()
 
     def _hello(self) -> None:
         access, machine = self._access, self._machine
@@ -161,6 +205,7 @@ class NodeShell:
                 slots=machine.slots,
                 leases=leases,
                 machine_classes=classes,
+                paused=machine.paused,
             )
         )
 
@@ -186,7 +231,8 @@ class NodeShell:
     def _take(self, message: Message) -> None:
         match message:
             case Run():
-                self._take_job(message)
+                self._reading.add(message.lease)
+                self._spawn(self._take_job(message))
             case Chunk():
                 self._take_chunk(message)
             case Credit(amount_bytes):
@@ -195,6 +241,7 @@ class NodeShell:
             case Settled(lease):
                 self._handle(LeaseSettled(lease))
             case Revoke(lease):
+                self._reading.discard(lease)
                 self._handle(LeaseRevoked(lease))
             case Absent(digest):
                 self._drop_arrival(digest, "the broker cannot supply it")
@@ -217,26 +264,38 @@ class NodeShell:
 
     # ---- jobs ----------------------------------------------------------------------------------
 
-    def _take_job(self, message: Run) -> None:
+    async def _take_job(self, message: Run) -> None:
+        """Read a job and ask for what it lacks; a lease that is revoked meanwhile never was."""
+        lease = message.lease
         try:
-            encoded = decompress(message.body, MAX_JOB_BYTES)
-            if job_key(encoded) != message.key:
-                raise ProtocolError("a job that is not what its key names")
-            job = decode_job(encoded)
-        except (ProtocolError, CacheError) as error:
-            self._handle(RunRejected(message.lease, Fault.INPUT, str(error)))
+            job, missing = await self._loop.run_in_executor(self._hands, self._read_job, message)
+        except Exception as error:  # noqa: BLE001 - logged there
+            if lease in self._reading:
+                self._reading.discard(lease)
+                self._handle(RunRejected(lease, *noted(error, "a job could not be read")))
             return
-        missing = {
-            digest
-            for digest in digests_of(job.manifest.files)
-            if not self._workshop.inputs.has(digest)
-        }
-        self._jobs.setdefault(message.lease, (job, message.client.encode()))
+        if lease not in self._reading:
+            return
+        self._reading.discard(lease)
+        self._jobs.setdefault(lease, (job, message.client.encode()))
         is_here = self._workshop.toolchains.has(job.toolchain)
-        self._handle(RunAsked(message.lease, job.toolchain, frozenset(missing), is_here))
+        self._handle(RunAsked(lease, job.toolchain, frozenset(missing), is_here))
+        if lease not in self._machine.leases:
+            self._jobs.pop(lease, None)  # it was not taken
+
+    def _read_job(self, message: Run) -> tuple[Job, set[Digest]]:
+        """The job of a Run and the inputs that are not here. On one of the hands."""
+        encoded = decompress(message.body, MAX_JOB_BYTES)
+        if job_key(encoded) != message.key:
+            raise ProtocolError("a job that is not what its key names")
+        job = decode_job(encoded)
+        has = self._workshop.inputs.has
+        return job, {digest for digest in digests_of(job.manifest.files) if not has(digest)}
 
     def _job_ended(self, lease: bytes, finish: Finish) -> None:
         if finish.fault is not None:
+            if finish.fault is Fault.PAUSED:
+                self._no_room(finish.detail)
             self._handle(JobFaulted(lease, finish.fault, finish.detail))
             return
         self._outputs[lease] = dict(finish.outputs)
@@ -244,7 +303,30 @@ class NodeShell:
 
     def _handle(self, event: Event) -> None:
         for effect in self._machine.handle(event):
-            self._do(effect)
+            try:
+                self._do(effect)
+            except Exception as error:  # noqa: BLE001 - logged there
+                self._give_up(effect, error)
+
+    def _give_up(self, effect: Effect, error: Exception) -> None:
+        """An effect came to nothing: the leases that wait for it end."""
+        fault, detail = noted(error, f"{type(effect).__name__} came to nothing")
+        event: Event | None = None
+        match effect:
+            case StartJob(lease):
+                event = JobFaulted(lease, fault, detail)
+            case FetchInputs(digests):
+                for digest in digests:
+                    self._loop.call_soon(self._handle, BlobFailed(digest, detail, fault))
+            case FetchToolchain(digest) | InstallToolchain(digest):
+                event = ToolchainFailed(digest, detail, fault)
+            case SendBehind(_, Done(lease)):
+                event = JobFaulted(lease, fault, detail)
+            case _:
+                pass  # what is said again with the next Hello, or asks for nothing
+        if event is not None:
+            # Not from within the loop over its core's effects.
+            self._loop.call_soon(self._handle, event)
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -264,12 +346,12 @@ class NodeShell:
             case FetchToolchain(digest):
                 self._toolchains.add(digest)
                 self._fetch((digest,))
+            case SayState():
+                self._say_state()
             case InstallToolchain(digest):
                 self._spawn(self._install(digest))
             case StartJob(lease):
-                job, client = self._jobs[lease]
-                # From the loop, not from within the core: a start that fails reports at once.
-                self._loop.call_soon(self._workshop.start, lease, job, client)
+                self._workshop.start(lease, *self._jobs[lease])
             case KillJob(lease):
                 self._workshop.kill(lease)
             case ForgetLease(lease):
@@ -288,9 +370,11 @@ class NodeShell:
         self._toolchains.discard(digest)
         try:
             await self._workshop.install(digest)
-        except NodeError as error:
-            logger.error("%s", error)
-            self._handle(ToolchainFailed(digest, str(error)))
+        except Exception as error:  # noqa: BLE001 - logged there
+            fault, detail = noted(error, f"the toolchain {short(digest)} is of no use")
+            if fault is Fault.PAUSED:
+                self._no_room(detail)
+            self._handle(ToolchainFailed(digest, detail, fault))
             return
         logger.info("the toolchain %s is installed", digest.hex()[:12])
         self._handle(ToolchainReady(digest))
@@ -331,19 +415,20 @@ class NodeShell:
     def _take_piece(self, piece: Piece) -> None:
         try:
             self._store(piece)
-        except CacheError as error:
+        except Exception as error:  # noqa: BLE001 - logged there
+            fault, detail = noted(error, f"a blob, {short(piece.digest)}, is not taken")
             self._receiver.give_up(piece.digest)
-            self._drop_arrival(piece.digest, str(error))
-        except OSError as error:
-            logger.error("no room for a blob: %s", error)
-            self._receiver.give_up(piece.digest)
-            self._drop_arrival(piece.digest, str(error), is_ours=True)
+            if fault is Fault.PAUSED:
+                self._no_room(detail)
+            self._drop_arrival(piece.digest, detail, fault)
 
     def _store(self, piece: Piece) -> None:
         digest = piece.digest
         arrival = self._arrivals.get(digest)
         if arrival is None:
             is_toolchain = digest in self._toolchains
+            if is_toolchain:
+                self._workshop.toolchains.check_room(frame_size(piece.data))
             store = self._workshop.frames if is_toolchain else self._workshop.inputs
             limit_bytes = MAX_TOOLCHAIN_BYTES if is_toolchain else MAX_BLOB_BYTES
             arrival = self._arrivals[digest] = store.arrival(digest, limit_bytes)
@@ -353,9 +438,9 @@ class NodeShell:
             arrival.finish()
             self._handle(BlobArrived(digest))
 
-    def _drop_arrival(self, digest: Digest, detail: str, is_ours: bool = False) -> None:
+    def _drop_arrival(self, digest: Digest, detail: str, fault: Fault = Fault.INPUT) -> None:
         arrival = self._arrivals.pop(digest, None)
         if arrival is not None:
             arrival.drop()
         self._receiver.forget(digest)
-        self._handle(BlobFailed(digest, detail, is_ours))
+        self._handle(BlobFailed(digest, detail, fault))

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
 from cache.eviction import Entry, choose_victims
-from node.errors import ToolchainError
+from node.errors import BadToolchainError, QuotaError, ToolchainError
 from node.members import Members, decode_members, encode_members
 from node.sandbox import view_toolchain
-from node.trees import wipe, wipe_later
 from node.unpack import Caps, unpack
+from node.wiping import wipe, wipe_later
 from zcc.job import FileInput, Job, Manifest
 
 _METADATA_FILE = "toolchain.json"
@@ -136,13 +136,24 @@ class ToolchainStore:
             for grave in self._graves.pop(digest, ()):
                 wipe_later(os.fsencode(grave))
 
+    def check_room(self, size_bytes: int) -> None:
+        """
+        Raises:
+            QuotaError: a toolchain of so many bytes, unpacked, is more than all that may lie here.
+        """
+        if size_bytes > self._limit_bytes:
+            raise QuotaError(
+                f"the toolchain has {size_bytes >> 20} MiB, and this node keeps {self._limit_bytes >> 20} MiB"
+                f" of toolchains: zcc-node serve --cache-size {2 * size_bytes + (1 << 20) >> 20}M or more"
+            )
+
     def install(self, digest: Digest, frame_path: str) -> None:
         """Verify and unpack a toolchain. Takes a second or two: call it beside the loop.
 
         Makes room among those that nobody uses. Installing what is there already does nothing.
 
         Raises:
-            ToolchainError: the pack is not a good toolchain; nothing is kept of it.
+            BadToolchainError: the pack is not a good toolchain; nothing is kept of it.
             OSError: the disk refused.
         """
         if self.has(digest):
@@ -153,8 +164,11 @@ class ToolchainStore:
             os.chown(fresh, -1, os.getegid())  # a setgid directory above would give its own group
             root = os.fsencode(os.path.join(fresh, "root"))
             unpacked = unpack(frame_path, digest, root, self._caps)
-            read_about(unpacked.metadata)
-            view_toolchain(root)
+            try:
+                read_about(unpacked.metadata)
+                view_toolchain(root)
+            except ToolchainError as error:
+                raise BadToolchainError(str(error)) from error
             _write(os.path.join(fresh, _METADATA_FILE), unpacked.metadata)
             _write(os.path.join(fresh, _MEMBERS_FILE), encode_members(unpacked.members))
             self._discard(digest)  # damaged remains, if any

@@ -11,22 +11,19 @@ layer of an overlay). After a restart everything is wiped.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import shutil
-import stat
-import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from cache.blobs import PLAIN_MTIME_S, BlobStore
 from cache.digest import Digest
-from node.errors import InputError, MissingInputError
+from node.errors import InputError, MissingInputError, WornTreeError
 from node.sandbox import MOUNTED_DIRECTORIES, MOUNTED_FILES, is_reserved
+from node.wiping import wipe, wipe_later
 from zcc.dumps import is_dump
-from zcc.job import Job, Manifest
+from zcc.job import Job, Manifest, contradiction_in
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,9 +31,15 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP)
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
-# A tree with more entries than this is not worth keeping.
+# A tree with more entries than this is not worth keeping, and all that are kept have no more than that.
 _MAX_ENTRIES = 50_000
 _MAX_IDLE_TREES = 64
+_MAX_IDLE_ENTRIES = 500_000
+# Directories that become something else: each costs a look at all that the tree holds. Beyond it a new tree is
+# cheaper.
+_MAX_OVERTURNED = 16
+# Directories of one tree that are open at a time; a node has 1024 descriptors for all its jobs.
+_MAX_HANDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Tree:
         self._directories: set[bytes] = {b"", b"/", b"/dev", b"/proc"}
         self._linked: dict[Digest, bytes] = {}  # the path that has the blob's own inode
         self._generations: dict[bytes, int] = {}
+        self._shared: frozenset[bytes] = frozenset()  # what has hard links now
         self._fitted: Manifest | None = None
         os.makedirs(root, mode=_DIRECTORY_MODE)
         # Mount points that are there already save bubblewrap ten files for each job.
@@ -76,6 +80,7 @@ class Tree:
         Raises:
             MissingInputError: a blob is not in the store; fit again when it is.
             InputError: the manifest contradicts itself, or names what the sandbox keeps for itself.
+            WornTreeError: a new tree is cheaper; discard this one.
             OSError: the disk refused; discard the tree.
         """
         if self._fitted is manifest:
@@ -83,15 +88,19 @@ class Tree:
         self._fitted = None
         wanted = _wanted(manifest)
         held = self._held
-        changed = [(path, entry) for path, entry in wanted.items() if held.get(path) != entry]
+        # In an order in which few directories are left and entered again, whatever the manifest's is.
+        changed = sorted(path for path, entry in wanted.items() if held.get(path) != entry)
         directories = [path for path in manifest.directories if path not in self._directories]
         if changed or directories or manifest.hard_links:
-            _check(manifest, wanted)
+            _check(manifest)
+            self._shared = frozenset(same_as for _, same_as in manifest.hard_links)
+            linked = [path for path, _ in manifest.hard_links if path in self._directories]
+            self._spare([path for path in changed if path in self._directories] + linked)
             with _Hands(self) as hands:
-                for path in directories:
+                for path in sorted(directories):
                     hands.directory(path)
-                for path, entry in changed:
-                    self._place(hands, path, entry)
+                for path in changed:
+                    self._place(hands, path, wanted[path])
                 self._link(hands, manifest)
         self._fitted = manifest
 
@@ -100,14 +109,17 @@ class Tree:
         may not open, or a directory in a file's place. To be called when the job's manifest fits.
 
         Raises:
+            WornTreeError: a new tree is cheaper; discard this one.
             OSError: the disk refused; discard the tree.
         """
         held, directories = self._held, self._directories
         in_the_way = [path for path in job.outputs if path in held or path in directories]
         if job.dumps:
-            in_the_way += [path for path in held if is_dump(path, job.dumps)]
+            bases = frozenset(job.dumps)
+            in_the_way += [path for path in held if is_dump(path, bases)]
         if not in_the_way:
             return
+        self._spare([path for path in in_the_way if path in directories])
         manifest = job.manifest
         named = _wanted(manifest).keys() | {path for path, _ in manifest.hard_links}
         named |= _with_ancestors(manifest.directories)
@@ -121,8 +133,16 @@ class Tree:
                     self._clear(path, name, hands.directory(parent))
 
     @property
+    def entries(self) -> int:
+        return len(self._held) + len(self._directories)
+
+    @property
     def is_large(self) -> bool:
-        return len(self._held) + len(self._directories) > _MAX_ENTRIES
+        return self.entries > _MAX_ENTRIES
+
+    def _spare(self, overturned: list[bytes]) -> None:
+        if len(overturned) > _MAX_OVERTURNED:
+            raise WornTreeError(f"{len(overturned)} directories would become something else")
 
     def _link(self, hands: _Hands, manifest: Manifest) -> None:
         for path, same_as in manifest.hard_links:
@@ -140,17 +160,23 @@ class Tree:
             os.symlink(entry, name, dir_fd=at)
         else:
             other, _, other_name = entry.same_as.rpartition(b"/")
-            os.link(
-                other_name, name, src_dir_fd=hands.directory(other), dst_dir_fd=at,
-                follow_symlinks=False,
-            )  # fmt: skip
+            try:
+                os.link(
+                    other_name, name, src_dir_fd=hands.directory(other), dst_dir_fd=at,
+                    follow_symlinks=False,
+                )  # fmt: skip
+            except OSError as error:
+                if error.errno != errno.EMLINK:
+                    raise
+                raise WornTreeError("a file has all the names that it can have") from error
         self._held[path] = entry
         self._generations[path] = self._generations.get(path, 0) + 1
 
     def _place_file(self, path: bytes, name: bytes, at: int, digest: Digest, twin: int) -> None:
         blob = self._store.path_of(digest)
         try:
-            if twin == 0 and digest not in self._linked:
+            # What has hard links is a copy: a blob's names are counted for all trees together.
+            if twin == 0 and digest not in self._linked and path not in self._shared:
                 try:
                     os.link(blob, name, dst_dir_fd=at, follow_symlinks=False)
                 except OSError as error:
@@ -179,10 +205,15 @@ class Tree:
                 for other in self._directories
                 if other != path and not other.startswith(below)
             }
-            shutil.rmtree(name, dir_fd=at)
+            self._put_away(name, at)
         elif path in self._held:
             self._forget(path)
             os.unlink(name, dir_fd=at)
+
+    def _put_away(self, name: bytes, at: int) -> None:
+        grave = self.root + b".cleared"
+        os.rename(name, grave, src_dir_fd=at)
+        wipe(grave)
 
     def _forget(self, path: bytes) -> None:
         entry = self._held.pop(path)
@@ -195,30 +226,47 @@ class _Hands:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._open: dict[bytes, int] = {}
+        self._root = -1
+        self._open: OrderedDict[bytes, int] = (
+            OrderedDict()
+        )  # least recently used first, but for the root
 
     def __enter__(self) -> _Hands:
-        self._open[b""] = os.open(self._tree.root, _DIRECTORY)
+        self._root = os.open(self._tree.root, _DIRECTORY)
         return self
 
     def __exit__(self, *failure: object) -> None:
+        os.close(self._root)
         for handle in self._open.values():
             os.close(handle)
 
     def directory(self, path: bytes) -> int:
-        """A descriptor of this directory, which is made if need be."""
+        """A descriptor of this directory, which is made if need be; good until _MAX_HANDS are asked for."""
         handle = self._open.get(path)
         if handle is not None:
+            self._open.move_to_end(path)
             return handle
         place = b""
-        at = self._open[b""]
+        at = self._root
         for name in path.split(b"/")[1:]:
+            if not name:
+                continue  # the root has no name
             place = place + b"/" + name
             below = self._open.get(place)
             if below is None:
                 below = self._open[place] = self._enter(place, name, at)
+                self._let_go(but=at)
             at = below
         return at
+
+    def _let_go(self, but: int) -> None:
+        """Close the directory that was not asked for the longest."""
+        if len(self._open) > _MAX_HANDS:
+            path, handle = self._open.popitem(last=False)
+            if handle == but:
+                self._open[path] = handle
+            else:
+                os.close(handle)
 
     def _enter(self, place: bytes, name: bytes, at: int) -> int:
         tree = self._tree
@@ -235,26 +283,17 @@ def _wanted(manifest: Manifest) -> dict[bytes, _Entry]:
     return wanted
 
 
-def _check(manifest: Manifest, wanted: dict[bytes, _Entry]) -> None:
+def _check(manifest: Manifest) -> None:
     """Raises InputError unless the manifest describes a tree that can be."""
-    linked = {path for path, _ in manifest.hard_links}
-    count = len(manifest.files) + len(manifest.symlinks)
-    if count != len(wanted) or linked & wanted.keys():
-        raise InputError("a path is named twice in the manifest")
-    leaves = wanted.keys() | linked
-    directories = _with_ancestors(manifest.directories)
-    directories |= _with_ancestors(path.rpartition(b"/")[0] for path in leaves)
-    for path in leaves & directories:
-        raise InputError(f"{os.fsdecode(path)} is a file and a directory in the manifest")
-    for path in leaves:
-        if is_reserved(path) or path == b"/":
+    if why := contradiction_in(manifest):
+        raise InputError(why)
+    links = (path for path, _ in (*manifest.symlinks, *manifest.hard_links))
+    for path in (*(file.path for file in manifest.files), *links):
+        if is_reserved(path):
             raise InputError(f"{os.fsdecode(path)} cannot be an input")
     for path in manifest.directories:
         if is_reserved(path, is_directory=True):
             raise InputError(f"{os.fsdecode(path)} cannot be an input")
-    for _, same_as in manifest.hard_links:
-        if not isinstance(wanted.get(same_as), tuple):
-            raise InputError(f"{os.fsdecode(same_as)}, a hard link's other name, is no file")
 
 
 def _with_ancestors(paths: Iterable[bytes]) -> set[bytes]:
@@ -300,7 +339,9 @@ class TreePool:
             self.discard(tree)
             return
         self._idle.append((client_id, tree))
-        while len(self._idle) > self._max_idle:
+        entries = sum(each.entries for _, each in self._idle)
+        while len(self._idle) > self._max_idle or entries > _MAX_IDLE_ENTRIES:
+            entries -= self._idle[0][1].entries
             self.discard(self._idle.pop(0)[1])
 
     def forget(self, client_id: bytes) -> None:
@@ -313,45 +354,3 @@ class TreePool:
     def discard(self, tree: Tree) -> None:
         """Drop a tree whose state is in doubt."""
         self._discard(tree.root)
-
-
-def wipe_later(path: bytes) -> None:
-    """Remove a directory tree that may be large, beside the loop."""
-    threading.Thread(target=wipe, args=(path,), daemon=True).start()
-
-
-def wipe(path: bytes) -> None:
-    """Remove a directory tree, whatever modes its directories have; what cannot go stays."""
-    for _ in range(_WIPE_ROUNDS):
-        try:
-            shutil.rmtree(path, onerror=_open_up)
-        except RecursionError:
-            _flatten(path)
-        except OSError:
-            return
-        if not os.path.lexists(path):
-            return
-
-
-# Deep directories are brought up this many levels at a time.
-_WIPE_ROUNDS = 64
-_FLATTEN_DEPTH = 200
-
-
-def _flatten(path: bytes) -> None:
-    """Move what lies deep in a tree up to its top, so that a recursive removal can end."""
-    place = path
-    for _ in range(_FLATTEN_DEPTH):
-        with os.scandir(place) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        if not below:
-            return
-        place = below[0]
-    os.rename(place, path + b"/deep-%d" % os.stat(place).st_ino)
-
-
-def _open_up(action: object, path: Any, failure: object) -> None:
-    """A directory without permissions (overlayfs leaves one; a command may) stopped a removal."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            os.chmod(path, 0o700)

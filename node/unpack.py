@@ -19,7 +19,7 @@ import zstandard
 
 from cache.blobs import MAX_WINDOW_BYTES
 from cache.digest import Digest, Hasher
-from node.errors import ToolchainError
+from node.errors import BadToolchainError
 from node.members import Members
 
 METADATA_NAME = b".zcc/toolchain.json"
@@ -34,8 +34,12 @@ _OCTAL = re.compile(rb"[0-7]{1,11}[\0 ]*")
 _UNSAFE_MODE_BITS = 0o7000
 
 
-class UnpackError(ToolchainError):
+class UnpackError(BadToolchainError):
     """The pack is not one that a correct agent makes; the message says where."""
+
+
+class RottenPackError(UnpackError):
+    """The pack is not the one that was asked for: it has changed on this disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class _Stream:
             if piece.strip(b"\0"):
                 raise UnpackError("data after the end of the tar")
         if self._left or self._hasher.digest() != digest:
-            raise UnpackError(f"bytes do not match their digest {digest.hex()}")
+            raise RottenPackError(f"bytes do not match their digest {digest.hex()}")
 
     def _read(self, size: int) -> bytes:
         try:

@@ -6,25 +6,36 @@ Knows nothing of the broker; the shell tells it what to run and is told what cam
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
 from cache.blobs import BlobStore, Form, compress
 from cache.digest import Digest, digest_of
-from node.errors import MissingInputError, NodeError
+from node.errors import MissingInputError, ToolchainError, WornTreeError
+from node.faults import noted
 from node.runner import Run, RunFault, Runner, RunOutcome
 from node.runner import Toolchain as Unpacked
 from node.sandbox import Limits, Sandbox, view_toolchain
 from node.toolchains import SELF_TEST_SOURCE, ToolchainStore, self_test
 from node.trees import Tree, TreePool
+from node.wiping import wipe_later
 from zcc.job import FileInput, Job, OutputFile, Result, encode_result
-from zcc.messages import Fault
+from zcc.messages import MAX_FRAME_BYTES, Fault
+
+logger = logging.getLogger(__name__)
+Values = TypeVarTuple("Values")
+Answer = TypeVar("Answer")
 
 # Sizes on disk, in bytes, that a node keeps by default; `zcc-node serve --cache-size` sets their sum.
 INPUTS_SHARE = 0.5
 SELF_TEST_CLIENT = b"self-test"
+# Toolchains whose contents are known by name; a node serves a few, and each takes a walk of some milliseconds.
+_MAX_VIEWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +48,28 @@ class Finish:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Worker threads: for what a job waits for, and for what takes seconds."""
+
+    quick: Executor
+    slow: Executor
+
+
 @dataclass(slots=True)
 class _Running:
-    job: Job
-    run: Run
-    tree: Tree
-    client: bytes
-    is_last: bool
+    """A lease's job on its way: `run` while there is a sandbox."""
+
+    run: Run | None = None
+    is_killed: bool = False
 
 
 class Workshop:
-    """Everything below one state directory. `report(lease, finish)` is called once for each start."""
+    """Everything below one state directory. `report(lease, finish)` is called once for each start.
+
+    A job is one coroutine (`_see_through`), so whatever is raised on its way ends it, and what it holds (tree,
+    toolchain, sandbox) is given back. What grows with what a job names happens on the `hands`, beside the loop.
+    """
 
     def __init__(
         self,
@@ -56,7 +78,7 @@ class Workshop:
         sandbox: Sandbox,
         limit_bytes: int,
         limits: Limits,
-        executor: Executor,
+        hands: Hands,
         report: Callable[[bytes, Finish], None],
     ) -> None:
         inputs_bytes = int(limit_bytes * INPUTS_SHARE)
@@ -65,136 +87,122 @@ class Workshop:
         self.toolchains = ToolchainStore(
             os.path.join(directory, "toolchains"), limit_bytes - inputs_bytes
         )
-        self._trees = TreePool(os.path.join(directory, "trees"), self.inputs)
+        self._hands = hands
+        self._trees = TreePool(os.path.join(directory, "trees"), self.inputs, discard=self._bin)
         self._scratch = os.path.join(directory, "scratch")
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
+        for left in os.listdir(self._scratch):
+            self._bin(os.fsencode(os.path.join(self._scratch, left)))
         self._name = name
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._runner = Runner(sandbox, self._loop)
-        self._executor = executor
+        self._runner = Runner(sandbox, self._loop, hands.quick)
         self._report = report
-        self._unpacked: dict[Digest, Unpacked] = {}
+        self._unpacked: OrderedDict[Digest, Unpacked] = OrderedDict()
         self._running: dict[bytes, _Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._runs = 0
+        self._installing = 0  # frames that are being unpacked
 
     def start(self, lease: bytes, job: Job, client: bytes) -> None:
         """Run the job; inputs and toolchain must be here."""
-        try:
-            self._toolchain(job.toolchain)
-            self.toolchains.acquire(job.toolchain)
-        except (OSError, NodeError) as error:
-            self._report(lease, Finish(fault=Fault.TOOLCHAIN, detail=str(error)))
-            return
-        self._launch(lease, job, client, is_last=False)
-
-    def _launch(self, lease: bytes, job: Job, client: bytes, is_last: bool) -> None:
-        """The toolchain is acquired."""
-        tree = self._trees.acquire(client)
-        try:
-            tree.fit(job.manifest)
-            tree.make_way(job)
-            run = self._runner.start(
-                job,
-                self._toolchain(job.toolchain),
-                tree,
-                scratch=self._scratch_path(),
-                limits=self._limits,
-                on_exit=lambda outcome: self._ended(lease, outcome),
-            )
-        except (OSError, NodeError) as error:
-            self._trees.discard(tree)
-            self.toolchains.release(job.toolchain)
-            fault = Fault.INPUT if isinstance(error, NodeError) else Fault.INTERNAL
-            if isinstance(error, MissingInputError):
-                self.inputs.remove(error.digest)
-            self._report(lease, Finish(fault=fault, detail=str(error)))
-            return
-        self._running[lease] = _Running(job, run, tree, client, is_last)
+        running = self._running[lease] = _Running()
+        task = self._loop.create_task(self._see_through(lease, running, job, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def kill(self, lease: bytes) -> None:
         running = self._running.get(lease)
         if running is not None:
-            running.run.stop()
+            _kill(running)
 
     def stop(self) -> None:
         """Kill every sandbox."""
         for running in self._running.values():
-            running.run.stop()
+            _kill(running)
 
     def sweep(self) -> None:
         """Keep the stores within their limits."""
         self.inputs.sweep()
-        self.frames.sweep()
+        if not self._installing:
+            self.frames.sweep()
 
-    async def install(self, digest: Digest) -> None:
-        """Unpack a toolchain whose frame is here and compile one line with it.
+    # ---- a job ---------------------------------------------------------------------------------
 
-        Raises:
-            NodeError: it cannot be used; it is removed again.
-        """
+    async def _see_through(self, lease: bytes, running: _Running, job: Job, client: bytes) -> None:
+        """From start to report: the one place where a lease's job ends, whatever was raised."""
         try:
-            await self._loop.run_in_executor(
-                self._executor, self.toolchains.install, digest, self.frames.path_of(digest)
-            )
-            self.frames.remove(digest)
-            await self._try_out(digest)
-        except (OSError, NodeError) as error:
-            self._unpacked.pop(digest, None)
-            self.toolchains.remove(digest)
-            raise NodeError(f"the toolchain cannot be used: {error}") from error
+            finish = await self._perform(running, job, client)
+        except Exception as error:  # noqa: BLE001 - logged there
+            if isinstance(error, MissingInputError):
+                self.inputs.remove(error.digest)
+            fault, detail = noted(error, f"the job of lease {lease.hex()} broke")
+            finish = Finish(fault=fault, detail=detail)
+        finally:
+            self._running.pop(lease, None)
+        self._report(lease, finish)
 
-    async def _try_out(self, digest: Digest) -> None:
-        """Compile one line, as the toolchain's first and known-answer job."""
-        self.inputs.put(SELF_TEST_SOURCE)
-        job = self_test(digest, self.toolchains.about(digest)).job
+    async def _perform(self, running: _Running, job: Job, client: bytes) -> Finish:
+        with self.toolchains.lease(job.toolchain):
+            unpacked = await self._toolchain(job.toolchain)
+            outcome = await self._run(running, job, client, unpacked, is_last=False)
+            if outcome is None:
+                self._trees.forget(client)  # so that the next one is new
+                outcome = await self._run(running, job, client, unpacked, is_last=True)
+            assert outcome is not None
+            return await self._beside(self._conclude, job, outcome)
+
+    async def _run(
+        self, running: _Running, job: Job, client: bytes, unpacked: Unpacked, is_last: bool
+    ) -> RunOutcome | RunFault | None:
+        """Run it over a tree of this client's. None: that had seen too much, a new one may do.
+
+        What was found and not declared is what an earlier job has left in the tree, such as a header that is
+        gone since: the result would prove nothing. Only what the job declares lies in a new tree.
+        """
+        tree = self._trees.acquire(client)
+        is_good = False
+        try:
+            await self._beside(_fit, tree, job)
+            outcome = await self._sandboxed(running, job, unpacked, tree)
+            is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
+            is_good = is_last or not is_misled
+            return outcome if is_good else None
+        except (WornTreeError, OSError) as error:
+            if is_last:
+                raise
+            logger.info("a new input tree, since the old one would not do: %s", error)
+            return None
+        finally:
+            if is_good:
+                self._trees.release(client, tree)
+            else:
+                self._trees.discard(tree)
+
+    async def _sandboxed(
+        self, running: _Running, job: Job, unpacked: Unpacked, tree: Tree
+    ) -> RunOutcome | RunFault:
+        if running.is_killed:
+            return RunFault(Fault.STOPPING, "stopped")
         ended: asyncio.Future[RunOutcome | RunFault] = self._loop.create_future()
-        tree = self._trees.acquire(SELF_TEST_CLIENT)
-        tree.fit(job.manifest)
-        self._runner.start(
+        running.run = self._runner.start(
             job,
-            self._toolchain(digest),
+            unpacked,
             tree,
             scratch=self._scratch_path(),
             limits=self._limits,
             on_exit=ended.set_result,
         )
-        outcome = await ended
-        self._trees.release(SELF_TEST_CLIENT, tree)
+        try:
+            return await ended
+        finally:
+            running.run = None
+
+    def _conclude(self, job: Job, outcome: RunOutcome | RunFault) -> Finish:
+        """What is told of a run that is over. Beside the loop."""
         if isinstance(outcome, RunFault):
-            raise NodeError(f"{outcome.fault.value}: {outcome.detail}")
-        if outcome.exit_status or not outcome.outputs or outcome.lookups.flaw:
-            why = outcome.stderr.decode(errors="replace") or outcome.lookups.flaw
-            raise NodeError(f"it does not compile one line (exit {outcome.exit_status}): {why}")
-
-    def _toolchain(self, digest: Digest) -> Unpacked:
-        unpacked = self._unpacked.get(digest)
-        if unpacked is None or not os.path.isdir(unpacked.root):
-            root = self.toolchains.root_of(digest)
-            unpacked = self._unpacked[digest] = Unpacked(root, view_toolchain(root))
-        return unpacked
-
-    def _scratch_path(self) -> bytes:
-        self._runs += 1
-        return os.fsencode(os.path.join(self._scratch, f"{os.getpid()}-{self._runs}"))
-
-    def _ended(self, lease: bytes, outcome: RunOutcome | RunFault) -> None:
-        running = self._running.pop(lease)
-        job = running.job
-        is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
-        if is_misled and not running.is_last:
-            # It found what an earlier job has left in the tree, such as a header that is gone since: the
-            # result would prove nothing. Only what the job declares lies in a new tree.
-            self._trees.discard(running.tree)
-            self._trees.forget(running.client)
-            self._launch(lease, job, running.client, is_last=True)
-            return
-        self._trees.release(running.client, running.tree)
-        self.toolchains.release(job.toolchain)
-        if isinstance(outcome, RunFault):
-            self._report(lease, Finish(fault=outcome.fault, detail=outcome.detail))
-            return
-        self._report(lease, self._packed(outcome))
+            return Finish(fault=outcome.fault, detail=outcome.detail)
+        return self._packed(outcome)
 
     def _packed(self, outcome: RunOutcome) -> Finish:
         outputs = []
@@ -212,7 +220,84 @@ class Workshop:
             lookups=outcome.lookups,
             node=self._name,
         )
-        return Finish(body=compress(encode_result(result)), outputs=tuple(frames))
+        body = compress(encode_result(result))
+        if len(body) > MAX_FRAME_BYTES:
+            return Finish(fault=Fault.RESOURCES, detail="its messages are too much to be sent")
+        return Finish(body=body, outputs=tuple(frames))
+
+    # ---- toolchains ----------------------------------------------------------------------------
+
+    async def install(self, digest: Digest) -> None:
+        """Unpack a toolchain whose frame is here and compile one line with it.
+
+        Raises:
+            NodeError, OSError: it cannot be used; it is removed again.
+        """
+        self._installing += 1
+        try:
+            place = self.frames.path_of(digest)
+            await self._loop.run_in_executor(
+                self._hands.slow, self.toolchains.install, digest, place
+            )
+            await self._try_out(digest)
+        except Exception:
+            self._unpacked.pop(digest, None)
+            await self._beside(self.toolchains.remove, digest)
+            raise
+        finally:
+            self._installing -= 1
+            self.frames.remove(digest)
+
+    async def _try_out(self, digest: Digest) -> None:
+        """Compile one line, as the toolchain's first and known-answer job."""
+        self.inputs.put(SELF_TEST_SOURCE)
+        job = self_test(digest, self.toolchains.about(digest)).job
+        unpacked = await self._toolchain(digest)
+        outcome = await self._run(_Running(), job, SELF_TEST_CLIENT, unpacked, is_last=True)
+        if not isinstance(outcome, RunOutcome):
+            why = "" if outcome is None else f"{outcome.fault.value}: {outcome.detail}"
+            raise ToolchainError(f"the toolchain cannot be used: {why}")
+        if outcome.exit_status or not outcome.outputs or outcome.lookups.flaw:
+            why = outcome.stderr.decode(errors="replace") or outcome.lookups.flaw
+            raise ToolchainError(
+                "the toolchain cannot be used: it does not compile one line"
+                f" (exit {outcome.exit_status}): {why}"
+            )
+
+    async def _toolchain(self, digest: Digest) -> Unpacked:
+        unpacked = self._unpacked.get(digest)
+        if unpacked is None or not os.path.isdir(unpacked.root):
+            root = self.toolchains.root_of(digest)
+            view = await self._beside(view_toolchain, root)
+            unpacked = self._unpacked[digest] = Unpacked(root, view)
+            if len(self._unpacked) > _MAX_VIEWS:
+                self._unpacked.popitem(last=False)
+        self._unpacked.move_to_end(digest)
+        return unpacked
+
+    # ---- places --------------------------------------------------------------------------------
+
+    def _scratch_path(self) -> bytes:
+        self._runs += 1
+        return os.fsencode(os.path.join(self._scratch, f"{os.getpid()}-{self._runs}"))
+
+    def _bin(self, path: bytes) -> None:
+        self._hands.slow.submit(wipe_later, path)
+
+    async def _beside(self, act: Callable[[*Values], Answer], *values: *Values) -> Answer:
+        """What `act` answers, on one of the hands."""
+        return await self._loop.run_in_executor(self._hands.quick, act, *values)
+
+
+def _fit(tree: Tree, job: Job) -> None:
+    tree.fit(job.manifest)
+    tree.make_way(job)
+
+
+def _kill(running: _Running) -> None:
+    running.is_killed = True
+    if running.run is not None:
+        running.run.stop()
 
 
 def digests_of(files: tuple[FileInput, ...]) -> set[Digest]:

@@ -87,8 +87,8 @@ MAX_WORDS_BYTES = 1 << 20
 MAX_RESULT_BYTES = 16 << 20
 MAX_MESSAGE_BYTES = 4 << 20  # of stdout and of stderr
 MAX_BLOB_BYTES = 1 << 30
-# Names looked up in vain: 60 search directories times 2,000 headers.
-MAX_MISSES = 131_072
+# Names looked up in vain: 60 search directories times 4,000 headers; a full log has no more.
+MAX_MISSES = 262_144
 MAX_MISSED_DIRECTORIES = 16_384
 # What a command found undeclared: one is enough to refuse the result, some help who looks for the cause.
 MAX_UNDECLARED = 1_024
@@ -101,7 +101,7 @@ MAX_EXIT_STATUS, MAX_SIGNAL = 255, 64
 # A document of this size has no more numbers, words and lists in it, or it is none: each takes up to 60 bytes
 # of memory for one on the wire.
 _MAX_JOB_ITEMS = 6 * MAX_INPUTS
-_MAX_RESULT_ITEMS = 4 * MAX_MISSES
+_MAX_RESULT_ITEMS = 2 * MAX_MISSES
 
 Twin = Annotated[int, Range(0, MAX_TWIN)]
 ExitStatus = Annotated[int, Range(-MAX_SIGNAL, MAX_EXIT_STATUS)]

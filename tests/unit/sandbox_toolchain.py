@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from cache.blobs import BlobStore, Form
@@ -19,7 +20,8 @@ from cache.digest import digest_of
 from node.probe import probe
 from node.runner import RunFault, Runner, RunOutcome, Toolchain
 from node.sandbox import Limits, Sandbox, view_toolchain
-from node.trees import TreePool, wipe
+from node.trees import TreePool
+from node.wiping import wipe
 from zcc.job import FileInput, Job, Manifest, Terminal
 
 TOOLCHAIN_DIGEST = digest_of(b"the test's toolchain")
@@ -188,7 +190,8 @@ class Farm:
         self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
         self.tree = self.pool.acquire(b"client")
         self.loop = asyncio.new_event_loop()
-        self.runner = Runner(self.sandbox, self.loop)
+        self.workers = ThreadPoolExecutor(1)
+        self.runner = Runner(self.sandbox, self.loop, self.workers)
         self._count = 0
 
     def run(
@@ -221,6 +224,7 @@ class Farm:
         return make_job(self.store, argv, cwd, outputs=outputs)
 
     def close(self) -> None:
+        self.workers.shutdown()
         self.loop.close()
 
 

@@ -10,6 +10,7 @@ from node.effects import (
     InstallToolchain,
     KillJob,
     Leave,
+    SayState,
     Send,
     SendBehind,
     StartJob,
@@ -18,9 +19,11 @@ from node.events import (
     BlobArrived,
     BlobFailed,
     JobEnded,
+    JobFaulted,
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    RoomChanged,
     RunAsked,
     SessionLost,
     StopAsked,
@@ -179,3 +182,45 @@ def test_a_revoked_job_that_read_rotten_files_is_over() -> None:
     machine.handle(asked(1))
     assert machine.handle(LeaseRevoked(lease(1))) == [KillJob(lease(1))]
     assert machine.handle(spoiled(1, HEADER)) == [ForgetLease(lease(1))]
+
+
+def test_a_node_without_room_says_so_first_and_gives_back_what_does_not_run() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(asked(2))
+    machine.handle(asked(3, HEADER))
+    back = [
+        SendBehind((), Failed(lease(number), Fault.PAUSED.value, "the disk is full"))
+        for number in (2, 3)
+    ]
+    assert machine.handle(RoomChanged("the disk is full")) == [SayState(), *back]
+    assert machine.leases[lease(1)].last_word is None
+    machine.validate()
+
+
+def test_a_node_without_room_takes_no_job_until_it_has_some() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(RoomChanged("the disk is full"))
+    no = Send(Failed(lease(1), Fault.PAUSED.value, "the disk is full"))
+    assert machine.handle(asked(1)) == [no]
+    assert machine.leases == {}
+    assert machine.handle(RoomChanged("the disk is full")) == []
+    assert machine.handle(RoomChanged("")) == [SayState()]
+    assert machine.handle(asked(2)) == started(2)
+
+
+def test_a_toolchain_that_is_too_large_gives_its_jobs_back_as_unfit() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, here=False))
+    failed = Failed(lease(1), Fault.UNFIT.value, "too large")
+    gone = BlobFailed(TOOLCHAIN, "too large", Fault.UNFIT)
+    assert machine.handle(gone) == [SendBehind((), failed)]
+
+
+def test_what_breaks_ends_a_lease_whatever_it_waits_for() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, HEADER, here=False))
+    failed = Failed(lease(1), Fault.INTERNAL.value, "a bug")
+    ended = machine.handle(JobFaulted(lease(1), Fault.INTERNAL, "a bug"))
+    assert ended == [SendBehind((), failed)]
+    machine.validate()

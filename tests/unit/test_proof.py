@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cache.digest import digest_of
 from node.proof import LOG_BYTES, ToolchainView, World, empty_log, log_end, read_lookups
-from zcc.job import VARIABLES, FileInput, Job, Lookups, Manifest
+from zcc.job import MAX_UNDECLARED, VARIABLES, FileInput, Job, Lookups, Manifest
 
 DIGEST = digest_of(b"")
 GCC = b"/usr/bin/gcc-12"
@@ -201,6 +201,40 @@ def test_resolution_is_idempotent(parts: list[bytes]) -> None:
     world = World(MANIFEST, TOOLCHAIN)
     once = world.physical(b"/" + b"/".join(parts))
     assert world.physical(once) == once
+
+
+def test_a_log_of_more_paths_than_any_compile_has_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.proof._MAX_RECORDS", 100)
+    log = log_of([b"S" + GCC, *(b"M/%d" % number for number in range(101))])
+    lookups = read_lookups(log, JOB, TOOLCHAIN)
+    assert "paths were looked up" in lookups.flaw
+    assert lookups.misses == ()
+
+
+def test_symlinks_that_lead_over_symlinks_have_a_bound_in_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The product of 16 MiB of paths, 40 symlinks on each, and 2,000 names in each target."""
+    monkeypatch.setattr("node.proof._MAX_STEPS", 10_000)
+    links = tuple(
+        (b"/l%d" % at, b"x/" * 1000 + b"../" * 1000 + b"l%d" % (at + 1)) for at in range(40)
+    )
+    job = replace(JOB, manifest=Manifest(symlinks=links))
+    lookups = read_lookups(log_of([b"S" + GCC, b"H/l0/a", b"H/l0/b/c"]), job, TOOLCHAIN)
+    assert "symlinks" in lookups.flaw
+
+
+def test_a_path_longer_than_any_is_a_flaw_and_goes_no_further() -> None:
+    lookups = read_lookups(log_of([b"S" + GCC, b"M/" + b"x" * 5000]), JOB, TOOLCHAIN)
+    assert lookups.flaw
+    assert lookups.misses == ()
+
+
+def test_of_what_was_found_undeclared_so_much_is_told_as_a_result_holds() -> None:
+    log = log_of([b"S" + GCC, *(b"H/q/%d" % number for number in range(MAX_UNDECLARED + 1))])
+    assert len(read_lookups(log, JOB, TOOLCHAIN).undeclared) == MAX_UNDECLARED
 
 
 def test_two_hundred_thousand_records_end() -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from node.proof import ToolchainView
-from node.runner import RunFault, RunOutcome, Toolchain
+from node.runner import Run, RunFault, RunOutcome, Toolchain
 from node.sandbox import Limits
 from tests.unit.sandbox_toolchain import (
     GENTLE,
@@ -418,9 +418,22 @@ def own_children() -> set[str]:
 # ---- faults of the farm ---------------------------------------------------------------------------
 
 
-def test_a_program_that_cannot_be_executed_is_the_toolchains_fault(farm: Farm, cwd: bytes) -> None:
+@pytest.mark.parametrize("name", [b"/usr/bin/none", b"/usr", b"/usr/bin/python3/x"])
+def test_a_program_that_the_toolchain_has_not_is_refused(
+    farm: Farm, cwd: bytes, name: bytes
+) -> None:
+    job = replace(farm.python("", cwd), executable=name)
+    assert fault_of(farm.run(job)) is Fault.REFUSED
+
+
+def test_an_executable_that_is_no_program_is_refused(farm: Farm, cwd: bytes) -> None:
+    write(cwd + b"/text", "no program")
+    job = make_job(farm.store, [b"gcc", b"-c", b"a.c"], cwd, inputs=[b"text"])
+    assert fault_of(farm.run(replace(job, executable=cwd + b"/text"))) is Fault.REFUSED
+
+
+def test_a_program_that_cannot_be_loaded_is_the_toolchains_fault(farm: Farm, cwd: bytes) -> None:
     job = farm.python("", cwd)
-    assert fault_of(farm.run(replace(job, executable=b"/usr/bin/none"))) is Fault.TOOLCHAIN
     broken = cwd + b"/broken"
     shutil.copy2("/usr/bin/cat", broken)
     libless = Toolchain(cwd, ToolchainView(frozenset((b"/broken",))))
@@ -429,9 +442,32 @@ def test_a_program_that_cannot_be_executed_is_the_toolchains_fault(farm: Farm, c
     assert fault_of(farm.run(job)) is Fault.TOOLCHAIN
 
 
-def test_a_cwd_that_is_not_there_is_the_inputs_fault(farm: Farm, cwd: bytes) -> None:
+def test_a_cwd_that_the_job_has_not_is_refused(farm: Farm, cwd: bytes) -> None:
     job = replace(farm.python("", cwd), cwd=b"/none")
+    assert fault_of(farm.run(job)) is Fault.REFUSED
+
+
+def test_a_cwd_that_was_lost_here_is_the_inputs_fault(farm: Farm, cwd: bytes) -> None:
+    job = farm.python("", cwd)
+    farm.tree.fit(job.manifest)
+    shutil.rmtree(farm.tree.root + cwd)
     assert fault_of(farm.run(job)) is Fault.INPUT
+
+
+def test_what_breaks_in_what_the_loop_calls_ends_the_run(
+    farm: Farm, cwd: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = farm.python("import time; time.sleep(20)", cwd)
+    for place in ("_look", "_readable", "_bubblewrap_ended", "_finish", "_judge", "_settle_group"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Run, place, _breaks)
+            sleeping = place in ("_look",)
+            outcome = farm.run(job if sleeping else farm.python("print(1)", cwd))
+            assert fault_of(outcome) is Fault.INTERNAL, place
+
+
+def _breaks(*_: object) -> None:
+    raise KeyError("a bug")
 
 
 def test_limits_may_be_left_out(farm: Farm, cwd: bytes) -> None:

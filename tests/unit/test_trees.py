@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
-from node.errors import InputError, MissingInputError
-from node.trees import Tree, TreePool, wipe
+from node.errors import InputError, MissingInputError, WornTreeError
+from node.trees import Tree, TreePool
+from node.wiping import wipe
 from zcc.job import FileInput, Job, Manifest
 
 TEXTS = (b"", b"one", b"two")
@@ -131,6 +132,59 @@ def test_nothing_is_written_through_a_symlink(tree: Tree, tmp_path: object) -> N
     with pytest.raises(NotADirectoryError):
         tree.fit(files(file(b"/s/b")))
     assert os.listdir(outside) == []
+
+
+def test_a_tree_has_few_directories_open_however_many_it_has(tree: Tree) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    most = 0
+
+    def counted(*arguments: object, **options: object) -> int:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")) - len(before))
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    real = os.open
+    deep = tuple(b"/d%d" % number + b"/x" * (number % 90) for number in range(300))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", counted)
+        tree.fit(Manifest(directories=deep))
+    assert most < 100
+    assert all(os.path.isdir(tree.root + path) for path in deep)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_tree_of_which_much_would_become_something_else_is_worn(tree: Tree) -> None:
+    names = [b"/%d" % number for number in range(20)]
+    tree.fit(files(*(file(name + b"/x") for name in names)))
+    with pytest.raises(WornTreeError):
+        tree.fit(files(*(file(name) for name in names)))
+
+
+def test_what_has_hard_links_is_no_name_of_the_blob(tree: Tree, store: BlobStore) -> None:
+    manifest = Manifest(files=(file(b"/a"),), hard_links=((b"/b", b"/a"), (b"/c", b"/a")))
+    tree.fit(manifest)
+    assert os.stat(store.path_of(digest_of(b"one"))).st_nlink == 1
+    assert status(tree, b"/a").st_nlink == 3
+
+
+def test_a_file_that_has_all_the_names_that_it_can_have_wears_the_tree_out(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMLINK, "too many links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(WornTreeError):
+        tree.fit(Manifest(files=(file(b"/a"),), hard_links=((b"/b", b"/a"),)))
+
+
+def test_idle_trees_have_a_bound_in_all(pool: TreePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.trees._MAX_IDLE_ENTRIES", 30)
+    trees = [pool.acquire(b"%d" % at) for at in range(2)]
+    for at, tree in enumerate(trees):
+        tree.fit(files(*(file(b"/%d" % number) for number in range(20))))
+        pool.release(b"%d" % at, tree)
+    assert [os.path.exists(tree.root) for tree in trees] == [False, True]
 
 
 def test_a_missing_blob_is_named_and_may_be_brought(tree: Tree, store: BlobStore) -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from cache.digest import Digest, digest_of
 from node.errors import ToolchainError
 from node.toolchains import ToolchainStore, read_about, self_test
-from node.trees import wipe
 from node.unpack import Caps, UnpackError, unpack
+from node.wiping import wipe
 from zcc.compiler.options import Family
 from zcc.compiler.pack import pack
 from zcc.compiler.toolchain import Gathered, Identity, Kind, Member, signature_of
