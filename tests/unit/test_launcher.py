@@ -24,6 +24,7 @@ import pytest
 from tests.conftest import needs
 from zcc.agent.starting import last_failure, tell_slots
 from zcc.agent.wire import (
+    INTO,
     Request,
     RequestReader,
     encode_fail,
@@ -616,6 +617,33 @@ def test_an_old_output_is_replaced_whole(desk: Desk) -> None:
         assert desk.run("zcc", "gcc-99")[0] == 0
         assert opened.read() == b"old"
     assert old.read_bytes() == b"new"
+
+
+def test_an_output_that_the_compiler_writes_into_keeps_its_inode(desk: Desk) -> None:
+    desk.script("gcc-99", "exit 9")
+    kept, other = desk.project / "x.d", desk.project / "other"
+    kept.write_text("a longer one that was there before")
+    kept.chmod(0o600)
+    os.link(kept, other)
+    desk.agent(result((os.fsencode(kept), 0o666 | INTO, b"new"), (b"x.o", 0o666, b"object")))
+    assert desk.run("zcc", "gcc-99", "-c")[0] == 0
+    assert other.read_text() == "new"
+    assert (kept.stat().st_nlink, kept.stat().st_mode & 0o777) == (2, 0o600)
+    assert sorted(os.listdir(desk.project)) == ["other", "x.d", "x.o"]
+
+
+@pytest.mark.parametrize("kind", ["gone", "symlink"])
+def test_an_output_that_cannot_be_written_into_is_compiled_here(desk: Desk, kind: str) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+    if kind == "symlink":
+        (desk.project / "other").write_text("old")
+        (desk.project / "x.d").symlink_to("other")
+    desk.agent(result((b"x.d", 0o666 | INTO, b"new"), (b"x.o", 0o666, b"object")))
+    before = sorted(os.listdir(desk.project))
+    assert desk.run("zcc", "gcc-99", "-c") == (0, "gcc-99 -c\n", "")
+    assert sorted(os.listdir(desk.project)) == before
+    if kind == "symlink":
+        assert (desk.project / "other").read_text() == "old"
 
 
 def test_an_output_with_the_longest_name_is_placed(desk: Desk) -> None:

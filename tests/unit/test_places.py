@@ -10,13 +10,14 @@ import pytest
 from cache.digest import digest_of
 from zcc.agent.places import Misplaced, Places, find_places, physical, physical_pwd
 from zcc.agent.uploads import Uploads
+from zcc.compiler.options import Family
 from zcc.job import FileInput, Manifest
 
 UMASK = 0o022
 
 
 def place(directory: Path, *outputs: bytes) -> Places | Misplaced:
-    return find_places(os.fsencode(directory), outputs, UMASK)
+    return find_places(os.fsencode(directory), outputs, UMASK, Family.GCC)
 
 
 def test_outputs_are_physical_and_the_main_one_is_first(tmp_path: Path) -> None:

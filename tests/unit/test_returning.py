@@ -12,6 +12,7 @@ from cache.digest import digest_of
 from cache.errors import BlobMissingError
 from zcc.agent.prepared import Prepared
 from zcc.agent.returning import contents, restored
+from zcc.agent.wire import INTO
 from zcc.compiler.options import Family
 from zcc.compiler.renaming import (
     NEUTRAL_DEPENDENCIES,
@@ -23,7 +24,10 @@ from zcc.errors import JobError
 from zcc.job import Lookups, OutputFile, Result, Usage
 
 NAMES = Renaming(Family.GCC, (), b"/p/x.o", b"/p/x.d", b"x.o", (b"/p",))
-PREPARED = cast(Prepared, SimpleNamespace(base=b"", renaming=NAMES, is_moved=True))
+PREPARED = cast(
+    Prepared,
+    SimpleNamespace(base=b"", renaming=NAMES, is_moved=True, written_into={b"/p/x.d"}),
+)
 NOTHING = Lookups()
 RULE = NEUTRAL_OBJECT + b": \\\n x.c\n"
 
@@ -42,7 +46,7 @@ def result_of(
 def test_each_output_gets_its_name_and_the_rule_its_target() -> None:
     result, frames = result_of({NEUTRAL_OBJECT: b"object", NEUTRAL_DEPENDENCIES: RULE})
     assert contents(result, frames, PREPARED) == [
-        (b"/p/x.d", 0o644, b"x.o: x.c\n"),
+        (b"/p/x.d", 0o644 | INTO, b"x.o: x.c\n"),
         (b"/p/x.o", 0o644, b"object"),
     ]
     assert [each.path for each in restored(result, PREPARED).outputs] == [b"/p/x.o", b"/p/x.d"]

@@ -21,6 +21,7 @@ from zcc.agent.listings import temporary_directory, temporary_variable
 from zcc.agent.locales import catalogues_of, locale_files
 from zcc.agent.places import (
     Misplaced,
+    Places,
     find_dump_places,
     find_places,
     is_process_bound,
@@ -46,6 +47,7 @@ from zcc.compiler.closure import (
     ScanRequest,
 )
 from zcc.compiler.closure import Local as NotScannable
+from zcc.compiler.compilation import StopsAt
 from zcc.compiler.disk import Disk
 from zcc.compiler.environment import JobEnvironment, locale_names
 from zcc.compiler.lexing import Lexis
@@ -237,7 +239,10 @@ class Analyser:
             return hindrance
         if has_own_terminals(request, toolchain.family):
             return Here("terminal-description", "~/.terminfo")
-        places = find_places(request.cwd, parsed.outputs, request.umask)
+        is_assembly = parsed.stops_at is StopsAt.ASSEMBLY
+        places = find_places(
+            request.cwd, parsed.outputs, request.umask, toolchain.family, is_assembly
+        )
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
         dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
@@ -337,13 +342,7 @@ class Analyser:
             ),
             renaming=renaming,
         )
-        if (
-            isinstance(prepared, Prepared)
-            and prepared.renaming is None
-            and DROPPED in places.outputs
-        ):
-            return Here("output-to-device", "the farm cannot give it another name")
-        return prepared
+        return prepared if isinstance(prepared, Here) else _placed(prepared, places)
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
@@ -451,6 +450,15 @@ def _machine_class(parsed: Compilation, family: Family, has_plugins: bool) -> by
     if parsed.machine_dependent:
         return processor_class()
     return floating_point_class() if family is Family.CLANG or has_plugins else b""
+
+
+def _placed(prepared: Prepared, places: Places) -> Prepared | Here:
+    """The job with what is to be known of its outputs here."""
+    if prepared.renaming is None and DROPPED in places.outputs:
+        return Here("output-to-device", "the farm cannot give it another name")
+    if places.written_into:
+        return replace(prepared, written_into=places.written_into)
+    return prepared
 
 
 def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:

@@ -1,13 +1,14 @@
-"""Where a compile's outputs go on this disk, and whether they can be placed by rename."""
+"""Where a compile's outputs go on this disk, and how they can be put there."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zcc.agent.writing import Way, placing, way_of_writing
+from zcc.compiler.options import Family
 from zcc.compiler.renaming import DROPPED
 from zcc.dumps import is_dump
 
@@ -18,10 +19,14 @@ _PROCESSES = re.compile(rb"^/+(?:proc|dev/+fd)(?=/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Physical paths of the outputs, the main one first, and the directories that they are in."""
+    """Physical paths of the outputs, the main one first, and the directories that they are in.
+
+    Into those of `written_into` the compiler writes; the others appear by rename.
+    """
 
     outputs: tuple[bytes, ...]
     directories: tuple[bytes, ...]
+    written_into: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +37,14 @@ class Misplaced:
     path: bytes
 
 
-def find_places(cwd: bytes, outputs: Iterable[bytes], umask: int) -> Places | Misplaced:
-    """Resolve the outputs' directories; refuse what a rename would change.
-
-    The compiler writes *into* an existing file: through a symlink, into each hard link, keeping the
-    mode. Only for a plain file with the mode that a new one would get is a rename the same.
-    """
+def find_places(
+    cwd: bytes, outputs: Iterable[bytes], umask: int, family: Family, is_assembly: bool = False
+) -> Places | Misplaced:
+    """Resolve the outputs' directories, and see how each output is to be put there (`writing.py`)."""
     directories: dict[bytes, bytes] = {}
     placed: list[bytes] = []
-    for output in outputs:
+    into: set[bytes] = set()
+    for at, output in enumerate(outputs):
         if output == DROPPED:
             placed.append(output)
             continue
@@ -52,11 +56,15 @@ def find_places(cwd: bytes, outputs: Iterable[bytes], umask: int) -> Places | Mi
                 return Misplaced("output-directory", spelled)
             directory = directories[spelled] = found
         path = os.path.join(directory, name)
-        if not name or not _is_replaceable(path, umask):
+        way = way_of_writing(family, path, at == 0, is_assembly)
+        way_here = placing(path, way, umask) if name else None
+        if way_here is None:
             return Misplaced("output-not-plain", path)
+        if way_here is Way.WRITES_INTO:
+            into.add(path)
         placed.append(path)
     spellings = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
-    return Places(tuple(dict.fromkeys(placed)), tuple(spellings))
+    return Places(tuple(dict.fromkeys(placed)), tuple(spellings), frozenset(into))
 
 
 def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places | Misplaced:
@@ -71,7 +79,7 @@ def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places |
         placed.append(os.path.join(directory, name))
         directories += [spelled, directory]
         for path in (os.path.join(directory, each) for each in names):
-            if is_dump(path, placed) and not _is_replaceable(path, umask):
+            if is_dump(path, placed) and placing(path, Way.UNKNOWN, umask) is None:
                 return Misplaced("output-not-plain", path)
     return Places(tuple(dict.fromkeys(placed)), tuple(dict.fromkeys(directories)))
 
@@ -96,27 +104,6 @@ def physical(directory: bytes) -> bytes | None:
 def is_process_bound(path: bytes) -> bool:
     """Whether it means another place for each process: what lies there is nothing to send along."""
     return _PROCESSES.search(path) is not None
-
-
-def _is_replaceable(path: bytes, umask: int) -> bool:
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return (
-        stat.S_ISREG(status.st_mode)
-        and status.st_nlink == 1
-        and stat.S_IMODE(status.st_mode) == 0o666 & ~umask
-        and status.st_uid == os.geteuid()
-        and status.st_gid == _group_of_new(os.path.dirname(path))
-    )
-
-
-def _group_of_new(directory: bytes) -> int:
-    status = os.stat(directory)
-    return status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
 
 
 def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | Misplaced | None:

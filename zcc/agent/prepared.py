@@ -72,6 +72,8 @@ class Prepared:
     base: bytes = b""
     renaming: Renaming | None = None
     plain: Job | None = None
+    # Outputs that exist and are not to be replaced, by their paths here.
+    written_into: frozenset[bytes] = frozenset()
 
     @property
     def way(self) -> str:

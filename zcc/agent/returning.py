@@ -14,6 +14,7 @@ from cache.blobs import decompress
 from cache.digest import Digest, verified
 from cache.errors import BlobMissingError
 from zcc.agent.prepared import Prepared
+from zcc.agent.wire import INTO
 from zcc.compiler import relocation, renaming
 from zcc.compiler.options import Family
 from zcc.compiler.rules import retargeted
@@ -58,7 +59,8 @@ def contents(result: Result, frames: Mapping[Digest, bytes], prepared: Prepared)
             path, content = _brought_back(output, content, prepared, is_main)
         else:
             path = output.path
-        files.append((path, output.mode, content))
+        into = INTO if path in prepared.written_into else 0
+        files.append((path, output.mode | into, content))
     return files
 
 

@@ -142,7 +142,9 @@ static uint64_t receive_heads(int agent, uint32_t files, uint64_t length)
         abandon_result("not enough memory for the agent's answer");
     for (uint32_t i = 0; i < files; i++) {
         size_t path_length = (size_t)receive_number(agent, 4);
-        outputs[i].mode = (mode_t)receive_number(agent, 4) & 0777;
+        uint32_t mode = (uint32_t)receive_number(agent, 4);
+        outputs[i].mode = (mode_t)mode & 0777;
+        outputs[i].is_into = (mode & INTO) != 0;
         outputs[i].size = receive_number(agent, 8);
         if (path_length == 0 || path_length >= PATH_MAX || outputs[i].size > length)
             abandon_result("the agent's answer makes no sense");
@@ -152,6 +154,45 @@ static uint64_t receive_heads(int agent, uint32_t files, uint64_t length)
         used += 16 + path_length + outputs[i].size;
     }
     return used;
+}
+
+/* What the assembler and clang do to an output that is there is a rename; what cc1 does is this. */
+static int write_into(const struct output *output)
+{
+    static char piece[64 << 10];
+    int from = open(output->temporary, O_RDONLY | O_CLOEXEC), result = -1;
+    if (from >= 0 && ftruncate(output->into, 0) == 0) {
+        ssize_t got;
+        while ((got = read(from, piece, sizeof piece)) > 0)
+            if (write_all(output->into, piece, (size_t)got) != 0)
+                break;
+        result = got == 0 && unlink(output->temporary) == 0 ? 0 : -1;
+    }
+    close(from);
+    return close(output->into) == 0 ? result : -1;
+}
+
+static void place_files(uint32_t files)
+{
+    sigset_t signals, old_signals;
+    sigemptyset(&signals);
+    for (uint32_t i = 0; i < files; i++)
+        if (outputs[i].is_into
+            && (outputs[i].into = open(outputs[i].path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+            abandon_result("an output cannot be opened");
+    for (size_t i = 0; i < COUNT(deadly); i++)
+        sigaddset(&signals, deadly[i]);
+    sigprocmask(SIG_BLOCK, &signals, &old_signals);
+    for (uint32_t i = 0; i < files; i++) {
+        int result = outputs[i].is_into ? write_into(&outputs[i])
+                                        : rename(outputs[i].temporary, outputs[i].path);
+        if (result != 0) {
+            sigprocmask(SIG_SETMASK, &old_signals, NULL);
+            abandon_result("an output cannot be put in its place");
+        }
+        outputs[i].temporary = NULL;
+    }
+    sigprocmask(SIG_SETMASK, &old_signals, NULL);
 }
 
 _Noreturn void place_result(int agent, uint32_t length)
@@ -170,11 +211,7 @@ _Noreturn void place_result(int agent, uint32_t length)
     watch_signals();
     for (uint32_t i = 0; i < files; i++)
         receive_file(agent, (int)i);
-    for (uint32_t i = 0; i < files; i++) {
-        if (rename(outputs[i].temporary, outputs[i].path) != 0)
-            abandon_result("an output cannot be put in its place");
-        outputs[i].temporary = NULL;
-    }
+    place_files(files);
     unwatch_signals();
     if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0
         || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)

@@ -1,11 +1,17 @@
-/* The files of a result: they appear by rename, and nothing stays behind. */
+/* The files of a result: they appear by rename, or by what the compiler would do, and nothing stays behind. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-struct output { char *path, *temporary; uint64_t size; mode_t mode; };
+struct output {
+    char *path, *temporary;
+    uint64_t size;
+    mode_t mode;
+    int is_into; /* its content goes into the file that is there */
+    int into;
+};
 
 /* Reads a RESULT of `length` bytes, places its files, says its messages, and exits as it says. */
 _Noreturn void place_result(int agent, uint32_t length);

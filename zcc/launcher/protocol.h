@@ -13,6 +13,7 @@
  *            is its slot, and the kernel gives it back.
  *     RESULT (2) i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr, for each
  *            file u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
+ *            Bit 31 of a mode: the file exists, and the content is to be written into it.
  *     WAIT   (3) nothing: still at work, be patient.
  *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never.
  *     RESTART (5) nothing: this agent makes way, and its socket is gone; ask the next one. */
@@ -24,6 +25,7 @@ enum { RUN = 1, RESULT = 2, WAIT = 3, FAIL = 4, RESTART = 5 };
 #define ZCC_BUILD 0 /* the package's build says */
 #endif
 
+#define INTO 0x80000000u /* of a mode */
 #define MAX_REQUEST (16u << 20)   /* wire.py refuses more */
 #define MAX_TEXT (64u << 10)      /* payload of RUN and FAIL */
 #define MAX_MESSAGES (256u << 20) /* stdout and stderr together */

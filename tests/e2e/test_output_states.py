@@ -1,0 +1,176 @@
+"""Outputs that exist and are no plain files: what is left of them is what the plain compiler leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Farm
+
+OTHER_GROUP = 1
+SOURCE = "int f(int x) { return x + 1; }\n"
+COMMANDS = {
+    "object": ("out.o", "-c a.c -o out.o"),
+    "assembly": ("out.s", "-S a.c -o out.s"),
+    "dependencies": ("out.d", "-c a.c -MD -MF out.d -o x.o"),
+    "stack usage": ("out.su", "-c a.c -fstack-usage -o out.o"),
+    "split debug": ("out.dwo", "-c a.c -g -gsplit-dwarf -o out.o"),
+    "saved": ("out.i", "-c a.c -save-temps=obj -o out.o"),
+    "notes": ("out.gcno", "-c a.c -ftest-coverage -frandom-seed=1 -o out.o"),
+}
+
+
+def default_acl(directory: Path) -> None:
+    """u::rwx g::rwx u:1:rwx m::rwx o::---, as `setfacl -d` would set it (acl(5), version 2)."""
+    everyone, nobody = 0xFFFFFFFF, 0
+    entries = (
+        (1, 7, everyone),
+        (2, 7, 1),
+        (4, 7, everyone),
+        (16, 7, everyone),
+        (32, nobody, everyone),
+    )
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(directory, "system.posix_acl_default", packed)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs: {error}")
+
+
+def hard_link(output: Path) -> None:
+    output.write_text("old")
+    os.link(output, output.with_name("other"))
+
+
+def empty_hard_link(output: Path) -> None:
+    output.touch()
+    os.link(output, output.with_name("other"))
+
+
+def private(output: Path) -> None:
+    output.write_text("old")
+    output.chmod(0o600)
+
+
+def set_user_id(output: Path) -> None:
+    output.write_text("old")
+    output.chmod(0o6755)
+
+
+def of_other_group(output: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files to any group")
+    output.write_text("old")
+    os.chown(output, -1, OTHER_GROUP)
+
+
+def symlink(output: Path) -> None:
+    output.with_name("other").write_text("old")
+    output.symlink_to("other")
+
+
+def dangling(output: Path) -> None:
+    output.symlink_to("other")
+
+
+def in_acl_directory(output: Path) -> None:
+    default_acl(output.parent)
+
+
+def of_acl_directory(output: Path) -> None:
+    default_acl(output.parent)
+    output.write_text("old")
+
+
+STATES = [
+    hard_link,
+    empty_hard_link,
+    private,
+    set_user_id,
+    of_other_group,
+    symlink,
+    dangling,
+    in_acl_directory,
+    of_acl_directory,
+]
+
+
+def state(directory: Path, inodes: dict[int, str]) -> dict[str, Any]:
+    """Everything but times: inodes by the name that had them before."""
+    found = {}
+    for path in sorted(directory.iterdir()):
+        status = path.lstat()
+        told: list[Any] = [status.st_mode, status.st_nlink, status.st_gid, status.st_uid]
+        told.append(inodes.get(status.st_ino, "new"))
+        if stat.S_ISLNK(status.st_mode):
+            told.append(path.readlink())
+        else:
+            told.append(path.read_bytes())
+            told += [(name, os.getxattr(path, name)) for name in os.listxattr(path)]
+        found[path.name] = told
+    return found
+
+
+def compiled(
+    directory: Path, output: str, prepare: Callable[[Path], None], run: Callable[[Path], int]
+) -> tuple[int, dict[str, Any]]:
+    """Exit status and what is left, in a directory of the same path each time."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    (directory / "a.c").write_text(SOURCE)
+    prepare(directory / output)
+    # Held by another name, so that no new file gets the inode of one that is gone.
+    inodes = {path.lstat().st_ino: path.name for path in directory.iterdir()}
+    held = [os.open(path, os.O_PATH | os.O_NOFOLLOW) for path in directory.iterdir()]
+    try:
+        return run(directory), state(directory, inodes)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("prepare", STATES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("what", COMMANDS)
+def test_what_is_left_is_what_the_compiler_leaves(
+    farm: Farm, family: str, tmp_path: Path, what: str, prepare: Callable[[Path], None]
+) -> None:
+    if (family, what) == ("clang", "notes"):
+        pytest.skip("clang's notes hold a random number")
+    output, options = COMMANDS[what]
+    place = tmp_path / "project"
+    command = [family, *options.split()]
+
+    def plain(directory: Path) -> int:
+        return farm.run(*command, cwd=directory, strict=False).returncode
+
+    def through_zcc(directory: Path) -> int:
+        return farm.run("zcc", *command, cwd=directory, strict=False).returncode
+
+    expected = compiled(place, output, prepare, plain)
+    before = farm.stats()["outcomes"]
+    assert compiled(place, output, prepare, through_zcc) == expected
+    after = farm.stats()["outcomes"]
+    went = {name for name in after if after[name] > before.get(name, 0)}
+    assert went == {"remote"} or not is_taken(family, what, prepare.__name__), went
+
+
+def is_taken(family: str, what: str, name: str) -> bool:
+    """Whether zcc does it as the compiler would; of others the compiler itself is asked."""
+    if name == "in_acl_directory":
+        return True
+    if what == "dependencies":
+        return name not in ("symlink", "dangling")
+    if what == "object" or (family == "clang" and what == "assembly"):
+        return name not in ("dangling", "empty_hard_link")
+    if family == "clang":
+        return False
+    if what == "split debug":
+        return name not in ("dangling", "empty_hard_link")
+    return name not in ("symlink", "dangling")
