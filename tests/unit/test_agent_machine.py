@@ -7,6 +7,7 @@ import random
 from zcc.agent.effects import (
     CancelJob,
     CountOutcome,
+    Effect,
     FailCall,
     ForgetCall,
     PlaceResult,
@@ -48,8 +49,40 @@ def arrive(
         agent.handle(CallArrived(call, is_nested, is_strict), 0.0)
 
 
+def forbid(agent: AgentMachine, call: int = 1) -> None:
+    agent.handle(CallArrived(call, is_nested=False, is_strict=False, is_forbidden=True), 0.0)
+
+
+def refused(reason: str, detail: str = "") -> list[Effect]:
+    why = f"{reason} ({detail})" if detail else reason
+    return [
+        FailCall(1, f"ZCC_FALLBACK=forbid: this would have run here: {why}"),
+        CountOutcome(1, "failed", reason=reason, detail=detail),
+    ]
+
+
 def local(reason: str, detail: str = "", call: int = 1) -> CountOutcome:
     return CountOutcome(call, "local", reason=reason, detail=detail)
+
+
+def test_who_forbids_it_has_nothing_run_here_neither_a_link_nor_a_compile_that_failed() -> None:
+    agent = machine()
+    forbid(agent)
+    assert agent.handle(CallIsLocal(1, "not-a-compile", "link", True), 0.0) == refused(
+        "not-a-compile", "link"
+    )
+    agent = machine()
+    forbid(agent)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    assert agent.handle(CompileFailed(1, 1), 1.0) == refused("compile-error", "exit status 1")
+
+
+def test_who_forbids_it_has_nothing_compared_here_either() -> None:
+    agent = machine()
+    forbid(agent)
+    agent.handle(CheckWanted(1), 0.0)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    assert agent.handle(ResultProven(1), 1.0)[0] == PlaceResult(1)
 
 
 def test_a_proven_result_is_placed_and_counted_by_its_way() -> None:

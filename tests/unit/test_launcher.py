@@ -863,6 +863,24 @@ def test_strict_mode_turns_a_fallback_into_an_error(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("variables", [{}, {"ZCC_DISABLE": "1"}])
+def test_who_forbids_it_has_nothing_run_here_without_an_agent(
+    lonely: Desk, variables: dict[str, str]
+) -> None:
+    lonely.script("gcc-99", SAYS_WHO)
+    code, out, err = lonely.run("zcc", "gcc-99", "-v", ZCC_FALLBACK="forbid", **variables)
+    assert (code, out) == (1, "")
+    assert "(ZCC_FALLBACK=forbid)" in err
+    assert err.count("\n") == 1
+
+
+def test_who_forbids_it_has_nothing_run_here_though_an_agent_says_so(desk: Desk) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+    desk.agent(answer_run)
+    said = "zcc: gcc-99 would have run here (ZCC_FALLBACK=forbid)\n"
+    assert desk.run("zcc", "gcc-99", "x.o", ZCC_FALLBACK="forbid") == (1, "", said)
+
+
 # ---- starting the agent ----
 
 AGENT = """#!{python}

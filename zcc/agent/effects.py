@@ -34,7 +34,7 @@ class PlaceResult:
 
 @dataclass(frozen=True, slots=True)
 class FailCall:
-    """ZCC_FALLBACK=never: tell the user why this would have been a local compile."""
+    """ZCC_FALLBACK=never or forbid: tell the user why this would have been a local compile."""
 
     call: int
     message: str

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CallArrived:
-    """`is_strict`: the user has set ZCC_FALLBACK=never."""
+    """`is_strict`: the user has set ZCC_FALLBACK=never; `is_forbidden`: ZCC_FALLBACK=forbid."""
 
     call: int
     is_nested: bool
     is_strict: bool
+    is_forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 
 A result that is remembered is placed at once, out of `analysing` or, by the farm, out of `remote`.
 Whatever goes wrong on the way to the right leads down, never out: a call ends with outputs or with the
-local compiler, and only a user who asked for it (ZCC_FALLBACK=never) sees an error of zcc's own.
+local compiler, and only a user who asked for it (ZCC_FALLBACK=never or forbid) sees an error of zcc's own.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Stage(Enum):
 class Call:
     is_nested: bool
     is_strict: bool
+    is_forbidden: bool
     stage: Stage = Stage.ANALYSING
     way: str = ""
     is_fresh: bool = False
@@ -80,12 +81,13 @@ class AgentMachine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         match event:
-            case CallArrived(name, is_nested, is_strict):
-                self.calls[name] = Call(is_nested, is_strict)
+            case CallArrived(name, is_nested, is_strict, is_forbidden):
+                self.calls[name] = Call(is_nested, is_strict, is_forbidden)
                 return []
             case CheckWanted(name):
-                if name in self.calls:
-                    self.calls[name].is_checked = True
+                call = self.calls.get(name)
+                if call is not None and not call.is_forbidden:
+                    call.is_checked = True
                 return []
             case CallPrepared(name, way, is_fresh):
                 return self._prepared(name, way, is_fresh, now)
@@ -182,10 +184,12 @@ class AgentMachine:
         if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
             return []
         counted = CountOutcome(name, "local", reason=reason, detail=detail)
-        if call.is_strict and not is_choice:
+        if call.is_forbidden or (call.is_strict and not is_choice):
             call.stage = Stage.ANSWERED
             why = f"{reason} ({detail})" if detail else reason
             message = f"ZCC_FALLBACK=never: this compile would have run locally: {why}"
+            if call.is_forbidden:
+                message = f"ZCC_FALLBACK=forbid: this would have run here: {why}"
             failed = CountOutcome(name, "failed", reason=reason, detail=detail)
             return [FailCall(name, message), failed]
         if self.slots.take(name, call.is_nested, slots):

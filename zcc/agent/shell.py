@@ -189,8 +189,10 @@ class AgentShell:
         build = self._stats.enter(request.cwd)
         call = _Call(visitor, request, self._loop.time(), build, cache_mode=mode)
         self._calls[number] = call
-        strict = request.environment.get(b"ZCC_FALLBACK") == b"never"
-        self._handle(CallArrived(number, request.depth > 0, strict))
+        policy = request.environment.get(b"ZCC_FALLBACK")
+        self._handle(
+            CallArrived(number, request.depth > 0, policy == b"never", policy == b"forbid")
+        )
         here = self._at_once(call)
         if here is not None:
             self._run_here(number, call, here)

@@ -23,7 +23,7 @@ Replies, each u32 kind, u32 length of the payload, payload:
                 Files are renamed into place in this order, so the object belongs last. Bit 31 of a
                 mode: the file exists, and the content is to be written into it.
     WAIT (3)    nothing: the launcher gives up after 30 s without a byte (ZCC_DEADLINE_MS).
-    FAIL (4)    a message for the user: only under ZCC_FALLBACK=never.
+    FAIL (4)    a message for the user: only under ZCC_FALLBACK=never or forbid.
     RESTART (5) nothing: this agent makes way for another one, whose launcher this may be.
 
 After RUN, RESULT, FAIL or RESTART the launcher reads no more. Before that, end-of-file means that it died:
@@ -253,6 +253,6 @@ def encode_restart() -> bytes:
 
 
 def encode_fail(message: str) -> bytes:
-    """Tell the user and exit 1: for ZCC_FALLBACK=never only."""
+    """Tell the user and exit 1: for ZCC_FALLBACK=never and forbid only."""
     payload = message.encode(errors="surrogateescape")[:MAX_MESSAGE_BYTES]
     return _REPLY.pack(_Kind.FAIL, len(payload)) + payload

@@ -29,7 +29,7 @@ app = Program(
     "In front of a compiler: `zcc gcc -c x.c`, `make -j64 CC='zcc gcc'`,"
     " `cmake -DCMAKE_C_COMPILER_LAUNCHER=zcc`.\n\n"
     "Set ZCC_DISABLE=1 to run the compiler directly, ZCC_FALLBACK=never to make every fallback to"
-    " a local compile an error that names its reason.",
+    " a local compile an error that names its reason, ZCC_FALLBACK=forbid to run no compiler here at all.",
 )
 app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
 app.command("publish", context_settings={"allow_interspersed_args": False})(publish.publish)

@@ -37,6 +37,12 @@ static void run_as_script(const char *path)
     execv("/bin/sh", argv);
 }
 
+static int is_policy(const char *wanted)
+{
+    const char *policy = getenv("ZCC_FALLBACK");
+    return policy && strcmp(policy, wanted) == 0;
+}
+
 _Noreturn void exec_compiler(const char *path, const char *name)
 {
     const char *guard = getenv("ZCC_GUARD");
@@ -51,6 +57,10 @@ _Noreturn void exec_compiler(const char *path, const char *name)
     if (!path || setenv("ZCC_GUARD", text, 1) != 0) {
         say("zcc: %s: command not found", name);
         _exit(127);
+    }
+    if (is_policy("forbid")) {
+        say("zcc: %s would have run here (ZCC_FALLBACK=forbid)", name);
+        _exit(1);
     }
     /* A gcc that searches PATH for its argv[0] and meets zcc or ccache there takes that one's directory
      * for its own and misses what is installed with it: the linker's plugin, even cc1. */
@@ -73,9 +83,8 @@ _Noreturn void run_locally(void)
 
 _Noreturn void fall_back(const char *reason)
 {
-    const char *policy = getenv("ZCC_FALLBACK");
-    if (policy && strcmp(policy, "never") == 0) {
-        say("zcc: %s (ZCC_FALLBACK=never)", reason);
+    if (is_policy("never") || is_policy("forbid")) {
+        say("zcc: %s (ZCC_FALLBACK=%s)", reason, getenv("ZCC_FALLBACK"));
         _exit(1);
     }
     take_slot();

@@ -14,11 +14,11 @@ extern struct call call;
 
 const char *default_compiler(void);
 
-/* Becomes the compiler at `path`, called `name`. */
+/* Becomes the compiler at `path`, called `name`; under ZCC_FALLBACK=forbid an error. */
 _Noreturn void exec_compiler(const char *path, const char *name);
 
 /* Becomes the compiler that was asked for. */
 _Noreturn void run_locally(void);
 
-/* The same under a local slot, or an error with the reason under ZCC_FALLBACK=never. */
+/* The same under a local slot, or an error with the reason under ZCC_FALLBACK=never or forbid. */
 _Noreturn void fall_back(const char *reason);

@@ -15,7 +15,7 @@
  *            file u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
  *            Bit 31 of a mode: the file exists, and the content is to be written into it.
  *     WAIT   (3) nothing: still at work, be patient.
- *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never.
+ *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never or forbid.
  *     RESTART (5) nothing: this agent makes way, and its socket is gone; ask the next one. */
 #pragma once
 

@@ -9,7 +9,7 @@
  *   zcc++             the same; the default is the C++ compiler
  *
  * Environment: ZCC_DISABLE (exec the compiler at once), ZCC_FALLBACK=never (fail instead of falling
- * back), ZCC_CC and ZCC_CXX (default compilers while no agent says otherwise), ZCC_SOCKET and
+ * back) or forbid (exec no compiler at all), ZCC_CC and ZCC_CXX (default compilers while no agent says otherwise), ZCC_SOCKET and
  * ZCC_STATE_DIR (where the agent listens), ZCC_DEADLINE_MS (patience with a silent agent, 30000),
  * UNCACHED_ERR_FD (ccache's: where our own words go), ZCC_GUARD (below; set by the launcher).
  *
