@@ -46,6 +46,7 @@ _KINDS = (
     b"V/",
     b"T/",
     b"R/",
+    b"F/",
 )  # with the first byte of an absolute path
 _ERROR = ord("E")
 
@@ -196,6 +197,7 @@ class _Records:
     variables: list[bytes]
     times: list[bytes]
     unopened: list[bytes]
+    unseen: list[bytes]
     flaw: str
 
     @classmethod
@@ -214,7 +216,7 @@ class _Records:
             flaw = flaw or "a record was never finished"
         return cls(
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
-            kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], flaw,
+            kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], kinds[b"F/"], flaw,
         )  # fmt: skip
 
 
@@ -319,6 +321,9 @@ def _flaw_in(records: _Records, job: Job, world: World, toolchain: ToolchainView
     for program in records.executed:
         if program not in started:
             return f"{program!r} ran without the look-up log"
+    if records.unseen:
+        call = min(records.unseen)[1:80].decode(errors="replace")
+        return f"{call} was called, which leaves no record of what it looks up"
     for directory in records.listed:
         place = world.physical(directory)
         if place not in toolchain.members and place not in job.listed:

@@ -110,21 +110,29 @@ static int is_ours(const char *path, int is_opened)
     return !*path;
 }
 
+size_t spell_descriptor(char *to, int fd)
+{
+    char digits[12];
+    size_t end = 14, count = 0;
+    copy(to, "/proc/self/fd/", end);
+    do
+        digits[count++] = (char)('0' + fd % 10);
+    while (fd /= 10);
+    while (count)
+        to[end++] = digits[--count];
+    to[end] = 0;
+    return end;
+}
+
 /* The directory that relative paths start from; its length, 0 if unknown. A vforked child shares this
  * memory, hence the owner. */
 static size_t start_directory(int fd, const char **at, char *buffer)
 {
     if (fd != FD_CWD) {
-        char name[32] = "/proc/self/fd/", digits[12];
-        size_t end = 14, count = 0;
+        char name[DESCRIPTOR_BYTES];
         if (fd < 0)
             return 0;
-        do
-            digits[count++] = (char)('0' + fd % 10);
-        while (fd /= 10);
-        while (count)
-            name[end++] = digits[--count];
-        name[end] = 0;
+        spell_descriptor(name, fd);
         ssize_t got = REAL(readlink)(name, buffer, PATH_BYTES);
         *at = buffer;
         return got > 0 && got < PATH_BYTES && buffer[0] == '/' ? (size_t)got : 0;
@@ -145,7 +153,13 @@ void note(char kind, int fd, const char *path, int code)
     char joined[JOINED_BYTES], linked[PATH_BYTES];
     const char *start = NULL;
     int is_opened = kind == 'R' || kind == 'W' || kind == 'D';
-    if (!log_at || !path || !*path)
+    if (!log_at || !path)
+        return;
+    if (code == FAULT) {
+        mark_flawed(); /* the path may lie where it cannot be read */
+        return;
+    }
+    if (!*path)
         return;
     if (code == NOENT || code == NOTDIR)
         kind = kind == 'R' ? 'R' : 'M', code = 0;
@@ -175,6 +189,12 @@ void note(char kind, int fd, const char *path, int code)
         put_once(kind, code, path, length);
 }
 
+void note_unseen(const char *name)
+{
+    if (log_at)
+        put_once('F', 0, name, length_of(name));
+}
+
 int outcome(int failed)
 {
     return failed ? *__errno_location() : 0;
@@ -183,6 +203,19 @@ int outcome(int failed)
 void note_int(char kind, int fd, const char *path, int result)
 {
     note(kind, fd, path, outcome(result < 0));
+}
+
+void note_pair(int from_at, const char *from, int to_at, const char *to, int result)
+{
+    int saved = *__errno_location();
+    if (result == 0) {
+        note('H', from_at, from, 0);
+        note('W', to_at, to, 0);
+        return;
+    }
+    faccessat(from_at, from, 0, NO_FOLLOW);
+    faccessat(to_at, to, 0, NO_FOLLOW);
+    *__errno_location() = saved;
 }
 
 void put_once(char kind, int code, const char *path, size_t length)

@@ -15,6 +15,7 @@
  *     E  the look-up failed otherwise: one byte of errno stands before the path
  *     V  a slash and the name of a variable that was asked for, once a plugin had been loaded
  *     T  a slash and the name of a function that was asked what the local time is
+ *     F  a slash and what was done whose look-ups leave no record (a function, or a system call by its number)
  */
 #pragma once
 
@@ -34,6 +35,9 @@ int is_logging(void);
 
 void mark_flawed(void);
 
+/* An F record; `name` begins with a slash. */
+void note_unseen(const char *name);
+
 /* One record of `path`, absolute. */
 void put(char kind, int code, const char *path, size_t length);
 
@@ -46,6 +50,13 @@ void note_int(char kind, int fd, const char *path, int result);
 
 /* 0, or errno where the call has failed. */
 int outcome(int failed);
+
+/* Of a call with two paths: its outcome says neither which is missing, so that each is looked up after a failure. */
+void note_pair(int from_at, const char *from, int to_at, const char *to, int result);
+
+/* Writes "/proc/self/fd/N", and a NUL; its length. */
+size_t spell_descriptor(char *to, int fd);
+enum { DESCRIPTOR_BYTES = 32 };
 
 /* What relative paths are joined with is asked of the kernel before the directory changes, and anew after. */
 void remember_directory(void);

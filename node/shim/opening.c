@@ -1,6 +1,5 @@
 /* Shadowed: what opens files. */
-#include "log.h"
-#include "symbols.h"
+#include "shadow.h"
 
 static char kind_of(int flags)
 {
@@ -9,63 +8,35 @@ static char kind_of(int flags)
     return flags & O_DIRECTORY_ ? 'D' : 'R';
 }
 
-#define OPEN_MODE(flags) \
-    u32 mode = 0; \
-    if ((flags & O_CREAT_) || (flags & O_TMPFILE_)) { \
-        __builtin_va_list rest; \
-        __builtin_va_start(rest, flags); \
-        mode = __builtin_va_arg(rest, u32); \
-        __builtin_va_end(rest); \
-    }
-
-#define SHADOW_OPEN(name) \
-    EXPORT int name(const char *path, int flags, ...) \
+#define SHADOW_OPEN(name, at, parameters, arguments) \
+    EXPORT int name parameters \
     { \
-        OPEN_MODE(flags) \
-        int fd = REAL(name)(path, flags, mode); \
-        note_int(kind_of(flags), FD_CWD, path, fd); \
-        return fd; \
-    }
-#define SHADOW_OPENAT(name) \
-    EXPORT int name(int at, const char *path, int flags, ...) \
-    { \
-        OPEN_MODE(flags) \
-        int fd = REAL(name)(at, path, flags, mode); \
+        u32 mode = 0; \
+        if ((flags & O_CREAT_) || (flags & O_TMPFILE_)) { \
+            __builtin_va_list rest; \
+            __builtin_va_start(rest, flags); \
+            mode = __builtin_va_arg(rest, u32); \
+            __builtin_va_end(rest); \
+        } \
+        int fd = REAL(name) arguments; \
         note_int(kind_of(flags), at, path, fd); \
         return fd; \
     }
-#define SHADOW_OPEN_2(name) \
-    EXPORT int name(const char *path, int flags) \
-    { \
-        int fd = REAL(name)(path, flags); \
-        note_int(kind_of(flags), FD_CWD, path, fd); \
-        return fd; \
-    }
-#define SHADOW_OPENAT_2(name) \
-    EXPORT int name(int at, const char *path, int flags) \
-    { \
-        int fd = REAL(name)(at, path, flags); \
-        note_int(kind_of(flags), at, path, fd); \
-        return fd; \
-    }
-SHADOW_OPEN(open)
-SHADOW_OPEN(open64)
-SHADOW_OPENAT(openat)
-SHADOW_OPENAT(openat64)
-SHADOW_OPEN_2(__open_2)
-SHADOW_OPEN_2(__open64_2)
-SHADOW_OPENAT_2(__openat_2)
-SHADOW_OPENAT_2(__openat64_2)
+SHADOW_OPEN(open, FD_CWD, (const char *path, int flags, ...), (path, flags, mode))
+SHADOW_OPEN(open64, FD_CWD, (const char *path, int flags, ...), (path, flags, mode))
+SHADOW_OPEN(__open, FD_CWD, (const char *path, int flags, ...), (path, flags, mode))
+SHADOW_OPEN(__open64, FD_CWD, (const char *path, int flags, ...), (path, flags, mode))
+SHADOW_OPEN(openat, at, (int at, const char *path, int flags, ...), (at, path, flags, mode))
+SHADOW_OPEN(openat64, at, (int at, const char *path, int flags, ...), (at, path, flags, mode))
 
-#define SHADOW_CREAT(name) \
-    EXPORT int name(const char *path, u32 mode) \
-    { \
-        int fd = REAL(name)(path, mode); \
-        note_int('W', FD_CWD, path, fd); \
-        return fd; \
-    }
-SHADOW_CREAT(creat)
-SHADOW_CREAT(creat64)
+/* What -D_FORTIFY_SOURCE calls. */
+LOOK_UP(kind_of(flags), FD_CWD, int, __open_2, (const char *path, int flags), (path, flags))
+LOOK_UP(kind_of(flags), FD_CWD, int, __open64_2, (const char *path, int flags), (path, flags))
+LOOK_UP(kind_of(flags), at, int, __openat_2, (int at, const char *path, int flags), (at, path, flags))
+LOOK_UP(kind_of(flags), at, int, __openat64_2, (int at, const char *path, int flags), (at, path, flags))
+
+LOOK_UP('W', FD_CWD, int, creat, (const char *path, u32 mode), (path, mode))
+LOOK_UP('W', FD_CWD, int, creat64, (const char *path, u32 mode), (path, mode))
 
 static char kind_of_mode(const char *mode)
 {
@@ -77,21 +48,23 @@ static char kind_of_mode(const char *mode)
     return 'R';
 }
 
-#define SHADOW_FOPEN(name) \
-    EXPORT void *name(const char *path, const char *mode) \
-    { \
-        void *file = REAL(name)(path, mode); \
-        note(kind_of_mode(mode), FD_CWD, path, outcome(!file)); \
-        return file; \
-    }
-#define SHADOW_FREOPEN(name) \
-    EXPORT void *name(const char *path, const char *mode, void *old) \
-    { \
-        void *file = REAL(name)(path, mode, old); \
-        note(kind_of_mode(mode), FD_CWD, path, outcome(!file)); \
-        return file; \
-    }
-SHADOW_FOPEN(fopen)
-SHADOW_FOPEN(fopen64)
-SHADOW_FREOPEN(freopen)
-SHADOW_FREOPEN(freopen64)
+#define SHADOW_FOPEN(name, parameters, arguments) LOOK_UP_POINTER(kind_of_mode(mode), name, parameters, arguments)
+SHADOW_FOPEN(fopen, (const char *path, const char *mode), (path, mode))
+SHADOW_FOPEN(fopen64, (const char *path, const char *mode), (path, mode))
+SHADOW_FOPEN(_IO_fopen, (const char *path, const char *mode), (path, mode))
+SHADOW_FOPEN(setmntent, (const char *path, const char *mode), (path, mode))
+SHADOW_FOPEN(__setmntent, (const char *path, const char *mode), (path, mode))
+SHADOW_FOPEN(freopen, (const char *path, const char *mode, void *old), (path, mode, old))
+SHADOW_FOPEN(freopen64, (const char *path, const char *mode, void *old), (path, mode, old))
+
+/* In the child, where nothing may be logged that is not known before. */
+EXPORT int posix_spawn_file_actions_addopen(void *actions, int fd, const char *path, int flags, u32 mode)
+{
+    int saved = *__errno_location();
+    if (kind_of(flags) == 'W')
+        note('W', FD_CWD, path, 0);
+    else
+        access(path, 0); /* the shadow: logged */
+    *__errno_location() = saved;
+    return REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
+}

@@ -22,21 +22,33 @@ static int note_library(Library *library, size_t size, void *state)
     return 0;
 }
 
-EXPORT void *dlopen(const char *path, int mode)
+static int is_path(const char *name)
 {
-    int is_path = 0, had_plugin = has_plugin;
-    for (const char *c = path; c && *c; c++)
-        is_path |= *c == '/';
-    if (!path || !is_logging() || !(is_path || had_plugin))
-        return REAL(dlopen)(path, mode);
-    has_plugin = 1;
-    void *handle = REAL(dlopen)(path, mode);
+    for (; name && *name; name++)
+        if (*name == '/')
+            return 1;
+    return 0;
+}
+
+/* After a library was loaded, or was not. */
+static void note_loaded(const char *name, const void *handle, int had_plugin)
+{
     if (handle)
         dl_iterate_phdr(note_library, NULL);
-    else if (!had_plugin && is_path)
-        access(path, 0); /* the shadow above: logged */
+    else if (!had_plugin && is_path(name))
+        access(name, 0); /* the shadow: logged */
     else
-        mark_flawed();
+        note_unseen("/dlopen");
+}
+
+EXPORT void *dlopen(const char *path, int mode)
+{
+    int had_plugin = has_plugin;
+    if (!path || !is_logging() || !(is_path(path) || had_plugin))
+        return REAL_POINTER(dlopen)(path, mode);
+    has_plugin = 1;
+    void *handle = REAL_POINTER(dlopen)(path, mode);
+    note_loaded(path, handle, had_plugin);
     return handle;
 }
 
@@ -59,55 +71,15 @@ static void note_variable(const char *name)
     EXPORT char *name(const char *variable) \
     { \
         note_variable(variable); \
-        return REAL(name)(variable); \
+        return REAL_POINTER(name)(variable); \
     }
 SHADOW_GETENV(getenv)
 SHADOW_GETENV(secure_getenv)
 SHADOW_GETENV(__secure_getenv)
 
-/* How compilers expand __TIME__, whatever it was pasted from or which precompiled header held it. */
-static void note_time(const char *function)
-{
-    size_t length = length_of(function);
-    if (is_logging())
-        put_once('T', 0, function, length);
-}
-
-EXPORT void *localtime(const long *seconds)
-{
-    note_time("/localtime");
-    return REAL(localtime)(seconds);
-}
-
-EXPORT void *localtime_r(const long *seconds, void *result)
-{
-    note_time("/localtime_r");
-    return REAL(localtime_r)(seconds, result);
-}
-
 EXPORT int socket(int domain, int type, int protocol)
 {
     if (has_plugin)
-        mark_flawed();
+        note_unseen("/socket");
     return REAL(socket)(domain, type, protocol);
-}
-
-EXPORT long syscall(long number, long a, long b, long c, long d, long e, long f)
-{
-    if (has_plugin)
-        mark_flawed();
-    return REAL(syscall)(number, a, b, c, d, e, f);
-}
-
-/* system, popen and the execl family run programs that this library cannot name. */
-EXPORT int system(const char *command)
-{
-    mark_flawed();
-    return REAL(system)(command);
-}
-
-EXPORT void *popen(const char *command, const char *mode)
-{
-    mark_flawed();
-    return REAL(popen)(command, mode);
 }

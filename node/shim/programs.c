@@ -1,4 +1,5 @@
-/* Shadowed: what executes programs. */
+/* Shadowed: what executes programs, whose names are logged as they are physically: a program that does not report
+ * its own start then is one that this library could not enter. */
 #include "log.h"
 #include "symbols.h"
 #include "text.h"
@@ -19,6 +20,39 @@ EXPORT int execve(const char *path, char *const *argv, char *const *variables)
     int result = REAL(execve)(path, argv, variables);
     note_int('H', FD_CWD, path, result);
     return result;
+}
+
+/* "/proc/self/fd/N/path", which leads where the call does; NULL if it is too long. */
+static char *spell_place(char *to, size_t room, int fd, const char *path)
+{
+    size_t length = length_of(path), before = fd < 0 ? room : spell_descriptor(to, fd);
+    if (before + 1 + length + 1 > room)
+        return NULL;
+    if (length)
+        to[before++] = '/';
+    copy(to + before, path, length + 1);
+    return to;
+}
+
+EXPORT int execveat(int fd, const char *path, char *const *argv, char *const *variables, int flags)
+{
+    char place[JOINED_BYTES];
+    const char *named = *path == '/' || fd == FD_CWD ? path : spell_place(place, sizeof place, fd, path);
+    if (named)
+        note_exec(named);
+    else
+        mark_flawed();
+    int result = REAL(execveat)(fd, path, argv, variables, flags);
+    note_int('H', fd, path, result);
+    return result;
+}
+
+EXPORT int fexecve(int fd, char *const *argv, char *const *variables)
+{
+    char place[DESCRIPTOR_BYTES];
+    if (spell_place(place, sizeof place, fd, ""))
+        note_exec(place);
+    return REAL(fexecve)(fd, argv, variables);
 }
 
 EXPORT int execv(const char *path, char *const *argv)
@@ -61,19 +95,23 @@ static int search_path(const char *name, int (*attempt)(const char *, void *), v
 }
 
 typedef struct {
+    int (*call)(int *, const char *, const void *, const void *, char *const *, char *const *);
     int *pid;
     const void *actions, *attributes;
     char *const *argv, *const *variables;
 } Spawn;
 
-EXPORT int posix_spawn(int *pid, const char *path, const void *actions, const void *attributes, char *const *argv,
-                       char *const *variables)
-{
-    note_exec(path);
-    int code = REAL(posix_spawn)(pid, path, actions, attributes, argv, variables);
-    note('H', FD_CWD, path, code);
-    return code;
-}
+#define SHADOW_SPAWN(name) \
+    EXPORT int name(int *pid, const char *path, const void *actions, const void *attributes, char *const *argv, \
+                    char *const *variables) \
+    { \
+        note_exec(path); \
+        int code = REAL(name)(pid, path, actions, attributes, argv, variables); \
+        note('H', FD_CWD, path, code); \
+        return code; \
+    }
+SHADOW_SPAWN(posix_spawn)
+SHADOW_SPAWN(pidfd_spawn)
 
 static int exec_at(const char *path, void *state)
 {
@@ -85,13 +123,18 @@ static int exec_at(const char *path, void *state)
 static int spawn_at(const char *path, void *state)
 {
     Spawn *spawn = state;
-    return posix_spawn(spawn->pid, path, spawn->actions, spawn->attributes, spawn->argv, spawn->variables);
+    return spawn->call(spawn->pid, path, spawn->actions, spawn->attributes, spawn->argv, spawn->variables);
 }
 
 EXPORT int execvpe(const char *name, char *const *argv, char *const *variables)
 {
-    Spawn spawn = {NULL, NULL, NULL, argv, variables};
-    *__errno_location() = search_path(name, exec_at, &spawn);
+    Spawn spawn = {NULL, NULL, NULL, NULL, argv, variables};
+    int code = search_path(name, exec_at, &spawn);
+    if (code == NOEXEC) { /* libc hands it to a shell */
+        note_unseen("/execvpe");
+        return REAL(execvpe)(name, argv, variables);
+    }
+    *__errno_location() = code;
     return -1;
 }
 
@@ -100,9 +143,52 @@ EXPORT int execvp(const char *name, char *const *argv)
     return execvpe(name, argv, environ);
 }
 
+/* The arguments of execl and its like as a vector, and behind them what execle takes. */
+#define SPREAD(first) \
+    size_t count = 1; \
+    __builtin_va_list list; \
+    __builtin_va_start(list, first); \
+    while (first && __builtin_va_arg(list, char *)) \
+        count++; \
+    __builtin_va_end(list); \
+    char *argv[count + 1]; \
+    argv[0] = (char *)first; \
+    __builtin_va_start(list, first); \
+    for (size_t i = 1; first && i <= count; i++) \
+        argv[i] = __builtin_va_arg(list, char *);
+
+EXPORT int execl(const char *path, const char *first, ...)
+{
+    SPREAD(first)
+    __builtin_va_end(list);
+    return execve(path, argv, environ);
+}
+
+EXPORT int execlp(const char *name, const char *first, ...)
+{
+    SPREAD(first)
+    __builtin_va_end(list);
+    return execvpe(name, argv, environ);
+}
+
+EXPORT int execle(const char *path, const char *first, ...)
+{
+    SPREAD(first)
+    char *const *variables = __builtin_va_arg(list, char *const *);
+    __builtin_va_end(list);
+    return execve(path, argv, variables);
+}
+
 EXPORT int posix_spawnp(int *pid, const char *name, const void *actions, const void *attributes, char *const *argv,
                         char *const *variables)
 {
-    Spawn spawn = {pid, actions, attributes, argv, variables};
+    Spawn spawn = {posix_spawn, pid, actions, attributes, argv, variables};
+    return search_path(name, spawn_at, &spawn);
+}
+
+EXPORT int pidfd_spawnp(int *pid, const char *name, const void *actions, const void *attributes, char *const *argv,
+                        char *const *variables)
+{
+    Spawn spawn = {pidfd_spawn, pid, actions, attributes, argv, variables};
     return search_path(name, spawn_at, &spawn);
 }

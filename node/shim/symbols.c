@@ -3,6 +3,7 @@
  */
 #include "symbols.h"
 
+#include "log.h"
 #include "text.h"
 
 typedef struct {
@@ -120,4 +121,17 @@ void *next_symbol(const char *name)
     Search search = {name, NULL, 0};
     dl_iterate_phdr(look_in, &search);
     return search.found;
+}
+
+long fail_absent(void)
+{
+    mark_flawed();
+    *__errno_location() = NOSYS;
+    return -1;
+}
+
+void *find_nothing(void)
+{
+    fail_absent();
+    return NULL;
 }

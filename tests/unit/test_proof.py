@@ -140,6 +140,7 @@ def test_what_is_found_past_a_directory_that_the_job_does_not_have_is_undeclared
         ([b"E\x0d/src/locked"], "errno 13"),
         ([b"D/src"], "was listed"),
         ([b"X" + CC1], "without the look-up log"),
+        ([b"F/glob64"], "glob64 was called"),
         ([b"?/src"], "unreadable"),
         ([b"Hrelative"], "unreadable"),
         ([b"H"], "unreadable"),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from node import shim
 from node.errors import SandboxError
-from node.proof import HEADER_BYTES, LOG_BYTES, empty_log, log_end
-from node.shim import build, find_shim, sources_in
+from node.shim import build, find_shim
 from tests.conftest import needs
+from tests.unit.look_up_log import Log, make_log, sources
 
 # What every libc since glibc 2.2.5 and musl 1.0 has, of any symbol version.
 FROM_LIBC = {
@@ -25,6 +24,7 @@ FROM_LIBC = {
 PROGRAM = r"""
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -46,40 +46,9 @@ int main(int argc, char **argv) {
 """
 
 
-@dataclass
-class Log:
-    """A log file with a shim built to write there."""
-
-    directory: str
-    path: str
-    library: str
-
-    def run(self, *argv: str, cwd: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        with open(self.path, "wb") as file:
-            file.write(empty_log())
-            file.truncate(LOG_BYTES)
-        environment = {"PATH": "/usr/bin:/bin", "LD_PRELOAD": self.library, **variables}
-        return subprocess.run(
-            argv, cwd=cwd, env=environment, check=True, capture_output=True, text=True
-        )
-
-    def raw(self) -> bytes:
-        with open(self.path, "rb") as file:
-            header = file.read(HEADER_BYTES)
-            return header + file.read(log_end(header) - HEADER_BYTES)
-
-    def records(self) -> set[str]:
-        log = self.raw()
-        assert log[8:16] == bytes(8), "flawed"
-        return {os.fsdecode(record) for record in log[HEADER_BYTES:].split(b"\0") if record}
-
-
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    directory = str(tmp_path_factory.mktemp("shim"))
-    path, library = os.path.join(directory, "log"), os.path.join(directory, "lookups.so")
-    build(sources(), library, "-Wall", "-Wextra", "-Werror", f'-DLOG_PATH="{path}"')
-    return Log(directory, path, library)
+    return make_log(str(tmp_path_factory.mktemp("shim")))
 
 
 @pytest.fixture
@@ -91,10 +60,6 @@ def cwd(tmp_path: object) -> str:
     os.mkdir(directory + "/dir")
     os.symlink("there", directory + "/link")
     return directory
-
-
-def sources() -> list[str]:
-    return sources_in(os.path.dirname(shim.__file__))
 
 
 def copy_sources(target: str) -> None:
@@ -147,6 +112,15 @@ def test_every_look_up_is_logged_found_or_not(log: Log, cwd: str, call: str, pat
         ('creat("new", 0644)', "W/new"),
         ('close(mkstemp(name)); rename(name, "new")', "W/new"),
         ('mkdir("new", 0755)', "W/new"),
+        ('rename("there", "new")', "H/there"),
+        ('rename("gone", "new")', "M/gone"),
+        ('link("there", "new")', "W/new"),
+        ('symlink("there", "new")', "W/new"),
+        ('mkdirat(open("dir", O_RDONLY), "new", 0755)', "W/dir/new"),
+        ('unlink("there")', "H/there"),
+        ('unlink("gone")', "M/gone"),
+        ('scandirat(open(".", O_RDONLY), "dir", &list, 0, alphasort)', "D/dir"),
+        ('errno = ENOENT; pathconf("there", _PC_LINK_MAX)', "H/there"),
         ('opendir("dir")', "D/dir"),
         ('scandir("dir", &list, 0, alphasort)', "D/dir"),
         ('open("dir", O_RDONLY | O_DIRECTORY)', "D/dir"),
@@ -176,12 +150,48 @@ def test_paths_are_absolute_and_otherwise_as_spelled(
         'char *a[] = {"sh", "-c", ":", 0}; if (!vfork()) execve("/bin/sh", a, environ); wait(0)',
         'char *a[] = {"sh", "-c", ":", 0}; posix_spawn(0, "/bin/sh", 0, 0, a, environ); wait(0)',
         'char *a[] = {"sh", "-c", ":", 0}; posix_spawnp(0, "sh", 0, 0, a, environ); wait(0)',
+        'execl("/bin/sh", "sh", "-c", ":", (char *)0)',
+        'execlp("sh", "sh", "-c", ":", (char *)0)',
+        'execle("/bin/sh", "sh", "-c", ":", (char *)0, environ)',
+        'char *a[] = {"sh", "-c", ":", 0}; fexecve(open("/bin/sh", O_RDONLY), a, environ)',
+        'char *a[] = {"sh", "-c", ":", 0};'
+        'execveat(open("/bin", O_RDONLY | O_DIRECTORY), "sh", a, environ, 0)',
+        'char *a[] = {"sh", "-c", ":", 0};'
+        'execveat(open("/bin/sh", O_RDONLY), "", a, environ, AT_EMPTY_PATH)',
     ],
 )
 def test_an_executed_program_is_announced_and_reports(log: Log, cwd: str, statement: str) -> None:
     records = run_statement(log, cwd, statement)
     shell = os.path.realpath("/bin/sh")
     assert {f"X{shell}", f"S{shell}"} <= records
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'execl("./static", "static", (char *)0)', 'execlp("./static", "static", (char *)0)',
+        'execle("./static", "static", (char *)0, environ)',
+        'char *a[] = {"static", 0}; fexecve(open("static", O_RDONLY), a, environ)',
+        'char *a[] = {"static", 0}; execveat(AT_FDCWD, "static", a, environ, 0)',
+    ],
+)  # fmt: skip
+def test_a_static_program_is_announced_and_does_not_report(log: Log, cwd: str, call: str) -> None:
+    code = os.path.join(cwd, "static.c")
+    with open(code, "w") as file:
+        file.write("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-static", code, "-o", cwd + "/static"], check=True)
+    records = run_statement(log, cwd, call)
+    assert f"X{cwd}/static" in records
+    assert f"S{cwd}/static" not in records
+
+
+def test_a_script_without_a_shell_is_run_by_libc(log: Log, cwd: str) -> None:
+    with open(cwd + "/script", "w") as file:
+        file.write("echo made > new\n")
+    os.chmod(cwd + "/script", 0o755)
+    records = run_statement(log, cwd, 'char *a[] = {"./script", 0}; execvp("./script", a)')
+    assert os.path.exists(cwd + "/new")
+    assert "F/execvpe" in records
 
 
 def test_a_program_that_is_nowhere_is_not_executed(log: Log, cwd: str) -> None:
@@ -356,7 +366,7 @@ def test_what_a_plugin_does_past_the_log_is_a_flaw(
     log: Log, loader: Path, words: tuple[str, ...], variables: dict[str, str]
 ) -> None:
     log.run("./loader", *words, cwd=str(loader), **variables)
-    assert log.raw()[8:16] != bytes(8)
+    assert log.unseen()
 
 
 def test_the_library_needs_no_version_of_any_libc(log: Log) -> None:

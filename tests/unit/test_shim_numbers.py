@@ -20,41 +20,85 @@ SAME = {
     "FD_CWD": "AT_FDCWD", "O_WRONLY_": "O_WRONLY", "O_RDWR_": "O_RDWR", "O_ACCMODE_": "(O_ACCMODE & 3)",
     "O_CREAT_": "O_CREAT", "O_TRUNC_": "O_TRUNC", "O_CLOEXEC_": "O_CLOEXEC",
     "(O_TMPFILE_ | O_DIRECTORY_)": "O_TMPFILE", "O_DIRECTORY_": "O_DIRECTORY",
-    "NOENT": "ENOENT", "ACCES": "EACCES", "EXIST": "EEXIST", "NOTDIR": "ENOTDIR", "ISDIR": "EISDIR",
+    "EMPTY_PATH": "AT_EMPTY_PATH", "NO_FOLLOW": "AT_SYMLINK_NOFOLLOW",
+    "NOEXEC": "ENOEXEC", "FAULT": "EFAULT", "NOENT": "ENOENT", "ACCES": "EACCES", "EXIST": "EEXIST",
+    "NOTDIR": "ENOTDIR", "ISDIR": "EISDIR",
     "INVAL": "EINVAL", "NOSYS": "ENOSYS",
     "SEEK_END_": "SEEK_END", "PROT_READ_WRITE": "(PROT_READ | PROT_WRITE)", "MAP_SHARED_": "MAP_SHARED",
-    "SEGMENT_DYNAMIC": "PT_DYNAMIC", "TAG_HASH": "DT_HASH", "TAG_STRTAB": "DT_STRTAB",
+    "SEGMENT_LOAD": "PT_LOAD", "SEGMENT_EXECUTABLE": "PF_X", "SEGMENT_DYNAMIC": "PT_DYNAMIC",
+    "TAG_HASH": "DT_HASH", "TAG_STRTAB": "DT_STRTAB",
     "TAG_SYMTAB": "DT_SYMTAB", "TAG_GNU_HASH": "DT_GNU_HASH", "TAG_VERSYM": "DT_VERSYM",
     "TYPE_MASK": "ELF64_ST_TYPE(0xff)", "TYPE_FUNCTION": "STT_FUNC", "TYPE_RESOLVER": "STT_GNU_IFUNC",
 }  # fmt: skip
-# Bits that no header has a name for.
+# A bit that no header has a name for.
 NAMELESS = {"VERSION_HIDDEN"}
+# The shim's types against the headers', which cannot both be included: sizes and offsets, as each says them.
+LAYOUTS = {
+    "Segment": ("Elf64_Phdr", {"vaddr": "p_vaddr", "memsz": "p_memsz", "flags": "p_flags"}),
+    "Library": (
+        "struct dl_phdr_info",
+        {"base": "dlpi_addr", "name": "dlpi_name", "segments": "dlpi_phdr", "count": "dlpi_phnum"},
+    ),
+}  # fmt: skip
 HEADERS = ("elf.h", "errno.h", "fcntl.h", "link.h", "signal.h", "stddef.h", "stdio.h", "sys/mman.h",
-           "sys/prctl.h", "sys/stat.h", "sys/syscall.h", "ucontext.h")  # fmt: skip
+           "linux/audit.h", "linux/prctl.h", "sys/stat.h", "sys/syscall.h", "ucontext.h")  # fmt: skip
+COMPILERS = ["gcc", "clang", "musl-gcc", "aarch64-linux-gnu-gcc"]
 
 
 def place() -> str:
     return os.path.dirname(shim.__file__)
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "musl-gcc", "aarch64-linux-gnu-gcc"])
-def test_every_number_is_the_headers_own(tmp_path: Path, compiler: str) -> None:
+def calls() -> list[str]:
+    text = Path(place(), "numbers.h").read_text()
+    return sorted(set(re.findall(r"\bCALL_(\w+) =", text)))
+
+
+def compile_only(compiler: str, directory: Path, lines: list[str]) -> None:
     needs(compiler)
+    (directory / "numbers.c").write_text("\n".join(lines) + "\n")
+    # The kernel's own headers are no part of musl's.
+    places = ("/usr/include", f"/usr/include/{os.uname().machine}-linux-gnu")
+    kernel = [word for path in places for word in ("-idirafter", path)]
+    done = subprocess.run(
+        [compiler, "-fsyntax-only", "-w", *(kernel if "musl" in compiler else []), "numbers.c"],
+        cwd=directory, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_every_number_is_the_headers_own(tmp_path: Path, compiler: str) -> None:
+    same = {**SAME, **{f"CALL_{name}": f"SYS_{name.lower()}" for name in calls()}}
     lines = ["#define _GNU_SOURCE", *(f"#include <{name}>" for name in HEADERS)]
     lines.append(f'#include "{place()}/numbers.h"')
-    lines += [f'_Static_assert({ours} == ({theirs}), "{ours}");' for ours, theirs in SAME.items()]
-    (tmp_path / "numbers.c").write_text("\n".join(lines) + "\n")
-    done = subprocess.run(
-        [compiler, "-fsyntax-only", "-w", "numbers.c"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    lines += [f'_Static_assert({ours} == ({theirs}), "{ours}");' for ours, theirs in same.items()]
+    compile_only(compiler, tmp_path, lines)
 
 
 def test_no_number_is_left_out() -> None:
     text = Path(place(), "numbers.h").read_text()
     names = set(re.findall(r"\b([A-Z][A-Z_]+) =", text))
-    assert names - NAMELESS == {name for key in SAME for name in re.findall(r"[A-Z][A-Z_]+", key)}
+    numbers = {name for name in names if not name.startswith(("CALL_", "REGISTER_"))}
+    assert numbers - NAMELESS == {name for key in SAME for name in re.findall(r"[A-Z][A-Z_]+", key)}
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_every_type_is_laid_out_as_the_headers_lay_it_out(tmp_path: Path, compiler: str) -> None:
+    """Each side says its sizes and offsets, as the lengths of arrays that are declared twice."""
+    lines = ["#define _GNU_SOURCE", *(f"#include <{name}>" for name in HEADERS)]
+    theirs, ours = [], []
+    for own, (real, members) in LAYOUTS.items():
+        for member, name in members.items():
+            at = f"extern char at_{own}_{member}[1 + "
+            theirs.append(f"{at}__builtin_offsetof({real}, {name})];")
+            ours.append(f"{at}__builtin_offsetof({own}, {member})];")
+    text = "".join(Path(place(), name).read_text() for name in ("numbers.h", "libc.h", "symbols.h"))
+    types = re.findall(r"typedef struct \{.*?\} \w+;", text, flags=re.DOTALL)
+    lines += [
+        f"typedef unsigned {kind};" for kind in ("char u8", "short u16", "int u32", "long u64")
+    ]
+    lines += types
+    x86 = [line for line in (*theirs, *ours) if "Signal" in line]
+    lines += [line for line in (*theirs, *ours) if line not in x86]
+    compile_only(compiler, tmp_path, [*lines, "#ifdef __x86_64__", *x86, "#endif"])
