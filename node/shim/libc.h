@@ -9,6 +9,7 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long u64;
+typedef long i64;
 
 #define EXPORT __attribute__((visibility("default")))
 #define WEAK __attribute__((weak))
@@ -21,4 +22,5 @@ extern int close(int);
 extern long lseek(int, long, int);
 extern char *getcwd(char *, size_t);
 extern int getpid(void);
+extern void *malloc(size_t);
 extern void free(void *);

@@ -143,6 +143,33 @@ enum {
     CALL_MEMBARRIER = 324,
 };
 #endif
+
+/* Calls that look up a path, as allocators make them which open and readlink would call back. */
+#ifdef __aarch64__
+enum {
+    CALL_OPENAT = 56,
+    CALL_NEWFSTATAT = 79,
+    CALL_READLINKAT = 78,
+    CALL_FACCESSAT = 48,
+    CALL_STATX = 291,
+    CALL_FACCESSAT2 = 439,
+};
+#else
+enum {
+    CALL_OPEN = 2,
+    CALL_STAT = 4,
+    CALL_LSTAT = 6,
+    CALL_ACCESS = 21,
+    CALL_READLINK = 89,
+    CALL_OPENAT = 257,
+    CALL_NEWFSTATAT = 262,
+    CALL_READLINKAT = 267,
+    CALL_FACCESSAT = 269,
+    CALL_STATX = 332,
+    CALL_FACCESSAT2 = 439,
+};
+#endif
+
 #define HARMLESS_CALLS \
     CALL_READ, CALL_WRITE, CALL_CLOSE, CALL_FSTAT, CALL_LSEEK, CALL_MMAP, CALL_MPROTECT, CALL_MUNMAP, CALL_BRK, \
         CALL_PREAD64, CALL_PWRITE64, CALL_READV, CALL_WRITEV, CALL_SCHED_YIELD, CALL_MREMAP, CALL_MINCORE, \
@@ -153,3 +180,23 @@ enum {
         CALL_GET_MEMPOLICY, CALL_PRLIMIT64, CALL_GETCPU, CALL_GETRANDOM, CALL_MEMFD_CREATE, CALL_MEMBARRIER
 
 /* clang-format on */
+
+/* Syscall user dispatch, and what its signal brings. */
+enum { SET_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1 };
+enum { CODE_DISPATCH = 2 };
+enum { SIGNAL_MASK_WORDS = 16, SIGNALS_BLOCK = 0, SIGNALS_UNBLOCK = 1 };
+enum { SIGNAL_SYSTEM_CALL = 31, ACTION_INFO = 4, ACTION_ON_STACK = 0x08000000, ACTION_RESTART = 0x10000000 };
+#ifdef __x86_64__
+#define ARCHITECTURE_X86_64 0xc000003eu
+enum { SYSCALL_BYTES = 2 }; /* of the instruction */
+enum {
+    REGISTER_R8 = 0,
+    REGISTER_R9 = 1,
+    REGISTER_R10 = 2,
+    REGISTER_RDI = 8,
+    REGISTER_RSI = 9,
+    REGISTER_RDX = 12,
+    REGISTER_RAX = 13,
+    REGISTER_RIP = 16,
+};
+#endif

@@ -1,7 +1,7 @@
 /* Shadowed: what opens files. */
 #include "shadow.h"
 
-static char kind_of(int flags)
+char kind_of_open(int flags)
 {
     if ((flags & O_ACCMODE_) || (flags & (O_CREAT_ | O_TRUNC_)))
         return 'W';
@@ -19,7 +19,7 @@ static char kind_of(int flags)
             __builtin_va_end(rest); \
         } \
         int fd = REAL(name) arguments; \
-        note_int(kind_of(flags), at, path, fd); \
+        note_int(kind_of_open(flags), at, path, fd); \
         return fd; \
     }
 SHADOW_OPEN(open, FD_CWD, (const char *path, int flags, ...), (path, flags, mode))
@@ -30,10 +30,10 @@ SHADOW_OPEN(openat, at, (int at, const char *path, int flags, ...), (at, path, f
 SHADOW_OPEN(openat64, at, (int at, const char *path, int flags, ...), (at, path, flags, mode))
 
 /* What -D_FORTIFY_SOURCE calls. */
-LOOK_UP(kind_of(flags), FD_CWD, int, __open_2, (const char *path, int flags), (path, flags))
-LOOK_UP(kind_of(flags), FD_CWD, int, __open64_2, (const char *path, int flags), (path, flags))
-LOOK_UP(kind_of(flags), at, int, __openat_2, (int at, const char *path, int flags), (at, path, flags))
-LOOK_UP(kind_of(flags), at, int, __openat64_2, (int at, const char *path, int flags), (at, path, flags))
+LOOK_UP(kind_of_open(flags), FD_CWD, int, __open_2, (const char *path, int flags), (path, flags))
+LOOK_UP(kind_of_open(flags), FD_CWD, int, __open64_2, (const char *path, int flags), (path, flags))
+LOOK_UP(kind_of_open(flags), at, int, __openat_2, (int at, const char *path, int flags), (at, path, flags))
+LOOK_UP(kind_of_open(flags), at, int, __openat64_2, (int at, const char *path, int flags), (at, path, flags))
 
 LOOK_UP('W', FD_CWD, int, creat, (const char *path, u32 mode), (path, mode))
 LOOK_UP('W', FD_CWD, int, creat64, (const char *path, u32 mode), (path, mode))
@@ -61,7 +61,7 @@ SHADOW_FOPEN(freopen64, (const char *path, const char *mode, void *old), (path, 
 EXPORT int posix_spawn_file_actions_addopen(void *actions, int fd, const char *path, int flags, u32 mode)
 {
     int saved = *__errno_location();
-    if (kind_of(flags) == 'W')
+    if (kind_of_open(flags) == 'W')
         note('W', FD_CWD, path, 0);
     else
         access(path, 0); /* the shadow: logged */

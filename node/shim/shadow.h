@@ -4,6 +4,9 @@
 #include "log.h"
 #include "symbols.h"
 
+/* The kind of record of an open with these flags. */
+char kind_of_open(int flags);
+
 /* Of a function that answers less than 0 when it fails. */
 #define LOOK_UP(kind, at, type, name, parameters, arguments) \
     EXPORT type name parameters \

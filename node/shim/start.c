@@ -3,6 +3,7 @@
  * bubblewrap sets PWD to the physical cwd, and gcc writes PWD into DWARF. The variable ZCC_PWD holds the job's own PWD
  * (empty: none) and takes PWD's place before main.
  */
+#include "calls.h"
 #include "log.h"
 #include "symbols.h"
 #include "text.h"
@@ -36,4 +37,5 @@ __attribute__((constructor)) static void start(void)
         put('S', 0, program, (size_t)length);
     else
         mark_flawed();
+    watch_calls();
 }

@@ -174,7 +174,10 @@ UNTRIED = {
         getservbyname_r getservbyport getservbyport_r getservent getservent_r getsgent getsgent_r getsgnam
         getsgnam_r getspent getspent_r getspnam getspnam_r getttyent getttynam getusershell getutent getutxent
         initgroups innetgr rcmd rcmd_af rexec rexec_af ruserok ruserok_af setnetgrent""",
-    "tried in test_shim.py": "fchdir getenv secure_getenv __secure_getenv socket syscall",
+    "tried in test_shim.py and test_shim_calls.py": """
+        fchdir fork __fork _Fork getenv secure_getenv __secure_getenv pthread_create thrd_create sigaction
+        __sigaction signal bsd_signal ssignal sysv_signal __sysv_signal sigset sigprocmask pthread_sigmask
+        socket syscall""",
     "take what only libc's own parts have": "_IO_file_fopen _IO_file_open _IO_proc_open clone __clone",
     "in no libc here": """
         openat2 uselib posix_spawn_file_actions_addchdir posix_spawn_file_actions_addfchdir

@@ -99,7 +99,7 @@ OPENING = re.compile(
     r"get(pw|gr|sp|sg)(nam|uid|gid|ent)(_r)?|get(host|net|proto|serv|rpc|alias)(by\w+|ent)(_r)?"
     r"|(glob|n?ftw)(64)?"
     r"|mktime|timelocal|ctime(_r)?|localtime(_r)?|fts(64)?_open|dlm?open|system|popen|wordexp|exec\w+|fexecve"
-    r"|(posix|pidfd)_spawnp?|clone|syscall"
+    r"|(posix|pidfd)_spawnp?|clone|_?fork|syscall"
 )
 GLIBC = [
     path
