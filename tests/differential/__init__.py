@@ -2,6 +2,7 @@
 
     python -m tests.differential --minutes 60 --seed 1
 
-`sources` and `commands` make up a `Case`; `observe` runs it and tells what can be seen of a run; `exempt` says
-what may differ, and why; `shrink` makes a failing case small and `script` prints it; `tester` is the loop.
+`sources`, `commands` and their data (`words`, `surroundings`) make up a `Case`; `observe` runs it and tells
+what can be seen of a run; `exempt` says what may differ, and why; `shrink` makes a failing case small and
+`script` prints it; `tester` is the loop.
 """

@@ -9,8 +9,6 @@ from random import Random
 
 from tests.differential.case import (
     HERE,
-    PATH,
-    UNSET,
     Case,
     Edit,
     Entry,
@@ -23,8 +21,22 @@ from tests.differential.case import (
     text,
 )
 from tests.differential.sources import DIRECTORIES, NAMES, SUFFIXES, Made, Maker
+from tests.differential.surroundings import (
+    ODD_PLACES,
+    TOOLS,
+    UNUSUAL_VARIABLES,
+    USUAL_PLACES,
+    USUAL_VARIABLES,
+)
+from tests.differential.words import (
+    ODD,
+    OF_LANGUAGE,
+    SENSIBLE,
+    Option,
+    exclude_each_other,
+    is_stamped,
+)
 
-Option = tuple[str, ...]
 GCC = ("gcc", "gcc", "gcc", "g++", "g++", "gcc-12", "cc", "x86_64-linux-gnu-gcc", "/usr/bin/gcc")
 CLANG = ("clang", "clang", "clang++", "clang-14")
 # Where somebody has installed them.
@@ -32,154 +44,9 @@ FURTHER = (
     "aarch64-linux-gnu-gcc", "gcc-13", "gcc-14", "gcc-15", *(f"clang-{at}" for at in range(15, 24)),
 )  # fmt: skip
 
-# Words that leave a compile a compile, in one group each.
-_PLAIN = """
--O0|-O1|-O2|-O2|-O3|-Os|-Og|-g|-g|-g|-g0|-g1|-g3|-ggdb|-ggdb3|-gdwarf-4|-gdwarf-5|-gno-column-info
--Wall|-Wextra|-Wall -Wextra|-W|-w|-Werror=unused-variable|-Wno-unused|-pedantic|-Wundef
--Wmissing-include-dirs|-Wshadow|-Wconversion|-Wsystem-headers|-Wunused-macros|-Wdate-time
--fPIC|-fpie|-fno-pic|-fno-common|-fcommon|-fvisibility=hidden|-ffunction-sections -fdata-sections
--fno-asynchronous-unwind-tables|-fstack-protector-strong|-fomit-frame-pointer|-fwrapv|-fopenmp
--fdiagnostics-color=always|-fdiagnostics-color=never|-fmessage-length=40|-fno-diagnostics-show-option
--fdebug-prefix-map=@HERE@=/x|-ffile-prefix-map=@HERE@/=|-fmacro-prefix-map=src=SRC|-fno-ident
--fsanitize=undefined|-fsanitize=address|-fno-builtin|-ffast-math
--march=x86-64|-march=x86-64-v2|-mtune=generic|-mavx2|-m64|-mcmodel=medium|-msse4.2
--pipe|-pthread|-P|-C|-H|-trigraphs|-s|-std=gnu17|-std=c2x|-std=c++20|-no-integrated-cpp
--rdynamic|-shared|-static|-no-pie|-remap|-no-canonical-prefixes|-nostdinc++|-fuse-ld=bfd
--Wl,-rpath,x.c|-Wl,--as-needed -lm|-L inc -lfoo|-Linc|-Xlinker x.c|-z defs|-T x.ld|-e main|-u f
--Wa,--noexecstack|-Xassembler --noexecstack|-Wa,-I,inc
--Wa,-I,src,-Iinc|-Wa,--fatal-warnings
--Wp,-DWP=1|-Wp,-UWP,-DWP2|-Xpreprocessor -DXP|-Xpreprocessor -I -Xpreprocessor inc|-Wp,-I,inc
--DX|-DX=1|-D X=x.c|-UX|-U X|-DX="quoted text"|-D F(x)=x|--define-macro=L=2|--define-macro L
--DT=__FILE__|-A q=1|-dA|-dp|-ftrapv|-fno-strict-aliasing|-fshort-enums|-funsigned-char
---param max-inline-insns-single=20|--param=max-inline-insns-auto=30|-frandom-seed=7
--grecord-gcc-switches|-finput-charset=UTF-8|-gz|-gz=zlib|-fno-exceptions|-fdirectives-only
-"""
-_GCC_PLAIN = """
--Wa,-mrelax-relocations=no|-Wa,--gdwarf-5|-Wa,-W|-Wa,-g|-Wa,-mx86-used-note=no|-Wa,--defsym,X=1|-Wa,-L|-fmax-errors=3
--frecord-gcc-switches|-fipa-pta|-fanalyzer|-fvar-tracking-assignments|-fno-var-tracking
--gvariable-location-views
--fno-working-directory|-fworking-directory|-ftrack-macro-expansion=0|-fdiagnostics-format=json
--fdiagnostics-generate-patch|-fdiagnostics-path-format=none|-fdiagnostics-parseable-fixits
--fno-canonical-system-headers|-gas-loc-support|-gno-as-loc-support|-fverbose-asm
-"""
-_CLANG_PLAIN = """
--ferror-limit=2
--save-temps=no
--Weverything|-fno-integrated-as|-fintegrated-as|-Xclang -target-feature -Xclang +avx
--mllvm -inline-threshold=50
--Xclang -fno-color-diagnostics|-Xclang -DXC|-Xclang -include -Xclang stddef.h|-target x86_64-linux-gnu
--fcolor-diagnostics|-fansi-escape-codes|-fdebug-compilation-dir=/x|-emit-llvm|-fsplit-dwarf-inlining
--Qunused-arguments|-fno-caret-diagnostics|-fdiagnostics-absolute-paths|-fembed-bitcode|-Rpass=inline
--fdiagnostics-print-source-range-info|-fshow-column|-fno-show-column
--fsanitize=address -fsanitize-ignorelist=@HERE@/inc/ignore.txt
--fmodule-map-file=@HERE@/inc/own.cppmap -fmodule-name=own -fmodules-decluse
--fmodule-map-file=inc/own.cppmap -Xclang -fmodule-map-file-home-is-cwd -fmodules-strict-decluse -Wprivate-header
-"""
-# Words that end, change or forbid a compile, or are mistakes.
-_WILD = """
--fprofile-sample-use|-fauto-profile|-fprofile-sample-use=prof/x.prof|-fprofile-instr-use=prof/x.profdata
--fprofile-use=prof/x.profdata
--Wa,--MD,as.d|-Wa,-ag=l.lst
--MD -MF missing/deps.d
--MF deps.d
--MD -MV
--MT lonely
--MD -MG
--MP
--Werror|-m32|-march=native|-mtune=native|-undef|-nostdinc|-ansi|-v|-std=c99|-std=c++14|-DT=__TIME__|-dD
--fpch-preprocess|-Q|-ftime-report|-fsyntax-only|-fno-such-option|-funknown=inc/a.h|--no-such
--frecord-command-line|-fexec-charset=latin1|-finput-charset=latin1|-fno-rtti
--E|-M|-MM|-r|--version|-###|-dumpmachine|-print-search-dirs|-traditional-cpp|-I-|-flto|-flto -ffat-lto-objects
--gtoggle|-fcompare-debug|-wrapper env|-fplugin=none.so|-specs=inc/my.specs|-specs=none.specs
--fdump-tree-optimized|-fdump-rtl-final|-fdump-passes|-fdump-tree-all|-fdump-ipa-inline|-da|-dumpbase x
--fdiagnostics-format=sarif-file|-fopt-info|--target=i686-linux-gnu|--target=aarch64-linux-gnu
--fcaret-diagnostics-max-lines=2|-fmodules|-flto=thin|-stdlib=libc++|-fproc-stat-report|-ivfsoverlay none.yaml
--Xclang -ast-dump|-gmodules|-fsanitize-ignorelist=none.txt|-Wa,--no-such|-Wp,--no-such|-include none.h
-"""
-# What writes files beside the object.
-_SIDE = """
--MD|-MMD|-MD -MP|-MMD -MP|-MD -MF deps.d|-MMD -MF deps.d|-MMD -MFdeps.d|-MD -MT target|-MD -MQ $(t)
--MD -MT a -MT b -MP -MF x/../deps.d|-Wp,-MD,wp.d|-Wp,-MMD,wp.d,-MT,t
--Wp,-MD,wp.d -MD|-Wp,-MMD,wp.d -MF other.d|-Xpreprocessor -MD -Xpreprocessor xp.d|-MD -MF /dev/null
---write-dependencies|--write-user-dependencies|-MD -MF out/deps.d
--gsplit-dwarf|-gsplit-dwarf -g|-gsplit-dwarf -g0
--fstack-usage|--coverage|-fprofile-arcs -ftest-coverage|-ftest-coverage
--save-temps|-save-temps=obj|-save-temps=cwd
--fprofile-generate|-fprofile-use|-fprofile-use=prof|-fprofile-dir=prof --coverage
--fsave-optimization-record
-"""
-_GCC_SIDE = """
--Wa,-a
--Wa,-adhln=out/l.lst
--Wa,-ahls=listing.lst
--fcallgraph-info|-fcallgraph-info=su,da|-aux-info proto.X|-aux-info=proto.X
--fopt-info-all=opt.txt|-fopt-info-vec=stderr
--fdump-tree-optimized|-fdump-rtl-final -fdump-ipa-inline|-da -fdump-noaddr|-fdump-tree-cfg-graph
--fdump-statistics|-fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
--fauto-profile=prof/x.afdo|-fbranch-probabilities
--fprofile-abs-path --coverage|-fcompare-debug=-g
-"""
-_CLANG_SIDE = """
--g -gsplit-dwarf=split
--gsplit-dwarf=single -g
---serialize-diagnostics d.dia|-serialize-diagnostics d.dia|-MJ c.json|-MJc.json|-ftime-trace|-ftime-trace=t.json
--save-stats|-save-stats=obj|-foptimization-record-file=r.yaml|-fsave-optimization-record=yaml|-fprofile-instr-generate
--fcoverage-mapping -fprofile-instr-generate
--fcrash-diagnostics-dir=x|-dependency-file x.d
-"""
-
-
-def _groups(text: str) -> list[Option]:
-    found = []
-    for line in filter(None, text.splitlines()):
-        for words in line.split("|"):
-            # The only words with a blank in them.
-            found.append((words,) if words.startswith('-DX="') else tuple(words.split(" ")))
-    return found
-
-
-_OF = {
-    False: (_groups(_PLAIN + _GCC_PLAIN), _groups(_SIDE + _GCC_SIDE)),
-    True: (_groups(_PLAIN + _CLANG_PLAIN), _groups(_SIDE + _CLANG_SIDE)),
-}
-_ODD = _groups(_WILD)
 _REDACTED = ('"redacted"', '"redacted"', "", "__TIME__")
-_LOCALES = ("C.UTF-8", "C", "en_US.UTF-8", "de_DE.UTF-8")
-_VARIABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("LANG", _LOCALES),
-    ("LC_ALL", _LOCALES),
-    ("LC_CTYPE", _LOCALES),
-    ("SOURCE_DATE_EPOCH", ("1", "1700000000", "x")),
-    ("CPATH", ("inc", "@HERE@/alt", ":inc", "")),
-    ("C_INCLUDE_PATH", ("alt:inc",)),
-    ("CPLUS_INCLUDE_PATH", ("alt",)),
-    ("DEPENDENCIES_OUTPUT", ("env.d",)),
-    ("SUNPRO_DEPENDENCIES", ("env.d t",)),
-    ("GCC_COLORS", ("", "error=01;32")),
-    ("GCC_EXTRA_DIAGNOSTIC_OUTPUT", ("fixits-v1",)),
-    ("COLUMNS", ("50",)),
-    ("LIBRARY_PATH", ("inc",)),
-    ("TERM", ("xterm", "dumb")),
-    ("CFLAGS", ("-O2",)),
-    ("GCC_COMPARE_DEBUG", ("-g",)),
-    ("POSIXLY_CORRECT", ("1",)),
-    ("CCC_OVERRIDE_OPTIONS", ("+-g",)),
-)
-# How a caller's shell and directories may stand, most of them as no build would have them on purpose.
-_SURROUNDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("PWD", (UNSET, ".", "", HERE, f"{HERE}/", f"{HERE}/inc", f"{HERE}/./way in", "/nowhere", "/")),
-    ("TMPDIR", (UNSET, "", "out", f"{HERE}/none", f"{HERE}/inc", "/dev/null")),
-    ("PATH", (f"{HERE}/tools:{PATH}", f"tools:{PATH}", f":{PATH}", f"{HERE}/none:{PATH}", f"{PATH}:.")),
-    ("HOME", (UNSET, HERE, "")),
-)  # fmt: skip
-# What a project may keep in `tools` for its PATH: name -> what it runs in its own place.
-_TOOLS = {
-    "as": "/usr/bin/as",
-    "gcc": "/usr/bin/gcc -DTOOL=1",
-    "clang": "/usr/bin/clang -DTOOL=1",
-    "objcopy": "/usr/bin/objcopy",
-    "ld": "/usr/bin/ld",
-}
+# Of the commands in which gcc would stamp what it writes with a random number: the others are excused.
+_SEEDED_SHARE = 0.85
 _STREAMS = (*(Streams.APART,) * 12, Streams.ONE_PIPE, Streams.ONE_FILE, Streams.TERMINAL)
 
 
@@ -193,7 +60,7 @@ def make_case(rng: Random, names: tuple[str, ...]) -> Case:
     """A whole case. `names`: the compilers to choose from."""
     made = Maker(rng).make()
     compiler = rng.choice(names)
-    if made.language == "objective-c" and rng.random() < 0.9 and "clang" in names:
+    if made.language == "objective-c" and (made.is_tame or rng.random() < 0.9) and "clang" in names:
         compiler = "clang"  # Debian's gcc has no Objective-C unless it is asked for
     if made.language == "c++" and rng.random() < 0.8:
         compiler = {"gcc": "g++", "clang": "clang++"}.get(compiler, compiler)
@@ -215,8 +82,8 @@ class _Commander:
         options = [*self._searches(), *self._flags(), *self._forced()]
         options += [(f"-D{name}={value}",) for name, value in self._made.macros.items()]
         options += self._output()
-        options.append(("-S",) if rng.random() < 0.12 else ("-c",))
-        if rng.random() < 0.02:
+        options.append(("-S",) if self._makes_assembly() else ("-c",))
+        if not self._made.is_tame and rng.random() < 0.1:
             options.remove(options[-1])
         rng.shuffle(options)
         self._place_source(options)
@@ -235,6 +102,10 @@ class _Commander:
             stdin=rng.choice(tuple(Stdin)) if rng.random() < 0.05 else Stdin.NOTHING,
         )
 
+    def _makes_assembly(self) -> bool:
+        is_assembly = self._made.language.startswith("assembler")
+        return self._rng.random() < (0.02 if is_assembly and self._made.is_tame else 0.12)
+
     def _choose_cwd(self) -> None:
         rng = self._rng
         if rng.random() < 0.3:
@@ -245,11 +116,14 @@ class _Commander:
         elif self._cwd != ".":
             self._project[self._cwd] = directory()
 
+    @property
+    def _real_cwd(self) -> str:
+        return "build" if self._cwd == "way in" else self._cwd
+
     def _from_cwd(self, path: str) -> str:
-        real = "build" if self._cwd == "way in" else self._cwd
         if self._rng.random() < 0.12:
             return f"{HERE}/{path}"
-        return posixpath.relpath(path or ".", real)
+        return posixpath.relpath(path or ".", self._real_cwd)
 
     def _searches(self) -> list[Option]:
         rng = self._rng
@@ -274,29 +148,57 @@ class _Commander:
 
     def _flags(self) -> list[Option]:
         rng = self._rng
-        plain, side = _OF[self._is_clang]
-        flags = rng.choices(plain, k=rng.choice((0, 1, 2, 2, 3, 4, 7)))
-        flags += rng.choices(side, k=rng.choice((0, 0, 1, 1, 1, 2)))
-        if rng.random() < (0.06 if self._made.is_tame else 0.4):
-            flags.append(rng.choice(_ODD))
-        if rng.random() < 0.01:
-            flags += rng.choices(_OF[not self._is_clang][0])  # one that this compiler does not know
+        words = SENSIBLE[self._is_clang]
+        flags = rng.choices(words.plain, k=rng.choice((0, 1, 2, 2, 3, 4, 7)))
+        flags += rng.choices(words.side, k=rng.choice((0, 0, 1, 1, 1, 2)))
+        if self._takes_standards():
+            flags += rng.choices(OF_LANGUAGE[self._made.language], k=rng.choice((0, 0, 1)))
+        if self._made.is_tame:
+            flags = self._compatible(flags)
+        else:
+            flags += rng.choices(ODD, k=rng.choice((0, 1, 1, 2)))
+            if rng.random() < 0.05:
+                flags += rng.choices(SENSIBLE[not self._is_clang].plain)  # unknown to this compiler
+        if any(map(is_stamped, flags)) and rng.random() < _SEEDED_SHARE and not self._is_clang:
+            flags.append((f"-frandom-seed={self._made.source}",))
         if rng.random() < 0.03:  # as Bazel and Chromium do
             flags += [
-                (f"-D__{name}__={rng.choice(_REDACTED)}",) for name in ("DATE", "TIME", "TIMESTAMP")
+                (f"-D__{name}__={rng.choice(_REDACTED[: 2 if self._made.is_tame else 4])}",)
+                for name in ("DATE", "TIME", "TIMESTAMP")
             ]
         texts = {
             "inc/ignore.txt": "fun:sum\n",
             "inc/my.specs": "",
+            "macros.s": ".macro unused\n.endm\n",
             "inc/own.cppmap": 'module own { header "a.h" private header "inc/b.h" use "x" umbrella "alt" }\n'
             'extern module "x" "more.cppmap"\n',
         }
         for name, content in texts.items():
             if any(name in word for words in flags for word in words):
-                self._project[name] = text(content)
-        if any("prof" in word for words in flags for word in words) and rng.random() < 0.5:
-            self._project["prof"] = directory()
+                at = name if name != "macros.s" else posixpath.join(self._real_cwd, name)
+                self._project[at] = text(content)
+        given = [word for words in flags for word in words]
+        for name in ("prof", "out", "x"):
+            is_named = any(f"{name}/" in word or word.endswith(f"={name}") for word in given)
+            if is_named and (self._made.is_tame or rng.random() < 0.5):
+                self._project.setdefault(posixpath.join(self._real_cwd, name), directory())
         return flags
+
+    def _takes_standards(self) -> bool:
+        """clang++ takes C for C++, and refuses the standards of C."""
+        is_taken_for_cxx = self._made.language == "c" and "clang++" in self._compiler
+        return self._made.language in OF_LANGUAGE and not is_taken_for_cxx
+
+    def _compatible(self, flags: list[Option]) -> list[Option]:
+        """Those that go with the language, and with each one before them."""
+        kept: list[Option] = []
+        for words in flags:
+            # What only C takes, and what assembly by the other assembler does not.
+            is_c = self._made.language in ("c", "c++", "objective-c")
+            is_stray = not is_c and ("-include" in words or "-fno-integrated-as" in words)
+            if not is_stray and not any(exclude_each_other(words, other) for other in kept):
+                kept.append(words)
+        return kept
 
     def _forced(self) -> list[Option]:
         rng = self._rng
@@ -326,11 +228,12 @@ class _Commander:
         name = rng.choice(
             ("out.o", "out/x.o", "out/x.y.o", "noext", ".o", "-.o", "out/é.o", "a b.o")
         )
-        if rng.random() < 0.06:
-            name = rng.choice(("missing/x.o", "/dev/null", "-", self._made.source, "out", "out/"))
+        if rng.random() < 0.02:
+            name = "/dev/null"
+        if not self._made.is_tame and rng.random() < 0.3:
+            name = rng.choice(("missing/x.o", "-", self._made.source, "out", "out/"))
         if name.startswith("out"):
-            real = "build" if self._cwd == "way in" else self._cwd
-            self._project.setdefault(posixpath.join(real, "out"), directory())
+            self._project.setdefault(posixpath.join(self._real_cwd, "out"), directory())
         forms: tuple[Option, ...] = (
             ("-o", name),
             ("-o" + name,),
@@ -344,11 +247,13 @@ class _Commander:
         source = self._from_cwd(self._made.source)
         group: Option = (source,)
         if source.startswith("-") or rng.random() < 0.03:
-            group = ("--", source) if self._is_clang or rng.random() < 0.1 else ("./" + source,)
-        elif rng.random() < (0.02 if self._made.is_tame else 0.1):
-            named = rng.choice(
-                (self._made.language, "c", "c++", "assembler-with-cpp", "objective-c")
-            )
+            is_after_end = self._is_clang or (not self._made.is_tame and rng.random() < 0.3)
+            beside = source if source.startswith(HERE) else "./" + source
+            group = ("--", source) if is_after_end else (beside,)
+        elif rng.random() < 0.1:
+            named = self._made.language
+            if not self._made.is_tame:
+                named = rng.choice((named, "c", "c++", "assembler-with-cpp", "objective-c"))
             group = rng.choice(
                 (("-x", named, source), ("-x" + named, source), (f"--language={named}", source))
             )
@@ -360,15 +265,17 @@ class _Commander:
             options.insert(rng.randint(0, len(options)), group)
         if rng.random() < 0.05:
             self._add_second(options)
-        if rng.random() < 0.02:
+        if not self._made.is_tame and rng.random() < 0.1:
             options.append((rng.choice(("none.c", "l.a", "inc", "-", "-o", "-I", "@none.rsp")),))
 
     def _add_second(self, options: list[Option]) -> None:
         outputs = [option for option in options if option[0].startswith(("-o", "--output"))]
-        if outputs and self._rng.random() < 0.8:
+        if outputs and (self._made.is_tame or self._rng.random() < 0.5):
             options.remove(outputs[0])  # it names the output of one source
-        suffix = self._rng.choice((SUFFIXES[self._made.language], ".c", ".cc"))
-        self._project["second" + suffix] = text("int second = 2;\n")
+        own = SUFFIXES[self._made.language]
+        suffix = own if self._made.is_tame else self._rng.choice((own, ".c", ".cc"))
+        is_assembly = self._made.language.startswith("assembler")
+        self._project["second" + suffix] = text(".long 2\n" if is_assembly else "int second = 2;\n")
         options.append((self._from_cwd("second" + suffix),))
 
     def _wrap(self, options: list[Option]) -> None:
@@ -388,37 +295,33 @@ class _Commander:
         if rng.random() > 0.12:
             return
         stem = posixpath.splitext(posixpath.basename(self._made.source))[0]
-        real = "build" if self._cwd == "way in" else self._cwd
         name = rng.choice(("out.o", stem + ".o", stem + ".d", "deps.d", stem + ".gcda", "out/x.o"))
-        path = posixpath.normpath(posixpath.join(real, name))
+        path = posixpath.normpath(posixpath.join(self._real_cwd, name))
         if path in self._project:
             return
-        entry = rng.choice(
-            (
-                text("old\n"),
-                text("old\n"),
-                Entry(Kind.FILE, "old\n", mode=0o600),
-                Entry(Kind.FILE, "old\n", mode=0o755),
-                symlink("elsewhere.o"),
-                directory(),
-                Entry(Kind.HARD_LINK, self._made.source),
-            )
+        plain = (text("old\n"), text("old\n"), Entry(Kind.FILE, "old\n", mode=0o600))
+        odd = (
+            Entry(Kind.FILE, "old\n", mode=0o755),
+            symlink("elsewhere.o"),
+            directory(),
+            Entry(Kind.HARD_LINK, self._made.source),
         )
-        self._project[path] = entry
+        self._project[path] = rng.choice(plain if self._made.is_tame else odd)
 
     def _environment(self) -> dict[str, str]:
         rng = self._rng
-        chosen = rng.sample(_VARIABLES, rng.choice((0, 0, 0, 0, 0, 1, 1, 2)))
+        rows = USUAL_VARIABLES if self._made.is_tame else USUAL_VARIABLES + UNUSUAL_VARIABLES
+        chosen = rng.sample(rows, rng.choice((0, 0, 0, 0, 0, 1, 1, 2)))
         return {name: rng.choice(values) for name, values in chosen}
 
     def _surroundings(self) -> dict[str, str]:
         rng = self._rng
         if rng.random() < 0.85:
             return {}
-        name, values = rng.choice(_SURROUNDINGS)
+        name, values = rng.choice(USUAL_PLACES if self._made.is_tame else ODD_PLACES)
         if name == "PATH":
-            for tool in rng.sample(sorted(_TOOLS), 2):
-                script = f'#!/bin/sh\nexec {_TOOLS[tool]} "$@"\n'
+            for tool in rng.sample(sorted(TOOLS), 2):
+                script = f'#!/bin/sh\nexec {TOOLS[tool]} "$@"\n'
                 self._project[f"tools/{tool}"] = Entry(Kind.FILE, script, mode=0o755)
         return {name: rng.choice(values)}
 
@@ -442,6 +345,8 @@ class _Commander:
             rng.choice((*DIRECTORIES, "later", "none")), rng.choice((last, *NAMES))
         )
         fresh = "#ifndef __ASSEMBLER__\nint fresh = 1;\n#else\n.long 4\n#endif\n"
+        if made.is_tame:
+            fresh = f"#ifndef FRESH\n#define FRESH\n{fresh}#endif\n"
         changes: tuple[Callable[[], Edit], ...] = (
             lambda: (header, text(entry.data + "\n/* longer */\n", entry.age_s)),
             lambda: (
@@ -450,17 +355,20 @@ class _Commander:
             ),
             lambda: (header, text(fresh + entry.data, entry.age_s - 5)),
             lambda: (header, text(entry.data, entry.age_s - 5)),
+            lambda: (place, text(fresh)),
+            lambda: (place, text(fresh)),
+            lambda: ("none", directory()),
+        )
+        breaking: tuple[Callable[[], Edit], ...] = (
             lambda: (header, None),
-            lambda: (place, text(fresh)),
-            lambda: (place, text(fresh)),
             lambda: (place, None if place in self._project else text(fresh)),
             lambda: ("linked", symlink("alt")),
             lambda: (header, symlink(posixpath.relpath(made.source, posixpath.dirname(header)))),
             lambda: (header + ".gch", text("not a precompiled header")),
-            lambda: ("none", directory()),
             lambda: (place, directory()),
         )
-        edits = [rng.choice(changes)() for _ in range(rng.choice((1, 1, 1, 2)))]
+        possible = changes if made.is_tame and rng.random() < 0.9 else changes + breaking
+        edits = [rng.choice(possible)() for _ in range(rng.choice((1, 1, 1, 2)))]
         return tuple(edit for edit in dict(edits).items() if self._is_possible(edit))
 
     def _is_possible(self, edit: Edit) -> bool:

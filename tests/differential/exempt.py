@@ -16,22 +16,26 @@ from tests.differential.observe import STATUS, STDERR, STDOUT, Difference
 
 @dataclass(frozen=True)
 class Exemption:
-    """`words` has to match one of the command's words or a line of its sources."""
+    """`words` has to match one of the command's words or a line of its sources, `unless` none."""
 
     artefact: re.Pattern[str]
     words: re.Pattern[str]
     why: str
+    unless: re.Pattern[str] | None = None
 
 
-def _row(artefact: str, words: str, why: str) -> Exemption:
-    return Exemption(re.compile(artefact), re.compile(words), why)
+def _row(artefact: str, words: str, why: str, unless: str = "") -> Exemption:
+    excluded = re.compile(unless) if unless else None
+    return Exemption(re.compile(artefact), re.compile(words), why, excluded)
 
 
 _ANY_FILE = r".*"
 EXEMPTIONS = (
-    _row(_ANY_FILE, r"-flto|-ffat-lto", "gcc names LTO sections by a random number"),
+    _row(_ANY_FILE, r"-flto|-ffat-lto", "gcc names LTO sections by a random number",
+         unless=r"-frandom-seed="),
     _row(_ANY_FILE, r"-coverage|-ftest-coverage|-fprofile-(arcs|generate)|-fcs-profile-generate",
-         "gcc stamps notes and profiles with a random number unless -frandom-seed is given"),
+         "gcc stamps notes and profiles with a random number unless -frandom-seed is given",
+         unless=r"-frandom-seed="),
     _row(r".*\.json$", r"-ftime-trace", "times, process ids"),
     _row(r".*\.json(\.gz)?$|.*record.*", r"-fsave-optimization-record|-fopt-info", "times"),
     _row(_ANY_FILE, r"__TIME__|__TI\b|__DATE__|__DA\b", "the clock"),
@@ -55,6 +59,11 @@ def exemption_for(difference: Difference, texts: Sequence[str]) -> Exemption | N
     if difference.name == STATUS:
         return None
     for row in EXEMPTIONS:
-        if row.artefact.fullmatch(difference.name) and any(row.words.search(t) for t in texts):
+        is_meant = row.artefact.fullmatch(difference.name) and _is_in(row.words, texts)
+        if is_meant and not (row.unless and _is_in(row.unless, texts)):
             return row
     return None
+
+
+def _is_in(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    return any(map(pattern.search, texts))

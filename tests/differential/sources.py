@@ -31,6 +31,8 @@ WEIGHTS = {
     "cpp-output": 6,
     "c++-cpp-output": 4,
 }
+# The others are made of mistakes, options that exclude each other, and what nobody would do on purpose.
+_SENSIBLE_SHARE = 0.88
 _IS_TEXT = ("cpp-output", "c++-cpp-output")
 # Leaves a mark in the object: which file, and how often.
 _MARK = """\
@@ -62,8 +64,9 @@ class Maker:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        # Most projects compile: what fails at its first include never gets to the rest.
-        self.is_tame = rng.random() < 0.8
+        # Most cases compile: what fails at its first include never gets to the rest.
+        self.is_tame = rng.random() < _SENSIBLE_SHARE
+        self._is_assembly = False
         self._number = 0
         self._macros: dict[str, str] = {}
         self._project: Project = {}
@@ -71,6 +74,7 @@ class Maker:
     def make(self) -> Made:
         rng = self._rng
         language = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        self._is_assembly = language.startswith("assembler")
         directory = rng.choice(("", "", "src", "a b", "deep/er"))
         odd = ("m.ain", "-main", "x,y", "q'uote", "b\udcffd", "a=b", "#h", "a b")
         stem = rng.choice(odd) if rng.random() < 0.2 else "main"
@@ -143,7 +147,7 @@ class Maker:
                     "int k = g();",
                 )
             )
-        if rng.random() < (0.01 if self.is_tame else 0.06):
+        if rng.random() < (0.005 if self.is_tame else 0.06):
             return rng.choice(
                 (
                     "int broken(void) { return undeclared; }",
@@ -161,11 +165,14 @@ class Maker:
         if rng.random() < 0.2:
             self._project["blob.bin"] = text("some bytes")
             name = rng.choice(("blob.bin", "./blob.bin", "missing/../blob.bin"))
+            if self.is_tame:
+                name = "@HERE@/blob.bin"
             lines.append(f'.incbin "{name}"')
         if rng.random() < 0.3:
             self._project["inc/more.s"] = text(".long 77\n")
-            lines.append(rng.choice(('.include "inc/more.s"', '.INCLUDE "more.s"')))
-        if rng.random() < 0.1:
+            form = rng.choice(('.include "inc/more.s"', '.INCLUDE "more.s"'))
+            lines.append('.include "@HERE@/inc/more.s"' if self.is_tame else form)
+        if rng.random() < (0.01 if self.is_tame else 0.1):
             lines.append("nonsense %rax")
         return "\n".join(lines) + "\n"
 
@@ -173,7 +180,14 @@ class Maker:
         rng = self._rng
         other = rng.choice((*headers, "gram.y", "gone.y", "<built-in>"))
         self._project["gram.y"] = text("rule: one\n  int f(void) { int quoted; return 1; }\n")
-        marker = rng.choice((f'# 2 "{other}"', f'#line 2 "{other}"', f'# 2 "{other}" 1 3', ""))
+        marker = rng.choice(
+            (
+                f'# 2 "{other}"',
+                "" if self.is_tame else f'#line 2 "{other}"',
+                f'# 2 "{other}" 1 3',
+                "",
+            )
+        )
         return f"{marker}\nint f(void) {{ int quoted; return 1; }}\nint g = 3;\n"
 
     # -- pieces -----------------------------------------------------------------------------------
@@ -186,13 +200,14 @@ class Maker:
             (8, lambda: self._conditional(self._include(name))),
             (10, lambda: self._probe(name)),
             (9, lambda: self._computed(name)),
-            (4, lambda: self._next(name)),
+            (0.5 if self.is_tame else 4, lambda: self._next(name)),
             (4, self._line),
-            (1.5, self._macro_text),
+            (0.4 if self.is_tame else 3, self._macro_text),
             (1.5, self._assembler),
             (2, lambda: "#warning careful" if not nested else "/* quiet */"),
             (2, lambda: "#pragma GCC system_header" if nested else "#pragma STDC FP_CONTRACT OFF"),
-            (0.3, lambda: f'#pragma GCC dependency "{name}"'),
+            (0.1 if self.is_tame else 1, lambda: f'#pragma GCC dependency "{name}"'),
+            (1.5, self._mention),
         )
         return rng.choices([make for _, make in kinds], [weight for weight, _ in kinds])[0]()
 
@@ -200,8 +215,9 @@ class Maker:
         """A name by which a file of this project may include one of these."""
         rng = self._rng
         if not headers:
-            return rng.choice(("stddef.h", "limits.h"))
-        if rng.random() < (0.005 if self.is_tame else 0.06):
+            # The system's say what no assembler takes.
+            return "features.h" if self._is_assembly else rng.choice(("stddef.h", "limits.h"))
+        if rng.random() < (0.002 if self.is_tame else 0.06):
             return rng.choice(("absent.h", "sub/absent.h", "a.h", "limits.h"))
         header = rng.choice(headers)
         beside = posixpath.relpath(header, posixpath.dirname(path) or ".")
@@ -231,7 +247,9 @@ class Maker:
             f"#include {quoted}\r",
             f"\f#include {quoted}",
         )
-        return self._rng.choice(forms)
+        # In assembly `%:` is no directive.
+        is_possible = [each for each in forms if not (self._is_assembly and each.startswith("%"))]
+        return self._rng.choice(is_possible if self.is_tame else forms)
 
     def _conditional(self, inner: str) -> str:
         condition = self._rng.choice(("0", "1", "ON", "defined ON", "!defined ON", "__GNUC__ > 4"))
@@ -295,7 +313,10 @@ class Maker:
     def _line(self) -> str:
         name = self._rng.choice(("gram.y", "inc/gram.y", "gone.y", "@HERE@/gram.y"))
         self._project["gram.y"] = text("a grammar\n  of two lines\nand another\n")
-        warned = "static int never_used_here;" if self._rng.random() < 0.5 else ""
+        self._number += 1
+        warned = f"static int unused_{self._number}(void);" if self._rng.random() < 0.5 else ""
+        if self._is_assembly:
+            warned = ""
         return f'#line 2 "{name}"\n{warned}'
 
     def _macro_text(self) -> str:
@@ -314,12 +335,37 @@ class Maker:
             inner = f"/* {inner} */"
         return f"#ifndef __ASSEMBLER__\n{inner}\n#endif"
 
+    def _mention(self) -> str:
+        """Words that mean something, where they mean nothing: they must not change the way."""
+        self._number += 1
+        words = self._rng.choice(
+            (
+                "__TIME__",
+                "a dependency",
+                ".incbin what",
+                "#include NAME",
+                "import it;",
+                "omp target",
+            )
+        )
+        forms = (f"/* {words} */", f"/* {words}\n{words} */")
+        if not self._is_assembly:
+            forms += (
+                f"extern int k{self._number}; // {words}",
+                f'extern char t{self._number}[sizeof "see {words}"];',
+            )
+        form = self._rng.choice(forms)
+        return form if form.startswith("/*") else f"#ifndef __ASSEMBLER__\n{form}\n#endif"
+
     def _assembler(self) -> str:
         self._project["blob.bin"] = text("some bytes")
         self._project.setdefault("inc/more.s", text("# nothing\n"))
         inner = self._rng.choice(
             ('asm(".incbin \\"blob.bin\\"");', 'asm(".include \\"more.s\\"");', 'asm("nop");')
         )
+        if self.is_tame:
+            inner = inner.replace("asm(", "__asm__(")  # which strict standards know
+            inner = inner.replace("blob", "@HERE@/blob").replace("more", "@HERE@/inc/more")
         return f"#ifndef __ASSEMBLER__\n{inner}\n#endif"
 
     # -- twins and links --------------------------------------------------------------------------

@@ -18,7 +18,9 @@ CASES = 70
 # A machine that is slower than it should be does fewer.
 BUDGET_S = 60
 # The rest are mistakes, links and what zcc keeps here on purpose. With less, the test would prove nothing.
-LEAST_REMOTE = 0.25
+# An hour has 60% and 15%; so few cases scatter.
+LEAST_REMOTE = 0.5
+MOST_FAILING = 0.25
 
 
 # Two words in an order that the number of its run decides; or, as `faulty`, another one through zcc alone.
@@ -81,3 +83,5 @@ def test_random_commands_do_through_zcc_what_they_do_without() -> None:
     runs = sum(report.shares.values())
     remote = sum(count for share, count in report.shares.items() if share.startswith("remote"))
     assert remote >= LEAST_REMOTE * runs, report.summary()
+    failing = runs - report.verdicts["exit status 0"]
+    assert failing <= MOST_FAILING * runs, report.summary()

@@ -18,6 +18,7 @@ from tests.differential.observe import HUNG, Difference, Seen, differences, run,
 from tests.differential.script import as_script
 from tests.differential.shrink import shrink
 from tests.differential.ways import Farm, Way, table
+from tests.differential.words import is_stamped
 
 _SHOWN_BYTES = 400
 # A pipe's two ends race, a driver prints memory that it has freed: what zcc gave is right where the plain
@@ -46,6 +47,20 @@ class Report:
     examples: dict[str, int] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, Failure]] = field(default_factory=list)
+    seeded: int = 0
+    unseeded: int = 0
+
+    def worth(self) -> str:
+        """What the session was good for: shares of runs that compiled, left, and were held to the byte."""
+        runs = max(sum(self.shares.values()), 1)
+        failed = runs - self.verdicts["exit status 0"]
+        away = sum(count for name, count in self.shares.items() if name.startswith("remote"))
+        excused = sum(self.exempted.values())
+        return (
+            f"failed plainly: {100 * failed / runs:.1f}%, ran remotely: {100 * away / runs:.1f}%, "
+            f"stamped at random: {self.seeded} runs with -frandom-seed, compared, "
+            f"{self.unseeded} without; {excused} differences excused"
+        )
 
     def summary(self) -> str:
         runs = sum(self.shares.values())
@@ -53,6 +68,7 @@ class Report:
         for name, count in self.shares.items():
             proofs[name.partition(": ")[0] if "proof: " in name else name] += count
         lines = [f"{self.cases} cases, {runs} runs through zcc, {len(self.failures)} differ"]
+        lines += [self.worth()]
         lines += ["what zcc did, and why:", table(Counter(proofs), runs)]
         lines += [f"  for example case {at}: {name}" for name, at in sorted(self.examples.items())]
         lines += ["what the plain compiler did:", table(self.verdicts, runs)]
@@ -126,6 +142,14 @@ class Differ:
             self.report.shares[outcome.share] += 1
             self.report.examples.setdefault(outcome.share, number)
             self.report.verdicts[f"exit status {expected.status}"] += 1
+            if (
+                expected.status == 0
+                and "clang" not in case.compiler
+                and is_stamped(tuple(case.words))
+            ):
+                has_seed = any(word.startswith("-frandom-seed=") for word in case.words)
+                self.report.seeded += has_seed
+                self.report.unseeded += not has_seed
         left = differences(expected, found)
         if left:
             left = self._unexplained(case, project, expected, found, left, number)
