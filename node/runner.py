@@ -543,15 +543,16 @@ class Run:
         """No process was logged: bubblewrap failed, or the program could not be loaded."""
         message = bytes(self._stderr).decode(errors="replace").strip()[-500:]
         detail = f"status {status}: {message}"
-        if message.startswith("bwrap: execvp"):
-            # What the job and its toolchain have is known: they have it, and yet it could not be run.
-            is_there = "No such file" in message and leads_to(world, self._job.executable)
-            return RunFault(Fault.TOOLCHAIN if is_there else Fault.REFUSED, detail)
         if not message.startswith("bwrap: "):
             return RunFault(Fault.TOOLCHAIN, detail)
+        # The job names what is not there, or is not what it should be; unless it is known to be there.
+        is_missing = message.endswith("No such file or directory")
+        if message.startswith("bwrap: execvp"):
+            is_lost = is_missing and leads_to(world, self._job.executable)
+            return RunFault(Fault.TOOLCHAIN if is_lost else Fault.REFUSED, detail)
         if "chdir" in message:
-            is_there = leads_to(world, self._job.cwd)
-            return RunFault(Fault.INPUT if is_there else Fault.REFUSED, detail)
+            is_lost = is_missing and leads_to(world, self._job.cwd)
+            return RunFault(Fault.INPUT if is_lost else Fault.REFUSED, detail)
         return RunFault(Fault.SANDBOX, detail)
 
     # ---- descriptors -------------------------------------------------------------------------------
