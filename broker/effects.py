@@ -94,7 +94,7 @@ class VerifyBlobs:
 @dataclass(frozen=True, slots=True)
 class Remember:
     """Keep a result in the shared cache. `node_key` and `user` are public keys; `size_bytes` is that of the
-    outputs."""
+    outputs, `job` the job's bytes as in Submit."""
 
     key: Digest
     body: bytes
@@ -104,6 +104,18 @@ class Remember:
     node: str
     node_key: str
     user: str
+    job: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RerunEnded:
+    """A rerun's result, as in Done; or `reason` says why there is none."""
+
+    key: Digest
+    node: str
+    node_key: str
+    body: bytes
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +146,6 @@ Effect = (
     | VerifyBlobs
     | Remember
     | NoteToolchain
+    | RerunEnded
     | Audit
 )

@@ -85,6 +85,31 @@ class InputsShown:
 
 
 @dataclass(frozen=True, slots=True)
+class RerunAsked:
+    """A remembered job shall be run again, by no node of these keys. All that it reads is in the store.
+
+    `client` is the key that had submitted it.
+    """
+
+    key: Digest
+    toolchain: Digest
+    inputs: tuple[Digest, ...]
+    machine_class: bytes
+    most_outputs: int
+    client: str
+    avoid: frozenset[str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCondemned:
+    """An audit has found that this key's nodes give wrong results."""
+
+    node_key: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class InputsChecked:
     """The answer to `FindMissing`: what the store lacks now, and the job's result if it is remembered."""
 
@@ -197,6 +222,8 @@ Event = (
     | JobSubmitted
     | SubmitUnread
     | InputsShown
+    | RerunAsked
+    | NodeCondemned
     | InputsChecked
     | BlobsWanted
     | BlobStored

@@ -28,6 +28,10 @@ LEASE_RANDOM_BYTES = 4
 INPUT_BYTES = 48
 
 
+# Whom a rerun is for, in a session's place: the broker itself (broker/reruns.py).
+AUDITOR = b""
+
+
 class Phase(Enum):
     QUEUED = "queued"
     CHECKING = "checking"
@@ -103,7 +107,7 @@ class Execution:
     `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
     failures that a verdict of another node's would tell on them. `most_outputs` is how many blobs a node may
-    push for it.
+    push for it. `client` is set for a rerun: whose job it was, in whose trees it runs.
     """
 
     key: Digest
@@ -125,6 +129,11 @@ class Execution:
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
     most_outputs: int = 1
+    client: str = ""
+
+    @property
+    def is_rerun(self) -> bool:
+        return bool(self.waiters) and self.waiters[0].session == AUDITOR
 
     @property
     def is_private(self) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.effects import Deliver, DropPushes, Remember
+from broker.effects import Deliver, DropPushes, Remember, RerunEnded
 from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
+    AUDITOR,
     LEASE_RANDOM_BYTES,
     LEASED,
     Ending,
@@ -118,6 +119,8 @@ class Ledger:
             if session is not None:
                 session.tickets.pop(waiter.ticket, None)
                 farm.send(session, Refused(waiter.ticket, reason))
+            elif waiter.session == AUDITOR:
+                farm.emit(RerunEnded(execution.key, "", "", b"", reason))
 
     def complete(self, execution: Execution) -> None:
         """All its inputs are here, and were shown by all who wait for it."""
@@ -144,7 +147,8 @@ class Ledger:
         lease = self._begin(execution, node, lease_prefix(execution.key) + salt, finish_at, now)
         self._farm.set_phase(execution, Phase.ASSIGNED)
         self._farm.send(
-            node.session, Run(lease.id, execution.key, execution.lane.user, execution.body)
+            node.session,
+            Run(lease.id, execution.key, execution.client or execution.lane.user, execution.body),
         )
         return lease
 
@@ -201,7 +205,7 @@ class Ledger:
         `is_counted`: whether it tells on the job (a node that is stopping does not).
         """
         execution = self.end_lease(lease)
-        if suspicion is not None:
+        if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
         if is_counted:
             execution.avoid.add(node.identity)
@@ -211,7 +215,7 @@ class Ledger:
             is_jobs_fault = len(execution.suspicions) >= MAX_LOSSES
             ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
             self.refuse(execution, LOST_TWICE, ending)
-        elif not self._farm.is_servable(
+        elif execution.is_rerun or not self._farm.is_servable(
             lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
         ):
             self.refuse(execution, NO_NODES)
@@ -228,12 +232,16 @@ class Ledger:
         """A result: to everybody who waits."""
         farm = self._farm
         execution = self.end_lease(lease)
-        if event.exit_status == 0 and event.is_sound and not lease.is_adopted:
+        is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
+        if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
         job = execution.cost_class
         farm.model.observe(node.identity, job, execution.cost_s, event.cpu_s, event.wall_s)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
+            if waiter.session == AUDITOR:
+                name, key = node.session.name, node.session.user
+                farm.emit(RerunEnded(execution.key, name, key, event.body, ""))
             if session is None:
                 continue
             session.tickets.pop(waiter.ticket, None)
@@ -299,6 +307,7 @@ class Ledger:
                 node=node.session.name,
                 node_key=node.session.user,
                 user=execution.lane.user,
+                job=execution.body,
             )
         )
 

@@ -94,6 +94,22 @@ MAX_HELD_BYTES = 64 << 20
 # A chunk may cross with the Welcome that made it void; later it is a violation.
 CROSSING_S = 10.0
 
+# --- audits -----------------------------------------------------------------------------------
+# What the bytes of jobs may take beside the results that they gave, of the store's limit: some 20 KB each.
+JOBS_KEPT_SHARE = 0.05
+# By itself the broker runs one result again at a time, and rests so many times as long as that took, at least
+# AUDIT_PAUSE_S: 5% of one slot.
+AUDIT_REST = 19.0
+AUDIT_PAUSE_S = 10.0
+# Results under audit at a time, when an operator asks.
+AUDITS_AT_ONCE = 4
+MAX_AUDITS_QUEUED = 10_000
+MAX_FINDINGS = 100
+# A key whose node gave a wrong result gets no jobs for a day, or until the broker starts anew: time to look.
+CONDEMNED_S = 86_400.0
+# Members whose jobs have to speak against it.
+CONDEMNING_KEYS = 2
+
 # --- placement --------------------------------------------------------------------------------
 # Besides one job for each idle slot, inputs are asked for this share of all slots in advance.
 GRANT_AHEAD = 0.5

@@ -29,6 +29,7 @@ from broker.limits import (
     WHO_EVERY_S,
 )
 from broker.nodes import Node
+from broker.reruns import Reruns
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
@@ -75,6 +76,7 @@ class Machine:
         self._ledger = Ledger(self.farm)
         self.uploads = self._ledger.uploads
         self._dispatcher = Dispatcher(self.farm, self._ledger)
+        self._reruns = Reruns(self.farm, self._ledger)
         self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
         self._ticked_at = now
         self._beat_at = now
@@ -87,6 +89,18 @@ class Machine:
         _HANDLERS[type(event)](self, event, now)
         self._fleet.judge(now)
         return self.farm.take_effects()
+
+    def has_room(self, now: float) -> bool:
+        """Whether nobody waits, and a slot is idle."""
+        farm = self.farm
+        nodes = farm.nodes.usable(now)
+        return not (farm.queue or farm.ready) and any(node.idle_slots for node in nodes)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether the farm has so little to do that a slot of it can be spent on an audit."""
+        nodes = self.farm.nodes.usable(now)
+        idle, slots = sum(node.idle_slots for node in nodes), sum(node.slots for node in nodes)
+        return self.has_room(now) and 2 * idle >= slots
 
     def is_banned(self, route: bytes) -> bool:
         return route in self._banned
@@ -213,6 +227,12 @@ class Machine:
         self.farm.holdings.forget_key(event.user)
         for session in self.farm.sessions.of_user(event.user):
             self._say_bye(session, "revoked", now)
+
+    def _rerun(self, event: events.RerunAsked, now: float) -> None:
+        self._reruns.ask(event, now)
+
+    def _condemned(self, event: events.NodeCondemned, now: float) -> None:
+        self._reruns.condemn(event, now)
 
     def _stop(self, event: events.StopRequested, now: float) -> None:
         for session in self.farm.sessions:
@@ -398,6 +418,8 @@ _HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
     events.JobSubmitted: Machine._submitted,
     events.SubmitUnread: Machine._unread,
     events.InputsShown: Machine._inputs_shown,
+    events.RerunAsked: Machine._rerun,
+    events.NodeCondemned: Machine._condemned,
     events.InputsChecked: Machine._inputs_checked,
     events.BlobsWanted: Machine._wanted,
     events.BlobStored: Machine._stored,

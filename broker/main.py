@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker import members
+from broker import audit_command, members
 from broker.errors import BrokerError
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry
@@ -36,7 +36,7 @@ from zcc.cli.cache import cache_commands
 from zcc.cli.program import Program
 from zcc.cli.terminal import complaint
 from zcc.cli.version import add_version
-from zcc.config import parse_duration, parse_size
+from zcc.config import parse_duration, parse_share, parse_size
 from zcc.errors import ZccError, told
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
@@ -97,6 +97,13 @@ def serve(
             help="The most that the results of one client's jobs may take, uncompressed; 0: no bound.",
         ),
     ] = "0",
+    audit: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE",
+            help="The share of results that are run again on another node while the farm idles; 0: none.",
+        ),
+    ] = "1%",
     ccache_size: Annotated[
         str,
         typer.Option(
@@ -140,7 +147,15 @@ def serve(
         raise typer.BadParameter("--ccache-listen needs a --ccache-size that is not 0")
     members = None if ccache_members.value == "off" else Access(ccache_members.value)
     options = _Options(
-        listen, state, farm, limit_bytes, quota_bytes, storage_bytes, ccache_listen, members
+        listen,
+        state,
+        farm,
+        limit_bytes,
+        quota_bytes,
+        storage_bytes,
+        ccache_listen,
+        members,
+        parse_share(audit),
     )
     asyncio.run(_serve(options, ready_fd))
 
@@ -157,6 +172,7 @@ class _Options:
     storage_bytes: int
     storage_listen: str
     members: Access | None
+    audit_share: float
 
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
@@ -166,7 +182,7 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     name = options.farm or last_serving(state)[1] or DEFAULT_FARM
     store = DiskStore(state, name, options.limit_bytes, options.quota_bytes)
     storage = Storage(state, options.storage_bytes, options.members)
-    shell = Shell(name, options.listen, keys, state, store, storage)
+    shell = Shell(name, options.listen, keys, state, store, storage, options.audit_share)
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []
 
@@ -249,6 +265,7 @@ def token(
 
 members.register(app)
 commands.register(app)
+audit_command.register(app)
 
 
 def _open_results(state: str) -> DiskStore:

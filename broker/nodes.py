@@ -208,6 +208,7 @@ class Roster:
         self._nodes: dict[bytes, Node] = {}
         self._records: dict[Identity, Record] = {}
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
+        self._condemned: dict[str, float] = {}  # keys, until when
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
@@ -220,12 +221,20 @@ class Roster:
         node = self._nodes.get(session.id)
         if node is None:
             record = self.record((session.user, session.name))
+            record.until = max(record.until, self._condemned.get(session.user, 0.0))
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
         node.slots, node.machine_classes, node.is_draining = slots, machine_classes, False
         node.paused = ""
         node.unfit.clear()
         return node
+
+    def condemn(self, user: str, until: float) -> None:
+        """Give no node of this key a job before then, under whatever name it comes."""
+        self._condemned[user] = until
+        for node in self._nodes.values():
+            if node.session.user == user:
+                node.record.until = max(node.record.until, until)
 
     def leave(self, session_id: bytes) -> Node | None:
         node = self._nodes.pop(session_id, None)

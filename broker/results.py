@@ -12,6 +12,7 @@ from broker.effects import Remember
 from broker.events import Recalled
 from broker.traffic import Traffic
 from cache.digest import Digest
+from cache.index import Selection
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
@@ -21,6 +22,7 @@ class SharedResults:
     """Results in a disk store, whose blobs `traffic` sends."""
 
     def __init__(self, store: DiskStore, traffic: Traffic) -> None:
+        self._store = store
         self._traffic = traffic
         self._tiers = Tiers([Resting(store)])
         self._writer = WriteBehind(self._tiers)
@@ -40,6 +42,21 @@ class SharedResults:
         if record is not None:
             self._traffic.verify(record.blobs)
             self._writer.forget(key)
+
+    def record_of(self, key: Digest) -> Record | None:
+        """What is remembered under this key, whole or not."""
+        return self._tiers.get_record(key)
+
+    def keys_of(self, node: str) -> list[Digest]:
+        """The keys of all results, or of those that this node (a name or key) made; slow: not for the loop."""
+        if not node:
+            return self._store.index.keys()
+        named = self._store.index.keys(Selection(node=node))
+        return named or self._store.index.keys(Selection(node_key=node))
+
+    def distrust(self, key: Digest) -> None:
+        """Forget a result that another node does not confirm."""
+        self._writer.forget(key)
 
     def remember(self, effect: Remember) -> None:
         source = Source(effect.toolchain, effect.node, effect.node_key, effect.user)

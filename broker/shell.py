@@ -19,6 +19,7 @@ import zmq
 
 from broker import effects, events
 from broker.audit import AuditLog
+from broker.auditor import Auditor
 from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
@@ -96,6 +97,7 @@ class Shell:
         state_dir: str,
         store: DiskStore,
         storage: Storage,
+        audit_share: float = 0.0,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -133,6 +135,16 @@ class Shell:
             self._was_read,
             self._was_not_read,
         )
+        self._auditor = Auditor(
+            state_dir,
+            store.limit_bytes,
+            audit_share,
+            self._results,
+            self._machine,
+            self._happen,
+            self._audit,
+            self._traffic.has,
+        )
         self._storage = storage
         storage.serve_members(self._say)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -157,6 +169,7 @@ class Shell:
         self._reader.close()
         self._context.term()
         self._traffic.close_files()
+        self._auditor.close()
         self._results.close()
         self._storage.close()
         self._membership.write_attendance(self._now(), is_last=True)
@@ -389,6 +402,7 @@ class Shell:
                 self._next_expiry = now + EXPIRY_S
                 self._recheck_keys()
             self._membership.write_attendance(now)
+            self._auditor.tick(now)
         self._storage.tick(now)
         self._audit.sum_up()
         for user, more in self._warnings.due(now):
@@ -469,6 +483,10 @@ class Shell:
 
     def _do_remember(self, effect: effects.Remember) -> None:
         self._results.remember(effect)
+        self._auditor.remembered(effect)
+
+    def _do_rerun_ended(self, effect: effects.RerunEnded) -> None:
+        self._auditor.ended(effect, self._now())
 
     def _do_audit(self, effect: effects.Audit) -> None:
         logger.debug("%s %s", effect.what, dict(effect.fields))
@@ -501,6 +519,7 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.FindMissing: Shell._do_find,
     effects.VerifyBlobs: Shell._do_verify,
     effects.Remember: Shell._do_remember,
+    effects.RerunEnded: Shell._do_rerun_ended,
     effects.NoteToolchain: Shell._do_note_toolchain,
     effects.Audit: Shell._do_audit,
 }

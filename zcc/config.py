@@ -124,6 +124,21 @@ def parse_duration(text: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+def parse_share(text: str) -> float:
+    """From 0 to 1: `1%`, `0.01`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{text!r} is not a share: write 1% or 0.01")
+    return share
+
+
 def load(environment: Mapping[str, str]) -> Config:
     """The configuration in force.
 

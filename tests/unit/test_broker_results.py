@@ -38,6 +38,7 @@ def test_a_result_is_remembered_with_whom_it_came_from(desk: Desk) -> None:
             node="n",
             node_key=node.user,
             user=agent.user,
+            job=b"job x",
         )
     ]
 

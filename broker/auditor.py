@@ -1,0 +1,322 @@
+"""Runs remembered results again on other nodes and compares: by itself while the farm idles, or when asked.
+
+Owns the jobs' bytes that are kept with results, the choice of what is run again, its pace, and what follows
+from a verdict. A result is compared with what another key's node makes of the same job; where they differ a
+third one says who is wrong. Everything is run through the core like any job (`broker/reruns.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from broker.audit import AuditLog
+from broker.effects import Remember, RerunEnded
+from broker.events import Event, NodeCondemned, RerunAsked
+from broker.heads import read_job, split_digests
+from broker.inquiry import Finding, Report, read_inquiry, write_report
+from broker.limits import (
+    AUDIT_PAUSE_S,
+    AUDIT_REST,
+    AUDITS_AT_ONCE,
+    CONDEMNED_S,
+    CONDEMNING_KEYS,
+    JOBS_KEPT_SHARE,
+    MAX_AUDITS_QUEUED,
+    MAX_FINDINGS,
+)
+from broker.machine import Machine
+from broker.results import SharedResults
+from broker.verdicts import Told, Verdict, differences, judge
+from cache.blobs import BlobStore, decompress
+from cache.digest import Digest, short
+from cache.errors import CacheError
+from cache.record import Record
+from cache.writer import Writer
+from zcc.errors import JobError, ProtocolError
+from zcc.job import MAX_RESULT_BYTES, Result, decode_result
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = "audit"
+# Bytes of jobs that wait to be written down; beyond it they are not, and their results cannot be audited.
+_MAX_BEHIND_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class _Audit:
+    """One result under audit; `other` is what the first rerun gave. `is_asked`: for an inquiry."""
+
+    record: Record
+    maker: Told
+    is_asked: bool
+    begun_at: float
+    other: Told | None = None
+    other_node: str = ""
+    is_repeat: bool = False  # nobody is left but the one that has run it again already
+    avoid: set[str] = field(default_factory=set)
+
+
+class Auditor:
+    """`share` of the results are run again while the farm idles; 0: none, but when asked."""
+
+    def __init__(
+        self,
+        state_dir: str,
+        limit_bytes: int,
+        share: float,
+        results: SharedResults,
+        machine: Machine,
+        happen: Callable[[Event], None],
+        log: AuditLog,
+        has_blob: Callable[[Digest], bool],
+    ) -> None:
+        self._directory = os.path.join(state_dir, DIRECTORY)
+        self._jobs = BlobStore(
+            os.path.join(self._directory, "jobs"), int(limit_bytes * JOBS_KEPT_SHARE)
+        )
+        self._share = share
+        self._results = results
+        self._machine = machine
+        self._happen = happen
+        self._log = log
+        self._has_blob = has_blob
+        self._rng = random.SystemRandom()
+        self._writer: Writer[tuple[Digest, bytes]] = Writer(
+            "audit's writer", self._write, _MAX_BEHIND_BYTES
+        )
+        self._chosen: deque[Digest] = deque(maxlen=MAX_AUDITS_QUEUED)
+        self._asked: deque[Digest] = deque()
+        self._under_way: OrderedDict[Digest, _Audit] = OrderedDict()
+        # One of before our start was another broker's to answer.
+        self._inquiry = read_inquiry(self._directory)
+        self._report = Report("", is_over=True)
+        self._executor = ThreadPoolExecutor(1, "audit")
+        self._gathering: Future[tuple[int, list[Digest]]] | None = None
+        self._next_at = 0.0
+        # Nodes' keys that were found wrong, and whose jobs said so.
+        self._against: OrderedDict[str, set[str]] = OrderedDict()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._executor.shutdown(cancel_futures=True)
+
+    def remembered(self, effect: Remember) -> None:
+        """A result was remembered: keep its job, and choose at random whether it is run again. Nobody
+        can know which, so nobody can lie in the others."""
+        self._writer.put((effect.key, effect.job), len(effect.job))
+        if self._rng.random() < self._share:
+            self._chosen.append(effect.key)
+
+    def tick(self, now: float) -> None:
+        """Go on, where the farm has nothing better to do. To be called about twice a second."""
+        self._look_for_inquiry()
+        self._begin_inquiry()
+        while self._asked and len(self._under_way) < AUDITS_AT_ONCE and self._machine.has_room(now):
+            self._begin(self._asked.popleft(), True, now)
+        self._report_progress()
+        is_time = now >= self._next_at and not self._under_way
+        if self._chosen and is_time and self._machine.is_idle(now):
+            self._begin(self._chosen.popleft(), False, now)
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    def _look_for_inquiry(self) -> None:
+        inquiry = read_inquiry(self._directory)
+        if inquiry is None or inquiry == self._inquiry:
+            return
+        self._inquiry = inquiry
+        self._gathering = self._executor.submit(self._gather, inquiry.node)
+
+    def _gather(self, node: str) -> tuple[int, list[Digest]]:
+        """How many results there are, and those that can be run again. In a thread: it reads the index."""
+        keys = self._results.keys_of(node)
+        return len(keys), [key for key in keys if self._jobs.has(key)]
+
+    def _begin_inquiry(self) -> None:
+        if self._gathering is None or not self._gathering.done() or self._inquiry is None:
+            return
+        results, there = self._gathering.result()
+        self._gathering = None
+        # A share of what can be run again at all, but one at least.
+        count = min(len(there), max(1, round(self._inquiry.share * len(there))))
+        self._asked = deque(self._rng.sample(there, count))
+        self._report = Report(self._inquiry.id, asked=count, results=results, jobs_kept=len(there))
+        logger.info("an audit of %d results was asked for", count)
+
+    def _report_progress(self) -> None:
+        if self._report.is_over:
+            return
+        asked = sum(audit.is_asked for audit in self._under_way.values())
+        self._report.is_over = not self._asked and not asked
+        self._report.left = len(self._asked) + asked
+        write_report(self._directory, self._report)
+
+    # --- one audit ------------------------------------------------------------------------------
+
+    def _begin(self, key: Digest, is_asked: bool, now: float) -> None:
+        record = self._results.record_of(key)
+        if record is None or key in self._under_way:
+            self._skip("forgotten", is_asked)
+            return
+        try:
+            maker = Told(record.source.node_key, _decoded(record.body))
+        except (CacheError, JobError):
+            self._skip("damaged", is_asked)
+            return
+        audit = _Audit(record, maker, is_asked, now, avoid={record.source.node_key})
+        self._under_way[key] = audit
+        self._ask(key, audit)
+
+    def _ask(self, key: Digest, audit: _Audit) -> None:
+        try:
+            frame = self._jobs.read_stored(key)
+            head = read_job(frame, key)
+        except (OSError, ProtocolError):
+            self._jobs.remove(key)
+            self._end(key, "job-not-kept")
+            return
+        inputs = tuple(split_digests(head.inputs))
+        toolchain = Digest(head.toolchain)
+        if not all(map(self._has_blob, (toolchain, *inputs))):
+            self._end(key, "inputs-gone")
+            return
+        self._happen(
+            RerunAsked(
+                key=key,
+                toolchain=toolchain,
+                inputs=inputs,
+                machine_class=head.machine_class,
+                most_outputs=head.most_outputs,
+                client=audit.record.source.user,
+                avoid=frozenset(audit.avoid),
+                body=frame,
+            )
+        )
+
+    def ended(self, effect: RerunEnded, now: float) -> None:
+        """The core says what came of a rerun."""
+        key = effect.key
+        audit = self._under_way.get(key)
+        if audit is None:
+            return
+        self._next_at = now + max(AUDIT_PAUSE_S, AUDIT_REST * (now - audit.begun_at))
+        if effect.reason:
+            self._without_result(key, audit, effect.reason)
+            return
+        try:
+            result = _decoded(effect.body)
+        except (CacheError, JobError):
+            self._end(key, "damaged")
+            return
+        if effect.node_key in audit.avoid:
+            self._end(key, "same-node")
+        elif result.lookups.flaw or result.lookups.undeclared:
+            self._end(key, "unproven")  # says nothing of anybody
+        elif audit.other is None:
+            audit.other, audit.other_node = Told(effect.node_key, result), effect.node
+            if judge(audit.maker, audit.other, None) is Verdict.EQUAL:
+                self._conclude(key, audit, Verdict.EQUAL)
+            else:
+                audit.avoid.add(effect.node_key)
+                self._ask(key, audit)
+        else:
+            third = Told(effect.node_key, result)
+            self._conclude(key, audit, judge(audit.maker, audit.other, third))
+
+    def _without_result(self, key: Digest, audit: _Audit, reason: str) -> None:
+        if audit.other is None:
+            self._end(key, reason)
+        elif not audit.is_repeat:
+            # No third node: does the second one repeat itself, at least?
+            audit.is_repeat = True
+            audit.avoid.discard(audit.other.node_key)
+            self._ask(key, audit)
+        else:
+            self._conclude(key, audit, Verdict.DISPUTED)
+
+    def _end(self, key: Digest, reason: str) -> None:
+        """There is no verdict."""
+        audit = self._under_way[key]
+        if audit.other is not None:
+            self._conclude(key, audit, Verdict.DISPUTED)
+            return
+        del self._under_way[key]
+        self._skip(reason, audit.is_asked)
+
+    def _skip(self, reason: str, is_asked: bool) -> None:
+        if is_asked:
+            skipped = self._report.skipped
+            skipped[reason] = skipped.get(reason, 0) + 1
+
+    def _conclude(self, key: Digest, audit: _Audit, verdict: Verdict) -> None:
+        del self._under_way[key]
+        other, source = audit.other, audit.record.source
+        assert other is not None
+        if audit.is_asked:
+            verdicts = self._report.verdicts
+            verdicts[verdict.value] = verdicts.get(verdict.value, 0) + 1
+        self._log.write(
+            "audit",
+            (
+                ("job", short(key)),
+                ("node", source.node),
+                ("other", audit.other_node),
+                ("verdict", verdict.value),
+            ),
+        )
+        if verdict is Verdict.EQUAL:
+            return
+        what = differences(audit.maker.result, other.result)
+        odd_key, odd = "", ""
+        if verdict is Verdict.MAKER_AT_FAULT:
+            odd_key, odd = source.node_key, source.node
+        elif verdict is Verdict.OTHER_AT_FAULT:
+            odd_key, odd = other.node_key, audit.other_node
+        if verdict in (Verdict.MAKER_AT_FAULT, Verdict.DISPUTED):
+            self._results.distrust(key)
+        finding = Finding(
+            key.hex(),
+            verdict.value,
+            source.node,
+            audit.other_node,
+            what[:MAX_FINDINGS],
+            odd,
+            odd_key,
+        )
+        if len(self._report.findings) < MAX_FINDINGS and audit.is_asked:
+            self._report.findings.append(finding)
+        if verdict is Verdict.UNSTABLE:
+            logger.info("the job %s does not repeat itself: %s", short(key), ", ".join(what))
+            return
+        logger.error("%s", finding.sentence())
+        self._log.write("audit-differs", (("job", short(key)), ("what", ", ".join(what)[:500])))
+        if odd_key and self._is_bad(odd_key, source.user):
+            logger.error("%s gets no jobs for %.0f s", odd, CONDEMNED_S)
+            self._happen(NodeCondemned(odd_key, CONDEMNED_S))
+
+    def _is_bad(self, node_key: str, user: str) -> bool:
+        """Whether jobs of several keys speak against the node. One key's alone do not: a client could bring a
+        compiler that gives something else on one node, and so take it from all others."""
+        users = self._against.setdefault(node_key, set())
+        users.add(user)
+        while len(self._against) > MAX_FINDINGS:
+            self._against.popitem(last=False)
+        return len(users) >= CONDEMNING_KEYS
+
+    def _write(self, jobs: list[tuple[Digest, bytes]]) -> None:
+        for key, frame in jobs:
+            try:
+                self._jobs.adopt(key, frame)
+                self._jobs.sweep()
+            except OSError as error:
+                logger.warning("cannot keep a job for audits: %s", error.strerror)
+
+
+def _decoded(body: bytes) -> Result:
+    return decode_result(decompress(body, MAX_RESULT_BYTES))

@@ -1,0 +1,68 @@
+"""Jobs that are run again to see whether a remembered result holds. Pure.
+
+A rerun is an execution like any other, but nobody's: it waits for no uploads, is given to no node of the keys
+that it avoids, counts on no member, and its result is not remembered. An agent that submits the same job
+meanwhile is served by it. It is asked for while no job waits, so it delays none but by the slot that it holds.
+"""
+
+from __future__ import annotations
+
+from broker.effects import RerunEnded
+from broker.events import NodeCondemned, RerunAsked
+from broker.farm import Farm
+from broker.jobs import AUDITOR, Execution, Phase, Waiter
+from broker.ledger import Ledger
+from broker.model import cost_class
+from broker.queue import Lane
+
+BUSY = "runs-already"
+NO_NODE = "no-other-node"
+_BUILD = "audit"
+
+
+class Reruns:
+    def __init__(self, farm: Farm, ledger: Ledger) -> None:
+        self._farm = farm
+        self._ledger = ledger
+
+    def ask(self, event: RerunAsked, now: float) -> None:
+        farm = self._farm
+        avoid = {node.identity for node in farm.nodes if node.session.user in event.avoid}
+        reason = ""
+        if event.key in farm.executions:
+            reason = BUSY
+        elif not any(
+            node.is_usable(now)
+            and node.takes("", event.machine_class, now, event.toolchain)
+            and node.identity not in avoid
+            for node in farm.nodes
+        ):
+            reason = NO_NODE
+        if reason:
+            farm.emit(RerunEnded(event.key, "", "", b"", reason))
+            return
+        job = cost_class(event.toolchain, 0.0, len(event.inputs))
+        execution = Execution(
+            key=event.key,
+            job=event.key,
+            toolchain=event.toolchain,
+            inputs=event.inputs,
+            lane=Lane("", _BUILD, event.machine_class),
+            body=event.body,
+            cost_class=job,
+            cost_s=farm.model.cost_s(job, 0.0),
+            avoid=avoid,
+            most_outputs=event.most_outputs,
+            client=event.client,
+        )
+        execution.waiters.append(Waiter(AUDITOR, 0, now, shared=False))
+        farm.add(execution)
+        execution.ready_at = now
+        farm.set_phase(execution, Phase.READY)
+
+    def condemn(self, event: NodeCondemned, now: float) -> None:
+        """No node of this key is given jobs for a while."""
+        farm = self._farm
+        farm.nodes.condemn(event.node_key, now + event.for_s)
+        farm.audit("quarantine", node_key=event.node_key, for_s=event.for_s, reason="audit")
+        self._ledger.refuse_unservable(now)

@@ -1,0 +1,111 @@
+"""Reruns in the broker's core: another node runs it, nobody waits for it, nothing of it is remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.effects import Remember, RerunEnded
+from broker.events import NodeCondemned, RerunAsked
+from broker.limits import STARTUP_GRACE_S
+from broker.reruns import BUSY, NO_NODE
+from tests.broker_world import Desk, blob, job
+from zcc.messages import Bye, Cancel, Finished, Refused
+
+
+@pytest.fixture
+def desk() -> Desk:
+    desk = Desk()
+    desk.pass_time(STARTUP_GRACE_S + 0.5)
+    return desk
+
+
+FACTS = job("x", inputs=())
+
+
+def asked(*avoid: str) -> RerunAsked:
+    return RerunAsked(FACTS.key, FACTS.toolchain, (), b"", 1, "user-a", frozenset(avoid), b"job x")
+
+
+def ended(effects: list[object]) -> list[RerunEnded]:
+    return [effect for effect in effects if isinstance(effect, RerunEnded)]
+
+
+def test_a_rerun_goes_to_another_keys_node_under_its_clients_name(desk: Desk) -> None:
+    maker, other = desk.node("maker"), desk.node("other")
+    assert not ended(desk.happen(asked(maker.user)))
+    assert not desk.runs(maker)
+    (run,) = desk.runs(other)
+    assert (run.key, run.client, run.body) == (FACTS.key, "user-a", b"job x")
+    effects = desk.done(other, run.lease)
+    assert ended(effects) == [RerunEnded(FACTS.key, "other", other.user, b"result", "")]
+    assert not any(isinstance(effect, Remember) for effect in effects)
+    assert not desk.machine.farm.executions
+
+
+def test_a_rerun_without_another_node_is_none(desk: Desk) -> None:
+    maker = desk.node("maker")
+    desk.node("twin", user=maker.user)
+    assert ended(desk.happen(asked(maker.user))) == [RerunEnded(FACTS.key, "", "", b"", NO_NODE)]
+
+
+def test_a_job_that_runs_already_is_not_run_again(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("n")
+    desk.submit(agent, 1, FACTS)
+    assert ended(desk.happen(asked())) == [RerunEnded(FACTS.key, "", "", b"", BUSY)]
+
+
+def test_who_submits_the_job_meanwhile_is_served_by_the_rerun(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.happen(asked())
+    (run,) = desk.runs(node)
+    desk.submit(agent, 1, FACTS)
+    assert not desk.runs(node)
+    effects = desk.done(node, run.lease)
+    assert len(ended(effects)) == 1
+    assert desk.got(agent, Finished)
+
+
+def test_who_leaves_a_rerun_does_not_end_it(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.happen(asked())
+    (run,) = desk.runs(node)
+    desk.submit(agent, 1, FACTS)
+    desk.say(agent, Cancel(1))
+    assert len(ended(desk.done(node, run.lease))) == 1
+
+
+def test_a_rerun_whose_node_is_lost_is_not_tried_again(desk: Desk) -> None:
+    node = desk.node("n")
+    desk.node("another")
+    desk.happen(asked("user-another"))
+    desk.runs(node)
+    (end,) = ended(desk.say(node, Bye("stopped")))
+    assert end.reason
+    assert not desk.machine.farm.executions
+
+
+def test_a_condemned_key_gets_no_jobs_under_any_name(desk: Desk) -> None:
+    agent, bad = desk.client("a"), desk.node("bad")
+    desk.happen(NodeCondemned(bad.user, 100.0))
+    later = desk.node("later", user=bad.user)
+    desk.submit(agent, 1, FACTS)
+    assert desk.got(agent, Refused)
+    good = desk.node("good")
+    desk.submit(agent, 2, FACTS)
+    assert len(desk.runs(good)) == 1
+    assert not desk.runs(bad)
+    assert not desk.runs(later)
+
+
+def test_the_farm_is_idle_when_half_of_its_slots_are_and_nobody_waits(desk: Desk) -> None:
+    agent = desk.client("a")
+    assert not desk.machine.is_idle(desk.now)
+    desk.node("n", slots=2)
+    assert desk.machine.is_idle(desk.now)
+    desk.submit(agent, 1, job("y", inputs=()))
+    assert desk.machine.is_idle(desk.now)
+    desk.submit(agent, 2, job("z", inputs=()))
+    assert not desk.machine.is_idle(desk.now)
+    desk.submit(agent, 3, job("w", inputs=(blob("missing").hex(),)))
+    assert not desk.machine.has_room(desk.now)
