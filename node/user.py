@@ -7,10 +7,12 @@ reach, and cannot give itself any more, is looked at before: its state and its o
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
 import signal
+import stat
 import sys
 from dataclasses import dataclass
 
@@ -162,11 +164,26 @@ def _first_closed(user: User, path: str) -> str:
 
 
 def _give(user: User, state: str) -> None:
-    """Make the directory and all in it this user's, if it is not."""
+    """Make the directory and all in it this user's, if it is not; else what root has put there since, as
+    joining again does."""
     os.makedirs(state, mode=0o700, exist_ok=True)
     if os.stat(state).st_uid == user.uid:
+        for name in os.listdir(state):
+            _give_file(user, os.path.join(state, name))
         return
     for directory, directories, names in os.walk(state, topdown=False):
         for name in (*directories, *names):  # links to directories among the first
             os.lchown(os.path.join(directory, name), user.uid, user.gid)
         os.lchown(directory, user.uid, user.gid)
+
+
+def _give_file(user: User, path: str) -> None:
+    """Make a file of root's the user's, but none that the user could have linked here from elsewhere."""
+    with contextlib.suppress(OSError):  # a link, or a special file
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(handle)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not status.st_uid:
+                os.fchown(handle, user.uid, user.gid)
+        finally:
+            os.close(handle)

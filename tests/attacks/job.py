@@ -11,10 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, replace
 
 import pytest
 
+from node.cgroup import Cgroups, claim_at
+from node.probe import probe
 from node.runner import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
 from node.user import User, become
@@ -86,6 +89,18 @@ def _make_toolchain(directory: str, text: str) -> Toolchain:
     return Toolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))
 
 
+def _claim_cgroups() -> Cgroups | str:
+    """Control groups for jobs, where $ZCC_TEST_CGROUP names a group in which groups can be made."""
+    parent = os.environ.get("ZCC_TEST_CGROUP")
+    if parent is None:
+        return "not asked for"
+    group = f"{parent}/zcc-attack-{time.monotonic_ns()}"
+    os.mkdir(group)
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write("0")  # this process, whatever its number is outside
+    return claim_at(group, os.getpid())
+
+
 def _main(request: str) -> None:
     asked = json.loads(request)
     limits: Limits = replace(LIMITS, **asked["limits"])
@@ -94,9 +109,12 @@ def _main(request: str) -> None:
     toolchain = _make_toolchain(directory, text)
     place = os.path.join(directory, "node")
     os.makedirs(place + "/src")
+    cgroups = _claim_cgroups()
     if asked["user"]:
+        if isinstance(cgroups, Cgroups):
+            cgroups.give_to(asked["user"])
         become(User("attacked", asked["user"], asked["user"]), place)
-    farm = Farm(place, toolchain)
+    farm = Farm(place, toolchain, probe(place, cgroups=cgroups))
     job = make_job(farm.store, [b"true"], os.fsencode(place) + b"/src")
     job = replace(job, executable=b"/attack", argv=(b"attack",))
     outcome = farm.run(job, limits)

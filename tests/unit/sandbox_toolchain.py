@@ -182,10 +182,12 @@ def _system_directories() -> set[bytes]:
 class Farm:
     """All that it takes to run jobs on this machine, below one directory."""
 
-    def __init__(self, directory: str, toolchain: Toolchain) -> None:
+    def __init__(
+        self, directory: str, toolchain: Toolchain, sandbox: Sandbox | None = None
+    ) -> None:
         self.directory = os.fsencode(directory)
         self.toolchain = toolchain
-        self.sandbox = shared_sandbox()
+        self.sandbox = sandbox or shared_sandbox()
         self.store = BlobStore(os.path.join(directory, "blobs"), 1 << 30, Form.PLAIN)
         self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
         self.tree = self.pool.acquire(b"client")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -136,12 +137,24 @@ def test_becoming_is_for_good_and_takes_the_state_along(place: str) -> None:
     os.symlink("/etc", f"{state}/link")
     etc = os.stat("/etc")
     path = os.pathsep.join(entry for entry in (os.getcwd(), *sys.path) if entry)
-    done = subprocess.run(
-        [interpreter(), "-c", BECOME, state], capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("for good\n", "")
+
+    def begin() -> tuple[str, str]:
+        done = subprocess.run(
+            [interpreter(), "-c", BECOME, state], capture_output=True, text=True, check=False,
+            env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        return done.stdout, done.stderr
+
+    assert begin() == ("for good\n", "")
     assert {os.lstat(f"{state}/{name}").st_uid for name in ("", "sub", "sub/new", "link")} == {
         60606
     }
     assert os.stat("/etc").st_uid == etc.st_uid
+
+    # What root puts there later is given too, but nothing that is somebody's elsewhere.
+    for name in ("farm.toml", "elsewhere"):
+        Path(state, name).touch()
+    os.link(f"{state}/elsewhere", f"{place}/elsewhere")
+    assert begin() == ("for good\n", "")
+    assert os.stat(f"{state}/farm.toml").st_uid == 60606
+    assert os.stat(f"{place}/elsewhere").st_uid == 0
