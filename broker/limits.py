@@ -59,6 +59,9 @@ MAX_UNREAD_BYTES = 512 << 20
 UNREAD_TURN_BYTES = 256 << 10
 # Digests that are looked for, or looked up, in one go: a look at the disk for each takes 2 us.
 MAX_SOUGHT = 2_000
+# Blobs that are re-read because somebody could not use them: so many may wait, so many at a time by a thread.
+MAX_DOUBTED = 100_000
+CHECKED_AT_ONCE = 50
 # Blobs of which is remembered what shows that one holds them; some 200 bytes each.
 MAX_SHOWN_VALUES = 200_000
 

@@ -154,7 +154,7 @@ class Reader:
         self._intake.put(Unread(origin, message, size, max(cost_bytes, 1)))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
-            self._task.add_done_callback(_raise)
+            self._task.add_done_callback(raise_failure)
         return True
 
     def cancel(self, origin: Origin, ticket: int) -> bool:
@@ -245,8 +245,8 @@ def _cost_of(message: Submit | Done) -> int:
         return len(message.body) + shown
 
 
-def _raise(task: asyncio.Task[None]) -> None:
-    """A mistake of ours must end the broker, not stop its reading in silence."""
+def raise_failure(task: asyncio.Task[None]) -> None:
+    """A mistake of ours must end the broker, not stop its work in silence."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        context = {"message": "reading messages", "exception": error}
+        context = {"message": "a task of the broker's", "exception": error}
         task.get_loop().call_exception_handler(context)

@@ -7,6 +7,7 @@ toolchains travel through. Nothing gets in but by `remember`, which the machine 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 
 from broker.effects import Remember
 from broker.events import Recalled
@@ -19,11 +20,14 @@ from cache.tiers import Resting, Tiers, WriteBehind
 
 
 class SharedResults:
-    """Results in a disk store, whose blobs `traffic` sends."""
+    """Results in a disk store, whose blobs `traffic` sends; `check` re-reads what somebody could not use."""
 
-    def __init__(self, store: DiskStore, traffic: Traffic) -> None:
+    def __init__(
+        self, store: DiskStore, traffic: Traffic, check: Callable[[Iterable[Digest]], None]
+    ) -> None:
         self._store = store
         self._traffic = traffic
+        self._check = check
         self._tiers = Tiers([Resting(store)])
         self._writer = WriteBehind(self._tiers)
         self._evicted = 0
@@ -40,7 +44,7 @@ class SharedResults:
         """Somebody could not use this result: forget it, and look whether its blobs are rotten."""
         record = self._tiers.get_record(key)
         if record is not None:
-            self._traffic.verify(record.blobs)
+            self._check(record.blobs)
             self._writer.forget(key)
 
     def record_of(self, key: Digest) -> Record | None:

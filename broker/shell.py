@@ -24,13 +24,14 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.heads import JobHead, ResultHead, split_digests
-from broker.limits import MAX_REASON, MAX_SOUGHT
+from broker.limits import MAX_REASON
 from broker.machine import Machine
 from broker.membership import Membership
 from broker.reader import Head, Reader
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
+from broker.search import Search
 from broker.state import add_toolchain, known_toolchains
 from broker.storage.service import Storage
 from broker.traffic import Traffic
@@ -126,7 +127,8 @@ class Shell:
                 f"cannot listen on {listen}: {error}; is another broker running, or is the"
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
-        self._results = SharedResults(store, self._traffic)
+        self._search = Search(self._traffic, self._happen)
+        self._results = SharedResults(store, self._traffic, self._search.check)
         self._reader = Reader(
             store.blobs.directory,
             holding_key,
@@ -167,6 +169,7 @@ class Shell:
         self._timer.cancel()
         self._link.close()
         self._reader.close()
+        self._search.close()
         self._context.term()
         self._traffic.close_files()
         self._auditor.close()
@@ -240,9 +243,7 @@ class Shell:
         self._happen(events.MessageArrived(origin, message))
 
     def _read_want(self, origin: Origin, message: Want) -> None:
-        present = [blob for blob in message.blobs if self._traffic.has(blob[0])]
-        missing = [blob for blob in message.blobs if not self._traffic.has(blob[0])]
-        self._happen(events.BlobsWanted(origin, tuple(present), tuple(missing)))
+        self._search.want(origin, message.blobs)
 
     def _read_submit(self, origin: Origin, message: Submit) -> None:
         if not self._reader.read(origin, message):
@@ -460,23 +461,10 @@ class Shell:
             self._events.append(events.PeerUnreachable(effect.route))
 
     def _do_find(self, effect: effects.FindMissing) -> None:
-        self._find(effect, 0, set())
-
-    def _find(self, effect: effects.FindMissing, start: int, missing: set[Digest]) -> None:
-        """Look for so many at a time; others have their turns between."""
-        if self._is_closed:
-            return
-        end = start + MAX_SOUGHT
-        missing.update(each for each in effect.digests[start:end] if not self._traffic.has(each))
-        if end < len(effect.digests):
-            self._loop.call_soon(self._find, effect, end, missing)
-            return
-        recalled = self._results.recall(effect.key) if effect.recalls else None
-        self._events.append(events.InputsChecked(effect.key, frozenset(missing), recalled))
-        self._run()
+        self._search.find(effect, self._results.recall)
 
     def _do_verify(self, effect: effects.VerifyBlobs) -> None:
-        self._traffic.verify(effect.digests)
+        self._search.check(effect.digests)
 
     def _do_note_toolchain(self, effect: effects.NoteToolchain) -> None:
         add_toolchain(self._state_dir, effect.digest)

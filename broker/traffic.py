@@ -145,13 +145,12 @@ class Traffic:
         if self._store.has(digest):
             self._known.add(digest)
             return True
-        self._forget(digest)
+        self.forget(digest)
         return False
 
-    def verify(self, digests: Iterable[Digest]) -> None:
-        """Re-read blobs that somebody could not use; rotten ones leave the store."""
+    def reread(self, digests: Iterable[Digest]) -> None:
+        """Rotten ones of these leave the store. Safe in a thread: what was remembered is forgotten before."""
         for digest in digests:
-            self._forget(digest)
             with contextlib.suppress(BlobMissingError):
                 self._store.read(digest)
 
@@ -173,7 +172,8 @@ class Traffic:
             os.close(handle)
         self._files.clear()
 
-    def _forget(self, digest: Digest) -> None:
+    def forget(self, digest: Digest) -> None:
+        """Do not take this blob to be here, or to be what it was."""
         self._known.discard(digest)
         handle = self._files.pop(digest, None)
         if handle is not None:
@@ -184,7 +184,7 @@ class Traffic:
             handle = self._file(digest)
             return os.pread(handle, length, offset), os.fstat(handle).st_size
         except OSError:
-            self._forget(digest)
+            self.forget(digest)
             return None
 
     def _file(self, digest: Digest) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from broker.limits import MAX_SOUGHT
 from cache.blobs import compress
 from cache.digest import digest_of
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
@@ -109,12 +108,16 @@ def test_a_nodes_large_results_are_read_in_their_order_and_before_its_bye(tmp_pa
     run(story, tmp_path)
 
 
-def test_a_job_of_more_files_than_are_looked_for_at_once_is_run(tmp_path: Path) -> None:
+def test_a_job_of_more_files_than_are_looked_for_at_once_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.search.MAX_SOUGHT", 10)
+
     async def story(broker: Broker) -> None:
         agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
         await agent.hello("client")
         await node.hello("node", slots=1)
-        blobs = [b"%d" % number for number in range(2 * MAX_SOUGHT + 1)]
+        blobs = [b"%d" % number for number in range(25)]
         files = tuple(FileInput(b"/s/%06d" % at, digest_of(blob)) for at, blob in enumerate(blobs))
         job = replace(sample_job(b"toolchain", b""), manifest=Manifest(files))
         agent.blobs = {digest_of(blob): compress(blob) for blob in (*blobs, b"toolchain")}

@@ -51,6 +51,8 @@ from zcc.messages import (
     Credit,
     Done,
     Enrolled,
+    Failed,
+    Fault,
     Finished,
     Hello,
     Message,
@@ -369,6 +371,30 @@ def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: 
         assert broker.shell.counts == {"unreadable_jobs": len(bodies)}
         await agent.say(Submit(9, job_key(job), 0.0, "b", False, b"", compress(job)))
         assert (await node.wait(Run)).key == job_key(job)
+
+    run(story, tmp_path)
+
+
+def test_an_input_that_a_node_could_not_use_is_read_again_and_asked_for_if_it_is_rotten(
+    tmp_path: Path,
+) -> None:
+    async def story(broker: Broker) -> None:
+        nodes = [broker.dial(broker.member(Role.NODE, name)) for name in ("one", "two")]
+        agent = broker.dial(broker.member(Role.CLIENT))
+        await agent.hello("client")
+        await nodes[0].hello("node", slots=1)
+        agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
+        encoded = encode_job(sample_job(b"t", b"s"))
+        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", compress(encoded)))
+        run_ = await nodes[0].wait(Run)
+        store = DiskStore(broker.state, "testfarm", 1 << 30)
+        source = Path(store.blobs.path_of(digest_of(b"s")))
+        source.write_bytes(compress(b"rotten"))
+        await nodes[1].hello("node", slots=1)
+        await nodes[0].say(Failed(run_.lease, Fault.INPUT.value, "bytes do not match"))
+        await nodes[1].wait(Run)
+        assert source.read_bytes() == compress(b"s")
+        store.close()
 
     run(story, tmp_path)
 
