@@ -3,9 +3,10 @@
 A lease that ends without a verdict makes its node a suspect, and no more. What becomes of the job tells:
 
 * Another node gives a verdict: the fault was the suspect's, with jobs of that key.
-* A second node fails it too, or a node says that the job itself is wrong: the fault is the job's, and
-  tells on the key that submitted it. So does a failure that no other node could judge (there is none,
-  nobody waits any more).
+* A second node fails it too: the fault is the job's, and tells on the key that submitted it. So does a
+  failure that no other node could judge (there is none, nobody waits any more).
+* A node says that the job itself is wrong: that follows from the job's bytes, so it tells on the key, and
+  never on a node.
 * A key whose jobs fail too often is refused for a while. Nobody else is touched.
 
 No key alone can take a node from others: a job may be made to fail on one node and to succeed on the next.
@@ -54,7 +55,7 @@ class Blame:
     def job_ended(self, suspicions: Iterable[Suspicion], ending: Ending, user: str) -> None:
         """A job of this key's is over; `suspicions` are of the nodes that failed it."""
         held = tuple(suspicions)
-        if held or user in self._keys:
+        if held or user in self._keys or ending is Ending.CALLED_WRONG:
             self._ended.append((held, ending, user))
 
     def judge(self, now: float) -> list[Blamed]:
@@ -64,7 +65,8 @@ class Blame:
         for suspicions, ending, user in ended:
             if ending is Ending.RAN_ELSEWHERE and user in self._keys:
                 self._keys[user].note_good()
-            if ending is Ending.JOB_AT_FAULT and all(each.keys == {user} for each in suspicions):
+            is_alone = all(each.keys == {user} for each in suspicions)
+            if ending is Ending.CALLED_WRONG or (ending is Ending.JOB_AT_FAULT and is_alone):
                 self._strike(user, now)
             for suspicion in suspicions:
                 suspicion.jobs -= 1
@@ -77,7 +79,7 @@ class Blame:
         keys = frozenset(suspicion.keys)
         if suspicion.endings == {Ending.RAN_ELSEWHERE}:
             return self._blame(suspicion.node, keys, now)
-        if Ending.RAN_ELSEWHERE in suspicion.endings:
+        if suspicion.endings & {Ending.RAN_ELSEWHERE, Ending.CALLED_WRONG}:
             return []
         record = self._nodes.record(suspicion.node)
         if record.note_undecided(keys, now):

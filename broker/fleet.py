@@ -115,7 +115,7 @@ class Fleet:
             "fault", job=job, node=session.name, fault=fault.value, detail=detail[:200]
         )
         if fault is Fault.REFUSED:
-            self._ledger.reject(lease, node, detail)
+            self._ledger.reject(lease, detail)
             return
         if fault is Fault.STOPPING:
             node.is_draining = True

@@ -77,6 +77,7 @@ class Ending(Enum):
 
     RAN_ELSEWHERE = "ran-elsewhere"
     JOB_AT_FAULT = "job-at-fault"
+    CALLED_WRONG = "called-wrong"
     UNTOLD = "untold"
 
 

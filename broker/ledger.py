@@ -222,11 +222,10 @@ class Ledger:
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
 
-    def reject(self, lease: Lease, node: Node, detail: str) -> None:
+    def reject(self, lease: Lease, detail: str) -> None:
         """The node says that the job itself is wrong: nobody else need try it."""
         execution = self.end_lease(lease)
-        Suspicion(node.identity).note(execution)
-        self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.JOB_AT_FAULT)
+        self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.CALLED_WRONG)
 
     def finish(self, lease: Lease, node: Node, event: ResultArrived) -> None:
         """A result: to everybody who waits."""

@@ -714,6 +714,22 @@ def test_a_job_that_a_node_calls_wrong_is_tried_nowhere_else(desk: Desk) -> None
     assert faults_of(desk) == {"one": 0, "two": 0}
 
 
+def test_jobs_that_are_called_wrong_tell_on_their_keys_however_many_they_are(desk: Desk) -> None:
+    nodes = [desk.node("one", slots=1), desk.node("two", slots=1)]
+    for number in range(10):
+        agent = desk.client(f"c{number}")
+        desk.submit(agent, 1, job(f"x{number}", inputs=()))
+        fail_everywhere(desk, nodes, Fault.REFUSED)
+    assert faults_of(desk) == {"one": 0, "two": 0}
+    assert states_of(desk) == {"one": "ready", "two": "ready"}
+    agent = desk.client("c0")
+    for ticket in range(2, MAX_FAILED_JOBS + 1):
+        desk.submit(agent, ticket, job(f"y{ticket}", inputs=()))
+        fail_everywhere(desk, nodes, Fault.REFUSED)
+    desk.submit(agent, 99, job("z", inputs=()))
+    assert desk.got(agent, Refused)[-1] == Refused(99, "jobs-failed")
+
+
 def test_a_lost_node_failed_once_and_only_if_its_jobs_run_elsewhere(desk: Desk) -> None:
     agent, one = desk.client("a"), desk.node("one", slots=4)
     record = next(iter(desk.machine.farm.nodes)).record
