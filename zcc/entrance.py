@@ -6,6 +6,7 @@ launcher has to find out where Python and the package lie, and no program is on 
 
 from __future__ import annotations
 
+import os
 import sys
 
 _USAGE = """usage: zcc-agent serve
@@ -28,6 +29,9 @@ def main() -> None:
 
             serve()
         case ["cli", *words]:
+            # The launcher's word to this interpreter (zcc.c, exec_cli), and to no program that it starts.
+            if os.environ.get("PYTHONCOERCECLOCALE") == "0":
+                del os.environ["PYTHONCOERCECLOCALE"]
             from zcc.cli.main import main as run  # noqa: PLC0415
 
             run(words)

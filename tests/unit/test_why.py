@@ -19,6 +19,7 @@ from zcc.agent.recall import CacheMode, Missed
 from zcc.agent.wire import Environment, Request
 from zcc.cli.reasons import phrase, sentences
 from zcc.compiler.closure import Closure
+from zcc.compiler.renaming import NEUTRAL_OBJECT
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import FileInput, Job, Manifest, Terminal, encode_job, job_key
 
@@ -268,3 +269,9 @@ def test_a_notebook_of_an_older_agent_learns_of_second_outputs(pages: Pages) -> 
     pages.lasts.compiled(prepared(SIDES), "remote")
     pages.notebook.wait_written()
     assert [last.output for last in lasts_of(pages.path, b"/p/x.d")] == [b"/p/x.o"]
+
+
+def test_the_neutral_name_of_an_output_is_nothing_to_people() -> None:
+    with_output = replace(JOB, argv=(*JOB.argv, b"-o", NEUTRAL_OBJECT))
+    found = differences(fingerprint_of(with_output, SOURCE), fingerprint_of(JOB, SOURCE))
+    assert [phrase(each) for each in found] == ["the option -o OUTPUT was removed"]

@@ -151,6 +151,29 @@ def test_a_slip_runs_nothing_whatever_stands_behind_it(
     assert heard(launcher, tmp_path, word, *arguments.split()).split() == expected
 
 
+def test_python_does_not_change_the_locale_of_what_a_subcommand_runs(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """In the C locale it sets LC_CTYPE (PEP 538): `zcc up -- make` would get other messages."""
+    agent = tmp_path / "zcc-agent"
+    agent.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from zcc.cli import main\nfrom zcc.entrance import main as enter\nimport os\n"
+        "main.main = lambda words: print(words, sorted(os.environ))\nenter()\n"
+    )
+    agent.chmod(0o755)
+    shutil.copy(launcher, tmp_path / "zcc")
+    done = subprocess.run(
+        [tmp_path / "zcc", "nodes"],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "['nodes'] ['LC_ALL', 'PATH']\n", done.stderr
+
+
 def test_a_compiler_that_is_missing_ends_as_in_a_shell(launcher: Path, tmp_path: Path) -> None:
     for words in (["gcc-98"], ["our-tool", "-c", "x.c"], ["./gcc"]):
         assert heard(launcher, tmp_path, *words) == f"zcc: {words[0]}: command not found"

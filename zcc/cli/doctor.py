@@ -153,13 +153,21 @@ def _sandbox() -> Finding:
         os.makedirs(state, mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=state, prefix="doctor-") as scratch:
             command = [agent.sibling("zcc-node"), "check", "--state", scratch]
+            # Without COLUMNS: a line of its is one of ours to fold.
+            own = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_NODE_CHECK_TIMEOUT_S, check=False
+                command,
+                env=own,
+                capture_output=True,
+                text=True,
+                timeout=_NODE_CHECK_TIMEOUT_S,
+                check=False,
             )
     except (ConfigError, OSError, subprocess.TimeoutExpired) as error:
         return Finding(Verdict.NOTE, f"sandbox: not tried ({error})")
     if done.returncode == 0:
-        return Finding(Verdict.OK, f"sandbox: {done.stdout.strip()}")
+        holds, *weaknesses = done.stdout.strip().split("\n")
+        return Finding(Verdict.OK, f"sandbox: {holds}", "; ".join(weaknesses))
     why = done.stderr.strip().removeprefix("zcc-node: ")
     return Finding(
         Verdict.NOTE,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference
+from zcc.compiler.renaming import NEUTRAL_DIRECTORY
 
 _CAUSES = {
     "first": "nothing is known of an earlier compile of it",
@@ -17,6 +20,7 @@ _CAUSES = {
     "not-a-job": "it can only run here: {}",
 }
 _MOST_SHOWN = 5
+_NEUTRAL = re.compile(rf"{re.escape(NEUTRAL_DIRECTORY.decode())}/\S*")
 
 
 def sentences(cause: Cause) -> list[str]:
@@ -33,8 +37,8 @@ def sentences(cause: Cause) -> list[str]:
 
 def phrase(difference: Difference) -> str:
     """One difference, as in `the header /p/a.h changed`."""
-    name, change = difference.name, difference.change
-    before, after = difference.before or "(empty)", difference.after or "(empty)"
+    name, change = _told(difference.name), difference.change
+    before, after = _told(difference.before) or "(empty)", _told(difference.after) or "(empty)"
     match difference.kind:
         case "toolchain":
             return f"the toolchain of {name} changed: it was {before[:12]}, it is {after[:12]}"
@@ -68,6 +72,11 @@ def phrase(difference: Difference) -> str:
             return f"the {difference.kind} {name} {_APPEARED[change]}"
         case _:
             return f"the {difference.kind} {name} was {change}"
+
+
+def _told(text: str) -> str:
+    """Without the neutral name under which outputs stand in a job's key."""
+    return _NEUTRAL.sub("OUTPUT", text)
 
 
 _APPEARED = {

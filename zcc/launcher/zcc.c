@@ -58,6 +58,8 @@ static _Noreturn void exec_cli(char **words)
         argv[0] = (char *)"zcc-agent";
         argv[1] = (char *)"cli";
         memcpy(argv + 2, words, count * sizeof *argv);
+        /* In the C locale Python would set LC_CTYPE, for the commands that it runs and explains as well. */
+        (void)setenv("PYTHONCOERCECLOCALE", "0", 0);
         exec_own(argv[0], argv);
     }
     say("zcc: zcc-agent, which is installed with zcc, cannot be run: reinstall zcc");
