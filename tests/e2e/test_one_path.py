@@ -49,8 +49,10 @@ func main() { fmt.Println(C.twice(-2), C.thrice(3)) }
 """
 
 
-def test_cgos_compiler(farm: Farm, tmp_path: Path, links: Path) -> None:
+@pytest.mark.parametrize("named", ["gcc", "zcc gcc", "zcc"])
+def test_cgos_compiler(farm: Farm, tmp_path: Path, links: Path, named: str) -> None:
     needs("go")
+    compiler = str(links / named) if named == "gcc" else named
     (tmp_path / "go.mod").write_text("module x\ngo 1.19\n")
     (tmp_path / "main.go").write_text(GO)
     (tmp_path / "thrice.c").write_text("int thrice(int a) { return 3 * a; }\n")
@@ -58,14 +60,15 @@ def test_cgos_compiler(farm: Farm, tmp_path: Path, links: Path) -> None:
     own = {"GOCACHE": str(tmp_path / "cache"), "GOPROXY": "off", "GOTOOLCHAIN": "local"}
     done = farm.run(
         "go", "build", "-o", "out", ".",
-        cwd=tmp_path, CC=str(links / "gcc"), CGO_ENABLED="1", HOME=str(tmp_path), **own,
+        cwd=tmp_path, CC=compiler, CGO_ENABLED="1", HOME=str(tmp_path), **own,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert subprocess.run([tmp_path / "out"], capture_output=True, check=True).stdout == b"4 9\n"
     assert remote(farm) > before
 
 
-def test_a_build_script_of_cargos(farm: Farm, tmp_path: Path, links: Path) -> None:
+@pytest.mark.parametrize("named", ["cc", "zcc"])
+def test_a_build_script_of_cargos(farm: Farm, tmp_path: Path, links: Path, named: str) -> None:
     """The cc crate cannot be had here: this does what it does with CC, in a real build.rs."""
     needs("cargo")
     (tmp_path / "src").mkdir()
@@ -92,7 +95,8 @@ def test_a_build_script_of_cargos(farm: Farm, tmp_path: Path, links: Path) -> No
     before = remote(farm)
     done = farm.run(
         "cargo", "run", "--offline", "-q",
-        cwd=tmp_path, CC=str(links / "cc"), CARGO_TARGET_DIR=str(tmp_path / "target"),
+        cwd=tmp_path, CC=str(links / named) if named == "cc" else named,
+        CARGO_TARGET_DIR=str(tmp_path / "target"),
         RUSTUP_HOME=os.environ.get("RUSTUP_HOME", os.path.expanduser("~/.rustup")),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"2\n"), done.stderr
