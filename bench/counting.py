@@ -78,7 +78,7 @@ def cost_us(work: Callable[[int], object], clock: Callable[[], float]) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="zcc-counting-") as directory:
-        recall = Recall(os.path.join(directory, "cache"), 1 << 30)
+        recall = Recall(os.path.join(directory, "cache"), 1 << 30, 1 << 24)
         account = Account(directory, lambda _: b"/")
         parts = [part(job(number)) for number in range(CALLS)]
         output = OutputFile(b"/x.o", digest_of(OBJECT), len(OBJECT), 0o666)

@@ -11,6 +11,7 @@
     cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up;
                           # read: looked up, not kept
     cache_size = "5G"     # what the results of this user may take on disk
+    memory = "256M"       # what the agent may remember of sources and jobs, beside some 40 MB of its own
     cache_dir = ""        # instead of the platform's place for caches
     base_dir = ""         # a checkout's root, or "auto": share results between checkouts (docs/operations.md)
     verify = 0.0          # the share of remote and remembered compiles that are done here too, and compared
@@ -32,6 +33,8 @@ from zcc.errors import ConfigError
 
 FILE_NAME = "config.toml"
 CACHE_MODES = ("on", "off", "refresh", "read")
+# One large C++ source with its headers.
+MIN_MEMORY_BYTES = 16 << 20
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DURATION = re.compile(r"(\d+)([smhd])")
@@ -87,6 +90,7 @@ class Config:
     cache: str = "on"
     cache_size: str = "5G"
     cache_dir: str = ""
+    memory: str = "256M"
     base_dir: str = ""
     verify: float = 0.0
     log: str = "info"
@@ -98,6 +102,10 @@ class Config:
     @property
     def cache_bytes(self) -> int:
         return parse_size(self.cache_size)
+
+    @property
+    def memory_bytes(self) -> int:
+        return parse_size(self.memory)
 
 
 def parse_size(text: str) -> int:
@@ -162,6 +170,8 @@ def load(environment: Mapping[str, str]) -> Config:
     if config.verify > 1:
         raise ConfigError(f"verify is a share, at most 1; found {config.verify}")
     parse_size(config.cache_size)
+    if parse_size(config.memory) < MIN_MEMORY_BYTES:
+        raise ConfigError(f"memory {config.memory!r}: at least {MIN_MEMORY_BYTES >> 20}M is needed")
     return config
 
 

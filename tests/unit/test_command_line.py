@@ -227,6 +227,10 @@ STATUS: dict[str, Any] = {
     "version": "1.0", "pid": 7, "uptime_s": 65.0, "calls": 2, "slots": {"limit": 4, "used": 1},
     "broker": None, "farm": None, "connected": False, "refusal": "",
     "standing": {"processors": 4, "nice": 5, "cgroup": "/user.slice/x", "remarks": ["runs slowly"]},
+    "memory": {
+        "resident_bytes": 50 << 20, "limit_bytes": 256 << 20,
+        "maps": {name: {"entries": 1, "bytes": at << 20} for at, name in enumerate("abcd")},
+    },
 }  # fmt: skip
 
 
@@ -236,6 +240,7 @@ def test_the_agent_s_state_is_told_in_words() -> None:
         "farm         none joined, so all compiles run here (zcc join TOKEN)",
         "in hand      2 calls",
         "local slots  1 of 4 taken",
+        "memory       50.0 MiB; may remember 256.0 MiB: d 3.0 MiB, c 2.0 MiB, b 1.0 MiB",
         "processors   4, niceness 5, in /user.slice/x",
         "odd          runs slowly",
     ]

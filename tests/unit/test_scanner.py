@@ -773,12 +773,25 @@ def test_what_is_forgotten_is_found_again(
     for name in names:
         project.put(name)
     before = project.closure()
-    monkeypatch.setattr("zcc.compiler.disk.MAX_FILES", 4)
-    monkeypatch.setattr("zcc.compiler.disk.MAX_NAMES", 4)
+    monkeypatch.setattr(project.disk, "_max_files", 4)
+    monkeypatch.setattr(project.disk, "_max_names", 4)
     assert project.closure().manifest == before.manifest
     assert project.found() == {"a.c", *names}
     project.put("h3.h", "changed")
     assert project.closure().manifest != before.manifest
+
+
+def test_scans_beyond_the_memory_are_forgotten_and_made_again(project: Project) -> None:
+    project.scanner = Scanner(project.disk, b"/nobody/home", limit_bytes=1)
+    names = [f"s{at}.c" for at in range(5)]
+    for name in names:
+        project.put(name, '#include "h.h"\n')
+    project.put("h.h")
+    for _ in range(2):
+        for name in names:
+            project.request = replace(project.request, source=name.encode())
+            assert project.found() == {name, "h.h"}
+            assert len(project.scanner.known) == 1
 
 
 def _node(project: Project) -> Directory:

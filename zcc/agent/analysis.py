@@ -7,7 +7,6 @@ toolchain) is awaited; everything else is a look at memory and at the disk.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from zcc.agent.configured import Configurations, is_native, what_stays
 from zcc.agent.libraries import LibraryPath, is_preloaded
 from zcc.agent.listings import temporary_directory, temporary_variable
 from zcc.agent.locales import catalogues_of, locale_files
+from zcc.agent.memory import Memory
 from zcc.agent.places import (
     Misplaced,
     Places,
@@ -36,6 +36,7 @@ from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
+from zcc.bounded import Bounded
 from zcc.compiler import arguments, environment
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.closure import (
@@ -67,8 +68,9 @@ from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 from zcc.regular import opener
 
-# Commands that are remembered as read.
-MAX_PARSED = 8192
+# Of a command that is remembered as read, and of each word; measured.
+_COMMAND_BYTES = 1000
+_WORD_BYTES = 150
 # An installed locale is noticed this late; finding its files costs 0.2 ms.
 LOCALES_HOLD_S = 1.0
 MAX_LOCALES = 64
@@ -93,21 +95,35 @@ class Analyser:
         home: bytes,
         base_dir: bytes = b"",
         note_unknown: Callable[[bytes], None] = lambda _: None,
+        memory: Memory = Memory(),  # noqa: B008 - it is frozen
     ) -> None:
         self._note_unknown = note_unknown
-        self.disk = Disk()
+        self.disk = Disk(limit_bytes=memory.disk)
         self._surroundings = surroundings
         self._questions = Questions(surroundings.run)
-        self._scans = Scans(Scanner(self.disk, home))
+        scanner = Scanner(self.disk, home, memory.scans)
+        self._scans = Scans(scanner)
         self._library_path = LibraryPath()
         self._module_maps = ModuleMaps()
         self._sysroots = Sysroots()
         self.plugins = PluginFinder(self._questions.named_file)
         self._configurations = Configurations(self._questions.named_file)
         self.projects = Projects(home, base_dir)
-        self._jobs = JobMemo()
-        self._parsed: OrderedDict[_Command, Compilation | arguments.Local] = OrderedDict()
+        self._jobs = JobMemo(memory.jobs)
+        self._parsed: Bounded[_Command, Compilation | arguments.Local] = Bounded(
+            memory.commands, _bytes_read
+        )
+        self._known_scans = scanner.known
         self._locales: dict[tuple[tuple[bytes, ...], Digest], tuple[tuple[bytes, ...], float]] = {}
+
+    def held(self) -> dict[str, tuple[int, int]]:
+        """What holds most of the memory: how many entries, and about how many bytes."""
+        return {
+            "scans": self._known_scans.held,
+            "jobs": self._jobs.known.held,
+            "commands": self._parsed.held,
+            "files": (self.disk.entries, self.disk.size_bytes),
+        }
 
     async def family(self, request: Request) -> Family:
         """Which family the compiler belongs to; by its name where it does not say."""
@@ -194,9 +210,7 @@ class Analyser:
         if parsed is None:
             parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, read)
             if not has_read:
-                self._parsed[key] = parsed
-                if len(self._parsed) > MAX_PARSED:
-                    self._parsed.popitem(last=False)
+                self._parsed.put(key, parsed)
         if isinstance(parsed, arguments.Local):
             return Here(parsed.reason, parsed.detail)
         if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
@@ -450,6 +464,10 @@ def _machine_class(parsed: Compilation, family: Family, has_plugins: bool) -> by
     if parsed.machine_dependent:
         return processor_class()
     return floating_point_class() if family is Family.CLANG or has_plugins else b""
+
+
+def _bytes_read(command: _Command, parsed: Compilation | arguments.Local) -> int:
+    return _COMMAND_BYTES + _WORD_BYTES * len(command[0])
 
 
 def _placed(prepared: Prepared, places: Places) -> Prepared | Here:

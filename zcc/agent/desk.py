@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from zcc import __version__
 from zcc.agent.account import Account
 from zcc.agent.inheritance import standing
 from zcc.agent.machine import AgentMachine
+from zcc.agent.memory import Memory, resident_bytes
 from zcc.agent.recall import Recall
 from zcc.agent.session import FarmSession
 from zcc.agent.uploads import Uploads
@@ -31,7 +33,11 @@ class Desk:
         uploads: Uploads,
         machine: AgentMachine,
         session: FarmSession | None,
+        memory: Memory,
+        held: Callable[[], dict[str, tuple[int, int]]],
     ) -> None:
+        self._memory = memory
+        self._held = held
         self._account = account
         self._recall = recall
         self._uploads = uploads
@@ -104,6 +110,21 @@ class Desk:
             "connected": session is not None and session.is_open,
             "refusal": session.refusal if session is not None else "",
             "standing": asdict(standing()),
+            "memory": self._remembered(),
+        }
+
+    def _remembered(self) -> dict[str, Any]:
+        """What this process takes, and which of its maps how much of that, by their own account."""
+        held = self._held() | {
+            "results": self._recall.known.held,
+            "offers": (self._uploads.offered, self._uploads.size_bytes),
+        }
+        if self._session is not None:
+            held["outputs"] = self._session.outputs.held
+        return {
+            "resident_bytes": resident_bytes(),
+            "limit_bytes": self._memory.limit_bytes,
+            "maps": {name: {"entries": each[0], "bytes": each[1]} for name, each in held.items()},
         }
 
     async def _list_nodes(self) -> dict[str, Any]:

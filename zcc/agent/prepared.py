@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
+from zcc.bounded import Bounded
 from zcc.compiler.closure import Closure, NotBounded
 from zcc.compiler.relocation import relocated
 from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import Job, Manifest, encode_job, job_key, why_no_job
 
-# Jobs that are remembered; their inputs are the scanner's own memory.
-MAX_PREPARED = 8192
+# Commands that are known to come to nothing elsewhere.
+MAX_UNMOVABLE = 8192
+# Of a job, and of each input that it names in a manifest of its own; measured.
+_JOB_BYTES = 1500
+_INPUT_BYTES = 110
 
 # Reasons by which a command is none that a farm could take; running it here is no fallback.
 CHOICES = frozenset(
@@ -121,10 +124,10 @@ class Prepared:
 class JobMemo:
     """Jobs that were prepared before. Writing 500 inputs down and hashing them costs 0.5 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         # By the job without its inputs, the base that it was to be moved from, and whether its outputs are
         # renamed.
-        self._known: OrderedDict[tuple[Job, bytes, bool], Prepared] = OrderedDict()
+        self.known: Bounded[tuple[Job, bytes, bool], Prepared] = Bounded(limit_bytes, _bytes_of)
         self._unmovable: set[Job] = set()
 
     def prepared(
@@ -148,10 +151,9 @@ class JobMemo:
         if command in self._unmovable:
             base, renaming = b"", None
         place = (command, base, renaming is not None)
-        known = self._known.get(place)
+        known = self.known.get(place)
         # The scanner gives the same object as long as nothing in it has changed.
         if known is not None and known.closure is closure:
-            self._known.move_to_end(place)
             return known
         plain = replace(
             command, manifest=with_directories(closure.manifest, shown), listed=closure.listed
@@ -176,16 +178,19 @@ class JobMemo:
             plain=None if job is plain else plain,
         )
         if unbounded is None:  # what is listed has a closure of its own each time
-            self._known[place] = replace(made, encoded=b"")
-            if len(self._known) > MAX_PREPARED:
-                self._known.popitem(last=False)
+            self.known.put(place, replace(made, encoded=b""))
         return made
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
-        if len(self._unmovable) >= MAX_PREPARED:
+        if len(self._unmovable) >= MAX_UNMOVABLE:
             self._unmovable.clear()
         self._unmovable.add(replace(prepared.job_in_place, manifest=Manifest(), listed=()))
+
+
+def _bytes_of(place: tuple[Job, bytes, bool], made: Prepared) -> int:
+    """Inputs that lie where the scanner found them are its own."""
+    return _JOB_BYTES + (_INPUT_BYTES * len(made.job.manifest.files) if made.base else 0)
 
 
 def _moved(plain: Job, bare: Job, base: bytes, renaming: Renaming | None) -> tuple[Job, bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -22,6 +21,7 @@ from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
 from zcc.agent.prepared import Prepared
 from zcc.agent.returning import Files, contents, restored
+from zcc.bounded import Bounded
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import DiskDoubtError
 from zcc.compiler.lookups import Watch, residue
@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 # Everything that one user's agent remembers is one space; farms share nothing through it, as a job's key
 # says all that its result depends on.
 SPACE = "own"
-# Results whose bodies are remembered as read: some 10 KB each.
-MAX_UNDERSTOOD = 4096
+# A result that was understood takes its bytes, about as much again twice, and this.
+_RESULT_BYTES = 2000
+_RESULT_FACTOR = 3
 
 
 class CacheMode(Enum):
@@ -98,15 +99,23 @@ class _Understood:
     watch: Watch
 
 
-class Recall:
-    """Results below one directory, in at most about `limit_bytes`."""
+# Key, the base that the job was moved from, its renaming.
+_Place = tuple[Digest, bytes, Renaming | None]
 
-    def __init__(self, directory: str, limit_bytes: int) -> None:
+
+def _bytes_of(place: _Place, known: _Understood) -> int:
+    return _RESULT_BYTES + _RESULT_FACTOR * len(known.body)
+
+
+class Recall:
+    """Results below one directory, in at most about `limit_bytes`; `memory_bytes` for those last asked for."""
+
+    def __init__(self, directory: str, limit_bytes: int, memory_bytes: int) -> None:
         self.refused = 0  # hits that were none, because a name that was missed is there now
         self._rotten = 0
         self._written = 0
         self._limit_bytes = limit_bytes
-        self._known: OrderedDict[tuple[Digest, bytes, Renaming | None], _Understood] = OrderedDict()
+        self.known: Bounded[_Place, _Understood] = Bounded(memory_bytes, _bytes_of)
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
@@ -199,16 +208,13 @@ class Recall:
     def _understood(self, record: Record, prepared: Prepared) -> _Understood:
         """What the record says, which is read once: a hit is asked for again and again."""
         place = (record.key, prepared.base, prepared.renaming)
-        known = self._known.get(place)
+        known = self.known.get(place)
         if known is not None and known.body == record.body:
-            self._known.move_to_end(place)
             return known
         kept = decode_result(record.body)
         result = restored(kept, prepared)
         known = _Understood(record.body, kept, result, Watch(result.lookups.misses))
-        self._known[place] = known
-        if len(self._known) > MAX_UNDERSTOOD:
-            self._known.popitem(last=False)
+        self.known.put(place, known)
         return known
 
     def _read(self, kept: Result, prepared: Prepared) -> Files:

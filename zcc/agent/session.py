@@ -16,6 +16,7 @@ import zmq
 
 from cache.digest import Digest
 from zcc import __version__, codec
+from zcc.agent.arrivals import Arrivals
 from zcc.agent.showing import Showing
 from zcc.errors import ProtocolError
 from zcc.farm import Access
@@ -46,8 +47,6 @@ logger = logging.getLogger(__name__)
 
 # A broker that is there answers within a round trip or two; a first compile waits no longer for one.
 FIRST_ANSWER_S = 3.0
-# Frames of outputs that wait for their Finished. Beyond it the oldest go, and their jobs run locally.
-MAX_HELD_BYTES = 256 << 20
 # Outputs whose arrival is remembered until their Finished asks for it.
 MAX_ARRIVALS = 4096
 
@@ -60,33 +59,6 @@ class Listener(Protocol):
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
     def nodes_listed(self, nodes: Nodes) -> None: ...
-
-
-class Frames:
-    """Compressed blobs in memory, least recently touched first out, bounded in bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._frames: OrderedDict[Digest, bytes] = OrderedDict()
-        self._size_bytes = 0
-
-    def put(self, digest: Digest, frame: bytes) -> None:
-        self.drop(digest)
-        self._frames[digest] = frame
-        self._size_bytes += len(frame)
-        while self._size_bytes > self._limit_bytes and len(self._frames) > 1:
-            self.drop(next(iter(self._frames)))
-
-    def get(self, digest: Digest) -> bytes | None:
-        frame = self._frames.get(digest)
-        if frame is not None:
-            self._frames.move_to_end(digest)
-        return frame
-
-    def drop(self, digest: Digest) -> None:
-        frame = self._frames.pop(digest, None)
-        if frame is not None:
-            self._size_bytes -= len(frame)
 
 
 class FarmSession:
@@ -109,7 +81,7 @@ class FarmSession:
         self._is_announced = True
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.outputs = Frames(MAX_HELD_BYTES)
+        self.outputs = Arrivals()
         self.access = access
         self._name = name
         self._listener = listener

@@ -52,6 +52,7 @@ from zcc.agent.events import (
 )
 from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import AgentMachine
+from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, are_on_both_streams, joined, way_of, why_not_one
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
@@ -130,17 +131,19 @@ class AgentShell:
         if access is None:
             self._machine.farm_reason = "not-joined"
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
+        memory = Memory(config.memory_bytes)
         self._analyser = Analyser(
             Surroundings(run_query, self._compilers.toolchain),
             home,
             os.fsencode(config.base_dir),
             self._count_unknown,
+            memory,
         )
         self._account = Account(state_dir, self._analyser.projects.checkout_of)
         self._stats = self._account.stats
-        self._uploads = Uploads()
+        self._uploads = Uploads(memory.offers)
         self._cache_mode = CacheMode(config.cache)
-        self._recall = Recall(cache_dir, config.cache_bytes)
+        self._recall = Recall(cache_dir, config.cache_bytes, memory.results)
         self._checker = Checker(config.verify, self._stats, self._recall, self._analyser.disk)
         self._calls: dict[int, _Call] = {}
         self._resting = RestingRoom()
@@ -159,7 +162,15 @@ class AgentShell:
             self._session = FarmSession(
                 self._context, access, name, self, uploads.read, uploads.path_of
             )
-        self._desk = Desk(self._account, self._recall, self._uploads, self._machine, self._session)
+        self._desk = Desk(
+            self._account,
+            self._recall,
+            self._uploads,
+            self._machine,
+            self._session,
+            memory,
+            self._analyser.held,
+        )
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
 
@@ -432,7 +443,7 @@ class AgentShell:
     def _frames(self, result: Result) -> dict[Digest, bytes]:
         """The outputs that came."""
         assert self._session is not None
-        held = ((each.digest, self._session.outputs.get(each.digest)) for each in result.outputs)
+        held = ((each.digest, self._session.outputs.take(each.digest)) for each in result.outputs)
         return {digest: frame for digest, frame in held if frame is not None}
 
     def _remember_cost(self, call: _Call, part: Part, result: Result, message: Finished) -> None:

@@ -10,12 +10,13 @@ from collections import OrderedDict
 
 from cache.blobs import compress
 from cache.digest import Digest, digest_of
-from zcc.agent.session import Frames
+from zcc.agent.arrivals import Frames, frame_bytes
 from zcc.job import Manifest
 from zcc.regular import opener
 
-# Files that may be asked for, the most recently submitted ones: some hundred C++ closures.
-MAX_OFFERED = 200_000
+# Files that may be asked for, the most recently submitted ones: some hundred C++ closures. One is a path, a
+# digest, and a place in the map.
+_OFFER_BYTES = 250
 # Frames that were begun to be sent. A frame is read again from its file when it was dropped.
 MAX_FRAME_BYTES = 64 << 20
 
@@ -23,18 +24,29 @@ MAX_FRAME_BYTES = 64 << 20
 class Uploads:
     """Reads frames for `zcc.transfer.Sender`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self.asked_bytes = 0  # of inputs, uncompressed, that were read to be sent
+        self._max_offered = limit_bytes // _OFFER_BYTES
         self._paths: OrderedDict[Digest, bytes] = OrderedDict()
         self._packs: dict[Digest, str] = {}
-        self._frames = Frames(MAX_FRAME_BYTES)
+        self._frames = Frames(MAX_FRAME_BYTES, frame_bytes)
+
+    @property
+    def offered(self) -> int:
+        """How many files may be asked for."""
+        return len(self._paths)
+
+    @property
+    def size_bytes(self) -> int:
+        """What is remembered of files that may be asked for."""
+        return len(self._paths) * _OFFER_BYTES
 
     def offer(self, manifest: Manifest) -> None:
         """These files may be asked for from now on."""
         paths = self._paths
         for file in manifest.files:
             paths[file.digest] = file.path
-        while len(paths) > MAX_OFFERED:
+        while len(paths) > self._max_offered:
             paths.popitem(last=False)
 
     def offer_pack(self, digest: Digest, path: str) -> None:
@@ -55,7 +67,7 @@ class Uploads:
             return None
         piece = frame[offset : offset + length]
         if offset + length >= len(frame):
-            self._frames.drop(digest)
+            self._frames.pop(digest)
         return piece, len(frame)
 
     def _load(self, digest: Digest) -> bytes | None:

@@ -14,7 +14,7 @@ from zcc import config
 from zcc.agent import door
 from zcc.agent.inheritance import reduced
 from zcc.agent.starting import last_failure
-from zcc.cli.figures import duration
+from zcc.cli.figures import duration, size_text
 from zcc.cli.program import Program
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
@@ -108,6 +108,13 @@ def status(
         say(line)
 
 
+def _told_memory(memory: dict[str, Any]) -> str:
+    """What it takes, and the three maps that hold most."""
+    most = sorted(memory["maps"].items(), key=lambda each: -int(each[1]["bytes"]))[:3]
+    maps = ", ".join(f"{name} {size_text(each['bytes'])}" for name, each in most)
+    return f"{size_text(memory['resident_bytes'])}; may remember {size_text(memory['limit_bytes'])}: {maps}"
+
+
 def why_none() -> str:
     """What to say where no agent answers."""
     failed = last_failure(config.socket_path(os.environ))
@@ -137,6 +144,7 @@ def told_status(answer: dict[str, Any]) -> list[str]:
         f"farm         {connection}",
         f"in hand      {running}",
         f"local slots  {slots['used']} of {slots['limit']} taken",
+        f"memory       {_told_memory(answer['memory'])}",
         f"processors   {standing['processors']}, niceness {standing['nice']}{cgroup}",
         *(f"odd          {each}" for each in standing["remarks"]),
     ]

@@ -21,6 +21,7 @@ from zcc.agent.causes import Cause
 from zcc.agent.commands import jobs_of
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.lasts import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
+from zcc.agent.memory import Memory
 from zcc.agent.notebook import FILE_NAME as NOTEBOOK
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
@@ -145,7 +146,7 @@ def _forecast(request: wire.Request) -> list[Forecast]:
     directory = configuration.cache_dir(os.environ, config)
     if not mode.looks_up or not os.path.isdir(directory):
         return [_compare(prepared, mode, UNKNOWN) for prepared in jobs]
-    recall = Recall(directory, config.cache_bytes)
+    recall = Recall(directory, config.cache_bytes, Memory().results)
     try:
         found = [recall.find(each, analyser.disk) for each in jobs]
     finally:

@@ -38,10 +38,13 @@ from zcc.job import MAX_BLOB_BYTES, FileInput
 # is read again. The kernel stamps with its tick (1 to 10 ms), NFS servers and ext3 with 1 s, FAT with
 # 2 s; the agent's clock and a file server's are assumed to agree within what is left.
 RACY_WINDOW_NS = 2_000_000_000
-# Beyond these the entries unused for longest are forgotten: about 1 KB for a file with its facts,
-# 100 bytes for a name.
+# Beyond these the entries unused for longest are forgotten.
 MAX_FILES = 200_000
 MAX_NAMES = 2_000_000
+# A file with its facts, a name; measured. Files have most of what memory there may be.
+FILE_BYTES = 1700
+NAME_BYTES = 100
+_FILES_SHARE = 0.8
 _KEPT_SHARE = 0.75
 _READ_ATTEMPTS = 3
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -53,13 +56,19 @@ _PCH_ENDINGS = (b".gch", b".pch")
 class Disk:
     """The client's disk, as far as anybody asked. Not thread-safe: one request at a time."""
 
-    def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, wall_ns: Callable[[], int] = time.time_ns, limit_bytes: int | None = None
+    ) -> None:
         self.root = Directory(b"/", b"", None)
         self.now = self.arrived = 0.0
         self.changes = 0  # moves with any entry's version
         # Moves when what was known already turns out to be something else, or is forgotten.
         self.upsets = 0
         self._wall_ns = wall_ns
+        self._max_files, self._max_names = MAX_FILES, MAX_NAMES
+        if limit_bytes is not None:
+            self._max_files = min(MAX_FILES, int(limit_bytes * _FILES_SHARE / FILE_BYTES))
+            self._max_names = min(MAX_NAMES, int(limit_bytes * (1 - _FILES_SHARE) / NAME_BYTES))
         self._files: dict[bytes, File] = {}
         self._listed: dict[bytes, Directory] = {}
         self._name_count = 0
@@ -68,8 +77,18 @@ class Disk:
         """Start on a request; `arrived` is `now` unless it has been waiting."""
         self.now = now
         self.arrived = now if arrived is None else min(arrived, now)
-        if len(self._files) > MAX_FILES or self._name_count > MAX_NAMES:
+        if len(self._files) > self._max_files or self._name_count > self._max_names:
             self._trim()
+
+    @property
+    def entries(self) -> int:
+        """How many files and listings are remembered."""
+        return len(self._files) + len(self._listed)
+
+    @property
+    def size_bytes(self) -> int:
+        """What is remembered takes about so much."""
+        return len(self._files) * FILE_BYTES + self._name_count * NAME_BYTES
 
     # Looking up
 
@@ -353,12 +372,12 @@ class Disk:
         """Forget what was not looked at for longest; who still holds an entry may go on using it."""
         files = sorted(self._files.values(), key=_checked_at)
         self.upsets += 1
-        for file in files[: max(0, len(files) - int(MAX_FILES * _KEPT_SHARE))]:
+        for file in files[: max(0, len(files) - int(self._max_files * _KEPT_SHARE))]:
             del self._files[file.path]
             if file.parent is not None and file.parent.children.get(file.name) is file:
                 del file.parent.children[file.name]
         for node in sorted(self._listed.values(), key=_checked_at):
-            if self._name_count <= MAX_NAMES * _KEPT_SHARE:
+            if self._name_count <= self._max_names * _KEPT_SHARE:
                 break
             self._drop_listing(node)
 
