@@ -28,7 +28,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from node.cgroup import Group
@@ -119,6 +119,9 @@ class Runner:
         self.sandbox = sandbox
         self.loop = loop
         self.workers = workers
+        # Its own: a job that is watched late takes more than it may, and the workers may be long at others'
+        # outputs.
+        self.watchers = ThreadPoolExecutor(1, "watch")
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise SandboxError(f"prctl: {os.strerror(ctypes.get_errno())}")
@@ -167,6 +170,7 @@ class Run:
         self._sandbox = runner.sandbox
         self._loop = runner.loop
         self._workers = runner.workers
+        self._watchers = runner.watchers
         self._job = job
         self._toolchain = toolchain
         self._scratch = scratch
@@ -342,13 +346,16 @@ class Run:
         self._learn_init()
         running_s = time.monotonic() - self._started_at
         looking = self._loop.run_in_executor(
-            self._workers, self._watch.excess, self._init_pid, running_s
+            self._watchers, self._watch.excess, self._init_pid, running_s
         )
         looking.add_done_callback(lambda done: self._guarded(self._looked, done))
 
     def _looked(self, looking: asyncio.Future[tuple[Fault, str] | None]) -> None:
-        if not self._pid:
-            return  # it has ended meanwhile
+        error = None if looking.cancelled() else looking.exception()
+        if looking.cancelled() or not self._pid:
+            return  # the node ends at once, or the job has ended and perhaps its directory is gone
+        if error is not None:
+            raise error
         excess = looking.result()
         if excess is not None:
             self.stop(*excess)
