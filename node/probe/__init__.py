@@ -181,8 +181,8 @@ def _try_out(sandbox: Sandbox, attempts: str, state_dir: str) -> None:
                 raise SandboxError(f"{sandbox.shim} was not loaded by {attempts}: is that static?")
     through = ", ".join(done.stdout.decode().splitlines())
     if through:
-        cure = "; as root a job owns what root owns: run the node as another user"
-        raise SandboxError(f"a job could {through}{'' if os.geteuid() else cure}")
+        owns = "; as root it owns what root owns: run the node as another user"
+        raise SandboxError(f"a job could {through}{owns if 'modes' in through else ''}")
 
 
 def _why_no_limits(sandbox: Sandbox, attempts: str, state_dir: str) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -22,6 +23,7 @@ from node.runner import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
 from node.user import User, become
 from tests.attacks import enclosure
+from tests.conftest import needs
 from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_toolchain
 
 # What a job is given where a test does not say otherwise: little, so that an attack that is not stopped by its
@@ -66,6 +68,7 @@ class Attacked:
 
 def attack(body: str, *, user: int = 0, **limits: float) -> Attacked:
     """Run `int main` with this body as a job of a node of this user's. `limits` are over LIMITS."""
+    needs("gcc")  # for functions within functions
     if reason := enclosure.why_not():
         pytest.skip(reason)
     if user and not enclosure.is_for_all_users():
@@ -78,12 +81,22 @@ def attack(body: str, *, user: int = 0, **limits: float) -> Attacked:
     return Attacked(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def attempts(bodies: Mapping[str, str]) -> str:
+    """A body that makes one attempt after the other, and prints the names of those that got through: that
+    returned something else than 0."""
+    lines = []
+    for number, (name, body) in enumerate(bodies.items()):
+        lines.append(f"int attempt{number}(void) {{ {body} }}")
+        lines.append(f'if (attempt{number}()) puts("{name}");')
+    return "\n".join([*lines, "return 0;"])
+
+
 def _make_toolchain(directory: str, text: str) -> Toolchain:
     """The attack, its libraries and nothing else."""
     source, program = f"{directory}/attack.c", f"{directory}/attack"
     with open(source, "w") as file:
         file.write(text)
-    subprocess.run(["cc", "-O0", "-w", "-pthread", source, "-o", program], check=True)
+    subprocess.run(["gcc", "-O0", "-w", "-pthread", source, "-o", program], check=True)
     root = f"{directory}/toolchain"
     make_small_toolchain(root, program, "/attack")
     return Toolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))

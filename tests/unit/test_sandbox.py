@@ -261,3 +261,13 @@ def test_a_view_shows_members_and_links(tmp_path: object) -> None:
     view = view_toolchain(os.fsencode(root))
     assert view.members == {b"", b"/usr", b"/usr/bin", b"/usr/bin/as", b"/bin"}
     assert view.links == {b"/bin": b"usr/bin"}
+
+
+def test_a_sandbox_that_lets_something_through_is_refused_by_name(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a kernel that ignores the filter: here one that allows everything."""
+    everything = struct.pack("=HBBI", 0x06, 0, 0, ALLOW)
+    monkeypatch.setattr(probe_module, "filter_program", lambda _: everything)
+    with pytest.raises(SandboxError, match=r"a job could .*open a socket.*\(memfd\)"):
+        probe(f"{tmp_path}/state")
