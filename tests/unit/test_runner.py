@@ -489,5 +489,6 @@ def test_a_start_that_fails_half_way_leaves_nothing(
     monkeypatch.setattr(resource, "prlimit", refuse)
     with pytest.raises(PermissionError, match="no limits today"):
         farm.run(farm.python("", cwd))
-    assert own_children() == children
-    assert set(os.listdir("/proc/self/fd")) == handles
+    # Of earlier tests something may end meanwhile.
+    assert own_children() <= children
+    assert set(os.listdir("/proc/self/fd")) <= handles
