@@ -15,6 +15,41 @@ SHADOW_SCANDIR(scandir64)
 SHADOW_SCANDIRAT(scandirat)
 SHADOW_SCANDIRAT(scandirat64)
 
+/* A directory that is open already, under whatever flags. */
+static void note_listed(int fd)
+{
+    char name[DESCRIPTOR_BYTES], place[PATH_BYTES];
+    int saved = *__errno_location();
+    spell_descriptor(name, fd);
+    ssize_t got = fd < 0 ? -1 : REAL(readlink)(name, place, sizeof place - 1);
+    *__errno_location() = saved;
+    if (got <= 0) {
+        mark_flawed();
+        return;
+    }
+    place[got] = 0;
+    note('D', FD_CWD, place, 0);
+}
+
+EXPORT void *fdopendir(int fd)
+{
+    void *result = REAL_POINTER(fdopendir)(fd);
+    if (result)
+        note_listed(fd);
+    return result;
+}
+
+#define SHADOW_READING(name, parameters, arguments) \
+    EXPORT long name parameters \
+    { \
+        note_listed(fd); \
+        return REAL_OR(fail_absent, name) arguments; \
+    }
+SHADOW_READING(getdents64, (int fd, void *buffer, size_t size), (fd, buffer, size))
+SHADOW_READING(getdents, (int fd, void *buffer, size_t size), (fd, buffer, size))
+SHADOW_READING(getdirentries, (int fd, void *buffer, size_t size, void *base), (fd, buffer, size, base))
+SHADOW_READING(getdirentries64, (int fd, void *buffer, size_t size, void *base), (fd, buffer, size, base))
+
 EXPORT int chdir(const char *path)
 {
     if (*path != '/')

@@ -12,11 +12,6 @@ enum {
     O_TRUNC_ = 01000,
     O_CLOEXEC_ = 02000000,
     O_TMPFILE_ = 020000000,
-#ifdef __aarch64__
-    O_DIRECTORY_ = 040000,
-#else
-    O_DIRECTORY_ = 0200000,
-#endif
 };
 
 enum { EMPTY_PATH = 0x1000, NO_FOLLOW = 0x100 };

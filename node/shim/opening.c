@@ -1,11 +1,10 @@
 /* Shadowed: what opens files. */
 #include "shadow.h"
 
+/* A directory that is only opened is not listed (directories.c): gcc asks for modules by a descriptor of one. */
 char kind_of_open(int flags)
 {
-    if ((flags & O_ACCMODE_) || (flags & (O_CREAT_ | O_TRUNC_)))
-        return 'W';
-    return flags & O_DIRECTORY_ ? 'D' : 'R';
+    return (flags & O_ACCMODE_) || (flags & (O_CREAT_ | O_TRUNC_)) ? 'W' : 'R';
 }
 
 #define SHADOW_OPEN(name, at, parameters, arguments) \
