@@ -63,6 +63,17 @@ def test_an_operand_behind_wa_is_read_by_the_assembler() -> None:
     assert found.source == b"a.c"
 
 
+def test_modules_that_are_only_switched_on_are_no_hindrance() -> None:
+    """As CMake gives it to gcc 14 for each source of C++20."""
+    found = compilation(
+        "-std=gnu++20 -MT o/a.cc.o -MF o/a.cc.o.d -fmodules-ts -fmodule-mapper=o/a.cc.o.modmap "
+        "-MD -fdeps-format=p1689r5 -x c++ -o o/a.cc.o -c a.cc"
+    )
+    assert found.has_modules
+    assert found.module_mapper == b"o/a.cc.o.modmap"
+    assert found.outputs == (b"o/a.cc.o", b"o/a.cc.o.d", b"o/a.cc.ddi")
+
+
 def test_an_object_that_is_dropped_is_made_all_the_same() -> None:
     found = compilation("-c a.c -MMD -MF a.d -o /dev/null")
     assert found.outputs == (b"/dev/null", b"a.d")
@@ -208,8 +219,12 @@ def test_the_language_is_the_drivers(
         ("-x c++-header a.c -o a.gch", "makes-pch"),
         ("-c a.c l.a", "linker-input"),
         ("-c a.cppm", "modules"),
-        ("-c a.cc -fmodules-ts", "modules"),
-        ("-c a.cc -fmodule-mapper=x", "modules"),
+        ("-c a.cc -fmodules", "modules"),
+        ("-c a.cc -fmodule-header", "modules"),
+        ("-c a.cc -fmodules-ts -fmodule-mapper=|x", "modules"),
+        ("-c a.cc -fmodules-ts -fmodule-mapper=a:7", "modules"),
+        ("-c a.cc -fmodules-ts -fmodule-mapper=@x", "modules"),
+        ("-c a.cc -fmodules-ts -fmodule-mapper=", "modules"),
         ("-c a.c -B /x", "program-prefix"),
         ("-c a.c -B/x", "program-prefix"),
         ("-c a.c -wrapper gdb", "wrapper"),

@@ -452,6 +452,31 @@ def test_what_the_assembler_reads_before_a_source_is_followed(project: Project) 
     assert project.scan(assembler_sources=(b"n.s",)) == Local(Reason.MISSING_INPUT, b"n.s")
 
 
+@pytest.mark.parametrize(
+    ("source", "mapper", "is_plain"),
+    [
+        ("int module; /* import a; */\n", "$root .\n", True),
+        ("int a;\n", "", True),
+        ("export module a;\n", "$root .\n", False),
+        ("module;\n", "$root .\n", False),
+        (" import <vector>;\n", "$root .\n", False),
+        ("export\nimport a;\n", "$root .\n", False),
+        ('#include "b.h"\n', "$root .\n", False),
+        ("int a;\n", "$root .\na a.gcm\n", False),
+        ("int a;\n", "$rooted x\n", False),
+    ],
+)
+def test_a_source_without_modules_is_ordinary_where_they_are_on(
+    project: Project, source: str, mapper: str, is_plain: bool
+) -> None:
+    project.write(a_c=source, b_h="import b;\n", m=mapper)
+    answer = project.scan(has_modules=True, module_mapper=b"m", language="c++", lexis=Lexis.CXX)
+    assert isinstance(answer, Closure) is is_plain
+    if not is_plain:
+        assert isinstance(answer, Local)
+        assert answer.reason is Reason.MODULES
+
+
 def test_a_forced_header_may_be_there_precompiled_only(project: Project) -> None:
     forced = ((Forced.INCLUDE, b"out/q"),)
     project.write(a_c="")

@@ -412,6 +412,8 @@ class Analyser:
             extra_inputs=parsed.extra_inputs,
             precompiled=(parsed.include_pch,) if parsed.include_pch else (),
             tells_precompiled=parsed.tells_precompiled,
+            has_modules=parsed.has_modules,
+            module_mapper=parsed.module_mapper,
             lexis=_lexis(parsed, toolchain),
             optional_inputs=(
                 *self._locale_files(request, toolchain, now),

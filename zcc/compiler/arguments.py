@@ -28,6 +28,7 @@ __all__ = [
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
 _TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
+_SWITCHES_MODULES_ON = re.compile(rb"(?:^|\0)-fmodules-ts(?:\0|$)")
 # ISO C90, in which gcc takes `//` for no comment, nor clang always, and traditional C, which has other strings.
 _OLD_C = re.compile(
     rb"(?:^|[\0,])-{1,2}(?:ansi|traditional(?:-cpp)?|std[=\0](?:c8|c90|iso9899:199[04]|gnu8|gnu90))"
@@ -139,6 +140,8 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         plugin_arguments=tuple(dict.fromkeys(filter(None, reading.plugin_arguments))),
         charsets=tuple(dict.fromkeys(reading.charsets)),
         module_maps=tuple(reading.module_maps),
+        has_modules=_says(reading, _SWITCHES_MODULES_ON),
+        module_mapper=reading.module_mapper,
         specs=tuple(reading.specs),
         sysroots=tuple(filter(None, reading.sysroots)),
         include_pch=reading.pch,

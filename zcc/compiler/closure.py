@@ -54,7 +54,9 @@ class ScanRequest:
     below the roots. `precompiled` are the operands of `-include-pch`. `directories` (of outputs, PWD) are
     shown where they exist, `listed` as well, whose entries the compiler goes through. `tells_precompiled`:
     gcc's messages name the precompiled headers that it tries. `names_offloaded`: what OpenMP moves out of a
-    function is named after its file's device and inode. `roots` are the directories below which any file may
+    function is named after its file's device and inode. `has_modules`: what
+    provides or imports a module would write or read more, as it would where the file `module_mapper` names any.
+    `roots` are the directories below which any file may
     be shipped; the search directories count as well, and so does every file that the command line names
     itself. `loose` is the source's directory where no checkout tells the project's extent: then what it shares
     with a search directory or the cwd is one of the roots.
@@ -81,6 +83,8 @@ class ScanRequest:
     is_clang: bool = False
     has_source_date_epoch: bool = False
     names_offloaded: bool = False
+    has_modules: bool = False
+    module_mapper: bytes | None = None
     lexis: Lexis = Lexis.OLD
 
 

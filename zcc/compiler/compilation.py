@@ -56,8 +56,9 @@ class Compilation:
     `forced_includes` are (`include` or `imacros`, name) in order. `extra_inputs` have to exist;
     `toolchain_files` are names that the compiler looks up among its own, `probed_files` such as need not be
     there. `plugins` are those inputs that are run, `plugin_names` what gcc finds among its own plugins,
-    `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files, `specs`
-    those that may name plugins (among the compiler's own where they have no slash), `sysroots` where whole
+    `plugin_arguments` may be names of files. `module_maps` are the inputs that name further files.
+    `has_modules`: gcc's are on, and the file `module_mapper` names where they lie. `specs` are the inputs that
+    may name plugins (among the compiler's own where they have no slash), `sysroots` where whole
     installations are said to lie, `charsets` the sets of characters that gcc converts. `profiles` are where
     profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
     `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
@@ -82,6 +83,8 @@ class Compilation:
     plugin_arguments: tuple[bytes, ...]
     charsets: tuple[bytes, ...]
     module_maps: tuple[bytes, ...]
+    has_modules: bool
+    module_mapper: bytes | None
     specs: tuple[bytes, ...]
     sysroots: tuple[bytes, ...]
     include_pch: bytes | None

@@ -127,6 +127,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"LOCPATH", Use.LOCAL, "locales other than the system's"),
     Variable(b"NLSPATH", Use.LOCAL, "messages other than the system's"),
     Variable(b"TEXTDOMAINDIR", Use.LOCAL, "messages other than the system's"),
+    Variable(b"CXX_MODULE_MAPPER", Use.LOCAL, "a program that gcc asks where modules lie"),
     Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
     Variable(b"COMPILER_PATH", Use.LOCAL_IF_SET, "where gcc and clang find their programs"),
     Variable(b"LPATH", Use.LOCAL_IF_SET, "the same as LIBRARY_PATH, of old"),

@@ -6,6 +6,7 @@ depends on a condition, every candidate is taken: a file too many costs a look-u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
@@ -31,6 +32,8 @@ _PROBES = (
     b"__has_embed",
 )
 MAX_LISTED = 2000
+# Only the directory below which gcc asks for each header as a module: the proof sees whether there is one.
+_NAMES_NO_MODULE = re.compile(rb"(?:\$root[ \t]+[^\n]*|[ \t]*)(?:\n(?:\$root[ \t]+[^\n]*|[ \t]*))*")
 _TIMES = {
     Hazard.DATE: frozenset({b"__DATE__"}),
     Hazard.TIME: frozenset({b"__TIME__"}),
@@ -162,6 +165,8 @@ class Inclusion:
             self._take_named(path, Mode.ASSEMBLY, Reason.MISSING_INPUT)
         for path in request.precompiled:
             self._take_named_pch(path)
+        if request.module_mapper is not None:
+            self._take_mapper(request.module_mapper)
         for path in request.optional_inputs:
             found = disk.walk(self.cwd, path, self.trail)
             if found is not None and isinstance(found[1], File):
@@ -203,6 +208,14 @@ class Inclusion:
         self._finder.take_pch(hit[0], path.rpartition(b"/")[2])
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
+
+    def _take_mapper(self, path: bytes) -> None:
+        """gcc's file of where modules lie, which has to name none."""
+        file = self._named(path, Reason.MISSING_INPUT)[1]
+        self._ship(file, is_named=True)
+        self._disk.input(file)
+        if not _NAMES_NO_MODULE.fullmatch(self._disk.content(file)):
+            raise StopScanError(Local(Reason.MODULES, path))
 
     def _take_forced(self, name: bytes, mode: Mode) -> None:
         before = self._precompiled
@@ -319,7 +332,8 @@ class Inclusion:
             raise StopScanError(Local(Reason.PASTED_PROBE, file.path))
         if Hazard.PRAGMA_PCH in hazards:
             raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
-        if Hazard.MODULES in hazards and self._is_cpp:
+        is_unit = Hazard.MODULES in hazards and self._is_cpp
+        if is_unit or (Hazard.MODULE_UNIT in hazards and self._request.has_modules):
             raise StopScanError(Local(Reason.MODULES, file.path))
         if Hazard.OMP_TARGET in hazards and self._request.names_offloaded:
             raise StopScanError(Local(Reason.INODE_NAME, file.path))

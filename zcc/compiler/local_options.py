@@ -15,7 +15,11 @@ LOCALS: tuple[Option, ...] = (
     *local("time-report", J, "-ftime-report -fproc-stat-report -time="),
     # The object of a Windows target holds the time.
     *local("time-stamp", F, "-mincremental-linker-compatible", CLANG),
-    # Modules: one compile reads what another one has just written.
+    # Modules: one compile reads what another one has just written. Where they are only switched on, as CMake
+    # does for gcc, the scanner sees whether a source has anything to do with one.
+    *rows(Role.CARRIED, F, "-fmodules-ts", families=GCC, searches=False),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-mapper=", families=GCC),
+    *rows(Role.OUTPUT, J, "-fdeps-format=", families=GCC, derives=".ddi"),
     *local("modules", J, "-fmodule -fimplicit-module-maps -fprebuilt- -fdeps-format="),
     *local("modules", J, "-fcxx-modules -fbuiltin-module-map -fimplicit-modules --precompile"),
     *local("modules", J, "-gmodules -fexperimental-modules", CLANG),

@@ -5,6 +5,7 @@ Owns the walk and what each role does; what the whole amounts to is arguments.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from os import fsdecode
@@ -33,6 +34,8 @@ _DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
 _PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
 # Below them lie whole installations.
 _SYSROOTS = (b"--sysroot", b"--gcc-toolchain", b"-gcc-toolchain=", b"--gcc-install-dir=")
+# Else it may be a program that is run, or a socket (gcc/cp/mapper-client.cc).
+_MAPPER_FILE = re.compile(rb"[\w./+-]+")
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
 
 
@@ -71,6 +74,7 @@ class Reading:
         self.plugin_names: list[bytes] = []
         self.plugin_arguments: list[bytes] = []
         self.module_maps: list[bytes] = []
+        self.module_mapper: bytes | None = None
         self.specs: list[bytes] = []
         self.sysroots: list[bytes] = []
         self.charsets: list[bytes] = []
@@ -283,6 +287,10 @@ class Reading:
         elif option.means == b"-fmodule-map-file=":
             self.module_maps.append(value)
             self.inputs.append(value)
+        elif option.means == b"-fmodule-mapper=":
+            if not _MAPPER_FILE.fullmatch(value):
+                self._stays("modules", word)
+            self.module_mapper = value
         elif option.means == b"-specs":
             self.specs.append(value)
             (self.inputs if b"/" in value else self.toolchain_files).append(value)
