@@ -68,6 +68,8 @@ WATCH_EVERY_S = 0.1
 # The kernel's own bound on tasks, where no control group keeps it: so far above the watched one that the job
 # is stopped and told of, and not just refused a process.
 _MOST_TASKS = 2
+# Since Linux 5.14 a user's tasks are counted for each user namespace by itself.
+_COUNTS_APART = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (5, 14)
 # A group can be removed when the kernel has buried the last process, which is a matter of milliseconds.
 _REMOVE_AGAIN_S = 0.05
 _REMOVE_TRIES = 40
@@ -379,10 +381,10 @@ class Run:
     def _limit_tasks(self) -> None:
         """Have the kernel bound the tasks of the sandbox's user namespace, before the command starts.
 
-        Only now: of a process in this machine's own namespace all of the user's processes are counted. It
-        binds no job of root's, and no namespace before Linux 5.14; the watch binds those too.
+        Only now: of a process in this machine's own namespace all of the user's processes are counted, as of
+        any before Linux 5.14. It binds no job of root's; the watch binds all.
         """
-        if self._sandbox.mode is Mode.NONE or self._limits.tasks is None:
+        if self._sandbox.mode is Mode.NONE or self._limits.tasks is None or not _COUNTS_APART:
             return
         most = _MOST_TASKS * self._limits.tasks
         # It may be over already, and its limit may be lower.

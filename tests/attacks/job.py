@@ -66,8 +66,9 @@ class Attacked:
     modes: dict[str, int]  # of the enclosure's devices, afterwards
 
 
-def attack(body: str, *, user: int = 0, **limits: float) -> Attacked:
-    """Run `int main` with this body as a job of a node of this user's. `limits` are over LIMITS."""
+def attack(body: str, *, user: int = 0, neighbours: int = 0, **limits: float) -> Attacked:
+    """Run `int main` with this body as a job of a node of this user's, who has other processes too. `limits`
+    are over LIMITS."""
     needs("gcc")  # for functions within functions
     if reason := enclosure.why_not():
         pytest.skip(reason)
@@ -75,7 +76,8 @@ def attack(body: str, *, user: int = 0, **limits: float) -> Attacked:
         pytest.skip("no interpreter of this version that another user can start")
     with tempfile.TemporaryDirectory(prefix="zcc-attack-") as directory:
         os.chmod(directory, 0o755)
-        request = {"body": body, "user": user, "limits": limits, "directory": directory}
+        request = {"body": body, "user": user, "neighbours": neighbours}
+        request |= {"limits": limits, "directory": directory}
         done = enclosure.run_module("tests.attacks.job", json.dumps(request))
     assert done.returncode == 0, done.stderr
     return Attacked(**json.loads(done.stdout.splitlines()[-1]))
@@ -127,6 +129,9 @@ def _main(request: str) -> None:
         if isinstance(cgroups, Cgroups):
             cgroups.give_to(asked["user"])
         become(User("attacked", asked["user"], asked["user"]), place)
+    # They end with the enclosure.
+    for _ in range(asked["neighbours"]):
+        subprocess.Popen(["sleep", "60"])
     farm = Farm(place, toolchain, probe(place, cgroups=cgroups))
     job = make_job(farm.store, [b"true"], os.fsencode(place) + b"/src")
     job = replace(job, executable=b"/attack", argv=(b"attack",))

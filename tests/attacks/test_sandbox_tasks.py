@@ -34,10 +34,11 @@ def test_the_kernel_keeps_an_ordinary_users_bomb_small() -> None:
     assert done.fault == "resources" or int(done.stdout) <= 2 * (LIMITS.tasks or 0)
 
 
-def test_as_many_as_are_allowed_run() -> None:
+@pytest.mark.parametrize("neighbours", [0, 150])
+def test_as_many_as_are_allowed_run_whatever_else_the_user_runs(neighbours: int) -> None:
     done = attack(
         THREAD + "int count = 0; for (int i = 0; i < 50; i++) count += !pthread_create(&thread, 0, idle, 0);"
         " usleep(300000); return count != 50;",
-        memory_bytes=1 << 30,
+        user=60606, neighbours=neighbours, memory_bytes=1 << 30,
     )  # fmt: skip
     assert (done.fault, done.status) == ("", 0)
