@@ -23,6 +23,7 @@ from node.proof import empty_log, is_started
 from node.sandbox import DEVICES, Mode, Sandbox
 from node.seccomp import filter_program
 from node.shim import find_shim
+from node.user import ROOTS_STATE
 from zcc.job import SANDBOX_DIRECTORY, Job
 
 ATTEMPTS = "attempts"
@@ -143,29 +144,52 @@ def _find_devices(state_dir: str) -> tuple[tuple[bytes, bytes], ...]:
     """(source, place) of each device: of root's own making, and nobody's, where this process is root.
 
     A job of root's is root to the machine's devices, and could change their modes; whoever owns a device
-    can, in any namespace.
+    can, in any namespace. Where no copy can be made, as in a container whose root is another user outside,
+    it is the device itself: that the job does not own it is tried afterwards.
     """
-    if os.geteuid():
-        return tuple((device, device) for device in DEVICES)
-    directory = os.path.join(os.fsencode(state_dir), b"dev")
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    return tuple((_made_device(directory, device), device) for device in DEVICES)
+    if not os.geteuid():
+        # A state directory below /tmp is often on a file system without devices.
+        for directory in (state_dir, ROOTS_STATE):
+            place = os.path.join(os.fsencode(directory), b"dev")
+            with contextlib.suppress(OSError):
+                os.makedirs(place, mode=0o700, exist_ok=True)
+                return tuple((_copied_device(place, device), device) for device in DEVICES)
+    return tuple((device, device) for device in DEVICES)
 
 
-def _made_device(directory: bytes, device: bytes) -> bytes:
-    """A copy of this device that belongs to nobody; the device itself where none can be made, as in a
-    container whose root is another user outside: that the job does not own it is tried afterwards."""
+def _copied_device(directory: bytes, device: bytes) -> bytes:
+    """The path of a copy of this device that belongs to nobody; one that is there is left, as jobs of another
+    node may be using it.
+
+    Raises:
+        OSError: none can be made here, or it cannot be used.
+    """
     path = os.path.join(directory, os.path.basename(device))
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        os.mknod(path, stat.S_IFCHR | _DEVICE_MODES, os.stat(device).st_rdev)
-        os.chmod(path, _DEVICE_MODES)  # whatever the umask
-        os.chown(path, _NOBODY, _NOBODY)
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # not where devices are mounted away
-    except OSError:
-        return device
+    number = os.stat(device).st_rdev
+    if not _is_copy(path, number):
+        made = path + b".%d" % os.getpid()
+        try:
+            os.mknod(made, stat.S_IFCHR | _DEVICE_MODES, number)
+            os.chmod(made, _DEVICE_MODES)  # whatever the umask
+            os.chown(made, _NOBODY, _NOBODY)
+            os.close(
+                os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+            )  # not where devices are mounted away
+            os.rename(made, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(made)
     return path
+
+
+def _is_copy(path: bytes, number: int) -> bool:
+    try:
+        found = os.lstat(path)
+        os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError:
+        return False
+    kind, owner = (found.st_mode, found.st_rdev), (found.st_uid, found.st_gid)
+    return kind == (stat.S_IFCHR | _DEVICE_MODES, number) and owner == (_NOBODY, _NOBODY)
 
 
 def _try_out(sandbox: Sandbox, attempts: str, state_dir: str) -> None:

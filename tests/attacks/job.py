@@ -66,9 +66,16 @@ class Attacked:
     modes: dict[str, int]  # of the enclosure's devices, afterwards
 
 
-def attack(body: str, *, user: int = 0, neighbours: int = 0, **limits: float) -> Attacked:
-    """Run `int main` with this body as a job of a node of this user's, who has other processes too. `limits`
-    are over LIMITS."""
+def attack(
+    body: str,
+    *,
+    user: int = 0,
+    neighbours: int = 0,
+    is_state_without_devices: bool = False,
+    **limits: float,
+) -> Attacked:
+    """Run `int main` with this body as a job of a node of this user's, who has so many other processes too.
+    `limits` are over LIMITS."""
     needs("gcc")  # for functions within functions
     if reason := enclosure.why_not():
         pytest.skip(reason)
@@ -77,7 +84,7 @@ def attack(body: str, *, user: int = 0, neighbours: int = 0, **limits: float) ->
     with tempfile.TemporaryDirectory(prefix="zcc-attack-") as directory:
         os.chmod(directory, 0o755)
         request = {"body": body, "user": user, "neighbours": neighbours}
-        request |= {"limits": limits, "directory": directory}
+        request |= {"limits": limits, "directory": directory, "nodev": is_state_without_devices}
         done = enclosure.run_module("tests.attacks.job", json.dumps(request))
     assert done.returncode == 0, done.stderr
     return Attacked(**json.loads(done.stdout.splitlines()[-1]))
@@ -123,7 +130,12 @@ def _main(request: str) -> None:
     text = f"{HEADERS}\nint main(void) {{\n{asked['body']}\n}}\n"
     toolchain = _make_toolchain(directory, text)
     place = os.path.join(directory, "node")
-    os.makedirs(place + "/src")
+    os.mkdir(place)
+    if asked["nodev"]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "nodev", "none", place], check=True)
+        # Where the devices lie then; the machine's own is left alone.
+        subprocess.run(["mount", "-t", "tmpfs", "none", "/var/lib"], check=True)
+    os.mkdir(place + "/src")
     cgroups = _claim_cgroups()
     if asked["user"]:
         if isinstance(cgroups, Cgroups):

@@ -37,3 +37,10 @@ def test_the_devices_do_what_compilers_use_them_for(user: int) -> None:
         user=user,
     )
     assert (done.fault, done.status) == ("", 0)
+
+
+def test_a_state_without_devices_does_not_keep_root_from_it() -> None:
+    """As below a /tmp that is mounted so, which many systems have."""
+    done = attack(attempts(CHANGES), is_state_without_devices=True)
+    assert (done.fault, done.status, done.stdout) == ("", 0, "")
+    assert set(done.modes.values()) == {0o666}
