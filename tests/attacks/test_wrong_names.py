@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from cache.digest import digest_of
 from tests.attacks.farm import SOURCE, AttackedFarm, Client, assert_unharmed, play, strike
 from zcc.job import FileInput, Job, Manifest
@@ -81,9 +79,6 @@ def test_what_cannot_be_run_is_refused_by_the_first_node() -> None:
     assert_unharmed(outcome)
 
 
-@pytest.mark.xfail(
-    reason="the broker takes three keys' refused jobs in a row for the nodes' doing", strict=True
-)
 def test_wrong_jobs_of_many_keys_in_a_row_tell_on_no_node() -> None:
     outcome = play(__name__, "in_a_row")
     assert all(answer.startswith("Refused: job-refused") for answer in outcome["answers"]), outcome
