@@ -98,12 +98,13 @@ def submit(ticket: int, inputs: int) -> Submit:
 
 
 async def measure(state: str, endpoint: str, public: str) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    flooder, other = [await joined(state, endpoint, public, context) for _ in range(2)]
-    await asyncio.sleep(GRACE_S)
+    # Before anybody joins: who is silent for five seconds is lost.
     ordinary = [submit(ticket, ORDINARY_INPUTS) for ticket in range(1, QUIET + 1)]
-    quiet = [await other.ask(each) for each in ordinary]
     flood = [codec.encode(submit(ticket, LARGE_INPUTS)) for ticket in range(1, FLOOD + 1)]
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    await asyncio.sleep(GRACE_S)
+    flooder, other = [await joined(state, endpoint, public, context) for _ in range(2)]
+    quiet = [await other.ask(each) for each in ordinary]
     flooder.answers, began_s = 0, time.perf_counter()
     for frames in flood:
         while not flooder.link.send(frames):
