@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import subprocess
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import msgpack
 
@@ -39,11 +41,16 @@ Fail = Callable[[Origin, Message, Exception], None]
 
 
 class Worker:
-    """One process, started when it is first needed and again when it has died."""
+    """One process, started when it is first needed and again when it has died.
+
+    A thread talks to it: that waits for pipes nearly all the time, and needs no loop to be let go of.
+    """
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()  # of the process, while it is asked or ended
+        self._is_closed = False
 
     async def ask(self, request: list[object]) -> Any:
         """One answer.
@@ -51,42 +58,64 @@ class Worker:
         Raises:
             WorkerLostError: it has died over this, twice.
         """
-        for _ in range(2):
-            try:
-                return await self._ask(request)
-            except (OSError, EOFError) as error:
-                logger.warning("the worker process is gone: %r", error)
-                await self._end()
+        return await asyncio.to_thread(self._ask_twice, request)
+
+    def close(self) -> None:
+        """End it; whoever is asking hears that it is lost."""
+        self._is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+        with self._lock:
+            self._end()
+
+    def _ask_twice(self, request: list[object]) -> Any:
+        with self._lock:
+            for _ in range(2):
+                if self._is_closed:
+                    break
+                try:
+                    return self._ask(request)
+                except (OSError, EOFError) as error:
+                    self._end()
+                    if not self._is_closed:
+                        logger.warning("the worker process is gone: %r", error)
         raise WorkerLostError("the broker's worker process has died twice over one message")
 
-    def kill(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def _ask(self, request: list[object]) -> Any:
-        process = self._process or await self._start()
+    def _ask(self, request: list[object]) -> Any:
+        process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         packed = msgpack.packb(request)
         process.stdin.write(LENGTH.pack(len(packed)) + packed)
-        await process.stdin.drain()
-        (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-        return msgpack.unpackb(await process.stdout.readexactly(length))
+        process.stdin.flush()
+        (length,) = LENGTH.unpack(_read(process.stdout, LENGTH.size))
+        return msgpack.unpackb(_read(process.stdout, length))
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
+    def _start(self) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
         # -P: a directory `broker` where we were started is not ours.
         words = (sys.executable, "-P", "-m", "broker.worker", self._directory)
-        self._process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe)
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe)
         return self._process
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+def _read(source: IO[bytes], length: int) -> bytes:
+    data = source.read(length)
+    if len(data) < length:
+        raise EOFError("it has closed its output")
+    return data
 
 
 class Reader:
@@ -114,7 +143,7 @@ class Reader:
         """End the worker; what was not read is lost."""
         if self._task is not None:
             self._task.cancel()
-        self._worker.kill()
+        self._worker.close()
 
     def is_waiting(self, origin: Origin) -> bool:
         """Whether something of this key's has not been read: what comes later has to wait behind it."""

@@ -1,0 +1,194 @@
+"""The broker's reader and its worker process: what is read, in which order, and what a dead worker costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.errors import WorkerLostError
+from broker.events import Origin
+from broker.heads import MAX_READ_BYTES, shown_values
+from broker.reader import Head, Reader, Worker
+from cache.blobs import BlobStore, compress
+from cache.digest import Digest, digest_of
+from tests.unit.test_broker_wire import sample_job
+from zcc.holding import HOLDING_KEY_BYTES, SHOWN_BYTES, pack_shown, shown_by
+from zcc.job import FileInput, Job, Manifest, encode_job, job_key
+from zcc.messages import Bye, Done, Message, Role, Submit
+
+KEY = b"k" * HOLDING_KEY_BYTES
+ORIGIN = Origin(b"route", "user", Role.CLIENT)
+LARGE = replace(
+    sample_job(b"t", b"s"),
+    manifest=Manifest(
+        tuple(FileInput(b"/src/%06d" % at, digest_of(b"%d" % at)) for at in range(10_000))
+    ),
+)
+
+
+def submit(ticket: int, job: Job, shown: bytes = b"") -> Submit:
+    encoded = encode_job(job)
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, shown, compress(encoded))
+
+
+@dataclass
+class Desk:
+    """A reader over a store, and what it has told."""
+
+    store: BlobStore
+    taken: list[tuple[Message, Head, tuple[Digest, ...]]] = field(default_factory=list)
+    failed: list[tuple[Message, Exception]] = field(default_factory=list)
+    open_routes: set[bytes] = field(default_factory=lambda: {ORIGIN.route})
+
+    def __post_init__(self) -> None:
+        self.reader = Reader(
+            self.store.directory,
+            KEY,
+            lambda: 0.0,
+            self.open_routes.__contains__,
+            lambda _, message, head, shown: self.taken.append((message, head, shown)),
+            lambda _, message, error: self.failed.append((message, error)),
+        )
+
+    def read(self, *messages: Submit | Done) -> None:
+        for message in messages:
+            assert self.reader.read(ORIGIN, message)
+
+    async def wait(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(self.taken) + len(self.failed) < count:
+                await asyncio.sleep(0.005)
+
+    @property
+    def tickets(self) -> list[int]:
+        return [each.ticket for each, _, _ in self.taken if isinstance(each, Submit)]
+
+
+def run(story: Callable[[Desk], Coroutine[Any, Any, None]], directory: Path) -> None:
+    @asynccontextmanager
+    async def reading() -> AsyncIterator[Desk]:
+        desk = Desk(BlobStore(str(directory / "blobs"), 1 << 30))
+        try:
+            yield desk
+        finally:
+            desk.reader.close()
+
+    async def told() -> None:
+        async with reading() as desk:
+            await story(desk)
+
+    asyncio.run(told())
+
+
+def test_what_is_small_is_read_at_once_and_what_is_large_later_in_its_order(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.read(submit(1, sample_job(b"t", b"s")))
+        assert desk.tickets == [1]
+        desk.read(submit(2, LARGE), submit(3, sample_job(b"t", b"s")), submit(4, LARGE))
+        assert desk.reader.wait_behind(ORIGIN, Bye(""))
+        assert desk.tickets == [1]
+        await desk.wait(5)
+        assert desk.tickets == [1, 2, 3, 4]
+        assert desk.taken[-1][0] == Bye("")
+        assert not desk.reader.is_waiting(ORIGIN)
+
+    run(story, tmp_path)
+
+
+def test_what_cannot_be_read_is_said_whoever_reads_it(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.read(replace(submit(1, sample_job(b"t", b"s")), key=digest_of(b"another")))
+        desk.read(replace(submit(2, LARGE), key=digest_of(b"another")))
+        desk.read(replace(submit(3, sample_job(b"t", b"s")), shown=b"no row"))
+        await desk.wait(3)
+        assert not desk.taken
+        assert [str(error) for _, error in desk.failed] == [
+            "its bytes do not match its key",
+            "its bytes do not match its key",
+            "what is shown is not in whole rows",
+        ]
+
+    run(story, tmp_path)
+
+
+def test_only_what_is_held_and_shown_rightly_counts_as_shown(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        held, other = desk.store.put(b"held"), desk.store.put(b"other")
+        shown = {
+            held: shown_by([b"held"], KEY),
+            other: os.urandom(SHOWN_BYTES),
+            digest_of(b"not here"): shown_by([b"not here"], KEY),
+        }
+        message = submit(1, sample_job(b"t", b"s"), pack_shown(shown))
+        desk.read(message)
+        await desk.wait(1)
+        assert desk.taken[0][2] == (held,)
+        desk.read(replace(message, shown=pack_shown({held: shown[held]})))
+        assert desk.taken[1][2] == (held,)  # known by now
+
+    run(story, tmp_path)
+
+
+def test_a_cancelled_submit_and_a_closed_route_are_not_read(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.read(submit(1, LARGE), submit(2, LARGE), submit(3, LARGE))
+        await asyncio.sleep(0)
+        assert desk.reader.cancel(ORIGIN, 1)
+        assert desk.reader.cancel(ORIGIN, 2)
+        assert not desk.reader.cancel(ORIGIN, 2)
+        await desk.wait(1)
+        assert desk.tickets == [3]
+        desk.read(submit(4, LARGE))
+        desk.open_routes.clear()
+        async with asyncio.timeout(30):
+            while desk.reader.is_waiting(ORIGIN):
+                await asyncio.sleep(0.005)
+        assert desk.tickets == [3]
+
+    run(story, tmp_path)
+
+
+def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    async def told() -> None:
+        worker = Worker(str(tmp_path))
+        for _ in range(2):
+            assert isinstance(await worker.ask(["result", b"none"]), str)
+            assert worker._process is not None
+            os.kill(worker._process.pid, signal.SIGKILL)
+        worker.close()
+
+    asyncio.run(told())
+
+
+def test_a_message_over_which_the_worker_dies_twice_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.reader.sys.executable", "/bin/false")
+
+    async def story(desk: Desk) -> None:
+        desk.read(submit(1, LARGE))
+        await desk.wait(1)
+        ((message, error),) = desk.failed
+        assert isinstance(message, Submit)
+        assert isinstance(error, WorkerLostError)
+        assert not desk.reader.is_waiting(ORIGIN)
+
+    run(story, tmp_path)
+
+
+def test_one_message_has_only_so_much_of_the_store_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.heads.MAX_READ_BYTES", 100)
+    assert MAX_READ_BYTES >= 1 << 20
+    store = BlobStore(str(tmp_path), 1 << 30)
+    digests = [store.put(bytes([number]) * 40) for number in range(5)]
+    assert list(shown_values(str(tmp_path), digests, KEY)) == digests[:2]
