@@ -34,6 +34,15 @@ class WornTreeError(NodeError):
     """An input tree that has seen too much for this job: try a new one."""
 
 
+class SpoiledError(NodeError):
+    """A job has read what is not what it was: run it again when that came anew. `is_toolchain`: so must the
+    toolchain."""
+
+    def __init__(self, detail: str, is_toolchain: bool) -> None:
+        super().__init__(detail)
+        self.is_toolchain = is_toolchain
+
+
 class MissingInputError(NodeError):
     """An input's blob is not in the store (any more): fetch it and try again."""
 

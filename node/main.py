@@ -26,7 +26,7 @@ from zcc.cli import leaving
 from zcc.cli.program import Program
 from zcc.cli.terminal import complaint, say
 from zcc.cli.version import add_version
-from zcc.config import parse_size
+from zcc.config import parse_duration, parse_size
 from zcc.errors import ZccError, told
 
 app = Program(
@@ -91,6 +91,7 @@ def check(state: State = DEFAULT_STATE) -> None:
 
 @app.command()
 def serve(
+    *,
     state: State = DEFAULT_STATE,
     slots: Annotated[
         int, typer.Option(metavar="N", help="Compiles at a time; 0: one a processor.")
@@ -105,6 +106,14 @@ def serve(
     cache_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Disk for inputs and toolchains.")
     ] = "10G",
+    recheck: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE",
+            help="How long inputs that were read and found sound are believed, unless they look different;"
+            " toolchains 24 times as long.",
+        ),
+    ] = "1h",
     log: Annotated[
         str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -134,7 +143,8 @@ def serve(
         logger.info("weaker than elsewhere: %s", weakness)
     size = parse_size(cache_size)
     called = settled_name(state, name)
-    asyncio.run(_serve(access, called, slots or len(os.sched_getaffinity(0)), state, found, size))
+    slots = slots or len(os.sched_getaffinity(0))
+    asyncio.run(_serve(access, called, slots, state, found, size, parse_duration(recheck)))
 
 
 def _claimed_cgroups() -> Cgroups | str:
@@ -160,9 +170,15 @@ def _own_access() -> farm.Access:
 
 
 async def _serve(
-    access: farm.Access, name: str, slots: int, state: str, sandbox: Sandbox, size_bytes: int
+    access: farm.Access,
+    name: str,
+    slots: int,
+    state: str,
+    sandbox: Sandbox,
+    size_bytes: int,
+    recheck_s: float,
 ) -> None:
-    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, Limits())
+    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, Limits(), recheck_s)
     loop = asyncio.get_running_loop()
     asked = False
 

@@ -37,6 +37,7 @@ from node.events import (
     Event,
     JobEnded,
     JobFaulted,
+    JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
     RoomChanged,
@@ -45,10 +46,12 @@ from node.events import (
     SessionLost,
     StopAsked,
     ToolchainFailed,
+    ToolchainGone,
     ToolchainReady,
     Welcomed,
 )
 from node.faults import noted
+from node.freshness import INPUTS_EVERY_S, Freshness
 from node.machine import NodeMachine
 from node.room import Room
 from node.sandbox import Limits, Sandbox
@@ -102,6 +105,7 @@ class NodeShell:
         sandbox: Sandbox,
         cache_bytes: int,
         limits: Limits,
+        recheck_s: float = INPUTS_EVERY_S,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
@@ -113,7 +117,14 @@ class NodeShell:
         self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
         hands = Hands(self._hands, self._slow_hands)
         self._workshop = Workshop(
-            directory, name, sandbox, cache_bytes, limits, hands, self._job_ended
+            directory,
+            name,
+            sandbox,
+            cache_bytes,
+            limits,
+            hands,
+            Freshness(recheck_s),
+            self._job_ended,
         )
         self._room = Room(directory, limits.free_disk_bytes)
         self._session = os.urandom(16)
@@ -293,6 +304,12 @@ class NodeShell:
         return job, {digest for digest in digests_of(job.manifest.files) if not has(digest)}
 
     def _job_ended(self, lease: bytes, finish: Finish) -> None:
+        if finish.missing is not None:
+            if not finish.is_toolchain_here and lease in self._jobs:
+                self._handle(ToolchainGone(self._jobs[lease][0].toolchain))
+            is_here = finish.is_toolchain_here
+            self._handle(JobSpoiled(lease, finish.missing, is_here, finish.detail))
+            return
         if finish.fault is not None:
             if finish.fault is Fault.PAUSED:
                 self._no_room(finish.detail)

@@ -351,6 +351,12 @@ class TreePool:
         for tree in idle:
             self.discard(tree)
 
+    def forget_all(self) -> None:
+        """Drop all idle trees: what is in them is in doubt."""
+        idle, self._idle = self._idle, []
+        for _, tree in idle:
+            self.discard(tree)
+
     def discard(self, tree: Tree) -> None:
         """Drop a tree whose state is in doubt."""
         self._discard(tree.root)

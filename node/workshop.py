@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,8 +16,10 @@ from typing import TypeVar, TypeVarTuple
 
 from cache.blobs import BlobStore, Form, compress
 from cache.digest import Digest, digest_of
-from node.errors import MissingInputError, ToolchainError, WornTreeError
+from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTreeError
 from node.faults import noted
+from node.freshness import Freshness
+from node.inspection import Inspector
 from node.runner import Run, RunFault, Runner, RunOutcome
 from node.runner import Toolchain as Unpacked
 from node.sandbox import Limits, Sandbox, view_toolchain
@@ -36,16 +38,20 @@ INPUTS_SHARE = 0.5
 SELF_TEST_CLIENT = b"self-test"
 # Toolchains whose contents are known by name; a node serves a few, and each takes a walk of some milliseconds.
 _MAX_VIEWS = 16
+_MAX_CONDEMNED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A job's end: the packed result with its outputs' frames, or a fault."""
+    """A job's end: the packed result with its outputs' frames, or a fault; or none, because it has to be
+    run again when `missing` is here (and its toolchain, where that is gone)."""
 
     body: bytes = b""
     outputs: tuple[tuple[Digest, bytes], ...] = ()
     fault: Fault | None = None
     detail: str = ""
+    missing: frozenset[Digest] | None = None
+    is_toolchain_here: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Workshop:
         limit_bytes: int,
         limits: Limits,
         hands: Hands,
+        freshness: Freshness,
         report: Callable[[bytes, Finish], None],
     ) -> None:
         inputs_bytes = int(limit_bytes * INPUTS_SHARE)
@@ -87,6 +94,9 @@ class Workshop:
         self.toolchains = ToolchainStore(
             os.path.join(directory, "toolchains"), limit_bytes - inputs_bytes
         )
+        self._inspector = Inspector(freshness, self.inputs)
+        # Toolchains that were found rotten while others may have been running with them.
+        self._condemned: deque[Unpacked] = deque(maxlen=_MAX_CONDEMNED)
         self._hands = hands
         self._trees = TreePool(os.path.join(directory, "trees"), self.inputs, discard=self._bin)
         self._scratch = os.path.join(directory, "scratch")
@@ -133,16 +143,47 @@ class Workshop:
         """From start to report: the one place where a lease's job ends, whatever was raised."""
         try:
             finish = await self._perform(running, job, client)
+        except (SpoiledError, MissingInputError) as error:
+            finish = await self._begin_anew(job, error)
         except Exception as error:  # noqa: BLE001 - logged there
-            if isinstance(error, MissingInputError):
-                self.inputs.remove(error.digest)
             fault, detail = noted(error, f"the job of lease {lease.hex()} broke")
             finish = Finish(fault=fault, detail=detail)
         finally:
             self._running.pop(lease, None)
         self._report(lease, finish)
 
+    async def _begin_anew(self, job: Job, error: SpoiledError | MissingInputError) -> Finish:
+        """What the job has read, or was to read, is rotten or gone: it is fetched, and the job run again."""
+        logger.warning("%s: a job runs again", error)
+        # Other clients' trees may have the same rotten files, by their links or of the same disk.
+        self._trees.forget_all()
+        if isinstance(error, MissingInputError):
+            self.inputs.remove(error.digest)
+
+        def missing() -> frozenset[Digest]:
+            wanted = digests_of(job.manifest.files)
+            return frozenset(each for each in wanted if not self.inputs.has(each))
+
+        return Finish(
+            detail=str(error),
+            missing=await self._beside(missing),
+            is_toolchain_here=self.toolchains.has(job.toolchain),
+        )
+
+    def _condemn(self, digest: Digest, unpacked: Unpacked) -> None:
+        """Take a rotten toolchain away, unless another has come in its place meanwhile."""
+        if not self._is_condemned(unpacked):
+            self._condemned.append(unpacked)
+        if self._unpacked.get(digest, unpacked) is unpacked:
+            self._unpacked.pop(digest, None)
+            self.toolchains.condemn(digest)
+
+    def _is_condemned(self, unpacked: Unpacked) -> bool:
+        return any(each is unpacked for each in self._condemned)
+
     async def _perform(self, running: _Running, job: Job, client: bytes) -> Finish:
+        if not self.toolchains.has(job.toolchain):
+            raise SpoiledError("the toolchain is not here any more", True)
         with self.toolchains.lease(job.toolchain):
             unpacked = await self._toolchain(job.toolchain)
             outcome = await self._run(running, job, client, unpacked, is_last=False)
@@ -165,6 +206,8 @@ class Workshop:
         try:
             await self._beside(_fit, tree, job)
             outcome = await self._sandboxed(running, job, unpacked, tree)
+            if not running.is_killed:
+                await self._inspect(job, tree, unpacked)
             is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
             is_good = is_last or not is_misled
             return outcome if is_good else None
@@ -178,6 +221,24 @@ class Workshop:
                 self._trees.release(client, tree)
             else:
                 self._trees.discard(tree)
+
+    async def _inspect(self, job: Job, tree: Tree, unpacked: Unpacked) -> None:
+        """
+        Raises:
+            SpoiledError: the run has read what is rotten, and it is taken away.
+        """
+        try:
+            if self._is_condemned(unpacked):
+                raise SpoiledError("the toolchain was found rotten meanwhile", True)
+            members = await self._beside(self.toolchains.members, job.toolchain)
+            await self._beside(self._inspector.inspect, job, tree, unpacked.root, members)
+        except ToolchainError as error:
+            self._condemn(job.toolchain, unpacked)
+            raise SpoiledError(str(error), True) from error
+        except SpoiledError as error:
+            if error.is_toolchain:
+                self._condemn(job.toolchain, unpacked)
+            raise
 
     async def _sandboxed(
         self, running: _Running, job: Job, unpacked: Unpacked, tree: Tree
@@ -279,6 +340,7 @@ class Workshop:
 
     def _scratch_path(self) -> bytes:
         self._runs += 1
+        os.makedirs(self._scratch, mode=0o700, exist_ok=True)  # whoever cleans up may have taken it
         return os.fsencode(os.path.join(self._scratch, f"{os.getpid()}-{self._runs}"))
 
     def _bin(self, path: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 from cache.stores import DiskStore
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import wait_until_written
-from tests.forging import forge
+from tests.forging import forge, no_misses, other_object
 from tests.network_farm import wait_until
 from zcc.cli.up import LocalFarm
 from zcc.farm import DEFAULT_FARM
@@ -78,7 +78,7 @@ def test_what_nodes_have_made_is_made_again_by_others(farm: Farm, tmp_path: Path
 @pytest.mark.parametrize("farm", [3], indirect=True)
 def test_a_third_node_says_who_has_forged_a_result(farm: Farm, tmp_path: Path) -> None:
     build(farm, tmp_path)
-    assert forge(state_of(farm), DEFAULT_FARM, is_packed=True) == SOURCES
+    assert forge(state_of(farm), DEFAULT_FARM, other_object, is_packed=True) == SOURCES
     report = audit(farm, "--share", "100%", status=1)
     # The first makers that are found out are given no further jobs, so not all can be told.
     assert report["verdicts"]["maker-at-fault"] >= 1, report
@@ -93,12 +93,22 @@ def test_a_third_node_says_who_has_forged_a_result(farm: Farm, tmp_path: Path) -
     wait_until(lambda: sum(makers(farm).values()) == left, "what is wrong to be forgotten")
 
 
+@pytest.mark.parametrize("farm", [3], indirect=True)
+def test_a_node_that_keeps_misses_back_is_found_out(farm: Farm, tmp_path: Path) -> None:
+    """A hit would hold where it must not: nothing on a client's disk can tell."""
+    build(farm, tmp_path)
+    forge(state_of(farm), DEFAULT_FARM, no_misses, is_packed=True)
+    report = audit(farm, "--share", "1%", status=1)
+    assert report["verdicts"] == {"maker-at-fault": 1}, report
+    assert report["findings"][0]["what"] == ["look-ups"]
+
+
 @pytest.mark.parametrize("farm", [2], indirect=True)
 def test_of_two_nodes_neither_is_believed_and_the_result_is_forgotten(
     farm: Farm, tmp_path: Path
 ) -> None:
     build(farm, tmp_path)
-    forge(state_of(farm), DEFAULT_FARM, is_packed=True)
+    forge(state_of(farm), DEFAULT_FARM, other_object, is_packed=True)
     report = audit(farm, "--share", "1%", status=1)
     assert report["verdicts"] == {"disputed": 1}, report
     wait_until(lambda: sum(makers(farm).values()) == SOURCES - 1, "the result to be forgotten")

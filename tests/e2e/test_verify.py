@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Farm
-from tests.e2e.test_memory import place, stop_agent
-from tests.forging import forge
+from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
+from tests.forging import forge, missing, other_object
 from zcc.agent.recall import SPACE
+from zcc.farm import DEFAULT_FARM
 
 COMMAND = ("zcc", "gcc", "-g", "-O2", "-MD", "-c", "x.c", "-o", "x.o")
 NUMBERS = ("verified", "verify_differs", "verify_unsure")
@@ -51,7 +52,17 @@ def test_a_forged_result_is_found_said_aloud_and_forgotten(
 ) -> None:
     compile_(remembering, project)
     stop_agent(remembering)
-    assert forge(place(remembering) / "cache", SPACE, is_packed=False)
+    assert forge(place(remembering) / "cache", SPACE, other_object, is_packed=False)
     assert compile_(remembering, project, "1") == {"local": 1, "verify_differs": 1}
     assert "not what this machine compiles, from node1" in remembering.stats()["notes"][-1]
     assert compile_(remembering, project) == {"shared_hit": 1}
+
+
+def test_a_forged_miss_of_what_is_here_makes_no_hit(remembering: Farm, project: Path) -> None:
+    compile_(remembering, project)
+    lose_own(remembering)
+    state = Path(remembering.local.directory) / "broker"
+    wait_until_written(state, 1)
+    there = project / "x.c"
+    assert forge(state, DEFAULT_FARM, missing(there), is_packed=True)
+    assert compile_(remembering, project) == {"remote": 1}
