@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from zcc.cli.up import LocalFarm
+from zcc.errors import ConfigError
+
 BIN = Path(sys.executable).parent
 NO_NAMESPACES = (
     "unshare", "--user", "--map-root-user", "--mount",
@@ -51,3 +54,11 @@ def test_a_chroot_is_told_from_other_reasons(tmp_path: Path) -> None:
     done = run("unshare", "--mount", "sh", "-c", enter)
     assert done.returncode == 1
     assert "this is a chroot" in done.stderr
+
+
+def test_a_broker_that_cannot_start_is_told_in_its_own_words(tmp_path: Path) -> None:
+    farm = LocalFarm(str(tmp_path))
+    (tmp_path / "broker").write_text("no directory")
+    with pytest.raises(ConfigError, match=r"the broker did not start: .*broker"):
+        farm.start(nodes=0, slots=1)
+    farm.stop()

@@ -18,7 +18,7 @@ import typer
 from zcc import config, farm
 from zcc.cli import agent
 from zcc.cli.supervisor import Work, die_with_parent, is_agent, supervise
-from zcc.cli.up import run_command
+from zcc.cli.up import last_words, run_command
 from zcc.errors import ConfigError
 
 START_TIMEOUT_S = 30.0
@@ -77,7 +77,7 @@ def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes
     while not _is_listed(name):
         if node.poll() is not None or time.monotonic() > deadline:
             _stop(node)
-            raise ConfigError(f"the node did not start: see {log_path}")
+            raise ConfigError(f"the node did not start: {last_words(log_path)} (see {log_path})")
         time.sleep(0.05)
     return node
 

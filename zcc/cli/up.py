@@ -140,7 +140,7 @@ class LocalFarm:
             is_there, _, _ = select.select([ready], [], [], START_TIMEOUT_S)
             line = ready.readline().decode().strip() if is_there else ""
         if not line:
-            raise ConfigError(f"the broker did not start: see {self._at('broker.log')}")
+            raise ConfigError(f"the broker did not start: {last_words(self._at('broker.log'))}")
         return line
 
     def _wait_for_nodes(self, count: int) -> None:
@@ -162,12 +162,22 @@ class LocalFarm:
             time.sleep(0.05)
 
     def _why_no_nodes(self, dead: list[int]) -> str:
-        """In the first dead node's own words: its log is gone when the user could read it."""
         if not dead:
             return f"the nodes were not ready within {START_TIMEOUT_S:.0f} s: zcc doctor says more"
-        with open(self._at(f"node{dead[0]}.log"), errors="replace") as log:
-            lines = log.read().splitlines() or ["it said nothing"]
-        return f"the farm has no node, and nothing was run: {lines[-1].removeprefix('zcc-node: ')}"
+        why = last_words(self._at(f"node{dead[0]}.log"))
+        return f"the farm has no node, and nothing was run: {why}"
+
+
+def last_words(log_path: str) -> str:
+    """Why one of our programs ended, in its own words: its log may be gone when the user could read it."""
+    with open(log_path, errors="replace") as log:
+        lines = log.read().splitlines() or ["it said nothing"]
+    at = len(lines) - 1
+    # What it says in the end may be folded, for a terminal of COLUMNS.
+    while at and lines[at].startswith(" "):
+        at -= 1
+    words = " ".join(line.strip() for line in lines[at:])
+    return words.removeprefix("zcc-node: ").removeprefix("zcc-broker: ")
 
 
 def up(
