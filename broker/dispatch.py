@@ -6,16 +6,16 @@ about to be. A job whose toolchain is still on its way is parked and holds up no
 
 from __future__ import annotations
 
-from itertools import islice
 from math import ceil
 
 from broker.effects import FindMissing
 from broker.farm import Farm
-from broker.jobs import LEASED, Execution, Phase
+from broker.jobs import LEASED, Execution, Lease, Phase
 from broker.ledger import Ledger
-from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, LOOK_AHEAD, STARTUP_GRACE_S
-from broker.nodes import Node
-from broker.placement import Choice, Need, choose_node, seat_of
+from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, RECALL_GAIN_S, STARTUP_GRACE_S
+from broker.pace import Horizon
+from broker.placement import Choice, Chooser, takes_s
+from broker.queue import Lane, Line
 from cache.digest import Digest, short
 from zcc.messages import Busy
 
@@ -24,22 +24,50 @@ class Dispatcher:
     def __init__(self, farm: Farm, ledger: Ledger) -> None:
         self._farm = farm
         self._ledger = ledger
+        self._chooser = Chooser(farm.seats, farm.executions.__getitem__)
 
     def run(self, now: float) -> None:
         """Place what can be placed; does nothing when nothing has changed."""
         if not self._farm.is_dirty:
             return
         self._farm.is_dirty = False
-        nodes = self._farm.nodes.usable(now)
-        self._place(nodes, now)
-        self._grant(nodes, now)
-        self._tell_the_waiting(nodes)
+        self._farm.seats.refresh(now)
+        self._place(now)
+        self._grant(now)
+        self._tell_the_waiting()
 
     def tell_all(self) -> None:
         """The farm has shrunk: what agents were told about their start is void."""
         farm = self._farm
         for session in farm.sessions:
             farm.unanswered += [(session, at, key) for at, key in session.tickets.items()]
+
+    def recall(self, now: float) -> None:
+        """Nothing waits here any more, and slots are idle: take jobs back that still wait at a node for one of
+        its slots, where they would end sooner."""
+        farm = self._farm
+        if farm.queue or farm.ready or not farm.leases:
+            return
+        farm.seats.refresh(now)
+        waiting = [lease for lease in farm.leases.values() if self._can_be_recalled(lease)]
+        waiting.sort(key=lambda lease: -lease.expected_end)
+        room: dict[Lane, int] = {}
+        for lease in waiting:
+            execution = farm.executions[lease.key]
+            lane = execution.lane
+            if lane not in room:
+                _, room[lane] = farm.seats.slots(lane.user, lane.machine_class)
+            seats = farm.seats.best(lane.user, lane.machine_class, now, is_ahead=False)
+            node = farm.nodes.get(lease.node)
+            if room[lane] <= 0 or not seats or node is None:
+                continue
+            if now + RECALL_GAIN_S + takes_s(execution, seats[0]) < lease.expected_end:
+                room[lane] -= 1
+                self._ledger.revoke(node, lease.id)
+                self._ledger.give_back(lease, node, now, is_counted=False)
+
+    def _can_be_recalled(self, lease: Lease) -> bool:
+        return self._farm.executions[lease.key].phase is Phase.ASSIGNED and not lease.is_adopted
 
     def inputs_checked(self, execution: Execution, missing: frozenset[Digest], now: float) -> None:
         """The store has been searched: the job is ready, or waits for what it lacks or has not shown."""
@@ -60,57 +88,49 @@ class Dispatcher:
             return []
         return self._farm.holdings.unshown(execution.lane.user, execution.inputs)
 
-    def _grant(self, nodes: list[Node], now: float) -> None:
+    def _grant(self, now: float) -> None:
         """Let jobs upload, as many as slots are idle or soon will be; counted for each user, so that
         one with a slow line does not hold up the others."""
-        farm = self._farm
-        windows: dict[tuple[str, bytes], int] = {}
-        has_granted = True
-        while has_granted:
-            has_granted = False
-            for key in farm.queue.heads():
-                execution = farm.executions[key]
-                place = (execution.lane.user, execution.lane.machine_class)
-                if place not in windows:
-                    windows[place] = _window(nodes, *place, now)
-                if farm.granted[place] >= windows[place]:
-                    continue
-                farm.queue.turn(key)
-                farm.set_phase(execution, Phase.CHECKING)
-                # What it has not shown is asked for in any case: nobody need look for that.
-                unshown = set(self._unshown(execution))
-                sought = [each for each in execution.inputs if each not in unshown]
-                recalls = not (execution.is_new or execution.is_private)
-                farm.emit(FindMissing(key, (execution.toolchain, *sought), recalls))
-                has_granted = True
-
-    def _place(self, nodes: list[Node], now: float) -> None:
-        farm = self._farm
-        if not farm.ready:
-            return
-        idle = sum(node.idle_slots for node in nodes)
-        # A publisher's own idle slots are no reason for others' jobs to wait.
-        own = sum(node.idle_slots for node in nodes if node.session.is_own)
-        may_prefetch = len(farm.queue) + len(farm.ready) > idle - own
-        room = sum(node.spare for node in nodes) if may_prefetch else idle
-        if not room:
-            return
-        seats = [seat_of(node, now, farm.model) for node in nodes]
-        waits = 0
-        for key in list(islice(farm.ready.in_order(), room + LOOK_AHEAD)):
-            if not room or waits > LOOK_AHEAD:
-                break
-            execution = farm.executions[key]
-            need = _need_of(execution, now)
-            choice = choose_node(need, seats, now, may_prefetch=may_prefetch)
-            if choice.seat is None:
-                waits += 1
+        farm, queue = self._farm, self._farm.queue
+        while (line := queue.first()) is not None:
+            place = (line.lane.user, line.lane.machine_class)
+            slots, idle = farm.seats.slots(*place)
+            if farm.granted[place] >= idle + ceil(slots * GRANT_AHEAD):
+                queue.pass_over(line)
                 continue
-            room -= 1
-            farm.ready.turn(key)
-            self._send_to(execution, choice.seat.node, choice, now)
+            key = line.returned() or line.oldest()
+            execution = farm.executions[key]
+            queue.charge(line, execution.cost_s)
+            farm.set_phase(execution, Phase.CHECKING)
+            # What it has not shown is asked for in any case: nobody need look for that.
+            unshown = set(self._unshown(execution))
+            sought = [each for each in execution.inputs if each not in unshown]
+            recalls = not (execution.is_new or execution.is_private)
+            farm.emit(FindMissing(key, (execution.toolchain, *sought), recalls))
+        queue.restore()
 
-    def _send_to(self, execution: Execution, node: Node, choice: Choice, now: float) -> None:
+    def _place(self, now: float) -> None:
+        farm, ready = self._farm, self._farm.ready
+        while not farm.seats.is_full() and (line := ready.first()) is not None:
+            choice = self._chooser.choose(line, self._horizon_of(line, now), now)
+            if choice is None:
+                ready.pass_over(line)
+                continue
+            execution = farm.executions[choice.key]
+            ready.charge(line, execution.cost_s)
+            self._send_to(execution, choice, now)
+            farm.seats.refresh(now)
+        ready.restore()
+
+    def _horizon_of(self, line: Line, now: float) -> Horizon:
+        farm, lane = self._farm, line.lane
+        share = 1.0 / max(1, len(farm.tallies))
+        power = farm.seats.capacity(lane.user, lane.machine_class) * share
+        slots, _ = farm.seats.slots(lane.user, lane.machine_class)
+        return farm.pace.horizon(lane.user, lane.build, power, slots * share, now)
+
+    def _send_to(self, execution: Execution, choice: Choice, now: float) -> None:
+        node = choice.seat.node
         self._ledger.assign(execution, node, choice.finish_at, now)
         self._farm.audit(
             "dispatch",
@@ -120,12 +140,12 @@ class Dispatcher:
             expected_s=round(choice.finish_at - now, 3),
         )
 
-    def _tell_the_waiting(self, nodes: list[Node]) -> None:
+    def _tell_the_waiting(self) -> None:
         """Say Busy to those whose job will not start soon, so that they may compile it locally."""
         farm = self._farm
         if not farm.unanswered:
             return
-        capacity = sum(node.slots * farm.model.speed(node.identity) for node in nodes)
+        capacity = farm.seats.capacity("", b"")
         for session, ticket, key in farm.unanswered:
             execution = farm.executions.get(key)
             if execution is None or execution.phase in LEASED or ticket not in session.tickets:
@@ -135,20 +155,3 @@ class Dispatcher:
             if expected_s > BUSY_AFTER_S and farm.sessions.get(session.id) is session:
                 farm.send(session, Busy(ticket, expected_s))
         farm.unanswered = []
-
-
-def _window(nodes: list[Node], user: str, machine_class: bytes, now: float) -> int:
-    fitting = [node for node in nodes if node.takes(user, machine_class, now)]
-    slots = sum(node.slots for node in fitting)
-    return sum(node.idle_slots for node in fitting) + ceil(slots * GRANT_AHEAD)
-
-
-def _need_of(execution: Execution, now: float) -> Need:
-    return Need(
-        toolchain=execution.toolchain,
-        machine_class=execution.lane.machine_class,
-        cost_s=execution.cost_s,
-        avoid=frozenset(execution.avoid),
-        waited_s=now - execution.ready_at,
-        user=execution.lane.user,
-    )

@@ -18,7 +18,9 @@ from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
 from broker.limits import STARTUP_GRACE_S
 from broker.model import Identity, Model
 from broker.nodes import Roster
+from broker.pace import Pace
 from broker.queue import Queue
+from broker.seats import Seats
 from broker.sessions import Session, Sessions
 from cache.digest import Digest
 from zcc.messages import Message
@@ -48,6 +50,8 @@ class Farm:
         self.blame = Blame(self.nodes)
         self.holdings = Holdings(toolchains)
         self.model = Model()
+        self.seats = Seats(self.model)
+        self.pace = Pace()
         self.executions: dict[Digest, Execution] = {}
         # The same by what a lease of theirs begins with: leases from before our start are matched so.
         self.by_prefix: dict[bytes, Execution] = {}
@@ -92,7 +96,8 @@ class Farm:
             each.jobs += 1
             each.size_bytes += execution.size_bytes
         self.backlog_cost_s += execution.cost_s
-        self.queue.push(execution.key, execution.lane, at_front=at_front)
+        self.pace.added(execution)
+        self.queue.push(execution.key, execution.lane, execution.cost_s, at_front=at_front)
         self.is_dirty = True
 
     def remove(self, execution: Execution) -> None:
@@ -101,6 +106,7 @@ class Farm:
         self._leave_phase(execution)
         if execution.phase not in LEASED:
             self.backlog_cost_s -= execution.cost_s
+        self.pace.removed(execution)
         del self.executions[execution.key]
         self.by_prefix.pop(lease_prefix(execution.key), None)
         tally = self.tallies[execution.lane.user]
@@ -121,9 +127,9 @@ class Farm:
         if phase in GRANTED:
             self.granted[lane.user, lane.machine_class] += 1
         if phase is Phase.QUEUED:
-            self.queue.push(execution.key, lane, at_front=at_front)
+            self.queue.push(execution.key, lane, execution.cost_s, at_front=at_front)
         elif phase is Phase.READY:
-            self.ready.push(execution.key, lane)
+            self.ready.push(execution.key, lane, execution.cost_s)
         # Started is no news for placement: it changes neither a slot nor the queue.
         self.is_dirty |= phase is not Phase.STARTED
 

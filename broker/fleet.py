@@ -40,6 +40,7 @@ class Fleet:
         for lease_id in hello.leases:
             if lease_id not in node.leases and lease_id not in node.orphans:
                 self._claim(node, lease_id, now)
+        self._farm.seats.touch(node)
         self._farm.is_dirty = True
 
     def say_paused(self, node: Node, reason: str, now: float) -> None:
@@ -49,6 +50,7 @@ class Fleet:
             self._farm.is_dirty = True
         has_begun = bool(reason) and not node.paused
         node.paused = reason
+        self._farm.seats.touch(node)
         if has_begun:
             self._ledger.refuse_unservable(now)
             self._dispatcher.tell_all()
@@ -92,6 +94,10 @@ class Fleet:
         """Put nodes aside that have failed too often. What waits for them alone is refused, which may tell on
         others in turn."""
         while blamed := self._farm.blame.judge(now):
+            put_aside = {each.node for each in blamed}
+            for node in self._farm.nodes:
+                if node.identity in put_aside:
+                    self._farm.seats.touch(node)
             for each in blamed:
                 self._farm.audit(
                     "quarantine", node=each.node[1], for_s=round(each.for_s, 1), user=each.key
@@ -106,6 +112,7 @@ class Fleet:
         node = self._farm.nodes.get(session.id)
         assert node is not None
         self._farm.nodes.drop_orphan(node, lease_id)
+        self._farm.seats.touch(node)
         self._farm.is_dirty = True
         lease = node.leases.get(lease_id)
         if lease is None:

@@ -24,7 +24,8 @@ from cache.digest import Digest, digest_of
 # a node still holds is matched with a job that an agent submits again, from nothing but the two.
 LEASE_KEY_BYTES = 12
 LEASE_RANDOM_BYTES = 4
-# An input in the books of a queued job: a reference in its tuple, and its part of the sets of what is missing.
+# An input in the books of a queued job: a reference in its tuple, and its part of the sets of what is
+# missing.
 INPUT_BYTES = 48
 
 
@@ -60,6 +61,9 @@ class Waiter:
 class Lease:
     """A job in the hands of a node. `node` is its session's id; `expected_end` an estimate.
 
+    `power` is how many seconds of cost its slot does in a second; `counted_end` what `broker/pace.py`
+    counts with.
+
     `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
     """
 
@@ -69,6 +73,8 @@ class Lease:
     assigned_at: float
     expected_end: float
     may_fetch: frozenset[Digest]
+    power: float
+    counted_end: float = 0.0
     is_adopted: bool = False
 
 
@@ -119,6 +125,7 @@ class Execution:
     body: bytes
     cost_class: CostClass
     cost_s: float
+    cost_scale: float
     is_new: bool = True
     phase: Phase = Phase.QUEUED
     ready_at: float = 0.0

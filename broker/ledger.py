@@ -34,7 +34,7 @@ from broker.limits import (
     MAX_LOSSES,
     MAX_REASON,
 )
-from broker.model import Identity, cost_class
+from broker.model import Identity, cost_class, scale_of
 from broker.nodes import Node
 from broker.queue import Lane
 from broker.sessions import Session
@@ -175,6 +175,7 @@ class Ledger:
     def revoke(self, node: Node, lease_id: bytes) -> None:
         """Take a lease off a node without an answer; its job is not touched."""
         self._farm.nodes.drop_orphan(node, lease_id)
+        self._farm.seats.touch(node)
         node.note_ended(lease_id)
         self._farm.send(node.session, Revoke(lease_id))
         self._farm.is_dirty = True
@@ -183,11 +184,13 @@ class Ledger:
         """The lease is over; its execution is the caller's to move on."""
         execution = self._farm.executions[lease.key]
         execution.lease = None
+        self._farm.pace.released(execution, lease)
         del self._farm.leases[lease.id]
         node = self._farm.nodes.get(lease.node)
         if node is not None:
             del node.leases[lease.id]
             node.note_ended(lease.id)
+            self._farm.seats.touch(node)
             self._farm.emit(DropPushes(node.session.route, lease.id))
         return execution
 
@@ -235,7 +238,9 @@ class Ledger:
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
         job = execution.cost_class
-        farm.model.observe(node.identity, job, execution.cost_s, event.cpu_s, event.wall_s)
+        scale = execution.cost_scale
+        farm.model.observe(node.identity, job, scale, event.cpu_s, event.wall_s)
+        farm.seats.touch(node)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if waiter.session == AUDITOR:
@@ -338,6 +343,7 @@ class Ledger:
             body=event.body,
             cost_class=job,
             cost_s=self._farm.model.cost_s(job, hint_s),
+            cost_scale=scale_of(job, hint_s),
             is_new=event.is_fresh or key == event.key,
             most_outputs=event.most_outputs,
         )
@@ -351,10 +357,13 @@ class Ledger:
         self, execution: Execution, node: Node, lease_id: bytes, finish_at: float, now: float
     ) -> Lease:
         may_fetch = frozenset((execution.toolchain, *execution.inputs))
-        lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch)
+        power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
+        lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
         execution.lease = lease
         node.leases[lease_id] = lease
         self._farm.leases[lease_id] = lease
+        self._farm.pace.leased(execution, lease)
+        self._farm.seats.touch(node)
         return lease
 
     def _abandon(self, execution: Execution) -> None:

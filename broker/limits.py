@@ -116,15 +116,36 @@ CONDEMNING_KEYS = 2
 # --- placement --------------------------------------------------------------------------------
 # Besides one job for each idle slot, inputs are asked for this share of all slots in advance.
 GRANT_AHEAD = 0.5
-# A pass ends after so many jobs that have to wait (for a faster node, for another machine class): without
-# that, a farm of hundreds of slots would look at all its ready jobs on all its nodes for each result.
-LOOK_AHEAD = 32
+# A busy node counts as slower than an idle one of the same speed, by up to this (in ln of its rate): equal
+# nodes share the work, and a clearly faster one still comes first.
+CROWDING = 0.1
+# The rate of the fastest node is looked up this often.
+FASTEST_FOR_S = 1.0
+# A build goes on while it keeps this share of the most jobs that it ever had here at a time: whoever runs
+# `make -jN` fills up what is finished until nothing is left. Below it, what is here is taken for all that
+# is left.
+GOES_ON_SHARE = 0.9
+# While a build goes on, this share of the nodes, the fastest, takes the longest jobs. Others take jobs that
+# last there for at most GOES_ON_HORIZON of the time that all that is here would take: what is left to them
+# at the end is short then. In the tail a job may take TAIL_HORIZON of that time anywhere, or as long as the
+# longest of what runs. All three by simulation (bench/scale.py).
+FAST_SHARE = 0.3
+GOES_ON_HORIZON = 0.5
+TAIL_HORIZON = 1.2
+# A job that takes so many times as long on a slot as its build's mean job on the mean slot waits for a
+# better one, although that slot is idle: the others of its build come any moment.
+OVERLONG = 1.5
+# A job that has waited so long is next in its build, however short it is: others may wait for what it makes.
+AGED_S = 15.0
+# Builds and machine classes of one user that take turns; jobs of more are served as one.
+MAX_LANES = 64
 # Unstarted jobs a node may hold beyond its slots, as a share of them (at least 1).
 PREFETCH = 0.25
+# A job is taken back from a node that has not begun it when it ends so much sooner elsewhere: two round
+# trips.
+RECALL_GAIN_S = 0.25
 # Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.
 TOOLCHAIN_FETCH_S = 2.0
-# A job that is over its time is expected to need this share of its prediction more.
-OVERRUN = 0.25
 
 # --- bad nodes --------------------------------------------------------------------------------
 FAULT_WINDOW = 10

@@ -189,6 +189,7 @@ class Machine:
         self.uploads.source_gone(session)
         node = self.farm.nodes.leave(session.id)
         if node is not None:
+            self.farm.seats.drop(node)
             self._fleet.left(node, now)
 
     def _say_bye(self, session: Session, reason: str, now: float) -> None:
@@ -392,6 +393,8 @@ class Machine:
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True
             self._ledger.refuse_unservable(now)
+        farm.seats.look_again()
+        self._dispatcher.recall(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 

@@ -3,9 +3,9 @@
     ln(CPU time) = ln(cost of the job's class) - ln(speed of the node) + noise
     wall time    = CPU time * slowdown of the node
 
-Each finished job moves both estimates by the clipped residual `r = ln observed - ln predicted`, at
-rates that shrink with the number of observations. The geometric mean of the speeds stays 1, so a
-cost is seconds on the farm's average slot.
+Each finished job moves both estimates by the clipped residual `r = ln observed - ln predicted`, where
+predicted is what is believed when it ends, at rates that shrink with the number of observations. The
+geometric mean of the speeds stays 1, so a cost is seconds on the farm's average slot.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from cache.digest import Digest
 DEFAULT_COST_S = 1.0
 # One observation never moves an estimate by more than this (in ln): outliers are common.
 MAX_RESIDUAL = 0.5
+# A node is new for so many jobs.
+NEW_JOBS = 8
 # Below these the rates do not shrink: machines and sources change.
 MIN_SPEED_RATE = 0.02
-MIN_COST_RATE = 0.3
+MIN_COST_RATE = 0.05
 MIN_COST_S = 0.001
 MAX_COST_S = 3600.0
 # Cost classes remembered; beyond it the oldest is forgotten.
 MAX_CLASSES = 10_000
+
+# Classes from here on go by the number of inputs, those below by the power of two of the hint.
+_BY_INPUTS = 1000
 
 Identity = tuple[str, str]
 CostClass = tuple[Digest, int]
@@ -48,7 +53,12 @@ def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
     """Jobs that are predicted together: by the agent's hint in powers of two, else by inputs."""
     if cost_hint_s > 0:
         return toolchain, round(math.log2(_bounded(cost_hint_s)))
-    return toolchain, 1000 + inputs.bit_length()
+    return toolchain, _BY_INPUTS + inputs.bit_length()
+
+
+def scale_of(job: CostClass, cost_hint_s: float) -> float:
+    """How a job's cost is expected to be to the middle of its class: as its hint is."""
+    return _bounded(cost_hint_s) / 2.0 ** job[1] if cost_hint_s > 0 else 1.0
 
 
 class Model:
@@ -71,25 +81,44 @@ class Model:
         """CPU seconds to expect on the average slot."""
         known = self._costs.get(job)
         if known is not None:
-            return math.exp(known.ln_cost)
+            return math.exp(known.ln_cost) * scale_of(job, cost_hint_s)
         return _bounded(cost_hint_s) if cost_hint_s > 0 else DEFAULT_COST_S
+
+    def ln_rate(self, node: Identity) -> float:
+        """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""
+        known = self._speeds.get(node)
+        return 0.0 if known is None else known.ln_slowdown - known.ln_speed
+
+    @property
+    def mean_rate(self) -> float:
+        """What `exp(ln_rate)` is to be multiplied by."""
+        return math.exp(self._mean())
 
     def wall_s(self, cost_s: float, node: Identity) -> float:
         """Seconds that a job of this cost takes on that node, once started."""
         return cost_s / self.speed(node) * self.slowdown(node)
 
     def observe(
-        self, node: Identity, job: CostClass, predicted_s: float, cpu_s: float, wall_s: float
+        self, node: Identity, job: CostClass, scale: float, cpu_s: float, wall_s: float
     ) -> None:
-        """Learn from a finished job; `predicted_s` is the cost that it was placed with."""
+        """Learn from a finished job; `scale` is that of its hint.
+
+        It is held against what is believed now, not when it was placed: hundreds of jobs were placed by
+        one belief, and each would correct it once more.
+        """
         cpu_s, wall_s = _bounded(cpu_s), _bounded(wall_s)
         speed = self._speeds.setdefault(node, Speed())
-        expected = math.log(predicted_s) - (speed.ln_speed - self._mean())
-        residual = _clip(math.log(cpu_s) - expected)
-        self._learn_cost(job, residual, cpu_s * self.speed(node), predicted_s)
-        rate = max(MIN_SPEED_RATE, 0.5 / (speed.seen + 1))
-        speed.ln_speed -= rate * residual
-        self._sum_ln_speed -= rate * residual
+        ln_relative = speed.ln_speed - self._mean()
+        # What the middle of its class would have cost on the average slot, by this job.
+        ln_observed = math.log(cpu_s / scale) + ln_relative
+        known = self._costs.get(job)
+        residual = 0.0 if known is None else ln_observed - known.ln_cost
+        self._learn_cost(job, ln_observed, _clip(residual))
+        rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
+        # Of a node of which little is known, the first jobs say the most.
+        step = rate * (_clip(residual) if speed.seen >= NEW_JOBS else residual)
+        speed.ln_speed -= step
+        self._sum_ln_speed -= step
         speed.ln_slowdown += rate * _clip(math.log(wall_s / cpu_s) - speed.ln_slowdown)
         speed.seen += 1
 
@@ -98,18 +127,15 @@ class Model:
         if known is not None:
             self._sum_ln_speed -= known.ln_speed
 
-    def _learn_cost(
-        self, job: CostClass, residual: float, observed_s: float, predicted_s: float
-    ) -> None:
+    def _learn_cost(self, job: CostClass, ln_observed: float, residual: float) -> None:
         known = self._costs.get(job)
         if known is None:
             if len(self._costs) >= MAX_CLASSES:
                 del self._costs[next(iter(self._costs))]
-            self._costs[job] = Cost(math.log(_bounded(observed_s)), 1)
+            self._costs[job] = Cost(_bounded_ln(ln_observed), 1)
             return
         rate = max(MIN_COST_RATE, 1.0 / (known.seen + 1))
-        known.ln_cost += rate * residual
-        known.ln_cost = min(max(known.ln_cost, math.log(MIN_COST_S)), math.log(MAX_COST_S))
+        known.ln_cost = _bounded_ln(known.ln_cost + rate * residual)
         known.seen += 1
 
     def _mean(self) -> float:
@@ -122,3 +148,7 @@ def _clip(residual: float) -> float:
 
 def _bounded(seconds: float) -> float:
     return min(max(seconds, MIN_COST_S), MAX_COST_S)
+
+
+def _bounded_ln(ln_seconds: float) -> float:
+    return min(max(ln_seconds, math.log(MIN_COST_S)), math.log(MAX_COST_S))

@@ -1,113 +1,129 @@
 """Where a job goes, and why. Pure.
 
-A job is placed (in mind) on the node where it finishes first; it is sent when that node can take it
-now. Otherwise it waits rather than take a slow node, but never longer than the slow node would need.
-Jobs that are considered later see the slots of those before them as taken.
+It is a slot that looks for a job: the fastest idle one, for the line whose turn it is. Of that line's
+jobs it takes the longest that suits it (`broker/pace.py`). So no slot idles while a build goes on, long
+jobs run on fast nodes, and nothing long is left for a slow one at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
+from itertools import islice
 
-from broker.limits import OVERRUN, TOOLCHAIN_FETCH_S
-from broker.model import Identity, Model
-from broker.nodes import Node
+from broker.jobs import Execution
+from broker.limits import AGED_S, MAX_SESSIONS, TOOLCHAIN_FETCH_S
+from broker.pace import Horizon
+from broker.queue import Line
+from broker.seats import SEATS_TRIED, Seat, Seats
 from cache.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What placement must know of a job. `waited_s`: how long it could have been running."""
-
-    toolchain: Digest
-    machine_class: bytes
-    cost_s: float
-    avoid: frozenset[Identity] = frozenset()
-    waited_s: float = 0.0
-    user: str = ""
-
-
-@dataclass(slots=True)
-class Seat:
-    """A node as placement sees it: when each of its slots will be free (a heap), and its room.
-
-    `rate` is the wall time that it takes for one second of cost.
-    """
-
-    node: Node
-    identity: Identity
-    rate: float
-    free_at: list[float]
-    idle: int
-    spare: int
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
-    """`seat` is None when the job has to wait; `finish_at` is then where it would have gone."""
+    """A job and the seat that it goes to; when it will be finished, and why it is this one."""
 
-    seat: Seat | None
+    key: Digest
+    seat: Seat
     finish_at: float
     reason: str
 
 
-def seat_of(node: Node, now: float, model: Model) -> Seat:
-    """This node's slots as expected from its leases.
+class Chooser:
+    """Chooses for one pass; `job_of` gives the execution of a key."""
 
-    What is over its time, or was given out before our start, is taken to end soon.
-    """
-    identity = node.identity
-    rate = model.wall_s(1.0, identity)
-    soon = now + OVERRUN * rate
-    expected = [lease.expected_end for lease in node.leases.values()]
-    ends = sorted(end if end > now else soon for end in expected) + [soon] * len(node.orphans)
-    free_at = ends[: node.slots] + [now] * (node.slots - len(ends))
-    heapify(free_at)
-    for _ in ends[node.slots :]:
-        heapreplace(free_at, free_at[0] + rate)
-    return Seat(node, identity, rate, free_at, node.idle_slots, node.spare)
+    def __init__(self, seats: Seats, job_of: Callable[[Digest], Execution]) -> None:
+        self._seats = seats
+        self._job_of = job_of
+
+    def choose(self, line: Line, horizon: Horizon, now: float) -> Choice | None:
+        """A job of this line and its seat; None when they have to wait."""
+        lane = line.lane
+        is_ahead = False
+        found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=False)
+        if not found:
+            is_ahead = True
+            found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=True)
+        if not found:
+            return None
+        picked = self._pick(line, found[0], horizon, now)
+        if picked is None:
+            return None
+        key, reason = picked
+        seat = self._better_for(self._job_of(key), found[0], is_ahead, now)
+        if seat is None:
+            return self._elsewhere(line, found[0], is_ahead, now)
+        line.passed_since = None
+        return self._conclude(key, seat, line, "ahead" if is_ahead else reason, now)
+
+    def _pick(
+        self, line: Line, seat: Seat, horizon: Horizon, now: float
+    ) -> tuple[Digest, str] | None:
+        """The job of this line that the seat should take, and why."""
+        if (returned := line.returned()) is not None:
+            return returned, "given-back"
+        oldest = line.oldest()
+        if now - self._job_of(oldest).ready_at > AGED_S and not seat.wait_jobs:
+            return oldest, "waited-long"
+        lane = line.lane
+        if horizon.goes_on and self._seats.is_fast(seat, lane.user, lane.machine_class, now):
+            return line.longest(), "longest"
+        wait_s = seat.wait_jobs * line.waiting_s / len(line)
+        horizon_s = horizon.seconds if seat.wait_jobs else max(horizon.seconds, horizon.idle_s)
+        key = line.longest_within(horizon_s / seat.rate - wait_s)
+        if key is not None:
+            return key, "suits"
+        if horizon.goes_on and line.shortest_s * seat.rate <= horizon.at_most_s:
+            return line.shortest(), "shortest"
+        return None if seat.wait_jobs else self._worth_it(line, seat, now)
+
+    def _worth_it(self, line: Line, seat: Seat, now: float) -> tuple[Digest, str] | None:
+        """On an idle slot that is too slow the shortest job waits for a faster one, for no longer than that can
+        gain."""
+        fastest = self._seats.fastest_rate(line.lane.user, line.lane.machine_class, now)
+        if line.passed_since is None:
+            line.passed_since = now
+        gain_s = line.shortest_s * (seat.rate - fastest)
+        if now - line.passed_since >= gain_s:
+            return line.shortest(), "waited-enough"
+        return None
+
+    def _better_for(self, job: Execution, seat: Seat, is_ahead: bool, now: float) -> Seat | None:
+        """This seat, or one that has the toolchain; None when the job must not go to any that has room."""
+        if job.toolchain in seat.node.toolchains and _may_go(job, seat):
+            return seat
+        lane = job.lane
+        for most in (
+            SEATS_TRIED,
+            MAX_SESSIONS,
+        ):  # a few as a rule; all where those are not for this job
+            found = self._seats.best(
+                lane.user, lane.machine_class, now, is_ahead=is_ahead, most=most
+            )
+            fitting = [each for each in found if _may_go(job, each)]
+            if fitting:
+                return min(fitting, key=lambda each: takes_s(job, each))
+        return None
+
+    def _elsewhere(self, line: Line, seat: Seat, is_ahead: bool, now: float) -> Choice | None:
+        """The job that was picked has failed on all the nodes that have room: another one may go there."""
+        for key in islice(line.in_order(), SEATS_TRIED):
+            better = self._better_for(self._job_of(key), seat, is_ahead, now)
+            if better is not None:
+                return self._conclude(key, better, line, "in-its-place", now)
+        return None
+
+    def _conclude(self, key: Digest, seat: Seat, line: Line, reason: str, now: float) -> Choice:
+        mean_s = line.waiting_s / len(line)
+        wait_s = seat.wait_jobs * mean_s * seat.rate
+        return Choice(key, seat, now + wait_s + takes_s(self._job_of(key), seat), reason)
 
 
-def choose_node(need: Need, seats: Iterable[Seat], now: float, *, may_prefetch: bool) -> Choice:
-    """The seat to take, already marked as taken, or None and why not."""
-    best: tuple[float, float] | None = None
-    best_seat: Seat | None = None
-    idle: tuple[float, float] | None = None
-    idle_seat: Seat | None = None
-    for seat in seats:
-        node = seat.node
-        if (
-            not node.takes(need.user, need.machine_class, now, need.toolchain)
-            or seat.identity in need.avoid
-        ):
-            continue
-        rank = (_finish_at(need, seat, now), -seat.idle / node.slots)
-        if best is None or rank < best:
-            best, best_seat = rank, seat
-        if seat.idle and (idle is None or rank < idle):
-            idle, idle_seat = rank, seat
-    if best is None or best_seat is None:
-        return Choice(None, now, "no-node-fits")
-    if best_seat.idle:
-        return _take(best_seat, best[0], "earliest-finish")
-    if idle is not None and idle_seat is not None and need.waited_s > idle[0] - now:
-        return _take(idle_seat, idle[0], "waited-enough")
-    if may_prefetch and best_seat.spare:
-        return _take(best_seat, best[0], "prefetch")
-    heapreplace(best_seat.free_at, best[0])
-    return Choice(None, best[0], "waits-for-faster" if idle is not None else "all-busy")
+def takes_s(job: Execution, seat: Seat) -> float:
+    """Seconds from when the job begins there to its end, its toolchain's way included."""
+    fetch_s = 0.0 if job.toolchain in seat.node.toolchains else TOOLCHAIN_FETCH_S
+    return fetch_s + job.cost_s * seat.rate
 
 
-def _finish_at(need: Need, seat: Seat, now: float) -> float:
-    fetch_s = 0.0 if need.toolchain in seat.node.toolchains else TOOLCHAIN_FETCH_S
-    return max(now + fetch_s, seat.free_at[0]) + need.cost_s * seat.rate
-
-
-def _take(seat: Seat, finish_at: float, reason: str) -> Choice:
-    if seat.idle:
-        seat.idle -= 1
-    seat.spare -= 1
-    heapreplace(seat.free_at, finish_at)
-    return Choice(seat, finish_at, reason)
+def _may_go(job: Execution, seat: Seat) -> bool:
+    return seat.node.identity not in job.avoid and job.toolchain not in seat.node.unfit

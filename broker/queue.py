@@ -1,37 +1,103 @@
 """The order in which waiting jobs are considered. Pure.
 
-Round-robin over users, in a user over builds (and machine classes), in a build first come first
-served. So a one-file compile waits for one job of each other user, not for a build of thousands.
-Only the order is decided here: what a job needs, and whether it can go, is the caller's knowledge.
+Users take turns by predicted seconds, and so do the builds (and machine classes) of a user: a one-file
+compile waits for a job of each other user, not for a build of thousands, and who compiles large files
+gets no more than who compiles small ones. Inside a build the caller chooses by cost: the longest job that
+suits a slot, what was given back or has waited long first.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from broker.limits import MAX_LANES
+from broker.turns import Turns
 from cache.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Jobs that are served in order among themselves."""
+    """Jobs that are served together. All lanes of one `user` and `build` are one build."""
 
     user: str
     build: str
     machine_class: bytes
 
 
-Line = OrderedDict[Digest, None]
+class Line:
+    """The jobs of one lane: by cost, by arrival, and those that were given back."""
+
+    __slots__ = ("_by_cost", "_costs_s", "_returned", "lane", "passed_since", "waiting_s")
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.waiting_s = 0.0
+        # Since when a slot was idle that none of the jobs was given to.
+        self.passed_since: float | None = None
+        self._by_cost: list[tuple[float, Digest]] = []
+        self._costs_s: OrderedDict[Digest, float] = OrderedDict()
+        self._returned: OrderedDict[Digest, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._costs_s)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._costs_s
+
+    @property
+    def shortest_s(self) -> float:
+        return self._by_cost[0][0]
+
+    def cost_s(self, key: Digest) -> float:
+        return self._costs_s[key]
+
+    def push(self, key: Digest, cost_s: float, *, at_front: bool) -> None:
+        self._costs_s[key] = cost_s
+        insort(self._by_cost, (cost_s, key))
+        self.waiting_s += cost_s
+        if at_front:
+            self._costs_s.move_to_end(key, last=False)
+            self._returned[key] = None
+
+    def remove(self, key: Digest) -> None:
+        cost_s = self._costs_s.pop(key)
+        del self._by_cost[bisect_left(self._by_cost, (cost_s, key))]
+        self._returned.pop(key, None)
+        self.waiting_s -= cost_s
+
+    def returned(self) -> Digest | None:
+        """One that had its turn already and was given back."""
+        return next(iter(self._returned), None)
+
+    def oldest(self) -> Digest:
+        return next(iter(self._costs_s))
+
+    def shortest(self) -> Digest:
+        return self._by_cost[0][1]
+
+    def longest(self) -> Digest:
+        return self._by_cost[-1][1]
+
+    def longest_within(self, most_s: float) -> Digest | None:
+        """The longest job of at most this cost."""
+        at = bisect_right(self._by_cost, most_s, key=lambda entry: entry[0])
+        return self._by_cost[at - 1][1] if at else None
+
+    def in_order(self) -> Iterator[Digest]:
+        return iter(self._costs_s)
 
 
 class Queue:
-    """Keys of jobs, in lanes; every operation but `in_order` is O(1)."""
+    """Keys of jobs, in lanes; no operation grows with the number of users or lanes by more than its log."""
 
     def __init__(self) -> None:
-        self._users: OrderedDict[str, OrderedDict[Lane, Line]] = OrderedDict()
         self._lane_of: dict[Digest, Lane] = {}
+        self._users: Turns[str] = Turns()
+        self._lanes: dict[str, Turns[Lane]] = {}
+        self._lines: dict[Lane, Line] = {}
 
     def __len__(self) -> int:
         return len(self._lane_of)
@@ -42,49 +108,60 @@ class Queue:
     def __iter__(self) -> Iterator[Digest]:
         return iter(self._lane_of)
 
-    def push(self, key: Digest, lane: Lane, *, at_front: bool = False) -> None:
-        """Add a job at the end of its lane, or (given back, so it has waited already) its front."""
+    def push(self, key: Digest, lane: Lane, cost_s: float, *, at_front: bool = False) -> None:
+        """Add a job; `at_front` for one that was given back, so that it has waited already."""
         assert key not in self._lane_of
-        line = self._users.setdefault(lane.user, OrderedDict()).setdefault(lane, OrderedDict())
-        line[key] = None
-        if at_front:
-            line.move_to_end(key, last=False)
-        self._lane_of[key] = lane
+        line = self._lines.get(lane) or self._open(lane)
+        self._lane_of[key] = line.lane
+        line.push(key, cost_s, at_front=at_front)
 
     def remove(self, key: Digest) -> None:
-        """Take a job out for a reason other than its turn."""
+        """Take a job out, at its turn or not."""
         lane = self._lane_of.pop(key)
-        lanes = self._users[lane.user]
-        del lanes[lane][key]
-        if not lanes[lane]:
-            del lanes[lane]
-        if not lanes:
-            del self._users[lane.user]
+        line = self._lines[lane]
+        line.remove(key)
+        if line:
+            return
+        del self._lines[lane]
+        lanes = self._lanes[lane.user]
+        lanes.remove(lane)
+        if not len(lanes):
+            del self._lanes[lane.user]
+            self._users.remove(lane.user)
 
-    def turn(self, key: Digest) -> None:
-        """It is this job's turn: its lane and its user go behind the others."""
-        lane = self._lane_of[key]
-        self._users.move_to_end(lane.user)
-        self._users[lane.user].move_to_end(lane)
+    def charge(self, line: Line, cost_s: float) -> None:
+        """A job of this line had its turn: its lane and its user are served for so many seconds."""
+        self._lanes[line.lane.user].charge(line.lane, cost_s)
+        self._users.charge(line.lane.user, cost_s)
 
-    def in_order(self) -> Iterator[Digest]:
-        """All keys in the order of their turns; the queue must not change meanwhile."""
-        return _rotated(_rotated(lanes.values()) for lanes in self._users.values())
+    def first(self) -> Line | None:
+        """The line whose turn it is, of those that were not passed over."""
+        while (user := self._users.first()) is not None:
+            lane = self._lanes[user].first()
+            if lane is not None:
+                return self._lines[lane]
+            self._users.pass_over(user)
+        return None
 
-    def heads(self) -> list[Digest]:
-        """The first job of each lane, in the order of their turns."""
-        heads = ([next(iter(line)) for line in lanes.values()] for lanes in self._users.values())
-        return list(_rotated(heads))
+    def pass_over(self, line: Line) -> None:
+        """The first line can have nothing now; it keeps its turn until `restore`."""
+        self._lanes[line.lane.user].pass_over(line.lane)
 
+    def restore(self) -> None:
+        self._users.restore()
+        for lanes in self._lanes.values():
+            lanes.restore()
 
-def _rotated(lines: Iterable[Iterable[Digest]]) -> Iterator[Digest]:
-    """One of each line in turn, until all are empty."""
-    waiting = [iter(line) for line in lines]
-    while waiting:
-        left = []
-        for line in waiting:
-            key = next(line, None)
-            if key is not None:
-                left.append(line)
-                yield key
-        waiting = left
+    def _open(self, lane: Lane) -> Line:
+        """A lane's line; a user with too many builds has the last of them served as one."""
+        lanes = self._lanes.get(lane.user)
+        if lanes is None:
+            lanes = self._lanes[lane.user] = Turns()
+            self._users.add(lane.user)
+        elif len(lanes) >= MAX_LANES:
+            lane = Lane(lane.user, "", lane.machine_class)
+        line = self._lines.get(lane)
+        if line is None:
+            line = self._lines[lane] = Line(lane)
+            lanes.add(lane)
+        return line

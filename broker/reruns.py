@@ -51,6 +51,7 @@ class Reruns:
             body=event.body,
             cost_class=job,
             cost_s=farm.model.cost_s(job, 0.0),
+            cost_scale=1.0,
             avoid=avoid,
             most_outputs=event.most_outputs,
             client=event.client,
@@ -64,5 +65,8 @@ class Reruns:
         """No node of this key is given jobs for a while."""
         farm = self._farm
         farm.nodes.condemn(event.node_key, now + event.for_s)
+        for node in farm.nodes:
+            if node.session.user == event.node_key:
+                farm.seats.touch(node)
         farm.audit("quarantine", node_key=event.node_key, for_s=event.for_s, reason="audit")
         self._ledger.refuse_unservable(now)

@@ -195,3 +195,51 @@ def test_the_same_seed_tells_the_same_story() -> None:
         return world.story
 
     assert story() == story()
+
+
+@pytest.mark.parametrize("nodes", [10, 100])
+def test_no_slot_idles_while_jobs_are_ready_and_the_build_goes_on(nodes: int) -> None:
+    """Nodes of mixed speeds, and a `make -jN` that fills up what is finished."""
+    world = World(5)
+    world.desk.validates_each = 50
+    for number in range(nodes):
+        world.node(f"node{number}", 4, speed=math.exp(world.rng.gauss(0.0, 0.4)))
+    agents = [world.agent(f"agent{number}") for number in range(4)]
+    world.run(STARTUP_GRACE_S)
+    slots = 4 * nodes
+    todo = {agent.name: jobs(world, 2 * slots, agent.name) for agent in agents}
+    looks = idle = 0
+
+    def fill_up() -> None:
+        for agent in agents:
+            while todo[agent.name] and len(agent.waiting) < slots // 2:
+                agent.submit(todo[agent.name].pop())
+
+    fill_up()
+    world.run(3.0)
+    while all(todo.values()):
+        fill_up()
+        world.run(0.1)
+        if world.desk.machine.farm.ready:
+            looks += slots
+            idle += slots - len(world.running)
+    assert looks
+    assert idle / looks < 0.02
+
+
+def test_jobs_that_a_slow_node_has_not_begun_are_taken_back_at_the_end() -> None:
+    world = World(1)
+    slow, fast = world.node("slow", 1, speed=0.05), world.node("fast", 4)
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S)
+    for facts in jobs(world, 60):
+        agent.submit(facts)
+    world.run_until(lambda: not agent.waiting, at_most_s=200.0)
+    begun = world.now
+    # Now that their speeds are known: two jobs at the slow one, which the fast one could do at once.
+    for number in range(6):
+        agent.submit(job(f"last{number}", inputs=(), hint_s=1.0))
+    world.run_until(lambda: not agent.waiting, at_most_s=200.0)
+    assert world.now - begun < 30.0
+    assert slow.is_alive
+    assert fast.is_alive

@@ -6,28 +6,41 @@ import math
 
 import pytest
 
+from broker.jobs import Execution, Lease
 from broker.limits import (
+    AGED_S,
     FAULT_WINDOW,
     MAX_FAULTS,
+    MAX_LANES,
     MAX_QUARANTINE_S,
     QUARANTINE_S,
     TOOLCHAIN_FETCH_S,
 )
 from broker.model import Model, cost_class
 from broker.nodes import Node, Record
-from broker.placement import Need, choose_node, seat_of
-from broker.queue import Lane, Queue
+from broker.pace import Horizon
+from broker.placement import Chooser
+from broker.queue import Lane, Line, Queue
+from broker.seats import Seats
 from broker.sessions import Session
 from broker.strikes import Strikes
+from broker.turns import Turns
 from cache.digest import Digest, digest_of
 from zcc.messages import Role
 
 GCC = digest_of(b"gcc")
+NOW = 100.0
 
 
 def node(name: str, slots: int = 1, *, has_toolchain: bool = True) -> Node:
     session = Session(name.encode() * 16, name.encode(), name, Role.NODE, name, 0.0)
     return Node(session, Record(), slots, frozenset(), toolchains={GCC} if has_toolchain else set())
+
+
+def lease(of: Node, name: str = "") -> None:
+    """The node holds one more job."""
+    held = name.encode() or b"held %d" % of.held
+    of.leases[held] = Lease(held, digest_of(held), of.session.id, NOW, NOW + 1, frozenset(), 1.0)
 
 
 def model_with(**speeds: float) -> Model:
@@ -36,61 +49,186 @@ def model_with(**speeds: float) -> Model:
     job = cost_class(GCC, 1.0, 0)
     for _ in range(400):
         for name, speed in speeds.items():
-            model.observe((name, name), job, model.cost_s(job, 1.0), 1 / speed, 1 / speed)
+            model.observe((name, name), job, 1.0, 1 / speed, 1 / speed)
     return model
 
 
-def test_the_node_that_finishes_first_is_taken() -> None:
+class Shop:
+    """Nodes and one line of jobs."""
+
+    def __init__(self, model: Model, *nodes: Node, jobs: dict[str, float]) -> None:
+        self.seats = Seats(model)
+        self.lane = Lane("u", "b", b"")
+        self.line = Line(self.lane)
+        self.jobs: dict[Digest, Execution] = {}
+        for each in nodes:
+            self.seats.touch(each)
+        for name, cost_s in jobs.items():
+            self.add(name, cost_s)
+        self.chooser = Chooser(self.seats, self.jobs.__getitem__)
+
+    def add(self, name: str, cost_s: float, *, at_front: bool = False) -> Execution:
+        made = Execution(
+            key=key(name),
+            job=key(name),
+            toolchain=GCC,
+            inputs=(),
+            lane=self.lane,
+            body=b"",
+            cost_class=cost_class(GCC, cost_s, 0),
+            cost_s=cost_s,
+            cost_scale=1.0,
+            ready_at=NOW,
+        )
+        self.jobs[made.key] = made
+        self.line.push(made.key, cost_s, at_front=at_front)
+        return made
+
+    def choose(self, horizon: Horizon, now: float = NOW) -> tuple[str, str, str] | None:
+        """The job, the node, and why."""
+        self.seats.refresh(now)
+        choice = self.chooser.choose(self.line, horizon, now)
+        if choice is None:
+            return None
+        (name,) = [each for each in "abcdefgh" if key(each) == choice.key]
+        return name, choice.seat.node.session.name, choice.reason
+
+
+def goes_on(seconds: float, at_most_s: float = math.inf) -> Horizon:
+    return Horizon(seconds, goes_on=True, at_most_s=at_most_s)
+
+
+def tail(seconds: float, idle_s: float = 0.0) -> Horizon:
+    return Horizon(seconds, goes_on=False, idle_s=idle_s)
+
+
+def test_the_fastest_idle_node_takes_the_longest_job_while_a_build_goes_on() -> None:
     model = model_with(slow=0.5, fast=2.0)
-    seats = [seat_of(node(name), 0.0, model) for name in ("slow", "fast")]
-    choice = choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False)
-    assert choice.seat is seats[1]
-    assert choice.reason == "earliest-finish"
+    shop = Shop(model, node("slow"), node("fast"), jobs={"a": 1.0, "b": 9.0, "c": 3.0})
+    assert shop.choose(goes_on(1.0)) == ("b", "fast", "longest")
 
 
-def test_a_node_without_the_toolchain_counts_its_transfer() -> None:
-    model = Model()
-    seats = [seat_of(node("without", has_toolchain=False), 0.0, model)]
-    alone = choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False)
-    assert alone.finish_at == pytest.approx(TOOLCHAIN_FETCH_S + 1.0)
+def test_a_slow_node_takes_the_longest_job_that_suits_it_or_else_the_shortest() -> None:
+    model = model_with(slow=0.5, middle=1.0, fast=2.0)
+    jobs = {"a": 1.0, "b": 9.0, "c": 3.0}
+    shop = Shop(model, node("slow"), jobs=jobs)
+    shop.seats.touch(busy := node("fast"))
+    lease(busy)
+    assert shop.choose(goes_on(7.0)) == ("c", "slow", "suits")
+    assert shop.choose(goes_on(0.1)) == ("a", "slow", "shortest")
 
 
-def test_a_job_waits_for_a_fast_node_rather_than_take_a_slow_one_but_not_for_ever() -> None:
+def test_an_overlong_job_waits_for_a_better_slot_but_no_longer_than_that_can_gain() -> None:
     model = model_with(slow=0.2, fast=5.0)
-
-    def seats() -> list:  # type: ignore[type-arg]
-        busy = seat_of(node("fast"), 0.0, model)
-        busy.idle, busy.free_at = 0, [0.3]
-        return [seat_of(node("slow"), 0.0, model), busy]
-
-    waits = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, may_prefetch=False)
-    assert (waits.seat, waits.reason) == (None, "waits-for-faster")
-    patient = Need(GCC, b"", 1.0, waited_s=60.0)
-    taken = choose_node(patient, seats(), 0.0, may_prefetch=False)
-    assert taken.reason == "waited-enough"
-    ahead = choose_node(Need(GCC, b"", 1.0), seats(), 0.0, may_prefetch=True)
-    assert ahead.reason == "prefetch"
+    slow, fast = node("slow"), node("fast")
+    lease(fast)
+    lease(fast, "ahead")
+    shop = Shop(model, slow, fast, jobs={"a": 1.0})
+    assert shop.choose(goes_on(0.1, at_most_s=2.0)) is None
+    assert shop.choose(goes_on(0.1, at_most_s=2.0), NOW + 1.0) is None
+    assert shop.choose(goes_on(0.1, at_most_s=2.0), NOW + 6.0) == ("a", "slow", "waited-enough")
 
 
-def test_jobs_that_wait_for_a_fast_node_count_for_those_behind_them() -> None:
+def test_in_the_tail_a_slow_slot_stays_idle_unless_the_job_ends_with_the_others() -> None:
     model = model_with(slow=0.5, fast=2.0)
-    busy = seat_of(node("fast"), 0.0, model)
-    busy.idle, busy.free_at = 0, [0.5]
-    seats = [seat_of(node("slow"), 0.0, model), busy]
-    reasons = [
-        choose_node(Need(GCC, b"", 1.0), seats, 0.0, may_prefetch=False).reason for _ in range(4)
+    slow, fast = node("slow"), node("fast")
+    lease(fast)
+    lease(fast, "ahead")
+    shop = Shop(model, slow, fast, jobs={"a": 2.0})
+    assert shop.choose(tail(1.0)) is None
+    assert shop.choose(tail(1.0, idle_s=10.0)) == ("a", "slow", "suits")
+
+
+def test_when_nobody_is_idle_a_job_goes_ahead_to_where_a_slot_is_free_soonest() -> None:
+    model = model_with(slow=0.5, fast=2.0)
+    slow, fast = node("slow"), node("fast")
+    lease(slow)
+    lease(fast)
+    shop = Shop(model, slow, fast, jobs={"a": 1.0, "b": 2.0})
+    assert shop.choose(goes_on(1.0)) == ("b", "fast", "ahead")
+    lease(fast, "ahead")
+    shop.seats.touch(fast)
+    assert shop.choose(goes_on(1.0)) == ("a", "slow", "ahead")
+    lease(slow, "ahead")
+    shop.seats.touch(slow)
+    assert shop.choose(goes_on(1.0)) is None
+
+
+def test_what_was_given_back_and_what_has_waited_long_go_first() -> None:
+    shop = Shop(Model(), node("n"), jobs={"a": 1.0, "b": 9.0})
+    assert shop.choose(goes_on(1.0), NOW + AGED_S + 1) == ("a", "n", "waited-long")
+    shop.add("c", 2.0, at_front=True)
+    assert shop.choose(goes_on(1.0)) == ("c", "n", "given-back")
+
+
+def test_a_node_that_has_the_toolchain_is_preferred_where_its_transfer_would_take_longer() -> None:
+    nodes = node("without", 4, has_toolchain=False), node("with", 4)
+    lease(nodes[1])  # less idle, so that it would come second
+    shop = Shop(Model(), *nodes, jobs={"a": 1.0})
+    assert shop.choose(goes_on(1.0)) == ("a", "with", "longest")
+    shop = Shop(Model(), node("without", has_toolchain=False), jobs={"a": 1.0})
+    shop.seats.refresh(NOW)
+    choice = shop.chooser.choose(shop.line, goes_on(1.0), NOW)
+    assert choice is not None
+    assert choice.finish_at == pytest.approx(NOW + TOOLCHAIN_FETCH_S + 1.0)
+
+
+def test_avoided_nodes_and_those_without_room_for_the_toolchain_are_passed_by() -> None:
+    nodes = [node(f"n{number}") for number in range(20)]
+    shop = Shop(Model(), *nodes, jobs={"a": 1.0})
+    for each in nodes[:10]:
+        shop.jobs[key("a")].avoid.add(each.identity)
+    for each in nodes[10:19]:
+        each.note_unfit(GCC, "no room")
+    assert shop.choose(goes_on(1.0)) == ("a", "n19", "longest")
+    shop.jobs[key("a")].avoid.add(nodes[19].identity)
+    assert shop.choose(goes_on(1.0)) is None
+    shop.add("b", 0.5)
+    assert shop.choose(goes_on(1.0)) == ("b", "n0", "in-its-place")
+
+
+def test_equal_nodes_share_the_work() -> None:
+    nodes = [node(f"n{number}", 4) for number in range(3)]
+    shop = Shop(Model(), *nodes, jobs=dict.fromkeys("abcdef", 1.0))
+    given = []
+    for _ in range(6):
+        chosen = shop.choose(goes_on(1.0))
+        assert chosen is not None
+        given.append(chosen[1])
+        (taken,) = [each for each in nodes if each.session.name == chosen[1]]
+        lease(taken)
+        shop.seats.touch(taken)
+    assert sorted(given) == ["n0", "n0", "n1", "n1", "n2", "n2"]
+
+
+def test_a_node_in_quarantine_has_no_seat_until_that_is_over() -> None:
+    resting = node("n")
+    resting.record.until = NOW + 10
+    shop = Shop(Model(), resting, jobs={"a": 1.0})
+    assert shop.choose(goes_on(1.0)) is None
+    assert shop.seats.slots("u", b"") == (0, 0)
+    shop.seats.look_again()
+    assert shop.choose(goes_on(1.0), NOW + 11) == ("a", "n", "longest")
+
+
+def test_seats_of_a_machine_class_and_of_a_publishers_own_nodes_are_for_those_alone() -> None:
+    fitting = node("fma")
+    fitting.machine_classes = frozenset((b"fma",))
+    own = node("own")
+    own.session.is_own = True
+    seats = Seats(Model())
+    for each in (fitting, own, node("plain")):
+        seats.touch(each)
+    seats.refresh(NOW)
+    assert seats.slots("u", b"") == (2, 2)
+    assert seats.slots("u", b"fma") == (1, 1)
+    assert seats.slots("own", b"") == (3, 3)
+    names = [
+        seat.node.session.name for seat in seats.best("u", b"fma", NOW, is_ahead=False, most=9)
     ]
-    assert reasons[0] == "waits-for-faster"
-    assert "earliest-finish" in reasons
-
-
-def test_avoided_nodes_and_other_machine_classes_do_not_fit() -> None:
-    seat = seat_of(node("n"), 0.0, Model())
-    avoiding = Need(GCC, b"", 1.0, avoid=frozenset((("n", "n"),)))
-    foreign = Need(GCC, b"fma", 1.0)
-    for need in (avoiding, foreign):
-        choice = choose_node(need, [seat], 0.0, may_prefetch=True)
-        assert (choice.seat, choice.reason) == (None, "no-node-fits")
+    assert names == ["fma"]
+    seats.drop(fitting)
+    assert seats.slots("u", b"fma") == (0, 0)
 
 
 def test_speeds_are_learnt_and_their_geometric_mean_stays_one() -> None:
@@ -103,16 +241,16 @@ def test_speeds_are_learnt_and_their_geometric_mean_stays_one() -> None:
 def test_costs_are_learnt_and_outliers_do_not_upset_them() -> None:
     model, job = Model(), cost_class(GCC, 0.0, 100)
     for _ in range(30):
-        model.observe(("n", "n"), job, model.cost_s(job, 0.0), 4.0, 4.0)
+        model.observe(("n", "n"), job, 1.0, 4.0, 4.0)
     assert model.cost_s(job, 0.0) == pytest.approx(4.0, rel=0.2)
-    model.observe(("n", "n"), job, model.cost_s(job, 0.0), 3600.0, 3600.0)
+    model.observe(("n", "n"), job, 1.0, 3600.0, 3600.0)
     assert model.cost_s(job, 0.0) < 8.0
 
 
 def test_nonsense_from_a_node_does_no_harm() -> None:
     model, job = Model(), cost_class(GCC, 0.0, 1)
     for value in (0.0, -5.0, 1e17):
-        model.observe(("n", "n"), job, model.cost_s(job, 0.0), value, value)
+        model.observe(("n", "n"), job, 1.0, value, value)
     assert 0 < model.cost_s(job, 0.0) < 1e5
 
 
@@ -120,30 +258,95 @@ def key(name: str) -> Digest:
     return digest_of(name.encode())
 
 
+def served(queue: Queue, count: int) -> list[Digest]:
+    """The oldest of the line whose turn it is, so many times."""
+    taken = []
+    for _ in range(count):
+        line = queue.first()
+        assert line is not None
+        taken.append(line.oldest())
+        queue.charge(line, line.cost_s(taken[-1]))
+        queue.remove(taken[-1])
+    return taken
+
+
 def test_the_queue_takes_turns_between_users_and_between_their_builds() -> None:
     queue = Queue()
     for user, build, name in (
         ("u", "b1", "1"), ("u", "b1", "2"), ("u", "b2", "3"), ("v", "b", "4"),
     ):  # fmt: skip
-        queue.push(key(name), Lane(user, build, b""))
-    assert list(queue.in_order()) == [key(name) for name in ("1", "4", "3", "2")]
+        queue.push(key(name), Lane(user, build, b""), 1.0)
+    assert served(queue, 4) == [key(name) for name in ("1", "4", "3", "2")]
+    assert queue.first() is None
 
 
-def test_who_had_a_turn_goes_behind_the_others() -> None:
+def test_turns_are_counted_in_seconds_and_not_in_jobs() -> None:
     queue = Queue()
-    for name, user in (("1", "u"), ("2", "u"), ("3", "v")):
-        queue.push(key(name), Lane(user, "b", b""))
-    queue.turn(key("1"))
-    queue.remove(key("1"))
-    assert queue.heads() == [key("3"), key("2")]
+    for number in range(4):
+        queue.push(key(f"long {number}"), Lane("long", "b", b""), 9.0)
+    for number in range(20):
+        queue.push(key(f"short {number}"), Lane("short", "b", b""), 1.0)
+    first = served(queue, 20)
+    assert sum(each in {key(f"long {number}") for number in range(4)} for each in first) == 2
+
+
+def test_who_comes_late_starts_where_the_others_stand() -> None:
+    queue = Queue()
+    for number in range(10):
+        queue.push(key(f"old {number}"), Lane("old", "b", b""), 1.0)
+    served(queue, 5)
+    for number in range(5):
+        queue.push(key(f"new {number}"), Lane("new", "b", b""), 1.0)
+    names = {key(f"new {number}") for number in range(5)}
+    assert sum(each in names for each in served(queue, 4)) == 2
+
+
+def test_who_leaves_and_comes_back_has_not_been_forgiven() -> None:
+    turns: Turns[str] = Turns()
+    turns.add("greedy")
+    turns.add("patient")
+    turns.charge("greedy", 50.0)
+    turns.charge("patient", 1.0)
+    turns.remove("greedy")
+    turns.add("greedy")
+    assert turns.first() == "patient"
+    turns.charge("patient", 10.0)
+    assert turns.first() == "patient"
+
+
+def test_a_line_that_is_passed_over_keeps_its_turn() -> None:
+    queue = Queue()
+    queue.push(key("1"), Lane("u", "b", b""), 1.0)
+    queue.push(key("2"), Lane("v", "b", b""), 1.0)
+    line = queue.first()
+    assert line is not None
+    queue.pass_over(line)
+    second = queue.first()
+    assert second is not None
+    assert second.lane.user == "v"
+    queue.pass_over(second)
+    assert queue.first() is None
+    queue.restore()
+    assert queue.first() is line
+
+
+def test_builds_beyond_the_bound_are_served_as_one() -> None:
+    queue = Queue()
+    for number in range(3 * MAX_LANES):
+        queue.push(key(f"{number}"), Lane("u", f"b{number}", b""), 1.0)
+    assert len({id(queue._lines[lane]) for lane in queue._lines}) == MAX_LANES + 1
+    assert len(set(served(queue, 3 * MAX_LANES))) == 3 * MAX_LANES
 
 
 def test_what_is_given_back_goes_first() -> None:
     queue = Queue()
     lane = Lane("u", "b", b"")
-    queue.push(key("1"), lane)
-    queue.push(key("2"), lane, at_front=True)
-    assert list(queue.in_order()) == [key("2"), key("1")]
+    queue.push(key("1"), lane, 1.0)
+    queue.push(key("2"), lane, 1.0, at_front=True)
+    line = queue.first()
+    assert line is not None
+    assert list(line.in_order()) == [key("2"), key("1")]
+    assert line.returned() == key("2")
     assert len(queue) == 2
 
 

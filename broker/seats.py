@@ -1,0 +1,261 @@
+"""Where there is room: nodes with idle slots, fastest first, and nodes that may be given a job ahead. Pure.
+
+An index that changes when a node does, so that finding a place costs the same on a farm of four nodes and
+of ten thousand. Nodes are kept by group, which is what a job can ask for: a machine class, and for a
+publisher's own nodes the publisher. Heaps hold entries of the past, which are dropped when they come up.
+
+The rate of a node is the wall time that it takes for one second of cost; the natural logarithm of it
+without the farm's mean orders nodes as well and does not change with other nodes' speeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S
+from broker.model import Model
+from broker.nodes import Node
+
+Group = tuple[str, bytes]
+# Nodes that are looked at beyond those wanted, where some do not take the job: they are aside for its key.
+SEATS_TRIED = 8
+_Entry = tuple[float, int, int, Node]
+
+
+@dataclass(slots=True)
+class _Booked:
+    """What a node counts for in its groups."""
+
+    slots: int = 0
+    idle: int = 0
+    spare: int = 0
+    power: float = 0.0  # seconds of cost in a second, without the farm's mean speed
+    version: int = 0
+    number: int = 0
+    groups: tuple[Group, ...] = ()
+
+
+@dataclass(slots=True)
+class _Room:
+    """One group's nodes: sums over them, and who has room."""
+
+    slots: int = 0
+    idle: int = 0
+    spare: int = 0
+    power: float = 0.0
+    idle_nodes: list[_Entry] = field(default_factory=list)
+    ahead_nodes: list[_Entry] = field(default_factory=list)
+    fastest: float = 0.0  # the natural logarithm of a rate
+    fast: float = 0.0
+    fastest_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place for one job. `wait_jobs`: so many jobs' times pass before it is free (0: it is idle)."""
+
+    node: Node
+    rate: float
+    wait_jobs: float
+
+
+class Seats:
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._rooms: dict[Group, _Room] = {}
+        self._booked: dict[bytes, tuple[Node, _Booked]] = {}
+        # How many nodes are in a group: a room is made for a group that has some.
+        self._members: Counter[Group] = Counter()
+        self._number = 0
+        self._changed: dict[bytes, Node] = {}
+        # Not usable when they came up: looked at again at the next tick.
+        self._aside: dict[bytes, Node] = {}
+
+    def touch(self, node: Node) -> None:
+        """This node has come, or is not as it was: its leases, slots, speed, whether it takes jobs."""
+        self._changed[node.session.id] = node
+
+    def drop(self, node: Node) -> None:
+        """The node has left."""
+        known = self._booked.pop(node.session.id, None)
+        self._aside.pop(node.session.id, None)
+        self._changed.pop(node.session.id, None)
+        if known is not None:
+            self._count(known[1], -1)
+            self._members.subtract(known[1].groups)
+
+    def look_again(self) -> None:
+        """Time has passed: a quarantine may be over."""
+        self._changed.update(self._aside)
+        self._aside.clear()
+
+    def refresh(self, now: float) -> None:
+        """Take in what has changed; to be called before anything is asked."""
+        if self._changed:
+            changed, self._changed = self._changed, {}
+            for node in changed.values():
+                self._note(node, now)
+
+    def slots(self, user: str, machine_class: bytes) -> tuple[int, int]:
+        """All slots that such a job may have, and the idle ones of them."""
+        rooms = self._rooms_for(user, machine_class)
+        return sum(room.slots for room in rooms), sum(room.idle for room in rooms)
+
+    def capacity(self, user: str, machine_class: bytes) -> float:
+        """Seconds of cost that the nodes for such a job do in a second, all slots together."""
+        rooms = self._rooms_for(user, machine_class)
+        return sum(room.power for room in rooms) / self._model.mean_rate
+
+    def fastest_rate(self, user: str, machine_class: bytes, now: float) -> float:
+        """The rate of the fastest node that such a job may go to, as of late."""
+        rooms = self._ranked(user, machine_class, now)
+        ln_rate = min((room.fastest for room in rooms), default=0.0)
+        return math.exp(ln_rate) * self._model.mean_rate
+
+    def is_fast(self, seat: Seat, user: str, machine_class: bytes, now: float) -> bool:
+        """Whether the seat's node is one of the fastest FAST_SHARE, or about as fast."""
+        rooms = self._ranked(user, machine_class, now)
+        ln_rate = max((room.fast for room in rooms), default=0.0)
+        return self._model.ln_rate(seat.node.identity) <= ln_rate + CROWDING
+
+    def is_full(self) -> bool:
+        """Whether no node whatever may be given a job."""
+        return all(room.spare <= 0 for room in self._rooms.values())
+
+    def best(
+        self, user: str, machine_class: bytes, now: float, *, is_ahead: bool, most: int = 1
+    ) -> list[Seat]:
+        """The fastest idle seats, best first; with `is_ahead` those that will soonest be idle."""
+        found: list[tuple[_Entry, Seat]] = []
+        for room in self._rooms_for(user, machine_class):
+            heap = room.ahead_nodes if is_ahead else room.idle_nodes
+            kept: list[_Entry] = []
+            taken = 0
+            while heap and taken < most and len(kept) < most + SEATS_TRIED:
+                entry = heappop(heap)
+                if not self._is_current(entry):
+                    continue
+                node = entry[3]
+                if not node.is_usable(now):
+                    self._aside[node.session.id] = node
+                    continue
+                kept.append(entry)
+                if node.takes(user, machine_class, now):
+                    found.append((entry, self._seat(node, is_ahead)))
+                    taken += 1
+            for entry in kept:
+                heappush(heap, entry)
+        found.sort(key=lambda each: each[0][:2])
+        return [seat for _, seat in found[:most]]
+
+    def _seat(self, node: Node, is_ahead: bool) -> Seat:
+        rate = math.exp(self._model.ln_rate(node.identity)) * self._model.mean_rate
+        wait_jobs = (node.held - node.slots + 1) / node.slots if is_ahead else 0.0
+        return Seat(node, rate, wait_jobs)
+
+    def _note(self, node: Node, now: float) -> None:
+        known = self._booked.get(node.session.id)
+        booked = known[1] if known is not None else self._book(node)
+        self._count(booked, -1)
+        groups = _groups_of(node)
+        if groups != booked.groups:
+            self._members.subtract(booked.groups)
+            self._members.update(groups)
+            booked.groups = groups
+        self._fill(node, booked, now)
+        self._count(booked, +1)
+        booked.version += 1
+        if booked.slots:
+            ln_rate = self._model.ln_rate(node.identity)
+            for group in booked.groups:
+                room = self._rooms.get(group)
+                if room is not None:
+                    self._enter(room, node, booked, ln_rate)
+
+    def _book(self, node: Node) -> _Booked:
+        self._number += 1
+        booked = _Booked(number=self._number)
+        self._booked[node.session.id] = (node, booked)
+        return booked
+
+    def _fill(self, node: Node, booked: _Booked, now: float) -> None:
+        if not node.is_usable(now):
+            booked.slots = booked.idle = booked.spare = 0
+            booked.power = 0.0
+            self._aside[node.session.id] = node
+            return
+        booked.slots = node.slots
+        booked.idle = node.idle_slots
+        booked.spare = node.spare
+        booked.power = node.slots * math.exp(-self._model.ln_rate(node.identity))
+
+    def _count(self, booked: _Booked, sign: int) -> None:
+        for group in booked.groups:
+            room = self._rooms.get(group)
+            if room is not None:
+                room.slots += sign * booked.slots
+                room.idle += sign * booked.idle
+                room.spare += sign * booked.spare
+                room.power += sign * booked.power
+
+    def _enter(self, room: _Room, node: Node, booked: _Booked, ln_rate: float) -> None:
+        share = node.held / node.slots
+        if booked.idle:
+            key, heap = ln_rate + CROWDING * share, room.idle_nodes
+        elif node.spare:
+            # The sooner one of its slots is free, the better.
+            wait = (node.held - node.slots + 1) / node.slots
+            key, heap = math.exp(ln_rate) * wait, room.ahead_nodes
+        else:
+            return
+        heappush(heap, (key, booked.number, booked.version, node))
+        if len(heap) > 2 * len(self._booked) + 64:
+            heap[:] = [entry for entry in heap if self._is_current(entry)]
+            heapify(heap)
+
+    def _is_current(self, entry: _Entry) -> bool:
+        known = self._booked.get(entry[3].session.id)
+        return known is not None and known[0] is entry[3] and known[1].version == entry[2]
+
+    def _find_fastest(self, room: _Room) -> None:
+        nodes = [node for node, booked in self._booked.values() if booked.slots]
+        rates = [self._model.ln_rate(node.identity) for node in nodes]
+        rates.sort()
+        room.fastest = rates[0] if rates else 0.0
+        room.fast = rates[int(FAST_SHARE * (len(rates) - 1))] if rates else 0.0
+
+    def _ranked(self, user: str, machine_class: bytes, now: float) -> list[_Room]:
+        rooms = self._rooms_for(user, machine_class)
+        for room in rooms:
+            if now >= room.fastest_until:
+                room.fastest_until = now + FASTEST_FOR_S
+                self._find_fastest(room)
+        return rooms
+
+    def _rooms_for(self, user: str, machine_class: bytes) -> list[_Room]:
+        groups = (("", machine_class), (user, machine_class))
+        return [self._room(group) for group in groups if self._members[group] > 0]
+
+    def _room(self, group: Group) -> _Room:
+        """A group's room; made when it is first asked for."""
+        room = self._rooms.get(group)
+        if room is None:
+            room = self._rooms[group] = _Room()
+            for node, booked in self._booked.values():
+                if group not in booked.groups:
+                    continue
+                room.slots += booked.slots
+                room.idle += booked.idle
+                room.spare += booked.spare
+                room.power += booked.power
+                if booked.slots:
+                    self._enter(room, node, booked, self._model.ln_rate(node.identity))
+        return room
+
+
+def _groups_of(node: Node) -> tuple[Group, ...]:
+    owner = node.session.user if node.session.is_own else ""
+    return tuple((owner, each) for each in sorted({b"", *node.machine_classes}))

@@ -1,0 +1,84 @@
+"""Who is served next: whoever was served least. Pure.
+
+Start-time fair queueing (Goyal, Vin, Cheng 1996) over predicted seconds: each is charged what its jobs
+will cost, and whoever comes new begins where those who are there stand, so that nobody can save up turns
+by staying away. What was charged is remembered for a while after one has left, so that nobody loses debts
+by leaving either.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from heapq import heappop, heappush
+from typing import Generic, TypeVar
+
+from broker.limits import MAX_RECORDS
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class Turns(Generic[Item]):
+    """Every operation is O(log n) over the items that wait."""
+
+    def __init__(self) -> None:
+        self._served_s: dict[Item, float] = {}
+        self._left: OrderedDict[Item, float] = OrderedDict()
+        # An entry counts while the item is there and stands at just this figure; numbers keep ties in order.
+        self._heap: list[tuple[float, int, Item]] = []
+        self._entries: dict[Item, int] = {}
+        self._passed: list[tuple[float, int, Item]] = []
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._served_s)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._served_s
+
+    def add(self, item: Item) -> None:
+        """It waits from now on, at the place of the least served."""
+        first = self._peek()
+        served_s = max(self._left.pop(item, 0.0), first[0] if first is not None else 0.0)
+        self._served_s[item] = served_s
+        self._push(item, served_s)
+
+    def remove(self, item: Item) -> None:
+        served_s = self._served_s.pop(item)
+        del self._entries[item]
+        self._left[item] = served_s
+        if len(self._left) > MAX_RECORDS:
+            self._left.popitem(last=False)
+
+    def charge(self, item: Item, seconds: float) -> None:
+        """It had a turn."""
+        self._served_s[item] += seconds
+        self._push(item, self._served_s[item])
+
+    def first(self) -> Item | None:
+        """The least served of those that were not passed over."""
+        entry = self._peek()
+        return None if entry is None else entry[2]
+
+    def pass_over(self, item: Item) -> None:
+        """Nothing can be done for the first one now: it keeps its place until `restore`."""
+        entry = self._peek()
+        assert entry is not None
+        assert entry[2] == item
+        self._passed.append(heappop(self._heap))
+
+    def restore(self) -> None:
+        for entry in self._passed:
+            heappush(self._heap, entry)
+        self._passed.clear()
+
+    def _push(self, item: Item, served_s: float) -> None:
+        self._number += 1
+        self._entries[item] = self._number
+        heappush(self._heap, (served_s, self._number, item))
+
+    def _peek(self) -> tuple[float, int, Item] | None:
+        heap = self._heap
+        while heap and self._entries.get(heap[0][2]) != heap[0][1]:
+            heappop(heap)
+        return heap[0] if heap else None
