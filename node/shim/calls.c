@@ -142,12 +142,13 @@ static void on_call(int signal, SignalInfo *info, SignalContext *context)
     i64 *registers = context->registers;
     u64 at = (u64)registers[REGISTER_RIP];
     int is_native = info->architecture == ARCHITECTURE_X86_64;
-    (void)signal;
-    if (info->code != CODE_DISPATCH) { /* a filter's: as if there were no such call */
+    if (info->code == CODE_FILTER) { /* seccomp's: as if there were no such call */
         registers[REGISTER_RAX] = -NOSYS;
-        return;
-    }
-    if (is_native && (at - loader.from < loader.size || is_harmless(info->number))) {
+    } else if (info->code != CODE_DISPATCH) { /* somebody's, who meant to end this process */
+        static const SignalAction none = {0};
+        REAL(sigaction)(signal, &none, NULL);
+        REAL(kill)(getpid(), signal);
+    } else if (is_native && (at - loader.from < loader.size || is_harmless(info->number))) {
         long result =
             REAL(syscall)(info->number, registers[REGISTER_RDI], registers[REGISTER_RSI], registers[REGISTER_RDX],
                           registers[REGISTER_R10], registers[REGISTER_R8], registers[REGISTER_R9]);

@@ -27,6 +27,7 @@ typedef struct {
 EXPORT int sigprocmask(int, const u64 *, u64 *);
 EXPORT int sigaction(int, const SignalAction *, SignalAction *);
 extern int prctl(int, ...);
+extern int kill(int, int);
 
 /* Begins with the calling thread, where the kernel can. */
 void watch_calls(void);

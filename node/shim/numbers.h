@@ -178,7 +178,7 @@ enum {
 
 /* Syscall user dispatch, and what its signal brings. */
 enum { SET_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1 };
-enum { CODE_DISPATCH = 2 };
+enum { CODE_FILTER = 1, CODE_DISPATCH = 2 };
 enum { SIGNAL_MASK_WORDS = 16, SIGNALS_BLOCK = 0, SIGNALS_UNBLOCK = 1 };
 enum { SIGNAL_SYSTEM_CALL = 31, ACTION_INFO = 4, ACTION_ON_STACK = 0x08000000, ACTION_RESTART = 0x10000000 };
 #ifdef __x86_64__

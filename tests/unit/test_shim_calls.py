@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,11 +19,17 @@ PROGRAM = r"""
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__ /* musl has no headers of the kernel */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <threads.h>
@@ -162,6 +169,39 @@ def test_a_library_of_libcs_own_may_make_calls(log: Log, tmp_path: Path) -> None
         f"-Wl,-rpath,{tmp_path}",
     )
     assert log.unseen() == {"system call 257"}
+
+
+@only_x86_64
+def test_a_look_up_of_a_library_that_is_loaded_is_seen(log: Log, tmp_path: Path) -> None:
+    """As a plugin's is, while the loader runs what the library begins with."""
+    begins = "__attribute__((constructor)) static void begin(void)"
+    source = PROGRAM.replace("int main(void)", begins).replace(
+        "STATEMENT;\n    return 0;", "look();"
+    )
+    (tmp_path / "part.c").write_text(source)
+    command = "gcc -w -O1 -shared -fPIC part.c -o part.so"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    run_statement(log, tmp_path, 'if (!dlopen("./part.so", RTLD_NOW)) return 1')
+    assert log.unseen() == {"system call 257"}
+    assert f"H{tmp_path}/./part.so" in log.records()
+
+
+def test_a_process_can_be_ended_by_the_watchs_signal_as_ever(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        run_statement(log, tmp_path, "raise(SIGSYS); sleep(9)")
+    assert ended.value.returncode == -signal.SIGSYS
+
+
+def test_a_call_that_a_filter_traps_is_one_that_is_not_there(log: Log, tmp_path: Path) -> None:
+    trapped = (
+        "struct sock_filter f[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),"
+        "BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpriority, 0, 1),"
+        "BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};"
+        "struct sock_fprog p = {4, f}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);"
+        "prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);"
+        "errno = 0; if (getpriority(0, 0) != -1 || errno != ENOSYS) return 1"
+    )
+    run_statement(log, tmp_path, trapped)
 
 
 def test_a_function_that_libc_does_not_have_fails_as_one_that_is_not_there(

@@ -34,8 +34,8 @@ SAME = {
     "SIGNAL_MASK_WORDS": "sizeof(sigset_t) / 8", "SET_DISPATCH": "PR_SET_SYSCALL_USER_DISPATCH",
     "DISPATCH_OFF": "PR_SYS_DISPATCH_OFF", "DISPATCH_ON": "PR_SYS_DISPATCH_ON",
 }  # fmt: skip
-# What no header has a name for: a bit, an instruction's length, the kernel's SYS_USER_DISPATCH.
-NAMELESS = {"VERSION_HIDDEN", "SYSCALL_BYTES", "CODE_DISPATCH"}
+# What no header has a name for: a bit, an instruction's length, the kernel's SYS_SECCOMP and SYS_USER_DISPATCH.
+NAMELESS = {"VERSION_HIDDEN", "SYSCALL_BYTES", "CODE_FILTER", "CODE_DISPATCH"}
 # x86-64's alone.
 OLD_CALLS = {"OPEN", "STAT", "LSTAT", "ACCESS", "READLINK"}
 REGISTERS = ("R8", "R9", "R10", "RDI", "RSI", "RDX", "RAX", "RIP")
