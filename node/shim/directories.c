@@ -20,8 +20,10 @@ static void note_listed(int fd)
 {
     char name[DESCRIPTOR_BYTES], place[PATH_BYTES];
     int saved = *__errno_location();
+    if (fd < 0)
+        return; /* nothing is open */
     spell_descriptor(name, fd);
-    ssize_t got = fd < 0 ? -1 : REAL(readlink)(name, place, sizeof place - 1);
+    ssize_t got = REAL(readlink)(name, place, sizeof place - 1);
     *__errno_location() = saved;
     if (got <= 0) {
         mark_flawed();

@@ -120,7 +120,11 @@ FILES = {
 DIRECTORIES = {
     "opendir": "opendir(P)", "scandir": "scandir(P, &list, 0, 0)",
     "scandir64": "scandir64(P, (void *)&list, 0, 0)", "scandirat": "scandirat(AT_FDCWD, P, &list, 0, 0)",
-    "scandirat64": "scandirat64(AT_FDCWD, P, (void *)&list, 0, 0)", "chdir": "chdir(P)", "rmdir": "rmdir(P)",
+    "scandirat64": "scandirat64(AT_FDCWD, P, (void *)&list, 0, 0)", "fdopendir": "fdopendir(open(P, flags))",
+    "getdents64": "CALL(getdents64)(open(P, flags), buffer, 999)",
+    "getdirentries": "long at = 0; CALL(getdirentries)(open(P, flags), buffer, 999, &at)",
+    "getdirentries64": "long at = 0; CALL(getdirentries64)(open(P, flags), buffer, 999, &at)",
+    "chdir": "chdir(P)", "rmdir": "rmdir(P)",
     "ftw": "ftw(P, (void *)visit, 9)", "ftw64": "ftw64(P, (void *)visit, 9)",
     "nftw": "nftw(P, (void *)visit, 9, 0)", "nftw64": "nftw64(P, (void *)visit, 9, 0)",
     "fts_open": "char *paths[] = {(char *)P, 0}; CALL(fts_open)(paths, FTS_PHYSICAL, 0)",
@@ -180,7 +184,7 @@ UNTRIED = {
         socket syscall""",
     "take what only libc's own parts have": "_IO_file_fopen _IO_file_open _IO_proc_open clone __clone",
     "in no libc here": """
-        openat2 uselib posix_spawn_file_actions_addchdir posix_spawn_file_actions_addfchdir
+        getdents openat2 uselib posix_spawn_file_actions_addchdir posix_spawn_file_actions_addfchdir
         posix_spawn_file_actions_addfchdir_np""",
 }  # fmt: skip
 TABLES = (FILES, DIRECTORIES, PROGRAMS, BESIDE, NAMELESS)
