@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ edits faults bench clean
+.PHONY: help test demo check differ attack edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,6 +56,10 @@ MINUTES ?= 60
 SEED ?= $(shell od -An -N3 -tu4 /dev/urandom)
 differ: $(INSTALLED) ## random commands, plain and through zcc, for MINUTES=60 from SEED=...
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.differential \
+		--minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+attack: $(INSTALLED) ## random messages and jobs against a farm, for MINUTES=60 from SEED=... (root)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.attacks \
 		--minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 edits: $(INSTALLED) ## random edits between builds, plain against cache (STEPS=... SEED=...)

@@ -108,13 +108,23 @@ def _read(records: _Records, job: Job, toolchain: ToolchainView, world: World) -
 class World:
     """The tree that the job is meant to see: the manifest over the toolchain."""
 
-    __slots__ = ("_links", "_physical", "_steps_left", "_toolchain", "known")
+    __slots__ = (
+        "_leaves",
+        "_links",
+        "_physical",
+        "_steps_left",
+        "_toolchain",
+        "_toolchain_links",
+        "known",
+    )
 
     def __init__(self, manifest: Manifest, toolchain: ToolchainView) -> None:
         known = {file.path for file in manifest.files}
-        known.update(manifest.directories)
         known.update(path for path, _ in manifest.symlinks)
         known.update(path for path, _ in manifest.hard_links)
+        self._leaves = frozenset(known)
+        self._toolchain_links = toolchain.links.keys()
+        known.update(manifest.directories)
         links = dict(toolchain.links)
         for path in known & links.keys():
             del links[path]  # the manifest lies on top
@@ -126,6 +136,15 @@ class World:
         self._toolchain = toolchain.members
         self._physical: dict[bytes, bytes] = {}
         self._steps_left = _MAX_STEPS
+
+    @property
+    def covers_toolchain(self) -> bool:
+        """Whether the job has something where the toolchain has something else than a directory, or a file or
+        symlink where that has anything."""
+        if not self._leaves.isdisjoint(self._toolchain):
+            return True
+        full = {path.rpartition(b"/")[0] for path in self._toolchain} - self._toolchain_links
+        return any(path in self._toolchain and path not in full for path in self.known - {b""})
 
     def has(self, physical: bytes) -> bool:
         return physical in self.known or physical in self._toolchain

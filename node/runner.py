@@ -75,6 +75,8 @@ _REMOVE_AGAIN_S = 0.05
 _REMOVE_TRIES = 40
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
+# Of bubblewrap's words, in characters: it names what the job named.
+_TOLD = 500
 # Descriptors as bubblewrap sees them, beside 0, 1 and 2.
 _OPTIONS_FD, _SECCOMP_FD, _INFO_FD = 3, 4, 5
 _MAX_INFO_BYTES = 4096
@@ -550,8 +552,12 @@ class Run:
 
     def _never_started(self, status: int, world: World) -> RunFault:
         """No process was logged: bubblewrap failed, or the program could not be loaded."""
-        message = bytes(self._stderr).decode(errors="replace").strip()[-500:]
-        detail = f"status {status}: {message}"
+        message = bytes(self._stderr).decode(errors="replace").strip()
+        detail = f"status {status}: {message[:200]} ... {message[-200:]}"
+        if len(message) <= _TOLD:
+            detail = f"status {status}: {message}"
+        if world.covers_toolchain and not message.startswith("bwrap: Can't"):
+            return RunFault(Fault.REFUSED, f"{detail}; the job covers up parts of its toolchain")
         if not message.startswith("bwrap: "):
             return RunFault(Fault.TOOLCHAIN, detail)
         # The job names what is not there, or is not what it should be; unless it is known to be there.

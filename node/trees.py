@@ -66,6 +66,7 @@ class Tree:
         self._generations: dict[bytes, int] = {}
         self._shared: frozenset[bytes] = frozenset()  # what has hard links now
         self._fitted: Manifest | None = None
+        self.is_new = True  # no job has seen it
         os.makedirs(root, mode=_DIRECTORY_MODE)
         # Mount points that are there already save bubblewrap ten files for each job.
         for path in MOUNTED_DIRECTORIES:
@@ -86,6 +87,7 @@ class Tree:
         if self._fitted is manifest:
             return
         self._fitted = None
+        self.is_new = False
         wanted = _wanted(manifest)
         held = self._held
         # In an order in which few directories are left and entered again, whatever the manifest's is.

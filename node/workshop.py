@@ -36,6 +36,8 @@ Answer = TypeVar("Answer")
 # Sizes on disk, in bytes, that a node keeps by default; `zcc-node serve --cache-size` sets their sum.
 INPUTS_SHARE = 0.5
 SELF_TEST_CLIENT = b"self-test"
+# What a tree can bring about by what earlier jobs have left in it.
+_MAY_BE_THE_TREES = frozenset((Fault.TOOLCHAIN, Fault.INPUT, Fault.REFUSED, Fault.SANDBOX))
 # Toolchains whose contents are known by name; a node serves a few, and each takes a walk of some milliseconds.
 _MAX_VIEWS = 16
 _MAX_CONDEMNED = 64
@@ -199,9 +201,11 @@ class Workshop:
         """Run it over a tree of this client's. None: that had seen too much, a new one may do.
 
         What was found and not declared is what an earlier job has left in the tree, such as a header that is
-        gone since: the result would prove nothing. Only what the job declares lies in a new tree.
+        gone since: the result would prove nothing. So is what covers up a part of the toolchain, without which
+        nothing starts. Only what the job declares lies in a new tree.
         """
         tree = self._trees.acquire(client)
+        is_last = is_last or tree.is_new
         is_good = False
         try:
             await self._beside(_fit, tree, job)
@@ -209,8 +213,9 @@ class Workshop:
             if not running.is_killed:
                 await self._inspect(job, tree, unpacked)
             is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
-            is_good = is_last or not is_misled
-            return outcome if is_good else None
+            is_lamed = isinstance(outcome, RunFault) and outcome.fault in _MAY_BE_THE_TREES
+            is_good = not is_lamed and (is_last or not is_misled)
+            return outcome if is_last or is_good else None
         except (WornTreeError, OSError) as error:
             if is_last:
                 raise

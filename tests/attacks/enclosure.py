@@ -59,7 +59,9 @@ def run(command: list[str], timeout_s: float = _TIMEOUT_S) -> subprocess.Complet
     )  # fmt: skip
 
 
-def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_module(
+    name: str, *arguments: str, timeout_s: float = _TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     """Run a module of the tests inside, with an interpreter that other users can start too."""
     path = os.pathsep.join(entry for entry in (os.getcwd(), *sys.path) if entry)
     return run(
@@ -71,7 +73,8 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
             "-m",
             name,
             *arguments,
-        ]
+        ],
+        timeout_s,
     )
 
 

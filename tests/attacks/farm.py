@@ -47,6 +47,8 @@ from zcc.messages import (
 )
 
 SLOTS = 2
+# A farm starts in some seconds; an attack may take a minute on a machine that does other things beside.
+_PLAY_S = 150.0
 # An innocent's compile, of some milliseconds, on a machine that does other things beside.
 PATIENCE_S = 40.0
 CWD = b"/src"
@@ -253,10 +255,19 @@ async def strike(
 
 
 def play(module: str, scenario: str, *arguments: str) -> dict[str, Any]:
-    """Play `async def SCENARIO(farm, *arguments)` of this module of tests, in an enclosure."""
+    """Play `async def SCENARIO(farm, innocent, *arguments)` of this module of tests, in an enclosure."""
     if reason := enclosure.why_not():
         pytest.skip(reason)
-    done = enclosure.run_module("tests.attacks.farm", module, scenario, *arguments)
+    return played(module, scenario, *arguments)
+
+
+def played(
+    module: str, scenario: str, *arguments: str, timeout_s: float = _PLAY_S
+) -> dict[str, Any]:
+    """As `play`, where there can be an enclosure."""
+    done = enclosure.run_module(
+        "tests.attacks.farm", module, scenario, *arguments, timeout_s=timeout_s
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return outcome

@@ -63,6 +63,18 @@ async def struck(farm: AttackedFarm, innocent: Client, which: str) -> dict[str, 
     return {"answers": await strike(farm, globals()[which](farm.job()), innocent)}
 
 
+async def left_behind(farm: AttackedFarm, innocent: Client) -> dict[str, Any]:
+    """Jobs that cover up the loader, each with a good one after it: both of one client, so in one tree."""
+    attacker, answers = await farm.client("attacker"), []
+    for number in range(4):
+        name = b"l%d" % number
+        files = (*farm.job(name=name).manifest.files, FileInput(b"/lib64/x", OWN.digest))
+        for job in (farm.job(name=name, manifest=Manifest(files)), farm.job(name=b"g" + name)):
+            answer = await attacker.outcome(await attacker.submit(job))
+            answers.append(getattr(answer, "reason", type(answer).__name__).partition(":")[0])
+    return {"answers": answers}
+
+
 async def in_a_row(farm: AttackedFarm, innocent: Client) -> dict[str, Any]:
     return {"answers": await strike(farm, list(impossible(farm.job()))[:6])}
 
@@ -76,6 +88,12 @@ def test_what_no_system_takes_is_refused_by_the_broker() -> None:
 def test_what_cannot_be_run_is_refused_by_the_first_node() -> None:
     outcome = play(__name__, "struck", "impossible")
     assert all(answer.startswith("Refused: job-refused") for answer in outcome["answers"]), outcome
+    assert_unharmed(outcome)
+
+
+def test_what_a_wrong_job_leaves_in_a_tree_lames_no_later_one() -> None:
+    outcome = play(__name__, "left_behind")
+    assert outcome["answers"] == ["job-refused", "Finished"] * 4, outcome
     assert_unharmed(outcome)
 
 

@@ -25,7 +25,7 @@ from tests.unit.sandbox_toolchain import (
     make_manifest,
     shared_toolchain,
 )
-from zcc.job import Job, Terminal
+from zcc.job import Job, Manifest, Terminal
 from zcc.messages import Fault
 
 
@@ -418,12 +418,25 @@ def own_children() -> set[str]:
 # ---- faults of the farm ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [b"/usr/bin/none", b"/usr", b"/usr/bin/python3/x"])
+@pytest.mark.parametrize(
+    "name", [b"/usr/bin/none", b"/usr", b"/usr/bin/python3/x", (b"/" + b"y" * 200) * 20]
+)
 def test_a_program_that_the_toolchain_has_not_is_refused(
     farm: Farm, cwd: bytes, name: bytes
 ) -> None:
     job = replace(farm.python("", cwd), executable=name)
     assert fault_of(farm.run(job)) is Fault.REFUSED
+
+
+def test_a_job_that_covers_up_its_toolchain_is_refused(farm: Farm, cwd: bytes) -> None:
+    job = farm.python("", cwd)
+    for path in (b"/usr/bin/python3", b"/lib64", b"/usr/lib"):
+        links = tuple(link for link in job.manifest.symlinks if not link[0].startswith(path))
+        manifest = Manifest(symlinks=((path, b"/none"), *links), directories=(cwd,))
+        assert fault_of(farm.run(replace(job, manifest=manifest))) is Fault.REFUSED, path
+    for path in (b"/lib64/x", b"/usr/bin/python3/x"):
+        manifest = Manifest(directories=(cwd, path))
+        assert fault_of(farm.run(replace(job, manifest=manifest))) is Fault.REFUSED, path
 
 
 def test_an_executable_that_is_no_program_is_refused(farm: Farm, cwd: bytes) -> None:
