@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,14 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from broker.main import app as broker_app
 from node.main import app as node_app
 from zcc.agent.tally import NUMBERS, OUTCOMES, Tally
+from zcc.cli import doctor
 from zcc.cli import stats as stats_command
+from zcc.cli.doctor import Finding, Verdict
 from zcc.cli.explain import told
 from zcc.cli.farm import told_nodes
 from zcc.cli.figures import table as figures_table
@@ -26,7 +25,6 @@ from zcc.cli.help import help_of
 from zcc.cli.layout import fold, table
 from zcc.cli.main import app as zcc_app
 
-ZCC = str(Path(sys.executable).parent / "zcc")
 WIDTHS = (80, 60)
 
 
@@ -177,34 +175,22 @@ def test_what_zcc_makes_of_a_command_fits(columns: int) -> None:
     assert_fits([each for line in whole for each in fold(line, columns)], whole, columns)
 
 
-@pytest.mark.parametrize("columns", WIDTHS)
-def test_the_doctor_fits(columns: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="zcc-doc-") as directory:
-        names = ("ZCC_CONFIG_DIR", "ZCC_STATE_DIR")
-        environment = {
-            **os.environ,
-            **dict.fromkeys(names, directory),
-            "ZCC_CC": "no-such-compiler",
-            "ZCC_CXX": "no-such-compiler",
-        }
-        environment.pop("COLUMNS", None)
+def test_the_doctor_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    holds = "/opt/zcc/lib/python3.11/site-packages/bubblewrap isolates, filters and logs on this machine"
+    found = Finding(Verdict.OK, f"sandbox: {holds}", "weaker than elsewhere: " + "so and so, " * 20)
+    monkeypatch.setattr(doctor, "_sandbox", lambda: found)
+    places = dict.fromkeys(("ZCC_CONFIG_DIR", "ZCC_STATE_DIR"), str(tmp_path))
+    compilers = dict.fromkeys(("ZCC_CC", "ZCC_CXX"), "no-such-compiler")
 
-        def run(**extra: str) -> list[str]:
-            done = subprocess.run(
-                [ZCC, "doctor"],
-                cwd=directory,
-                env=environment | extra,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=100,
-            )
-            assert done.returncode == 1, done.stderr
-            return done.stdout.splitlines()
+    def shown(**extra: str) -> list[str]:
+        done = CliRunner().invoke(zcc_app, ["doctor"], env={**places, **compilers, **extra})
+        assert done.exit_code == 1
+        return done.stdout.splitlines()
 
-        whole = run()
-        assert max(map(len, whole)) > 80
-        assert_fits(run(COLUMNS=str(columns)), whole, columns)
+    whole = shown(COLUMNS="")
+    assert max(map(len, whole)) > 80
+    for columns in WIDTHS:
+        assert_fits(shown(COLUMNS=str(columns)), whole, columns)
 
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
