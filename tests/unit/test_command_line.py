@@ -244,6 +244,8 @@ def test_the_agent_s_state_is_told_in_words() -> None:
         "processors   4, niceness 5, in /user.slice/x",
         "odd          runs slowly",
     ]
+    before_an_upgrade = {k: v for k, v in STATUS.items() if k not in ("standing", "memory")}
+    assert len(told_status(before_an_upgrade)) == 4
     joined = STATUS | {"broker": "tcp://b:1", "farm": "blue"}
     assert told_status(joined | {"connected": True})[1] == "farm         blue, tcp://b:1, connected"
     assert "not connected: revoked" in told_status(joined | {"refusal": "revoked"})[1]

@@ -108,6 +108,18 @@ def status(
         say(line)
 
 
+def _told_surroundings(answer: dict[str, Any]) -> list[str]:
+    """What the agent takes, and where it stands. An agent from before an upgrade does not say it all."""
+    lines = []
+    if memory := answer.get("memory"):
+        lines.append(f"memory       {_told_memory(memory)}")
+    if standing := answer.get("standing"):
+        cgroup = f", in {standing['cgroup']}" if standing["cgroup"] not in ("", "/") else ""
+        lines.append(f"processors   {standing['processors']}, niceness {standing['nice']}{cgroup}")
+        lines += [f"odd          {each}" for each in standing["remarks"]]
+    return lines
+
+
 def _told_memory(memory: dict[str, Any]) -> str:
     """What it takes, and the three maps that hold most."""
     most = sorted(memory["maps"].items(), key=lambda each: -int(each[1]["bytes"]))[:3]
@@ -135,8 +147,6 @@ def told_status(answer: dict[str, Any]) -> list[str]:
             state = f"not connected: {answer['refusal'] or 'it does not answer'} (zcc doctor)"
         name = "" if answer["farm"] == DEFAULT_FARM else f"{answer['farm']}, "
         connection = f"{name}{answer['broker']}, {state}"
-    standing = answer["standing"]
-    cgroup = f", in {standing['cgroup']}" if standing["cgroup"] not in ("", "/") else ""
     running = "no calls" if not calls else "1 call" if calls == 1 else f"{calls} calls"
     since = duration(answer["uptime_s"])
     return [
@@ -144,7 +154,5 @@ def told_status(answer: dict[str, Any]) -> list[str]:
         f"farm         {connection}",
         f"in hand      {running}",
         f"local slots  {slots['used']} of {slots['limit']} taken",
-        f"memory       {_told_memory(answer['memory'])}",
-        f"processors   {standing['processors']}, niceness {standing['nice']}{cgroup}",
-        *(f"odd          {each}" for each in standing["remarks"]),
+        *_told_surroundings(answer),
     ]
