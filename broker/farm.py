@@ -79,8 +79,11 @@ class Farm:
 
     def name_toolchain(self, digest: Digest) -> None:
         """Somebody who holds this blob says that it is a toolchain."""
-        if not self.holdings.is_toolchain(digest):
-            self.holdings.note_toolchain(digest)
+        self.holdings.note_toolchain(digest)
+
+    def proved_toolchain(self, digest: Digest) -> None:
+        """A compiler in it has run: the next broker is to know, too."""
+        if self.holdings.note_proven(digest):
             self.emit(NoteToolchain(digest))
 
     def take_effects(self) -> list[Effect]:

@@ -10,6 +10,7 @@ told from other blobs by its holders: a blob that a key has shown to hold, and h
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
 
@@ -29,7 +30,8 @@ class Holdings:
         self._holders: dict[Digest, int] = {}
         self._bits: dict[str, int] = {}
         self._keys = 0
-        self._toolchains = dict.fromkeys(toolchains)
+        # Those last used last; whether a compiler of each has run.
+        self._toolchains = OrderedDict[Digest, bool]((digest, True) for digest in toolchains)
 
     def note(self, user: str, digests: Iterable[Digest]) -> None:
         """This key has shown that it holds these."""
@@ -55,9 +57,17 @@ class Holdings:
 
     def note_toolchain(self, digest: Digest) -> None:
         """Somebody who holds this blob has named it as a toolchain."""
-        self._toolchains[digest] = None
+        self._toolchains.setdefault(digest, False)
+        self._toolchains.move_to_end(digest)
         if len(self._toolchains) > MAX_TOOLCHAINS:
-            del self._toolchains[next(iter(self._toolchains))]
+            self._toolchains.popitem(last=False)
+
+    def note_proven(self, digest: Digest) -> bool:
+        """A compiler in this toolchain has run; whether that is news."""
+        is_news = not self._toolchains.get(digest, False)
+        self.note_toolchain(digest)
+        self._toolchains[digest] = True
+        return is_news
 
     @property
     def toolchains(self) -> tuple[Digest, ...]:

@@ -235,6 +235,8 @@ class Ledger:
         farm = self._farm
         execution = self.end_lease(lease)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
+        if is_kept:
+            farm.proved_toolchain(execution.toolchain)
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
         job = execution.cost_class
