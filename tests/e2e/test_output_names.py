@@ -174,3 +174,12 @@ def test_an_error_names_the_output_as_the_user_does(remembering: Farm, project: 
     plain = subprocess.run(command, cwd=project, check=False, capture_output=True)
     done = remembering.run("zcc", *command, cwd=project, strict=False)
     assert (done.returncode, done.stderr) == (plain.returncode, plain.stderr)
+
+
+def test_a_directory_with_a_blank_keeps_no_compile_here(farm: Farm, project: Path) -> None:
+    """Its name is escaped in the dependency file, which has to keep its target."""
+    (project / "a b").mkdir()
+    (project / "a b" / "b.c").write_text('#include "c.h"\nint b = C;\n')
+    (project / "a b" / "c.h").write_text("#define C 3\n")
+    command = ("gcc", "-MD", "-c", f"{project}/a b/b.c", "-o", "b.o")
+    assert compile_(farm, project, *command) == {"remote": 1}

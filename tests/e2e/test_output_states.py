@@ -18,6 +18,8 @@ OTHER_GROUP = 1
 SOURCE = "int f(int x) { return x + 1; }\n"
 COMMANDS = {
     "object": ("out.o", "-c a.c -o out.o"),
+    "object of assembly": ("out.o", "-c a.S -o out.o"),
+    "object, all saved": ("out.o", "-c a.c -save-temps -o out.o"),
     "assembly": ("out.s", "-S a.c -o out.s"),
     "dependencies": ("out.d", "-c a.c -MD -MF out.d -o x.o"),
     "stack usage": ("out.su", "-c a.c -fstack-usage -o out.o"),
@@ -125,6 +127,7 @@ def compiled(
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     (directory / "a.c").write_text(SOURCE)
+    (directory / "a.S").write_text("f: ret\n")
     prepare(directory / output)
     # Held by another name, so that no new file gets the inode of one that is gone.
     inodes = {path.lstat().st_ino: path.name for path in directory.iterdir()}
@@ -167,7 +170,9 @@ def is_taken(family: str, what: str, name: str) -> bool:
         return True
     if what == "dependencies":
         return name not in ("symlink", "dangling")
-    if what == "object" or (family == "clang" and what == "assembly"):
+    if family == "clang" and what in ("object of assembly", "object, all saved"):
+        return name not in ("symlink", "dangling")
+    if what.startswith("object") or (family == "clang" and what == "assembly"):
         return name not in ("dangling", "empty_hard_link")
     if family == "clang":
         return False

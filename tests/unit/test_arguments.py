@@ -667,6 +667,8 @@ _EXACT = [
     "clang -c d/foo.c -save-stats -o sub/b.o",
     "clang -c d/foo.c -emit-llvm",
     "clang -S d/foo.c -emit-llvm",
+    "clang -c up.S -emit-llvm",
+    "clang -c low.s -emit-llvm",
     "clang -S d/foo.c -emit-llvm -o sub/b.x -MD",
     "clang -c d/foo.c -flto -MD",
     "clang -c d/foo.c -fno-integrated-as -g -gsplit-dwarf -o sub/b.o -Wa,-al=sub/x",

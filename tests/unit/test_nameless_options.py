@@ -204,3 +204,11 @@ def test_every_spelling_of_the_names_is_replaced() -> None:
     assert command.neutral is not None
     assert command.neutral.target == b"there/y.o"
     assert not any(b"y.o" in word or b"y.d" in word for word in command.neutral.arguments)
+
+
+@pytest.mark.parametrize("word", ["-Ia b", "-isystem/x/$y", "-includea#b.h"])
+def test_a_name_that_rules_escape_keeps_the_name_where_there_is_a_rule(word: str) -> None:
+    """The rule could not be told anew, and the compile would have been for nothing."""
+    assert is_renamed(Family.GCC, word)
+    assert not is_renamed(Family.GCC, word, "-MD")
+    assert is_renamed(Family.GCC, "-Ia-b", "-MD")

@@ -36,6 +36,7 @@ from zcc.agent.questions import Questions, Surroundings
 from zcc.agent.scanning import Scans
 from zcc.agent.terminals import has_own_terminals, terminal_files, terminal_of
 from zcc.agent.wire import Request
+from zcc.agent.writing import way_of_main
 from zcc.bounded import Bounded
 from zcc.compiler import arguments, environment
 from zcc.compiler.arguments import Compilation
@@ -254,9 +255,8 @@ class Analyser:
         if has_own_terminals(request, toolchain.family):
             return Here("terminal-description", "~/.terminfo")
         is_assembly = parsed.stops_at is StopsAt.ASSEMBLY
-        places = find_places(
-            request.cwd, parsed.outputs, request.umask, toolchain.family, is_assembly
-        )
+        main = way_of_main(toolchain.family, is_assembly, parsed.is_assembled_apart)
+        places = find_places(request.cwd, parsed.outputs, request.umask, toolchain.family, main)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
         dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zcc.agent.writing import Way, placing, way_of_writing
+from zcc.agent.writing import Way, placing, way_of_side_file
 from zcc.compiler.options import Family
 from zcc.compiler.renaming import DROPPED
 from zcc.dumps import is_dump
@@ -38,9 +38,12 @@ class Misplaced:
 
 
 def find_places(
-    cwd: bytes, outputs: Iterable[bytes], umask: int, family: Family, is_assembly: bool = False
+    cwd: bytes, outputs: Iterable[bytes], umask: int, family: Family, main: Way = Way.REPLACES
 ) -> Places | Misplaced:
-    """Resolve the outputs' directories, and see how each output is to be put there (`writing.py`)."""
+    """Resolve the outputs' directories, and see how each output is to be put there (`writing.py`).
+
+    `main` is how the compiler writes the first one.
+    """
     directories: dict[bytes, bytes] = {}
     placed: list[bytes] = []
     into: set[bytes] = set()
@@ -56,7 +59,7 @@ def find_places(
                 return Misplaced("output-directory", spelled)
             directory = directories[spelled] = found
         path = os.path.join(directory, name)
-        way = way_of_writing(family, path, at == 0, is_assembly)
+        way = way_of_side_file(family, path) if at else main
         way_here = placing(path, way, umask) if name else None
         if way_here is None:
             return Misplaced("output-not-plain", path)

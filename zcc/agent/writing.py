@@ -6,7 +6,8 @@ Found by `strace` of gcc 12 with binutils 2.40 and of clang 14; a test compares 
     .dwo of gcc (objcopy)           the same
     assembly, .d, .su, .gcno of gcc, what -save-temps keeps
                                     writes into the file: its links, mode, group and ACL stay
-    object and assembly of clang    a temporary file, renamed
+    object and assembly of clang    a temporary file, renamed; but where its own assembler is a step by itself
+                                    (-save-temps, assembly as source) it writes into the file
     .d of clang                     writes into the file
 
 zcc has the whole output before it touches the file, and then does the same. Of others, what is no plain file is
@@ -31,11 +32,14 @@ class Way(Enum):
     UNKNOWN = "nobody has looked"
 
 
-def way_of_writing(family: Family, path: bytes, is_main: bool, is_assembly: bool) -> Way:
-    """How this family writes an output; `is_main`: the object, or with `is_assembly` the assembly."""
-    if is_main:
-        into = family is Family.GCC and is_assembly
-        return Way.WRITES_INTO if into else Way.REPLACES
+def way_of_main(family: Family, is_assembly: bool, is_assembled_apart: bool) -> Way:
+    """How this family writes the object, or with `is_assembly` the assembly."""
+    into = is_assembly if family is Family.GCC else is_assembled_apart and not is_assembly
+    return Way.WRITES_INTO if into else Way.REPLACES
+
+
+def way_of_side_file(family: Family, path: bytes) -> Way:
+    """How this family writes what is no main output."""
     if path.endswith(b".d") or (family is Family.GCC and path.endswith(_GCC_WRITES_INTO)):
         return Way.WRITES_INTO
     if family is Family.GCC and path.endswith(_GCC_REPLACES):

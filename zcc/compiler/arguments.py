@@ -28,6 +28,7 @@ __all__ = [
 # A command that has one of these does not compile, whatever else is odd about it.
 _OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
 _TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
+_OTHER_ASSEMBLER = re.compile(rb"(?:^|\0)-{1,2}f?no-integrated-as(?:\0|$)")
 _SWITCHES_MODULES_ON = re.compile(rb"(?:^|\0)-fmodules-ts(?:\0|$)")
 # ISO C90, in which gcc takes `//` for no comment, nor clang always, and traditional C, which has other strings.
 _OLD_C = re.compile(
@@ -156,11 +157,18 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
         machine_dependent=tuple(reading.machine),
         tells_precompiled=_says(reading, _TELLS_PRECOMPILED),
         lexis=_lexis(reading, language),
+        is_assembled_apart=_is_assembled_apart(reading, language),
         words=tuple(reading.words),
         neutral=None
         if response_files
         else neutral_command(reading.words, reading.family, language),
     )
+
+
+def _is_assembled_apart(reading: Reading, language: str) -> bool:
+    has_own = not _says(reading, _OTHER_ASSEMBLER)
+    is_step = language in languages.IS_ASSEMBLY or reading.saves_temps not in (None, b"no")
+    return reading.family is Family.CLANG and has_own and is_step
 
 
 def _lexis(reading: Reading, language: str) -> Lexis:

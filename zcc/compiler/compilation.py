@@ -63,8 +63,9 @@ class Compilation:
     profiles are said to lie, `gcda` is what gcc calls one by itself (profiles.py has the rest);
     `removes_profile`: gcc does so, where one is there. `time_macros` stand in `-D`: their value is that of
     this machine's clock. `tells_precompiled`: messages name each precompiled header that gcc tries.
-    `lexis` is for a compiler of today. `assembler_sources` are read before what the compiler makes, as by
-    `-Wa,macros.s`. `neutral` is None where the outputs' names may reach what is in them.
+    `lexis` is for a compiler of today. `is_assembled_apart`: clang's own assembler runs by itself.
+    `assembler_sources` are read before what the compiler makes, as by `-Wa,macros.s`. `neutral` is None where
+    the outputs' names may reach what is in them.
     """
 
     source: bytes
@@ -99,6 +100,7 @@ class Compilation:
     machine_dependent: tuple[bytes, ...]
     tells_precompiled: bool
     lexis: Lexis
+    is_assembled_apart: bool
     words: tuple[Word, ...]
     neutral: NeutralCommand | None
 

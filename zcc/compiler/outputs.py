@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zcc.compiler.languages import ASSEMBLER, IS_PREPROCESSED, PREPROCESSED_SUFFIX
+from zcc.compiler.languages import ASSEMBLER, IS_ASSEMBLY, IS_PREPROCESSED, PREPROCESSED_SUFFIX
 from zcc.compiler.options import Family
 
 
@@ -126,7 +126,7 @@ class Naming:
 
     @property
     def _main_suffix(self) -> bytes:
-        if self.is_bitcode:
+        if self.is_bitcode and self.language not in IS_ASSEMBLY:
             return b".ll" if self.is_assembly else b".bc"
         return b".s" if self.is_assembly else b".o"
 

@@ -39,6 +39,9 @@ NEUTRAL_OBJECT = _STEM + b".o"
 NEUTRAL_DEPENDENCIES = _STEM + b".d"
 # Targets that make, and each compiler with `-MT` and `-MQ` alike, take as they are.
 _PLAIN = re.compile(rb"[A-Za-z0-9_./@+,=-]+")
+# Names with these stand in a rule as no rule with another target can be written anew (rules.py).
+_ESCAPED = re.compile(rb"[\\$#%\s]")
+_IN_RULES = (Role.SOURCE, Role.SEARCH, Role.FORCED_INCLUDE)
 # gcc leaves it out of targets (apply_vpath in libcpp/mkdeps.cc).
 _HERE = re.compile(rb"\A(?:\./+)+")
 
@@ -82,10 +85,16 @@ def neutral_command(words: Sequence[Word], family: Family, language: str) -> Neu
     if family is Family.GCC:
         target = _HERE.sub(b"", target)
     is_odd = not asks and any(word.role is Role.DEPFILE for word in words)
-    if is_odd or (asks and not _PLAIN.fullmatch(target)):
+    if is_odd or (asks and not (_PLAIN.fullmatch(target) and _are_plain_in_rules(words))):
         return None
     arguments = [argument for word in words for argument in _renamed_word(word, family)]
     return NeutralCommand(tuple(arguments), target, bool(asks))
+
+
+def _are_plain_in_rules(words: Sequence[Word]) -> bool:
+    """Whether the names that this command gives to a dependency file are the same in it."""
+    named = (argument for word in words if word.role in _IN_RULES for argument in word.arguments)
+    return not any(map(_ESCAPED.search, named))
 
 
 def find_renaming(
