@@ -224,6 +224,7 @@ def test_a_hazard_is_seen(text: bytes, hazard: Hazard) -> None:
         b"int my__DATE__x;",
         b"// import the thing;\n",
         b"import = 3;\n",
+        b"      import_location_map_;\n",
         b"// define it here, to avoid a dependency\nint a;",
         b"#define HAVE_X 1 /* a dependency of y */\n",
         b"#define HAVE_X 1 // dependency\n",

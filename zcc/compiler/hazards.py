@@ -85,7 +85,7 @@ _TARGET = rb"omp\b(?![^\n]*\bdeclare\b)[^\n]*\btarget\b"
 _OMP_TARGET = re.compile(rb"\b" + _TARGET)
 _QUOTED_OMP_TARGET = re.compile(_OPENING + _TARGET, re.DOTALL)
 _IMPORT = re.compile(
-    rb"^[ \t]*(?:export[ \t]+)?import[ \t]*(?:<[^>\n]+>|\"[^\"\n]+\"|:?[A-Za-z_][\w.:]*)[ \t]*;",
+    rb"^[ \t]*(?:export[ \t]+)?import\b[ \t]*(?:<[^>\n]+>|\"[^\"\n]+\"|:?[A-Za-z_][\w.:]*)[ \t]*;",
     re.MULTILINE,
 )
 # Where modules are on, these words mean nothing else at the start of a line.
