@@ -183,3 +183,34 @@ def test_who_holds_the_file_proves_it_and_sends_nothing(tmp_path: Path) -> None:
             assert not wants
 
     run(story, tmp_path)
+
+
+def test_after_a_restart_one_proof_is_enough_and_an_old_one_is_none(tmp_path: Path) -> None:
+    """The results, the blobs and which of them are toolchains are kept; who holds what is shown anew."""
+    old_keys: list[bytes] = []
+
+    async def before(broker: Broker) -> None:
+        await owned(broker)
+        _, welcome = await thief(broker)
+        old_keys.append(welcome.holding_key)
+
+    async def after(broker: Broker) -> None:
+        node = broker.dial(broker.member(Role.NODE, "again"))
+        await node.hello("node", slots=2)
+        job = sample_job(TOOLCHAIN, SECRET)
+        peer, welcome = await thief(broker)
+        assert welcome.holding_key not in old_keys
+        stale = {digest_of(SECRET): shown_by([SECRET], old_keys[0])}
+        assert await told(peer, submit(1, job, stale)) == NOTHING
+        holder, _ = await thief(broker)
+        wants: list[Want] = []
+        note_wants(holder, wants)
+        shown = {digest_of(SECRET): shown_by([SECRET], welcome.holding_key)}
+        other = replace(job, argv=(*job.argv, b"-O2"))
+        await holder.say(submit(1, job, shown), submit(2, other))
+        assert (await holder.wait(Finished)).is_recalled
+        assert (await node.wait(Run)).key == submit(2, other).key
+        assert not wants
+
+    run(before, tmp_path)
+    run(after, tmp_path)
