@@ -110,7 +110,13 @@ class Client(Peer):
             await asyncio.sleep(0.01)
         rows, self.rows = self.rows, None
         return [
-            {"name": row.name, "state": row.state, "faults": row.faults, "running": row.running}
+            {
+                "name": row.name,
+                "state": row.state,
+                "reason": row.reason,
+                "faults": row.faults,
+                "running": row.running,
+            }
             for row in rows.rows
         ]
 

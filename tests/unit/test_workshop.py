@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from node.toolchains import SELF_TEST_SOURCE, SelfTest, self_test
 from node.workshop import Finish, Hands, Workshop
 from tests.unit.sandbox_toolchain import GENTLE
 from tests.unit.test_toolchain import Packs, packs
+from zcc.messages import Fault
 
 __all__ = ["packs"]
 
@@ -157,5 +159,67 @@ def test_a_rotten_list_of_members_is_no_list(tmp_path: Path, packs: Packs) -> No
             assert not spoiled.is_toolchain_here
             await made.heal(spoiled)
             assert (await made.run()).outputs
+
+    asyncio.run(story())
+
+
+def _breaks(*_: object, **__: object) -> None:
+    raise KeyError("a bug that nobody foresaw")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "node.trees.Tree.fit",
+        "node.trees.Tree.make_way",
+        "node.trees.TreePool.acquire",
+        "node.trees.TreePool.release",
+        "node.runner.Runner.start",
+        "node.runner.Run._judge",
+        "node.inspection.Inspector.inspect",
+        "node.workshop.encode_result",
+        "node.workshop.compress",
+    ],
+)
+def test_a_lease_ends_and_gives_back_what_it_held_whatever_is_raised(
+    tmp_path: Path, packs: Packs, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with bench(tmp_path, packs) as made:
+            with monkeypatch.context() as broken:
+                broken.setattr(place, _breaks)
+                finish = await made.run()
+            assert finish.fault is Fault.INTERNAL
+            assert "KeyError" in finish.detail
+            assert not made.workshop.toolchains.is_used(made.test.job.toolchain)
+            assert (await made.run()).fault is None
+            assert not [name for name in os.listdir(tmp_path / "scratch") if "trash" not in name]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        (errno.ENOSPC, Fault.PAUSED),
+        (errno.EDQUOT, Fault.PAUSED),
+        (errno.EROFS, Fault.PAUSED),
+        (errno.ENAMETOOLONG, Fault.REFUSED),
+        (errno.ELOOP, Fault.REFUSED),
+        (errno.EIO, Fault.INTERNAL),
+    ],
+)
+def test_what_the_disk_says_to_a_tree_tells_whose_fault_it_is(
+    tmp_path: Path, packs: Packs, number: int, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def story() -> None:
+        async with bench(tmp_path, packs) as made:
+            with monkeypatch.context() as broken:
+                broken.setattr("node.trees.Tree.fit", refuse)
+                assert (await made.run()).fault is fault
+            assert (await made.run()).fault is None
 
     asyncio.run(story())
