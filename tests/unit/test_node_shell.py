@@ -1,0 +1,121 @@
+"""A whole node before a real broker: a lease ends, whatever breaks on its way through the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+
+import pytest
+
+from cache.blobs import compress
+from cache.digest import digest_of
+from node.probe import probe
+from node.sandbox import Limits
+from node.shell import NodeShell
+from tests.unit.test_broker_wire import Broker, run, sample_job
+from zcc.farm import Access
+from zcc.job import encode_job, job_key
+from zcc.messages import Refused, Role, Submit
+
+TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
+# The machine may do other things beside.
+PATIENCE_S = 20.0
+
+
+def _breaks(*_: object, **__: object) -> None:
+    raise KeyError("a bug that nobody foresaw")
+
+
+async def _node(broker: Broker, tmp_path: Path) -> NodeShell:
+    pair = broker.member(Role.NODE)
+    access = Access(broker.shell.endpoint, broker.keys.public, "", "node", pair)
+    state = str(tmp_path / "node")
+    limits = Limits(free_disk_bytes=0)
+    node = NodeShell(access, "node", 1, state, probe(state), 1 << 30, limits)
+    await _until(lambda: node._is_open)
+    return node
+
+
+async def _until(holds: object) -> None:
+    assert callable(holds)
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+async def _refused(broker: Broker) -> str:
+    """Why a job comes back."""
+    agent = broker.dial(broker.member(Role.CLIENT))
+    await agent.hello("client")
+    agent.blobs = {digest_of(blob): compress(blob) for blob in (TOOLCHAIN, SOURCE)}
+    encoded = encode_job(sample_job(TOOLCHAIN, SOURCE))
+    await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", compress(encoded)))
+    await _until(lambda: any(isinstance(each, Refused) for each in agent.inbox))
+    return (await agent.wait(Refused)).reason
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "node.shell.decode_job",
+        "node.shell.NodeShell._fetch",
+        "node.shell.NodeShell._store",
+        "node.toolchains.ToolchainStore.install",
+        "node.toolchains.unpack",
+    ],
+)
+def test_what_breaks_on_the_way_of_a_job_ends_its_lease(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(broker: Broker) -> None:
+        node = await _node(broker, tmp_path)
+        try:
+            broker.shell.machine.farm.started_at -= 10
+            with monkeypatch.context() as broken:
+                broken.setattr(place, _breaks)
+                assert await _refused(broker) == "no-nodes"  # there is no other to try
+            await _until(lambda: not node._machine.leases)
+            assert node._machine.running == 0
+            assert node._jobs == {}
+        finally:
+            node.close()
+
+    run(story, tmp_path)
+
+
+def test_what_is_no_toolchain_is_the_jobs_own_fault(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        node = await _node(broker, tmp_path)
+        try:
+            assert (await _refused(broker)).startswith("job-refused: ")
+            await _until(lambda: not node._machine.leases)
+        finally:
+            node.close()
+
+    run(story, tmp_path)
+
+
+def test_a_disk_that_takes_nothing_pauses_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def story(broker: Broker) -> None:
+        node = await _node(broker, tmp_path)
+        try:
+            broker.shell.machine.farm.started_at -= 10
+            with monkeypatch.context() as broken:
+                broken.setattr("node.shell.NodeShell._store", full)
+                assert await _refused(broker) == "no-nodes"
+            assert "No space left" in node._machine.paused
+            (row,) = broker.shell.machine.farm.nodes
+            await _until(lambda: row.paused)
+            assert row.record.faults == 0
+        finally:
+            node.close()
+
+    run(story, tmp_path)
