@@ -1,6 +1,6 @@
 """Every message that travels between agent, broker and node. Pure.
 
-A message is at most four frames: `zcc/1`, the kind, a msgpack array with the fields in the order
+A message is at most four frames: `zcc/2`, the kind, a msgpack array with the fields in the order
 written here, and for the kinds that have a `body` one frame of raw bytes. Each field's type carries its
 bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/roles.py` says who may send what.
 
@@ -18,7 +18,7 @@ from cache.digest import Digest
 from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 
-PROTOCOL = b"zcc/1"
+PROTOCOL = b"zcc/2"
 # A chunk is large enough that its header does not matter, small enough that a control message never
 # waits long behind one: 256 KiB take 2 ms at 1 Gbit/s.
 CHUNK_BYTES = 256 << 10

@@ -224,9 +224,9 @@ def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
     "frames",
     [
         [b"zcc/2", b"beat", b"\x91\x00"],
-        [b"zcc/1", b"beat", b"\xc1"],
-        [b"zcc/1", b"beat"],
-        [b"zcc/1", b"hello", b"\x90"],
+        [b"zcc/2", b"beat", b"\xc1"],
+        [b"zcc/2", b"beat"],
+        [b"zcc/2", b"hello", b"\x90"],
         [b"garbage"],
     ],
 )
