@@ -151,9 +151,12 @@ def _find_devices(state_dir: str) -> tuple[tuple[bytes, bytes], ...]:
         # A state directory below /tmp is often on a file system without devices.
         for directory in (state_dir, ROOTS_STATE):
             place = os.path.join(os.fsencode(directory), b"dev")
-            with contextlib.suppress(OSError):
+            try:
                 os.makedirs(place, mode=0o700, exist_ok=True)
                 return tuple((_copied_device(place, device), device) for device in DEVICES)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.removedirs(place)  # up to what holds something
     return tuple((device, device) for device in DEVICES)
 
 
