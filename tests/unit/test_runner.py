@@ -241,6 +241,26 @@ def test_a_static_program_proves_nothing(farm: Farm, cwd: bytes) -> None:
     assert "without the look-up log" in farm.succeed(caller).lookups.flaw
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="seen on x86-64 alone")
+def test_a_look_up_past_libc_proves_nothing(farm: Farm, cwd: bytes) -> None:
+    """The sandbox's filter lets the shim ask the kernel for the watch."""
+    code = """#include <sys/syscall.h>
+int main(int count, char **words) {
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(count > 1 ? SYS_open : SYS_getpid), "D"("."), "S"(0)
+                     : "rcx", "r11", "memory");
+    return !words || result < 0;
+}
+"""
+    write(cwd + b"/past.c", code)
+    subprocess.run(["gcc", "past.c", "-o", "past"], cwd=cwd, check=True)
+    farm.toolchain = with_member(farm, cwd + b"/past", b"/past")
+    job = replace(farm.python("", cwd), executable=b"/past", argv=(b"past",))
+    assert farm.succeed(job).lookups.flaw == ""
+    looking = farm.succeed(replace(job, argv=(b"past", b"look")))
+    assert looking.lookups.flaw.startswith("system call 2 was called")
+
+
 def with_member(farm: Farm, source: bytes, place: bytes) -> Toolchain:
     root = farm.directory + b"/toolchain"
     shutil.copytree(farm.toolchain.root, root, symlinks=True, copy_function=os.link)
