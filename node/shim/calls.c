@@ -30,15 +30,8 @@ static int is_harmless(long number)
 /* A record with the number, which is what somebody looks up who wonders. */
 static void note_call(long number)
 {
-    char name[32] = "/system call ", digits[20];
-    size_t end = 13, count = 0;
-    u64 rest = (u64)number;
-    do
-        digits[count++] = (char)('0' + rest % 10);
-    while ((rest /= 10) && count < 18);
-    while (count)
-        name[end++] = digits[--count];
-    name[end] = 0;
+    char name[40] = "/system call ";
+    spell_number(name + length_of(name), (u64)number);
     note_unseen(name);
 }
 

@@ -112,16 +112,10 @@ static int is_ours(const char *path, int is_opened)
 
 size_t spell_descriptor(char *to, int fd)
 {
-    char digits[12];
-    size_t end = 14, count = 0;
-    copy(to, "/proc/self/fd/", end);
-    do
-        digits[count++] = (char)('0' + fd % 10);
-    while (fd /= 10);
-    while (count)
-        to[end++] = digits[--count];
-    to[end] = 0;
-    return end;
+    static const char top[] = "/proc/self/fd/";
+    size_t length = sizeof top - 1;
+    copy(to, top, length);
+    return length + spell_number(to + length, (u64)fd);
 }
 
 /* The directory that relative paths start from; its length, 0 if unknown. A vforked child shares this

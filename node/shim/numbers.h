@@ -31,9 +31,7 @@ enum {
 };
 enum { TYPE_MASK = 15, TYPE_FUNCTION = 2, TYPE_RESOLVER = 10, VERSION_HIDDEN = 0x8000 };
 
-/* clang-format off: a table
- *
- * System calls that say nothing about files but what an open descriptor shows, leave signals and threads alone, and
+/* System calls that say nothing about files but what an open descriptor shows, leave signals and threads alone, and
  * so can be made from within a handler. */
 #ifdef __aarch64__
 enum {
@@ -173,8 +171,6 @@ enum {
         CALL_GETTID, CALL_FUTEX, CALL_SCHED_SETAFFINITY, CALL_SCHED_GETAFFINITY, CALL_CLOCK_GETTIME, \
         CALL_CLOCK_GETRES, CALL_CLOCK_NANOSLEEP, CALL_EXIT_GROUP, CALL_TGKILL, CALL_MBIND, CALL_SET_MEMPOLICY, \
         CALL_GET_MEMPOLICY, CALL_PRLIMIT64, CALL_GETCPU, CALL_GETRANDOM, CALL_MEMFD_CREATE, CALL_MEMBARRIER
-
-/* clang-format on */
 
 /* Syscall user dispatch, and what its signal brings. */
 enum { SET_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1 };

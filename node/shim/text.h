@@ -38,3 +38,17 @@ static inline void copy(char *to, const char *from, size_t size)
     while (size--)
         *to++ = *from++;
 }
+
+/* Writes a number and a NUL; its length, at most 20. */
+static inline size_t spell_number(char *to, u64 number)
+{
+    char digits[20];
+    size_t count = 0, end = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count)
+        to[end++] = digits[--count];
+    to[end] = 0;
+    return end;
+}
