@@ -18,10 +18,24 @@ from tests.e2e.test_profiles import reasons, remote
 # `word` is in another library.
 BODY = r"""
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 extern const char *word(void);
+/* Opens a file past the C library, where there is a way. */
+static long open_past_libc(const char *path) {
+#ifdef __x86_64__
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(SYS_open), "D"(path), "S"(O_RDONLY)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    return syscall(SYS_openat2, AT_FDCWD, path, 0, 0);
+#endif
+}
 static void act(const char *key, const char *value) {
     char text[80] = "nothing";
     FILE *file;
@@ -34,6 +48,8 @@ static void act(const char *key, const char *value) {
     } else if (!strcmp(key, "ask")) {
         found = getenv(value);
         fprintf(stderr, "%s is %s\n", value, found ? found : "not set");
+    } else if (!strcmp(key, "peek")) {
+        fprintf(stderr, "peeked: %d\n", open_past_libc(value) >= 0);
     } else if (!strcmp(key, "load")) {
         fprintf(stderr, "loaded: %d\n", dlopen(value, RTLD_NOW) != NULL);
     }
@@ -216,7 +232,7 @@ def test_a_file_that_an_argument_names_goes_along(farm: Farm, top: Path, name: s
 
 @pytest.mark.parametrize(
     ("argument", "variables"),
-    [("ask=OWN_VARIABLE", {"OWN_VARIABLE": "x"}), ("write=out.txt", {})],
+    [("ask=OWN_VARIABLE", {"OWN_VARIABLE": "x"}), ("write=out.txt", {}), ("peek=a.c", {})],
 )
 def test_what_a_plugin_does_that_no_job_declares_is_done_here(
     farm: Farm, top: Path, argument: str, variables: dict[str, str]
@@ -308,6 +324,7 @@ def test_a_plugin_of_clang_goes_along_with_its_libraries(
         ("ask OWN_VARIABLE", {"OWN_VARIABLE": "x"}),
         ("write {top}/out.txt", {}),
         ("read {top}/list", {}),
+        ("peek {top}/list", {}),
     ],
 )
 def test_what_a_plugin_of_clang_does_unseen_is_done_here(
