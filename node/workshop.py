@@ -235,8 +235,7 @@ class Workshop:
         try:
             if self._is_condemned(unpacked):
                 raise SpoiledError("the toolchain was found rotten meanwhile", True)
-            members = await self._beside(self.toolchains.members, job.toolchain)
-            await self._beside(self._inspector.inspect, job, tree, unpacked.root, members)
+            await self._beside(self._looked_at, job, tree, unpacked.root)
         except ToolchainError as error:
             self._condemn(job.toolchain, unpacked)
             raise SpoiledError(str(error), True) from error
@@ -244,6 +243,10 @@ class Workshop:
             if error.is_toolchain:
                 self._condemn(job.toolchain, unpacked)
             raise
+
+    def _looked_at(self, job: Job, tree: Tree, root: bytes) -> None:
+        members = self.toolchains.members(job.toolchain)
+        self._inspector.inspect(job, tree, root, members)
 
     async def _sandboxed(
         self, running: _Running, job: Job, unpacked: Unpacked, tree: Tree
