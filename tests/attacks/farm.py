@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -238,6 +239,9 @@ def attacked() -> Iterator[AttackedFarm]:
                 registry.close()
         finally:
             local.stop()
+            for name in os.listdir(place):
+                if os.path.ismount(os.path.join(place, name)):  # a disk that a scenario made
+                    subprocess.run(["umount", os.path.join(place, name)], check=False)
 
 
 async def strike(
