@@ -19,6 +19,8 @@ TIMEOUT_S = 30
 # What the drivers name their temporary files: gcc's `ccXXXXXX.s`, clang's `main-1a2b3c.o`. The assembler and
 # the linker name them in messages and listings.
 _TEMPORARY = rb"[^\n:`']*?(?:cc[0-9A-Za-z]{6}|-[0-9a-f]{6})(?=[.:])"
+# What clang leaves beside a temporary file, where TMPDIR lies in the project.
+_LEFT_BEHIND = re.compile(r"-[0-9a-f]{6}(\.(?:json|stats))$")
 # What a command that compiles its standard input finds there.
 SOURCE = b"int from_stdin = 3;\n"
 # What closes a descriptor, as a shell has it.
@@ -90,7 +92,10 @@ def run(case: Case, root: str, environment: Mapping[str, str], launcher: tuple[s
     places = [os.fsencode(place) for place in (temporary, variables.get("TMPDIR"), "/tmp") if place]
     stdout, stderr = (_without_chance(text, places) for text in (stdout, stderr))
     files = {
-        path: (what, content if b"\0" in content else _without_chance(content, places))
+        _LEFT_BEHIND.sub(r"-TEMPORARY\1", path): (
+            what,
+            content if b"\0" in content else _without_chance(content, places),
+        )
         for path, (what, content) in _walk(root)
     }
     return Seen(status, stdout, stderr, files, tuple(_kind_of_spill(n) for n in spill))
