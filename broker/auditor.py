@@ -29,8 +29,10 @@ from broker.limits import (
     JOBS_KEPT_SHARE,
     MAX_AUDITS_QUEUED,
     MAX_FINDINGS,
+    MAX_LOSSES,
 )
 from broker.machine import Machine
+from broker.reruns import BUSY, NO_NODE
 from broker.results import SharedResults
 from broker.verdicts import Told, Verdict, differences, judge
 from cache.blobs import BlobStore, decompress
@@ -58,6 +60,7 @@ class _Audit:
     begun_at: float
     other: Told | None = None
     other_node: str = ""
+    losses: int = 0
     is_repeat: bool = False  # nobody is left but the one that has run it again already
     avoid: set[str] = field(default_factory=set)
 
@@ -230,7 +233,10 @@ class Auditor:
             self._conclude(key, audit, judge(audit.maker, audit.other, third))
 
     def _without_result(self, key: Digest, audit: _Audit, reason: str) -> None:
-        if audit.other is None:
+        if reason not in (BUSY, NO_NODE) and audit.losses < MAX_LOSSES:
+            audit.losses += 1  # the node that had it was lost, or is full: that says nothing
+            self._ask(key, audit)
+        elif audit.other is None:
             self._end(key, reason)
         elif not audit.is_repeat:
             # No third node: does the second one repeat itself, at least?

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from cache.stores import DiskStore
 from tests.e2e.conftest import Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.forging import forge, missing, other_object
@@ -59,10 +61,12 @@ def test_a_forged_result_is_found_said_aloud_and_forgotten(
 
 
 def test_a_forged_miss_of_what_is_here_makes_no_hit(remembering: Farm, project: Path) -> None:
+    state = Path(remembering.local.directory) / "broker"
+    with closing(DiskStore(str(state), DEFAULT_FARM, 1 << 30)) as store:
+        before = store.index.count()
     compile_(remembering, project)
     lose_own(remembering)
-    state = Path(remembering.local.directory) / "broker"
-    wait_until_written(state, 1)
+    wait_until_written(state, before + 1)
     there = project / "x.c"
     assert forge(state, DEFAULT_FARM, missing(there), is_packed=True)
     assert compile_(remembering, project) == {"remote": 1}

@@ -56,13 +56,16 @@ class Disk:
         subprocess.run(["umount", "-l", self.place], check=True)
 
     def empty(self) -> None:
-        """As a clean-up does: all that is no key of the part's, nor the socket that it listens at."""
+        """As a clean-up does: all that is no key of the part's, nor the socket that it listens at; of a node
+        what it has fetched and made, without what its sandbox consists of."""
         kept = ("farm.toml", "farm.key", "agent.sock")
-        for name in os.listdir(self.place):
+        fetched = ("inputs", "frames", "toolchains", "trees", "scratch")
+        is_node = os.path.isdir(os.path.join(self.place, "trees"))
+        for name in fetched if is_node else os.listdir(self.place):
             path = os.path.join(self.place, name)
             if os.path.isdir(path):
                 shutil.rmtree(path, ignore_errors=True)
-            elif name not in kept:
+            elif name not in kept and os.path.lexists(path):
                 os.unlink(path)
 
 
