@@ -67,7 +67,9 @@ class Dispatcher:
                 self._ledger.give_back(lease, node, now, is_counted=False)
 
     def _can_be_recalled(self, lease: Lease) -> bool:
-        return self._farm.executions[lease.key].phase is Phase.ASSIGNED and not lease.is_adopted
+        execution = self._farm.executions[lease.key]
+        # One that must avoid some nodes would be taken back for those, again and again.
+        return execution.phase is Phase.ASSIGNED and not lease.is_adopted and not execution.avoid
 
     def inputs_checked(self, execution: Execution, missing: frozenset[Digest], now: float) -> None:
         """The store has been searched: the job is ready, or waits for what it lacks or has not shown."""

@@ -109,3 +109,16 @@ def test_the_farm_is_idle_when_half_of_its_slots_are_and_nobody_waits(desk: Desk
     assert not desk.machine.is_idle(desk.now)
     desk.submit(agent, 3, job("w", inputs=(blob("missing").hex(),)))
     assert not desk.machine.has_room(desk.now)
+
+
+def test_a_job_that_must_not_go_to_the_faster_node_is_not_taken_back_for_it(desk: Desk) -> None:
+    """The maker has the toolchain, and would end it sooner."""
+    agent, maker = desk.client("a"), desk.node("maker")
+    desk.submit(agent, 1, job("warm", inputs=()))
+    (run,) = desk.runs(maker)
+    desk.done(maker, run.lease)
+    other = desk.node("other")
+    desk.happen(asked(maker.user))
+    (again,) = desk.runs(other)
+    assert not ended(desk.pass_time(3.0, frozenset((maker.route, other.route, agent.route))))
+    assert len(ended(desk.done(other, again.lease))) == 1
