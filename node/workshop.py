@@ -320,6 +320,9 @@ class Workshop:
     async def _try_out(self, digest: Digest) -> None:
         """Compile one line, as the toolchain's first and known-answer job."""
         self.inputs.put(SELF_TEST_SOURCE)
+        self._trees.forget(
+            SELF_TEST_CLIENT
+        )  # the last one may be why a toolchain is installed again
         job = self_test(digest, self.toolchains.about(digest)).job
         unpacked = await self._toolchain(digest)
         outcome = await self._run(_Running(), job, SELF_TEST_CLIENT, unpacked, is_last=True)

@@ -112,10 +112,11 @@ def lose(*names: str) -> Callable[[Path], None]:
         lose("trees"),
         lose("toolchains"),
         lose("frames", "scratch"),
+        lose("inputs", "trees", "toolchains", "frames", "scratch"),
     ],
     ids=[
         "flip-inputs", "flip-trees", "flip-toolchain", "flip-members", "cut-inputs",
-        "lose-inputs", "lose-trees", "lose-toolchains", "lose-frames",
+        "lose-inputs", "lose-trees", "lose-toolchains", "lose-frames", "lose-all",
     ],
 )  # fmt: skip
 def test_what_rots_or_goes_missing_on_a_node_comes_anew(
