@@ -60,8 +60,6 @@ class Reruns:
         farm.add(execution)
         execution.ready_at = now
         farm.set_phase(execution, Phase.READY)
-        # Seats are counted for a kind of job from the first question on, which is otherwise the grant's.
-        farm.seats.slots("", event.machine_class)
 
     def condemn(self, event: NodeCondemned, now: float) -> None:
         """No node of this key is given jobs for a while."""

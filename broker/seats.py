@@ -65,7 +65,8 @@ class Seat:
 class Seats:
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._rooms: dict[Group, _Room] = {}
+        # The farm's own nodes for any job: there from the start, since `is_full` asks the rooms that there are.
+        self._rooms: dict[Group, _Room] = {("", b""): _Room()}
         self._booked: dict[bytes, tuple[Node, _Booked]] = {}
         # How many nodes are in a group: a room is made for a group that has some.
         self._members: Counter[Group] = Counter()

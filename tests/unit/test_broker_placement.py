@@ -211,6 +211,14 @@ def test_a_node_in_quarantine_has_no_seat_until_that_is_over() -> None:
     assert shop.choose(goes_on(1.0), NOW + 11) == ("a", "n", "longest")
 
 
+def test_seats_are_counted_before_anybody_has_asked_for_one() -> None:
+    seats = Seats(Model())
+    assert seats.is_full()
+    seats.touch(node("n"))
+    seats.refresh(NOW)
+    assert not seats.is_full()
+
+
 def test_seats_of_a_machine_class_and_of_a_publishers_own_nodes_are_for_those_alone() -> None:
     fitting = node("fma")
     fitting.machine_classes = frozenset((b"fma",))
