@@ -316,8 +316,7 @@ def test_an_upgrade_is_followed_by_another_agent(user: User, installed: Installe
     user.compile()
     before = user.pid()
     installed.install(build=2)
-    user.compile()
-    assert user.pid() != before
+    user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
     assert set(reasons(user)) == {"not-joined"}
     user.wait_until(lambda: not Path(f"/proc/{before}").exists())
 
@@ -342,12 +341,14 @@ def test_a_compile_that_runs_is_let_end_before_an_agent_leaves(
     with subprocess.Popen(
         [installed.bin / "zcc", slow, "a.o"], cwd=user.root / "project", env=user.environment
     ) as process:
-        user.wait_until(lambda: (user.status() or {}).get("slots", {}).get("used") == 1)
-        installed.install(build=2)
-        user.compile()
-        assert user.pid() != before
-        assert Path(f"/proc/{before}").exists()
-        (user.root / "go-on").write_text("\n")
+        try:
+            user.wait_until(lambda: (user.status() or {}).get("slots", {}).get("used") == 1)
+            installed.install(build=2)
+            # The agent looks at its files every other second.
+            user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
+            assert Path(f"/proc/{before}").exists()
+        finally:
+            (user.root / "go-on").write_text("\n")
         assert process.wait(PATIENCE_S) == 5
     user.wait_until(lambda: not Path(f"/proc/{before}").exists())
 
