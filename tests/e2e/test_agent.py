@@ -79,6 +79,11 @@ class User:
         assert status is not None
         return int(status["pid"])
 
+    def has_another_agent_than(self, pid: int) -> bool:
+        """Whether a compile has started one; for a moment there may be none."""
+        self.compile()
+        return (self.status() or {"pid": pid})["pid"] != pid
+
     def wait_until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
@@ -316,7 +321,7 @@ def test_an_upgrade_is_followed_by_another_agent(user: User, installed: Installe
     user.compile()
     before = user.pid()
     installed.install(build=2)
-    user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
+    user.wait_until(lambda: user.has_another_agent_than(before))
     assert set(reasons(user)) == {"not-joined"}
     user.wait_until(lambda: not Path(f"/proc/{before}").exists())
 
@@ -345,7 +350,7 @@ def test_a_compile_that_runs_is_let_end_before_an_agent_leaves(
             user.wait_until(lambda: (user.status() or {}).get("slots", {}).get("used") == 1)
             installed.install(build=2)
             # The agent looks at its files every other second.
-            user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
+            user.wait_until(lambda: user.has_another_agent_than(before))
             assert Path(f"/proc/{before}").exists()
         finally:
             (user.root / "go-on").write_text("\n")
@@ -360,7 +365,7 @@ def test_a_launcher_of_another_build_brings_its_own_agent(user: User, installed:
     user.compile()
     before = user.pid()
     user.bin = other.bin
-    user.wait_until(lambda: (user.compile(), user.pid() != before)[1])
+    user.wait_until(lambda: user.has_another_agent_than(before))
     pid = user.pid()
     assert Path(f"/proc/{pid}/cmdline").read_text().startswith(str(other.bin))
     user.compile()
