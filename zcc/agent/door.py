@@ -56,6 +56,8 @@ class Door:
         if self._listener.fileno() < 0 or not self.is_in_place():
             return
         os.unlink(self._path)
+        # The other's socket may well get the inode that this one had.
+        self._identity = None
         self._loop.call_soon(self._accept)
         self._loop.call_soon(self.close)
 
@@ -63,12 +65,12 @@ class Door:
         """Whether whoever looks for the path comes here: a build may have cleaned its HOME away with it."""
         return self._identity is not None and self._found() == self._identity
 
-    def _found(self) -> tuple[int, int] | None:
+    def _found(self) -> tuple[int, int, int] | None:
         try:
             status = os.stat(self._path)
         except OSError:
             return None
-        return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino, status.st_ctime_ns
 
     def _accept(self) -> None:
         for _ in range(_BATCH):

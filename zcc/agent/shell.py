@@ -226,6 +226,8 @@ class AgentShell:
             self._has_handed_over = True
             logger.info("another agent is to come: %s", self._succession.reason())
             self.hand_over()
+            # The end of the last compile is what it waits for now.
+            self._resting.watch(True)
 
     def call_closed(self, visitor: Visitor) -> None:
         self._idle_since_s = self._loop.time()
@@ -459,7 +461,7 @@ class AgentShell:
     def _handle(self, event: Event) -> None:
         for effect in self._machine.handle(event, self._loop.time()):
             self._do(effect)
-        self._resting.watch(self._machine.slots.waiting > 0)
+        self._resting.watch(self._has_handed_over or self._machine.slots.waiting > 0)
 
     def _do(self, effect: Effect) -> None:
         match effect:
