@@ -306,7 +306,8 @@ class Registry:
 
 def _begins(row: Row, selector: str) -> bool:
     is_long = len(selector) >= _LEAST_BEGINNING
-    return is_long and (row.public_key.startswith(selector) or row.id.startswith(selector))
+    names = (row.public_key, row.id, row.label)
+    return is_long and any(name.startswith(selector) for name in names)
 
 
 def _spoken(row: Row) -> str:

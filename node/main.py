@@ -94,7 +94,7 @@ def serve(
     *,
     state: State = DEFAULT_STATE,
     slots: Annotated[
-        int, typer.Option(metavar="N", help="Compiles at a time; 0: one a processor.")
+        int, typer.Option(min=0, metavar="N", help="Compiles at a time; 0: one a processor.")
     ] = 0,
     name: Annotated[
         str,

@@ -127,6 +127,8 @@ def test_revoke_takes_a_key_a_beginning_or_a_label_but_must_be_sure(registry: Re
         registry.revoke("three", NOW)
     assert registry.revoke("a" * 40, NOW).label == "one"
     assert registry.revoke("aaa", NOW).label == "two"
+    registry.add("b" * 40, Role.CLIENT, "user@laptop", NOW)
+    assert registry.revoke("user", NOW).label == "user@laptop"
 
 
 def test_another_process_change_is_seen(registry: Registry, tmp_path: Path) -> None:

@@ -121,6 +121,23 @@ def test_a_broker_s_state_is_enough_to_list_its_keys(tmp_path: Path) -> None:
     assert run(broker_app, "keys", "--state", str(tmp_path), "--json").stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("zcc", ["up", "--nodes", "0", "--", "true"]),
+        ("zcc", ["up", "--slots", "-1", "--", "true"]),
+        ("zcc", ["publish", "--slots", "-1", "--", "true"]),
+        ("zcc-node", ["serve", "--slots", "-3"]),
+    ],
+)
+def test_a_count_that_is_none_is_refused_before_anything_starts(
+    program: str, words: list[str]
+) -> None:
+    result = CliRunner().invoke(PROGRAMS[program], words)
+    assert result.exit_code == 2
+    assert words[1] in result.output
+
+
 def test_a_mistyped_cache_directory_is_named_and_not_made(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     with pytest.raises(ConfigError, match=r"wrong holds no results: zcc config"):

@@ -27,7 +27,9 @@ STOP_TIMEOUT_S = 15.0
 
 def publish(
     command: list[str] = typer.Argument(metavar="COMMAND", help="What to run, a build mostly."),
-    slots: int = typer.Option(0, metavar="N", help="Compiles at a time; 0: one a processor."),
+    slots: int = typer.Option(
+        0, min=0, metavar="N", help="Compiles at a time; 0: one a processor."
+    ),
 ) -> None:
     """Run a build whose results the farm remembers, compiled here where no other node takes them.
 

@@ -185,9 +185,9 @@ def up(
     command: list[str] = typer.Argument(
         None, metavar="COMMAND", help="What to run with the farm; none: until Ctrl-C."
     ),
-    nodes: int = typer.Option(2, metavar="N", help="How many nodes."),
+    nodes: int = typer.Option(2, min=1, metavar="N", help="How many nodes."),
     slots: int = typer.Option(
-        0, metavar="N", help="Slots of each node; 0: the processors, shared out."
+        0, min=0, metavar="N", help="Slots of each node; 0: the processors, shared out."
     ),
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
