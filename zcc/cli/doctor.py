@@ -176,6 +176,10 @@ def _sandbox() -> Finding:
     )
 
 
+# States of nodes that are given jobs; a limited one, no jobs of some toolchains.
+_TAKING = frozenset(("ready", "limited"))
+
+
 def _agent_status() -> dict[str, Any] | None:
     status = agent.ask({"op": "status"})
     if status is None:
@@ -194,7 +198,10 @@ def _no_broker(status: dict[str, Any], error: str) -> Finding:
     if problem:
         what, _, advice = problem.partition(": ")
         return Finding(Verdict.FAIL, f"broker: {what}", advice)
-    advice = "was your key revoked (zcc-broker keys), or is another broker there? zcc join TOKEN mends both"
+    advice = (
+        "was your key revoked (zcc-broker keys shows it)? zcc leave --local, then zcc join TOKEN;"
+        " is another broker there? zcc join TOKEN"
+    )
     return Finding(Verdict.FAIL, f"broker: {refusal or error}", advice)
 
 
@@ -205,7 +212,20 @@ def _farm(status: dict[str, Any]) -> Iterator[Finding]:
         yield _no_broker(status, str(answer.get("error", "no answer")))
         return
     yield Finding(Verdict.OK, "broker answers")
-    slots = sum(row["slots"] for row in listed)
-    verdict = Verdict.OK if slots else Verdict.FAIL
-    advice = "" if slots else "start one: zcc-node serve"
-    yield Finding(verdict, f"nodes: {len(listed)} with {slots} slots", advice)
+    yield judge_nodes(listed)
+
+
+def judge_nodes(listed: list[dict[str, Any]]) -> Finding:
+    """Whether jobs find a place: of these rows only those count that take jobs now."""
+    taking = [row for row in listed if row["state"] in _TAKING]
+    slots = sum(row["slots"] for row in taking)
+    odd = [row for row in listed if row["state"] != "ready"]
+    advice = "; ".join(
+        f"{row['name']} is {row['state']}" + (f": {row['reason']}" if row["reason"] else "")
+        for row in odd
+    )
+    if slots:
+        verdict = Verdict.NOTE if odd else Verdict.OK
+        return Finding(verdict, f"nodes: {len(taking)} with {slots} slots", advice)
+    found = f"nodes: none of {len(listed)} takes jobs" if listed else "nodes: none"
+    return Finding(Verdict.FAIL, found, advice or "start one: zcc-node serve")
