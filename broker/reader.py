@@ -29,6 +29,7 @@ from cache.digest import Digest
 from cache.errors import BlobCorruptError
 from zcc.errors import ProtocolError
 from zcc.holding import unpack_shown
+from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES
 from zcc.messages import Done, Message, Submit
 
 logger = logging.getLogger(__name__)
@@ -151,7 +152,11 @@ class Reader:
 
     def read(self, origin: Origin, message: Submit | Done) -> bool:
         """Read it now or later. False: the key has too much waiting already."""
-        cost = _cost_of(message)
+        try:
+            cost = _cost_of(message)
+        except ProtocolError as error:
+            self._fail(origin, message, error)
+            return True
         user = origin.user
         if (
             cost > AT_ONCE_BYTES
@@ -266,12 +271,20 @@ def _shown(packed: bytes) -> dict[Digest, bytes]:
 
 
 def _cost_of(message: Submit | Done) -> int:
-    """What the message is when it is unpacked, by its own word: the decoder holds it to that."""
+    """What the message is when it is unpacked, by its own word: the decoder holds it to that.
+
+    Raises:
+        ProtocolError: it says more than any job or result may be. A word costs nothing, and turns go by it.
+    """
     shown = len(message.shown) if isinstance(message, Submit) else 0
+    limit_bytes = MAX_JOB_BYTES if isinstance(message, Submit) else MAX_RESULT_BYTES
     try:
-        return frame_size(message.body) + shown
+        size = frame_size(message.body)
     except BlobCorruptError:
         return len(message.body) + shown
+    if size > limit_bytes:
+        raise ProtocolError(f"a frame of {size} bytes where at most {limit_bytes} may be")
+    return size + shown
 
 
 def raise_failure(task: asyncio.Task[None]) -> None:

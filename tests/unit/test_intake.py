@@ -41,6 +41,14 @@ def test_keys_take_turns_by_bytes_not_by_messages() -> None:
     assert taken.index(("large", 0)) < taken.index(("small", 5))
 
 
+def test_the_turns_that_a_costly_item_waits_for_are_not_counted_one_by_one() -> None:
+    """As many as this one would take for ever."""
+    intake = Intake()
+    intake.put(item("costly", 0, cost=UNREAD_TURN_BYTES << 60))
+    intake.put(item("costly too", 1, cost=UNREAD_TURN_BYTES << 59))
+    assert order(intake) == [("costly too", 1), ("costly", 0)]
+
+
 def test_a_key_waits_until_its_last_message_was_read() -> None:
     intake = Intake()
     intake.put(item("a", 1))

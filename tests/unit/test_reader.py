@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from cache.blobs import BlobStore, compress
 from cache.digest import Digest, digest_of
 from tests.unit.test_broker_wire import sample_job
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_BYTES, pack_shown, shown_by
-from zcc.job import FileInput, Job, Manifest, encode_job, job_key
+from zcc.job import MAX_JOB_BYTES, FileInput, Job, Manifest, encode_job, job_key
 from zcc.messages import Bye, Done, Message, Role, Submit
 
 KEY = b"k" * HOLDING_KEY_BYTES
@@ -115,6 +116,24 @@ def test_what_cannot_be_read_is_said_whoever_reads_it(tmp_path: Path) -> None:
             "its bytes do not match its key",
             "what is shown is not in whole rows",
         ]
+
+    run(story, tmp_path)
+
+
+def claiming(size_bytes: int) -> bytes:
+    """A zstd frame that says to hold so much, and holds nothing."""
+    magic, eight_byte_size, empty_last_block = b"\x28\xb5\x2f\xfd", b"\xe0", b"\x01\0\0"
+    return magic + eight_byte_size + struct.pack("<Q", size_bytes) + empty_last_block
+
+
+def test_a_frame_that_claims_more_than_may_be_is_refused_at_once(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        body = claiming(1 << 62)
+        desk.read(replace(submit(1, LARGE), body=body), Done(b"lease", body))
+        desk.read(replace(submit(2, LARGE), body=claiming(MAX_JOB_BYTES + 1)))
+        assert [type(message) for message, _ in desk.failed] == [Submit, Done, Submit]
+        assert all("at most" in str(error) for _, error in desk.failed)
+        assert not desk.reader.is_waiting(ORIGIN)
 
     run(story, tmp_path)
 
