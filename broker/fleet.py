@@ -68,7 +68,11 @@ class Fleet:
                 self._ledger.revoke(node, lease_id)  # two nodes with one key: one is enough
                 return
             self._farm.nodes.add_orphan(node, lease_id, now + ORPHAN_S)
-        elif execution.phase is Phase.STARTED or not node.serves(execution.lane.user, b""):
+        elif (
+            execution.phase is Phase.STARTED
+            or not node.serves(execution.lane.user, b"")
+            or not execution.may_be_adopted_by(node.identity)
+        ):
             self._ledger.revoke(node, lease_id)
         else:
             if execution.lease is not None:  # sent to another node, which has not begun

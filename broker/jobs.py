@@ -143,6 +143,11 @@ class Execution:
     def is_rerun(self) -> bool:
         return bool(self.waiters) and self.waiters[0].session == AUDITOR
 
+    def may_be_adopted_by(self, node: Identity) -> bool:
+        """Whether this node may say that it runs it already. Whoever names the lease of a rerun chooses the
+        judge of a result, and we have handed out every rerun ourselves."""
+        return not self.is_rerun and node not in self.avoid
+
     @property
     def is_private(self) -> bool:
         return self.key != self.job

@@ -97,9 +97,12 @@ class Machine:
         return not (farm.queue or farm.ready) and any(node.idle_slots for node in nodes)
 
     def is_idle(self, now: float) -> bool:
-        """Whether the farm has so little to do that a slot of it can be spent on an audit."""
+        """Whether the farm has so little to do that a slot of it can be spent on an audit.
+
+        What a node alone says that it holds is no work: it could put off the audit of its results so.
+        """
         nodes = self.farm.nodes.usable(now)
-        idle, slots = sum(node.idle_slots for node in nodes), sum(node.slots for node in nodes)
+        idle, slots = sum(node.unleased_slots for node in nodes), sum(node.slots for node in nodes)
         return self.has_room(now) and 2 * idle >= slots
 
     def is_banned(self, route: bytes) -> bool:

@@ -143,6 +143,11 @@ class Node:
         return max(0, self.slots - self.held)
 
     @property
+    def unleased_slots(self) -> int:
+        """Idle by our own books: orphans are its word alone."""
+        return max(0, self.slots - len(self.leases))
+
+    @property
     def most_leases(self) -> int:
         """Running plus prefetched."""
         return self.slots + max(1, ceil(self.slots * PREFETCH))

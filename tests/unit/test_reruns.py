@@ -6,10 +6,11 @@ import pytest
 
 from broker.effects import Remember, RerunEnded
 from broker.events import NodeCondemned, RerunAsked
+from broker.jobs import LEASE_KEY_BYTES
 from broker.limits import STARTUP_GRACE_S
 from broker.reruns import BUSY, NO_NODE
 from tests.broker_world import Desk, blob, job
-from zcc.messages import Bye, Cancel, Finished, Refused
+from zcc.messages import Bye, Cancel, Finished, Refused, Revoke
 
 
 @pytest.fixture
@@ -20,6 +21,11 @@ def desk() -> Desk:
 
 
 FACTS = job("x", inputs=())
+
+
+def lease_of(name: str) -> bytes:
+    """A lease that a node makes up for this job."""
+    return job(name).key[:LEASE_KEY_BYTES] + b"mine"
 
 
 def asked(*avoid: str) -> RerunAsked:
@@ -109,6 +115,38 @@ def test_the_farm_is_idle_when_half_of_its_slots_are_and_nobody_waits(desk: Desk
     assert not desk.machine.is_idle(desk.now)
     desk.submit(agent, 3, job("w", inputs=(blob("missing").hex(),)))
     assert not desk.machine.has_room(desk.now)
+
+
+def test_leases_by_a_nodes_own_word_alone_do_not_put_off_audits(desk: Desk) -> None:
+    desk.node("honest", slots=2)
+    claims = tuple(lease_of(f"claim {number}") for number in range(8))
+    forger = desk.node("forger", slots=8, leases=claims)
+    assert desk.machine.is_idle(desk.now)
+    assert not desk.got(forger, Revoke)
+
+
+def test_no_node_adopts_a_rerun(desk: Desk) -> None:
+    """Neither the maker of the result nor anybody else chooses who runs it again."""
+    maker, other = desk.node("maker"), desk.node("other")
+    desk.happen(asked(maker.user))
+    (run,) = desk.runs(other)
+    for name in ("maker", "late", "stranger"):
+        user = "" if name == "stranger" else maker.user
+        claimant = desk.node(name, user=user, leases=(lease_of("x"),))
+        assert desk.got(claimant, Revoke) == [Revoke(lease_of("x"))]
+    assert not desk.got(other, Revoke)
+    assert len(ended(desk.done(other, run.lease))) == 1
+
+
+def test_a_node_that_a_job_avoids_does_not_adopt_it(desk: Desk) -> None:
+    agent, bad = desk.client("a"), desk.node("bad")
+    desk.node("good", slots=1)
+    desk.submit(agent, 1, FACTS)
+    (execution,) = desk.machine.farm.executions.values()
+    execution.avoid.add((bad.user, "bad"))
+    desk.node("bad", leases=(lease_of("x"),))
+    assert desk.got(bad, Revoke)[-1] == Revoke(lease_of("x"))
+    assert lease_of("x") not in desk.machine.farm.leases
 
 
 def test_a_job_that_must_not_go_to_the_faster_node_is_not_taken_back_for_it(desk: Desk) -> None:
