@@ -77,6 +77,11 @@ MAX_ASKED = 1_000
 # --- uploads ----------------------------------------------------------------------------------
 # An agent that was asked for blobs and sent nothing for this long is not asked further.
 UPLOAD_STALL_S = 20.0
+# What decodes the unfinished blobs of one key's agents, or of one node: the window that a frame asks for
+# (512 KiB for an input or an output, 2 MiB for a toolchain), and DECODER_BYTES for the rest. So 512 files are
+# open at the most, and 256 large inputs come at a time; an agent or a node sends 64.
+MAX_DECODERS_BYTES = 256 << 20
+DECODER_BYTES = 512 << 10
 # Broken uploads that are kept to be continued (each an open file), and for how long.
 MAX_PARTIALS = 64
 PARTIAL_KEPT_S = 600.0

@@ -13,8 +13,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from broker.limits import MAX_OUTPUT_BYTES, MAX_PASSING, MAX_PUSHES_PER_NODE
-from cache.blobs import Arrival, BlobStore
+from broker.limits import (
+    DECODER_BYTES,
+    MAX_DECODERS_BYTES,
+    MAX_OUTPUT_BYTES,
+    MAX_PASSING,
+    MAX_PUSHES_PER_NODE,
+)
+from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
 from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES
@@ -26,6 +32,7 @@ class Push:
     """One blob. `leases` are those that announced it and are not over; none: it passes by.
 
     `is_due`: chunks of it are to come. `is_stored`: another lease's Done has named it.
+    `decoder_bytes`: what its decoder takes until it is whole.
     """
 
     leases: set[bytes] = field(default_factory=set)
@@ -33,6 +40,7 @@ class Push:
     is_due: bool = True
     is_whole: bool = False
     is_stored: bool = False
+    decoder_bytes: int = 0
 
     def drop(self) -> None:
         if self.arrival is not None:
@@ -152,8 +160,13 @@ class Pushes:
     def _feed(self, push: Push, piece: Piece) -> None:
         if piece.offset == 0:
             push.drop()  # begun anew after an Absent
-            if self._open() >= MAX_PUSHES_PER_NODE:
+            under_way = self._under_way()
+            if len(under_way) >= MAX_PUSHES_PER_NODE:
                 raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
+            push.decoder_bytes = DECODER_BYTES + window_bytes(piece.data)
+            taken_bytes = sum(each.decoder_bytes for each in under_way) + push.decoder_bytes
+            if taken_bytes > MAX_DECODERS_BYTES:
+                raise ProtocolError(f"outputs that take {taken_bytes} bytes to decode")
             push.arrival = self._store.arrival(piece.digest, MAX_BLOB_BYTES)
         arrival = push.arrival
         if arrival is None:
@@ -168,8 +181,9 @@ class Pushes:
             arrival.check()
             push.is_whole = True
 
-    def _open(self) -> int:
-        return sum(push.arrival is not None and not push.is_whole for push in self._pushes.values())
+    def _under_way(self) -> list[Push]:
+        pushes = self._pushes.values()
+        return [push for push in pushes if push.arrival is not None and not push.is_whole]
 
     def _void(self, lease: bytes) -> None:
         """Forget an announcement as if it had not been made."""

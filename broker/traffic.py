@@ -7,6 +7,9 @@ An upload that breaks off is kept for a while and continued by the same key's ag
 one's frame turns out to be another (another zstd, another level), it is asked for anew from the start. Keys
 upload apart from each other, and what the store holds already as well: what one key is asked for tells it
 nothing of what others have sent.
+
+A blob of several chunks that begins while its key has too many under way passes by, and is asked for anew. So
+the memory and the files of a key's uploads are bounded, and none of its jobs fails for it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import contextlib
 import logging
 import math
 import os
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -29,6 +32,8 @@ from broker.events import (
 )
 from broker.limits import (
     CROSSING_S,
+    DECODER_BYTES,
+    MAX_DECODERS_BYTES,
     MAX_HELD_BYTES,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
@@ -36,7 +41,7 @@ from broker.limits import (
     UPLOAD_STALL_S,
 )
 from broker.pushes import Pushes
-from cache.blobs import Arrival, BlobStore
+from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
 from zcc.errors import ProtocolError
@@ -51,11 +56,13 @@ logger = logging.getLogger(__name__)
 class Upload:
     """A blob on its way from one key's agents. `owner` is the route that is asked now, None when it left.
 
-    `is_mixed`: its bytes come from more than one agent. `is_useless`: let the rest pass by.
+    `decoder_bytes` is what its decoder takes. `is_mixed`: its bytes come from more than one agent.
+    `is_useless`: let the rest pass by.
     """
 
     arrival: Arrival
     owner: bytes | None
+    decoder_bytes: int
     total: int = 0
     is_mixed: bool = False
     is_useless: bool = False
@@ -95,6 +102,7 @@ class Traffic:
         self._report = report
         self._peers: dict[bytes, Peer] = {}
         self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
+        self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
         self._blocked: set[bytes] = set()
@@ -422,7 +430,7 @@ class Traffic:
             self._report(BlobUnstorable(piece.digest, peer.user))
             return
         if piece.is_last:
-            del self._uploads[place]
+            self._end_upload(place)
             self._note_stored(piece.digest, peer.user)
 
     def _upload_for(self, peer: Peer, piece: Piece) -> Upload | None:
@@ -430,11 +438,16 @@ class Traffic:
         place = (peer.user, piece.digest)
         upload = self._uploads.get(place)
         if upload is None and piece.offset == 0:
+            decoder_bytes = DECODER_BYTES + window_bytes(piece.data)
+            taken_bytes = self._decoders_bytes[peer.user] + decoder_bytes
+            if taken_bytes > MAX_DECODERS_BYTES and not piece.is_last:
+                return None
             arrival = self._arrival(peer, piece)
             if arrival is None:
                 self._report(BlobUnstorable(piece.digest, peer.user))
                 return None
-            upload = self._uploads[place] = Upload(arrival, peer.route)
+            upload = self._uploads[place] = Upload(arrival, peer.route, decoder_bytes)
+            self._decoders_bytes[peer.user] = taken_bytes
         return upload if upload is not None and upload.owner == peer.route else None
 
     def _arrival(self, peer: Peer, piece: Piece) -> Arrival | None:
@@ -453,4 +466,12 @@ class Traffic:
         self._report(BlobStored(digest, user))
 
     def _drop_upload(self, place: tuple[str, Digest]) -> None:
-        self._uploads.pop(place).arrival.drop()
+        self._end_upload(place).arrival.drop()
+
+    def _end_upload(self, place: tuple[str, Digest]) -> Upload:
+        upload = self._uploads.pop(place)
+        user, _ = place
+        self._decoders_bytes[user] -= upload.decoder_bytes
+        if not self._decoders_bytes[user]:
+            del self._decoders_bytes[user]
+        return upload

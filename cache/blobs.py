@@ -27,8 +27,9 @@ from cache.eviction import Entry, choose_victims
 
 # Level 1 costs a third of level 3 on object files and gives up about 5% of size (LAN is cheaper).
 COMPRESSION_LEVEL = 1
-# Bounds what one frame may ask of a decoder: 128 MiB, zstd's own default limit.
-MAX_WINDOW_BYTES = 1 << 27
+# Bounds the memory that one frame may ask of a decoder. Level 1 takes 512 KiB and the packs of toolchains, at
+# level 3, take 2 MiB; a higher level (9 to 15) would take this.
+MAX_WINDOW_BYTES = 4 << 20
 # A frame is decoded in pieces of this size: one byte of it can stand for 32 KiB, so that a chunk of 256 KiB
 # could ask for 8 GiB at once.
 _SLICE_BYTES = 1 << 10
@@ -77,6 +78,14 @@ def frame_size(frame: bytes) -> int:
     if size < 0:
         raise BlobCorruptError("a frame that does not say its size")
     return size
+
+
+def window_bytes(beginning: bytes) -> int:
+    """The memory that a decoder keeps for a frame that begins so: what it says, or the most that it may say."""
+    try:
+        return min(zstandard.get_frame_parameters(beginning).window_size, MAX_WINDOW_BYTES)
+    except zstandard.ZstdError:
+        return MAX_WINDOW_BYTES
 
 
 def decompress(frame: bytes, limit_bytes: int) -> bytes:
@@ -182,6 +191,7 @@ class Arrival:
         if not self._decoder.eof or self._hasher.digest() != self.digest:
             self.drop()
             raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
+        del self._decoder  # and its window: the blob may wait long for `keep`
         try:
             self._file.close()
         except OSError:

@@ -7,13 +7,24 @@ import resource
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.blobs import PLAIN_MTIME_S, BlobStore, Form, compress, decompress
+from cache.blobs import (
+    COMPRESSION_LEVEL,
+    MAX_WINDOW_BYTES,
+    PLAIN_MTIME_S,
+    BlobStore,
+    Form,
+    compress,
+    decompress,
+    window_bytes,
+)
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
 from cache.eviction import Entry, choose_victims
+from zcc.compiler import pack
 
 LIMIT = 1 << 20
 DATA = b"int main(void) { return 0; }\n" * 100
@@ -146,3 +157,39 @@ def test_victims_bring_the_sum_within_the_limit_and_no_further_than_needed(
 
 def test_an_unknown_digest_is_not_there(store: BlobStore) -> None:
     assert not store.has(Digest(b"\0" * 32))
+
+
+def begun_with_window(log: int) -> bytes:
+    """A frame that asks for a window of 2**log bytes."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=log)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return frame.compress(b"x") + frame.flush()
+
+
+def test_a_frame_that_asks_a_decoder_for_much_memory_is_refused(store: BlobStore) -> None:
+    arrival = store.arrival(digest_of(b"x"), LIMIT)
+    arrival.feed(begun_with_window(22))
+    arrival.finish()
+    with pytest.raises(BlobCorruptError):
+        store.arrival(digest_of(b"x"), LIMIT).feed(begun_with_window(23))
+
+
+@pytest.mark.parametrize("level", [COMPRESSION_LEVEL, pack.COMPRESSION_LEVEL])
+def test_what_we_compress_ourselves_asks_for_less(level: int) -> None:
+    compressor = zstandard.ZstdCompressor(level=level).compressobj(size=1 << 30)
+    assert window_bytes(compressor.compress(os.urandom(4 << 20))) <= MAX_WINDOW_BYTES // 2
+
+
+def test_a_frame_whose_beginning_does_not_say_its_window_counts_as_the_largest() -> None:
+    assert window_bytes(begun_with_window(20)) == 1 << 20
+    assert window_bytes(begun_with_window(27)) == MAX_WINDOW_BYTES
+    assert window_bytes(b"\x28") == MAX_WINDOW_BYTES
+
+
+def test_a_checked_blob_that_waits_keeps_no_decoder(store: BlobStore) -> None:
+    arrival = store.arrival(digest_of(DATA), LIMIT)
+    arrival.feed(compress(DATA))
+    arrival.check()
+    assert not hasattr(arrival, "_decoder")
+    arrival.keep()
+    assert store.read(digest_of(DATA)) == DATA

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from broker.events import BlobSpoiled, BlobStored, BlobUnstorable, Event, UploadStalled
-from broker.limits import CROSSING_S, PARTIAL_KEPT_S, UPLOAD_STALL_S
+from broker.limits import CROSSING_S, DECODER_BYTES, PARTIAL_KEPT_S, UPLOAD_STALL_S
 from broker.traffic import Traffic
-from cache.blobs import BlobStore, compress
+from cache.blobs import BlobStore, compress, window_bytes
 from cache.digest import Digest, digest_of
 from zcc.errors import ProtocolError
 from zcc.messages import (
@@ -198,6 +198,50 @@ def test_when_another_has_been_asked_the_firsts_late_chunks_pass_by(bench: Bench
     assert bench.store.read(digest) == BIG
 
 
+def test_what_begins_while_a_key_has_too_many_under_way_is_asked_for_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of it is lost, other keys send meanwhile, and so does what comes in one chunk."""
+    contents = [os.urandom(CHUNK_BYTES * 2) for _ in range(5)]
+    first, second, *beyond = digests = [bench.ask(A, content) for content in contents]
+    window = DECODER_BYTES + window_bytes(bench.frames[first])
+    monkeypatch.setattr("broker.traffic.MAX_DECODERS_BYTES", 2 * window)
+    for digest in digests:
+        bench.take(A, digest, 0)
+    assert len(os.listdir(bench.store.tmp_dir)) == 2
+    bench.take(A, bench.ask(A, b"small"), 0)
+    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.take(b"other", bench.ask(b"other", BIG), 0, 1, 2)
+    bench.reports.clear()
+    for digest in digests:
+        bench.take(A, digest, 1, 2)
+    assert bench.reports == [
+        BlobStored(first, USER),
+        BlobStored(second, USER),
+        *(BlobSpoiled(digest, USER) for digest in beyond),
+    ]
+    for content in contents[2:]:
+        bench.take(A, bench.ask(A, content), 0, 1, 2)
+    assert [bench.store.read(digest) for digest in digests] == contents
+
+
+def test_uploads_that_break_off_count_until_they_are_let_go(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = bench.ask(A, BIG)
+    window = DECODER_BYTES + window_bytes(bench.frames[digest])
+    monkeypatch.setattr("broker.traffic.MAX_DECODERS_BYTES", window)
+    bench.take(A, digest, 0)
+    bench.traffic.close(A, bench.now)
+    later = bench.ask(B, os.urandom(CHUNK_BYTES * 2))
+    bench.take(B, later, 0, 1, 2)
+    assert bench.reports == [BlobSpoiled(later, USER)]
+    bench.traffic.tick(bench.now + PARTIAL_KEPT_S + 1)
+    bench.traffic.ask(B, [later], bench.now)
+    bench.take(B, later, 0, 1, 2)
+    assert bench.reports[-1] == BlobStored(later, USER)
+
+
 def announced(bench: Bench, lease: bytes, *contents: bytes, is_wanted: bool = True) -> list[Digest]:
     """A node has said what it will push for a lease."""
     digests = [digest_of(content) for content in contents]
@@ -307,6 +351,19 @@ def test_outputs_beyond_a_jobs_limit_are_a_violation(
     bench.take(NODE, zeros, 0)
     with pytest.raises(ProtocolError, match="under one lease"):
         bench.take(NODE, ones, 0)
+
+
+def test_outputs_that_take_too_much_memory_to_decode_are_a_violation(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = [os.urandom(CHUNK_BYTES * 2) for _ in range(3)]
+    whole, begun, beyond = announced(bench, b"lease", *contents)
+    window = DECODER_BYTES + window_bytes(bench.frames[whole])
+    monkeypatch.setattr("broker.pushes.MAX_DECODERS_BYTES", window)
+    bench.take(NODE, whole, 0, 1, 2)
+    bench.take(NODE, begun, 0)
+    with pytest.raises(ProtocolError, match="to decode"):
+        bench.take(NODE, beyond, 0)
 
 
 def test_what_a_node_announces_and_never_sends_is_not_awaited_for_ever(
