@@ -34,6 +34,7 @@ from broker.limits import (
     CROSSING_S,
     DECODER_BYTES,
     MAX_DECODERS_BYTES,
+    MAX_HELD,
     MAX_HELD_BYTES,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
@@ -230,7 +231,7 @@ class Traffic:
             peer.held_bytes += len(message.body)
         peer.sender.after(message)
         self._pump(peer)
-        return peer.held_bytes <= MAX_HELD_BYTES
+        return peer.held_bytes <= MAX_HELD_BYTES and peer.sender.held <= MAX_HELD
 
     def credit(self, route: bytes, amount_bytes: int) -> None:
         """The peer takes more.

@@ -7,9 +7,10 @@ not hold up the source file of the job beside it. The idea of credit in bytes is
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cache.digest import Digest
 from zcc.errors import ProtocolError
@@ -25,11 +26,11 @@ MAX_UNDER_WAY = 64
 
 
 @dataclass(slots=True)
-class _Held:
-    """A control message that waits for the blobs that were offered before it."""
+class _Offered:
+    """A blob that is not wholly sent: its number, counted from one, and from where it goes on."""
 
-    message: Message
-    behind: set[Digest] = field(default_factory=set)
+    number: int
+    offset: int
 
 
 class Sender:
@@ -37,48 +38,58 @@ class Sender:
 
     def __init__(self, credit_bytes: int = CREDIT_BYTES) -> None:
         self._credit_bytes = credit_bytes
-        self._offsets: dict[Digest, int] = {}
+        self._offered: OrderedDict[Digest, _Offered] = (
+            OrderedDict()
+        )  # in the order of their numbers
+        self._last_number = 0
         self._turns: deque[Digest] = deque()  # those begun, but for the one whose turn it is
         self._begun: set[Digest] = set()
         self._waiting: deque[Digest] = deque()  # may hold some that were withdrawn
-        self._held: list[_Held] = []
+        # Messages, each with the number of the last blob before it.
+        self._held: deque[tuple[int, Message]] = deque()
 
     def __len__(self) -> int:
         """Blobs that are not wholly sent."""
-        return len(self._offsets)
+        return len(self._offered)
+
+    @property
+    def held(self) -> int:
+        """Messages that wait behind blobs."""
+        return len(self._held)
 
     def offer(self, digest: Digest, offset: int = 0) -> None:
         """Queue a blob's frame from `offset` on.
 
         A blob that is on its way already is not begun anew: whoever waits for it gets that one.
         """
-        if digest not in self._offsets:
-            self._offsets[digest] = offset
+        offered = self._offered.get(digest)
+        if offered is None:
+            self._last_number += 1
+            self._offered[digest] = _Offered(self._last_number, offset)
             self._waiting.append(digest)
         elif offset:
-            self._offsets[digest] = offset
+            offered.offset = offset
 
     def after(self, message: Message) -> None:
         """Queue a message behind all blobs that are on offer now."""
-        self._held.append(_Held(message, set(self._offsets)))
+        self._held.append((self._last_number, message))
 
     def add_credit(self, amount_bytes: int) -> None:
         self._credit_bytes += amount_bytes
 
     def withdraw(self, digest: Digest) -> None:
         """Send no more of this blob."""
-        self._offsets.pop(digest, None)
+        self._offered.pop(digest, None)
         self._begun.discard(digest)
         if digest in self._turns:
             self._turns.remove(digest)
-        for held in self._held:
-            held.behind.discard(digest)
 
     def pump(self, read: Read) -> list[Message]:
         """The messages that may go now, in order."""
         ready: list[Message] = self._release()
         while self._credit_bytes > 0 and (digest := self._next()) is not None:
-            offset = self._offsets[digest]
+            offered = self._offered[digest]
+            offset = offered.offset
             piece = read(digest, offset, min(CHUNK_BYTES, self._credit_bytes))
             if piece is None or not piece[0]:
                 ready.append(Absent(digest))
@@ -92,7 +103,7 @@ class Sender:
                 self.withdraw(digest)
                 ready += self._release()
             else:
-                self._offsets[digest] = offset + len(body)
+                offered.offset = offset + len(body)
                 self._turns.append(digest)
         return ready
 
@@ -100,15 +111,17 @@ class Sender:
         """Whose turn it is; it loses its turn."""
         while self._waiting and len(self._begun) < MAX_UNDER_WAY:
             digest = self._waiting.popleft()
-            if digest in self._offsets and digest not in self._begun:
+            if digest in self._offered and digest not in self._begun:
                 self._begun.add(digest)
                 self._turns.append(digest)
         return self._turns.popleft() if self._turns else None
 
     def _release(self) -> list[Message]:
-        free = [held.message for held in self._held if not held.behind]
-        if free:
-            self._held = [held for held in self._held if held.behind]
+        """The messages whose blobs have all gone before."""
+        first = next(iter(self._offered.values())).number if self._offered else math.inf
+        free = []
+        while self._held and self._held[0][0] < first:
+            free.append(self._held.popleft()[1])
         return free
 
 

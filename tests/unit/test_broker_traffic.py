@@ -428,6 +428,18 @@ def test_an_agent_that_takes_nothing_is_given_up(
     assert not bench.traffic.deliver(A, [digest], Finished(2, "n", 0.0, False, False, b"x" * 60))
 
 
+def test_an_agent_that_takes_no_results_however_small_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.MAX_HELD", 2)
+    digest = bench.store.put(os.urandom(2 * CREDIT_BYTES))
+    small = Finished(1, "n", 0.0, False, False, b"")
+    assert bench.traffic.deliver(A, [digest], small)
+    assert bench.traffic.deliver(A, [digest], small)
+    assert not bench.traffic.deliver(A, [digest], small)
+    assert bench.traffic.deliver(B, [], small)
+
+
 def test_an_output_that_is_gone_is_said_to_be_absent(bench: Bench) -> None:
     digest = digest_of(b"never stored")
     bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, False, b""))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from cache.digest import Digest, digest_of
 from zcc.errors import ProtocolError
-from zcc.messages import CHUNK_BYTES, Absent, Chunk, Settled
+from zcc.messages import CHUNK_BYTES, Absent, Chunk, Finished, Settled
 from zcc.transfer import MAX_UNDER_WAY, Receiver, Sender
 
 BIG = b"big" * CHUNK_BYTES
@@ -160,6 +162,41 @@ def test_only_so_many_blobs_are_under_way_at_once_and_all_arrive() -> None:
     whole |= {chunk.digest for chunk in sent if isinstance(chunk, Chunk)}
     assert whole == large.keys()
     assert len(sender) == 0
+
+
+def test_messages_wait_for_just_the_blobs_before_them_in_whatever_order_those_end() -> None:
+    sender = Sender(CHUNK_BYTES)
+    first, second = (
+        Finished(1, "n", 0.0, False, False, b""),
+        Finished(2, "n", 0.0, False, False, b""),
+    )
+    sender.after(SETTLED)
+    sender.offer(digest_of(BIG))
+    sender.after(first)
+    sender.offer(digest_of(SMALL))
+    sender.after(second)
+    sender.offer(digest_of(b"gone"))
+    assert [each for each in sender.pump(read) if not isinstance(each, Chunk)] == [SETTLED]
+    assert sender.held == 2
+    sender.add_credit(len(SMALL) + 1)  # the small one ends before the big one
+    assert not {first, second} & set(sender.pump(read))
+    sender.add_credit(2 * len(BIG))
+    sent = sender.pump(read)
+    assert [each for each in sent if isinstance(each, Finished)] == [first, second]
+    assert sender.held == 0
+
+
+def test_a_held_message_takes_the_same_memory_however_many_blobs_are_before_it() -> None:
+    sender = Sender(0)
+    for number in range(1000):
+        sender.offer(digest_of(b"%d" % number))
+    tracemalloc.start()
+    for _ in range(1000):
+        sender.after(SETTLED)
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sender.held == 1000
+    assert taken_bytes < 1000 * 500
 
 
 def test_a_blob_that_was_withdrawn_may_be_offered_again() -> None:
