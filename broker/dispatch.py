@@ -136,6 +136,7 @@ class Dispatcher:
         self._ledger.assign(execution, node, choice.finish_at, now)
         self._farm.audit(
             "dispatch",
+            user=execution.lane.user,
             job=short(execution.key),
             node=node.session.name,
             reason=choice.reason,

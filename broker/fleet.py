@@ -46,7 +46,8 @@ class Fleet:
     def say_paused(self, node: Node, reason: str, now: float) -> None:
         """The node takes no jobs for now, and why; or takes them again."""
         if bool(reason) != bool(node.paused):
-            self._farm.audit("pause", node=node.session.name, reason=reason or "over")
+            session = node.session
+            self._farm.audit("pause", user=session.user, node=session.name, reason=reason or "over")
             self._farm.is_dirty = True
         has_begun = bool(reason) and not node.paused
         node.paused = reason
@@ -121,9 +122,13 @@ class Fleet:
         lease = node.leases.get(lease_id)
         if lease is None:
             return
-        job = short(lease.key)
         self._farm.audit(
-            "fault", job=job, node=session.name, fault=fault.value, detail=detail[:200]
+            "fault",
+            user=self._farm.executions[lease.key].lane.user,
+            job=short(lease.key),
+            node=session.name,
+            fault=fault.value,
+            detail=detail,
         )
         if fault is Fault.REFUSED:
             self._ledger.reject(lease, detail)

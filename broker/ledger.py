@@ -113,7 +113,8 @@ class Ledger:
     def refuse(self, execution: Execution, reason: str, ending: Ending = Ending.UNTOLD) -> None:
         """No to everybody who waits: they compile locally."""
         farm = self._farm
-        farm.audit("refuse", job=short(execution.key), reason=reason)
+        user = execution.lane.user
+        farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
         for waiter in self._remove(execution, ending):
             session = farm.sessions.get(waiter.session)
             if session is not None:
@@ -161,7 +162,8 @@ class Ledger:
         self._begin(execution, node, lease_id, now + wall_s, now).is_adopted = True
         farm.set_phase(execution, Phase.STARTED)
         farm.is_dirty = True
-        farm.audit("adopt", job=short(execution.key), node=node.session.name)
+        user = execution.lane.user
+        farm.audit("adopt", user=user, job=short(execution.key), node=node.session.name)
 
     def start(self, lease: Lease, node: Node, now: float) -> None:
         """The node has everything and the compiler runs."""
@@ -370,7 +372,7 @@ class Ledger:
 
     def _abandon(self, execution: Execution) -> None:
         """Nobody waits for it any more."""
-        self._farm.audit("abandon", job=short(execution.key))
+        self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         self._remove(execution, Ending.UNTOLD)
 
     def _remove(self, execution: Execution, ending: Ending) -> list[Waiter]:

@@ -274,9 +274,11 @@ class Machine:
             fault = Fault.RESOURCES if event.is_excused else Fault.INTERNAL
             self._fleet.end_badly(session, event.lease, fault, "outputs were not pushed", now)
             return
-        node.record.note_success(self.farm.executions[lease.key].lane.user)
+        user = self.farm.executions[lease.key].lane.user
+        node.record.note_success(user)
         self.farm.audit(
             "result",
+            user=user,
             job=short(lease.key),
             node=session.name,
             status=event.exit_status,

@@ -29,15 +29,21 @@ class _Count:
 class Summing(Generic[K]):
     """`most` of each kind in `period_s`; `due` tells how many more there were."""
 
-    def __init__(self, most: int = MOST_OF_THE_SAME, period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self,
+        most: int = MOST_OF_THE_SAME,
+        period_s: float = PERIOD_S,
+        max_kinds: int = MAX_KINDS,
+    ) -> None:
         self._most = most
         self._period_s = period_s
+        self._max_kinds = max_kinds
         self._counts: OrderedDict[K | None, _Count] = OrderedDict()  # oldest first
 
     def admits(self, kind: K, now: float) -> bool:
         """Whether this one is to be said; else it is counted."""
         place: K | None = kind
-        if kind not in self._counts and len(self._counts) >= MAX_KINDS:
+        if kind not in self._counts and len(self._counts) >= self._max_kinds:
             place = None
         count = self._counts.get(place)
         if count is None:

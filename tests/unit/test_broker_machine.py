@@ -9,6 +9,7 @@ import pytest
 from broker import events
 from broker.effects import (
     AskBlobs,
+    Audit,
     CloseTraffic,
     Deliver,
     DropPushes,
@@ -117,6 +118,34 @@ def test_a_hello_that_cannot_stand_is_refused(desk: Desk, hello: Hello, reason: 
     assert isinstance(answer.message, Refused)
     assert answer.message.ticket == 0
     assert answer.message.reason.startswith(reason)
+
+
+def test_every_line_in_the_audit_log_that_a_peer_brings_about_names_a_key(desk: Desk) -> None:
+    """So that the lines of one key can be summed up."""
+    agent, node = desk.client("a"), desk.node("n")
+    desk.say(node, Beat(0.0, "no room"))
+    desk.say(node, Beat(0.0))
+    for ticket in (1, 2, 3):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    first, second = desk.runs(node)[:2]
+    desk.done(node, first.lease)
+    desk.say(node, Failed(second.lease, Fault.INTERNAL.value, "broken"))
+    desk.say(agent, Cancel(3))
+    desk.say(agent, Bye("done"))
+    lines = {each.what: dict(each.fields) for each in desk.effects if isinstance(each, Audit)}
+    expected = {
+        "open",
+        "pause",
+        "submit",
+        "dispatch",
+        "result",
+        "fault",
+        "refuse",
+        "abandon",
+        "close",
+    }
+    assert expected <= set(lines)
+    assert all(fields["user"] in (agent.user, node.user) for fields in lines.values())
 
 
 def test_another_key_cannot_take_over_a_session(desk: Desk) -> None:

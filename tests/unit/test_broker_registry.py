@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker.audit import AuditLog
+from broker.audit import MAX_FIELD, MOST_OF_JOBS, MOST_OF_SESSIONS, AuditLog
 from broker.errors import EnrolError, RegistryError, StartError
 from broker.main import app
 from broker.registry import Registry, is_public_key
@@ -245,6 +245,46 @@ def test_what_a_stranger_tries_again_and_again_is_summed_up(tmp_path: Path) -> N
     last = lines_of(tmp_path)[-1]
     assert (last["event"], last["user"], last["more"]) == ("refuse", "k", 2600 - MOST_OF_THE_SAME)
     assert log.write("refuse", (("joiner", "k"), ("reason", "again")))
+    log.close()
+
+
+def test_a_member_who_opens_session_after_session_does_not_push_out_the_past(
+    tmp_path: Path,
+) -> None:
+    log = AuditLog(str(tmp_path), clock=lambda: 0.0)
+    for number in range(5_000):
+        for what in ("open", "close", "pause"):
+            log.write(what, (("user", "k"), ("name", f"{number}" + "n" * 5_000)))
+    log.write("open", (("user", "other"), ("name", "laptop")))
+    assert len(lines_of(tmp_path)) == 3 * MOST_OF_SESSIONS + 1
+    assert max(len(str(line["name"])) for line in lines_of(tmp_path)) == MAX_FIELD
+    log.close()
+    assert [line["more"] for line in lines_of(tmp_path)[-3:]] == [5_000 - MOST_OF_SESSIONS] * 3
+
+
+@pytest.mark.parametrize("what", ["submit", "abandon", "refuse", "dispatch", "result"])
+def test_a_busy_member_keeps_a_line_for_each_job_and_a_flood_is_summed_up(
+    what: str, tmp_path: Path
+) -> None:
+    now = [0.0]
+    log = AuditLog(str(tmp_path), clock=lambda: now[0])
+    for second in range(30):
+        now[0] = float(second)
+        log.sum_up()
+        for _ in range(150):
+            assert log.write(what, (("user", "busy"), ("job", "x")))
+        for _ in range(1_000):
+            log.write(what, (("user", "flood"), ("job", "x")))
+    log.close()
+    lines = [line for line in lines_of(tmp_path) if line["user"] == "flood"]
+    written = [line for line in lines if "more" not in line]
+    assert len(written) == 3 * MOST_OF_JOBS
+    assert sum(int(str(line.get("more", 1))) for line in lines) == 30_000
+
+
+def test_a_line_of_each_of_many_members_is_written(tmp_path: Path) -> None:
+    log = AuditLog(str(tmp_path))
+    assert all(log.write("submit", (("user", str(n)), ("job", "x"))) for n in range(3_000))
     log.close()
 
 
