@@ -1,8 +1,9 @@
 """The node's sockets, clock and transfers around its pure core.
 
-What grows with what a peer names (a job, its outputs) is gone through on the `hands`, worker threads, so that
-beats go on whatever comes. Whatever an effect or a job's arrival raises ends its lease (`_give_up`), as the
-workshop does for what a job's run raises: no lease stays open for an error.
+What grows with what a peer names (a job, its outputs) is gone through on the `hands`, worker threads, and
+what arrives on one of its own (`Arrivals`), so that beats go on whatever comes. Whatever an effect or a job's
+arrival raises ends its lease (`_give_up`), as the workshop does for what a job's run raises: no lease stays
+open for an error.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import logging
 import os
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import zmq
 
 from cache.blobs import Arrival, decompress, frame_size
 from cache.digest import Digest, short
+from node.arrivals import Arrivals
 from node.effects import (
     Effect,
     FetchInputs,
@@ -136,7 +139,7 @@ class NodeShell:
         self._is_open = False
         self._is_sweeping = False
         self._heard_s = 0.0
-        self._arrivals: dict[Digest, Arrival] = {}
+        self._arrivals = Arrivals()
         self._toolchains: set[Digest] = set()
         self._reset()
         self._context = zmq.Context[zmq.Socket[bytes]]()
@@ -156,6 +159,7 @@ class NodeShell:
         self._send(Bye("stopped"))
         self._link.close()
         self._context.term()
+        self._arrivals.close()
         self._hands.shutdown(cancel_futures=True)
         self._slow_hands.shutdown(cancel_futures=True)
 
@@ -255,7 +259,7 @@ class NodeShell:
                 self._reading.discard(lease)
                 self._handle(LeaseRevoked(lease))
             case Absent(digest):
-                self._drop_arrival(digest, "the broker cannot supply it")
+                self._no_more_of(digest)
             case Welcome():
                 if not self._is_open:
                     logger.info("welcomed by %s", spoken(message.farm))
@@ -412,52 +416,55 @@ class NodeShell:
     def _fetch(self, digests: tuple[Digest, ...]) -> None:
         blobs = []
         for digest in digests:
-            arrival = self._arrivals.get(digest)
-            blobs.append((digest, arrival.received_bytes if arrival else 0))
-            self._receiver.expect(*blobs[-1])
-        self._send(Want(tuple(blobs)))
+            offset = self._arrivals.offset_of(digest)
+            if offset is not None:
+                self._receiver.expect(digest, offset)
+                blobs.append((digest, offset))
+        if blobs:
+            self._send(Want(tuple(blobs)))
 
     def _take_chunk(self, chunk: Chunk) -> None:
-        if self._receiver.passes_over(chunk):
+        receiver = self._receiver
+        if receiver.passes_over(chunk):
             is_last = chunk.offset + len(chunk.body) == chunk.total
-            if is_last and self._receiver.is_expected(chunk.digest):
+            if is_last and receiver.is_expected(chunk.digest):
                 # Asked for again while it was on its way, which does not begin it anew.
                 self._send(Want(((chunk.digest, 0),)))
+            self._consumed(receiver, len(chunk.body))
         else:
-            self._take_piece(self._receiver.take(chunk))
-        grant = self._receiver.consumed(len(chunk.body))
-        if grant is not None:
-            self._send(grant)
+            piece = receiver.take(chunk)
+            opening = partial(self._open, chunk.digest, chunk.digest in self._toolchains)
+            self._arrivals.take(piece, opening, partial(self._through, receiver, piece))
 
-    def _take_piece(self, piece: Piece) -> None:
-        try:
-            self._store(piece)
-        except Exception as error:  # noqa: BLE001 - logged there
+    def _open(self, digest: Digest, is_toolchain: bool, start: bytes) -> Arrival:
+        """Where a blob arrives whose frame begins so. On the arrivals' worker."""
+        if is_toolchain:
+            self._workshop.toolchains.check_room(frame_size(start))
+            return self._workshop.frames.arrival(digest, MAX_TOOLCHAIN_BYTES)
+        return self._workshop.inputs.arrival(digest, MAX_BLOB_BYTES)
+
+    def _through(
+        self, receiver: Receiver, piece: Piece, is_stored: bool, error: Exception | None
+    ) -> None:
+        """A piece has been taken in, or has come to nothing."""
+        if error is not None:
             fault, detail = noted(error, f"a blob, {short(piece.digest)}, is not taken")
             self._receiver.give_up(piece.digest)
             if fault is Fault.PAUSED:
                 self._no_room(detail)
-            self._drop_arrival(piece.digest, detail, fault)
+            self._handle(BlobFailed(piece.digest, detail, fault))
+        elif is_stored:
+            self._handle(BlobArrived(piece.digest))
+        self._consumed(receiver, len(piece.data))
 
-    def _store(self, piece: Piece) -> None:
-        digest = piece.digest
-        arrival = self._arrivals.get(digest)
-        if arrival is None:
-            is_toolchain = digest in self._toolchains
-            if is_toolchain:
-                self._workshop.toolchains.check_room(frame_size(piece.data))
-            store = self._workshop.frames if is_toolchain else self._workshop.inputs
-            limit_bytes = MAX_TOOLCHAIN_BYTES if is_toolchain else MAX_BLOB_BYTES
-            arrival = self._arrivals[digest] = store.arrival(digest, limit_bytes)
-        arrival.feed(piece.data)
-        if piece.is_last:
-            del self._arrivals[digest]
-            arrival.finish()
-            self._handle(BlobArrived(digest))
+    def _consumed(self, receiver: Receiver, size_bytes: int) -> None:
+        if receiver is not self._receiver:
+            return  # of a session that is over, and its credit with it
+        grant = receiver.consumed(size_bytes)
+        if grant is not None:
+            self._send(grant)
 
-    def _drop_arrival(self, digest: Digest, detail: str, fault: Fault = Fault.INPUT) -> None:
-        arrival = self._arrivals.pop(digest, None)
-        if arrival is not None:
-            arrival.drop()
-        self._receiver.forget(digest)
-        self._handle(BlobFailed(digest, detail, fault))
+    def _no_more_of(self, digest: Digest) -> None:
+        if self._arrivals.drop(digest):
+            self._receiver.forget(digest)
+            self._handle(BlobFailed(digest, "the broker cannot supply it", Fault.INPUT))

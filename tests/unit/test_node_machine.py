@@ -127,6 +127,14 @@ def test_inputs_under_way_are_asked_for_again_after_a_lost_session() -> None:
     assert machine.handle(Welcomed()) == [FetchToolchain(TOOLCHAIN), FetchInputs((HEADER,))]
 
 
+def test_a_blob_that_is_stored_between_two_sessions_is_not_asked_for_again() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1, HEADER))
+    machine.handle(SessionLost())
+    assert machine.handle(BlobArrived(HEADER)) == started(1)
+    assert machine.handle(Welcomed()) == []
+
+
 def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_settled() -> None:
     machine = NodeMachine(slots=1)
     machine.handle(asked(1))

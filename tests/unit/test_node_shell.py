@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from cache.blobs import compress
-from cache.digest import digest_of
+from cache.blobs import Arrival, compress
+from cache.digest import Digest, digest_of
 from node.probe import probe
 from node.sandbox import Limits
 from node.shell import NodeShell
 from tests.unit.test_broker_wire import Broker, run, sample_job
 from zcc.farm import Access
 from zcc.job import encode_job, job_key
-from zcc.messages import Refused, Role, Submit
+from zcc.messages import Beat, Message, Refused, Role, Submit, Want
 
 TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
 # The machine may do other things beside.
@@ -62,7 +64,7 @@ async def _refused(broker: Broker) -> str:
     [
         "node.shell.decode_job",
         "node.shell.NodeShell._fetch",
-        "node.shell.NodeShell._store",
+        "node.shell.NodeShell._open",
         "node.toolchains.ToolchainStore.install",
         "node.toolchains.unpack",
     ],
@@ -109,13 +111,91 @@ def test_a_disk_that_takes_nothing_pauses_the_node(
         try:
             broker.shell.machine.farm.started_at -= 10
             with monkeypatch.context() as broken:
-                broken.setattr("node.shell.NodeShell._store", full)
+                broken.setattr("node.shell.NodeShell._open", full)
                 assert await _refused(broker) == "no-nodes"
             assert "No space left" in node._machine.paused
             (row,) = broker.shell.machine.farm.nodes
             await _until(lambda: row.paused)
             assert row.record.faults == 0
         finally:
+            node.close()
+
+    run(story, tmp_path)
+
+
+@dataclass
+class _SlowDisk:
+    """Where nothing arrives before `gate` is open; `asked` when something would."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def before(self, node: NodeShell, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = node._open
+
+        def slow(digest: Digest, is_toolchain: bool, start: bytes) -> Arrival:
+            self.asked.set()
+            assert self.gate.wait(PATIENCE_S), "the node's loop waits for its disk"
+            return whole(digest, is_toolchain, start)
+
+        monkeypatch.setattr(node, "_open", slow)
+
+
+def _spoken_by(node: NodeShell, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """What the node says from now on."""
+    said: list[Message] = []
+    send = node._send
+
+    def noted(message: Message) -> None:
+        said.append(message)
+        send(message)
+
+    monkeypatch.setattr(node, "_send", noted)
+    return said
+
+
+def test_beats_go_on_and_no_credit_is_granted_while_arrivals_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(broker: Broker) -> None:
+        disk, node = _SlowDisk(), await _node(broker, tmp_path)
+        try:
+            disk.before(node, monkeypatch)
+            said = _spoken_by(node, monkeypatch)
+            refused = asyncio.create_task(_refused(broker))
+            await _until(disk.asked.is_set)
+            said.clear()
+            await _until(lambda: sum(isinstance(each, Beat) for each in said) >= 2)
+            assert node._receiver._consumed_bytes == 0
+            disk.gate.set()
+            assert (await refused).startswith("job-refused: ")
+            await _until(lambda: node._receiver._consumed_bytes > 0)
+        finally:
+            disk.gate.set()
+            node.close()
+
+    run(story, tmp_path)
+
+
+def test_what_came_in_a_session_that_is_lost_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(broker: Broker) -> None:
+        disk, node = _SlowDisk(), await _node(broker, tmp_path)
+        digests = [digest_of(blob) for blob in (TOOLCHAIN, SOURCE)]
+        try:
+            disk.before(node, monkeypatch)
+            refused = asyncio.create_task(_refused(broker))
+            await _until(lambda: all(node._arrivals.offset_of(each) is None for each in digests))
+            said = _spoken_by(node, monkeypatch)
+            node._lose("a test")
+            await _until(lambda: node._is_open)
+            disk.gate.set()
+            assert (await refused).startswith("job-refused: ")
+            assert not any(isinstance(each, Want) for each in said)
+            assert node._receiver._consumed_bytes == 0  # its credit is the new session's
+        finally:
+            disk.gate.set()
             node.close()
 
     run(story, tmp_path)
