@@ -12,7 +12,7 @@ from broker.effects import FindMissing
 from broker.farm import Farm
 from broker.jobs import LEASED, Execution, Lease, Phase
 from broker.ledger import Ledger
-from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, RECALL_GAIN_S, STARTUP_GRACE_S
+from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, RECALL_GAIN_S, STARTUP_GRACE_S, TELL_EVERY_S
 from broker.pace import Horizon
 from broker.placement import Choice, Chooser, takes_s
 from broker.queue import Lane, Line
@@ -25,6 +25,8 @@ class Dispatcher:
         self._farm = farm
         self._ledger = ledger
         self._chooser = Chooser(farm.seats, farm.executions.__getitem__)
+        self._told_all_at = -TELL_EVERY_S
+        self._owes_word = False
 
     def run(self, now: float) -> None:
         """Place what can be placed; does nothing when nothing has changed."""
@@ -36,11 +38,22 @@ class Dispatcher:
         self._grant(now)
         self._tell_the_waiting()
 
-    def tell_all(self) -> None:
-        """The farm has shrunk: what agents were told about their start is void."""
+    def tell_all(self, now: float) -> None:
+        """The farm has shrunk: what agents were told about their start is void. They are told at once, or
+        when it is time again: a node may come and go as often as it likes."""
+        self._owes_word = True
+        self.tell_owed(now)
+
+    def tell_owed(self, now: float) -> None:
+        """Tell all whose start has changed since they were told, if it is time."""
+        if not self._owes_word or now - self._told_all_at < TELL_EVERY_S:
+            return
+        self._owes_word, self._told_all_at = False, now
         farm = self._farm
         for session in farm.sessions:
-            farm.unanswered += [(session, at, key) for at, key in session.tickets.items()]
+            for ticket, key in session.tickets.items():
+                farm.unanswered[session.id, ticket] = session, key
+        farm.is_dirty = True
 
     def recall(self, now: float) -> None:
         """Nothing waits here any more, and slots are idle: take jobs back that still wait at a node for one of
@@ -149,7 +162,7 @@ class Dispatcher:
         if not farm.unanswered:
             return
         capacity = farm.seats.capacity("", b"")
-        for session, ticket, key in farm.unanswered:
+        for (_, ticket), (session, key) in farm.unanswered.items():
             execution = farm.executions.get(key)
             if execution is None or execution.phase in LEASED or ticket not in session.tickets:
                 continue
@@ -157,4 +170,4 @@ class Dispatcher:
             expected_s = ahead_s / capacity if capacity else STARTUP_GRACE_S
             if expected_s > BUSY_AFTER_S and farm.sessions.get(session.id) is session:
                 farm.send(session, Busy(ticket, expected_s))
-        farm.unanswered = []
+        farm.unanswered = {}

@@ -63,8 +63,8 @@ class Farm:
         # Granted and not yet leased, by (user, machine class): what the grant window bounds.
         self.granted: Counter[tuple[str, bytes]] = Counter()
         self.backlog_cost_s = 0.0
-        # Requests that have had no word yet on when they start.
-        self.unanswered: list[tuple[Session, int, Digest]] = []
+        # Requests that have had no word yet on when they start, by session and ticket.
+        self.unanswered: dict[tuple[bytes, int], tuple[Session, Digest]] = {}
         self.is_dirty = False
         self._out: list[Effect] = []
 

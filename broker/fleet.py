@@ -54,7 +54,7 @@ class Fleet:
         self._farm.seats.touch(node)
         if has_begun:
             self._ledger.refuse_unservable(now)
-            self._dispatcher.tell_all()
+            self._dispatcher.tell_all(now)
 
     def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
         """A node holds a lease that is not its own in our books."""
@@ -92,7 +92,7 @@ class Fleet:
         for lease in list(node.leases.values()):
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         self._ledger.refuse_unservable(now)
-        self._dispatcher.tell_all()
+        self._dispatcher.tell_all(now)
         self._farm.is_dirty = True
 
     def judge(self, now: float) -> None:

@@ -87,7 +87,7 @@ class Ledger:
         execution = self._new_execution(session, event, key)
         execution.waiters.append(waiter)
         farm.add(execution)
-        farm.unanswered.append((session, event.ticket, key))
+        farm.unanswered[session.id, event.ticket] = session, key
         if not execution.is_private:
             self._adopt_orphan_of(execution, now)
 

@@ -43,6 +43,8 @@ MAX_LOSSES = 2
 RESUBMIT_S = 5.0
 # Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
 ORPHAN_S = 30.0
+# All agents are told anew when the farm has shrunk, at most this often: some thousand messages each time.
+TELL_EVERY_S = 1.0
 # An agent is told how long it will wait when that is longer than this.
 BUSY_AFTER_S = 1.0
 

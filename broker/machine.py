@@ -400,6 +400,7 @@ class Machine:
             self._ledger.refuse_unservable(now)
         farm.seats.look_again()
         self._dispatcher.recall(now)
+        self._dispatcher.tell_owed(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 

@@ -30,6 +30,7 @@ from broker.limits import (
     QUARANTINE_S,
     RESUBMIT_S,
     STARTUP_GRACE_S,
+    TELL_EVERY_S,
     UNDECIDED_FAULTS,
 )
 from broker.machine import _HANDLERS, _MESSAGE_HANDLERS
@@ -1034,6 +1035,24 @@ def test_agents_are_told_of_a_long_wait(desk: Desk) -> None:
     assert busy
     assert all(isinstance(each, Busy) and each.expected_s > 1.0 for each in busy)
     assert max(each.expected_s for each in busy if isinstance(each, Busy)) <= 20.0
+
+
+def test_a_node_that_pauses_again_and_again_does_not_flood_those_who_wait(desk: Desk) -> None:
+    agent, flapping = desk.client("a"), desk.node("flapping", slots=1)
+    desk.node("steady", slots=1)
+    for ticket in range(1, 21):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+    desk.pass_time(TELL_EVERY_S)
+    desk.sent[agent.route].clear()
+    beats = [Beat(0.0, "no room"), Beat(0.0)] * 100
+    desk.happen(*(events.MessageArrived(flapping, beat) for beat in beats))
+    for beat in beats:
+        desk.say(flapping, beat)
+    told = [each.ticket for each in desk.got(agent, Busy) if isinstance(each, Busy)]
+    assert len(told) == len(set(told)) >= 15
+    desk.pass_time(TELL_EVERY_S, heard=frozenset((agent.route, flapping.route)))
+    again = [each.ticket for each in desk.got(agent, Busy) if isinstance(each, Busy)]
+    assert again == 2 * told
 
 
 def test_stopping_says_bye_to_all(desk: Desk) -> None:
