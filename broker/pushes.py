@@ -67,8 +67,8 @@ class Pushes:
         What is under way for another lease is not begun anew. `is_wanted`: the lease is not over.
         """
         outputs = tuple(dict.fromkeys(digests))
-        if lease in self._announced:  # it crossed with a Welcome, and is said again
-            self._void(lease)
+        # Said again: the first crossed with a Welcome.
+        voided = self._void(lease) if lease in self._announced else []
         begin = []
         for digest in outputs:
             push = self._pushes.get(digest)
@@ -86,7 +86,8 @@ class Pushes:
         if is_wanted:
             self._announced[lease] = outputs
             self._received_bytes[lease] = 0
-        return begin, self._surplus()
+        gone = [digest for digest in voided if digest not in self._pushes]
+        return begin, gone + self._surplus()
 
     def take(self, piece: Piece) -> None:
         """A piece of an announced blob.
@@ -185,14 +186,18 @@ class Pushes:
         pushes = self._pushes.values()
         return [push for push in pushes if push.arrival is not None and not push.is_whole]
 
-    def _void(self, lease: bytes) -> None:
-        """Forget an announcement as if it had not been made."""
+    def _void(self, lease: bytes) -> list[Digest]:
+        """Forget an announcement as if it had not been made; what no other lease has announced."""
+        voided = []
         for digest in self._announced.pop(lease):
             push = self._pushes[digest]
             push.leases.discard(lease)
             if not push.leases:
                 push.drop()
                 del self._pushes[digest]
+                voided.append(digest)
+        self._received_bytes.pop(lease, None)
+        return voided
 
     def _forget_idle(self, digest: Digest) -> None:
         """Nothing of it is to come and nobody waits for it."""

@@ -230,7 +230,9 @@ class Reader:
                 head, shown = await self._job(message)
             elif isinstance(message, Done):
                 head = ResultHead(*await self._ask(["result", message.body]))
-        except (ProtocolError, WorkerLostError) as error:
+        except Exception as error:
+            if not isinstance(error, (ProtocolError, WorkerLostError)):
+                logger.exception("a mistake of the broker's over a message of %s", item.origin.user)
             if self._reading is item:
                 self._fail(item.origin, message, error)
             return

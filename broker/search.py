@@ -12,6 +12,7 @@ from itertools import islice
 
 from broker.effects import FindMissing
 from broker.events import BlobsWanted, Event, InputsChecked, Origin, Recalled
+from broker.failures import Failures
 from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT
 from broker.reader import raise_failure
 from broker.traffic import Traffic
@@ -24,9 +25,12 @@ Recall = Callable[[Digest], Recalled | None]
 class Search:
     """`happen` is told what was found."""
 
-    def __init__(self, traffic: Traffic, happen: Callable[[Event], None]) -> None:
+    def __init__(
+        self, traffic: Traffic, happen: Callable[[Event], None], failures: Failures
+    ) -> None:
         self._traffic = traffic
         self._happen = happen
+        self._failures = failures
         self._loop = asyncio.get_running_loop()
         self._doubted: dict[Digest, None] = {}
         self._after_check: list[tuple[FindMissing, Recall]] = []
@@ -70,6 +74,14 @@ class Search:
     def _find(self, effect: FindMissing, recall: Recall, start: int, missing: set[Digest]) -> None:
         if self._is_closed:
             return
+        try:
+            self._look(effect, recall, start, missing)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: nobody waits for it for ever
+            self._failures.note(error, "a look for a job's inputs")
+            # A node that lacks some asks for them.
+            self._happen(InputsChecked(effect.key, frozenset(), None))
+
+    def _look(self, effect: FindMissing, recall: Recall, start: int, missing: set[Digest]) -> None:
         end = start + MAX_SOUGHT
         missing.update(each for each in effect.digests[start:end] if not self._traffic.has(each))
         if end < len(effect.digests):
@@ -82,7 +94,8 @@ class Search:
         try:
             while self._doubted:
                 some = list(islice(self._doubted, CHECKED_AT_ONCE))
-                await asyncio.to_thread(self._traffic.reread, some)
+                with self._failures.noted("a check of blobs"):
+                    await asyncio.to_thread(self._traffic.reread, some)
                 for digest in some:
                     del self._doubted[digest]
         finally:

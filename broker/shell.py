@@ -7,12 +7,13 @@ placement waits until the batch at hand is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
@@ -23,6 +24,7 @@ from broker.auditor import Auditor
 from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
+from broker.failures import Failures
 from broker.heads import JobHead, ResultHead, split_digests
 from broker.limits import MAX_REASON
 from broker.machine import Machine
@@ -78,6 +80,7 @@ EXPIRY_S = 30.0
 DISK_FAULT_S = 60.0
 # Why a Submit that was not read is refused.
 UNREADABLE = "unreadable"
+# Why a job or a session ends over a mistake of ours.
 BROKER_FAILED = "broker-failed"
 # Digests kept once in memory however many queued jobs name them (a header is in most of them).
 MAX_INTERNED = 1_000_000
@@ -109,6 +112,7 @@ class Shell:
         self._interned: dict[Digest, Digest] = {}
         self._heard: set[bytes] = set()
         self._warnings = Summing[str]()
+        self._failures = Failures(self._now)
         self._events: deque[Event] = deque()
         self._is_running = self._has_batch = self._is_closed = False
         self.counts: Counter[str] = Counter()
@@ -127,7 +131,7 @@ class Shell:
                 f"cannot listen on {listen}: {error}; is another broker running, or is the"
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
-        self._search = Search(self._traffic, self._happen)
+        self._search = Search(self._traffic, self._happen, self._failures)
         self._results = SharedResults(store, self._traffic, self._search.check)
         self._reader = Reader(
             store.blobs.directory,
@@ -155,6 +159,10 @@ class Shell:
     @property
     def endpoint(self) -> str:
         return self._link.endpoint
+
+    @property
+    def failures(self) -> Failures:
+        return self._failures
 
     @property
     def machine(self) -> Machine:
@@ -197,6 +205,10 @@ class Shell:
         return self._roles[user]
 
     def _on_message(self, route: bytes, user: str, frames: Frames) -> None:
+        with self._failures.noted("a message"):
+            self._hear(route, user, frames)
+
+    def _hear(self, route: bytes, user: str, frames: Frames) -> None:
         role = self._role_of(user)
         if self._is_closed or role is None or self._machine.is_banned(route):
             self.counts["ignored"] += 1
@@ -204,10 +216,19 @@ class Shell:
         origin = Origin(route, user, role)
         self._heard.add(route)
         self._membership.attendance.heard(user, time.time())
-        try:
+        with self._on_behalf_of(origin):
             self._take(origin, frames)
+
+    @contextlib.contextmanager
+    def _on_behalf_of(self, origin: Origin) -> Iterator[None]:
+        """What goes wrong over a peer's message ends its session, whoever is at fault, and nothing else."""
+        try:
+            yield
         except ProtocolError as error:
             self._misbehaved(origin, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: other peers' work goes on
+            self._failures.note(error, f"a session of {origin.user}")
+            self._happen(events.PeerMisbehaved(origin, BROKER_FAILED))
 
     def _misbehaved(self, origin: Origin, error: Exception) -> None:
         self.counts["violations"] += 1
@@ -269,13 +290,14 @@ class Shell:
     def _was_read(
         self, origin: Origin, message: Message, head: Head, shown: tuple[Digest, ...]
     ) -> None:
-        match message, head:
-            case Submit(), JobHead():
-                self._take_job(origin, message, head, shown)
-            case Done(), ResultHead():
-                self._take_result(origin, message, head)
-            case _:
-                self._happen(events.MessageArrived(origin, message))
+        with self._on_behalf_of(origin):
+            match message, head:
+                case Submit(), JobHead():
+                    self._take_job(origin, message, head, shown)
+                case Done(), ResultHead():
+                    self._take_result(origin, message, head)
+                case _:
+                    self._happen(events.MessageArrived(origin, message))
 
     def _was_not_read(self, origin: Origin, message: Message, error: Exception) -> None:
         """One command is at fault, perhaps for another release's bounds: its user's others go on."""
@@ -373,21 +395,41 @@ class Shell:
         self._is_running = True
         try:
             while self._events:
-                for effect in self._machine.handle(self._events.popleft(), self._now()):
-                    _PERFORMERS[type(effect)](self, effect)
+                self._carry_out(self._events.popleft())
         finally:
             self._is_running = False
         if not self._has_batch and not self._is_closed:
             self._has_batch = True
             self._loop.call_soon(self._end_batch)
 
+    def _carry_out(self, event: Event) -> None:
+        """One event and its effects. A mistake of ours in one of them ends the session that it is for."""
+        try:
+            performed = self._machine.handle(event, self._now())
+        except Exception as error:  # noqa: BLE001 - the other events go on
+            self._failures.note(error, f"the handling of {type(event).__name__}")
+            origin = getattr(event, "origin", None)
+            if origin is not None and not isinstance(event, events.PeerMisbehaved):
+                self._events.append(events.PeerMisbehaved(origin, BROKER_FAILED))
+            return
+        for effect in performed:
+            try:
+                _PERFORMERS[type(effect)](self, effect)
+            except Exception as error:  # noqa: BLE001 - the other effects go on
+                self._failures.note(error, f"the effect {type(effect).__name__}")
+                route = getattr(effect, "route", None)
+                if route is not None and not isinstance(effect, effects.CloseTraffic):
+                    self._events.append(events.PeerUnreachable(route))
+
     def _end_batch(self) -> None:
         if self._is_closed:
             return
+        failed = self._failures.count
         self._happen(events.BatchEnded())
         # Placement may have asked for checks, whose answers let more be placed.
         self._has_batch = False
-        if self._machine.farm.is_dirty:
+        # After a mistake not at once again: the next message or tick will do.
+        if self._machine.farm.is_dirty and self._failures.count == failed:
             self._has_batch = True
             self._loop.call_soon(self._end_batch)
 
@@ -396,22 +438,30 @@ class Shell:
         now = self._now()
         heard, self._heard = frozenset(self._heard), set()
         self._happen(events.Ticked(heard))
-        self._traffic.tick(now)
+        steps: list[Callable[[float], None]] = [self._traffic.tick, self._storage.tick]
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
-            if self._registry.has_changed() or now >= self._next_expiry:
-                self._next_expiry = now + EXPIRY_S
-                self._recheck_keys()
-            self._membership.write_attendance(now)
-            self._auditor.tick(now)
-        self._storage.tick(now)
+            steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
+        for step in (*steps, self._sum_up, self._note_evictions):
+            with self._failures.noted(f"{step.__qualname__}, due now and then"):
+                step(now)
+        self._run()
+
+    def _check_registry(self, now: float) -> None:
+        if self._registry.has_changed() or now >= self._next_expiry:
+            self._next_expiry = now + EXPIRY_S
+            self._recheck_keys()
+
+    def _sum_up(self, now: float) -> None:
+        self._failures.sum_up()
         self._audit.sum_up()
         for user, more in self._warnings.due(now):
             logger.warning("dropped %s %d times more", user or "others", more)
+
+    def _note_evictions(self, now: float) -> None:
         evicted = self._results.note_evictions()
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
-        self._run()
 
     def _recheck_keys(self) -> None:
         """Keys may have been revoked or have expired: drop their sessions."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -333,6 +335,38 @@ def test_a_lease_that_is_announced_again_begins_anew(bench: Bench) -> None:
     announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1, 2)
     assert bench.traffic.keep_pushes(NODE, b"lease", [digest])
+
+
+def test_a_lease_that_is_announced_again_with_other_outputs_awaits_only_those(bench: Bench) -> None:
+    (first,) = announced(bench, b"lease", BIG)
+    bench.take(NODE, first, 0)
+    (second,) = announced(bench, b"lease", b"second")
+    bench.take(NODE, first, 1)  # crossed
+    bench.take(NODE, second, 0)
+    assert bench.traffic.keep_pushes(NODE, b"lease", [second])
+    assert not bench.store.has(first)
+
+
+def test_whatever_a_node_announces_and_sends_is_taken_or_its_fault(bench: Bench) -> None:
+    rng = random.Random(7)
+    contents = [BIG, b"one", b"two", b"three"]
+    digests = announced(bench, b"lease 0", *contents)
+    bench.now += CROSSING_S + 1
+    for _ in range(1_000):
+        lease = b"lease %d" % rng.randrange(3)
+        with contextlib.suppress(ProtocolError):
+            match rng.randrange(5):
+                case 0 | 1:
+                    some = rng.sample(contents, rng.randrange(1, 4))
+                    announced(bench, lease, *some, is_wanted=rng.random() < 0.8)
+                case 2:
+                    bench.take(NODE, rng.choice(digests[1:]), 0)
+                    bench.take(NODE, digests[0], rng.randrange(3))
+                case 3:
+                    bench.traffic.absent(NODE, rng.choice(digests))
+                case _:
+                    bench.traffic.keep_pushes(NODE, lease, rng.sample(digests, 1))
+    assert any(isinstance(report, BlobStored) for report in bench.reports)
 
 
 def test_an_output_that_the_node_gives_up_leaves_nothing_behind(bench: Bench) -> None:

@@ -44,7 +44,9 @@ from zcc.link import DealerLink
 from zcc.messages import (
     CHUNK_BYTES,
     CREDIT_BYTES,
+    Absent,
     Announce,
+    AskNodes,
     Bye,
     Cancel,
     Chunk,
@@ -56,6 +58,7 @@ from zcc.messages import (
     Finished,
     Hello,
     Message,
+    Nodes,
     Refused,
     Role,
     Run,
@@ -236,6 +239,92 @@ def test_what_is_no_message_gets_the_peer_dropped(tmp_path: Path, frames: list[b
         await peer.hello("client")
         assert peer.link.send(frames)
         assert (await peer.wait(Bye)).reason.startswith("protocol: ")
+
+    run(story, tmp_path)
+
+
+def broken(*_: object) -> None:
+    raise KeyError("a mistake of ours")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "broker.traffic.Traffic.absent",  # while the message is read
+        "broker.uploads.Uploads.absent",  # while its event is handled
+    ],
+)
+def test_a_mistake_of_ours_over_a_message_ends_its_session_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    monkeypatch.setattr(place, broken)
+
+    async def story(broker: Broker) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
+        peer, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in ("a", "b"))
+        await peer.hello("client")
+        await other.hello("client")
+        await peer.say(Absent(digest_of(b"x")))
+        assert "broker-failed" in (await peer.wait(Bye)).reason
+        await other.say(AskNodes())
+        await other.wait(Nodes)
+        assert broker.shell.failures.count == 1
+        assert "KeyError: 'a mistake of ours'" in caplog.text
+
+    run(story, tmp_path)
+
+
+def test_a_mistake_of_ours_in_an_effect_ends_the_session_that_it_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.Traffic.ask", broken)
+
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
+        await node.hello("node", slots=1)
+        job = encode_job(sample_job(b"t", b"s"))
+        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", compress(job)))
+        deadline = time.monotonic() + PATIENCE_S
+        while len(broker.shell.machine.farm.sessions) > 1:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+        assert broker.shell.failures.count == 1
+        await agent.say(Cancel(1))
+        await agent.wait(Who)
+
+    run(story, tmp_path)
+
+
+def test_a_mistake_of_ours_in_a_look_for_inputs_keeps_no_job_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.Traffic.has", broken)
+
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
+        await node.hello("node", slots=1)
+        agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
+        job = encode_job(sample_job(b"t", b"s"))
+        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", compress(job)))
+        assert (await node.wait(Run)).key == job_key(job)
+
+    run(story, tmp_path)
+
+
+def test_a_mistake_of_ours_in_a_timer_leaves_the_others_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.Traffic.tick", broken)
+
+    async def story(broker: Broker) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
+        peer = broker.dial(broker.member(Role.CLIENT, "laptop"))
+        await peer.hello("client")
+        broker.registry.revoke("laptop", time.time())
+        assert (await peer.wait(Bye)).reason == "revoked"
+        assert broker.shell.failures.count > 0
 
     run(story, tmp_path)
 
