@@ -132,7 +132,7 @@ class ValueStore:
         self.directory = directory
         self.tmp_dir = os.path.join(directory, "tmp")
         self.arriving_bytes = 0
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         try:
             os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
             for left in os.listdir(self.tmp_dir):
@@ -145,7 +145,7 @@ class ValueStore:
 
     @property
     def needs_maintenance(self) -> bool:
-        return self._size_bytes is None or self._size_bytes > self._limit_bytes
+        return self._size_bytes is None or self._size_bytes > self.limit_bytes
 
     def has(self, key: bytes) -> bool:
         return os.path.exists(self._path_of(key))
@@ -179,7 +179,7 @@ class ValueStore:
         """
         if not 0 < size_bytes <= MAX_VALUE_BYTES:
             raise StoreError(f"a value of {size_bytes} bytes: 1 to {MAX_VALUE_BYTES} may be stored")
-        if self.arriving_bytes + size_bytes > self._limit_bytes:
+        if self.arriving_bytes + size_bytes > self.limit_bytes:
             raise StoreError("too much is under way for the store's limit")
         try:
             arrival = ValueArrival(self, key, size_bytes, writer.encode()[:MAX_WRITER_BYTES])
@@ -208,7 +208,7 @@ class ValueStore:
             self._changed_bytes = 0
         entries = list(self._entries())
         size_bytes = sum(entry.size_bytes for entry in entries)
-        victims = choose_victims(entries, self._limit_bytes)
+        victims = choose_victims(entries, self.limit_bytes)
         with self._lock:
             # What came or went meanwhile may be counted twice: the next count corrects it.
             self._size_bytes = size_bytes + self._changed_bytes

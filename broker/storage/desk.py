@@ -27,6 +27,10 @@ from zcc.messages import (
 
 # Values on their way in from one peer; ccache's processes send one each, and the helper all of theirs.
 MAX_PUTS_PER_ROUTE = 64
+# And from all peers of one key, each an open file: four machines that store as fast as they can.
+MAX_PUTS_PER_KEY = 256
+# Of what may be under way in all, one key may have so much; a single value always.
+KEY_SHARE = 0.5
 # A value whose next piece has not come for so long is dropped.
 PUT_STALL_S = 30.0
 
@@ -36,6 +40,7 @@ StorageMessage = StorageGet | StoragePut | StorageRemove
 @dataclass(slots=True)
 class _Put:
     arrival: ValueArrival
+    user: str
     moved_at: float
 
 
@@ -54,6 +59,9 @@ class MembersDesk:
         self._send = send
         self._counts = counts
         self._puts: dict[tuple[bytes, int], _Put] = {}
+        self._by_route: Counter[bytes] = Counter()  # how many
+        self._by_user: Counter[str] = Counter()
+        self._bytes_of: Counter[str] = Counter()  # as announced, of a key's
 
     def take(self, route: bytes, message: StorageMessage, now: float, user: str = "") -> None:
         """Answer one request; `user` is the key that it comes from, kept with what is stored.
@@ -77,18 +85,17 @@ class MembersDesk:
     def forget(self, route: bytes) -> None:
         """The peer is gone, or has said Hello again: what was under way is void."""
         for place in [each for each in self._puts if each[0] == route]:
-            self._puts.pop(place).arrival.drop()
+            self._pop(place).drop()
 
     def tick(self, now: float) -> None:
         late = [place for place, put in self._puts.items() if now - put.moved_at > PUT_STALL_S]
         for place in late:
-            self._puts.pop(place).arrival.drop()
+            self._pop(place).drop()
             self._end(*place, "stalled")
 
     def close(self) -> None:
-        for put in self._puts.values():
-            put.arrival.drop()
-        self._puts.clear()
+        for place in list(self._puts):
+            self._pop(place).drop()
 
     def _end(self, route: bytes, ticket: int, reason: str = "") -> None:
         self._send(route, StorageEnd(ticket, not reason, reason))
@@ -142,14 +149,37 @@ class MembersDesk:
             return "read-only"
         if not message.is_overwriting and self._values.has(message.key):
             return "present"
-        if sum(each[0] == place[0] for each in self._puts) >= MAX_PUTS_PER_ROUTE:
+        is_whole = message.total == len(message.body)  # it is over at once
+        if not is_whole and not self._has_room(place[0], user, message.total):
             return "too-many"
         try:
             arrival = self._values.arrival(message.key, message.total, user)
         except CacheError as error:
             return f"disk: {error}"
-        self._puts[place] = _Put(arrival, now)
+        self._puts[place] = _Put(arrival, user, now)
+        self._by_route[place[0]] += 1
+        self._by_user[user] += 1
+        self._bytes_of[user] += arrival.size_bytes
         return ""
+
+    def _has_room(self, route: bytes, user: str, size_bytes: int) -> bool:
+        """Whether one more put of several pieces may be under way."""
+        if self._by_route[route] >= MAX_PUTS_PER_ROUTE or self._by_user[user] >= MAX_PUTS_PER_KEY:
+            return False
+        taken_bytes = self._bytes_of[user]
+        return not taken_bytes or taken_bytes + size_bytes <= KEY_SHARE * self._values.limit_bytes
+
+    def _pop(self, place: tuple[bytes, int]) -> ValueArrival:
+        """The put is over."""
+        put = self._puts.pop(place)
+        self._by_route[place[0]] -= 1
+        self._by_user[put.user] -= 1
+        self._bytes_of[put.user] -= put.arrival.size_bytes
+        if not self._by_route[place[0]]:
+            del self._by_route[place[0]]
+        if not self._by_user[put.user]:
+            del self._by_user[put.user], self._bytes_of[put.user]
+        return put.arrival
 
     def _feed(self, place: tuple[bytes, int], arrival: ValueArrival, message: StoragePut) -> None:
         route, ticket = place
@@ -160,13 +190,13 @@ class MembersDesk:
                 return
             arrival.finish(message.digest)
         except BlobCorruptError as error:
-            del self._puts[place]
+            self._pop(place)
             raise ProtocolError(f"a value that its digest does not name: {error}") from error
         except CacheError as error:
-            del self._puts[place]
+            self._pop(place)
             self._end(route, ticket, f"disk: {error}")
             return
-        del self._puts[place]
+        self._pop(place)
         self._counts["stored"] += 1
         self._end(route, ticket)
 

@@ -27,7 +27,7 @@ from zcc.messages import (
 )
 
 KEY = bytes(range(20))
-LIMIT_BYTES = 1 << 25
+LIMIT_BYTES = 1 << 26
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Farm:
     def _send(self, route: bytes, message: Message) -> None:
         self.answers.append((route, message))
 
-    def say(self, *messages: StorageMessage, route: bytes = b"a") -> list[Message]:
+    def say(self, *messages: StorageMessage, route: bytes = b"a", user: str = "") -> list[Message]:
         """What this route is answered."""
         before = len(self.answers)
         for message in messages:
-            self.desk.take(route, message, self.now)
+            self.desk.take(route, message, self.now, user)
         assert {each[0] for each in self.answers[before:]} <= {route}
         return [each[1] for each in self.answers[before:]]
 
@@ -182,6 +182,34 @@ def test_one_peer_has_so_many_puts_under_way_and_no_more(farm: Farm) -> None:
     assert farm.say(pieces(data, 999)[0]) == [StorageEnd(999, False, "too-many")]
     farm.say(*pieces(data, 999), route=b"b")
     assert farm.get() is not None
+
+
+def test_one_key_has_so_many_puts_under_way_from_all_its_peers_and_no_more(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.storage.desk.MAX_PUTS_PER_KEY", 3)
+    data = os.urandom(CHUNK_BYTES + 1)
+    first, last = pieces(data)
+    for route in (b"a", b"b", b"c"):
+        assert farm.say(first, route=route, user="one") == [StorageMore(1)]
+    assert farm.say(first, route=b"d", user="one") == [StorageEnd(1, False, "too-many")]
+    assert farm.say(*pieces(b"short"), route=b"d", user="one") == [StorageEnd(1, True, "")]
+    assert farm.say(first, route=b"e", user="another") == [StorageMore(1)]
+    for route in (b"a", b"b"):  # whatever ends one makes room for the next
+        farm.say(last, route=route, user="one")
+    farm.desk.forget(b"c")
+    for route in (b"f", b"g", b"h"):
+        assert farm.say(first, route=route, user="one") == [StorageMore(1)]
+    farm.desk.tick(farm.now + PUT_STALL_S + 1)
+    assert farm.say(first, route=b"i", user="one") == [StorageMore(1)]
+
+
+def test_one_key_leaves_others_half_of_what_may_be_under_way(farm: Farm) -> None:
+    large = replace(pieces(bytes(CHUNK_BYTES))[0], total=int(0.6 * LIMIT_BYTES))
+    small = replace(large, total=CHUNK_BYTES + 1)
+    assert farm.say(large, route=b"a", user="one") == [StorageMore(1)]
+    assert farm.say(small, route=b"b", user="one") == [StorageEnd(1, False, "too-many")]
+    assert farm.say(small, route=b"c", user="another") == [StorageMore(1)]
 
 
 def test_more_than_the_store_may_hold_is_not_taken(farm: Farm) -> None:
