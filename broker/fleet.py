@@ -12,6 +12,7 @@ from broker.nodes import SUSPICIOUS, Node
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
 from zcc.messages import Announce, Fault, Hello, Settled
+from zcc.printable import printable
 
 # What a node says of itself and not of the job.
 UNCOUNTED = frozenset((Fault.STOPPING, Fault.PAUSED, Fault.UNFIT))
@@ -28,7 +29,7 @@ class Fleet:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
-        node.paused = hello.paused
+        node.paused = printable(hello.paused)
         held = set(hello.leases)
         for lease in list(node.leases.values()):
             if lease.id not in held:  # the Run was lost with the old connection
@@ -45,6 +46,7 @@ class Fleet:
 
     def say_paused(self, node: Node, reason: str, now: float) -> None:
         """The node takes no jobs for now, and why; or takes them again."""
+        reason = printable(reason)
         if bool(reason) != bool(node.paused):
             session = node.session
             self._farm.audit("pause", user=session.user, node=session.name, reason=reason or "over")
@@ -113,6 +115,7 @@ class Fleet:
         self, session: Session, lease_id: bytes, fault: Fault, detail: str, now: float
     ) -> None:
         """A lease ended without a verdict."""
+        detail = printable(detail)
         self._farm.send(session, Settled(lease_id))
         node = self._farm.nodes.get(session.id)
         assert node is not None

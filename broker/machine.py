@@ -55,6 +55,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.printable import printable
 
 DISK_FULL = "broker-disk"
 
@@ -177,9 +178,10 @@ class Machine:
 
     def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
         role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is Role.PUBLISHER
-        session = Session(hello.session, origin.route, origin.user, role, hello.name, now, is_own)
+        name = printable(hello.name)  # it stands in tables, logs and answers
+        session = Session(hello.session, origin.route, origin.user, role, name, now, is_own)
         self.farm.sessions.open(session)
-        self.farm.audit("open", user=origin.user, role=hello.role, name=hello.name)
+        self.farm.audit("open", user=origin.user, role=hello.role, name=name)
         return session
 
     def _close(self, session: Session, reason: str, now: float) -> None:

@@ -19,6 +19,7 @@ from broker.revocations import Revocations
 from zcc.errors import TokenError
 from zcc.keys import member_id, public_of
 from zcc.messages import OTHER_ROLE, Role
+from zcc.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Registry:
             if known is not None:
                 raise EnrolError(f"{OTHER_ROLE}: {known.role.value}")
             self._use_up(token, now)
-            self.add(public_key, role, _printable(label), now)
+            self.add(public_key, role, printable(label), now)
         return role
 
     def rejoin(self, secret: str, public_key: str, label: str, now: float) -> tuple[str, Role]:
@@ -174,7 +175,7 @@ class Registry:
             self._use_up(token, now)
             self._db.execute(
                 "UPDATE keys SET role = ?, label = ? WHERE public_key = ?",
-                (role.value, _printable(label)[:MAX_LABEL], public_key),
+                (role.value, printable(label)[:MAX_LABEL], public_key),
             )
         return joiner, role
 
@@ -315,7 +316,3 @@ def _spoken(row: Row) -> str:
     day = time.strftime("%Y-%m-%d", time.localtime(row.created))
     role = f"join token ({row.joins_as})" if row.role is Role.JOINER else row.role.value
     return f"{row.id}  {role}, enrolled {day}, {row.label}"
-
-
-def _printable(label: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in label)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from broker.errors import RegistryError
+from zcc.printable import printable
 
 FILE_NAME = "ccache-tokens.sqlite"
 _PREFIX = "zccs."
@@ -81,7 +82,7 @@ class StorageTokens:
     def add(self, label: str, access: Access, now: float, expires: float | None) -> str:
         """Make a token; what is returned is kept nowhere."""
         token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
-        label = "".join(each if each.isprintable() else "?" for each in label[:MAX_LABEL])
+        label = printable(label[:MAX_LABEL])
         self._db.execute(
             "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, NULL)",
             (_hash(token), label, access.value, now, expires),

@@ -149,6 +149,21 @@ def test_every_line_in_the_audit_log_that_a_peer_brings_about_names_a_key(desk: 
     assert all(fields["user"] in (agent.user, node.user) for fields in lines.values())
 
 
+def test_names_and_reasons_of_nodes_are_passed_on_without_control_characters(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n\x1b[2J\n")
+    for ticket, fault in ((1, Fault.REFUSED), (2, Fault.UNFIT)):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        (run,) = desk.runs(node)
+        desk.say(node, Failed(run.lease, fault.value, "it\x1b[2Jsays"))
+    desk.say(agent, AskNodes())
+    desk.say(node, Beat(0.0, "no\nroom"))
+    desk.say(agent, AskNodes())
+    unfit, paused = (each.rows[0] for each in desk.got(agent, Nodes) if isinstance(each, Nodes))
+    assert (unfit.name, unfit.reason, paused.reason) == ("n?[2J?", "it?[2Jsays", "no?room")
+    (refused, _) = desk.got(agent, Refused)
+    assert refused == Refused(1, "job-refused: it?[2Jsays")
+
+
 def test_another_key_cannot_take_over_a_session(desk: Desk) -> None:
     desk.client("a")
     thief = events.Origin(b"thief", "other user", Role.CLIENT)

@@ -159,6 +159,17 @@ def test_the_nodes_fit_and_say_why_one_is_not_ready(columns: int) -> None:
     assert row["reason"] in " ".join(words(lines))
 
 
+def test_what_a_node_says_of_itself_gives_the_terminal_no_orders() -> None:
+    row = {
+        "name": "\x1b[2Jnode\n", "state": "paused", "running": 0, "slots": 1, "speed": 1.0,
+        "load": 0.0, "finished": 0, "faults": 0, "reason": "no room\r\x1b]0;mine\x07\nnode-2 ready",
+    }  # fmt: skip
+    lines = told_nodes([row], 0)
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+    assert "?[2Jnode?" in lines[1]
+
+
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_what_zcc_makes_of_a_command_fits(columns: int) -> None:
     document = {

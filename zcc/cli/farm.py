@@ -12,6 +12,7 @@ from zcc import config, farm
 from zcc.cli import agent, layout, leaving, terminal
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
+from zcc.printable import printable
 
 _NODES = ("node", "state", "running", "speed", "load", "jobs")
 
@@ -63,16 +64,17 @@ def nodes(
 
 
 def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:
-    """The nodes in a table, and below it why some are not ready."""
+    """The nodes in a table, and below it why some are not ready. Names and reasons are the nodes' own words."""
     cells = [
         (
-            row["name"], row["state"], f"{row['running']}/{row['slots']}", f"{row['speed']:.2f}",
-            f"{row['load']:.2f}", str(row["finished"]),
+            printable(row["name"]), printable(row["state"]), f"{row['running']}/{row['slots']}",
+            f"{row['speed']:.2f}", f"{row['load']:.2f}", str(row["finished"]),
         )
         for row in rows
     ]  # fmt: skip
     lines = layout.table(_NODES, cells, columns, right=_NODES[2:])
     for row in rows:
         if row.get("reason"):
-            lines += layout.fold(f"{row['name']}: {row['reason']}", columns, "  ")
+            told = printable(f"{row['name']}: {row['reason']}")
+            lines += layout.fold(told, columns, "  ")
     return lines
