@@ -6,7 +6,7 @@ A body is unpacked, checked against its key and decoded; what scheduling needs o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cache.blobs import decompress, pieces_of
 from cache.digest import DIGEST_SIZE, Digest, digest_of
@@ -75,25 +75,37 @@ def read_result(body: bytes) -> ResultHead:
     )
 
 
-def shown_values(directory: str, digests: Iterable[Digest], key: bytes) -> dict[Digest, bytes]:
+@dataclass(slots=True)
+class Shown:
+    """What shows that one holds blobs; those that are too large for it, and what was read to find that out."""
+
+    values: dict[Digest, bytes] = field(default_factory=dict)
+    too_large: list[Digest] = field(default_factory=list)
+    read_bytes: int = 0
+
+
+def shown_values(directory: str, digests: Iterable[Digest], key: bytes) -> Shown:
     """What shows that one holds these blobs, of those that the store in this directory holds itself.
 
     One request may have MAX_READ_BYTES read: others wait. Larger blobs are sent by each key that uses them.
     """
-    values: dict[Digest, bytes] = {}
-    left_bytes = MAX_READ_BYTES
+    shown = Shown()
     for digest in digests:
         try:
             pieces = []
+            size = 0
             for piece in pieces_of(directory, digest):
-                left_bytes -= len(piece)
-                if left_bytes < 0:
-                    return values
+                size += len(piece)
+                shown.read_bytes += len(piece)
+                if shown.read_bytes > MAX_READ_BYTES:
+                    if size > MAX_READ_BYTES:
+                        shown.too_large.append(digest)
+                    return shown
                 pieces.append(piece)
-            values[digest] = shown_by(pieces, key)
+            shown.values[digest] = shown_by(pieces, key)
         except (OSError, BlobCorruptError):
             continue
-    return values
+    return shown
 
 
 def split_digests(joined: bytes) -> list[Digest]:

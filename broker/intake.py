@@ -58,6 +58,7 @@ class Intake:
     def __init__(self) -> None:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._purses: OrderedDict[str, _Purse] = OrderedDict()
+        self._debts: OrderedDict[str, int] = OrderedDict()  # of keys without a line
         self._size_bytes = 0
         self._served = ""
 
@@ -91,7 +92,10 @@ class Intake:
 
     def put(self, item: Unread) -> None:
         """Take an item into its key's line; there must be room for it."""
-        line = self._lines.setdefault(item.origin.user, _Line())
+        user = item.origin.user
+        line = self._lines.get(user)
+        if line is None:
+            line = self._lines[user] = _Line(credit_bytes=-self._debts.pop(user, 0))
         line.items.append(item)
         line.size_bytes += item.size_bytes
         self._size_bytes += item.size_bytes
@@ -117,6 +121,16 @@ class Intake:
     def finished(self) -> None:
         """What was taken last has been read."""
         self._served = ""
+
+    def charge(self, user: str, cost_bytes: int) -> None:
+        """What was read for this key beyond the costs that were known: it waits so many turns longer."""
+        line = self._lines.get(user)
+        if line is not None:
+            line.credit_bytes -= cost_bytes
+        elif cost_bytes:
+            self._debts[user] = self._debts.pop(user, 0) + cost_bytes
+            if len(self._debts) > MAX_RECORDS:
+                self._debts.popitem(last=False)
 
     def drop(self, user: str, is_void: Callable[[Unread], bool]) -> bool:
         """Forget items of this key's that nobody waits for; whether there were any."""

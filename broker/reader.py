@@ -20,7 +20,7 @@ import msgpack
 
 from broker.errors import WorkerLostError
 from broker.events import Origin
-from broker.heads import JobHead, ResultHead, read_job, read_result
+from broker.heads import JobHead, ResultHead, read_job, read_result, split_digests
 from broker.intake import Intake, Unread
 from broker.limits import AT_ONCE_BYTES, MAX_SHOWN_VALUES
 from broker.worker import LENGTH
@@ -34,6 +34,9 @@ from zcc.messages import Done, Message, Submit
 
 logger = logging.getLogger(__name__)
 
+
+# In place of what shows that one holds a blob: nothing does, and it need not be read again to see that.
+TOO_LARGE = b""
 
 Head = JobHead | ResultHead | None
 # Origin, message, what was read of it, and the blobs that were shown with it.
@@ -227,7 +230,7 @@ class Reader:
         shown: tuple[Digest, ...] = ()
         try:
             if isinstance(message, Submit):
-                head, shown = await self._job(message)
+                head, shown = await self._job(item.origin.user, message)
             elif isinstance(message, Done):
                 head = ResultHead(*await self._ask(["result", message.body]))
         except Exception as error:
@@ -239,18 +242,22 @@ class Reader:
         if self._reading is item:
             self._take(item.origin, message, head, shown)
 
-    async def _job(self, message: Submit) -> tuple[JobHead, tuple[Digest, ...]]:
+    async def _job(self, user: str, message: Submit) -> tuple[JobHead, tuple[Digest, ...]]:
         given = _shown(message.shown)
         unknown = [digest for digest in given if digest not in self._values]
         key = self._holding_key
         answer = await self._ask(["job", message.key, message.body, key, b"".join(unknown)])
-        for digest, value in unpack_shown(answer.pop()).items():
+        rows, too_large, read_bytes = answer[-3:]
+        self._intake.charge(user, read_bytes)
+        for digest, value in unpack_shown(rows).items():
             self._values[digest] = value
+        for digest in split_digests(too_large):
+            self._values[digest] = TOO_LARGE
         while len(self._values) > MAX_SHOWN_VALUES:
             self._values.popitem(last=False)
         values = self._values
         shown = tuple(digest for digest, value in given.items() if values.get(digest) == value)
-        return JobHead(*answer), shown
+        return JobHead(*answer[:-3]), shown
 
     async def _ask(self, request: list[object]) -> Any:
         answer = await self._worker.ask(request)

@@ -3,7 +3,8 @@
 Requests come on standard input, answers go to standard output, one for one and in order: a length of four bytes
 and a msgpack array. It ends when its input does. DIRECTORY is the blob store's; nothing is written there.
 
-    ["job", key, body, holding key, digests joined] -> [JobHead's fields..., rows as zcc/holding.py packs them]
+    ["job", key, body, holding key, digests joined] -> [JobHead's fields..., rows as zcc/holding.py packs them,
+                                                        digests too large for that joined, bytes read]
     ["result", body]                                -> [ResultHead's fields...]
     anything that is none                           -> "why"
 
@@ -37,7 +38,12 @@ def answer(directory: str, request: list[Any]) -> object:
             case ["job", key, body, holding_key, digests]:
                 head = astuple(read_job(body, key))
                 shown = shown_values(directory, split_digests(digests), holding_key)
-                return [*head, pack_shown(shown)]
+                return [
+                    *head,
+                    pack_shown(shown.values),
+                    b"".join(shown.too_large),
+                    shown.read_bytes,
+                ]
             case ["result", body]:
                 return list(astuple(read_result(body)))
             case _:

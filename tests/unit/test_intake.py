@@ -49,6 +49,21 @@ def test_the_turns_that_a_costly_item_waits_for_are_not_counted_one_by_one() -> 
     assert order(intake) == [("costly too", 1), ("costly", 0)]
 
 
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_what_was_read_beyond_the_known_cost_is_paid_in_turns(waiting: int) -> None:
+    intake = Intake()
+    for number in range(1 + waiting):
+        intake.put(item("reads much", number))
+    intake.take()
+    intake.charge("reads much", 4 * UNREAD_TURN_BYTES)
+    intake.finished()
+    if not waiting:
+        intake.put(item("reads much", 1))
+    for number in range(3):
+        intake.put(item("other", number, cost=UNREAD_TURN_BYTES))
+    assert order(intake) == [*(("other", number) for number in range(3)), ("reads much", 1)]
+
+
 def test_a_key_waits_until_its_last_message_was_read() -> None:
     intake = Intake()
     intake.put(item("a", 1))

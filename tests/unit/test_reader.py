@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from broker.errors import WorkerLostError
 from broker.events import Origin
 from broker.heads import MAX_READ_BYTES, shown_values
+from broker.intake import Intake
 from broker.reader import Head, Reader, Worker
 from cache.blobs import BlobStore, compress
 from cache.digest import Digest, digest_of
@@ -210,4 +211,40 @@ def test_one_message_has_only_so_much_of_the_store_read(
     assert MAX_READ_BYTES >= 1 << 20
     store = BlobStore(str(tmp_path), 1 << 30)
     digests = [store.put(bytes([number]) * 40) for number in range(5)]
-    assert list(shown_values(str(tmp_path), digests, KEY)) == digests[:2]
+    shown = shown_values(str(tmp_path), digests, KEY)
+    assert list(shown.values) == digests[:2]
+    assert not shown.too_large
+    assert shown.read_bytes > 100
+
+
+def test_a_blob_that_is_too_large_to_be_shown_is_read_once_and_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    charged: list[int] = []
+    ask, charge = Worker.ask, Intake.charge
+
+    async def noting_ask(worker: Worker, request: list[object]) -> Any:
+        asked.append(cast("bytes", request[-1]))
+        return await ask(worker, request)
+
+    def noting_charge(intake: Intake, user: str, cost_bytes: int) -> None:
+        charged.append(cost_bytes)
+        charge(intake, user, cost_bytes)
+
+    monkeypatch.setattr(Worker, "ask", noting_ask)
+    monkeypatch.setattr(Intake, "charge", noting_charge)
+
+    async def story(desk: Desk) -> None:
+        content = bytes(MAX_READ_BYTES + 1)
+        large = desk.store.put(content)
+        message = submit(1, sample_job(b"t", b"s"), pack_shown({large: bytes(SHOWN_BYTES)}))
+        for count in (1, 2, 3):
+            desk.read(message)
+            await desk.wait(count)
+        assert not any(shown for _, _, shown in desk.taken)
+
+    run(story, tmp_path)
+    assert asked[1:] == [b"", b""]
+    assert charged[0] > MAX_READ_BYTES
+    assert charged[1:] == [0, 0]
