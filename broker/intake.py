@@ -7,8 +7,7 @@ in the loop: that is the common case, and costs least.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from broker.events import Origin
@@ -20,7 +19,10 @@ from broker.limits import (
     MAX_UNREAD_BYTES_PER_KEY,
     UNREAD_TURN_BYTES,
 )
-from zcc.messages import Message
+from zcc.messages import Message, Submit
+
+# The ticket of what is no Submit; agents count up from nothing.
+NO_TICKET = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,18 +34,46 @@ class Unread:
     size_bytes: int
     cost_bytes: int
 
+    @property
+    def ticket(self) -> int:
+        return self.message.ticket if isinstance(self.message, Submit) else NO_TICKET
+
 
 @dataclass(slots=True)
 class _Line:
-    items: deque[Unread] = field(default_factory=deque)
+    """`items` by their numbers, oldest first; `places` are the numbers of each route's, by ticket."""
+
+    items: OrderedDict[int, Unread] = field(default_factory=OrderedDict)
+    places: dict[bytes, dict[int, dict[int, None]]] = field(default_factory=dict)
     size_bytes: int = 0
     credit_bytes: int = 0
 
     @property
     def turns_to_save(self) -> int:
         """How many turns its next item has to wait."""
-        lacking_bytes = self.items[0].cost_bytes - self.credit_bytes
+        lacking_bytes = self.first.cost_bytes - self.credit_bytes
         return max(0, -(-lacking_bytes // UNREAD_TURN_BYTES))
+
+    @property
+    def first(self) -> Unread:
+        return self.items[next(iter(self.items))]
+
+    def put(self, number: int, item: Unread) -> None:
+        tickets = self.places.setdefault(item.origin.route, {})
+        tickets.setdefault(item.ticket, {})[number] = None
+        self.items[number] = item
+        self.size_bytes += item.size_bytes
+
+    def pop(self, number: int) -> Unread:
+        item = self.items.pop(number)
+        self.size_bytes -= item.size_bytes
+        tickets = self.places[item.origin.route]
+        del tickets[item.ticket][number]
+        if not tickets[item.ticket]:
+            del tickets[item.ticket]
+        if not tickets:
+            del self.places[item.origin.route]
+        return item
 
 
 @dataclass(slots=True)
@@ -60,6 +90,7 @@ class Intake:
         self._purses: OrderedDict[str, _Purse] = OrderedDict()
         self._debts: OrderedDict[str, int] = OrderedDict()  # of keys without a line
         self._size_bytes = 0
+        self._put = 0  # items ever: the last one's number
         self._served = ""
 
     def __len__(self) -> int:
@@ -96,8 +127,8 @@ class Intake:
         line = self._lines.get(user)
         if line is None:
             line = self._lines[user] = _Line(credit_bytes=-self._debts.pop(user, 0))
-        line.items.append(item)
-        line.size_bytes += item.size_bytes
+        self._put += 1
+        line.put(self._put, item)
         self._size_bytes += item.size_bytes
 
     def take(self) -> Unread | None:
@@ -105,15 +136,12 @@ class Intake:
         self._pass_turns()
         while self._lines:
             user, line = next(iter(self._lines.items()))
-            if line.credit_bytes < line.items[0].cost_bytes:
+            if line.credit_bytes < line.first.cost_bytes:
                 line.credit_bytes += UNREAD_TURN_BYTES
                 self._lines.move_to_end(user)
                 continue
-            item = line.items.popleft()
+            item = self._pop(user, next(iter(line.items)))
             line.credit_bytes -= item.cost_bytes
-            self._forget(line, item)
-            if not line.items:
-                del self._lines[user]
             self._served = user
             return item
         return None
@@ -132,18 +160,24 @@ class Intake:
             if len(self._debts) > MAX_RECORDS:
                 self._debts.popitem(last=False)
 
-    def drop(self, user: str, is_void: Callable[[Unread], bool]) -> bool:
-        """Forget items of this key's that nobody waits for; whether there were any."""
-        line = self._lines.get(user)
-        if line is None:
-            return False
-        void = [item for item in line.items if is_void(item)]
-        for item in void:
-            line.items.remove(item)
-            self._forget(line, item)
+    def drop(self, origin: Origin, ticket: int | None = None) -> bool:
+        """Forget what came by this route, or under this ticket by it: nobody waits for that. Whether there was
+        any. What else the key has waiting is not looked at: a key may say this of each of 100,000."""
+        line = self._lines.get(origin.user)
+        tickets = {} if line is None else line.places.get(origin.route, {})
+        chosen = tickets.values() if ticket is None else [tickets.get(ticket, {})]
+        void = [number for numbers in chosen for number in numbers]
+        for number in void:
+            self._pop(origin.user, number)
+        return bool(void)
+
+    def _pop(self, user: str, number: int) -> Unread:
+        line = self._lines[user]
+        item = line.pop(number)
+        self._size_bytes -= item.size_bytes
         if not line.items:
             del self._lines[user]
-        return bool(void)
+        return item
 
     def _pass_turns(self) -> None:
         """Pass at once the rounds in which every line only saves: a high cost takes no time here."""
@@ -151,7 +185,3 @@ class Intake:
         if turns:
             for line in self._lines.values():
                 line.credit_bytes += turns * UNREAD_TURN_BYTES
-
-    def _forget(self, line: _Line, item: Unread) -> None:
-        line.size_bytes -= item.size_bytes
-        self._size_bytes -= item.size_bytes

@@ -196,20 +196,20 @@ class Reader:
 
     def cancel(self, origin: Origin, ticket: int) -> bool:
         """Nobody waits for this Submit any more; whether it was one that had not been read."""
-        return self._drop(
-            origin, lambda message: isinstance(message, Submit) and message.ticket == ticket
-        )
+        return self._drop(origin, ticket)
 
     def forget(self, origin: Origin) -> None:
         """The connection is over, or begins anew: what came by it is void."""
-        self._drop(origin, lambda _: True)
+        self._drop(origin)
 
-    def _drop(self, origin: Origin, is_void: Callable[[Message], bool]) -> bool:
-        def matches(item: Unread) -> bool:
-            return item.origin.route == origin.route and is_void(item.message)
-
-        dropped = self._intake.drop(origin.user, matches)
-        if self._reading is not None and matches(self._reading):
+    def _drop(self, origin: Origin, ticket: int | None = None) -> bool:
+        dropped = self._intake.drop(origin, ticket)
+        reading = self._reading
+        if (
+            reading is not None
+            and reading.origin.route == origin.route
+            and ticket in (None, reading.ticket)
+        ):
             self._reading, dropped = None, True
         return dropped
 

@@ -6,18 +6,28 @@ import pytest
 
 from broker.events import Origin
 from broker.intake import Intake, Unread
-from broker.limits import AT_ONCE_BURST_BYTES, AT_ONCE_BYTES_PER_S, UNREAD_TURN_BYTES
-from zcc.messages import Cancel, Role
+from broker.limits import (
+    AT_ONCE_BURST_BYTES,
+    AT_ONCE_BYTES_PER_S,
+    MAX_UNREAD_BYTES_PER_KEY,
+    UNREAD_TURN_BYTES,
+)
+from cache.digest import digest_of
+from zcc.messages import Role, Submit
+
+ORIGIN = Origin(b"a", "a", Role.CLIENT)
 
 
-def item(user: str, number: int, cost: int = 1, size: int = 1) -> Unread:
-    return Unread(Origin(user.encode(), user, Role.CLIENT), Cancel(number), size, cost)
+def item(user: str, number: int, cost: int = 1, size: int = 1, route: bytes = b"") -> Unread:
+    origin = Origin(route or user.encode(), user, Role.CLIENT)
+    message = Submit(number, digest_of(b"job"), 0.0, "b", False, b"", b"")
+    return Unread(origin, message, size, cost)
 
 
 def order(intake: Intake) -> list[tuple[str, int]]:
     taken = []
     while (each := intake.take()) is not None:
-        assert isinstance(each.message, Cancel)
+        assert isinstance(each.message, Submit)
         taken.append((each.origin.user, each.message.ticket))
     return taken
 
@@ -90,9 +100,41 @@ def test_what_is_void_gives_its_room_back() -> None:
     intake = Intake()
     for number in range(3):
         intake.put(item("a", number))
-    assert intake.drop("a", lambda each: each.message == Cancel(1))
-    assert not intake.drop("a", lambda each: each.message == Cancel(1))
-    assert order(intake) == [("a", 0), ("a", 2)]
+    intake.put(item("a", 3, route=b"another"))
+    assert intake.drop(ORIGIN, 1)
+    assert not intake.drop(ORIGIN, 1)
+    assert not intake.drop(ORIGIN, 3)
+    assert intake.has_room("a", MAX_UNREAD_BYTES_PER_KEY - 3)
+    assert order(intake) == [("a", 0), ("a", 2), ("a", 3)]
+
+
+def test_a_closed_routes_items_go_and_no_others_of_its_key() -> None:
+    intake = Intake()
+    for number in range(4):
+        intake.put(item("a", number, route=b"another" if number % 2 else b"a"))
+    assert intake.drop(ORIGIN)
+    assert not intake.drop(ORIGIN)
+    assert order(intake) == [("a", 1), ("a", 3)]
+    assert not intake._lines
+    assert intake._size_bytes == 0
+
+
+def test_to_drop_one_of_many_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = Intake()
+    for number in range(1_000):
+        intake.put(item("a", number))
+        intake.put(item("a", number, route=b"another"))
+    looked: list[int] = []
+
+    def ticket_of(unread: Unread) -> int:
+        assert isinstance(unread.message, Submit)
+        looked.append(unread.message.ticket)
+        return looked[-1]
+
+    monkeypatch.setattr(Unread, "ticket", property(ticket_of))
+    assert intake.drop(ORIGIN, 500)
+    assert not intake.drop(ORIGIN, 5_000)
+    assert set(looked) == {500}
 
 
 def test_what_a_key_may_have_read_at_once_fills_up_again() -> None:
