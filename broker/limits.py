@@ -84,6 +84,14 @@ UPLOAD_STALL_S = 20.0
 # open at the most, and 256 large inputs come at a time; an agent or a node sends 64.
 MAX_DECODERS_BYTES = 256 << 20
 DECODER_BYTES = 512 << 10
+# A frame of 2 KB may hold 64 MiB, which keep the loop busy for 0.1 s. What a key's inputs hold beyond so many
+# times their frames (headers pack to a fifth, tables to a thirtieth) may be so much at once, and so much a
+# second: 5% of the loop. What goes beyond waits.
+UNPACKED_SHARE = 32
+UNPACKED_BURST_BYTES = 256 << 20
+UNPACKED_BYTES_PER_S = 32 << 20
+# Blobs that wait so, of all keys: each tick looks at them. Beyond it they are asked for anew at once.
+MAX_PUT_OFF = 10_000
 # Broken uploads that are kept to be continued (each an open file), and for how long.
 MAX_PARTIALS = 64
 PARTIAL_KEPT_S = 600.0

@@ -9,7 +9,8 @@ upload apart from each other, and what the store holds already as well: what one
 nothing of what others have sent.
 
 A blob of several chunks that begins while its key has too many under way passes by, and is asked for anew. So
-the memory and the files of a key's uploads are bounded, and none of its jobs fails for it.
+the memory and the files of a key's uploads are bounded, and none of its jobs fails for it. Likewise for a key
+whose frames held far more than their size: what begins then passes by, and is asked for anew later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from broker.allowance import Allowance
 from broker.events import (
     BlobSpoiled,
     BlobStored,
@@ -38,7 +40,11 @@ from broker.limits import (
     MAX_HELD_BYTES,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
+    MAX_PUT_OFF,
     PARTIAL_KEPT_S,
+    UNPACKED_BURST_BYTES,
+    UNPACKED_BYTES_PER_S,
+    UNPACKED_SHARE,
     UPLOAD_STALL_S,
 )
 from broker.pushes import Pushes
@@ -104,6 +110,10 @@ class Traffic:
         self._peers: dict[bytes, Peer] = {}
         self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
         self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
+        self._unpacking = Allowance(UNPACKED_BURST_BYTES, UNPACKED_BYTES_PER_S)
+        self._put_off: dict[
+            tuple[str, Digest], None
+        ] = {}  # to be asked for anew when their key may unpack
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
         self._blocked: set[bytes] = set()
@@ -371,8 +381,12 @@ class Traffic:
             self._say(route, grant)
 
     def tick(self, now: float) -> None:
-        """Give up what does not move."""
+        """Give up what does not move, go on with what had to wait."""
         self.retry()
+        for user, digest in list(self._put_off):
+            if self._unpacking.left(user, now) > 0:
+                del self._put_off[user, digest]
+                self._report(BlobSpoiled(digest, user))
         for peer in list(self._peers.values()):
             if peer.role is Role.CLIENT and len(peer.receiver):
                 if now - peer.progress_at > UPLOAD_STALL_S:
@@ -399,7 +413,7 @@ class Traffic:
         upload = self._upload_for(peer, piece)
         if upload is None:
             if piece.is_last:
-                self._report(BlobSpoiled(piece.digest, peer.user))
+                self._ask_anew(peer, piece.digest)
             return
         if piece.offset and upload.total and upload.total != piece.total:
             upload.is_useless = True  # another frame of the same blob: it cannot be continued
@@ -410,8 +424,17 @@ class Traffic:
             self._drop_upload((peer.user, piece.digest))
             self._report(BlobSpoiled(piece.digest, peer.user))
 
+    def _ask_anew(self, peer: Peer, digest: Digest) -> None:
+        """A blob has passed by: now, or once its key may unpack more."""
+        has_left = self._unpacking.left(peer.user, peer.progress_at) > 0
+        if has_left or len(self._put_off) >= MAX_PUT_OFF:
+            self._report(BlobSpoiled(digest, peer.user))
+        else:
+            self._put_off[peer.user, digest] = None
+
     def _feed(self, peer: Peer, piece: Piece, upload: Upload) -> None:
         place = (peer.user, piece.digest)
+        before_bytes = upload.arrival.plain_bytes
         try:
             upload.arrival.feed(piece.data)
             if piece.is_last:
@@ -430,6 +453,11 @@ class Traffic:
             self._drop_upload(place)
             self._report(BlobUnstorable(piece.digest, peer.user))
             return
+        finally:
+            unpacked_bytes = upload.arrival.plain_bytes - before_bytes
+            beyond_bytes = unpacked_bytes - UNPACKED_SHARE * len(piece.data)
+            if beyond_bytes > 0:
+                self._unpacking.use(peer.user, beyond_bytes, peer.progress_at)
         if piece.is_last:
             self._end_upload(place)
             self._note_stored(piece.digest, peer.user)
@@ -439,6 +467,8 @@ class Traffic:
         place = (peer.user, piece.digest)
         upload = self._uploads.get(place)
         if upload is None and piece.offset == 0:
+            if self._unpacking.left(peer.user, peer.progress_at) <= 0:
+                return None
             decoder_bytes = DECODER_BYTES + window_bytes(piece.data)
             taken_bytes = self._decoders_bytes[peer.user] + decoder_bytes
             if taken_bytes > MAX_DECODERS_BYTES and not piece.is_last:

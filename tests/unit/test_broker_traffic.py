@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from broker.events import BlobSpoiled, BlobStored, BlobUnstorable, Event, UploadStalled
-from broker.limits import CROSSING_S, DECODER_BYTES, PARTIAL_KEPT_S, UPLOAD_STALL_S
+from broker.limits import (
+    CROSSING_S,
+    DECODER_BYTES,
+    PARTIAL_KEPT_S,
+    UNPACKED_BURST_BYTES,
+    UNPACKED_BYTES_PER_S,
+    UPLOAD_STALL_S,
+)
 from broker.traffic import Traffic
 from cache.blobs import BlobStore, compress, window_bytes
 from cache.digest import Digest, digest_of
@@ -242,6 +249,28 @@ def test_uploads_that_break_off_count_until_they_are_let_go(
     bench.traffic.ask(B, [later], bench.now)
     bench.take(B, later, 0, 1, 2)
     assert bench.reports[-1] == BlobStored(later, USER)
+
+
+def test_a_key_whose_frames_hold_far_more_than_their_size_waits_and_others_do_not(
+    bench: Bench,
+) -> None:
+    zeros = [bytes(60 << 20) + bytes([number]) for number in range(5)]
+    digests = [bench.ask(A, content) for content in zeros]
+    for digest in digests:
+        bench.take(A, digest, 0)
+    assert bench.reports == [BlobStored(digest, USER) for digest in digests]
+    small = bench.ask(A, b"small")
+    bench.take(A, small, 0)
+    bench.traffic.tick(bench.now)
+    assert len(bench.reports) == len(zeros)
+    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.take(b"other", bench.ask(b"other", b"small"), 0)
+    assert bench.reports[-1] == BlobStored(small, "other")
+    bench.now += (5 * (60 << 20) - UNPACKED_BURST_BYTES) / UNPACKED_BYTES_PER_S + 1
+    bench.traffic.tick(bench.now)
+    assert bench.reports[-1] == BlobSpoiled(small, USER)
+    bench.take(A, bench.ask(A, b"small"), 0)
+    assert bench.reports[-1] == BlobStored(small, USER)
 
 
 def announced(bench: Bench, lease: bytes, *contents: bytes, is_wanted: bool = True) -> list[Digest]:
