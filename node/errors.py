@@ -53,3 +53,7 @@ class MissingInputError(NodeError):
 
 class CgroupError(NodeError):
     """No control group is ours: limits are watched instead; the message says what would help."""
+
+
+class HoldsTooMuchError(NodeError):
+    """A job's processes have more files open, or mapped, than can be looked at in time: it is stopped."""

@@ -3,7 +3,7 @@ group counts them, the memory of all its processes, their number and that of the
 
 The processes are listed by the sandbox's own /proc, which shows exactly the pid namespace and cannot be
 unmounted from inside. Memory that belongs to no process is refused by the system call filter, or lies in
-TMPDIR, which is counted with it.
+TMPDIR, which is counted with it. A file that was removed and is held counts as one with a name.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from node.cgroup import Group
+from node.errors import HoldsTooMuchError
+from node.nameless import nameless_bytes
+from node.proof import LOG_BYTES
 from node.sandbox import TMP_PLACE, Limits
 from zcc.messages import Fault
 
@@ -55,13 +58,25 @@ class Watch:
         if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
             return Fault.RESOURCES, "the disk is almost full"
         tmp_bytes, tmp_files = _tmp_of(init_pid) if init_pid else (0, 0)
-        return self.excess_of_files(tmp_files) or self._excess_of_processes(init_pid, tmp_bytes)
-
-    def excess_of_files(self, tmp_files: int = 0) -> tuple[Fault, str] | None:
-        """Whether too much was written, by number or size: whatever follows goes through all of it."""
-        limits = self._limits
-        files, written_bytes = tmp_files, 0
+        pids = _pids_in(init_pid) if init_pid else []
         try:
+            held_bytes = nameless_bytes(f"/proc/{init_pid}/root/proc", pids, _tmp_device(init_pid))
+        except HoldsTooMuchError as error:
+            return Fault.RESOURCES, str(error)
+        return self.excess_of_files(tmp_files, held_bytes) or self._excess_of_processes(
+            init_pid, pids, tmp_bytes
+        )
+
+    def excess_of_files(self, tmp_files: int = 0, held_bytes: int = 0) -> tuple[Fault, str] | None:
+        """Whether too much was written, by number or size: whatever follows goes through all of it.
+
+        `held_bytes` are on disk beside what has a name.
+        """
+        limits = self._limits
+        files, written_bytes = tmp_files, held_bytes
+        try:
+            if os.lstat(self._scratch + b"/log").st_size > LOG_BYTES:
+                return Fault.RESOURCES, "the log of look-ups was made larger than it is"
             for block_bytes in _written(self._scratch + b"/upper"):
                 files += 1
                 written_bytes += block_bytes
@@ -76,13 +91,14 @@ class Watch:
             return Fault.RESOURCES, f"more than {limits.written_bytes} bytes on disk"
         return None
 
-    def _excess_of_processes(self, init_pid: int, tmp_bytes: int) -> tuple[Fault, str] | None:
+    def _excess_of_processes(
+        self, init_pid: int, pids: list[int], tmp_bytes: int
+    ) -> tuple[Fault, str] | None:
         if self._group is not None:
             self.peak_bytes = max(self.peak_bytes, self._group.peak_bytes())
             excess = self._group.excess()
             return (Fault.RESOURCES, excess) if excess else None
         limits = self._limits
-        pids = _pids_in(init_pid) if init_pid else []
         uses = [_use_of(f"/proc/{init_pid}/root/proc/{pid}") for pid in pids]
         if limits.tasks is not None and sum(use.tasks for use in uses) > limits.tasks:
             return Fault.RESOURCES, f"more than {limits.tasks} processes and threads"
@@ -152,6 +168,14 @@ def _tmp_of(init_pid: int) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize, tmp.f_files - tmp.f_ffree
+
+
+def _tmp_device(init_pid: int) -> int:
+    """The device of the sandbox's TMPDIR, of which all is counted; 0, no file's, if there is none yet."""
+    try:
+        return os.stat(b"/proc/%d/root" % init_pid + TMP_PLACE).st_dev
+    except OSError:
+        return 0
 
 
 def _written(directory: bytes) -> Iterator[int]:

@@ -304,7 +304,34 @@ def test_the_network_is_unreachable(farm: Farm, cwd: bytes) -> None:
     assert outcome.exit_status == 1
 
 
+_HOLDING = (
+    "import mmap, os, time\n"
+    "def hold(i):\n"
+    " f = open('u%d' % i, 'w+b')\n os.unlink('u%d' % i)\n"
+    " f.write(b'x' * (20 << 20))\n f.flush()\n return f\n"
+)
+
 HOSTILE = {
+    "files without a name": (
+        f"{_HOLDING}held = [hold(i) for i in range(3)]\ntime.sleep(9)",
+        Fault.RESOURCES,
+    ),
+    "mapped files without a name": (
+        f"{_HOLDING}libc = __import__('ctypes').CDLL(None)\n"
+        "libc.mmap.argtypes = [__import__('ctypes').c_long] * 6\n"
+        "for i in range(3):\n"
+        " f = hold(i)\n libc.mmap(0, 20 << 20, 1, 2, f.fileno(), 0)\n f.close()\n"
+        "time.sleep(9)",
+        Fault.RESOURCES,
+    ),
+    "log": (
+        "import os, time\nos.truncate('/.zcc/log', (16 << 20) + 1)\ntime.sleep(9)",
+        Fault.RESOURCES,
+    ),
+    "log at the end": (
+        "import os\nos.truncate('/.zcc/log', (16 << 20) + 1)",
+        Fault.RESOURCES,
+    ),
     "flood": ("import os\nwhile 1: os.write(1, b'x' * 65536)", Fault.RESOURCES),
     "error flood": ("import os\nwhile 1: os.write(2, b'x' * 65536)", Fault.RESOURCES),
     "endless": ("while 1: pass", Fault.DEADLINE),
@@ -326,10 +353,20 @@ HOSTILE = {
 @pytest.mark.parametrize("attack", HOSTILE)
 def test_a_greedy_program_is_killed(farm: Farm, cwd: bytes, attack: str) -> None:
     code, fault = HOSTILE[attack]
-    limits = replace(GENTLE, wall_s=3.0, tasks=64, memory_bytes=256 << 20)
+    limits = replace(GENTLE, wall_s=3.0, tasks=64, memory_bytes=256 << 20, written_bytes=48 << 20)
     if fault is Fault.DEADLINE:
         limits = replace(limits, wall_s=0.4)
     assert fault_of(farm.run(farm.python(code, cwd), limits)) is fault
+
+
+def test_a_small_file_without_a_name_may_be_held(farm: Farm, cwd: bytes) -> None:
+    code = (
+        f"{_HOLDING}other = hold(2)\n"
+        "held = [hold(1), mmap.mmap(other.fileno(), 0)]\ntime.sleep(0.5)"
+    )
+    outcome = farm.run(farm.python(code, cwd), replace(GENTLE, written_bytes=200 << 20))
+    assert isinstance(outcome, RunOutcome), outcome
+    assert outcome.exit_status == 0, outcome.stderr
 
 
 def test_a_file_of_any_size_is_cut_off(farm: Farm, cwd: bytes) -> None:
