@@ -5,6 +5,7 @@ A lease that ends without a verdict makes its node a suspect, and no more. What 
 * Another node gives a verdict: the fault was the suspect's, with jobs of that key.
 * A second node fails it too: the fault is the job's, and tells on the key that submitted it. So does a
   failure that no other node could judge (there is none, nobody waits any more).
+* Two nodes could not use its inputs, and the store, which was re-read between them, lacked none: so does that.
 * A node says that the job itself is wrong: that follows from the job's bytes, so it tells on the key, and
   never on a node.
 * A key whose jobs fail too often is refused for a while. Nobody else is touched.
@@ -31,6 +32,9 @@ from broker.model import Identity
 from broker.nodes import Roster
 from broker.strikes import Strikes
 
+# Endings that tell on the job's key though no node is a suspect.
+_TELLING = frozenset((Ending.CALLED_WRONG, Ending.JOB_AT_FAULT))
+
 
 @dataclass(frozen=True, slots=True)
 class Blamed:
@@ -55,7 +59,7 @@ class Blame:
     def job_ended(self, suspicions: Iterable[Suspicion], ending: Ending, user: str) -> None:
         """A job of this key's is over; `suspicions` are of the nodes that failed it."""
         held = tuple(suspicions)
-        if held or user in self._keys or ending is Ending.CALLED_WRONG:
+        if held or user in self._keys or ending in _TELLING:
             self._ended.append((held, ending, user))
 
     def judge(self, now: float) -> list[Blamed]:

@@ -139,6 +139,7 @@ class Fleet:
         if fault is Fault.STOPPING:
             node.is_draining = True
         elif fault is Fault.INPUT:
+            self._farm.executions[lease.key].complaints += 1
             self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
         elif fault is Fault.PAUSED and not node.paused:
             self.say_paused(node, detail or "it says so", now)  # until its next beat

@@ -113,8 +113,9 @@ class Execution:
 
     `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
-    failures that a verdict of another node's would tell on them. `most_outputs` is how many blobs a node may
-    push for it. `client` is set for a rerun: whose job it was, in whose trees it runs.
+    failures that a verdict of another node's would tell on them. `complaints` is how many nodes could not use
+    its inputs since the store last lacked one. `most_outputs` is how many blobs a node may push for it.
+    `client` is set for a rerun: whose job it was, in whose trees it runs.
     """
 
     key: Digest
@@ -134,6 +135,7 @@ class Execution:
     waiters: list[Waiter] = field(default_factory=list)
     avoid: set[Identity] = field(default_factory=set)
     losses: int = 0
+    complaints: int = 0
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
     most_outputs: int = 1

@@ -217,7 +217,7 @@ class Ledger:
             execution.losses += 1
         lane = execution.lane
         if execution.losses >= MAX_LOSSES:
-            is_jobs_fault = len(execution.suspicions) >= MAX_LOSSES
+            is_jobs_fault = MAX_LOSSES in (len(execution.suspicions), execution.complaints)
             ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
             self.refuse(execution, LOST_TWICE, ending)
         elif execution.is_rerun or not self._farm.is_servable(

@@ -64,6 +64,8 @@ MAX_SOUGHT = 2_000
 # Blobs that are re-read because somebody could not use them: so many may wait, so many at a time by a thread.
 MAX_DOUBTED = 100_000
 CHECKED_AT_ONCE = 50
+# What was re-read and found sound is not re-read for so long, whoever complains: a toolchain takes a second.
+SOUND_FOR_S = 10.0
 # Blobs of which is remembered what shows that one holds them; some 200 bytes each.
 MAX_SHOWN_VALUES = 200_000
 

@@ -13,7 +13,7 @@ from itertools import islice
 from broker.effects import FindMissing
 from broker.events import BlobsWanted, Event, InputsChecked, Origin, Recalled
 from broker.failures import Failures
-from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT
+from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT, SOUND_FOR_S
 from broker.reader import raise_failure
 from broker.traffic import Traffic
 from cache.digest import Digest
@@ -26,13 +26,20 @@ class Search:
     """`happen` is told what was found."""
 
     def __init__(
-        self, traffic: Traffic, happen: Callable[[Event], None], failures: Failures
+        self,
+        traffic: Traffic,
+        happen: Callable[[Event], None],
+        failures: Failures,
+        clock: Callable[[], float],
     ) -> None:
         self._traffic = traffic
         self._happen = happen
         self._failures = failures
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._doubted: dict[Digest, None] = {}
+        # What was re-read and is whole, until when it is not re-read again; oldest first.
+        self._sound: dict[Digest, float] = {}
         self._after_check: list[tuple[FindMissing, Recall]] = []
         self._checking: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -62,14 +69,24 @@ class Search:
             self._find(effect, recall, 0, set())
 
     def check(self, digests: Iterable[Digest]) -> None:
-        """Re-read blobs that somebody could not use, in a thread; rotten ones leave the store."""
-        fresh = [digest for digest in digests if digest not in self._doubted]
+        """Re-read blobs that somebody could not use, in a thread; rotten ones leave the store. Those that were
+        found whole just now are not read again."""
+        self._forget_sound()
+        fresh = [each for each in digests if each not in self._doubted and each not in self._sound]
         for digest in fresh[: MAX_DOUBTED - len(self._doubted)]:
             self._traffic.forget(digest)
             self._doubted[digest] = None
         if self._doubted and self._checking is None:
             self._checking = self._loop.create_task(self._check_all())
             self._checking.add_done_callback(raise_failure)
+
+    def _forget_sound(self) -> None:
+        now = self._clock()
+        while self._sound:
+            digest, until = next(iter(self._sound.items()))
+            if now < until and len(self._sound) <= MAX_DOUBTED:
+                break
+            del self._sound[digest]
 
     def _find(self, effect: FindMissing, recall: Recall, start: int, missing: set[Digest]) -> None:
         if self._is_closed:
@@ -96,6 +113,8 @@ class Search:
                 some = list(islice(self._doubted, CHECKED_AT_ONCE))
                 with self._failures.noted("a check of blobs"):
                     await asyncio.to_thread(self._traffic.reread, some)
+                    until = self._clock() + SOUND_FOR_S
+                    self._sound.update((each, until) for each in some if self._traffic.has(each))
                 for digest in some:
                     del self._doubted[digest]
         finally:

@@ -131,7 +131,7 @@ class Shell:
                 f"cannot listen on {listen}: {error}; is another broker running, or is the"
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
-        self._search = Search(self._traffic, self._happen, self._failures)
+        self._search = Search(self._traffic, self._happen, self._failures, self._now)
         self._results = SharedResults(store, self._traffic, self._search.check)
         self._reader = Reader(
             store.blobs.directory,

@@ -749,6 +749,50 @@ def test_a_job_that_fails_on_two_nodes_tells_on_its_key_and_on_no_node(desk: Des
     assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
 
 
+def test_inputs_that_no_node_can_use_and_that_are_whole_tell_on_the_key(desk: Desk) -> None:
+    """A job may name a directory that leads nowhere: each try has the broker re-read what it names."""
+    bad, good, nodes = desk.client("a"), desk.client("b"), [desk.node("one"), desk.node("two")]
+    for ticket in range(MAX_FAILED_JOBS):
+        desk.submit(bad, ticket, job(f"x{ticket}", inputs=()))
+        fail_everywhere(desk, nodes, Fault.INPUT)
+    desk.submit(bad, 99, job("y", inputs=()))
+    assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
+    assert faults_of(desk) == {"one": 0, "two": 0}
+    desk.submit(good, 1, job("z", inputs=()))
+    assert sum(len(desk.runs(node)) for node in nodes) == 1
+
+
+def test_inputs_that_one_node_alone_cannot_use_tell_on_nobody(desk: Desk) -> None:
+    agent, nodes = desk.client("a"), [desk.node("liar"), desk.node("honest")]
+    for ticket in range(2 * MAX_FAILED_JOBS):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        for node in (*nodes, *nodes):
+            for run in desk.runs(node):
+                if node is nodes[0]:
+                    desk.say(node, Failed(run.lease, Fault.INPUT.value, "so it says"))
+                else:
+                    desk.done(node, run.lease)
+    assert len(desk.got(agent, Finished)) == 2 * MAX_FAILED_JOBS
+    assert not desk.got(agent, Refused)
+
+
+def test_inputs_that_the_store_had_rotten_do_not_tell_on_the_key(desk: Desk) -> None:
+    agent, nodes = desk.client("a"), [desk.node("one"), desk.node("two")]
+    for ticket in range(MAX_FAILED_JOBS):
+        facts = job(f"x{ticket}")
+        desk.store.update(facts.inputs)
+        desk.submit(agent, ticket, facts)
+        ((node, run),) = ((node, run) for node in nodes for run in desk.runs(node))
+        desk.store.difference_update(facts.inputs)  # as the check finds
+        desk.say(node, Failed(run.lease, Fault.INPUT.value, "rotten"))
+        desk.stored(*facts.inputs)
+        fail_everywhere(desk, nodes, Fault.INPUT)
+    reasons = {each.reason for each in desk.got(agent, Refused) if isinstance(each, Refused)}
+    assert reasons == {"nodes-failed"}
+    desk.submit(agent, 99, job("y", inputs=()))
+    assert desk.got(agent, Refused)[-1] != Refused(99, "jobs-failed")
+
+
 def test_a_job_that_a_node_calls_wrong_is_tried_nowhere_else(desk: Desk) -> None:
     agent, one = desk.client("a"), desk.node("one")
     desk.submit(agent, 1, job("x", inputs=()))
