@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from broker import audit_command, members
+from broker.descriptors import raise_descriptors
 from broker.errors import BrokerError
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry
@@ -177,6 +178,7 @@ class _Options:
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
     state = options.state
+    raise_descriptors()
     keys = broker_keys(state)
     lock = take_lock(state)
     name = options.farm or last_serving(state)[1] or DEFAULT_FARM

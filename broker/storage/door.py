@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 
+from broker.descriptors import raise_descriptors
 from broker.errors import StartError
 from broker.storage.http import Premises, Visit
 
@@ -32,7 +32,7 @@ class HttpDoor:
     def __init__(self, address: str, premises: Premises) -> None:
         self._premises = premises
         self._visits: dict[Visit, None] = {}
-        self._max_visits = min(MAX_VISITS, int(_raise_descriptors() * DESCRIPTORS_SHARE))
+        self._max_visits = min(MAX_VISITS, int(raise_descriptors() * DESCRIPTORS_SHARE))
         self._listener = _listen(address)
         self._server: asyncio.Server | None = None
 
@@ -102,13 +102,3 @@ def _listen(address: str) -> socket.socket:
         listener.close()
         raise StartError(f"cannot listen on {address}: {error.strerror}") from error
     return listener
-
-
-def _raise_descriptors() -> int:
-    """Let this process have all the descriptors that it may; how many those are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        return soft
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -492,6 +493,7 @@ def test_serve_says_where_it_listens_and_stops_in_order(tmp_path: Path) -> None:
     read, write = os.pipe()
     process = subprocess.Popen(
         [
+            "sh", "-c", 'ulimit -Sn 200 && exec "$@"', "sh",
             sys.executable, "-m", "broker.main", "serve", "--listen", "tcp://127.0.0.1:0",
             "--state", str(tmp_path / "s"), "--ready-fd", str(write),
         ],
@@ -501,6 +503,8 @@ def test_serve_says_where_it_listens_and_stops_in_order(tmp_path: Path) -> None:
     os.close(write)
     with os.fdopen(read) as ready:
         assert ready.readline().startswith("tcp://127.0.0.1:")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     second = subprocess.run(
         [sys.executable, "-m", "broker.main", "serve", "--state", str(tmp_path / "s")],
         capture_output=True,
