@@ -111,6 +111,10 @@ MIN_ENDED = 64
 MAX_OPEN_BLOBS = 128
 # Results that wait behind outputs for an agent that takes none; beyond it the agent is given up.
 MAX_HELD_BYTES = 64 << 20
+# And for all agents of one key; the one whose result goes beyond it is given up.
+MAX_HELD_BYTES_PER_KEY = 256 << 20
+# What a result takes beside its body.
+HELD_BYTES = 512
 # Messages of any kind that wait so: each job that a key may have here at once has ended, and has its result.
 MAX_HELD = MAX_JOBS_PER_USER
 # A chunk may cross with the Welcome that made it void; later it is a violation.

@@ -35,9 +35,11 @@ from broker.events import (
 from broker.limits import (
     CROSSING_S,
     DECODER_BYTES,
+    HELD_BYTES,
     MAX_DECODERS_BYTES,
     MAX_HELD,
     MAX_HELD_BYTES,
+    MAX_HELD_BYTES_PER_KEY,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
     MAX_PUT_OFF,
@@ -110,6 +112,7 @@ class Traffic:
         self._peers: dict[bytes, Peer] = {}
         self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
         self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
+        self._held_bytes: Counter[str] = Counter()  # of a key's agents
         self._unpacking = Allowance(UNPACKED_BURST_BYTES, UNPACKED_BYTES_PER_S)
         self._put_off: dict[
             tuple[str, Digest], None
@@ -140,6 +143,7 @@ class Traffic:
         if peer is None:
             return
         self._blocked.discard(route)
+        self._note_held(peer, -peer.held_bytes)
         if peer.pushes is not None:
             peer.pushes.close()
         for place, upload in list(self._uploads.items()):
@@ -238,9 +242,11 @@ class Traffic:
                 peer.sender.offer(digest, 0)
                 peer.on_offer.add(digest)
         if isinstance(message, Finished):
-            peer.held_bytes += len(message.body)
+            self._note_held(peer, HELD_BYTES + len(message.body))
         peer.sender.after(message)
         self._pump(peer)
+        if self._held_bytes[peer.user] > MAX_HELD_BYTES_PER_KEY and peer.held_bytes:
+            return False
         return peer.held_bytes <= MAX_HELD_BYTES and peer.sender.held <= MAX_HELD
 
     def credit(self, route: bytes, amount_bytes: int) -> None:
@@ -281,7 +287,13 @@ class Traffic:
         elif isinstance(message, Absent):
             peer.on_offer.discard(message.digest)
         elif isinstance(message, Finished):
-            peer.held_bytes -= len(message.body)
+            self._note_held(peer, -HELD_BYTES - len(message.body))
+
+    def _note_held(self, peer: Peer, change_bytes: int) -> None:
+        peer.held_bytes += change_bytes
+        self._held_bytes[peer.user] += change_bytes
+        if not self._held_bytes[peer.user]:
+            del self._held_bytes[peer.user]
 
     def _say(self, route: bytes, message: Message) -> None:
         if not self._send(route, message):

@@ -15,6 +15,7 @@ from broker.events import BlobSpoiled, BlobStored, BlobUnstorable, Event, Upload
 from broker.limits import (
     CROSSING_S,
     DECODER_BYTES,
+    HELD_BYTES,
     PARTIAL_KEPT_S,
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
@@ -485,7 +486,7 @@ def test_a_full_socket_is_tried_again(bench: Bench) -> None:
 def test_an_agent_that_takes_nothing_is_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.traffic.MAX_HELD_BYTES", 100)
+    monkeypatch.setattr("broker.traffic.MAX_HELD_BYTES", HELD_BYTES + 100)
     digest = bench.store.put(os.urandom(2 * CREDIT_BYTES))
     assert bench.traffic.deliver(A, [digest], Finished(1, "n", 0.0, False, False, b"x" * 60))
     assert not bench.traffic.deliver(A, [digest], Finished(2, "n", 0.0, False, False, b"x" * 60))
@@ -501,6 +502,23 @@ def test_an_agent_that_takes_no_results_however_small_is_given_up(
     assert bench.traffic.deliver(A, [digest], small)
     assert not bench.traffic.deliver(A, [digest], small)
     assert bench.traffic.deliver(B, [], small)
+
+
+def test_agents_of_one_key_that_take_nothing_are_given_up_before_they_fill_the_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.MAX_HELD_BYTES_PER_KEY", 2000 + 2 * HELD_BYTES)
+    digest = bench.store.put(os.urandom(CREDIT_BYTES + 1000))
+    result = Finished(1, "n", 0.0, False, False, b"x" * 1000)
+    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    assert bench.traffic.deliver(A, [digest], result)
+    assert bench.traffic.deliver(B, [digest], result)
+    assert not bench.traffic.deliver(B, [digest], result)
+    assert bench.traffic.deliver(b"other", [digest], result)
+    bench.traffic.close(B, bench.now)
+    assert bench.traffic.deliver(A, [digest], result)
+    bench.traffic.credit(A, CREDIT_BYTES)
+    assert bench.traffic.deliver(A, [digest], result)
 
 
 def test_an_output_that_is_gone_is_said_to_be_absent(bench: Bench) -> None:
