@@ -13,6 +13,9 @@ from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
+# Why a job or a session ends over a mistake of ours.
+BROKER_FAILED = "broker-failed"
+
 
 class Failures:
     def __init__(self, clock: Callable[[], float]) -> None:

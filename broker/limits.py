@@ -59,8 +59,11 @@ MAX_UNREAD_BYTES_PER_KEY = 64 << 20
 MAX_UNREAD_BYTES = 512 << 20
 # What a key may have read in one turn, unpacked: some ten jobs.
 UNREAD_TURN_BYTES = 256 << 10
-# Digests that are looked for, or looked up, in one go: a look at the disk for each takes 2 us.
+# Digests that are looked for, or looked up, in one go, and for nodes' Wants in one turn of the loop: a look at
+# the disk for each takes 2 us.
 MAX_SOUGHT = 2_000
+# Blobs of one node's Wants that wait to be looked for, some 100 bytes each: the inputs of 200 jobs of 2,500.
+MAX_UNSOUGHT = 500_000
 # Blobs that are re-read because somebody could not use them: so many may wait, so many at a time by a thread.
 MAX_DOUBTED = 100_000
 CHECKED_AT_ONCE = 50

@@ -7,7 +7,7 @@ choice of nodes the dispatcher's. Must not know of sockets, disk, clocks or proc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from broker import events
@@ -108,6 +108,12 @@ class Machine:
 
     def is_banned(self, route: bytes) -> bool:
         return route in self._banned
+
+    def fetchable(self, origin: Origin, digests: Iterable[Digest]) -> Container[Digest]:
+        """Which of these the node may fetch: they belong to leases that it holds."""
+        session = self.farm.sessions.find(origin)
+        node = self.farm.nodes.get(session.id) if session is not None else None
+        return frozenset() if node is None else node.leases_for(digests)
 
     # --- sessions -----------------------------------------------------------------------------
 
@@ -334,17 +340,17 @@ class Machine:
         if session is None or node is None:
             self._ask_who(event.origin, now)
             return
-        leases = list(node.leases.values())
+        leases = node.leases_for(digest for digest, _ in (*event.present, *event.missing))
         offered = []
         for digest, offset in event.present:
-            if any(digest in lease.may_fetch for lease in leases):
+            if digest in leases:
                 offered.append((digest, offset))
             else:
                 self.farm.send(session, Absent(digest))
         if offered:
             self.farm.emit(OfferBlobs(session.route, tuple(offered)))
         for digest, offset in event.missing:
-            lease = next((each for each in leases if digest in each.may_fetch), None)
+            lease = leases.get(digest)
             if lease is None:
                 self.farm.send(session, Absent(digest))
             else:

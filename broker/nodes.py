@@ -157,6 +157,19 @@ class Node:
         """Leases that it may be given now, prefetched ones included."""
         return max(0, self.most_leases - self.held)
 
+    def leases_for(self, digests: Iterable[Digest]) -> dict[Digest, Lease]:
+        """The lease that each of these may be fetched for; what is missing belongs to none. The newest comes
+        first: what a node asks for is mostly that one's."""
+        found: dict[Digest, Lease] = {}
+        left = set(digests)
+        for lease in reversed(self.leases.values()):
+            if not left:
+                break
+            hit = left & lease.may_fetch
+            found |= dict.fromkeys(hit, lease)
+            left -= hit
+        return found
+
     def note_ended(self, lease: bytes) -> None:
         """It does not hold this lease any more, and may not know that yet."""
         self.ended[lease] = None

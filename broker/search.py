@@ -7,19 +7,30 @@ known whether it is rotten.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
 from broker.effects import FindMissing
-from broker.events import BlobsWanted, Event, InputsChecked, Origin, Recalled
-from broker.failures import Failures
-from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT, SOUND_FOR_S
+from broker.events import BlobsWanted, Event, InputsChecked, Origin, PeerMisbehaved, Recalled
+from broker.failures import BROKER_FAILED, Failures
+from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT, MAX_UNSOUGHT, SOUND_FOR_S
 from broker.reader import raise_failure
 from broker.traffic import Traffic
 from cache.digest import Digest
+from zcc.errors import ProtocolError
 
 Blobs = tuple[tuple[Digest, int], ...]
 Recall = Callable[[Digest], Recalled | None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The Wants of one node that wait; `cost` is how many blobs they name."""
+
+    wants: deque[tuple[Origin, Blobs]] = field(default_factory=deque)
+    cost: int = 0
 
 
 class Search:
@@ -28,15 +39,20 @@ class Search:
     def __init__(
         self,
         traffic: Traffic,
+        fetchable: Callable[[Origin, Iterable[Digest]], Container[Digest]],
         happen: Callable[[Event], None],
         failures: Failures,
         clock: Callable[[], float],
     ) -> None:
         self._traffic = traffic
+        self._fetchable = fetchable
         self._happen = happen
         self._failures = failures
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._waiting: OrderedDict[bytes, _Line] = OrderedDict()
+        self._left = MAX_SOUGHT  # of this turn of the loop
+        self._has_turn = False
         self._doubted: dict[Digest, None] = {}
         # What was re-read and is whole, until when it is not re-read again; oldest first.
         self._sound: dict[Digest, float] = {}
@@ -50,16 +66,65 @@ class Search:
             self._checking.cancel()
 
     def want(self, origin: Origin, blobs: Blobs) -> None:
-        """A node's Want: what of it is here."""
+        """A node's Want: what of it is here. Not more than MAX_SOUGHT in one turn of the loop, for all nodes
+        together; the rest waits, and nodes take turns.
+
+        Raises:
+            ProtocolError: more waits than any node's leases can need.
+        """
+        cost = max(1, len(blobs))
+        if origin.route not in self._waiting and cost <= self._left:
+            self._left -= cost
+            self._seek(origin, blobs)
+        else:
+            line = self._waiting.setdefault(origin.route, _Line())
+            line.wants.append((origin, blobs))
+            line.cost += cost
+            if line.cost > MAX_UNSOUGHT:
+                raise ProtocolError(f"more than {MAX_UNSOUGHT} blobs are wanted at a time")
+        self._turn_later()
+
+    def forget(self, route: bytes) -> None:
+        """The session on this route is over, or begins anew: what it wanted is void."""
+        self._waiting.pop(route, None)
+
+    def _turn_later(self) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._has_turn, self._left = False, MAX_SOUGHT
+        while self._waiting and self._left and not self._is_closed:
+            route, line = self._waiting.popitem(last=False)
+            origin, blobs = line.wants.popleft()
+            some, rest = blobs[: self._left], blobs[self._left :]
+            if rest:
+                line.wants.appendleft((origin, rest))
+            if line.wants:
+                self._waiting[route] = line
+            cost = max(1, len(some))
+            line.cost -= cost
+            self._left -= cost
+            try:
+                self._seek(origin, some)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours: other nodes' turns come
+                self._failures.note(error, "a look for what a node wants")
+                self._happen(PeerMisbehaved(origin, BROKER_FAILED))
+        if self._waiting:
+            self._turn_later()
+
+    def _seek(self, origin: Origin, blobs: Blobs) -> None:
+        """The disk is asked only for what the node may have."""
         if self._is_closed:
             return
+        fetchable = self._fetchable(origin, [digest for digest, _ in blobs])
         present: list[tuple[Digest, int]] = []
         missing: list[tuple[Digest, int]] = []
-        for blob in blobs[:MAX_SOUGHT]:
-            (present if self._traffic.has(blob[0]) else missing).append(blob)
+        for blob in blobs:
+            is_here = blob[0] in fetchable and self._traffic.has(blob[0])
+            (present if is_here else missing).append(blob)
         self._happen(BlobsWanted(origin, tuple(present), tuple(missing)))
-        if len(blobs) > MAX_SOUGHT:
-            self._loop.call_soon(self.want, origin, blobs[MAX_SOUGHT:])
 
     def find(self, effect: FindMissing, recall: Recall) -> None:
         """What a job lacks; `recall` gives its result, if that is remembered."""

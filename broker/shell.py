@@ -24,7 +24,7 @@ from broker.auditor import Auditor
 from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
-from broker.failures import Failures
+from broker.failures import BROKER_FAILED, Failures
 from broker.heads import JobHead, ResultHead, split_digests
 from broker.limits import MAX_REASON
 from broker.machine import Machine
@@ -80,8 +80,6 @@ EXPIRY_S = 30.0
 DISK_FAULT_S = 60.0
 # Why a Submit that was not read is refused.
 UNREADABLE = "unreadable"
-# Why a job or a session ends over a mistake of ours.
-BROKER_FAILED = "broker-failed"
 # Digests kept once in memory however many queued jobs name them (a header is in most of them).
 MAX_INTERNED = 1_000_000
 
@@ -131,7 +129,9 @@ class Shell:
                 f"cannot listen on {listen}: {error}; is another broker running, or is the"
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
-        self._search = Search(self._traffic, self._happen, self._failures, self._now)
+        self._search = Search(
+            self._traffic, self._machine.fetchable, self._happen, self._failures, self._now
+        )
         self._results = SharedResults(store, self._traffic, self._search.check)
         self._reader = Reader(
             store.blobs.directory,
@@ -488,10 +488,12 @@ class Shell:
 
     def _do_open(self, effect: effects.OpenTraffic) -> None:
         self._traffic.open(effect.route, effect.role, effect.user, self._now())
+        self._search.forget(effect.route)
         self._storage.forget(effect.route)
 
     def _do_close(self, effect: effects.CloseTraffic) -> None:
         self._traffic.close(effect.route, self._now())
+        self._search.forget(effect.route)
         self._storage.forget(effect.route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:

@@ -38,8 +38,8 @@ MAX_FRAME_BYTES = 8 << 20
 MAX_LEASES = 8192
 # A machine class is some forty characters, and a machine has three; the broker's bound is broker/limits.py's.
 MAX_MACHINE_CLASSES = 1024
-# What one Want asks for: the inputs of some jobs at once.
-MAX_WANTED = 100_000
+# What one Want asks for: all inputs that a job may have.
+MAX_WANTED = 32_768
 # Outputs of one result: as many as a job may declare, and dumps (`Result.outputs`).
 MAX_ANNOUNCED = 256 + 1024
 # How a Refused begins that a Rejoin may mend: the key is a member's, under another role than the token's.

@@ -471,6 +471,18 @@ def test_a_node_gets_the_blobs_of_its_leases_and_no_others(desk: Desk) -> None:
     ]
 
 
+def test_a_node_may_fetch_what_any_of_its_leases_names_and_another_node_may_not(desk: Desk) -> None:
+    agent, node, other = desk.client("a"), desk.node("n", slots=2), desk.node("full", slots=0)
+    for ticket, name in enumerate(("x", "y"), 1):
+        desk.submit(agent, ticket, job(name, inputs=(f"{name}.c", "shared.h")))
+    desk.stored(*map(blob, ("x.c", "y.c", "shared.h")))
+    assert len(desk.runs(node)) == 2
+    asked = [blob(name) for name in ("x.c", "y.c", "shared.h", "gcc", "secret")]
+    fetchable = desk.machine.fetchable(node, asked)
+    assert [digest in fetchable for digest in asked] == [True, True, True, True, False]
+    assert not any(digest in desk.machine.fetchable(other, asked) for digest in asked)
+
+
 def test_a_blob_that_the_store_has_lost_is_asked_for_again_for_the_node(desk: Desk) -> None:
     agent, node = desk.client("a"), desk.node("n")
     desk.submit(agent, 1, job("x"))
