@@ -300,6 +300,10 @@ class Shell:
                     self._happen(events.MessageArrived(origin, message))
 
     def _was_not_read(self, origin: Origin, message: Message, error: Exception) -> None:
+        with self._on_behalf_of(origin):
+            self._refuse(origin, message, error)
+
+    def _refuse(self, origin: Origin, message: Message, error: Exception) -> None:
         """One command is at fault, perhaps for another release's bounds: its user's others go on."""
         if isinstance(message, Submit):
             reason = UNREADABLE if isinstance(error, ProtocolError) else BROKER_FAILED

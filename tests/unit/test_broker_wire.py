@@ -275,6 +275,27 @@ def test_a_mistake_of_ours_over_a_message_ends_its_session_and_no_other(
     run(story, tmp_path)
 
 
+@pytest.mark.parametrize("place", ["_take_job", "_refuse"])
+def test_a_mistake_of_ours_over_what_was_read_later_leaves_the_reader_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("broker.reader.AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(Shell, place, broken)
+    job = encode_job(sample_job(b"t", b"s"))
+    body = compress(job) if place == "_take_job" else b"no frame"
+
+    async def story(broker: Broker) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
+        for count, name in enumerate(("a", "b"), 1):
+            peer = broker.dial(broker.member(Role.CLIENT, name))
+            await peer.hello("client")
+            await peer.say(Submit(1, job_key(job), 0.0, "b", False, b"", body))
+            assert "broker-failed" in (await peer.wait(Bye)).reason
+            assert broker.shell.failures.count == count
+
+    run(story, tmp_path)
+
+
 def test_a_mistake_of_ours_in_an_effect_ends_the_session_that_it_is_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
