@@ -90,8 +90,15 @@ def farm(clock: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("CLOCK_OFFSET", str(clock))
     with tempfile.TemporaryDirectory(prefix="zcc-clock-") as directory:
         local = LocalFarm(directory)
+        agent: subprocess.Popen[bytes] | None = None
         try:
             local.start(nodes=2, slots=1)
+            # An agent that a launcher starts takes no preloaded library of a build's along.
+            socket = local.environment["ZCC_SOCKET"]
+            door.ask(socket, {"op": "stop"})
+            wait_until(lambda: not os.path.exists(socket), "the agent to be gone")
+            agent = subprocess.Popen([BIN / "zcc-agent", "serve"], env=local.environment)
+            wait_until(lambda: door.ask(socket, {"op": "status"}) is not None, "another agent")
             local.environment["ZCC_CACHE"] = "off"
             local.environment["PATH"] = f"{os.environ['PATH']}:{BIN}"
             # The compiles themselves are run by a shell that has the right time.
@@ -99,6 +106,8 @@ def farm(clock: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             yield local
         finally:
             local.stop()
+            if agent is not None:
+                assert agent.wait(30) == 0
 
 
 @pytest.mark.parametrize("jump_s", [_DAY_S, -_DAY_S], ids=["forward", "back"])
