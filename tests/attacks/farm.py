@@ -242,6 +242,8 @@ def attacked() -> Iterator[AttackedFarm]:
             for name in os.listdir(place):
                 if os.path.ismount(os.path.join(place, name)):  # a disk that a scenario made
                     subprocess.run(["umount", os.path.join(place, name)], check=False)
+            # A node that was stopped while it wiped leaves trees deeper than shutil.rmtree can go.
+            subprocess.run(["rm", "-rf", "--", place], check=False)
 
 
 async def strike(
