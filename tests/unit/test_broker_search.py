@@ -37,7 +37,13 @@ class World:
         self.found: asyncio.Queue[Event] = asyncio.Queue()
         self.now = 1000.0
         failures = Failures(self.clock)
-        self.search = Search(self.traffic, self.found.put_nowait, failures, self.clock)
+        self.search = Search(
+            self.traffic,
+            lambda origin, digests: set(digests),
+            self.found.put_nowait,
+            failures,
+            self.clock,
+        )
 
     def clock(self) -> float:
         return self.now
