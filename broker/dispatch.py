@@ -62,6 +62,8 @@ class Dispatcher:
         if farm.queue or farm.ready or not farm.leases:
             return
         farm.seats.refresh(now)
+        if not farm.seats.has_idle():
+            return
         waiting = [lease for lease in farm.leases.values() if self._can_be_recalled(lease)]
         waiting.sort(key=lambda lease: -lease.expected_end)
         room: dict[Lane, int] = {}

@@ -93,10 +93,8 @@ class Chooser:
         if job.toolchain in seat.node.toolchains and _may_go(job, seat):
             return seat
         lane = job.lane
-        for most in (
-            SEATS_TRIED,
-            MAX_SESSIONS,
-        ):  # a few as a rule; all where those are not for this job
+        # A few as a rule, and all where those are not for this job.
+        for most in (SEATS_TRIED, MAX_SESSIONS):
             found = self._seats.best(
                 lane.user, lane.machine_class, now, is_ahead=is_ahead, most=most
             )

@@ -98,6 +98,8 @@ class Queue:
         self._users: Turns[str] = Turns()
         self._lanes: dict[str, Turns[Lane]] = {}
         self._lines: dict[Lane, Line] = {}
+        # Users of whom a lane was passed over.
+        self._passed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._lane_of)
@@ -146,11 +148,13 @@ class Queue:
     def pass_over(self, line: Line) -> None:
         """The first line can have nothing now; it keeps its turn until `restore`."""
         self._lanes[line.lane.user].pass_over(line.lane)
+        self._passed.add(line.lane.user)
 
     def restore(self) -> None:
         self._users.restore()
-        for lanes in self._lanes.values():
-            lanes.restore()
+        for user in self._passed & self._lanes.keys():
+            self._lanes[user].restore()
+        self._passed.clear()
 
     def _open(self, lane: Lane) -> Line:
         """A lane's line; a user with too many builds has the last of them served as one."""

@@ -20,6 +20,8 @@ from broker.model import Model
 from broker.nodes import Node
 
 Group = tuple[str, bytes]
+# The farm's own nodes, for jobs of no machine class.
+_ANY: Group = ("", b"")
 # Nodes that are looked at beyond those wanted, where some do not take the job: they are aside for its key.
 SEATS_TRIED = 8
 _Entry = tuple[float, int, int, Node]
@@ -48,9 +50,10 @@ class _Room:
     power: float = 0.0
     idle_nodes: list[_Entry] = field(default_factory=list)
     ahead_nodes: list[_Entry] = field(default_factory=list)
-    fastest: float = 0.0  # the natural logarithm of a rate
+    # Natural logarithms: the least rate, and that up to which a node counts as fast; good until then.
+    fastest: float = 0.0
     fast: float = 0.0
-    fastest_until: float = 0.0
+    ranked_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Seats:
     def __init__(self, model: Model) -> None:
         self._model = model
         # The farm's own nodes for any job: there from the start, since `is_full` asks the rooms that there are.
-        self._rooms: dict[Group, _Room] = {("", b""): _Room()}
+        self._rooms: dict[Group, _Room] = {_ANY: _Room()}
         self._booked: dict[bytes, tuple[Node, _Booked]] = {}
         # How many nodes are in a group: a room is made for a group that has some.
         self._members: Counter[Group] = Counter()
@@ -86,7 +89,7 @@ class Seats:
         self._changed.pop(node.session.id, None)
         if known is not None:
             self._count(known[1], -1)
-            self._members.subtract(known[1].groups)
+            self._leave(known[1].groups)
 
     def look_again(self) -> None:
         """Time has passed: a quarantine may be over."""
@@ -126,6 +129,10 @@ class Seats:
         """Whether no node whatever may be given a job."""
         return all(room.spare <= 0 for room in self._rooms.values())
 
+    def has_idle(self) -> bool:
+        """Whether any node has an idle slot."""
+        return any(room.idle > 0 for room in self._rooms.values())
+
     def best(
         self, user: str, machine_class: bytes, now: float, *, is_ahead: bool, most: int = 1
     ) -> list[Seat]:
@@ -163,8 +170,8 @@ class Seats:
         self._count(booked, -1)
         groups = _groups_of(node)
         if groups != booked.groups:
-            self._members.subtract(booked.groups)
             self._members.update(groups)
+            self._leave(booked.groups)
             booked.groups = groups
         self._fill(node, booked, now)
         self._count(booked, +1)
@@ -181,6 +188,15 @@ class Seats:
         booked = _Booked(number=self._number)
         self._booked[node.session.id] = (node, booked)
         return booked
+
+    def _leave(self, groups: tuple[Group, ...]) -> None:
+        """A node is in these no more; nothing is kept of a group without nodes."""
+        self._members.subtract(groups)
+        for group in groups:
+            if self._members[group] <= 0:
+                del self._members[group]
+                if group != _ANY:
+                    self._rooms.pop(group, None)
 
     def _fill(self, node: Node, booked: _Booked, now: float) -> None:
         if not node.is_usable(now):
@@ -221,24 +237,29 @@ class Seats:
         known = self._booked.get(entry[3].session.id)
         return known is not None and known[0] is entry[3] and known[1].version == entry[2]
 
-    def _find_fastest(self, room: _Room) -> None:
-        nodes = [node for node, booked in self._booked.values() if booked.slots]
-        rates = [self._model.ln_rate(node.identity) for node in nodes]
-        rates.sort()
-        room.fastest = rates[0] if rates else 0.0
-        room.fast = rates[int(FAST_SHARE * (len(rates) - 1))] if rates else 0.0
-
     def _ranked(self, user: str, machine_class: bytes, now: float) -> list[_Room]:
-        rooms = self._rooms_for(user, machine_class)
-        for room in rooms:
-            if now >= room.fastest_until:
-                room.fastest_until = now + FASTEST_FOR_S
-                self._find_fastest(room)
-        return rooms
+        """The rooms for such a job, with rates that are not older than FASTEST_FOR_S."""
+        groups = self._groups_for(user, machine_class)
+        for group in groups:
+            room = self._room(group)
+            if now >= room.ranked_until:
+                room.ranked_until = now + FASTEST_FOR_S
+                rates = sorted(
+                    self._model.ln_rate(node.identity)
+                    for node, booked in self._booked.values()
+                    if booked.slots and group in booked.groups
+                )
+                room.fastest = rates[0] if rates else 0.0
+                room.fast = rates[int(FAST_SHARE * (len(rates) - 1))] if rates else 0.0
+        return [self._room(group) for group in groups]
+
+    def _groups_for(self, user: str, machine_class: bytes) -> list[Group]:
+        return [
+            each for each in (("", machine_class), (user, machine_class)) if each in self._members
+        ]
 
     def _rooms_for(self, user: str, machine_class: bytes) -> list[_Room]:
-        groups = (("", machine_class), (user, machine_class))
-        return [self._room(group) for group in groups if self._members[group] > 0]
+        return [self._room(group) for group in self._groups_for(user, machine_class)]
 
     def _room(self, group: Group) -> _Room:
         """A group's room; made when it is first asked for."""

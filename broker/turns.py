@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 from broker.limits import MAX_RECORDS
+
+# Entries of the past that are kept without being looked at.
+_SLACK = 64
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -76,9 +79,16 @@ class Turns(Generic[Item]):
         self._number += 1
         self._entries[item] = self._number
         heappush(self._heap, (served_s, self._number, item))
+        if len(self._heap) > 2 * len(self._entries) + _SLACK:
+            # Entries of who was served much and has left lie deep; they would come up only in that much time.
+            self._heap = [entry for entry in self._heap if self._is_current(entry)]
+            heapify(self._heap)
+
+    def _is_current(self, entry: tuple[float, int, Item]) -> bool:
+        return self._entries.get(entry[2]) == entry[1]
 
     def _peek(self) -> tuple[float, int, Item] | None:
         heap = self._heap
-        while heap and self._entries.get(heap[0][2]) != heap[0][1]:
+        while heap and not self._is_current(heap[0]):
             heappop(heap)
         return heap[0] if heap else None

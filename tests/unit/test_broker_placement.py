@@ -219,6 +219,33 @@ def test_seats_are_counted_before_anybody_has_asked_for_one() -> None:
     assert not seats.is_full()
 
 
+def test_nothing_is_kept_of_a_machine_class_that_no_node_has_any_more() -> None:
+    seats, other = Seats(Model()), node("other")
+    for number in range(5):
+        other.machine_classes = frozenset((b"class %d" % number,))
+        seats.touch(other)
+        seats.refresh(NOW)
+        assert seats.slots("u", b"class %d" % number) == (1, 1)
+        assert seats.slots("u", b"class %d" % (number - 1)) == (0, 0)
+    assert len(seats._rooms) == 2
+    seats.drop(other)
+    assert len(seats._rooms) == 1
+    assert not seats._members
+
+
+def test_the_fastest_node_is_looked_for_among_those_that_the_job_may_go_to() -> None:
+    seats = Seats(model_with(slow=0.5, fast=2.0))
+    slow, fast = node("slow"), node("fast")
+    slow.machine_classes = frozenset((b"fma",))
+    for each in (slow, fast):
+        seats.touch(each)
+    seats.refresh(NOW)
+    assert seats.fastest_rate("u", b"", NOW) < seats.fastest_rate("u", b"fma", NOW)
+    (seat,) = seats.best("u", b"fma", NOW, is_ahead=False)
+    assert seats.is_fast(seat, "u", b"fma", NOW)
+    assert not seats.is_fast(seat, "u", b"", NOW)
+
+
 def test_seats_of_a_machine_class_and_of_a_publishers_own_nodes_are_for_those_alone() -> None:
     fitting = node("fma")
     fitting.machine_classes = frozenset((b"fma",))
@@ -320,6 +347,18 @@ def test_who_leaves_and_comes_back_has_not_been_forgiven() -> None:
     assert turns.first() == "patient"
     turns.charge("patient", 10.0)
     assert turns.first() == "patient"
+
+
+def test_turns_keep_no_trace_of_each_time_that_one_came_and_left() -> None:
+    turns: Turns[str] = Turns()
+    turns.add("patient")
+    turns.add("greedy")
+    turns.charge("greedy", 1e6)
+    for _ in range(10_000):
+        turns.remove("greedy")
+        turns.add("greedy")
+        assert turns.first() == "patient"
+    assert len(turns._heap) < 100
 
 
 def test_a_line_that_is_passed_over_keeps_its_turn() -> None:
