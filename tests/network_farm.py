@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import machines
 from tests.machines import Machine, Network
 
 BIN = Path(sys.executable).parent
@@ -27,6 +30,26 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = WAIT_S) 
     while not holds():
         assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain for: {what}"
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def ready_farm(clients: int = 1) -> Iterator[NetworkFarm]:
+    """A farm of two nodes that is ready; at its end cables are mended and frozen parts go on, so that all can
+    stop."""
+    with machines.network() as network, tempfile.TemporaryDirectory(prefix="zcc-network-") as at:
+        made = NetworkFarm(network, Path(at))
+        try:
+            made.add_node()
+            made.add_node()
+            for _ in range(clients):
+                made.wait_for_nodes(made.add_client(), 2)
+            yield made
+        finally:
+            for member in (*made.nodes, *made.clients, made.broker):
+                network.mend(member.machine)
+                if member.process is not None and member.process.poll() is None:
+                    member.process.send_signal(signal.SIGCONT)
+            made.stop()
 
 
 @dataclass

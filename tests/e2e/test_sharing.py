@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import machines
-from tests.network_farm import Member, NetworkFarm
+from tests.network_farm import Member, NetworkFarm, ready_farm
 
 pytestmark = [
     pytest.mark.needs("ip"),
@@ -25,21 +24,8 @@ LEAST_SHARED = 0.99
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[NetworkFarm]:
-    with (
-        machines.network() as network,
-        tempfile.TemporaryDirectory(prefix="zcc-sharing-") as directory,
-    ):
-        made = NetworkFarm(network, Path(directory))
-        try:
-            made.add_node()
-            made.add_node()
-            made.add_client()
-            made.add_client()
-            made.wait_for_nodes(made.clients[0], 2)
-            made.wait_for_nodes(made.clients[1], 2)
-            yield made
-        finally:
-            made.stop()
+    with ready_farm(clients=2) as made:
+        yield made
 
 
 def write_project(at: Path) -> None:

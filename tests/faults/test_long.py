@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 
 from tests import machines
 from tests.faults.disturbed import build_while, check_objects
-from tests.network_farm import Member, NetworkFarm, wait_until
+from tests.network_farm import Member, NetworkFarm, ready_farm, wait_until
 from zcc.agent import door
 from zcc.messages import LOST_AFTER_S
 
@@ -37,23 +36,8 @@ pytestmark = [
 
 @pytest.fixture
 def farm() -> Iterator[NetworkFarm]:
-    with (
-        machines.network() as network,
-        tempfile.TemporaryDirectory(prefix="zcc-long-") as directory,
-    ):
-        made = NetworkFarm(network, Path(directory))
-        try:
-            made.add_node()
-            made.add_node()
-            made.add_client()
-            made.wait_for_nodes(made.clients[0], 2)
-            yield made
-        finally:
-            for member in (*made.nodes, *made.clients, made.broker):
-                network.mend(member.machine)
-                if member.process is not None and member.process.poll() is None:
-                    member.process.send_signal(signal.SIGCONT)
-            made.stop()
+    with ready_farm() as made:
+        yield made
 
 
 def test_a_broker_that_stood_still_is_used_again(farm: NetworkFarm, project: Path) -> None:

@@ -5,7 +5,6 @@ A cut cable is not a closed connection: nobody is told, packets vanish, and only
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from tests import machines
 from tests.faults.disturbed import build_while, check_objects
-from tests.network_farm import Member, NetworkFarm, wait_until
+from tests.network_farm import Member, NetworkFarm, ready_farm, wait_until
 from zcc.agent import door
 from zcc.messages import CREDIT_BYTES
 
@@ -29,21 +28,8 @@ _BEGUN_BYTES = 4 << 20
 
 @pytest.fixture
 def farm() -> Iterator[NetworkFarm]:
-    with (
-        machines.network() as network,
-        tempfile.TemporaryDirectory(prefix="zcc-network-") as directory,
-    ):
-        made = NetworkFarm(network, Path(directory))
-        try:
-            made.add_node()
-            made.add_node()
-            made.add_client()
-            made.wait_for_nodes(made.clients[0], 2)
-            yield made
-        finally:
-            for member in (*made.nodes, *made.clients, made.broker):
-                network.mend(member.machine)
-            made.stop()
+    with ready_farm() as made:
+        yield made
 
 
 def build(farm: NetworkFarm, project: Path, cut: Member) -> None:
