@@ -5,8 +5,8 @@ the compiler a child of that. bubblewrap may end while the namespace still dies,
 subreaper: the first process becomes its child, and only when that is dead, which the kernel allows
 after every other process of the namespace is, are outputs read.
 
-What a job left (the log of its look-ups, its outputs, its scratch) is gone through on a worker thread: it is as
-much as the job likes.
+What a job left (the log of its look-ups, its outputs) is judged on a worker thread (`node/remains.py`): it is
+as much as the job likes.
 
 Whatever is raised by what the loop calls ends the run (`_guarded`): `on_exit` is called once in any case.
 
@@ -29,35 +29,18 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 
 from node.cgroup import Group
-from node.collect import (
-    Collected,
-    CollectedFile,
-    collect,
-    find_dumps,
-    find_unlisted,
-)
 from node.errors import SandboxError
 from node.faults import noted
-from node.proof import (
-    HEADER_BYTES,
-    LOG_BYTES,
-    ToolchainView,
-    World,
-    empty_log,
-    is_started,
-    leads_to,
-    log_end,
-    read_lookups,
-)
+from node.proof import LOG_BYTES, empty_log
+from node.remains import Remains, RunFault, RunOutcome, Toolchain, judge
 from node.sandbox import Limits, Mode, Sandbox
 from node.terminal import open_terminal
 from node.trees import Tree
 from node.watch import Watch
 from node.wiping import wipe, wipe_later
-from zcc.job import MAX_UNDECLARED, Job, Lookups, Terminal, Usage
+from zcc.job import Job, Terminal, Usage
 from zcc.messages import Fault
 
 logger = logging.getLogger(__name__)
@@ -75,8 +58,6 @@ _REMOVE_AGAIN_S = 0.05
 _REMOVE_TRIES = 40
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
-# Of bubblewrap's words, in characters: it names what the job named.
-_TOLD = 500
 # Descriptors as bubblewrap sees them, beside 0, 1 and 2.
 _OPTIONS_FD, _SECCOMP_FD, _INFO_FD = 3, 4, 5
 _MAX_INFO_BYTES = 4096
@@ -84,34 +65,6 @@ _CHILD_PID = re.compile(rb'"child-pid": *(\d+)\s*,')
 # bubblewrap's exit status for a command that a signal ended, as a shell's. A compiler that exits with
 # such a status by itself is taken for killed; either way it failed.
 _SIGNALLED = 128
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """The command ran to its end. A negative exit status is a signal's number."""
-
-    exit_status: int
-    stdout: bytes
-    stderr: bytes
-    outputs: tuple[CollectedFile, ...]
-    usage: Usage
-    lookups: Lookups
-
-
-@dataclass(frozen=True, slots=True)
-class RunFault:
-    """There is no verdict on the command."""
-
-    fault: Fault
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Toolchain:
-    """An unpacked toolchain: its directory on the host, and what it holds."""
-
-    root: bytes
-    view: ToolchainView
 
 
 class Runner:
@@ -508,67 +461,23 @@ class Run:
         self._group = None
 
     def _judge(self, wall_s: float) -> tuple[RunOutcome | RunFault, bool]:
+        """What came of the job, and whether its scratch may be deep or large."""
         excess = self._watch.excess_of_files() if self._fault is None else None
         if excess is not None:
             self._fault = RunFault(*excess)
         if self._fault is not None:
             return self._fault, True
-        log = self._read_log()
-        status = _exit_status(self._status)
-        world = World(self._job.manifest, self._toolchain.view)
-        if not is_started(log) and status:
-            return self._never_started(status, world), False
-        upper = self._scratch + b"/upper"
-        outputs = dict.fromkeys((*self._job.outputs, *find_dumps(upper, self._job.dumps)))
-        collected = collect(upper, outputs, world, self._limits.outputs_bytes)
-        outcome = RunOutcome(
-            exit_status=status,
+        remains = Remains(
+            job=self._job,
+            toolchain=self._toolchain,
+            tree_root=self._tree_root,
+            scratch=self._scratch,
+            exit_status=_exit_status(self._status),
             stdout=bytes(self._stdout),
             stderr=bytes(self._stderr),
-            outputs=collected.files,
             usage=Usage(self._cpu_s, wall_s, self._watch.peak_bytes),
-            lookups=self._lookups(log, collected, world),
         )
-        return outcome, collected.is_littered
-
-    def _lookups(self, log: bytes, collected: Collected, world: World) -> Lookups:
-        lookups = read_lookups(log, self._job, self._toolchain.view, world)
-        unlisted = find_unlisted(self._job, (self._tree_root, self._toolchain.root))
-        if unlisted:
-            undeclared = tuple(sorted({*lookups.undeclared, *unlisted})[:MAX_UNDECLARED])
-            lookups = replace(lookups, undeclared=undeclared)
-        if collected.flaw and not lookups.flaw:
-            return Lookups(lookups.misses, lookups.undeclared, collected.flaw)
-        return lookups
-
-    def _read_log(self) -> bytes:
-        # Read, not mapped: a truncated mapping would kill the reader.
-        handle = os.open(self._scratch + b"/log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            header = file.read(HEADER_BYTES)
-            if len(header) < HEADER_BYTES:
-                return empty_log()
-            return header + file.read(log_end(header) - HEADER_BYTES)
-
-    def _never_started(self, status: int, world: World) -> RunFault:
-        """No process was logged: bubblewrap failed, or the program could not be loaded."""
-        message = bytes(self._stderr).decode(errors="replace").strip()
-        detail = f"status {status}: {message[:200]} ... {message[-200:]}"
-        if len(message) <= _TOLD:
-            detail = f"status {status}: {message}"
-        if world.covers_toolchain and not message.startswith("bwrap: Can't"):
-            return RunFault(Fault.REFUSED, f"{detail}; the job covers up parts of its toolchain")
-        if not message.startswith("bwrap: "):
-            return RunFault(Fault.TOOLCHAIN, detail)
-        # The job names what is not there, or is not what it should be; unless it is known to be there.
-        is_missing = message.endswith("No such file or directory")
-        if message.startswith("bwrap: execvp"):
-            is_lost = is_missing and leads_to(world, self._job.executable)
-            return RunFault(Fault.TOOLCHAIN if is_lost else Fault.REFUSED, detail)
-        if "chdir" in message:
-            is_lost = is_missing and leads_to(world, self._job.cwd)
-            return RunFault(Fault.INPUT if is_lost else Fault.REFUSED, detail)
-        return RunFault(Fault.SANDBOX, detail)
+        return judge(remains, self._limits.outputs_bytes)
 
     # ---- descriptors -------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTre
 from node.faults import noted
 from node.freshness import Freshness
 from node.inspection import Inspector
-from node.runner import Run, RunFault, Runner, RunOutcome
-from node.runner import Toolchain as Unpacked
+from node.remains import RunFault, RunOutcome
+from node.remains import Toolchain as Unpacked
+from node.runner import Run, Runner
 from node.sandbox import Limits, Sandbox, view_toolchain
 from node.toolchains import SELF_TEST_SOURCE, ToolchainStore, self_test
 from node.trees import Tree, TreePool

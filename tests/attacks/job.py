@@ -19,7 +19,7 @@ import pytest
 
 from node.cgroup import Cgroups, claim_at
 from node.probe import probe
-from node.runner import RunOutcome, Toolchain
+from node.remains import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
 from node.user import User, become
 from tests.attacks import enclosure

@@ -18,7 +18,8 @@ from functools import cache
 from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
 from node.probe import probe
-from node.runner import RunFault, Runner, RunOutcome, Toolchain
+from node.remains import RunFault, RunOutcome, Toolchain
+from node.runner import Runner
 from node.sandbox import Limits, Sandbox, view_toolchain
 from node.trees import TreePool
 from node.wiping import wipe

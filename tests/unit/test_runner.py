@@ -15,7 +15,8 @@ from dataclasses import replace
 import pytest
 
 from node.proof import ToolchainView
-from node.runner import Run, RunFault, RunOutcome, Toolchain
+from node.remains import RunFault, RunOutcome, Toolchain
+from node.runner import Run
 from node.sandbox import Limits
 from tests.unit.sandbox_toolchain import (
     GENTLE,

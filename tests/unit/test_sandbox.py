@@ -13,7 +13,7 @@ import pytest
 from node import probe as probe_module
 from node.errors import SandboxError, ToolchainError
 from node.probe import find_bubblewrap, probe
-from node.runner import RunOutcome
+from node.remains import RunOutcome
 from node.sandbox import Limits, Mode, is_reserved, view_toolchain
 from node.seccomp import ABSENT, DENIED, LAST_NUMBER, SOCKETS, filter_program
 from tests.unit.sandbox_toolchain import Farm, make_job, shared_toolchain

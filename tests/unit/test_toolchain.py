@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from node.runner import Toolchain as Unpacked
+from node.remains import Toolchain as Unpacked
 from node.sandbox import view_toolchain
 from node.toolchains import ToolchainStore, self_test
 from tests.conftest import lacks
