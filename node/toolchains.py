@@ -75,6 +75,7 @@ class ToolchainStore:
         for left in os.listdir(self._tmp_dir):
             wipe(os.fsencode(os.path.join(self._tmp_dir, left)))
         self._sizes = dict(self._found())
+        self.sweep()  # the limit may be another than it was
 
     @property
     def size_bytes(self) -> int:

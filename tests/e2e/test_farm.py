@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -277,6 +278,21 @@ def test_a_computed_include_is_listed(farm: Farm, tmp_path: Path, family: str) -
     assert causes[1]["computed-include"] == causes[0].get("computed-include", 0) + 1
     told = farm.run(str(BIN / "zcc"), "explain", family, "-I.", "-c", "a.c", cwd=tmp_path)
     assert b"listed, for computed-include (OPEN): a farm can run it" in told.stdout
+
+
+def test_a_command_of_several_sources_is_explained_as_what_it_becomes(
+    farm: Farm, tmp_path: Path, family: str
+) -> None:
+    for name in ("a.c", "b.c"):
+        (tmp_path / name).write_text(f"int {name[0]};\n")
+    command = (str(BIN / "zcc"), "explain", "--json", family, "-c")
+    told = json.loads(farm.run(*command, "a.c", "b.c", cwd=tmp_path).stdout)
+    assert told["way"] == "several"
+    assert [job["outputs"] for job in told["jobs"]] == [
+        [str(tmp_path / "a.o")],
+        [str(tmp_path / "b.o")],
+    ]
+    assert json.loads(farm.run(*command, "a.c", cwd=tmp_path).stdout)["way"] == "scanned"
 
 
 def test_links_and_preprocessing_pass_through(farm: Farm, tmp_path: Path, family: str) -> None:

@@ -121,6 +121,12 @@ def test_a_broker_s_state_is_enough_to_list_its_keys(tmp_path: Path) -> None:
     assert run(broker_app, "keys", "--state", str(tmp_path), "--json").stdout == "[]\n"
 
 
+def test_help_for_what_is_no_subcommand_says_which_was_perhaps_meant() -> None:
+    result = CliRunner().invoke(zcc_app, ["help", "statss"])
+    assert result.exit_code == 2
+    assert "did you mean: zcc stats?" in result.output
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [

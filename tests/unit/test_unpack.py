@@ -345,6 +345,18 @@ def test_an_installed_toolchain_is_there_after_a_restart(tmp_path: Path, frame_o
     assert again.size_bytes >= 700
 
 
+def test_a_store_that_is_opened_with_a_lower_limit_keeps_to_it(
+    tmp_path: Path, frame_of: Framed
+) -> None:
+    store = store_at(tmp_path)
+    digest, path = frame_of(toolchain(100_000))
+    store.install(digest, path)
+    assert store_at(tmp_path).has(digest)
+    lower = store_at(tmp_path, 50_000)
+    assert not lower.has(digest)
+    assert lower.size_bytes == 0
+
+
 @pytest.mark.parametrize(
     "tar",
     [

@@ -15,6 +15,7 @@ import typer
 from zcc import config as configuration
 from zcc.agent import wire
 from zcc.agent.analysis import Analyser
+from zcc.agent.commands import jobs_of
 from zcc.agent.naming import with_default
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
@@ -47,13 +48,13 @@ def explain(
     given = request.environment.get(b"ZCC_BASE_DIR", base_dir)
     analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
 
-    async def analyse() -> Prepared | Here:
-        return await analyser.analyse(request, time.monotonic(), time.monotonic)
+    async def analyse() -> list[Prepared] | Here:
+        return await jobs_of(analyser, request, time.monotonic(), time.monotonic)
 
     answer = asyncio.run(analyse())
     base = {
         "directory": os.fsdecode(analyser.projects.base_in_force(given, request.cwd)),
-        "is_used": isinstance(answer, Prepared) and bool(answer.base),
+        "is_used": isinstance(answer, list) and any(job.base for job in answer),
     }
     document = _describe(request, answer) | {"base_dir": base}
     if as_json:
@@ -72,15 +73,22 @@ def told(document: dict[str, Any]) -> Iterator[str]:
     if document["way"] == "local":
         detail = f" ({document['detail']})" if document["detail"] else ""
         yield f"{'way':12} local: {document['reason']}{detail}"
+    elif document["way"] == "several":
+        yield f"{'way':12} {len(document['jobs'])} sources, each a compile of its own"
+        for job in document["jobs"]:
+            yield from _told_job(job)
     else:
-        size = size_text(document["bytes"])
-        yield f"{'way':12} {_told_way(document)}: a farm can run it"
-        yield f"{'inputs':12} {document['files']} files, {size}"
-        for at, path in enumerate(document["outputs"]):
-            yield f"{'' if at else 'outputs':12} {path}"
-        yield f"{'toolchain':12} {document['toolchain']}"
-        yield f"{'job':12} {size_text(document['job_bytes'])}, key {document['key']}"
+        yield from _told_job(document)
     yield f"{'base_dir':12} {_told_base(base, document['way'])}"
+
+
+def _told_job(document: dict[str, Any]) -> Iterator[str]:
+    yield f"{'way':12} {_told_way(document)}: a farm can run it"
+    yield f"{'inputs':12} {document['files']} files, {size_text(document['bytes'])}"
+    for at, path in enumerate(document["outputs"]):
+        yield f"{'' if at else 'outputs':12} {path}"
+    yield f"{'toolchain':12} {document['toolchain']}"
+    yield f"{'job':12} {size_text(document['job_bytes'])}, key {document['key']}"
 
 
 def _told_way(document: dict[str, Any]) -> str:
@@ -150,7 +158,7 @@ def request_of(command: list[str]) -> wire.Request:
     return with_default(request, os.fsencode(configuration.load(os.environ).cc))
 
 
-def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
+def _describe(request: wire.Request, answer: list[Prepared] | Here) -> dict[str, Any]:
     family = Family.CLANG if b"clang" in request.executable else Family.GCC
     is_cxx = b"++" in os.path.basename(request.argv[0])
     parsed = arguments.parse(request.argv[1:], family, is_cxx, request.cwd, lambda _: None)
@@ -160,17 +168,23 @@ def _describe(request: wire.Request, answer: Prepared | Here) -> dict[str, Any]:
     document: dict[str, Any] = {"arguments": roles, "compiler": os.fsdecode(request.executable)}
     if isinstance(answer, Here):
         return document | {"way": "local", "reason": answer.reason, "detail": answer.detail}
-    why = answer.unbounded
+    jobs = list(map(_describe_job, answer))
+    return document | (jobs[0] if len(jobs) == 1 else {"way": "several", "jobs": jobs})
+
+
+def _describe_job(job: Prepared) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    why = job.unbounded
     if why is not None:
         document |= {"reason": why.reason.value, "detail": os.fsdecode(why.detail)}
     return document | {
         "way": "scanned" if why is None else "listed",
-        "files": answer.closure.file_count,
-        "bytes": answer.closure.size_bytes,
-        "outputs": [os.fsdecode(path) for path in answer.job_in_place.outputs],
-        "toolchain": answer.toolchain.digest.hex(),
-        "job_bytes": len(answer.frame()),
-        "key": answer.key.hex(),
+        "files": job.closure.file_count,
+        "bytes": job.closure.size_bytes,
+        "outputs": [os.fsdecode(path) for path in job.job_in_place.outputs],
+        "toolchain": job.toolchain.digest.hex(),
+        "job_bytes": len(job.frame()),
+        "key": job.key.hex(),
     }
 
 

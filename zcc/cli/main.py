@@ -62,6 +62,9 @@ def show_help(
     command: str = typer.Argument("", metavar="COMMAND", help="Of this subcommand."),
 ) -> None:
     """Show this help, or a subcommand's."""
+    if command and command not in words():
+        print(complaint(f"zcc: no subcommand {command!r}\n{_near(command)}"), file=sys.stderr)
+        raise typer.Exit(USAGE_STATUS)
     root = ctx.find_root()
     root.command.main(args=[command, "--help"] if command else ["--help"], prog_name=root.info_name)
 
@@ -74,17 +77,21 @@ def words() -> list[str]:
 def slip(word: str) -> str:
     """What a word is answered that is no subcommand, and of which nothing says that it is a compiler."""
     lines = [f"zcc: {word!r} is no subcommand of zcc's, and nothing says that it is a compiler"]
-    near = difflib.get_close_matches(word, words(), n=3)
-    if near:
-        lines.append(f"did you mean: {', '.join(f'zcc {each}' for each in near)}?")
-    else:
-        lines.append("zcc --help lists the subcommands")
+    lines.append(_near(word))
     found = shutil.which(word)
     if found is not None:
         lines.append(
             f"to compile with it all the same, name it by its path: zcc {os.path.abspath(found)}"
         )
     return "\n".join(lines)
+
+
+def _near(word: str) -> str:
+    """The subcommands that were perhaps meant."""
+    near = difflib.get_close_matches(word, words(), n=3)
+    if near:
+        return f"did you mean: {', '.join(f'zcc {each}' for each in near)}?"
+    return "zcc --help lists the subcommands"
 
 
 def main(arguments: list[str]) -> None:
