@@ -59,13 +59,15 @@ class Watch:
             return Fault.RESOURCES, "the disk is almost full"
         tmp_bytes, tmp_files = _tmp_of(init_pid) if init_pid else (0, 0)
         pids = _pids_in(init_pid) if init_pid else []
+        # First how many there are: what follows goes through the files of each.
+        excess = self._excess_of_processes(init_pid, pids, tmp_bytes)
+        if excess is not None:
+            return excess
         try:
             held_bytes = nameless_bytes(f"/proc/{init_pid}/root/proc", pids, _tmp_device(init_pid))
         except HoldsTooMuchError as error:
             return Fault.RESOURCES, str(error)
-        return self.excess_of_files(tmp_files, held_bytes) or self._excess_of_processes(
-            init_pid, pids, tmp_bytes
-        )
+        return self.excess_of_files(tmp_files, held_bytes)
 
     def excess_of_files(self, tmp_files: int = 0, held_bytes: int = 0) -> tuple[Fault, str] | None:
         """Whether too much was written, by number or size: whatever follows goes through all of it.
