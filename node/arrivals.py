@@ -94,14 +94,16 @@ class Arrivals:
     def close(self) -> None:
         """Take no more; `through` is not called again. What is half here goes when the store is opened anew."""
         self._is_closed = True
+        for incoming in self._incoming.values():
+            incoming.is_over = True
         self._worker.shutdown(cancel_futures=True)
 
     def _fed(
         self, piece: Piece, incoming: _Incoming, through: Through, done: asyncio.Future[None]
     ) -> None:
+        error = None if done.cancelled() else done.exception()
         if self._is_closed or done.cancelled():
             return
-        error = done.exception()
         is_current = self._incoming.get(piece.digest) is incoming
         if is_current and (error is not None or piece.is_last):
             del self._incoming[piece.digest]

@@ -83,6 +83,7 @@ class NodeMachine:
 
     slots: int
     leases: OrderedDict[bytes, Lease] = field(default_factory=OrderedDict)
+    has_session: bool = False  # a broker listens
     is_stopping: bool = False
     paused: str = ""  # why no jobs are taken
     _ready: deque[bytes] = field(default_factory=deque)
@@ -126,8 +127,10 @@ class NodeMachine:
             case LeaseSettled(name):
                 effects = self._forget(name)
             case Welcomed():
+                self.has_session = True
                 effects = self._resume()
             case SessionLost():
+                self.has_session = False
                 self._wanted.clear()
                 effects = []
             case RoomChanged(reason):
@@ -328,4 +331,6 @@ class NodeMachine:
         return effects
 
     def _leave_when_done(self) -> list[Effect]:
-        return [Leave()] if self.is_stopping and not self.leases else []
+        """Once all is settled; without a broker, once nothing runs: nobody takes what has ended."""
+        is_done = not self.leases if self.has_session else not self.running
+        return [Leave()] if self.is_stopping and is_done else []

@@ -137,6 +137,7 @@ def test_a_blob_that_is_stored_between_two_sessions_is_not_asked_for_again() -> 
 
 def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_settled() -> None:
     machine = NodeMachine(slots=1)
+    machine.handle(Welcomed())
     machine.handle(asked(1))
     machine.handle(asked(2))
     failed = Failed(lease(2), Fault.STOPPING.value, "the node is leaving")
@@ -144,6 +145,26 @@ def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_set
     assert machine.handle(LeaseSettled(lease(2))) == [ForgetLease(lease(2))]
     machine.handle(JobEnded(lease(1), (), b"result"))
     assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), Leave()]
+
+
+def test_a_stopping_node_that_has_lost_its_broker_leaves_when_nothing_runs() -> None:
+    """Nobody is there to take what has ended."""
+    machine = NodeMachine(slots=1)
+    machine.handle(Welcomed())
+    machine.handle(asked(1))
+    machine.handle(StopAsked())
+    assert machine.handle(SessionLost()) == []
+    ended = SendBehind((), Done(lease(1), b"result"))
+    assert machine.handle(JobEnded(lease(1), (), b"result")) == [ended, Leave()]
+
+
+def test_a_node_whose_broker_goes_while_its_last_word_is_out_leaves() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(Welcomed())
+    machine.handle(asked(1))
+    machine.handle(JobEnded(lease(1), (), b"result"))
+    assert machine.handle(StopAsked()) == []
+    assert machine.handle(SessionLost()) == [Leave()]
 
 
 def spoiled(number: int, *missing: Digest, here: bool = True) -> JobSpoiled:
