@@ -129,6 +129,24 @@ def test_variables_of_other_systems_move_clangs_search(
     both_ways(farm, project, *command, **{variable: str(project / "inc")})
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("name", ["x.c", "x.cc"])
+@pytest.mark.parametrize(
+    "variable",
+    ["C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"],
+)
+def test_directories_of_another_language(
+    farm: Farm, project: Path, compiler: str, name: str, variable: str
+) -> None:
+    """clang looks at them all, and searches those of its own language."""
+    needs(compiler)
+    (project / "inc").mkdir()
+    (project / "inc" / "v.h").touch()
+    (project / name).write_text("#if __has_include(<v.h>)\n#include <v.h>\nint v;\n#endif\n")
+    for value in ("inc", "none:inc", ":inc"):
+        assert both_ways(farm, project, compiler, "-c", name, "-o", "x.o", **{variable: value})
+
+
 def test_gccs_prefix_may_be_another(farm: Farm, project: Path) -> None:
     compiler = subprocess.run(
         ["gcc", "-print-file-name=include"], check=True, capture_output=True, text=True

@@ -51,7 +51,7 @@ from zcc.compiler.closure import (
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.compilation import StopsAt
 from zcc.compiler.disk import Disk
-from zcc.compiler.environment import JobEnvironment, locale_names
+from zcc.compiler.environment import JobEnvironment, language_directories, locale_names
 from zcc.compiler.lexing import Lexis
 from zcc.compiler.listing import parse_listing
 from zcc.compiler.module_maps import ModuleMaps
@@ -298,6 +298,7 @@ class Analyser:
                 *([pwd] if pwd and not is_process_bound(pwd) else ()),
                 *ways_to_compiler(request, variables),
                 *_spelled(parsed),
+                *(language_directories(request.environment) if scan.is_clang else ()),
                 *installed.directories,
                 *named.directories,
                 *brought.directories,

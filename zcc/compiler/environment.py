@@ -151,6 +151,13 @@ _PREFIX_NAMES = tuple(prefix for prefix, _ in _PREFIXES)
 _OVERRIDE, _DEFAULT = b"LC_ALL", b"LANG"
 _CATEGORIES = (b"LC_CTYPE", b"LC_MESSAGES")
 _LIBRARIES = (b"lib", b"lib64", b"lib32", b"libx32")
+# Of each language; clang looks at all of them (llvm/clang, lib/Lex/InitHeaderSearch.cpp, AddUnmappedPath).
+_LANGUAGE_PATHS = (
+    b"C_INCLUDE_PATH",
+    b"CPLUS_INCLUDE_PATH",
+    b"OBJC_INCLUDE_PATH",
+    b"OBJCPLUS_INCLUDE_PATH",
+)
 # Builtin in libc: nothing is read.
 _BUILT_IN = (b"", b"C", b"POSIX")
 
@@ -169,6 +176,15 @@ def library_directories(value: bytes, target: str, version: str) -> tuple[bytes,
         found += [at, machine, *(machine + b"/" + each.encode() for each in versions)]
         found += [at + b"/../" + name for name in _LIBRARIES]
     return tuple(found)
+
+
+def language_directories(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """The directories at which clang looks whatever it compiles, whether they exist or not.
+
+    It searches only those of its source's language, which it lists as its search directories.
+    """
+    values = (environment.get(name, b"") for name in _LANGUAGE_PATHS)
+    return tuple(entry for value in values for entry in value.split(b":") if entry)
 
 
 def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironment | Local:
