@@ -25,7 +25,7 @@ _NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT, _FOURTH_ARGUMENT_
 )
 # linux/seccomp.h
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_EPERM, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 38, 95, 97
 # mseal, of Linux 6.10: each number up to here was looked at, on both architectures the same from 424 on.
 LAST_NUMBER = 462
 # MAP_TYPE without the bits that no kernel knows, and MAP_ANONYMOUS (asm-generic/mman-common.h): shared
@@ -77,10 +77,10 @@ ABSENT: dict[str, tuple[int | None, int | None]] = {
 SOCKETS: dict[str, tuple[int | None, int | None]] = {
     "socket": (41, 198), "socketpair": (53, 199),
 }  # fmt: skip
-# machine -> (AUDIT_ARCH, column of the tables, clone, ioctl, mmap)
+# machine -> (AUDIT_ARCH, column of the tables, clone, ioctl, fallocate, mmap)
 _MACHINES = {
-    "x86_64": (0xC000003E, 0, 56, 16, 9),
-    "aarch64": (0xC00000B7, 1, 220, 29, 222),
+    "x86_64": (0xC000003E, 0, 56, 16, 285, 9),
+    "aarch64": (0xC00000B7, 1, 220, 29, 47, 222),
 }
 
 
@@ -90,7 +90,7 @@ def filter_program(machine: str) -> bytes:
     Raises:
         KeyError: an architecture that is not in the table.
     """
-    arch, column, clone, ioctl, mmap = _MACHINES[machine]
+    arch, column, clone, ioctl, fallocate, mmap = _MACHINES[machine]
     code: list[tuple[int, str, str, int]] = [
         (_LOAD, "", "", _ARCH_AT),
         (_IF_EQUAL, "", "kill", arch),
@@ -108,7 +108,11 @@ def filter_program(machine: str) -> bytes:
         (_LOAD, "", "", _SECOND_ARGUMENT_AT),
         (_IF_EQUAL, "deny", "", _TIOCSTI),
         (_IF_EQUAL, "deny", "allow", _TIOCLINUX),
-        (_IF_EQUAL, "", "allow", mmap),  # "not ioctl"
+        # "not ioctl". With a mode, it takes space that no limit on a file's size counts; linkers use none.
+        (_IF_EQUAL, "", "not fallocate", fallocate),
+        (_LOAD, "", "", _SECOND_ARGUMENT_AT),
+        (_IF_EQUAL, "allow", "no mode", 0),
+        (_IF_EQUAL, "", "allow", mmap),  # "not fallocate"
         (_LOAD, "", "", _FOURTH_ARGUMENT_AT),
         (_MASK, "", "", _MAPPING_BITS),
         (_IF_EQUAL, "deny", "allow", _SHARED_ANONYMOUS),
@@ -116,12 +120,13 @@ def filter_program(machine: str) -> bytes:
         (_RETURN, "", "", _ERRNO | _EPERM),
         (_RETURN, "", "", _ERRNO | _ENOSYS),
         (_RETURN, "", "", _ERRNO | _EAFNOSUPPORT),
+        (_RETURN, "", "", _ERRNO | _EOPNOTSUPP),
         (_RETURN, "", "", _KILL),
     ]
     end = len(code)
     labels = {
-        "allow": end - 5, "deny": end - 4, "absent": end - 3, "no family": end - 2, "kill": end - 1,
-        "not clone": end - 13, "not ioctl": end - 9,
+        "allow": end - 6, "deny": end - 5, "absent": end - 4, "no family": end - 3, "no mode": end - 2,
+        "kill": end - 1, "not clone": end - 17, "not ioctl": end - 13, "not fallocate": end - 10,
     }  # fmt: skip
     return b"".join(_assembled(at, line, labels) for at, line in enumerate(code))
 

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ _PSS = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB", re.MULTILINE)
 _MAX_DEPTH = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STAT_BLOCK_BYTES = 512
+# What a file system may take for a file beside its bytes: maps of its blocks, and some ahead.
+_LOG_SLACK_BYTES = 1 << 20
 # An entry that is gone, or no directory any more, since it was listed.
 _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -77,8 +80,12 @@ class Watch:
         limits = self._limits
         files, written_bytes = tmp_files, held_bytes
         try:
-            if os.lstat(self._scratch + b"/log").st_size > LOG_BYTES:
+            log = os.lstat(self._scratch + b"/log")
+            on_disk_bytes = log.st_blocks * _STAT_BLOCK_BYTES
+            if max(log.st_size, on_disk_bytes - _LOG_SLACK_BYTES) > LOG_BYTES:
                 return Fault.RESOURCES, "the log of look-ups was made larger than it is"
+            if not log.st_mode & stat.S_IRUSR:
+                return Fault.RESOURCES, "the log of look-ups was locked"
             for block_bytes in _written(self._scratch + b"/upper"):
                 files += 1
                 written_bytes += block_bytes

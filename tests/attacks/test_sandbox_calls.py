@@ -35,6 +35,7 @@ open_by_handle_at 0,0,0 EPERM
 memfd_secret 0 EPERM
 io_setup 1,0 ENOSYS
 personality 0x40000 EPERM
+fallocate 1,1,0,4096 EOPNOTSUPP
 """
 LATER = (463, 470, 500, 1000, 0x3FFFFFFF)
 

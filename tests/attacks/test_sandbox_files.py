@@ -70,3 +70,22 @@ def test_a_symlink_does_not_lead_the_count_out() -> None:
         " return 0;"
     )
     assert (done.fault, done.status) == ("", 0)
+
+
+@pytest.mark.parametrize("at", ["/.zcc/log", "x"])
+@pytest.mark.parametrize("user", [0, 60606])
+def test_no_space_is_taken_beyond_the_size_of_a_file(at: str, user: int) -> None:
+    """FALLOC_FL_KEEP_SIZE goes by no limit of a process; what a linker asks for, without a mode, does."""
+    done = attack(
+        f'int f = open("{at}", O_CREAT | O_WRONLY, 0600); errno = 0; signal(SIGXFSZ, SIG_IGN);'
+        " if (!fallocate(f, FALLOC_FL_KEEP_SIZE, 0, 1024L * MB) || errno != EOPNOTSUPP) return 1;"
+        " if (fallocate(f, 0, 0, 1 * MB)) return 2;"
+        " return !fallocate(f, 0, 0, 1024L * MB) || errno != EFBIG ? 3 : 0;",
+        user=user, file_bytes=64 << 20,
+    )  # fmt: skip
+    assert (done.fault, done.status) == ("", 0)
+
+
+def test_a_log_that_is_locked_is_the_jobs_fault() -> None:
+    done = attack('return chmod("/.zcc/log", 0);', user=60606)
+    assert (done.fault, done.detail) == ("resources", "the log of look-ups was locked")

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,38 @@ def is_taken(family: str, what: str, name: str) -> bool:
     if what == "split debug":
         return name not in ("dangling", "empty_hard_link")
     return name not in ("symlink", "dangling")
+
+
+TO_THE_SOURCE = {
+    "a directory of two names": ("mkdir r; ln -s r l; mv a.c r/d.c", "l/d.c", "r/d.c"),
+    "a source of two names": ("ln -s a.c e.c", "e.c", "a.c"),
+    "an output that is a link": ("ln -s a.c a.o", "a.c", "a.o"),
+    "a hard link": ("ln a.c a.o", "a.c", "a.o"),
+}
+
+
+@pytest.mark.parametrize("how", TO_THE_SOURCE)
+@pytest.mark.parametrize("kind", ["object", "dependencies"])
+def test_an_output_that_is_the_source_by_a_link(
+    farm: Farm, family: str, tmp_path: Path, how: str, kind: str
+) -> None:
+    """gcc refuses what clang does; nothing is overwritten that the compiler would leave."""
+    prepare, source, output = TO_THE_SOURCE[how]
+    outputs = {"object": ["-o", output], "dependencies": ["-MD", "-MF", output, "-o", "x.o"]}
+    command = [family, "-c", source, *outputs[kind]]
+    seen = []
+    for launcher in ((), ("zcc",)):
+        place = tmp_path / "project"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        (place / "a.c").write_text(SOURCE)
+        subprocess.run(["sh", "-c", prepare], cwd=place, check=True)
+        done = farm.run(*launcher, *command, cwd=place, strict=False)
+        files = {
+            str(path.relative_to(place)): path.read_bytes()
+            for path in place.rglob("*")
+            if path.is_file()
+        }
+        links = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_symlink()}
+        seen.append((done.returncode, done.stderr, files, links))
+    assert seen[0] == seen[1]

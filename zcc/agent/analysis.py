@@ -24,6 +24,7 @@ from zcc.agent.places import (
     Places,
     find_dump_places,
     find_places,
+    is_overwritten,
     is_process_bound,
     physical,
     physical_pwd,
@@ -259,6 +260,8 @@ class Analyser:
         places = find_places(request.cwd, parsed.outputs, request.umask, toolchain.family, main)
         if isinstance(places, Misplaced):
             return Here(places.reason, os.fsdecode(places.path))
+        if is_overwritten(parsed.source, request.cwd, places.outputs):
+            return Here("output-is-source", os.fsdecode(parsed.source))
         dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
         if isinstance(dumps, Misplaced):
             return Here(dumps.reason, os.fsdecode(dumps.path))

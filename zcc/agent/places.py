@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -68,6 +70,24 @@ def find_places(
         placed.append(path)
     spellings = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
     return Places(tuple(dict.fromkeys(placed)), tuple(spellings), frozenset(into))
+
+
+def is_overwritten(source: bytes, cwd: bytes, outputs: Iterable[bytes]) -> bool:
+    """Whether one of these outputs is the source itself, by whatever links.
+
+    gcc refuses that; on a node, where an output has another name, it would not notice.
+    """
+    seen = []
+    for path in outputs:
+        with contextlib.suppress(OSError, ValueError):
+            seen.append(os.stat(path))
+    if not seen:
+        return False
+    try:
+        own = os.stat(os.path.join(cwd, source))
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(own.st_mode) and any(os.path.samestat(own, each) for each in seen)
 
 
 def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places | Misplaced:
