@@ -14,9 +14,9 @@ from tests.differential.tester import Differ, Report, with_farm
 from tests.differential.ways import WAYS, Farm, Outcome
 
 SEED = 3
-CASES = 70
+CASES = 45
 # A machine that is slower than it should be does fewer.
-BUDGET_S = 60
+BUDGET_S = 40
 # The rest are mistakes, links and what zcc keeps here on purpose. With less, the test would prove nothing.
 # An hour has 60% and 15%; so few cases scatter.
 LEAST_REMOTE = 0.5

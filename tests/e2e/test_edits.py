@@ -11,7 +11,7 @@ import pytest
 from tests import edits
 from zcc.cli.up import LocalFarm
 
-STEPS = 200
+STEPS = 120
 SEED = 1
 # Less would prove nothing: a fifth of the steps leave code that does not compile.
 LEAST_HITS = 0.2
