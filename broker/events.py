@@ -201,9 +201,9 @@ class KeyRevoked:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time has passed (a few times a second). `heard` are the routes that sent anything since."""
+    """Time has passed (a few times a second). `heard` are who sent anything since, by route and user."""
 
-    heard: frozenset[bytes]
+    heard: frozenset[tuple[bytes, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,11 @@ class Sessions:
         if not self._of_user[session.user]:
             del self._of_user[session.user]
 
-    def note_heard(self, routes: Iterable[bytes], now: float) -> None:
-        for route in routes:
+    def note_heard(self, heard: Iterable[tuple[bytes, str]], now: float) -> None:
+        """Who said anything, by route and user: a session lives by its own user's word alone."""
+        for route, user in heard:
             session = self._by_route.get(route)
-            if session is not None:
+            if session is not None and session.user == user:
                 session.seen_at = now
 
     def forgive(self, pause_s: float) -> None:

@@ -33,6 +33,7 @@ from broker.reader import Head, Reader
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
+from broker.router import RouterLink
 from broker.search import Search
 from broker.state import add_toolchain, known_toolchains
 from broker.storage.service import Storage
@@ -44,7 +45,7 @@ from zcc.errors import ProtocolError
 from zcc.farm import spoken
 from zcc.holding import HOLDING_KEY_BYTES
 from zcc.keys import KeyPair
-from zcc.link import Frames, RouterLink
+from zcc.link import Frames
 from zcc.messages import (
     Absent,
     Bye,
@@ -108,7 +109,7 @@ class Shell:
         self._membership = Membership(farm, self._registry, self._audit)
         self._roles: dict[str, Role | None] = {}
         self._interned: dict[Digest, Digest] = {}
-        self._heard: set[bytes] = set()
+        self._heard: set[tuple[bytes, str]] = set()
         self._warnings = Summing[str]()
         self._failures = Failures(self._now)
         self._events: deque[Event] = deque()
@@ -214,7 +215,10 @@ class Shell:
             self.counts["ignored"] += 1
             return
         origin = Origin(route, user, role)
-        self._heard.add(route)
+        session = self._machine.farm.sessions.on_route(route)
+        if session is not None and session.user != user:
+            self._happen(events.PeerUnreachable(route))  # another has its route: it is gone
+        self._heard.add((route, user))
         self._membership.attendance.heard(user, time.time())
         with self._on_behalf_of(origin):
             self._take(origin, frames)

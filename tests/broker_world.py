@@ -106,12 +106,13 @@ class Desk:
             validate(self.machine)
         return seen
 
-    def pass_time(self, seconds: float, heard: frozenset[bytes] = frozenset()) -> list[Effect]:
-        """Time passes in ticks; `heard` are routes that keep talking."""
+    def pass_time(self, seconds: float, heard: frozenset[Origin] = frozenset()) -> list[Effect]:
+        """Time passes in ticks; `heard` are who keeps talking."""
         seen = []
         for _ in range(max(1, round(seconds / 0.5))):
             self.now += 0.5
-            seen += self.happen(events.Ticked(heard))
+            talking = frozenset((each.route, each.user) for each in heard)
+            seen += self.happen(events.Ticked(talking))
         return seen
 
     def say(self, origin: Origin, message: Message) -> list[Effect]:
@@ -462,7 +463,7 @@ class World:
         self._costs: dict[Digest, float] = {}
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
-        self._heard: set[bytes] = set()
+        self._heard: set[tuple[bytes, str]] = set()
         self.later(self.TICK_S, self._tick)
 
     @property
@@ -550,7 +551,7 @@ class World:
         self.desk.on_send = self._deliver
 
     def _reach(self, peer: Peer, event: Event) -> None:
-        self._heard.add(peer.origin.route)
+        self._heard.add((peer.origin.route, peer.origin.user))
         self.desk.happen(event)
 
     def _deliver(self, route: bytes, message: Message) -> None:

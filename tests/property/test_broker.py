@@ -193,7 +193,7 @@ class BrokerRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0.5, 2.0)))
     def time_passes(self, seconds: float) -> None:
-        heard = frozenset(self.origin(name).route for name in self.here)
+        heard = frozenset(self.origin(name) for name in self.here)
         self.desk.pass_time(seconds, heard)
 
     def teardown(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -202,10 +203,16 @@ def test_a_session_moves_to_the_route_that_it_comes_back_on(desk: Desk) -> None:
 
 def test_a_silent_peer_is_lost_and_a_talking_one_is_not(desk: Desk) -> None:
     desk.client("silent")
-    desk.client("talking")
-    effects = desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((b"talking",)))
+    talking = desk.client("talking")
+    effects = desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((talking,)))
     assert CloseTraffic(b"silent") in effects
     assert CloseTraffic(b"talking") not in effects
+
+
+def test_a_session_does_not_live_by_what_another_key_says_on_its_route(desk: Desk) -> None:
+    gone = desk.client("gone")
+    another = replace(gone, user="another")
+    assert CloseTraffic(b"gone") in desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((another,)))
 
 
 def test_a_pause_of_the_broker_itself_loses_nobody(desk: Desk) -> None:
@@ -217,7 +224,7 @@ def test_a_pause_of_the_broker_itself_loses_nobody(desk: Desk) -> None:
 
 def test_everybody_is_sent_a_beat_each_second(desk: Desk) -> None:
     agent = desk.client("a")
-    desk.pass_time(4.0, heard=frozenset((agent.route,)))
+    desk.pass_time(4.0, heard=frozenset((agent,)))
     assert len(desk.got(agent, Beat)) == 4
 
 
@@ -603,7 +610,7 @@ def test_requests_from_before_a_hello_are_void_unless_submitted_again(desk: Desk
     kept, dropped = desk.runs(node)
     desk.client("a")
     desk.submit(agent, 1, job("kept", inputs=()))
-    desk.pass_time(RESUBMIT_S, heard=frozenset((agent.route, node.route)))
+    desk.pass_time(RESUBMIT_S, heard=frozenset((agent, node)))
     assert desk.got(node, Revoke) == [Revoke(dropped.lease)]
     desk.done(node, kept.lease)
     assert [message.ticket for message in desk.got(agent, Finished)] == [1]
@@ -613,7 +620,7 @@ def test_a_lost_agents_jobs_are_taken_back(desk: Desk) -> None:
     agent, node = desk.client("a"), desk.node("n")
     desk.submit(agent, 1, job("x", inputs=()))
     (run,) = desk.runs(node)
-    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((node.route,)))
+    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((node,)))
     assert desk.got(node, Revoke) == [Revoke(run.lease)]
 
 
@@ -625,7 +632,7 @@ def test_a_lost_node_gives_its_jobs_back(desk: Desk) -> None:
     desk.submit(agent, 1, job("x", inputs=()))
     assert len(desk.runs(first)) == 1
     second = desk.node("second")
-    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((agent.route, second.route)))
+    desk.pass_time(LOST_AFTER_S + 1, heard=frozenset((agent, second)))
     assert len(desk.runs(second)) == 1
 
 
@@ -701,7 +708,7 @@ def runs_of(desk: Desk, agent: Origin, node: Origin, others: list[Origin]) -> bo
 def test_a_node_with_faults_of_one_keys_jobs_is_put_aside_for_that_key(desk: Desk) -> None:
     one, two = desk.client("one"), desk.client("two")
     bad, good = desk.node("bad", slots=8), desk.node("good", slots=8)
-    alive = frozenset(each.route for each in (one, two, bad, good))
+    alive = frozenset((one, two, bad, good))
     fail_on(desk, bad, good, one, MAX_FAULTS)
     assert states_of(desk) == {"bad": "ready", "good": "ready"}
     assert not runs_of(desk, one, bad, [good])
@@ -713,7 +720,7 @@ def test_a_node_with_faults_of_one_keys_jobs_is_put_aside_for_that_key(desk: Des
 def test_faults_that_no_one_key_explains_put_a_node_in_quarantine_for_a_while(desk: Desk) -> None:
     agents = [desk.client(name) for name in ("one", "two")]
     bad, good = desk.node("bad", slots=8), desk.node("good", slots=8)
-    alive = frozenset(each.route for each in (*agents, bad, good))
+    alive = frozenset((*agents, bad, good))
     for agent in agents:
         assert states_of(desk) == {"bad": "ready", "good": "ready"}
         fail_on(desk, bad, good, agent, MAX_FAULTS)
@@ -756,7 +763,7 @@ def test_a_job_that_fails_on_two_nodes_tells_on_its_key_and_on_no_node(desk: Des
     assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
     desk.submit(good, 1, job("z", inputs=()))
     assert sum(len(desk.runs(node)) for node in nodes) == 1
-    desk.pass_time(QUARANTINE_S + 1, heard=frozenset(each.route for each in (bad, good, *nodes)))
+    desk.pass_time(QUARANTINE_S + 1, heard=frozenset(each for each in (bad, good, *nodes)))
     desk.submit(bad, 100, job("y", inputs=()))
     assert desk.got(bad, Refused)[-1] == Refused(99, "jobs-failed")
 
@@ -1021,7 +1028,7 @@ def test_an_old_lease_of_a_job_that_runs_elsewhere_is_revoked(desk: Desk) -> Non
 
 def test_an_orphan_that_nobody_asks_for_is_revoked_in_the_end(desk: Desk) -> None:
     node = desk.node("n", leases=(lease_for("x"),))
-    desk.pass_time(ORPHAN_S + 1, heard=frozenset((node.route,)))
+    desk.pass_time(ORPHAN_S + 1, heard=frozenset((node,)))
     assert desk.got(node, Revoke) == [Revoke(lease_for("x"))]
 
 
@@ -1121,7 +1128,7 @@ def test_a_node_that_pauses_again_and_again_does_not_flood_those_who_wait(desk: 
         desk.say(flapping, beat)
     told = [each.ticket for each in desk.got(agent, Busy) if isinstance(each, Busy)]
     assert len(told) == len(set(told)) >= 15
-    desk.pass_time(TELL_EVERY_S, heard=frozenset((agent.route, flapping.route)))
+    desk.pass_time(TELL_EVERY_S, heard=frozenset((agent, flapping)))
     again = [each.ticket for each in desk.got(agent, Busy) if isinstance(each, Busy)]
     assert again == 2 * told
 

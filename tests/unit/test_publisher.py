@@ -88,7 +88,7 @@ def test_when_its_node_leaves_its_jobs_are_refused(desk: Desk) -> None:
     agent, node = publisher(desk), own_node(desk, slots=1)
     for ticket in range(4):
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
-    desk.pass_time(60.0, heard=frozenset((agent.route,)))
+    desk.pass_time(60.0, heard=frozenset((agent,)))
     assert refusals(desk, agent) == ["no-nodes"] * 4
     assert desk.machine.farm.sessions.find(node) is None
 

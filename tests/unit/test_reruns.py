@@ -158,5 +158,5 @@ def test_a_job_that_must_not_go_to_the_faster_node_is_not_taken_back_for_it(desk
     other = desk.node("other")
     desk.happen(asked(maker.user))
     (again,) = desk.runs(other)
-    assert not ended(desk.pass_time(3.0, frozenset((maker.route, other.route, agent.route))))
+    assert not ended(desk.pass_time(3.0, frozenset((maker, other, agent))))
     assert len(ended(desk.done(other, again.lease))) == 1

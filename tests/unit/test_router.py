@@ -1,0 +1,185 @@
+"""The broker's socket: who is answered, and what is under way to a peer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from broker.router import RouterLink
+from zcc.keys import KeyPair, new_key_pair
+from zcc.link import Frames
+
+PATIENCE_S = 5.0
+MIB = 1 << 20
+
+
+@dataclass
+class Router:
+    """A link that admits every key, under its own name; what came, in order; peers that are read by hand."""
+
+    link: RouterLink
+    context: zmq.Context[zmq.Socket[bytes]]
+    keys: KeyPair
+    inbox: list[tuple[bytes, str, Frames]] = field(default_factory=list)
+    peers: list[zmq.Socket[bytes]] = field(default_factory=list)
+
+    def dial(self, pair: KeyPair, route: bytes = b"", receive_bytes: int = 0) -> zmq.Socket[bytes]:
+        peer = self.context.socket(zmq.DEALER)
+        peer.linger = 0
+        peer.rcvhwm = 1
+        peer.curve_serverkey = self.keys.public.encode()
+        peer.curve_publickey, peer.curve_secretkey = pair.public.encode(), pair.secret.encode()
+        if route:
+            peer.setsockopt(zmq.ROUTING_ID, route)
+        if receive_bytes:
+            peer.setsockopt(zmq.RCVBUF, receive_bytes)
+        peer.connect(self.link.endpoint)
+        self.peers.append(peer)
+        return peer
+
+    async def heard(self) -> tuple[bytes, str]:
+        """The route and the user of the next message."""
+        await until(lambda: bool(self.inbox))
+        route, user, _ = self.inbox.pop(0)
+        return route, user
+
+    async def said(self, peer: zmq.Socket[bytes]) -> tuple[bytes, str]:
+        peer.send(b"x")
+        return await self.heard()
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while not is_so():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def listening(endpoint: str) -> AsyncIterator[Router]:
+    keys, context = new_key_pair(), zmq.Context[zmq.Socket[bytes]]()
+    inbox: list[tuple[bytes, str, Frames]] = []
+
+    def take(route: bytes, user: str, frames: Frames) -> None:
+        inbox.append((route, user, frames))
+
+    link = RouterLink(context, endpoint, keys, lambda key, _: key, take)
+    router = Router(link, context, keys, inbox)
+    try:
+        yield router
+    finally:
+        link.close()
+        for peer in router.peers:
+            peer.close()
+        context.term()
+
+
+def run(
+    story: Callable[[Router], Coroutine[Any, Any, None]], endpoint: str = "tcp://127.0.0.1:0"
+) -> None:
+    async def told() -> None:
+        async with listening(endpoint) as router:
+            await story(router)
+
+    asyncio.run(told())
+
+
+def test_nothing_is_sent_on_the_route_of_a_connection_that_has_ended() -> None:
+    async def story(router: Router) -> None:
+        victim = router.dial(new_key_pair(), b"theirs")
+        route, _ = await router.said(victim)
+        assert router.link.send(route, [b"for them"])
+        victim.close()
+        thief = router.dial(new_key_pair(), b"theirs")
+        await asyncio.sleep(0.3)
+        assert not router.link.send(route, [b"a secret"])
+        assert not thief.poll(100)
+
+    run(story)
+
+
+def test_who_speaks_on_a_route_later_is_heard_under_his_own_name() -> None:
+    async def story(router: Router) -> None:
+        victim, thief = new_key_pair(), new_key_pair()
+        first = router.dial(victim, b"theirs")
+        assert await router.said(first) == (b"theirs", victim.public)
+        first.close()
+        await asyncio.sleep(0.3)
+        assert await router.said(router.dial(thief, b"theirs")) == (b"theirs", thief.public)
+
+    run(story)
+
+
+def test_unsent_bytes_are_what_a_peer_that_reads_nothing_has_not_taken() -> None:
+    async def story(router: Router) -> None:
+        slow = router.dial(new_key_pair(), receive_bytes=4096)
+        route, _ = await router.said(slow)
+        assert router.link.unsent_bytes(b"nobody") == 0
+        for _ in range(32):
+            assert router.link.send(route, [bytes(MIB)])
+        await asyncio.sleep(0.3)
+        assert 16 * MIB < router.link.unsent_bytes(route) < 33 * MIB
+        for _ in range(32):
+            assert await asyncio.to_thread(slow.poll, 5000)
+            slow.recv()
+        await until(lambda: router.link.unsent_bytes(route) <= MIB)
+
+    run(story)
+
+
+def test_a_peer_that_reads_has_nothing_unsent_however_much_it_was_sent() -> None:
+    async def story(router: Router) -> None:
+        quick = router.dial(new_key_pair())
+        route, _ = await router.said(quick)
+        for _ in range(20):
+            router.link.send(route, [bytes(MIB)] * 2)
+            assert await asyncio.to_thread(quick.poll, 5000)
+            quick.recv_multipart()
+        await until(lambda: router.link.unsent_bytes(route) <= MIB)
+
+    run(story)
+
+
+def test_an_endpoint_without_tcp_serves_and_has_nothing_unsent(tmp_path: Path) -> None:
+    async def story(router: Router) -> None:
+        peer = router.dial(new_key_pair())
+        route, _ = await router.said(peer)
+        assert router.link.send(route, [bytes(4 * MIB)])
+        assert await asyncio.to_thread(peer.poll, 5000)
+        assert router.link.unsent_bytes(route) == 0
+
+    run(story, f"ipc://{tmp_path}/socket")
+
+
+FIRST_ROUTE = """
+import asyncio
+from tests.unit.test_router import listening, new_key_pair
+async def main():
+    async with listening("tcp://127.0.0.1:0") as router:
+        route, _ = await router.said(router.dial(new_key_pair()))
+        print(route.hex(), router.link.has_unknown_ids)
+asyncio.run(main())
+"""
+
+
+def test_no_two_brokers_begin_with_the_same_route() -> None:
+    """libzmq takes the first from libc's rand(), which gave each process the same."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", FIRST_ROUTE]
+    said = [
+        subprocess.run(
+            command, cwd=root, env=dict(os.environ), capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert said[0][0] != said[1][0]
+    assert [each[1] for each in said] == ["True", "True"]
