@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -440,37 +441,53 @@ def test_a_job_can_be_stopped(farm: Farm, cwd: bytes) -> None:
     assert fault_of(farm.run(job, stop_after_s=0.2)) is Fault.STOPPING
 
 
-def test_a_job_that_is_stopped_while_it_starts_leaves_nothing(farm: Farm, cwd: bytes) -> None:
+def test_a_job_that_is_stopped_while_it_starts_leaves_nothing(
+    farm: Farm, cwd: bytes, of_runs: Callable[[], set[str]]
+) -> None:
     """Between its birth and its first instructions bubblewrap's child knows nothing of its parent's end."""
     job = farm.python("import time; time.sleep(60)", cwd)
-    children = own_children()  # as a subreaper this process inherits what is orphaned
     for tenth_ms in range(0, 200, 4):
         assert fault_of(farm.run(job, stop_after_s=tenth_ms / 10_000)) is Fault.STOPPING
-    left = [pid for pid in own_children() - children if state_of(pid) != "Z"]
-    assert left == []
+    assert [pid for pid in of_runs() if stat_of(pid)[0] != "Z"] == []
 
 
-def state_of(pid: str) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
-
-
-def test_no_descriptor_and_no_child_is_left(farm: Farm, cwd: bytes) -> None:
+def test_no_descriptor_and_no_child_is_left(
+    farm: Farm, cwd: bytes, of_runs: Callable[[], set[str]]
+) -> None:
     job = farm.python("", cwd)
     terminal = replace(job, terminal=Terminal(24, 80))
     farm.succeed(job)
     before = sorted(os.listdir("/proc/self/fd"))
-    children = own_children()  # as a subreaper this process inherits what other tests leave
     farm.succeed(job)
     farm.succeed(terminal)
     farm.run(job, replace(GENTLE, wall_s=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
-    assert own_children() <= children
+    assert of_runs() == set()
 
 
-def own_children() -> set[str]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        return set(file.read().split())
+@pytest.fixture
+def of_runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
+    """Gives the children that this test's runs have left. As a subreaper this process inherits what other tests
+    have orphaned, at any moment; but each run has a process group of its own."""
+    spawn, groups = os.posix_spawn, set[str]()
+
+    def noted(*arguments: Any, **more: Any) -> int:
+        pid = spawn(*arguments, **more)
+        groups.add(str(pid))
+        return pid
+
+    def children() -> set[str]:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return {pid for pid in file.read().split() if stat_of(pid)[2] in groups}
+
+    monkeypatch.setattr(os, "posix_spawn", noted)
+    return children
+
+
+def stat_of(pid: str) -> list[str]:
+    """State, parent, process group, and what follows in proc(5)."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 # ---- faults of the farm ---------------------------------------------------------------------------
@@ -550,16 +567,14 @@ def test_limits_may_be_left_out(farm: Farm, cwd: bytes) -> None:
 
 
 def test_a_start_that_fails_half_way_leaves_nothing(
-    farm: Farm, cwd: bytes, monkeypatch: pytest.MonkeyPatch
+    farm: Farm, cwd: bytes, of_runs: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("no limits today")
 
-    children = own_children()
     handles = set(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(resource, "prlimit", refuse)
     with pytest.raises(PermissionError, match="no limits today"):
         farm.run(farm.python("", cwd))
-    # Of earlier tests something may end meanwhile.
-    assert own_children() <= children
+    assert of_runs() == set()
     assert set(os.listdir("/proc/self/fd")) <= handles
