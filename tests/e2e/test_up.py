@@ -73,3 +73,24 @@ def test_nothing_survives_zcc_up(tmp_path: Path, number: signal.Signals, whom: s
         finally:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("mode", "status"), [(None, 127), (0o644, 126)])
+def test_a_command_that_cannot_be_run_ends_as_in_a_shell(
+    tmp_path: Path, mode: int | None, status: int
+) -> None:
+    command = tmp_path / "nosuch"
+    if mode is not None:
+        command.write_text("")
+        command.chmod(mode)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "zcc", "up", "--nodes", "1", "--", command],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == status
+    assert done.stderr.startswith(f"zcc: {command}: ")
+    assert len(done.stderr.splitlines()) == 1

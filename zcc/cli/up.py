@@ -27,10 +27,15 @@ from zcc.cli.supervisor import (
     not_ended,
     supervise,
 )
+from zcc.cli.terminal import complaint
 from zcc.errors import ConfigError
 
 START_TIMEOUT_S = 30.0
+# All waits of the end together: the nodes' have what is left when the broker has its own.
 STOP_TIMEOUT_S = 15.0
+BROKER_STOP_S = 3.0
+# As of a shell, for a command that there is not, and one that is no program.
+_NOT_FOUND, _NOT_RUN = 127, 126
 # Its temporary directory's name.
 _PREFIX = "zcc-up-"
 
@@ -89,19 +94,13 @@ class LocalFarm:
         self._start_broker(self.endpoint)
 
     def stop(self) -> None:
-        """End agent, nodes and broker, and wait until they are gone."""
+        """End agent and nodes, then the broker, and wait until they are gone: a node that leaves gives its jobs
+        back to a broker that is there."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         if self.environment:
-            door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
-        processes = [*self.nodes, *([self.broker] if self.broker else [])]
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"}, BROKER_STOP_S)
+        _end(self.nodes, deadline_s - BROKER_STOP_S)
+        _end([self.broker] if self.broker else [], deadline_s)
 
     def _start_broker(self, listen: str) -> None:
         readable, writable = os.pipe()
@@ -169,6 +168,19 @@ class LocalFarm:
         return f"the farm has no node, and nothing was run: {why}"
 
 
+def _end(processes: list[subprocess.Popen[bytes]], deadline_s: float) -> None:
+    """Ask all of them to end, and kill who has not by then."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def last_words(log_path: str) -> str:
     """Why one of our programs ended, in its own words: its log may be gone when the user could read it."""
     with open(log_path, errors="replace") as log:
@@ -206,10 +218,7 @@ def up(
 
 def run_command(command: list[str], environment: Mapping[str, str], group: int) -> int:
     """Run the user's command in this process group, with zcc on its PATH; its exit status as a shell would
-    give it. What is left of it is asked to end when this work is ended.
-
-    Raises:
-        ConfigError: there is no such command.
+    give it, for one that cannot be run too. What is left of it is asked to end when this work is ended.
     """
     path = f"{environment.get('PATH', os.defpath)}:{os.path.dirname(sys.executable)}"
     process: subprocess.Popen[bytes] | None = None
@@ -221,8 +230,12 @@ def run_command(command: list[str], environment: Mapping[str, str], group: int) 
                 preexec_fn=lambda: join_front(group, mask),  # noqa: PLW1509 - one thread
             )
         status = process.wait()
-    except FileNotFoundError as error:
-        raise ConfigError(f"{command[0]}: command not found") from error
+    except FileNotFoundError:
+        print(complaint(f"zcc: {command[0]}: command not found"), file=sys.stderr)
+        return _NOT_FOUND
+    except OSError as error:
+        print(complaint(f"zcc: {command[0]}: {error.strerror}"), file=sys.stderr)
+        return _NOT_RUN
     except Ended:
         if process is not None:
             ask_to_end(process.pid)
