@@ -7,6 +7,8 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -18,6 +20,8 @@ from broker.inquiry import Inquiry, Report, read_report, write_inquiry
 from broker.options import DEFAULT_STATE, StateDir
 from broker.state import require_state, take_lock
 from broker.verdicts import Verdict
+from cache.stores import DiskStore
+from zcc.cli.cache import by_node, key_of, refuse_strangers
 from zcc.config import parse_share
 
 # The running broker looks for inquiries twice a second.
@@ -25,27 +29,38 @@ _ANSWER_S = 15.0
 _LOOK_EVERY_S = 0.2
 _BAD = (Verdict.MAKER_AT_FAULT, Verdict.OTHER_AT_FAULT, Verdict.DISPUTED)
 
+Share = Annotated[
+    str, typer.Option(metavar="SHARE", help="How many of the results, at random: 1%, 0.5, 100%.")
+]
+Node = Annotated[
+    str, typer.Option(metavar="NAME|ID", help="Of those that this node has made alone.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")]
 
-def register(app: typer.Typer) -> None:
-    app.command()(audit)
+
+def register(app: typer.Typer, open_results: Callable[[str], DiskStore]) -> None:
+    """Add the command to the broker's; `open_results(STATE)` gives what that broker remembers."""
+
+    @app.command("audit")
+    def audit_(
+        share: Share = "1%",
+        node: Node = "",
+        state: StateDir = DEFAULT_STATE,
+        as_json: AsJson = False,
+    ) -> None:
+        """Run remembered results again on other nodes, and compare. Exit status 1 when any is not confirmed.
+
+        The running broker does it, while no job waits. Ctrl-C ends the waiting, not the audit.
+        """
+        require_state(state)
+        if node:
+            with closing(open_results(state)) as store:
+                node = key_of(store, "node_key", node)
+                refuse_strangers(store, by_node(node))
+        audit(share, node, state, as_json)
 
 
-def audit(
-    share: Annotated[
-        str,
-        typer.Option(metavar="SHARE", help="How many of the results, at random: 1%, 0.5, 100%."),
-    ] = "1%",
-    node: Annotated[
-        str, typer.Option(metavar="NAME|KEY", help="Of those that this node has made alone.")
-    ] = "",
-    state: StateDir = DEFAULT_STATE,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
-) -> None:
-    """Run remembered results again on other nodes, and compare. Exit status 1 when any is not confirmed.
-
-    The running broker does it, while no job waits. Ctrl-C ends the waiting, not the audit.
-    """
-    require_state(state)
+def audit(share: str, node: str, state: str, as_json: bool) -> None:
     _require_broker(state)
     directory = os.path.join(state, DIRECTORY)
     inquiry = Inquiry(secrets.token_hex(8), parse_share(share), node)

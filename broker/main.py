@@ -34,11 +34,10 @@ from broker.storage.tokens import Access
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
-from zcc.cli.program import Program
-from zcc.cli.terminal import complaint
+from zcc.cli.program import Program, run_program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
-from zcc.errors import ZccError, told
+from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
@@ -267,7 +266,6 @@ def token(
 
 members.register(app)
 commands.register(app)
-audit_command.register(app)
 
 
 def _open_results(state: str) -> DiskStore:
@@ -277,16 +275,13 @@ def _open_results(state: str) -> DiskStore:
     return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
 
 
+audit_command.register(app, _open_results)
 app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
 
 
 def main() -> None:
     """The program: a user's mistake ends in one line, not in a traceback."""
-    try:
-        app()
-    except (BrokerError, CacheError, ZccError) as error:
-        print(complaint(f"zcc-broker: {told(error)}"), file=sys.stderr)
-        raise SystemExit(1) from error
+    run_program(app, "zcc-broker", (BrokerError, CacheError, ZccError, OSError))
 
 
 if __name__ == "__main__":

@@ -224,7 +224,9 @@ class Registry:
         )
         found: list[Row] = next(filter(None, ways), [])
         if not found:
-            raise RegistryError(f"no live key or name {selector!r}: see zcc-broker keys")
+            short = f"; a beginning is taken from {_LEAST_BEGINNING} letters on"
+            short = short if len(selector) < _LEAST_BEGINNING else ""
+            raise RegistryError(f"no live key or name {selector!r}: see zcc-broker keys{short}")
         if len(found) > 1:
             listed = "".join(f"\n  {_spoken(row)}" for row in found)
             raise RegistryError(f"{selector!r} means {len(found)} keys, say one by its id:{listed}")

@@ -7,7 +7,6 @@ import logging
 import os
 import shlex
 import signal
-import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -23,11 +22,11 @@ from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
 from zcc.cli import leaving
-from zcc.cli.program import Program
-from zcc.cli.terminal import complaint, say
+from zcc.cli.program import Program, run_program
+from zcc.cli.terminal import say
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
-from zcc.errors import ZccError, told
+from zcc.errors import ZccError
 
 app = Program(
     help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
@@ -199,10 +198,7 @@ async def _serve(
 
 def main() -> None:
     """The entry point: errors that are the user's to mend come without a traceback."""
-    try:
-        app()
-    except (NodeError, ZccError, OSError) as error:
-        sys.exit(complaint(f"zcc-node: {told(error)}"))
+    run_program(app, "zcc-node", (NodeError, ZccError, OSError))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DURATION = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TYPES = {str: "a text in quotes", int: "a whole number", float: "a number"}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -192,7 +193,7 @@ def _read(path: str) -> dict[str, Any]:
         if expected is float and type(value) is int:
             values[name] = float(value)
         elif type(value) is not expected:
-            raise ConfigError(f"{path}: {name} must be a {expected.__name__}, found {value!r}")
+            raise ConfigError(f"{path}: {name} must be {_TYPES[expected]}, found {value!r}")
         if isinstance(values[name], (int, float)) and values[name] < 0:
             raise ConfigError(f"{path}: {name} must not be negative, found {value!r}")
     return values

@@ -36,7 +36,7 @@ class CompilerError(ZccError):
 
 
 def told(error: Exception) -> str:
-    """What the user reads of an error that ends a command; of the system's own, the file and why."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    """What the user reads of an error that ends a command; of the system's own, the file (if any) and why."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)

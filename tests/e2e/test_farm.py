@@ -295,6 +295,26 @@ def test_a_command_of_several_sources_is_explained_as_what_it_becomes(
     assert json.loads(farm.run(*command, "a.c", cwd=tmp_path).stdout)["way"] == "scanned"
 
 
+@pytest.mark.parametrize(
+    ("words", "compiler"),
+    [
+        (("zcc", "gcc", "-c", "a.c"), "gcc"),
+        (("zcc++", str(BIN / "zcc"), "gcc", "-c", "a.c"), "gcc"),
+        (("a.c", "-c"), "cc"),
+        (("zcc", "-c", "a.c"), "cc"),
+        (("zcc++", "-c", "a.c"), "c++"),
+    ],
+    ids=str,
+)
+def test_the_words_of_explain_mean_what_they_mean_behind_zcc(
+    farm: Farm, tmp_path: Path, words: tuple[str, ...], compiler: str
+) -> None:
+    (tmp_path / "a.c").write_text("int a;\n")
+    told = json.loads(farm.run(str(BIN / "zcc"), "explain", "--json", *words, cwd=tmp_path).stdout)
+    assert told["way"] == "scanned"
+    assert told["compiler"] == shutil.which(compiler)
+
+
 def test_links_and_preprocessing_pass_through(farm: Farm, tmp_path: Path, family: str) -> None:
     (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
     both_ways(farm, tmp_path, family, "a.c", "-o", "a.out")

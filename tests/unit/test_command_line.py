@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +19,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from broker.errors import BrokerError
+from broker.errors import BrokerError, RegistryError
 from broker.main import app as broker_app
 from broker.registry import Registry
-from broker.state import broker_keys
+from broker.state import broker_keys, record_serving
 from cache.digest import digest_of
 from cache.record import Record, Source
 from cache.stores import DiskStore
@@ -33,6 +38,10 @@ from zcc.cli.explain import told
 from zcc.cli.main import app as zcc_app
 from zcc.errors import ConfigError
 from zcc.farm import spoken
+from zcc.keys import member_id, new_key_pair
+from zcc.messages import Role
+
+BIN = Path(sys.executable).parent
 
 PROGRAMS = {"zcc": zcc_app, "zcc-broker": broker_app, "zcc-node": node_app}
 
@@ -127,6 +136,14 @@ def test_help_for_what_is_no_subcommand_says_which_was_perhaps_meant() -> None:
     assert "did you mean: zcc stats?" in result.output
 
 
+def test_help_goes_down_to_a_command_of_a_subcommand() -> None:
+    assert (
+        "zcc agent status [OPTIONS]"
+        in CliRunner().invoke(zcc_app, ["help", "agent", "status"], prog_name="zcc").output
+    )
+    assert CliRunner().invoke(zcc_app, ["help", "agent", "nosuch"]).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [
@@ -149,6 +166,45 @@ def test_a_mistyped_cache_directory_is_named_and_not_made(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"wrong holds no results: zcc config"):
         run(zcc_app, "cache", "show", "--dir", str(wrong))
     assert not wrong.exists()
+
+
+# ---- how a program ends -------------------------------------------------------------------------
+
+
+def output_to(place: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """The command, with its output going there."""
+    line = f"exec {shlex.join((str(BIN / words[0]), *words[1:]))} {place}"
+    return subprocess.run(["sh", "-c", line], capture_output=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("words", [("zcc", "config"), ("zcc-broker", "--help"), ("zcc-node", "-h")])
+def test_output_that_nobody_takes_ends_a_program_as_any_other(words: tuple[str, ...]) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    with subprocess.Popen(
+        [BIN / words[0], *words[1:]], stdout=writable, stderr=subprocess.PIPE
+    ) as process:
+        os.close(writable)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-signal.SIGPIPE, b"")
+    full = output_to(">/dev/full", *words)
+    assert full.returncode == 1
+    assert re.fullmatch(
+        rf"{words[0]}: (standard output: )?No space left on device\n", full.stderr.decode()
+    )
+    closed = output_to(">&-", *words)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+def test_more_output_than_a_pipe_holds_ends_quietly_too(tmp_path: Path) -> None:
+    """It fails in the middle of the command, not at its end."""
+    broker_keys(str(tmp_path))
+    with closing(Registry(str(tmp_path))) as registry:
+        for _ in range(300):
+            registry.add(new_key_pair().public, Role.CLIENT, "x" * 100, 0.0)
+    line = f"{BIN}/zcc-broker keys --json --state {tmp_path} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (b"[\n141\n", b"")
 
 
 # ---- purging ----------------------------------------------------------------------------------
@@ -187,6 +243,20 @@ def test_what_storage_purge_did_can_be_read_by_scripts(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"removed": 0}
 
 
+def test_an_audit_of_a_node_that_made_nothing_is_an_error_too(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
+    record_serving(str(tmp_path), "tcp://127.0.0.1:1", "farm")
+    with closing(DiskStore(str(tmp_path), "farm", 1 << 30)) as store:
+        source = Source(digest_of(b"gcc 12"), "n1", "k" * 40, "u" * 40)
+        store.put_records([Record(digest_of(b"job"), b"body", (), 4, source, time.time())])
+    for name in ("zz", "k-00000000", "x" * 40):
+        with pytest.raises(ConfigError, match=r"no result here is compiled by .*: there are resul"):
+            run(broker_app, "audit", "--node", name, "--state", str(tmp_path))
+    for name in ("n1", "k" * 40, member_id("k" * 40)):
+        with pytest.raises(BrokerError, match="no broker serves"):  # it is looked at first
+            run(broker_app, "audit", "--node", name, "--state", str(tmp_path))
+
+
 # ---- builds -----------------------------------------------------------------------------------
 
 
@@ -221,6 +291,46 @@ def test_a_build_that_there_is_not_is_an_error_that_says_what_to_do(number: str)
 
 
 # ---- names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("two_builds")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--zero", "--build", "1"),
+        ("--zero", "--since", "1h"),
+        ("--zero", "--json"),
+        ("--zero", "--watch", "1"),
+        ("--build", "1", "--builds"),
+        ("--build", "1", "--since", "1h"),
+        ("--builds", "--since", "1h"),
+        ("--builds", "--format", "prometheus"),
+        ("--builds", "--format", "ccache"),
+        ("--json", "--format", "table"),
+        ("--json", "--format", "prometheus"),
+    ],
+    ids=" ".join,
+)
+def test_options_of_stats_that_exclude_each_other_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        run(zcc_app, "stats", *words)
+    assert len(json.loads(run(zcc_app, "stats", "--builds", "--json").stdout)) == 2
+    run(zcc_app, "stats", "--json", "--format", "json")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "inf", "1e20", "soon"])
+def test_a_watch_s_seconds_are_refused_in_words(seconds: str) -> None:
+    with pytest.raises(ConfigError, match=f"--watch {seconds}: expected seconds"):
+        run(zcc_app, "stats", f"--watch={seconds}")
+
+
+def test_a_beginning_that_is_too_short_is_told_apart_from_no_key(tmp_path: Path) -> None:
+    with closing(Registry(str(tmp_path))) as registry:
+        registry.add(new_key_pair().public, Role.NODE, "n2", 0.0)
+        with pytest.raises(RegistryError, match="from 3 letters on"):
+            registry.revoke("n", 1.0)
+        with pytest.raises(RegistryError, match=r"zcc-broker keys$"):
+            registry.revoke("n27", 1.0)
 
 
 def test_a_node_is_called_as_it_joined(tmp_path: Path) -> None:

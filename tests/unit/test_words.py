@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from zcc.cli import main
+from zcc.cli.explain import FILE_ENDINGS
 from zcc.compiler.driver import WRAPPERS
 
 LAUNCHER = Path(__file__).parents[2] / "zcc" / "launcher"
@@ -54,6 +55,13 @@ def subcommands_of_the_launcher() -> set[str]:
     found = re.search(r"subcommands\[\] = \{(.*?)\};", source, re.DOTALL)
     assert found is not None
     return set(re.findall(r'"([^"]+)"', found[1]))
+
+
+def test_explain_knows_each_ending_of_what_a_compiler_reads() -> None:
+    source = (LAUNCHER / "words.c").read_text()
+    found = re.search(r"file_endings\[\] = \{(.*?)\};", source, re.DOTALL)
+    assert found is not None
+    assert set(re.findall(r'"([^"]+)"', found[1])) == FILE_ENDINGS
 
 
 def test_the_launcher_knows_each_subcommand_of_the_command_line() -> None:

@@ -91,9 +91,9 @@ def cache_commands(
         if not (unused or older or node or user or toolchain or key or everything):
             raise ConfigError("say which results to forget (see --help), or --all")
         with closing(open_store(directory)) as store:
-            node, user = _key_of(store, "node_key", node), _key_of(store, "user", user)
+            node, user = key_of(store, "node_key", node), key_of(store, "user", user)
             selection = _selection(unused, older, node, user, toolchain, key)
-            _refuse_strangers(store, selection)
+            refuse_strangers(store, selection)
             removed = clear(store) if selection == Selection() else purge(store, selection)
         agent.ask({"op": "recount"})
         say(told(removed, as_json))
@@ -157,26 +157,38 @@ def _selection(
     unused: str, older: str, node: str, user: str, toolchain: str, key: str
 ) -> Selection:
     now = time.time()
-    is_key = len(node) == 40
     return Selection(
         used_before_s=now - parse_duration(unused) if unused else None,
         made_before_s=now - parse_duration(older) if older else None,
-        node="" if is_key else node,
-        node_key=node if is_key else "",
+        node=node if not _is_key(node) else "",
+        node_key=node if _is_key(node) else "",
         user=user,
         toolchain_prefix=_digits(toolchain),
         key_prefix=_digits(key),
     )
 
 
-def _key_of(store: DiskStore, column: str, called: str) -> str:
+def by_node(node: str) -> Selection:
+    """The results that this node, a name or a key, has made."""
+    return Selection(node_key=node) if _is_key(node) else Selection(node=node)
+
+
+def _is_key(node: str) -> bool:
+    return len(node) == 40  # in Z85
+
+
+def key_of(store: DiskStore, column: str, called: str) -> str:
     """The public key among those that results bear which has this id; anything else as it is."""
     labels = store.index.by_label(column) if called.startswith("k-") else []
     return next((key for key, _, _ in labels if key and member_id(key) == called), called)
 
 
-def _refuse_strangers(store: DiskStore, selection: Selection) -> None:
-    """A mistyped name must not look like a purge that found nothing left to do."""
+def refuse_strangers(store: DiskStore, selection: Selection) -> None:
+    """A mistyped name must not look like one of which there is nothing left to do.
+
+    Raises:
+        ConfigError: no result is by that node, or of that user; the message says who has some.
+    """
     for column, made in (
         ("node", "compiled by"),
         ("node_key", "compiled by"),

@@ -28,6 +28,11 @@ from zcc.compiler.options import Family
 from zcc.compiler.toolchain import describe
 from zcc.errors import ConfigError
 
+_LAUNCHERS = ("zcc", "zcc++")
+# Endings of what a compiler reads: `file_endings` of zcc/launcher/words.c.
+FILE_ENDINGS = frozenset(
+    "c cc cp cpp cxx c++ C CC CPP h hh hpp hxx H m mm M i ii mi mii s S sx o a so".split()  # noqa: SIM905
+)
 _NO_COMPILER = "name a compiler: zcc explain gcc -c x.c"
 
 
@@ -137,8 +142,9 @@ def request_of(command: list[str]) -> wire.Request:
     Raises:
         ConfigError: no such compiler.
     """
+    command, is_cxx = _behind_launchers(command)
     words = [os.fsencode(word) for word in command]
-    is_named = not words[0].startswith(b"-")
+    is_named = not is_for_default(command[0])
     found = shutil.which(command[0]) if is_named else None
     if is_named and found is None:
         raise ConfigError(f"{command[0]}: command not found; {_NO_COMPILER}")
@@ -150,12 +156,35 @@ def request_of(command: list[str]) -> wire.Request:
         umask=_umask(),
         terminal=None,
         stdin_is_terminal=False,
-        is_cxx=False,
+        is_cxx=is_cxx,
         use_default=not is_named,
     )
     if is_named:
         return request
-    return with_default(request, os.fsencode(configuration.load(os.environ).cc))
+    config = configuration.load(os.environ)
+    return with_default(request, os.fsencode(config.cxx if is_cxx else config.cc))
+
+
+def is_for_default(word: str) -> bool:
+    """Whether this first word is the default compiler's: an option, `@file`, or what a compiler reads (as in
+    zcc/launcher/words.c)."""
+    _, dot, ending = os.path.basename(word).rpartition(".")
+    return word[:1] in ("-", "@") or (bool(dot) and ending in FILE_ENDINGS)
+
+
+def _behind_launchers(command: list[str]) -> tuple[list[str], bool]:
+    """What stands behind `zcc` and `zcc++`, which mean themselves; and whether the last one is for C++.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    is_cxx = False
+    while command and os.path.basename(command[0]) in _LAUNCHERS:
+        is_cxx = os.path.basename(command[0]) == "zcc++"
+        command = command[1:]
+    if not command:
+        raise ConfigError(_NO_COMPILER)
+    return command, is_cxx
 
 
 def _describe(request: wire.Request, answer: list[Prepared] | Here) -> dict[str, Any]:

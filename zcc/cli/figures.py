@@ -13,6 +13,7 @@ from zcc.cli.layout import GLUE, fold
 _BOLD, _RED, _GREEN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
 # Reasons beyond these are summed up in one line.
 _MOST_REASONS = 12
+_NAME_COLUMNS = 22
 _SPLIT = (
     ("queued_s", "queue"),
     ("sending_s", "send"),
@@ -111,19 +112,24 @@ def _outcomes(document: dict[str, Any]) -> Iterator[str]:
     reasons = list(document["local_reasons"].items())
     if reasons:
         yield "local, by reason"
-    for reason, count in reasons[:_MOST_REASONS]:
-        yield f"  {reason:22} {count:>6}"
+    shown = reasons[:_MOST_REASONS]
     if len(reasons) > _MOST_REASONS:
-        rest = sum(count for _, count in reasons[_MOST_REASONS:])
-        yield f"  {'(others: --json)':22} {rest:>6}"
+        shown.append(("(others: --json)", sum(count for _, count in reasons[_MOST_REASONS:])))
+    yield from _counted(shown)
 
 
 def _unknown(document: dict[str, Any]) -> Iterator[str]:
     found = document.get("unknown_options") or {}
     if found:
         yield "options that this zcc does not know"
-    for name, count in found.items():
-        yield f"  {name:22} {count:>6}"
+    yield from _counted(list(found.items()))
+
+
+def _counted(rows: list[tuple[str, int]]) -> Iterator[str]:
+    """Names and counts, in columns as wide as the longest name needs."""
+    wide = max((_NAME_COLUMNS, *(len(name) for name, _ in rows)))
+    for name, count in rows:
+        yield f"  {name:{wide}} {count:>6}"
 
 
 def _facts(document: dict[str, Any]) -> Iterator[str]:

@@ -12,10 +12,10 @@ import typer
 from cache.errors import CacheError
 from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
 from zcc.cli.completion import completion
-from zcc.cli.program import Program, RootGroup
+from zcc.cli.program import Program, RootGroup, run_program
 from zcc.cli.terminal import complaint
 from zcc.cli.version import version
-from zcc.errors import ZccError, told
+from zcc.errors import ZccError
 
 # As of every command line that cannot be read.
 USAGE_STATUS = 2
@@ -59,14 +59,16 @@ app.command("completion")(completion)
 @app.command("help")
 def show_help(
     ctx: typer.Context,
-    command: str = typer.Argument("", metavar="COMMAND", help="Of this subcommand."),
+    command: list[str] = typer.Argument(
+        None, metavar="COMMAND...", help="Of this subcommand, as in: zcc help agent status."
+    ),
 ) -> None:
     """Show this help, or a subcommand's."""
-    if command and command not in words():
-        print(complaint(f"zcc: no subcommand {command!r}\n{_near(command)}"), file=sys.stderr)
+    if command and command[0] not in words():
+        print(complaint(f"zcc: no subcommand {command[0]!r}\n{_near(command[0])}"), file=sys.stderr)
         raise typer.Exit(USAGE_STATUS)
     root = ctx.find_root()
-    root.command.main(args=[command, "--help"] if command else ["--help"], prog_name=root.info_name)
+    root.command.main(args=[*(command or ()), "--help"], prog_name=root.info_name)
 
 
 def words() -> list[str]:
@@ -99,7 +101,4 @@ def main(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in words():
         print(complaint(slip(arguments[0])), file=sys.stderr)
         sys.exit(USAGE_STATUS)
-    try:
-        app(args=arguments, prog_name="zcc")
-    except (ZccError, CacheError, OSError) as error:
-        sys.exit(complaint(f"zcc: {told(error)}"))
+    run_program(app, "zcc", (ZccError, CacheError, OSError), arguments)

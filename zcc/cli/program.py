@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zcc.cli.help import help_of
-from zcc.cli.terminal import width
+from zcc.cli.terminal import complaint, width
+from zcc.errors import told
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -46,6 +50,20 @@ class _Group(TyperGroup):
     def get_help(self, ctx: Any) -> str:
         return help_of(self, ctx, width())
 
+    # click would make an exit status of its own of a broken pipe: of a command's words, and of its help.
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _die_of_pipe()
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **more)
+        except BrokenPipeError:
+            _die_of_pipe()
+
 
 class RootGroup(_Group):
     """The group of a program whose own options are not its own: `zcc` leaves all but --help to compilers."""
@@ -76,3 +94,49 @@ class Program(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
         return super().command(name, **({"cls": Command} | settings))
+
+
+def run_program(
+    app: typer.Typer,
+    name: str,
+    errors: tuple[type[Exception], ...],
+    arguments: list[str] | None = None,
+) -> None:
+    """Be the program, to its end: the `errors` that are the user's to mend come without a traceback, and output
+    that nobody takes ends it as it ends any program.
+
+    Raises:
+        SystemExit: always.
+    """
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    status: str | int | None = None
+    try:
+        app(args=arguments, prog_name=name)
+    except SystemExit as ended:
+        status = ended.code
+    except errors as error:
+        status = complaint(f"{name}: {told(error)}")
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _die_of_pipe()
+    except OSError as error:
+        _drop_output()
+        status = complaint(f"{name}: standard output: {error.strerror}")
+    sys.exit(status)
+
+
+def _die_of_pipe() -> NoReturn:
+    """Whoever read our output has gone: end by SIGPIPE, which Python switches off, as other programs do."""
+    _drop_output()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(128 + signal.SIGPIPE)  # somebody blocks it
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere, so that the interpreter does not fail at it once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

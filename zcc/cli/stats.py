@@ -35,6 +35,15 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LEFT_OUT = {"--watch": "2", "--build": "1"}
 _BUILDS = ("N", "began", "took", "calls", "hits", "sent", "project")
 _NUMBERS = ("N", "took", "calls", "hits", "sent")
+# The first excludes each of the others.
+_EXCLUDING = (
+    ("--zero", "--builds", "--build", "--since", "--watch", "--json", "--format"),
+    ("--builds", "--build", "--since"),
+    ("--build", "--since"),
+    ("--json", "--format"),
+)
+# Longer than anybody watches, and what sleeping takes.
+MOST_WATCH_S = 86_400.0
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
@@ -60,8 +69,8 @@ class StatsCommand(Command):
 
 def stats(
     as_json: bool = typer.Option(False, "--json", help="The same as --format=json."),
-    form: Format = typer.Option(
-        Format.TABLE, "--format", help="ccache: as `ccache --print-stats`."
+    form: Format | None = typer.Option(
+        None, "--format", help="Default table. ccache: as `ccache --print-stats`."
     ),
     build: str = typer.Option(
         "", "--build", metavar="[N]", help="The latest build only, or the N-th latest."
@@ -70,24 +79,29 @@ def stats(
     begin: str = typer.Option(
         "", "--since", metavar="TIME", help="What happened since: 90s, 2h, 3d, 2026-11-25T10:00."
     ),
-    watch: float = typer.Option(
-        0.0,
-        "--watch",
-        metavar="[SECONDS]",
-        help="Show it again and again, until Ctrl-C.",
-        show_default=False,
+    watch: str = typer.Option(
+        "", "--watch", metavar="[SECONDS]", help="Show it again and again, until Ctrl-C."
     ),
     zero: bool = typer.Option(False, "--zero", help="Set all counters to nought; forget builds."),
 ) -> None:
     """What happened to the compiles: where they ran, and why not elsewhere."""
+    given = {
+        "--zero": zero,
+        "--builds": builds,
+        "--build": bool(build),
+        "--since": bool(begin),
+        "--watch": bool(watch),
+        "--json": as_json,
+        "--format": form is not None,
+    }
+    _refuse_pairs({name for name, is_given in given.items() if is_given}, form)
     if zero:
         _zero()
         return
-    if build and begin:
-        raise ConfigError("--build and --since exclude each other")
-    form = Format.JSON if as_json else form
+    form = Format.JSON if as_json else form or Format.TABLE
     chosen = parse_build(build) if build else 0
-    if not watch:
+    every_s = parse_watch(watch) if watch else 0.0
+    if not every_s:
         sys.stdout.write(_shown(form, chosen, builds, begin))
         return
     with contextlib.suppress(KeyboardInterrupt):
@@ -95,7 +109,21 @@ def stats(
             clearing = _CLEAR_SCREEN if sys.stdout.isatty() else ""
             sys.stdout.write(clearing + _shown(form, chosen, builds, begin))
             sys.stdout.flush()
-            time.sleep(watch)
+            time.sleep(every_s)
+
+
+def _refuse_pairs(given: set[str], form: Format | None) -> None:
+    """
+    Raises:
+        ConfigError: two of these options say different things of what is shown, and one would be passed over.
+    """
+    for first, *others in _EXCLUDING:
+        for other in others:
+            agree = first == "--json" and other == "--format" and form is Format.JSON
+            if {first, other} <= given and not agree:
+                raise ConfigError(f"{first} and {other} exclude each other")
+    if "--builds" in given and form in (Format.CCACHE, Format.PROMETHEUS):
+        raise ConfigError(f"--builds and --format {form} exclude each other: table or json")
 
 
 def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
@@ -195,6 +223,21 @@ def parse_build(text: str) -> int:
             " zcc stats --builds lists them"
         )
     return int(text)
+
+
+def parse_watch(text: str) -> float:
+    """The seconds of `--watch SECONDS`.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_WATCH_S:  # nan is neither
+        raise ConfigError(f"--watch {text}: expected seconds, more than 0 and a day at most")
+    return seconds
 
 
 def _no_build(number: int, count: int) -> str:
