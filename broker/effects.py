@@ -120,9 +120,10 @@ class RerunEnded:
 
 @dataclass(frozen=True, slots=True)
 class NoteToolchain:
-    """Write down that this blob is a toolchain: the next broker must know."""
+    """Write down that this blob is a toolchain in which a job of this key's has run, for the next broker."""
 
     digest: Digest
+    user: str
 
 
 @dataclass(frozen=True, slots=True)

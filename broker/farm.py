@@ -40,7 +40,7 @@ class Farm:
         name: str,
         rng: random.Random,
         started_at: float,
-        toolchains: Iterable[Digest] = (),
+        toolchains: Iterable[tuple[Digest, str]] = (),
     ) -> None:
         self.name = name
         self.rng = rng
@@ -77,14 +77,10 @@ class Farm:
     def audit(self, what: str, **fields: str | int | float) -> None:
         self._out.append(Audit(what, tuple(fields.items())))
 
-    def name_toolchain(self, digest: Digest) -> None:
-        """Somebody who holds this blob says that it is a toolchain."""
-        self.holdings.note_toolchain(digest)
-
-    def proved_toolchain(self, digest: Digest) -> None:
-        """A compiler in it has run: the next broker is to know, too."""
-        if self.holdings.note_proven(digest):
-            self.emit(NoteToolchain(digest))
+    def proved_toolchain(self, user: str, digest: Digest) -> None:
+        """A compiler in it has run for this key: the next broker is to know, too."""
+        if self.holdings.prove_toolchain(user, digest):
+            self.emit(NoteToolchain(digest, user))
 
     def take_effects(self) -> list[Effect]:
         effects, self._out = self._out, []

@@ -63,8 +63,6 @@ class Ledger:
         One whose inputs this key has not all shown learns nothing of what is remembered or runs.
         """
         farm = self._farm
-        if not farm.holdings.unshown(session.user, (event.toolchain,)):
-            farm.name_toolchain(event.toolchain)
         key = event.key
         if farm.holdings.unshown(session.user, event.inputs):
             key = private_key(event.key, session.user)
@@ -78,6 +76,8 @@ class Ledger:
             farm.send(session, Refused(event.ticket, reason))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
             return
+        if not farm.holdings.unshown(session.user, (event.toolchain,)):
+            farm.holdings.name_toolchain(session.user, event.toolchain)
         waiter = Waiter(session.id, event.ticket, now, shared=execution is not None)
         session.tickets[event.ticket] = key
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
@@ -238,7 +238,7 @@ class Ledger:
         execution = self.end_lease(lease)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         if is_kept:
-            farm.proved_toolchain(execution.toolchain)
+            farm.proved_toolchain(execution.lane.user, execution.toolchain)
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
         job = execution.cost_class

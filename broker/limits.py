@@ -69,14 +69,17 @@ MAX_DOUBTED = 100_000
 CHECKED_AT_ONCE = 50
 # What was re-read and found sound is not re-read for so long, whoever complains: a toolchain takes a second.
 SOUND_FOR_S = 10.0
-# Blobs of which is remembered what shows that one holds them; some 200 bytes each.
+# Blobs of which is remembered what shows that one holds them; some 300 bytes each.
 MAX_SHOWN_VALUES = 200_000
 
 # --- what keys have shown to hold ---------------------------------------------------------------
-# Blobs of which is known who has shown them; some 150 bytes each. A large C++ tree has 50,000 files.
+# Blobs of which is known who has shown them; some 200 bytes each. A large C++ tree has 50,000 files.
 MAX_SHOWN = 500_000
-# Blobs that are known to be toolchains: a farm has some tens.
+# Blobs that are known to be toolchains: a farm has some tens. Of each key those that it named and in which
+# nothing has run yet, and those in which its jobs have run.
 MAX_TOOLCHAINS = 10_000
+MAX_NAMED_PER_KEY = 64
+MAX_PROVEN_PER_KEY = 1_000
 # Inputs that one job asks for at a time: nothing that is done for one message may take longer than
 # some milliseconds, and a job may name 30,000.
 MAX_ASKED = 1_000

@@ -68,7 +68,7 @@ class Machine:
         farm_name: str,
         rng: random.Random,
         now: float,
-        toolchains: Iterable[Digest] = (),
+        toolchains: Iterable[tuple[Digest, str]] = (),
         holding_key: bytes = bytes(HOLDING_KEY_BYTES),
     ) -> None:
         self.farm = Farm(farm_name, rng, now, toolchains)

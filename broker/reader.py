@@ -12,7 +12,6 @@ import logging
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -23,6 +22,7 @@ from broker.events import Origin
 from broker.heads import JobHead, ResultHead, read_job, read_result, split_digests
 from broker.intake import Intake, Unread
 from broker.limits import AT_ONCE_BYTES, MAX_SHOWN_VALUES
+from broker.shares import Shares
 from broker.worker import LENGTH
 from cache.blobs import frame_size
 from cache.digest import Digest
@@ -139,7 +139,8 @@ class Reader:
         self._is_open = is_open
         self._take = take
         self._fail = fail
-        self._values: OrderedDict[Digest, bytes] = OrderedDict()
+        self._values: dict[Digest, bytes] = {}
+        self._worked_out_for = Shares[Digest](MAX_SHOWN_VALUES, MAX_SHOWN_VALUES)
         self._task: asyncio.Task[None] | None = None
         self._reading: Unread | None = None
 
@@ -249,13 +250,12 @@ class Reader:
         answer = await self._ask(["job", message.key, message.body, key, b"".join(unknown)])
         rows, too_large, read_bytes = answer[-3:]
         self._intake.charge(user, read_bytes)
-        for digest, value in unpack_shown(rows).items():
-            self._values[digest] = value
-        for digest in split_digests(too_large):
-            self._values[digest] = TOO_LARGE
-        while len(self._values) > MAX_SHOWN_VALUES:
-            self._values.popitem(last=False)
         values = self._values
+        found = unpack_shown(rows) | dict.fromkeys(split_digests(too_large), TOO_LARGE)
+        for digest, value in found.items():
+            values[digest] = value
+            for lost in self._worked_out_for.use(user, digest):
+                values.pop(lost, None)
         shown = tuple(digest for digest, value in given.items() if values.get(digest) == value)
         return JobHead(*answer[:-3]), shown
 

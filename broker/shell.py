@@ -527,7 +527,7 @@ class Shell:
         self._search.check(effect.digests)
 
     def _do_note_toolchain(self, effect: effects.NoteToolchain) -> None:
-        add_toolchain(self._state_dir, effect.digest)
+        add_toolchain(self._state_dir, effect.digest, effect.user)
 
     def _do_remember(self, effect: effects.Remember) -> None:
         self._results.remember(effect)

@@ -10,7 +10,6 @@ import re
 import time
 
 from broker.errors import StartError
-from broker.limits import MAX_TOOLCHAINS
 from cache.digest import DIGEST_SIZE, Digest
 from zcc.errors import ConfigError
 from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
@@ -20,9 +19,10 @@ logger = logging.getLogger(__name__)
 KEY_FILE = "broker.key"
 SERVING_FILE = "serving.json"
 LOCK_FILE = "lock"
-# Digests of blobs that are toolchains, one a line in hexadecimal.
+# Blobs that are toolchains, one a line: the digest in hexadecimal, and whose job has run in it. Files of before
+# 2026-12 have the digest alone.
 TOOLCHAINS_FILE = "toolchains"
-_HEXADECIMAL = re.compile(rb"[0-9a-f]{%d}" % (2 * DIGEST_SIZE))
+_TOOLCHAIN = re.compile(rb"([0-9a-f]{%d})(?: ([!-~]*))?" % (2 * DIGEST_SIZE))
 
 
 def broker_keys(state_dir: str) -> KeyPair:
@@ -83,23 +83,28 @@ def take_lock(state_dir: str) -> int:
     return handle
 
 
-def known_toolchains(state_dir: str) -> list[Digest]:
-    """The blobs that were noted as toolchains, oldest first; what cannot be read is sent once more."""
+def known_toolchains(state_dir: str) -> list[tuple[Digest, str]]:
+    """The blobs that were noted as toolchains and for which key, oldest first; what cannot be read is sent once
+    more."""
     try:
         with open(os.path.join(state_dir, TOOLCHAINS_FILE), "rb") as file:
-            lines = file.read().split()
+            lines = file.read().splitlines()
     except OSError:
         return []
-    kept = [bytes.fromhex(line.decode()) for line in lines if _HEXADECIMAL.fullmatch(line)]
-    return [Digest(each) for each in dict.fromkeys(kept[-MAX_TOOLCHAINS:])]
+    found = [_TOOLCHAIN.fullmatch(line) for line in lines]
+    return [
+        (Digest(bytes.fromhex(each[1].decode())), (each[2] or b"").decode())
+        for each in found
+        if each is not None
+    ]
 
 
-def add_toolchain(state_dir: str, digest: Digest) -> None:
+def add_toolchain(state_dir: str, digest: Digest, user: str) -> None:
     """Note a toolchain for the next start."""
     path = os.path.join(state_dir, TOOLCHAINS_FILE)
     try:
         with open(path, "ab") as file:
-            file.write(digest.hex().encode() + b"\n")
+            file.write(f"{digest.hex()} {user}\n".encode())
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror)
 

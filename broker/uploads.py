@@ -100,7 +100,7 @@ class Uploads:
             served.append((user, digest))
             asked = self._asked.get((TOOLCHAIN, digest))
             if asked is not None and self._user_of(asked) == user:
-                self._farm.name_toolchain(digest)
+                self._farm.holdings.name_toolchain(user, digest)
                 served.append((TOOLCHAIN, digest))
         for need in served:
             found = self._pop(need)

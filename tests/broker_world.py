@@ -83,7 +83,8 @@ class Desk:
     def __init__(self, seed: int = 1, now: float = 100.0) -> None:
         self.now = now
         self.store: set[Digest] = {blob("gcc")}
-        self.machine = Machine("testfarm", random.Random(seed), now, tuple(self.store))
+        known = tuple((each, "") for each in self.store)
+        self.machine = Machine("testfarm", random.Random(seed), now, known)
         self.recalls: dict[Digest, events.Recalled] = {}
         self.effects: list[Effect] = []
         self.sent: defaultdict[bytes, list[Message]] = defaultdict(list)
@@ -547,7 +548,7 @@ class World:
         self.desk = Desk(self.rng.randrange(1 << 30), now)
         self.desk.store = before.store
         for toolchain in before.machine.farm.holdings.toolchains:
-            self.desk.machine.farm.holdings.note_toolchain(toolchain)
+            self.desk.machine.farm.holdings.prove_toolchain("", toolchain)
         self.desk.on_send = self._deliver
 
     def _reach(self, peer: Peer, event: Event) -> None:

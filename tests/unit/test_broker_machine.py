@@ -401,8 +401,8 @@ def test_a_toolchain_that_its_holder_has_sent_serves_everybody(desk: Desk) -> No
     desk.submit(two, 1, job("y", inputs=(), toolchain="clang"))
     first, second = desk.runs(node)
     assert not desk.got(two, Want)
-    assert NoteToolchain(blob("clang")) in desk.done(node, first.lease)
-    assert NoteToolchain(blob("clang")) not in desk.done(node, second.lease)
+    assert NoteToolchain(blob("clang"), one.user) in desk.done(node, first.lease)
+    assert not [each for each in desk.done(node, second.lease) if isinstance(each, NoteToolchain)]
 
 
 def test_a_job_of_very_many_files_asks_for_some_at_a_time(desk: Desk) -> None:
@@ -928,7 +928,7 @@ def test_when_all_nodes_are_paused_jobs_go_home(desk: Desk) -> None:
 def test_a_node_without_room_for_a_toolchain_gets_other_jobs(desk: Desk) -> None:
     agent, node = desk.client("a"), desk.node("n", slots=4)
     desk.store.add(blob("huge"))
-    desk.machine.farm.holdings.note_toolchain(blob("huge"))
+    desk.machine.farm.holdings.prove_toolchain("", blob("huge"))
     desk.submit(agent, 1, job("x", inputs=(), toolchain="huge"))
     (run,) = desk.runs(node)
     desk.say(node, Failed(run.lease, Fault.UNFIT.value, "huge: 3 GB of 2"))
