@@ -153,9 +153,10 @@ class BlobUnstorable:
 
 @dataclass(frozen=True, slots=True)
 class UploadStalled:
-    """A peer that owes blobs has sent nothing for UPLOAD_STALL_S."""
+    """A peer that owes blobs sends none of them, or (`is_moving`) slowly."""
 
     route: bytes
+    is_moving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,18 @@ MAX_PROVEN_PER_KEY = 1_000
 MAX_ASKED = 1_000
 
 # --- uploads ----------------------------------------------------------------------------------
-# An agent that was asked for blobs and sent nothing for this long is not asked further.
-UPLOAD_STALL_S = 20.0
+# What an agent that was asked for blobs brings in UPLOAD_RATED_S at least, else another of its key is asked
+# where there is one: 16 KiB/s, as the slowest lines. A blob that ends counts as so many bytes, however small.
+UPLOAD_RATED_S = 10.0
+LEAST_UPLOAD_BYTES = 160 << 10
+BLOB_COUNTS_BYTES = 16 << 10
+# It stands still when it brings less than this so many times on end: it is not asked further.
+STILL_UPLOAD_BYTES = 10 << 10
+STILL_ROUNDS = 2
+# What more than one key may need is asked of each that waits for it, when it has not come in this time: 80 MB
+# at 300 Mbit/s. In one tick so many jobs are looked at for it.
+ASK_OTHERS_S = 2.0
+MAX_JOBS_LOOKED_AT = 5_000
 # What decodes the unfinished blobs of one key's agents, or of one node: the window that a frame asks for
 # (512 KiB for an input or an output, 2 MiB for a toolchain), and DECODER_BYTES for the rest. So 512 files are
 # open at the most, and 256 large inputs come at a time; an agent or a node sends 64.

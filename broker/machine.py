@@ -369,7 +369,7 @@ class Machine:
     def _stalled(self, event: events.UploadStalled, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)
         if session is not None:
-            self.uploads.source_stalled(session)
+            self.uploads.source_stalled(session, is_moving=event.is_moving)
 
     def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
         self.farm.send(session, Nodes(tuple(self._row(node, now) for node in self.farm.nodes)))
@@ -406,6 +406,7 @@ class Machine:
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True
             self._ledger.refuse_unservable(now)
+        self.uploads.ask_others(now)
         farm.seats.look_again()
         self._dispatcher.recall(now)
         self._dispatcher.tell_owed(now)

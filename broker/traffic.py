@@ -47,9 +47,9 @@ from broker.limits import (
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
     UNPACKED_SHARE,
-    UPLOAD_STALL_S,
 )
 from broker.pushes import Pushes
+from broker.rating import Pace, Rating
 from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
@@ -88,6 +88,7 @@ class Peer:
     receiver: Receiver
     opened_at: float
     progress_at: float
+    rating: Rating
     sender: Sender = field(default_factory=Sender)
     window_bytes: int = CREDIT_BYTES
     unsent: deque[Message] = field(default_factory=deque)
@@ -134,7 +135,7 @@ class Traffic:
 
     def open(self, route: bytes, role: Role, user: str, now: float) -> None:
         self.close(route, now)
-        peer = self._peers[route] = Peer(route, role, user, Receiver(), now, now)
+        peer = self._peers[route] = Peer(route, role, user, Receiver(), now, now, Rating(now))
         if role is Role.NODE:
             peer.pushes = Pushes(self._store)
 
@@ -381,6 +382,7 @@ class Traffic:
             return  # sent before our Welcome reached it
         piece = peer.receiver.take(chunk)
         peer.progress_at = now
+        peer.rating.note(len(piece.data), is_last=piece.is_last)
         try:
             if peer.pushes is not None:
                 self._take_push(peer, peer.pushes, piece)
@@ -401,11 +403,12 @@ class Traffic:
                 self._report(BlobSpoiled(digest, user))
         for peer in list(self._peers.values()):
             if peer.role is Role.CLIENT and len(peer.receiver):
-                if now - peer.progress_at > UPLOAD_STALL_S:
-                    peer.progress_at = now
-                    self._report(UploadStalled(peer.route))
+                pace = peer.rating.judge(now)
+                if pace is not Pace.GOOD:
+                    self._report(UploadStalled(peer.route, is_moving=pace is Pace.SLOW))
             else:
                 peer.progress_at = now
+                peer.rating.begin(now)
         left = [(each.left_at, place) for place, each in self._uploads.items() if not each.owner]
         left.sort()
         surplus = len(left) - MAX_PARTIALS

@@ -1,6 +1,6 @@
 """Which blobs the farm has asked agents for, whom, and who waits for them. Pure.
 
-A blob is asked of one agent at a time in each *scope*, however many jobs lack it there:
+A blob is asked of one agent in each *scope*, however many jobs lack it there:
 
     an agent's key   for private jobs of that key: it has not shown this input, so it must send it,
                      whether the store holds it or others are sending it just now
@@ -10,8 +10,11 @@ A blob is asked of one agent at a time in each *scope*, however many jobs lack i
 Only a holder's word makes a blob a toolchain, so scopes do not serve each other but in the last step: what has
 been stored is there for COMMON, and for those who were waiting for its sender.
 
-When the agent that was asked goes away or has the blob no more, another agent whose job needs it is asked;
-when there is none, those jobs are refused.
+When it is not here after ASK_OTHERS_S, each other key that waits for it is asked as well, one agent of each: a
+key that sends it slowly, or not at all, holds up its own jobs alone. The first that has sent it serves all.
+
+When an agent that was asked goes away or has the blob no more, another of its key is asked, or else of any key;
+when there is none, the jobs that wait are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field
 from broker.effects import AskBlobs, OfferBlobs
 from broker.farm import Farm
 from broker.jobs import Execution, Phase
-from broker.limits import MAX_ASKED
+from broker.limits import ASK_OTHERS_S, MAX_ASKED, MAX_JOBS_LOOKED_AT
 from broker.sessions import Session
 from cache.digest import Digest
 from zcc.messages import Absent
@@ -39,12 +42,14 @@ Need = tuple[str, Digest]
 
 @dataclass(slots=True)
 class Asked:
-    """`source` was asked; `refused_by` are sessions that cannot supply it.
+    """`sources` are the sessions that are asked now, one of a key; `keys` are all that were ever asked.
 
-    `jobs` need it, `nodes` (session id -> offset) have said Want for it.
+    `refused_by` are sessions that cannot supply it, `jobs` need it, `nodes` (session id -> offset) have said
+    Want for it.
     """
 
-    source: bytes
+    sources: dict[str, bytes] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
     refused_by: set[bytes] = field(default_factory=set)
     jobs: dict[Digest, None] = field(default_factory=dict)  # as a set that keeps the order
     nodes: dict[bytes, int] = field(default_factory=dict)
@@ -64,6 +69,9 @@ class Uploads:
         self._refuse = refuse
         self._complete = complete
         self._asked: dict[Need, Asked] = {}
+        # What more than one key may need: what was asked for just now, and when others are, soonest first.
+        self._fresh: list[Need] = []
+        self._next_round: dict[Need, float] = {}
 
     def __contains__(self, need: object) -> bool:
         return need in self._asked
@@ -99,7 +107,7 @@ class Uploads:
             self._farm.holdings.note(user, (digest,))
             served.append((user, digest))
             asked = self._asked.get((TOOLCHAIN, digest))
-            if asked is not None and self._user_of(asked) == user:
+            if asked is not None and user in asked.keys:
                 self._farm.holdings.name_toolchain(user, digest)
                 served.append((TOOLCHAIN, digest))
         for need in served:
@@ -111,14 +119,14 @@ class Uploads:
         """The source cannot supply this blob (any more)."""
         for need in self._needs(digest, source.user):
             asked = self._asked[need]
-            if asked.source == source.id:
+            if asked.sources.get(source.user) == source.id:
                 asked.refused_by.add(source.id)
-                self._ask_another([need])
+                self._ask_another([need], source.user)
 
     def spoiled(self, digest: Digest, user: str) -> None:
         """What this key has sent is useless: from the start, and of whoever can."""
         needs = self._needs(digest, user)
-        self._ask_another([need for need in needs if self._user_of(self._asked[need]) == user])
+        self._ask_another([need for need in needs if user in self._asked[need].sources], user)
 
     def unstorable(self, digest: Digest, user: str, reason: str) -> None:
         """Our disk does not take what this key has sent: give up those who wait for it."""
@@ -129,12 +137,43 @@ class Uploads:
 
     def source_gone(self, source: Session) -> None:
         """The session is over (its requests are detached already): ask others."""
-        self._ask_another(sorted(source.asked))
+        self._ask_another(sorted(source.asked), source.user)
 
-    def source_stalled(self, source: Session) -> None:
-        for need in source.asked:
-            self._asked[need].refused_by.add(source.id)
-        self._ask_another(sorted(source.asked))
+    def source_stalled(self, source: Session, *, is_moving: bool) -> None:
+        """It sends nothing, or slowly: then it is passed over only where another of its key can send it."""
+        passed_over = []
+        for need in sorted(source.asked):
+            asked = self._asked[need]
+            asked.refused_by.add(source.id)
+            if is_moving and self._next_source(asked, source.user) is None:
+                asked.refused_by.discard(source.id)
+            else:
+                passed_over.append(need)
+        self._ask_another(passed_over, source.user)
+
+    def ask_others(self, now: float) -> None:
+        """Time has passed: ask each key that waits for a blob for itself, as far as that has taken too long."""
+        batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
+        fresh, self._fresh = self._fresh, []
+        self._plan_rounds(fresh, now)
+        looked_at = 0
+        while self._next_round and looked_at < MAX_JOBS_LOOKED_AT:
+            need, due_at = next(iter(self._next_round.items()))
+            if due_at > now:
+                break
+            del self._next_round[need]
+            asked = self._asked.get(need)
+            looked_at += 1
+            if asked is not None:
+                looked_at += len(asked.jobs)
+                self._ask_each_key(need, asked, batches)
+                self._plan_rounds([need], now)
+        self._send(batches)
+
+    def _plan_rounds(self, needs: Iterable[Need], now: float) -> None:
+        for need in needs:
+            self._next_round.pop(need, None)
+            self._next_round[need] = now + ASK_OTHERS_S
 
     def source_returned(self, source: Session) -> None:
         """The session came back on a new connection: what was under way is void, ask again."""
@@ -182,9 +221,10 @@ class Uploads:
             sources = self._farm.sources_of(execution)
             if not sources:
                 return False
-            asked = self._asked[need] = Asked(sources[0].id)
-            sources[0].asked.add(need)
-            batches[sources[0].route].append(digest)
+            asked = self._asked[need] = Asked()
+            self._ask(need, asked, sources[0], batches)
+            if need[0] in (COMMON, TOOLCHAIN):
+                self._fresh.append(need)
         asked.jobs[execution.key] = None
         return True
 
@@ -193,27 +233,52 @@ class Uploads:
         needs = ((scope, digest) for scope in (COMMON, TOOLCHAIN, user))
         return [need for need in needs if need in self._asked]
 
-    def _ask_another(self, needs: Iterable[Need]) -> None:
+    def _ask_another(self, needs: Iterable[Need], user: str) -> None:
+        """The agent of this key's that was asked for these does not send them."""
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
         for need in needs:
             asked = self._asked[need]
-            before = self._farm.sessions.get(asked.source)
-            if before is not None:
-                before.asked.discard(need)
-            source = self._next_source(asked)
-            if source is None:
+            self._let_off(need, asked.sources.pop(user))
+            source = self._next_source(asked, user)
+            if source is None and not asked.sources:
+                source = self._next_source(asked)
+            if source is not None:
+                self._ask(need, asked, source, batches)
+            elif not asked.sources:
                 del self._asked[need]
                 self._give_up(need[1], asked, ABSENT)
-                continue
-            asked.source = source.id
-            source.asked.add(need)
-            batches[source.route].append(need[1])
         self._send(batches)
 
-    def _next_source(self, asked: Asked) -> Session | None:
+    def _ask_each_key(
+        self, need: Need, asked: Asked, batches: defaultdict[bytes, list[Digest]]
+    ) -> None:
         for execution in self._jobs_of(asked):
             for session in self._farm.sources_of(execution):
-                if session.id not in asked.refused_by:
+                if session.user not in asked.sources and session.id not in asked.refused_by:
+                    self._ask(need, asked, session, batches)
+
+    def _ask(
+        self,
+        need: Need,
+        asked: Asked,
+        source: Session,
+        batches: defaultdict[bytes, list[Digest]],
+    ) -> None:
+        asked.sources[source.user] = source.id
+        asked.keys.add(source.user)
+        source.asked.add(need)
+        batches[source.route].append(need[1])
+
+    def _let_off(self, need: Need, session_id: bytes) -> None:
+        session = self._farm.sessions.get(session_id)
+        if session is not None:
+            session.asked.discard(need)
+
+    def _next_source(self, asked: Asked, user: str = "") -> Session | None:
+        """The first that can supply it, of this key if one is named."""
+        for execution in self._jobs_of(asked):
+            for session in self._farm.sources_of(execution):
+                if session.id not in asked.refused_by and user in ("", session.user):
                     return session
         return None
 
@@ -230,16 +295,11 @@ class Uploads:
         found = (self._farm.executions.get(key) for key in asked.jobs)
         return [execution for execution in found if execution is not None]
 
-    def _user_of(self, asked: Asked) -> str:
-        source = self._farm.sessions.get(asked.source)
-        return "" if source is None else source.user
-
     def _pop(self, need: Need) -> Asked | None:
         asked = self._asked.pop(need, None)
         if asked is not None:
-            source = self._farm.sessions.get(asked.source)
-            if source is not None:
-                source.asked.discard(need)
+            for source in asked.sources.values():
+                self._let_off(need, source)
         return asked
 
     def _send(self, batches: dict[bytes, list[Digest]]) -> None:

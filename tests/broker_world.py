@@ -296,9 +296,12 @@ def validate(machine: Machine) -> None:
         for need in session.asked:
             assert need in machine.uploads
     for need, asked in machine.uploads._asked.items():
-        source = farm.sessions.get(asked.source)
-        assert source is not None, "a blob is awaited from nobody"
-        assert need in source.asked
+        assert asked.sources, "a blob is awaited from nobody"
+        for user, session_id in asked.sources.items():
+            source = farm.sessions.get(session_id)
+            assert source is not None, "a blob is awaited from somebody who is gone"
+            assert source.user == user
+            assert need in source.asked
     assert farm.total.jobs == len(farm.executions) == sum(t.jobs for t in farm.tallies.values())
 
 

@@ -23,6 +23,7 @@ from broker.effects import (
 from broker.events import Event, Origin
 from broker.jobs import INPUT_BYTES, LEASE_KEY_BYTES
 from broker.limits import (
+    ASK_OTHERS_S,
     LOST_AFTER_S,
     MAX_ASKED,
     MAX_FAILED_JOBS,
@@ -1137,3 +1138,59 @@ def test_stopping_says_bye_to_all(desk: Desk) -> None:
     agent, node = desk.client("a"), desk.node("n")
     desk.happen(events.StopRequested())
     assert desk.got(agent, Bye) == desk.got(node, Bye) == [Bye("stopping")]
+
+
+def test_a_toolchain_that_one_key_sends_slowly_is_asked_of_each_other_key(desk: Desk) -> None:
+    hostage, honest, node = desk.client("attacker"), desk.client("honest"), desk.node("n", slots=4)
+    desk.submit(hostage, 1, job("x", inputs=(), toolchain="clang"))
+    desk.submit(honest, 1, job("y", inputs=(), toolchain="clang"))
+    assert not desk.got(honest, Want)
+    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((hostage.route, honest.route, node.route)))
+    assert desk.got(honest, Want) == [Want(((blob("clang"), 0),))]
+    desk.store.add(blob("clang"))
+    desk.happen(events.BlobStored(blob("clang"), honest.user))
+    assert len(desk.runs(node)) == 2
+
+
+def test_who_joins_a_job_later_is_asked_for_what_its_first_agent_keeps_back(desk: Desk) -> None:
+    first, twin, node = desk.client("attacker"), desk.client("honest"), desk.node("n")
+    routes = frozenset((first.route, twin.route, node.route))
+    for agent in (first, twin):
+        desk.happen(events.InputsShown(agent.user, (blob("x.c"),)))
+    desk.submit(first, 1, job("x"), shows=False)
+    desk.pass_time(2 * ASK_OTHERS_S, heard=routes)
+    desk.submit(twin, 1, job("x"), shows=False)
+    desk.pass_time(2 * ASK_OTHERS_S, heard=routes)
+    assert desk.got(twin, Want) == [Want(((blob("x.c"), 0),))]
+    desk.store.add(blob("x.c"))
+    desk.happen(events.BlobStored(blob("x.c"), twin.user))
+    assert len(desk.runs(node)) == 1
+
+
+def test_an_agent_on_a_slow_line_gets_through_where_it_is_the_only_one(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x"))
+    desk.happen(events.UploadStalled(agent.route, is_moving=True))
+    assert not desk.got(agent, Refused)
+    desk.stored(blob("x.c"))
+    assert len(desk.runs(node)) == 1
+
+
+def test_a_slow_agent_is_passed_over_where_another_of_its_key_waits(desk: Desk) -> None:
+    one, two = desk.client("a"), desk.client("b", user="user-a")
+    desk.node("n")
+    desk.submit(one, 1, job("x", inputs=("common.h",)))
+    desk.submit(two, 1, job("y", inputs=("common.h",)))
+    slow = events.UploadStalled(one.route, is_moving=True)
+    assert AskBlobs(two.route, (blob("common.h"),)) in desk.happen(slow)
+
+
+def test_when_the_last_of_those_asked_has_it_no_more_the_jobs_are_refused(desk: Desk) -> None:
+    one, two, node = desk.client("a"), desk.client("b"), desk.node("n", slots=4)
+    desk.submit(one, 1, job("x", inputs=(), toolchain="clang"))
+    desk.submit(two, 1, job("y", inputs=(), toolchain="clang"))
+    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((one.route, two.route, node.route)))
+    desk.say(one, Absent(blob("clang")))
+    assert not desk.got(one, Refused)
+    desk.say(two, Absent(blob("clang")))
+    assert desk.got(one, Refused) == desk.got(two, Refused) == [Refused(1, "input-absent")]

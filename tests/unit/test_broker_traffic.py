@@ -19,7 +19,7 @@ from broker.limits import (
     PARTIAL_KEPT_S,
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
-    UPLOAD_STALL_S,
+    UPLOAD_RATED_S,
 )
 from broker.traffic import Traffic
 from cache.blobs import BlobStore, compress, window_bytes
@@ -192,11 +192,26 @@ def test_a_chunk_that_nobody_asked_for_is_a_violation_unless_it_crossed(bench: B
 
 def test_an_agent_that_stands_still_is_reported(bench: Bench) -> None:
     digest = bench.ask(A, BIG)
-    bench.traffic.tick(bench.now + UPLOAD_STALL_S - 1)
+    bench.traffic.tick(bench.now + UPLOAD_RATED_S - 1)
     bench.take(A, digest, 0)
+    bench.traffic.tick(bench.now + UPLOAD_RATED_S)
     assert not bench.reports
-    bench.traffic.tick(bench.now + UPLOAD_STALL_S + 1)
-    assert bench.reports == [UploadStalled(A)]
+    bench.traffic.tick(bench.now + 2 * UPLOAD_RATED_S)
+    assert bench.reports == [UploadStalled(A, is_moving=True)]
+    bench.traffic.tick(bench.now + 3 * UPLOAD_RATED_S)
+    assert bench.reports[1:] == [UploadStalled(A)]
+
+
+def test_an_agent_that_sends_a_byte_now_and_then_stands_still(bench: Bench) -> None:
+    digest = bench.ask(A, BIG)
+    for offset in range(int(2 * UPLOAD_RATED_S)):
+        bench.now += 1.0
+        bench.ask(A, b"something else %d" % offset)
+        frame = bench.frames[digest]
+        one = Chunk(digest, offset, len(frame), frame[offset : offset + 1])
+        bench.traffic.take(A, one, bench.now)
+        bench.traffic.tick(bench.now)
+    assert bench.reports == [UploadStalled(A, is_moving=True), UploadStalled(A)]
 
 
 def test_when_another_has_been_asked_the_firsts_late_chunks_pass_by(bench: Bench) -> None:
