@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from broker.dispatch import Dispatcher
 from broker.effects import TakePushes, VerifyBlobs
 from broker.farm import Farm
 from broker.jobs import Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
-from broker.limits import MAX_PASSING, ORPHAN_S
-from broker.nodes import SUSPICIOUS, Node
+from broker.limits import (
+    MAX_PASSING,
+    ORPHAN_S,
+    REVOKES_A_TICK,
+    REVOKES_AT_ONCE,
+    SURPLUS_LEASES,
+    SURPLUS_SHARE,
+)
+from broker.nodes import SUSPICIOUS, Node, most_leases
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
-from zcc.messages import Announce, Fault, Hello, Settled
+from zcc.messages import Announce, Fault, Hello, Revoke, Settled
 from zcc.printable import printable
 
 # What a node says of itself and not of the job.
@@ -24,16 +33,22 @@ class Fleet:
         self._ledger = ledger
         self._uploads = ledger.uploads
         self._dispatcher = dispatcher
+        self._turn = 0  # nodes that were told to give leases up, in all
+
+    def is_too_much(self, hello: Hello) -> bool:
+        """Whether it lists more leases than any such node can hold, or believe that it holds."""
+        return len(hello.leases) > SURPLUS_SHARE * most_leases(hello.slots) + SURPLUS_LEASES
 
     def arrived(self, session: Session, hello: Hello, now: float) -> None:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
         node.paused = printable(hello.paused)
+        node.unwanted.clear()
         held = set(hello.leases)
         for lease in list(node.leases.values()):
             if lease.id not in held:  # the Run was lost with the old connection
-                self._ledger.revoke(node, lease.id)
+                self._unwant(node, lease.id)
                 self._ledger.give_back(lease, node, now, is_counted=False)
         for lease_id in list(node.orphans):
             if lease_id not in held:
@@ -41,6 +56,7 @@ class Fleet:
         for lease_id in hello.leases:
             if lease_id not in node.leases and lease_id not in node.orphans:
                 self._claim(node, lease_id, now)
+        self._revoke_some(node)
         self._farm.seats.touch(node)
         self._farm.is_dirty = True
 
@@ -63,12 +79,12 @@ class Fleet:
         # Over, as the node will read: it wrote this Hello before, while we stood still for example.
         is_over = lease_id in node.ended
         if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_leases:
-            self._ledger.revoke(node, lease_id)
+            self._unwant(node, lease_id)
             return
         execution = self._farm.by_prefix.get(lease_prefix(Digest(lease_id)))
         if execution is None:
             if self._farm.nodes.find_orphan(Digest(lease_id)) is not None:
-                self._ledger.revoke(node, lease_id)  # two nodes with one key: one is enough
+                self._unwant(node, lease_id)  # two nodes with one key: one is enough
                 return
             self._farm.nodes.add_orphan(node, lease_id, now + ORPHAN_S)
         elif (
@@ -76,7 +92,7 @@ class Fleet:
             or not node.serves(execution.lane.user, b"")
             or not execution.may_be_adopted_by(node.identity)
         ):
-            self._ledger.revoke(node, lease_id)
+            self._unwant(node, lease_id)
         else:
             if execution.lease is not None:  # sent to another node, which has not begun
                 other = self._farm.nodes.get(execution.lease.node)
@@ -169,8 +185,33 @@ class Fleet:
         return ""
 
     def expire_orphans(self, now: float) -> None:
-        """No agent has come back for these: the slots are needed."""
-        for node in self._farm.nodes:
-            for lease_id, until in list(node.orphans.items()):
-                if now >= until:
-                    self._ledger.revoke(node, lease_id)
+        """No agent has come back for these: the slots are needed. Nodes take turns at being told."""
+        owed = [node for node in self._farm.nodes if node.is_owed_revokes(now)]
+        if not owed:
+            return
+        first = self._turn % len(owed)
+        left = REVOKES_A_TICK
+        for node in owed[first:] + owed[:first]:
+            if left < REVOKES_AT_ONCE:
+                break
+            for lease_id, until in list(islice(node.orphans.items(), REVOKES_AT_ONCE)):
+                if until <= now:
+                    self._unwant(node, lease_id)
+            left -= self._revoke_some(node)
+            self._turn += 1
+
+    def _unwant(self, node: Node, lease_id: bytes) -> None:
+        """The node is to give this lease up, which it is told in its turn."""
+        self._farm.nodes.drop_orphan(node, lease_id)
+        node.note_ended(lease_id)
+        node.unwanted[lease_id] = None
+
+    def _revoke_some(self, node: Node) -> int:
+        """Tell the node of leases that it is to give up, as many as it may be told at once; how many."""
+        told = list(islice(node.unwanted, REVOKES_AT_ONCE))
+        for lease_id in told:
+            del node.unwanted[lease_id]
+            self._farm.send(node.session, Revoke(lease_id))
+        self._farm.seats.touch(node)
+        self._farm.is_dirty |= bool(told)
+        return len(told)

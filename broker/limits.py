@@ -43,6 +43,18 @@ MAX_LOSSES = 2
 RESUBMIT_S = 5.0
 # Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
 ORPHAN_S = 30.0
+# A node's Hello may list so many times the leases that its slots allow, and SURPLUS_LEASES more: what has ended
+# or was revoked, as it may not know. Honest nodes list no more than their slots allow.
+SURPLUS_SHARE = 2
+SURPLUS_LEASES = 64
+# A Hello costs its key one and as many as it lists leases, and the end of a session as many as it holds. A key
+# may spend so much at once (256 nodes of 48 slots that come back when we were restarted), and so much a second.
+# Beyond it a Hello is not answered: it is said again in a second.
+HELLO_BURST = 16_384
+HELLO_PER_S = 512
+# Revokes that one node is sent in one turn, and all nodes in one tick: each takes 30 us. What is beyond waits.
+REVOKES_AT_ONCE = 32
+REVOKES_A_TICK = 256
 # All agents are told anew when the farm has shrunk, at most this often: some thousand messages each time.
 TELL_EVERY_S = 1.0
 # An agent is told how long it will wait when that is longer than this.

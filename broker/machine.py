@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from broker import events
+from broker.allowance import Allowance
 from broker.dispatch import Dispatcher
 from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send
 from broker.events import Event, Origin
@@ -21,6 +22,8 @@ from broker.ledger import Ledger
 from broker.limits import (
     BAN_S,
     BEAT_EVERY_S,
+    HELLO_BURST,
+    HELLO_PER_S,
     MAX_MACHINE_CLASSES,
     MAX_SLOTS,
     RESUBMIT_S,
@@ -82,6 +85,7 @@ class Machine:
         self._ticked_at = now
         self._beat_at = now
         self._has_judged_grace = False
+        self._hellos = Allowance(HELLO_BURST, HELLO_PER_S)
         # Routes that were asked who they are, and those that are not listened to, with the time.
         self._asked_who: dict[bytes, float] = {}
         self._banned: dict[bytes, float] = {}
@@ -141,13 +145,22 @@ class Machine:
         self.farm.emit(Send(origin.route, message))
 
     def _hello(self, origin: Origin, hello: Hello, now: float) -> None:
+        known = self.farm.sessions.get(hello.session)
+        if self._hellos.left(origin.user, now) <= 0:
+            if known is not None and known.user == origin.user:
+                known.seen_at = now
+            return  # it says Hello again until it is welcomed
+        self._hellos.use(origin.user, 1 + len(hello.leases), now)
         reason = self._reason_against(origin, hello)
         if reason:
             self.farm.audit("refuse", user=origin.user, reason=reason)
             self._answer(origin, Refused(0, reason))
             return
+        if self._fleet.is_too_much(hello):
+            reason = f"{len(hello.leases)} leases for {hello.slots} slots"
+            self._misbehaved(events.PeerMisbehaved(origin, reason), now)
+            return
         self._asked_who.pop(origin.route, None)
-        known = self.farm.sessions.get(hello.session)
         there = self.farm.sessions.on_route(origin.route)
         if there is not None and there is not known:
             self._close(there, "replaced", now)
@@ -200,6 +213,7 @@ class Machine:
         self.uploads.source_gone(session)
         node = self.farm.nodes.leave(session.id)
         if node is not None:
+            self._hellos.use(session.user, len(node.leases), now)
             self.farm.seats.drop(node)
             self._fleet.left(node, now)
 

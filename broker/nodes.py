@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 
 from broker.jobs import Lease, lease_prefix
@@ -102,6 +103,11 @@ class Record(Strikes):
         return keys
 
 
+def most_leases(slots: int) -> int:
+    """What a node of so many slots may hold: running plus prefetched."""
+    return slots + max(1, ceil(slots * PREFETCH))
+
+
 def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
     """How many of these failures are left whichever one key's jobs are taken away."""
     failures = [keys for keys in outcomes if keys]
@@ -111,7 +117,8 @@ def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
 
 @dataclass(slots=True)
 class Node:
-    """A node's session. `orphans` are leases of a broker before us, with the time they are given.
+    """A node's session. `orphans` are leases of a broker before us, with the time they are given, which grows.
+    `unwanted` are those that it is still to be told to give up.
 
     `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
     is `paused`, if that says why, and cannot take toolchains that are `unfit`, each for its reason.
@@ -123,6 +130,7 @@ class Node:
     machine_classes: frozenset[bytes]
     leases: dict[bytes, Lease] = field(default_factory=dict)
     orphans: dict[bytes, float] = field(default_factory=dict)
+    unwanted: dict[bytes, None] = field(default_factory=dict)  # as a set that keeps the order
     toolchains: set[Digest] = field(default_factory=set)
     ended: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     load: float = 0.0
@@ -150,7 +158,13 @@ class Node:
     @property
     def most_leases(self) -> int:
         """Running plus prefetched."""
-        return self.slots + max(1, ceil(self.slots * PREFETCH))
+        return most_leases(self.slots)
+
+    def is_owed_revokes(self, now: float) -> bool:
+        """Whether it holds leases that it is to give up by now."""
+        return bool(self.unwanted) or any(
+            until <= now for until in islice(self.orphans.values(), 1)
+        )
 
     @property
     def spare(self) -> int:

@@ -10,13 +10,26 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from broker.limits import ASK_OTHERS_S, MAX_NAMED_PER_KEY
+from broker.limits import ASK_OTHERS_S, MAX_NAMED_PER_KEY, REVOKES_A_TICK
 from cache.blobs import compress
 from cache.digest import digest_of
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import Beat, Cancel, Chunk, Role, Run, Submit
+from zcc.messages import (
+    MAX_LEASES,
+    AskNodes,
+    Beat,
+    Bye,
+    Cancel,
+    Chunk,
+    Hello,
+    Nodes,
+    Revoke,
+    Role,
+    Run,
+    Submit,
+)
 
 SOURCE = b"int x;\n"
 
@@ -90,5 +103,33 @@ def test_names_of_toolchains_that_nothing_has_run_in_push_out_nobody_elses(tmp_p
             await asyncio.sleep(0.01)
         assert known.is_toolchain(digest_of(toolchain))
         assert len(known.toolchains) == 1 + MAX_NAMED_PER_KEY
+
+    run(story, tmp_path)
+
+
+def test_leases_that_a_node_makes_up_keep_nobody_else_waiting(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        watcher = broker.dial(broker.member(Role.MONITOR))
+        await watcher.hello("monitor")
+        liar = broker.dial(broker.member(Role.NODE))
+        for number in range(20):
+            leases = tuple(os.urandom(16) for _ in range(MAX_LEASES))
+            session = os.urandom(16)
+            await liar.say(Hello(session, "node", "", f"liar{number}", "0", 4096, leases, ()))
+        await watcher.say(AskNodes())
+        rows = (await watcher.wait(Nodes)).rows
+        assert [row.name for row in rows] in ([], ["liar0"], ["liar1"])
+        told = sum(isinstance(message, Revoke) for message in liar.inbox)
+        assert told <= 2 * REVOKES_A_TICK
+
+    run(story, tmp_path)
+
+
+def test_a_node_that_holds_more_than_its_slots_allow_is_not_listened_to(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        liar = broker.dial(broker.member(Role.NODE))
+        leases = tuple(os.urandom(16) for _ in range(MAX_LEASES))
+        await liar.say(Hello(os.urandom(16), "node", "", "liar", "0", 1, leases, ()))
+        assert "8192 leases for 1 slots" in (await liar.wait(Bye)).reason
 
     run(story, tmp_path)

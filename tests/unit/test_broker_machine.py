@@ -31,6 +31,7 @@ from broker.limits import (
     ORPHAN_S,
     QUARANTINE_S,
     RESUBMIT_S,
+    REVOKES_AT_ONCE,
     STARTUP_GRACE_S,
     TELL_EVERY_S,
     UNDECIDED_FAULTS,
@@ -1145,7 +1146,7 @@ def test_a_toolchain_that_one_key_sends_slowly_is_asked_of_each_other_key(desk: 
     desk.submit(hostage, 1, job("x", inputs=(), toolchain="clang"))
     desk.submit(honest, 1, job("y", inputs=(), toolchain="clang"))
     assert not desk.got(honest, Want)
-    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((hostage.route, honest.route, node.route)))
+    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((hostage, honest, node)))
     assert desk.got(honest, Want) == [Want(((blob("clang"), 0),))]
     desk.store.add(blob("clang"))
     desk.happen(events.BlobStored(blob("clang"), honest.user))
@@ -1154,13 +1155,13 @@ def test_a_toolchain_that_one_key_sends_slowly_is_asked_of_each_other_key(desk: 
 
 def test_who_joins_a_job_later_is_asked_for_what_its_first_agent_keeps_back(desk: Desk) -> None:
     first, twin, node = desk.client("attacker"), desk.client("honest"), desk.node("n")
-    routes = frozenset((first.route, twin.route, node.route))
+    talking = frozenset((first, twin, node))
     for agent in (first, twin):
         desk.happen(events.InputsShown(agent.user, (blob("x.c"),)))
     desk.submit(first, 1, job("x"), shows=False)
-    desk.pass_time(2 * ASK_OTHERS_S, heard=routes)
+    desk.pass_time(2 * ASK_OTHERS_S, heard=talking)
     desk.submit(twin, 1, job("x"), shows=False)
-    desk.pass_time(2 * ASK_OTHERS_S, heard=routes)
+    desk.pass_time(2 * ASK_OTHERS_S, heard=talking)
     assert desk.got(twin, Want) == [Want(((blob("x.c"), 0),))]
     desk.store.add(blob("x.c"))
     desk.happen(events.BlobStored(blob("x.c"), twin.user))
@@ -1189,8 +1190,56 @@ def test_when_the_last_of_those_asked_has_it_no_more_the_jobs_are_refused(desk: 
     one, two, node = desk.client("a"), desk.client("b"), desk.node("n", slots=4)
     desk.submit(one, 1, job("x", inputs=(), toolchain="clang"))
     desk.submit(two, 1, job("y", inputs=(), toolchain="clang"))
-    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((one.route, two.route, node.route)))
+    desk.pass_time(ASK_OTHERS_S + 0.5, heard=frozenset((one, two, node)))
     desk.say(one, Absent(blob("clang")))
     assert not desk.got(one, Refused)
     desk.say(two, Absent(blob("clang")))
     assert desk.got(one, Refused) == desk.got(two, Refused) == [Refused(1, "input-absent")]
+
+
+def made_up(count: int) -> tuple[bytes, ...]:
+    return tuple(blob(f"lease {number}")[:16] for number in range(count))
+
+
+def test_a_node_that_lists_more_leases_than_its_slots_allow_is_dropped(desk: Desk) -> None:
+    liar = desk.node("liar", slots=0, leases=made_up(100))
+    assert desk.got(liar, Bye) == [Bye("protocol: 100 leases for 0 slots")]
+    assert not desk.got(liar, Welcome)
+
+
+def test_made_up_leases_are_taken_off_their_node_in_turns(desk: Desk) -> None:
+    liar = desk.node("liar", slots=4096, leases=made_up(8192))
+    assert len(desk.got(liar, Revoke)) == REVOKES_AT_ONCE
+    desk.happen(events.Ticked(frozenset()))
+    assert len(desk.got(liar, Revoke)) == 2 * REVOKES_AT_ONCE
+    for _ in range(200):
+        desk.happen(events.Ticked(frozenset()))
+    surplus = 8192 - 4096 - 1024  # the rest may be another broker's
+    assert len(desk.got(liar, Revoke)) == surplus
+    desk.now += ORPHAN_S
+    for _ in range(200):
+        desk.now += 0.1
+        desk.happen(events.Ticked(frozenset(((liar.route, liar.user),))))
+    assert len(desk.got(liar, Revoke)) == 8192
+
+
+def test_a_node_of_its_own_is_told_what_to_give_up_while_liars_are(desk: Desk) -> None:
+    for number in range(20):
+        desk.node(f"liar{number}", slots=1000, leases=made_up(2000), user=f"liar{number}")
+    honest = desk.node("honest", slots=8, leases=made_up(2010)[2000:])
+    desk.now += ORPHAN_S
+    heard = frozenset((each.route, each.user) for each in desk.machine.farm.sessions)
+    for _ in range(4):
+        desk.happen(events.Ticked(heard))
+    assert len(desk.got(honest, Revoke)) == 10
+
+
+def test_a_key_that_says_hello_too_often_is_not_answered_for_a_while(desk: Desk) -> None:
+    leases = made_up(5000)
+    for number in range(5):
+        liar = desk.node("liar", slots=4096, leases=leases[number:])
+    assert len(desk.got(liar, Welcome)) == 4
+    other = desk.node("other")
+    assert desk.got(other, Welcome)
+    desk.now += 10.0
+    assert desk.got(desk.node("liar", slots=4096), Welcome)
