@@ -19,5 +19,12 @@ class WorkerLostError(BrokerError):
     """Our worker process cannot read a message: refuse the job."""
 
 
+class NoRoomError(BrokerError):
+    """More waits to be read than there is room for: refuse the job, or give it to another node."""
+
+    def __init__(self) -> None:
+        super().__init__("more results at a time than there is room for")
+
+
 class StartError(BrokerError):
     """The broker cannot start: tell the operator and stop."""

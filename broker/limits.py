@@ -66,9 +66,14 @@ BUSY_AFTER_S = 1.0
 AT_ONCE_BYTES = 128 << 10
 AT_ONCE_BURST_BYTES = 2 << 20
 AT_ONCE_BYTES_PER_S = 8 << 20
-# What may wait to be read of one key (a build of -j1000), and of all; beyond it jobs are refused.
+# What may wait to be read of one key's jobs (a build of -j1000), as much again of their results, and of all.
+# Beyond it jobs are refused, and leases end without a verdict.
 MAX_UNREAD_BYTES_PER_KEY = 64 << 20
 MAX_UNREAD_BYTES = 512 << 20
+# Digests kept once in memory however many queued jobs name them (a header is in most of them).
+MAX_INTERNED = 1_000_000
+# Outputs that lack this soon after our own disk refused a write are not the node's fault.
+DISK_FAULT_S = 60.0
 # What a key may have read in one turn, unpacked: some ten jobs.
 UNREAD_TURN_BYTES = 256 << 10
 # Digests that are looked for, or looked up, in one go, and for nodes' Wants in one turn of the loop: a look at

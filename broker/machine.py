@@ -119,6 +119,13 @@ class Machine:
         node = self.farm.nodes.get(session.id) if session is not None else None
         return frozenset() if node is None else node.leases_for(digests)
 
+    def payer_of(self, origin: Origin, lease_id: bytes) -> str | None:
+        """Whose job this node holds under this lease; None: nobody's."""
+        session = self.farm.sessions.find(origin)
+        node = self.farm.nodes.get(session.id) if session is not None else None
+        lease = node.leases.get(lease_id) if node is not None else None
+        return None if lease is None else self.farm.executions[lease.key].lane.user
+
     # --- sessions -----------------------------------------------------------------------------
 
     def _message(self, event: events.MessageArrived, now: float) -> None:

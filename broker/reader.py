@@ -1,7 +1,7 @@
-"""Reads Submits and Dones: at once what is small, else by a worker process, in the keys' turns.
+"""Reads Submits and Dones: at once what is small, else by a worker process, in the payers' turns.
 
 Owns the intake, the worker and what is known of the blobs that keys show to hold. Must not know what a job or a
-result means for the farm: `take` is told what was read, in the order in which each key has sent it.
+result means for the farm: `take` is told what was read, of each payer in the order in which it was sent.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import IO, Any
 
 import msgpack
 
-from broker.errors import WorkerLostError
+from broker.errors import NoRoomError, WorkerLostError
 from broker.events import Origin
 from broker.heads import JobHead, ResultHead, read_job, read_result, split_digests
-from broker.intake import Intake, Unread
+from broker.intake import Intake, Ticket, Unread
 from broker.limits import AT_ONCE_BYTES, MAX_SHOWN_VALUES
 from broker.shares import Shares
 from broker.worker import LENGTH
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # In place of what shows that one holds a blob: nothing does, and it need not be read again to see that.
 TOO_LARGE = b""
+# What a message takes while it waits, beside its body and what it shows.
+UNREAD_BYTES = 500
 
 Head = JobHead | ResultHead | None
 # Origin, message, what was read of it, and the blobs that were shown with it.
@@ -123,12 +125,13 @@ def _read(source: IO[bytes], length: int) -> bytes:
 
 
 class Reader:
+    """`take` gets what was read, `fail` what was not and why: NoRoomError where too much waits."""
+
     def __init__(
         self,
         directory: str,
         holding_key: bytes,
         clock: Callable[[], float],
-        is_open: Callable[[bytes], bool],
         take: Take,
         fail: Fail,
     ) -> None:
@@ -136,11 +139,12 @@ class Reader:
         self._worker = Worker(directory)
         self._holding_key = holding_key
         self._clock = clock
-        self._is_open = is_open
         self._take = take
         self._fail = fail
         self._values: dict[Digest, bytes] = {}
         self._worked_out_for = Shares[Digest](MAX_SHOWN_VALUES, MAX_SHOWN_VALUES)
+        # By route: what is to be taken when all that came before it has been read.
+        self._last: dict[bytes, tuple[Origin, Message]] = {}
         self._task: asyncio.Task[None] | None = None
         self._reading: Unread | None = None
 
@@ -150,24 +154,30 @@ class Reader:
             self._task.cancel()
         self._worker.close()
 
-    def is_waiting(self, origin: Origin) -> bool:
-        """Whether something of this key's has not been read: what comes later has to wait behind it."""
-        return self._intake.is_waiting(origin.user)
+    def holds(self, route: bytes, ticket: Ticket | None = None) -> bool:
+        """Whether something that came by this route, or came so under this ticket, has not been read."""
+        reading = self._reading
+        is_read = (
+            reading is not None
+            and reading.origin.route == route
+            and ticket in (None, reading.ticket)
+        )
+        return is_read or self._intake.holds(route, ticket)
 
-    def read(self, origin: Origin, message: Submit | Done) -> bool:
-        """Read it now or later. False: the key has too much waiting already."""
+    def read(self, origin: Origin, message: Submit | Done, payer: str) -> None:
+        """Read it now or later, in the turn of whoever pays for it."""
         try:
             cost = _cost_of(message)
         except ProtocolError as error:
             self._fail(origin, message, error)
-            return True
-        user = origin.user
+            return
         if (
             cost > AT_ONCE_BYTES
-            or self._intake.is_waiting(user)
-            or not self._intake.may_read_at_once(user, cost, self._clock())
+            or self._intake.is_waiting(payer)
+            or not self._intake.may_read_at_once(payer, cost, self._clock())
         ):
-            return self.wait_behind(origin, message, cost)
+            self._wait(origin, message, payer, cost)
+            return
         head: Head
         shown: tuple[Digest, ...] = ()
         try:
@@ -176,51 +186,67 @@ class Reader:
             else:
                 shown = tuple(_shown(message.shown)) if message.shown else ()
                 if shown and not self._is_known(message.shown):
-                    return self.wait_behind(origin, message, cost)
+                    self._wait(origin, message, payer, cost)
+                    return
                 head = read_job(message.body, message.key)
         except ProtocolError as error:
             self._fail(origin, message, error)
-            return True
+            return
         self._take(origin, message, head, shown)
-        return True
 
-    def wait_behind(self, origin: Origin, message: Message, cost_bytes: int = 0) -> bool:
-        """Take the message when all that this key sent before has been read. False: it has too much waiting."""
-        size = len(getattr(message, "body", b"")) + len(getattr(message, "shown", b"")) + 500
-        if not self._intake.has_room(origin.user, size):
-            return False
-        self._intake.put(Unread(origin, message, size, max(cost_bytes, 1)))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
-            self._task.add_done_callback(raise_failure)
-        return True
+    def spend(self, payer: str, cost_bytes: int) -> None:
+        """Something has cost this payer more than its message said."""
+        self._intake.spend(payer, cost_bytes, self._clock())
+
+    def take_last(self, origin: Origin, message: Message) -> None:
+        """Take this message when all that came by its route has been read."""
+        self._last[origin.route] = (origin, message)
+        self._say_last(origin.route)
 
     def cancel(self, origin: Origin, ticket: int) -> bool:
         """Nobody waits for this Submit any more; whether it was one that had not been read."""
-        return self._drop(origin, ticket)
-
-    def forget(self, origin: Origin) -> None:
-        """The connection is over, or begins anew: what came by it is void."""
-        self._drop(origin)
-
-    def _drop(self, origin: Origin, ticket: int | None = None) -> bool:
         dropped = self._intake.drop(origin, ticket)
         reading = self._reading
-        if (
-            reading is not None
-            and reading.origin.route == origin.route
-            and ticket in (None, reading.ticket)
-        ):
+        if reading is not None and reading.origin == origin and reading.ticket == ticket:
             self._reading, dropped = None, True
+        self._say_last(origin.route)
         return dropped
+
+    def forget(self, route: bytes) -> None:
+        """The session on this route is over, or begins anew: what came by it is void."""
+        self._last.pop(route, None)
+        self._intake.drop_route(route)
+        if self._reading is not None and self._reading.origin.route == route:
+            self._reading = None
+
+    def _wait(self, origin: Origin, message: Submit | Done, payer: str, cost_bytes: int) -> None:
+        shown = message.shown if isinstance(message, Submit) else b""
+        size = len(message.body) + len(shown) + UNREAD_BYTES
+        has_room, lost = self._intake.make_room(payer, size)
+        if has_room:
+            self._intake.put(Unread(payer, origin, message, size, max(cost_bytes, 1)))
+        for item in lost:
+            self._fail(item.origin, item.message, NoRoomError())
+            self._say_last(item.origin.route)
+        if not has_room:
+            self._fail(origin, message, NoRoomError())
+        elif self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task.add_done_callback(raise_failure)
+
+    def _say_last(self, route: bytes) -> None:
+        if route in self._last and not self.holds(route):
+            origin, message = self._last.pop(route)
+            self._take(origin, message, None, ())
 
     async def _work(self) -> None:
         try:
             while (item := self._intake.take()) is not None:
-                if self._is_open(item.origin.route):
-                    self._reading = item
-                    await self._read_later(item)
+                self._reading = item
+                await self._read_later(item)
+                self._reading = None
                 self._intake.finished()
+                self._say_last(item.origin.route)
         finally:
             self._reading = self._task = None
             self._intake.finished()
@@ -231,8 +257,8 @@ class Reader:
         shown: tuple[Digest, ...] = ()
         try:
             if isinstance(message, Submit):
-                head, shown = await self._job(item.origin.user, message)
-            elif isinstance(message, Done):
+                head, shown = await self._job(item.payer, message)
+            else:
                 head = ResultHead(*await self._ask(["result", message.body]))
         except Exception as error:
             if not isinstance(error, (ProtocolError, WorkerLostError)):
@@ -243,18 +269,18 @@ class Reader:
         if self._reading is item:
             self._take(item.origin, message, head, shown)
 
-    async def _job(self, user: str, message: Submit) -> tuple[JobHead, tuple[Digest, ...]]:
+    async def _job(self, payer: str, message: Submit) -> tuple[JobHead, tuple[Digest, ...]]:
         given = _shown(message.shown)
         unknown = [digest for digest in given if digest not in self._values]
         key = self._holding_key
         answer = await self._ask(["job", message.key, message.body, key, b"".join(unknown)])
         rows, too_large, read_bytes = answer[-3:]
-        self._intake.charge(user, read_bytes)
+        self._intake.charge(payer, read_bytes)
         values = self._values
         found = unpack_shown(rows) | dict.fromkeys(split_digests(too_large), TOO_LARGE)
         for digest, value in found.items():
             values[digest] = value
-            for lost in self._worked_out_for.use(user, digest):
+            for lost in self._worked_out_for.use(payer, digest):
                 values.pop(lost, None)
         shown = tuple(digest for digest, value in given.items() if values.get(digest) == value)
         return JobHead(*answer[:-3]), shown

@@ -25,11 +25,10 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
-from broker.heads import JobHead, ResultHead, split_digests
 from broker.limits import MAX_REASON
 from broker.machine import Machine
 from broker.membership import Membership
-from broker.reader import Head, Reader
+from broker.reception import Reception
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
@@ -38,7 +37,6 @@ from broker.search import Search
 from broker.state import add_toolchain, known_toolchains
 from broker.storage.service import Storage
 from broker.traffic import Traffic
-from cache.digest import Digest
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError
@@ -54,12 +52,9 @@ from zcc.messages import (
     Credit,
     Done,
     Enrol,
-    Failed,
-    Fault,
     Hello,
     Leave,
     Message,
-    Refused,
     Rejoin,
     Role,
     StorageGet,
@@ -77,12 +72,6 @@ TICK_S = 0.1
 REGISTRY_S = 0.5
 # An expiry is not a change of the registry: all live keys are looked up again this often.
 EXPIRY_S = 30.0
-# Outputs that lack this soon after our own disk refused a write are not the node's fault.
-DISK_FAULT_S = 60.0
-# Why a Submit that was not read is refused.
-UNREADABLE = "unreadable"
-# Digests kept once in memory however many queued jobs name them (a header is in most of them).
-MAX_INTERNED = 1_000_000
 
 
 class Shell:
@@ -108,7 +97,6 @@ class Shell:
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
         self._roles: dict[str, Role | None] = {}
-        self._interned: dict[Digest, Digest] = {}
         self._heard: set[tuple[bytes, str]] = set()
         self._warnings = Summing[str]()
         self._failures = Failures(self._now)
@@ -134,13 +122,18 @@ class Shell:
             self._traffic, self._machine.fetchable, self._happen, self._failures, self._now
         )
         self._results = SharedResults(store, self._traffic, self._search.check)
-        self._reader = Reader(
-            store.blobs.directory,
-            holding_key,
-            self._now,
-            self._traffic.is_open,
-            self._was_read,
-            self._was_not_read,
+        self._reception = Reception(
+            directory=store.blobs.directory,
+            holding_key=holding_key,
+            clock=self._now,
+            machine=self._machine,
+            traffic=self._traffic,
+            results=self._results,
+            happen=self._happen,
+            refuse=self._send,
+            blame=self._misbehaved,
+            on_behalf_of=self._on_behalf_of,
+            counts=self.counts,
         )
         self._auditor = Auditor(
             state_dir,
@@ -177,7 +170,7 @@ class Shell:
         self._is_closed = True
         self._timer.cancel()
         self._link.close()
-        self._reader.close()
+        self._reception.close()
         self._search.close()
         self._context.term()
         self._traffic.close_files()
@@ -271,104 +264,16 @@ class Shell:
         self._search.want(origin, message.blobs)
 
     def _read_submit(self, origin: Origin, message: Submit) -> None:
-        if not self._reader.read(origin, message):
-            self._happen(events.SubmitUnread(origin, message.ticket))
+        self._reception.submit(origin, message)
 
     def _read_done(self, origin: Origin, message: Done) -> None:
-        if not self._reader.read(origin, message):
-            raise ProtocolError("more results at a time than there is room for")
+        self._reception.done(origin, message)
 
     def _read_cancel(self, origin: Origin, message: Cancel) -> None:
-        if not self._reader.cancel(origin, message.ticket):
-            self._happen(events.MessageArrived(origin, message))
-
-    def _read_hello(self, origin: Origin, message: Hello) -> None:
-        self._reader.forget(origin)
-        self._happen(events.MessageArrived(origin, message))
+        self._reception.cancel(origin, message)
 
     def _read_bye(self, origin: Origin, message: Bye) -> None:
-        """Its last results count."""
-        if not self._reader.is_waiting(origin) or not self._reader.wait_behind(origin, message):
-            self._happen(events.MessageArrived(origin, message))
-
-    def _was_read(
-        self, origin: Origin, message: Message, head: Head, shown: tuple[Digest, ...]
-    ) -> None:
-        with self._on_behalf_of(origin):
-            match message, head:
-                case Submit(), JobHead():
-                    self._take_job(origin, message, head, shown)
-                case Done(), ResultHead():
-                    self._take_result(origin, message, head)
-                case _:
-                    self._happen(events.MessageArrived(origin, message))
-
-    def _was_not_read(self, origin: Origin, message: Message, error: Exception) -> None:
-        with self._on_behalf_of(origin):
-            self._refuse(origin, message, error)
-
-    def _refuse(self, origin: Origin, message: Message, error: Exception) -> None:
-        """One command is at fault, perhaps for another release's bounds: its user's others go on."""
-        if isinstance(message, Submit):
-            reason = UNREADABLE if isinstance(error, ProtocolError) else BROKER_FAILED
-            count = self.counts["unreadable_jobs"] = self.counts["unreadable_jobs"] + 1
-            if count.bit_count() == 1:  # 1, 2, 4, 8 ...: nobody fills the log with them
-                logger.warning(
-                    "refused %d unreadable jobs, one of %s: %s", count, origin.user, error
-                )
-            self._send(origin.route, Refused(message.ticket, f"{reason}: {error}"[:MAX_REASON]))
-        elif isinstance(message, Done) and not isinstance(error, ProtocolError):
-            failed = Failed(message.lease, Fault.RESOURCES.value, str(error))
-            self._happen(events.MessageArrived(origin, failed))
-        else:
-            self._misbehaved(origin, error)
-
-    def _take_job(
-        self, origin: Origin, message: Submit, head: JobHead, shown: tuple[Digest, ...]
-    ) -> None:
-        inputs = tuple(map(self._intern, split_digests(head.inputs)))
-        if shown:
-            self._happen(events.InputsShown(origin.user, shown))
-        recalled = None
-        if not self._machine.farm.holdings.unshown(origin.user, inputs):
-            if message.is_fresh:
-                self._results.doubt(message.key)
-            else:
-                recalled = self._results.recall(message.key)
-        self._happen(
-            events.JobSubmitted(
-                origin=origin,
-                ticket=message.ticket,
-                key=message.key,
-                cost_hint_s=message.cost_hint_s,
-                build=message.build,
-                toolchain=self._intern(Digest(head.toolchain)),
-                inputs=inputs,
-                machine_class=head.machine_class,
-                recalled=recalled,
-                body=message.body,
-                most_outputs=head.most_outputs,
-                is_fresh=message.is_fresh,
-            )
-        )
-
-    def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
-        outputs = tuple(split_digests(head.outputs))
-        self._happen(
-            events.ResultArrived(
-                origin=origin,
-                lease=message.lease,
-                exit_status=head.exit_status,
-                outputs=outputs,
-                is_complete=self._traffic.keep_pushes(origin.route, message.lease, outputs),
-                is_excused=self._now() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
-                is_sound=head.is_sound,
-                size_bytes=head.size_bytes,
-                cpu_s=head.cpu_s,
-                wall_s=head.wall_s,
-                body=message.body,
-            )
-        )
+        self._reception.bye(origin, message)
 
     def _read_storage(
         self, origin: Origin, message: StorageGet | StoragePut | StorageRemove
@@ -377,11 +282,6 @@ class Shell:
 
     def _read_other(self, origin: Origin, message: Message) -> None:
         self._happen(events.MessageArrived(origin, message))
-
-    def _intern(self, digest: Digest) -> Digest:
-        if len(self._interned) > MAX_INTERNED:
-            self._interned.clear()
-        return self._interned.setdefault(digest, digest)
 
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
@@ -496,13 +396,17 @@ class Shell:
 
     def _do_open(self, effect: effects.OpenTraffic) -> None:
         self._traffic.open(effect.route, effect.role, effect.user, self._now())
-        self._search.forget(effect.route)
-        self._storage.forget(effect.route)
+        self._forget(effect.route)
 
     def _do_close(self, effect: effects.CloseTraffic) -> None:
         self._traffic.close(effect.route, self._now())
-        self._search.forget(effect.route)
-        self._storage.forget(effect.route)
+        self._forget(effect.route)
+
+    def _forget(self, route: bytes) -> None:
+        """What came by this route is void."""
+        self._reception.forget(route)
+        self._search.forget(route)
+        self._storage.forget(route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:
         self._traffic.ask(effect.route, effect.digests, self._now())
@@ -549,7 +453,6 @@ _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Submit: Shell._read_submit,
     Done: Shell._read_done,
     Cancel: Shell._read_cancel,
-    Hello: Shell._read_hello,
     Bye: Shell._read_bye,
     StorageGet: Shell._read_storage,
     StoragePut: Shell._read_storage,

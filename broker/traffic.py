@@ -343,9 +343,9 @@ class Traffic:
     def keep_pushes(self, route: bytes, lease: bytes, outputs: Iterable[Digest]) -> bool:
         """A lease's Done names these: they enter the store, what else was pushed for it goes. Whether all
         were pushed for it."""
-        peer = self._peers[route]
+        peer = self._peers.get(route)
         wanted = set(outputs)
-        if peer.pushes is None:
+        if peer is None or peer.pushes is None:
             return not wanted
         try:
             kept = peer.pushes.keep(lease, wanted)

@@ -5,22 +5,40 @@ Raw members that only speak the protocol to a broker on loopback: no job is run,
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from broker.reader import Worker
 from cache.blobs import compress
 from cache.digest import digest_of
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
-from zcc.job import FileInput, Job, Manifest, encode_job, job_key
+from zcc.job import (
+    FileInput,
+    Job,
+    Lookups,
+    Manifest,
+    Result,
+    Usage,
+    encode_job,
+    encode_result,
+    job_key,
+)
 from zcc.messages import (
+    AskNodes,
     Bye,
     Cancel,
     Done,
+    Failed,
+    Finished,
+    Nodes,
     Refused,
     Role,
     Run,
+    Settled,
     Submit,
 )
 
@@ -96,14 +114,116 @@ def test_what_is_beyond_a_keys_bound_is_refused(
     run(story, tmp_path)
 
 
-def test_a_nodes_large_results_are_read_in_their_order_and_before_its_bye(tmp_path: Path) -> None:
-    """They are no results here: that is found in the same order."""
+def result(size_bytes: int, exit_status: int = 1) -> bytes:
+    """A result without outputs, whose messages are so long, as a frame; too large to be read at once."""
+    stderr = os.urandom(size_bytes)
+    made = Result(exit_status, b"", stderr, (), Usage(0.1, 0.1, 1), Lookups(), "node")
+    return compress(encode_result(made))
+
+
+async def runs(broker: Broker, agent: Peer, node: Peer, *tickets: int) -> list[Run]:
+    """Jobs of this agent's, in the node's hands."""
+    agent.blobs |= {digest_of(blob): compress(blob) for blob in (b"toolchain", b"s")}
+    given = []
+    for ticket in tickets:
+        job = replace(sample_job(b"toolchain", b"s"), cwd=b"/%d" % ticket)
+        await agent.say(submit(ticket, job))
+        given.append(await node.wait(Run))
+    return given
+
+
+def test_a_nodes_large_results_are_read_before_its_bye(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
+        await node.hello("node", slots=4)
+        given = await runs(broker, agent, node, 1, 2)
+        await node.say(*(Done(each.lease, result(2 << 20)) for each in given), Bye(""))
+        assert {(await agent.wait(Finished)).ticket for _ in given} == {1, 2}
+
+    run(story, tmp_path)
+
+
+def test_what_is_no_result_is_its_nodes_fault_whenever_it_is_read(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
+        await node.hello("node", slots=4)
+        (given,) = await runs(broker, agent, node, 1)
+        await node.say(Done(given.lease, compress(bytes(8 << 20))))
+        assert (await node.wait(Bye)).reason.startswith("protocol: ")
+
+    run(story, tmp_path)
+
+
+def test_results_that_pile_up_are_no_fault_of_their_node_and_keep_nobody_elses_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES_PER_KEY", 1_000_000)
 
     async def story(broker: Broker) -> None:
+        flooder, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in "fo")
         node = broker.dial(broker.member(Role.NODE))
+        await flooder.hello("client")
+        await other.hello("client")
+        await node.hello("node", slots=8)
+        flood = await runs(broker, flooder, node, 1, 2, 3, 4)
+        (one,) = await runs(broker, other, node, 5)
+        await node.say(*(Done(each.lease, result(600_000)) for each in (*flood, one)))
+        assert (await other.wait(Finished)).ticket == 5
+        for _ in flood:
+            await node.wait(Settled)
+        assert (await flooder.wait(Finished)).ticket == 1
+        # It is given to another node, of which there is none.
+        assert {(await flooder.wait(Refused)).reason for _ in range(2)} == {"no-nodes"}
+        await other.say(AskNodes())
+        (row,) = (await other.wait(Nodes)).rows
+        assert (row.state, row.faults) == ("ready", 0)
+        assert not any(isinstance(each, Bye) for each in node.inbox)
+        assert broker.shell.counts["violations"] == 0
+
+    run(story, tmp_path)
+
+
+def test_the_end_of_a_session_leaves_nothing_of_its_to_be_read(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
         await node.hello("node", slots=4)
-        await node.say(Done(b"l" * 16, compress(bytes(8 << 20))), Bye(""))
+        given = await runs(broker, agent, node, 1, 2, 3)
+        await node.say(*(Done(each.lease, result(2 << 20)) for each in given))
+        await node.say(Failed(b"l" * 65, "internal", ""))  # a lease id is 64 bytes at most
         assert (await node.wait(Bye)).reason.startswith("protocol: ")
+        assert {(await agent.wait(Refused)).reason for _ in given} == {"no-nodes"}
+        await agent.say(submit(9, large(9)))
+        assert (await agent.wait(Refused)).reason == "no-nodes"
+        assert broker.shell.failures.count == 0
+
+    run(story, tmp_path)
+
+
+def test_a_result_of_no_job_and_one_that_is_said_twice_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    ask = Worker.ask
+
+    async def noting_ask(worker: Worker, request: list[object]) -> Any:
+        read.append(request[0])
+        return await ask(worker, request)
+
+    monkeypatch.setattr(Worker, "ask", noting_ask)
+
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        await agent.hello("client")
+        await node.hello("node", slots=4)
+        (given,) = await runs(broker, agent, node, 1)
+        said = Done(given.lease, result(2 << 20))
+        await node.say(Done(b"l" * 16, result(2 << 20)), said, said)
+        assert {(await node.wait(Settled)).lease for _ in range(2)} == {b"l" * 16, given.lease}
+        await agent.wait(Finished)
+        assert read == ["result"]
 
     run(story, tmp_path)
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 import zmq
 
+from broker.reception import Reception
 from broker.registry import Registry
 from broker.shell import Shell
 from broker.state import broker_keys
@@ -275,12 +276,12 @@ def test_a_mistake_of_ours_over_a_message_ends_its_session_and_no_other(
     run(story, tmp_path)
 
 
-@pytest.mark.parametrize("place", ["_take_job", "_refuse"])
+@pytest.mark.parametrize("place", ["_take_job", "_give_up"])
 def test_a_mistake_of_ours_over_what_was_read_later_leaves_the_reader_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr("broker.reader.AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(Shell, place, broken)
+    monkeypatch.setattr(Reception, place, broken)
     job = encode_job(sample_job(b"t", b"s"))
     body = compress(job) if place == "_take_job" else b"no frame"
 

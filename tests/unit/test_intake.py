@@ -21,7 +21,7 @@ ORIGIN = Origin(b"a", "a", Role.CLIENT)
 def item(user: str, number: int, cost: int = 1, size: int = 1, route: bytes = b"") -> Unread:
     origin = Origin(route or user.encode(), user, Role.CLIENT)
     message = Submit(number, digest_of(b"job"), 0.0, "b", False, b"", b"")
-    return Unread(origin, message, size, cost)
+    return Unread(user, origin, message, size, cost)
 
 
 def order(intake: Intake) -> list[tuple[str, int]]:
@@ -89,11 +89,43 @@ def test_a_key_is_bounded_and_so_are_all_together(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES", 15)
     intake = Intake()
     intake.put(item("a", 1, size=8))
-    assert not intake.has_room("a", 3)
-    assert intake.has_room("b", 3)
-    assert not intake.has_room("b", 8)
+    assert intake.make_room("a", 3) == (False, [])
+    assert intake.make_room("b", 3) == (True, [])
     intake.take()
-    assert intake.has_room("a", 10)
+    assert intake.make_room("a", 10) == (True, [])
+
+
+def test_who_has_most_waiting_gives_way_to_who_has_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES", 20)
+    intake = Intake()
+    for number in range(4):
+        intake.put(item("most", number, size=3))
+    intake.put(item("some", 4, size=8))
+    fits, lost = intake.make_room("least", 5)
+    assert fits
+    assert [(each.payer, each.ticket) for each in lost] == [("most", 3), ("most", 2)]
+    intake.put(item("least", 5, size=5))
+    assert intake.make_room("some", 3) == (False, [])  # it has the most itself
+    assert order(intake) == [("most", 0), ("most", 1), ("some", 4), ("least", 5)]
+
+
+def test_a_closed_routes_items_go_whoever_pays_for_them() -> None:
+    """A node's results are paid for by those whose jobs they are."""
+    intake = Intake()
+    for number, payer in enumerate(("a", "b", "a")):
+        intake.put(item(payer, number, route=b"node"))
+    intake.put(item("a", 3, route=b"another node"))
+    assert intake.holds(b"node", 1)
+    intake.drop_route(b"node")
+    assert not intake.holds(b"node")
+    assert order(intake) == [("a", 3)]
+
+
+def test_what_was_read_at_once_and_cost_more_than_it_said_is_paid_later() -> None:
+    intake = Intake()
+    intake.spend("a", AT_ONCE_BURST_BYTES + AT_ONCE_BYTES_PER_S, 0.0)
+    assert not intake.may_read_at_once("a", 1, 0.5)
+    assert intake.may_read_at_once("a", 1, 1.5)
 
 
 def test_what_is_void_gives_its_room_back() -> None:
@@ -104,7 +136,7 @@ def test_what_is_void_gives_its_room_back() -> None:
     assert intake.drop(ORIGIN, 1)
     assert not intake.drop(ORIGIN, 1)
     assert not intake.drop(ORIGIN, 3)
-    assert intake.has_room("a", MAX_UNREAD_BYTES_PER_KEY - 3)
+    assert intake.make_room("a", MAX_UNREAD_BYTES_PER_KEY - 3) == (True, [])
     assert order(intake) == [("a", 0), ("a", 2), ("a", 3)]
 
 

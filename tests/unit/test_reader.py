@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import pytest
 
-from broker.errors import WorkerLostError
+from broker.errors import NoRoomError, WorkerLostError
 from broker.events import Origin
 from broker.heads import MAX_READ_BYTES, shown_values
 from broker.intake import Intake
-from broker.reader import Head, Reader, Worker
+from broker.reader import UNREAD_BYTES, Head, Reader, Worker
 from cache.blobs import BlobStore, compress
 from cache.digest import Digest, digest_of
 from tests.unit.test_broker_wire import sample_job
@@ -48,21 +48,19 @@ class Desk:
     store: BlobStore
     taken: list[tuple[Message, Head, tuple[Digest, ...]]] = field(default_factory=list)
     failed: list[tuple[Message, Exception]] = field(default_factory=list)
-    open_routes: set[bytes] = field(default_factory=lambda: {ORIGIN.route})
 
     def __post_init__(self) -> None:
         self.reader = Reader(
             self.store.directory,
             KEY,
             lambda: 0.0,
-            self.open_routes.__contains__,
             lambda _, message, head, shown: self.taken.append((message, head, shown)),
             lambda _, message, error: self.failed.append((message, error)),
         )
 
     def read(self, *messages: Submit | Done) -> None:
         for message in messages:
-            assert self.reader.read(ORIGIN, message)
+            self.reader.read(ORIGIN, message, ORIGIN.user)
 
     async def wait(self, count: int) -> None:
         async with asyncio.timeout(30):
@@ -95,12 +93,12 @@ def test_what_is_small_is_read_at_once_and_what_is_large_later_in_its_order(tmp_
         desk.read(submit(1, sample_job(b"t", b"s")))
         assert desk.tickets == [1]
         desk.read(submit(2, LARGE), submit(3, sample_job(b"t", b"s")), submit(4, LARGE))
-        assert desk.reader.wait_behind(ORIGIN, Bye(""))
+        desk.reader.take_last(ORIGIN, Bye(""))
         assert desk.tickets == [1]
         await desk.wait(5)
         assert desk.tickets == [1, 2, 3, 4]
         assert desk.taken[-1][0] == Bye("")
-        assert not desk.reader.is_waiting(ORIGIN)
+        assert not desk.reader.holds(ORIGIN.route)
 
     run(story, tmp_path)
 
@@ -134,7 +132,7 @@ def test_a_frame_that_claims_more_than_may_be_is_refused_at_once(tmp_path: Path)
         desk.read(replace(submit(2, LARGE), body=claiming(MAX_JOB_BYTES + 1)))
         assert [type(message) for message, _ in desk.failed] == [Submit, Done, Submit]
         assert all("at most" in str(error) for _, error in desk.failed)
-        assert not desk.reader.is_waiting(ORIGIN)
+        assert not desk.reader.holds(ORIGIN.route)
 
     run(story, tmp_path)
 
@@ -166,12 +164,34 @@ def test_a_cancelled_submit_and_a_closed_route_are_not_read(tmp_path: Path) -> N
         assert not desk.reader.cancel(ORIGIN, 2)
         await desk.wait(1)
         assert desk.tickets == [3]
-        desk.read(submit(4, LARGE))
-        desk.open_routes.clear()
-        async with asyncio.timeout(30):
-            while desk.reader.is_waiting(ORIGIN):
-                await asyncio.sleep(0.005)
-        assert desk.tickets == [3]
+        desk.read(submit(4, LARGE), submit(5, LARGE))
+        desk.reader.take_last(ORIGIN, Bye(""))
+        await asyncio.sleep(0)
+        desk.reader.forget(ORIGIN.route)
+        assert not desk.reader.holds(ORIGIN.route)
+        other = replace(ORIGIN, route=b"other")
+        desk.reader.read(other, submit(6, LARGE), other.user)
+        await desk.wait(2)
+        assert desk.tickets == [3, 6]
+
+    run(story, tmp_path)
+
+
+def test_what_finds_no_room_is_said_and_so_is_what_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(submit(1, LARGE).body) + UNREAD_BYTES
+    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES_PER_KEY", 3 * size)
+    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES", 3 * size)
+
+    async def story(desk: Desk) -> None:
+        desk.read(*(submit(ticket, LARGE) for ticket in (1, 2, 3, 4)))
+        assert [each for each, _ in desk.failed] == [submit(4, LARGE)]
+        desk.reader.read(ORIGIN, submit(5, LARGE), "another payer")
+        assert [each for each, _ in desk.failed] == [submit(4, LARGE), submit(3, LARGE)]
+        assert all(isinstance(error, NoRoomError) for _, error in desk.failed)
+        await desk.wait(5)
+        assert sorted(desk.tickets) == [1, 2, 5]
 
     run(story, tmp_path)
 
@@ -199,7 +219,7 @@ def test_a_message_over_which_the_worker_dies_twice_is_given_up(
         ((message, error),) = desk.failed
         assert isinstance(message, Submit)
         assert isinstance(error, WorkerLostError)
-        assert not desk.reader.is_waiting(ORIGIN)
+        assert not desk.reader.holds(ORIGIN.route)
 
     run(story, tmp_path)
 
