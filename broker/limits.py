@@ -15,6 +15,8 @@ STALL_S = 2.0
 STARTUP_GRACE_S = 3.0
 # `Who` is said to one route at most this often.
 WHO_EVERY_S = 1.0
+# A session's Hello is answered at most this often. A peer repeats it each second until it is welcomed.
+HELLO_EVERY_S = 0.5
 # Peers that broke the protocol are not listened to for this long.
 BAN_S = 10.0
 MAX_SESSIONS = 20_000
@@ -100,6 +102,11 @@ MAX_PROVEN_PER_KEY = 1_000
 # Inputs that one job asks for at a time: nothing that is done for one message may take longer than
 # some milliseconds, and a job may name 30,000.
 MAX_ASKED = 1_000
+# Agents are asked for at most MAX_ASKED in one turn of the loop, and those of one key for ASKED_PER_S a second:
+# some 5% of the loop. An agent that comes back is asked for all anew.
+ASKED_BURST = 32_768
+ASKED_PER_S = 16_384
+ASK_AGAIN_S = 0.1
 
 # --- uploads ----------------------------------------------------------------------------------
 # What an agent that was asked for blobs brings in UPLOAD_RATED_S at least, else another of its key is asked

@@ -23,6 +23,7 @@ from broker.limits import (
     BAN_S,
     BEAT_EVERY_S,
     HELLO_BURST,
+    HELLO_EVERY_S,
     HELLO_PER_S,
     MAX_MACHINE_CLASSES,
     MAX_SLOTS,
@@ -168,6 +169,9 @@ class Machine:
             self._misbehaved(events.PeerMisbehaved(origin, reason), now)
             return
         self._asked_who.pop(origin.route, None)
+        if known is not None and now - known.hello_at < HELLO_EVERY_S:
+            known.seen_at = now
+            return  # too soon
         there = self.farm.sessions.on_route(origin.route)
         if there is not None and there is not known:
             self._close(there, "replaced", now)
@@ -175,7 +179,7 @@ class Machine:
         if session.route != origin.route:
             self.farm.emit(CloseTraffic(session.route))
             self.farm.sessions.rebind(session, origin.route)
-        session.seen_at = now
+        session.seen_at = session.hello_at = now
         self.farm.emit(OpenTraffic(session.route, session.role, session.user))
         key = self._holding_key if session.role is Role.CLIENT else b""
         self.farm.send(session, Welcome(session.id, self.farm.name, __version__, key))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from broker.events import Origin
-from broker.limits import LOST_AFTER_S, MAX_SESSIONS, MAX_SESSIONS_PER_USER
+from broker.limits import HELLO_EVERY_S, LOST_AFTER_S, MAX_SESSIONS, MAX_SESSIONS_PER_USER
 from cache.digest import Digest
 from zcc.messages import Role
 
@@ -25,6 +25,7 @@ class Session:
 
     `unconfirmed` are requests from before its last Hello that it has not submitted again; they are
     void at `confirm_until`. `is_own`: its key is a publisher's, and a node under it serves that key alone.
+    `hello_at` is when its last Hello was answered.
     """
 
     id: bytes
@@ -34,8 +35,9 @@ class Session:
     name: str
     seen_at: float
     is_own: bool = False
+    hello_at: float = -HELLO_EVERY_S
     tickets: dict[int, Digest] = field(default_factory=dict)
-    asked: set[tuple[str, Digest]] = field(default_factory=set)
+    asked: dict[tuple[str, Digest], None] = field(default_factory=dict)  # as a set with an order
     unconfirmed: set[int] = field(default_factory=set)
     confirm_until: float = 0.0
 

@@ -19,6 +19,7 @@ from typing import Any
 import zmq
 
 from broker import effects, events
+from broker.asking import Asking
 from broker.audit import AuditLog
 from broker.auditor import Auditor
 from broker.effects import Effect
@@ -121,6 +122,11 @@ class Shell:
         self._search = Search(
             self._traffic, self._machine.fetchable, self._happen, self._failures, self._now
         )
+        self._asking = Asking(
+            lambda route, digests: self._traffic.ask(route, digests, self._now()),
+            self._failed_for,
+            self._now,
+        )
         self._results = SharedResults(store, self._traffic, self._search.check)
         self._reception = Reception(
             directory=store.blobs.directory,
@@ -172,6 +178,7 @@ class Shell:
         self._link.close()
         self._reception.close()
         self._search.close()
+        self._asking.close()
         self._context.term()
         self._traffic.close_files()
         self._auditor.close()
@@ -324,10 +331,17 @@ class Shell:
             try:
                 _PERFORMERS[type(effect)](self, effect)
             except Exception as error:  # noqa: BLE001 - the other effects go on
-                self._failures.note(error, f"the effect {type(effect).__name__}")
                 route = getattr(effect, "route", None)
                 if route is not None and not isinstance(effect, effects.CloseTraffic):
-                    self._events.append(events.PeerUnreachable(route))
+                    self._failed_for(route, error, f"the effect {type(effect).__name__}")
+                else:
+                    self._failures.note(error, f"the effect {type(effect).__name__}")
+
+    def _failed_for(self, route: bytes, error: Exception, what: str = "what was due") -> None:
+        """A mistake of ours over what was for this peer ends its session."""
+        self._failures.note(error, what)
+        self._events.append(events.PeerUnreachable(route))
+        self._loop.call_soon(self._run)
 
     def _end_batch(self) -> None:
         if self._is_closed:
@@ -405,11 +419,14 @@ class Shell:
     def _forget(self, route: bytes) -> None:
         """What came by this route is void."""
         self._reception.forget(route)
+        self._asking.forget(route)
         self._search.forget(route)
         self._storage.forget(route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:
-        self._traffic.ask(effect.route, effect.digests, self._now())
+        session = self._machine.farm.sessions.on_route(effect.route)
+        if session is not None:
+            self._asking.add(effect.route, session.user, effect.digests)
 
     def _do_offer(self, effect: effects.OfferBlobs) -> None:
         self._traffic.offer(effect.route, effect.blobs)

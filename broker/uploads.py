@@ -137,12 +137,12 @@ class Uploads:
 
     def source_gone(self, source: Session) -> None:
         """The session is over (its requests are detached already): ask others."""
-        self._ask_another(sorted(source.asked), source.user)
+        self._ask_another(list(source.asked), source.user)
 
     def source_stalled(self, source: Session, *, is_moving: bool) -> None:
         """It sends nothing, or slowly: then it is passed over only where another of its key can send it."""
         passed_over = []
-        for need in sorted(source.asked):
+        for need in list(source.asked):
             asked = self._asked[need]
             asked.refused_by.add(source.id)
             if is_moving and self._next_source(asked, source.user) is None:
@@ -178,7 +178,7 @@ class Uploads:
     def source_returned(self, source: Session) -> None:
         """The session came back on a new connection: what was under way is void, ask again."""
         if source.asked:
-            digests = dict.fromkeys(digest for _, digest in sorted(source.asked))
+            digests = dict.fromkeys(digest for _, digest in source.asked)
             self._farm.emit(AskBlobs(source.route, tuple(digests)))
 
     def node_reset(self, node: bytes) -> None:
@@ -266,13 +266,13 @@ class Uploads:
     ) -> None:
         asked.sources[source.user] = source.id
         asked.keys.add(source.user)
-        source.asked.add(need)
+        source.asked[need] = None
         batches[source.route].append(need[1])
 
     def _let_off(self, need: Need, session_id: bytes) -> None:
         session = self._farm.sessions.get(session_id)
         if session is not None:
-            session.asked.discard(need)
+            session.asked.pop(need, None)
 
     def _next_source(self, asked: Asked, user: str = "") -> Session | None:
         """The first that can supply it, of this key if one is named."""

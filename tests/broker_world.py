@@ -17,6 +17,7 @@ from broker import effects, events
 from broker.effects import Effect
 from broker.events import Event, Origin
 from broker.jobs import AUDITOR, GRANTED, LEASED, Phase
+from broker.limits import HELLO_EVERY_S
 from broker.machine import Machine
 from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
@@ -130,6 +131,8 @@ class Desk:
         user: str = "",
     ) -> Origin:
         origin = Origin((route or name).encode(), user or f"user-{name}", role)
+        if self.machine.farm.sessions.get(session_id(name)) is not None:
+            self.now += HELLO_EVERY_S  # sooner it would not be answered
         self.say(
             origin,
             Hello(session_id(name), role.value, "", name, "0", slots, leases, classes),

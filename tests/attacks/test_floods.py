@@ -5,6 +5,7 @@ Raw members that only speak the protocol to a broker on loopback: no job is run,
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from broker.limits import MAX_ASKED
 from broker.reader import Worker
 from cache.blobs import compress
 from cache.digest import digest_of
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from zcc import codec
 from zcc.job import (
     FileInput,
     Job,
@@ -28,18 +31,21 @@ from zcc.job import (
     job_key,
 )
 from zcc.messages import (
+    MAX_WANTED,
     AskNodes,
     Bye,
     Cancel,
     Done,
     Failed,
     Finished,
+    Hello,
     Nodes,
     Refused,
     Role,
     Run,
     Settled,
     Submit,
+    Want,
 )
 
 # As many as one job may have without being a mistake; on the wire some 20 KB, a tenth of a second to decode.
@@ -243,5 +249,44 @@ def test_a_job_of_more_files_than_are_looked_for_at_once_is_run(
         agent.blobs = {digest_of(blob): compress(blob) for blob in (*blobs, b"toolchain")}
         await agent.say(submit(1, job))
         assert (await node.wait(Run)).key == submit(1, job).key
+
+    run(story, tmp_path)
+
+
+def test_an_agent_that_comes_back_in_a_large_build_is_asked_in_wants_that_it_takes(
+    tmp_path: Path,
+) -> None:
+    """No codec takes a Want of more than MAX_WANTED blobs. Whoever was sent one lost its session over it."""
+    a_job, jobs = 1_000, 40
+
+    def naming_new_files(number: int) -> Job:
+        digests = (digest_of(b"%d %d" % (number, at)) for at in range(a_job))
+        files = tuple(FileInput(b"/src/%06d" % at, each) for at, each in enumerate(digests))
+        return replace(sample_job(b"toolchain", b"s"), manifest=Manifest(files))
+
+    async def wanted(agent: Peer) -> int:
+        await asyncio.sleep(3.0)
+        wants = [each.blobs for each in agent.inbox if isinstance(each, Want)]
+        assert all(len(blobs) <= MAX_ASKED for blobs in wants)
+        agent.inbox.clear()
+        return sum(map(len, wants))
+
+    async def story(broker: Broker) -> None:
+        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        session = (await agent.hello("client")).session
+        await node.hello("node", slots=32)
+        await runs(broker, agent, node, 1)
+
+        def take(frames: list[bytes]) -> None:
+            agent.inbox.append(codec.decode(frames))
+
+        agent.take = take  # type: ignore[method-assign]
+        await agent.say(
+            *(submit(ticket, naming_new_files(ticket)) for ticket in range(2, 2 + jobs))
+        )
+        assert await wanted(agent) == jobs * a_job > MAX_WANTED
+        await agent.say(*[Hello(session, "client", "", "x", "0", 0, (), ())] * 20)
+        # Again all of it, and not twenty times.
+        assert 0 < await wanted(agent) <= jobs * a_job
 
     run(story, tmp_path)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker import events
 from broker.events import Origin
-from broker.limits import MAX_FAILED_JOBS
+from broker.limits import HELLO_EVERY_S, MAX_FAILED_JOBS
 from broker.nodes import SUSPICIOUS
 from tests.broker_world import Desk, JobFacts, blob, job, session_id
 from zcc.messages import (
@@ -94,6 +94,7 @@ class BrokerRules(RuleBasedStateMachine):
         self.here.add(name)
         at = self.origin(name)
         self.desk.sent[at.route].clear()
+        self.desk.now += HELLO_EVERY_S
         self.desk.say(at, Hello(session_id(name), "client", "", name, "0", 0, (), ()))
         for (agent, ticket), facts in list(self.open.items()):
             if agent == name:
@@ -105,6 +106,7 @@ class BrokerRules(RuleBasedStateMachine):
         self.here.add(name)
         classes = (b"fma",) if fma else ()
         leases = tuple(self.leases[name])
+        self.desk.now += HELLO_EVERY_S  # sooner it would not be answered
         hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
         self.desk.say(self.origin(name), hello)
 

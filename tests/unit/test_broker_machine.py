@@ -24,6 +24,7 @@ from broker.events import Event, Origin
 from broker.jobs import INPUT_BYTES, LEASE_KEY_BYTES
 from broker.limits import (
     ASK_OTHERS_S,
+    HELLO_EVERY_S,
     LOST_AFTER_S,
     MAX_ASKED,
     MAX_FAILED_JOBS,
@@ -192,8 +193,18 @@ def test_who_is_asked_of_a_stranger_but_not_in_a_flood(desk: Desk) -> None:
     assert bulk_and_control(desk.say(stranger, Beat(0.0))) == [Send(b"s", Who())]
 
 
+def test_a_hello_that_is_said_again_too_soon_is_not_answered(desk: Desk) -> None:
+    agent = desk.client("a")
+    hello = Hello(session_id("a"), "client", "", "a", "0", 0, (), ())
+    for _ in range(20):
+        assert desk.say(agent, hello) == []
+    desk.now += HELLO_EVERY_S
+    assert [each for each in desk.say(agent, hello) if isinstance(each, OpenTraffic)]
+
+
 def test_a_session_moves_to_the_route_that_it_comes_back_on(desk: Desk) -> None:
     desk.client("a")
+    desk.now += HELLO_EVERY_S
     again = events.Origin(b"new", "user-a", Role.CLIENT)
     effects = desk.say(again, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
     assert bulk_and_control(effects)[:2] == [
