@@ -27,13 +27,14 @@ from broker.limits import (
     CONDEMNED_S,
     CONDEMNING_KEYS,
     JOBS_KEPT_SHARE,
-    MAX_AUDITS_QUEUED,
+    MAX_AUDITS_QUEUED_PER_KEY,
     MAX_FINDINGS,
     MAX_LOSSES,
 )
 from broker.machine import Machine
 from broker.reruns import BUSY, NO_NODE
 from broker.results import SharedResults
+from broker.shares import Lines
 from broker.verdicts import Told, Verdict, differences, judge
 from cache.blobs import BlobStore, decompress
 from cache.digest import Digest, short
@@ -93,7 +94,8 @@ class Auditor:
         self._writer: Writer[tuple[Digest, bytes]] = Writer(
             "audit's writer", self._write, _MAX_BEHIND_BYTES
         )
-        self._chosen: deque[Digest] = deque(maxlen=MAX_AUDITS_QUEUED)
+        # By whose jobs gave them: nobody's results keep those of others from being looked at.
+        self._chosen = Lines[Digest](MAX_AUDITS_QUEUED_PER_KEY)
         self._asked: deque[Digest] = deque()
         self._under_way: OrderedDict[Digest, _Audit] = OrderedDict()
         # One of before our start was another broker's to answer.
@@ -114,7 +116,7 @@ class Auditor:
         can know which, so nobody can lie in the others."""
         self._writer.put((effect.key, effect.job), len(effect.job))
         if self._rng.random() < self._share:
-            self._chosen.append(effect.key)
+            self._chosen.put(effect.user, effect.key)
 
     def tick(self, now: float) -> None:
         """Go on, where the farm has nothing better to do. To be called about twice a second."""
@@ -125,7 +127,7 @@ class Auditor:
         self._report_progress()
         is_time = now >= self._next_at and not self._under_way
         if self._chosen and is_time and self._machine.is_idle(now):
-            self._begin(self._chosen.popleft(), False, now)
+            self._begin(self._chosen.take(), False, now)
 
     # --- what is asked --------------------------------------------------------------------------
 

@@ -83,9 +83,11 @@ UNREAD_TURN_BYTES = 256 << 10
 MAX_SOUGHT = 2_000
 # Blobs of one node's Wants that wait to be looked for, some 100 bytes each: the inputs of 200 jobs of 2,500.
 MAX_UNSOUGHT = 500_000
-# Blobs that are re-read because somebody could not use them: so many may wait, so many at a time by a thread.
+# Blobs that are re-read because somebody could not use them: so many may wait, and a thread reads so many at a
+# time, or as many as it can in so long. Those that a job waits for come first.
 MAX_DOUBTED = 100_000
 CHECKED_AT_ONCE = 50
+REREAD_S = 0.2
 # What was re-read and found sound is not re-read for so long, whoever complains: a toolchain takes a second.
 SOUND_FOR_S = 10.0
 # Blobs of which is remembered what shows that one holds them; some 300 bytes each.
@@ -134,7 +136,8 @@ UNPACKED_BURST_BYTES = 256 << 20
 UNPACKED_BYTES_PER_S = 32 << 20
 # Blobs that wait so, of all keys: each tick looks at them. Beyond it they are asked for anew at once.
 MAX_PUT_OFF = 10_000
-# Broken uploads that are kept to be continued (each an open file), and for how long.
+# Broken uploads that are kept to be continued (each an open file), and for how long. Of too many, the key that
+# has the most loses its oldest.
 MAX_PARTIALS = 64
 PARTIAL_KEPT_S = 600.0
 # Outputs that one node may have under way at a time (each an open file).
@@ -169,7 +172,7 @@ AUDIT_REST = 19.0
 AUDIT_PAUSE_S = 10.0
 # Results under audit at a time, when an operator asks.
 AUDITS_AT_ONCE = 4
-MAX_AUDITS_QUEUED = 10_000
+MAX_AUDITS_QUEUED_PER_KEY = 1_000
 MAX_FINDINGS = 100
 # A key whose node gave a wrong result gets no jobs for a day, or until the broker starts anew: time to look.
 CONDEMNED_S = 86_400.0
@@ -227,5 +230,7 @@ MAX_ASIDE = 1_000
 # (memory, time), not five in twenty.
 JOB_WINDOW = 20
 MAX_FAILED_JOBS = 5
-# Nodes remembered after they left (speed, faults), and keys whose jobs failed.
+# Keys of which something is remembered: whose jobs failed, what they have used up.
 MAX_RECORDS = 10_000
+# Nodes of one key that are remembered after they left (speed, faults); so many sessions it may have, and some.
+MAX_RECORDS_PER_KEY = 300

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from broker.limits import MAX_RECORDS_PER_KEY
 from cache.digest import Digest
 
 # What an unseen job is taken to cost, in seconds: about the median C++ compile.
@@ -107,7 +108,7 @@ class Model:
         one belief, and each would correct it once more.
         """
         cpu_s, wall_s = _bounded(cpu_s), _bounded(wall_s)
-        speed = self._speeds.setdefault(node, Speed())
+        speed = self._speeds.get(node) or self._begin(node)
         ln_relative = speed.ln_speed - self._mean()
         # What the middle of its class would have cost on the average slot, by this job.
         ln_observed = math.log(cpu_s / scale) + ln_relative
@@ -126,6 +127,14 @@ class Model:
         known = self._speeds.pop(node, None)
         if known is not None:
             self._sum_ln_speed -= known.ln_speed
+
+    def _begin(self, node: Identity) -> Speed:
+        """A node that is not known yet: of a key that has too many, the first is forgotten."""
+        of_key = [each for each in self._speeds if each[0] == node[0]]
+        if len(of_key) >= MAX_RECORDS_PER_KEY:
+            self.forget(of_key[0])
+        speed = self._speeds[node] = Speed()
+        return speed
 
     def _learn_cost(self, job: CostClass, ln_observed: float, residual: float) -> None:
         known = self._costs.get(job)

@@ -19,7 +19,7 @@ from broker.limits import (
     MAX_ASIDE,
     MAX_FAULTS,
     MAX_QUARANTINE_S,
-    MAX_RECORDS,
+    MAX_RECORDS_PER_KEY,
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
@@ -41,13 +41,15 @@ class Record(Strikes):
     """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
 
     Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
-    `undecided` those of the failures since its last verdict that no other node judged.
+    `undecided` those of the failures since its last verdict that no other node judged. `sessions` are those
+    that it has now.
     """
 
-    __slots__ = ("_aside", "faults", "finished", "outcomes", "undecided")
+    __slots__ = ("_aside", "faults", "finished", "outcomes", "sessions", "undecided")
 
     def __init__(self) -> None:
         super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
+        self.sessions = 0
         self.finished = 0
         self.faults = 0
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
@@ -238,7 +240,7 @@ class Roster:
 
     def __init__(self) -> None:
         self._nodes: dict[bytes, Node] = {}
-        self._records: dict[Identity, Record] = {}
+        self._records: dict[str, dict[str, Record]] = {}  # by key and name, used last comes last
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, float] = {}  # keys, until when
 
@@ -253,6 +255,7 @@ class Roster:
         node = self._nodes.get(session.id)
         if node is None:
             record = self.record((session.user, session.name))
+            record.sessions += 1
             record.until = max(record.until, self._condemned.get(session.user, 0.0))
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
@@ -271,6 +274,7 @@ class Roster:
     def leave(self, session_id: bytes) -> Node | None:
         node = self._nodes.pop(session_id, None)
         if node is not None:
+            node.record.sessions -= 1
             for lease in list(node.orphans):
                 self.drop_orphan(node, lease)
         return node
@@ -293,9 +297,13 @@ class Roster:
         return self._orphans.get(lease_prefix(key))
 
     def record(self, identity: Identity) -> Record:
-        """What is remembered of this node, here or gone."""
-        record = self._records.pop(identity, None) or Record()
-        self._records[identity] = record
-        if len(self._records) > MAX_RECORDS:
-            del self._records[next(iter(self._records))]
+        """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many."""
+        user, name = identity
+        records = self._records.setdefault(user, {})
+        record = records.pop(name) if name in records else Record()
+        records[name] = record
+        if len(records) > MAX_RECORDS_PER_KEY:
+            gone = next((each for each, one in records.items() if not one.sessions), name)
+            if gone != name:
+                del records[gone]
         return record

@@ -33,6 +33,15 @@ class _Line:
     cost: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A job whose blobs are looked for when `doubted` have been re-read."""
+
+    effect: FindMissing
+    recall: Recall
+    doubted: set[Digest]
+
+
 class Search:
     """`happen` is told what was found."""
 
@@ -56,7 +65,8 @@ class Search:
         self._doubted: dict[Digest, None] = {}
         # What was re-read and is whole, until when it is not re-read again; oldest first.
         self._sound: dict[Digest, float] = {}
-        self._after_check: list[tuple[FindMissing, Recall]] = []
+        # What is to be found among those waits for them, and they are the next to be read.
+        self._after_check: dict[Digest, list[_Waiting]] = {}
         self._checking: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -128,9 +138,13 @@ class Search:
 
     def find(self, effect: FindMissing, recall: Recall) -> None:
         """What a job lacks; `recall` gives its result, if that is remembered."""
-        if self._doubted and not self._doubted.keys().isdisjoint(effect.digests):
-            self._after_check.append((effect, recall))
-        else:
+        doubted: list[Digest] = []
+        if self._doubted:
+            doubted = [digest for digest in effect.digests if digest in self._doubted]
+        waiting = _Waiting(effect, recall, set(doubted))
+        for digest in doubted:
+            self._after_check.setdefault(digest, []).append(waiting)
+        if not doubted:
             self._find(effect, recall, 0, set())
 
     def check(self, digests: Iterable[Digest]) -> None:
@@ -175,15 +189,19 @@ class Search:
     async def _check_all(self) -> None:
         try:
             while self._doubted:
-                some = list(islice(self._doubted, CHECKED_AT_ONCE))
+                some = list(islice(self._after_check or self._doubted, CHECKED_AT_ONCE))
                 with self._failures.noted("a check of blobs"):
-                    await asyncio.to_thread(self._traffic.reread, some)
+                    some = some[: await asyncio.to_thread(self._traffic.reread, some)]
                     until = self._clock() + SOUND_FOR_S
                     self._sound.update((each, until) for each in some if self._traffic.has(each))
                 for digest in some:
                     del self._doubted[digest]
+                    self._was_checked(digest)
         finally:
             self._checking = None
-        waiting, self._after_check = self._after_check, []
-        for effect, recall in waiting:
-            self.find(effect, recall)
+
+    def _was_checked(self, digest: Digest) -> None:
+        for waiting in self._after_check.pop(digest, ()):
+            waiting.doubted.discard(digest)
+            if not waiting.doubted:
+                self.find(waiting.effect, waiting.recall)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -67,4 +67,26 @@ class Shares(Generic[Item]):
         self._total -= 1
         if not self._owners[item]:
             del self._owners[item]
+        return item
+
+
+class Lines(Generic[Item]):
+    """Items that wait, in a line of each key's. Keys take turns; a line that is too long loses its first."""
+
+    def __init__(self, most_of_one: int) -> None:
+        self._most_of_one = most_of_one
+        self._lines: OrderedDict[str, deque[Item]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def put(self, user: str, item: Item) -> None:
+        self._lines.setdefault(user, deque(maxlen=self._most_of_one)).append(item)
+
+    def take(self) -> Item:
+        """The next one; there must be one."""
+        user, line = self._lines.popitem(last=False)
+        item = line.popleft()
+        if line:
+            self._lines[user] = line
         return item

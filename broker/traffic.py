@@ -19,8 +19,9 @@ import contextlib
 import logging
 import math
 import os
+import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.allowance import Allowance
@@ -44,6 +45,7 @@ from broker.limits import (
     MAX_PARTIALS,
     MAX_PUT_OFF,
     PARTIAL_KEPT_S,
+    REREAD_S,
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
     UNPACKED_SHARE,
@@ -172,11 +174,18 @@ class Traffic:
         self.forget(digest)
         return False
 
-    def reread(self, digests: Iterable[Digest]) -> None:
-        """Rotten ones of these leave the store. Safe in a thread: what was remembered is forgotten before."""
-        for digest in digests:
+    def reread(self, digests: Sequence[Digest]) -> int:
+        """Rotten ones of these leave the store; how many have been read, at least one, when time was up.
+
+        Safe in a thread: what was remembered is forgotten before.
+        """
+        until_s = time.monotonic() + REREAD_S
+        for count, digest in enumerate(digests, 1):
             with contextlib.suppress(BlobMissingError):
                 self._store.read(digest)
+            if time.monotonic() >= until_s:
+                return count
+        return len(digests)
 
     def use(self, digests: Iterable[Digest]) -> None:
         """Note that these blobs were used: they are not the next to be evicted."""
@@ -409,11 +418,21 @@ class Traffic:
             else:
                 peer.progress_at = now
                 peer.rating.begin(now)
+        self._let_partials_go(now)
+
+    def _let_partials_go(self, now: float) -> None:
         left = [(each.left_at, place) for place, each in self._uploads.items() if not each.owner]
         left.sort()
+        of_user = Counter(user for _, (user, _) in left)
         surplus = len(left) - MAX_PARTIALS
-        for at, (left_at, place) in enumerate(left):
-            if at < surplus or now - left_at > PARTIAL_KEPT_S:
+        for _ in range(surplus):
+            most = max(of_user.values())
+            at = next(at for at, (_, (user, _)) in enumerate(left) if of_user[user] == most)
+            _, place = left.pop(at)
+            of_user[place[0]] -= 1
+            self._drop_upload(place)
+        for left_at, place in left:
+            if now - left_at > PARTIAL_KEPT_S:
                 self._drop_upload(place)
 
     def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -308,7 +308,10 @@ def _with_ancestors(paths: Iterable[bytes]) -> set[bytes]:
 
 
 class TreePool:
-    """Trees below one directory, kept idle for the clients that used them."""
+    """Trees below one directory, kept idle for the clients that used them.
+
+    When there are too many, the client that has the most loses one: nobody's jobs push out the trees of others.
+    """
 
     def __init__(
         self,
@@ -341,10 +344,23 @@ class TreePool:
             self.discard(tree)
             return
         self._idle.append((client_id, tree))
-        entries = sum(each.entries for _, each in self._idle)
-        while len(self._idle) > self._max_idle or entries > _MAX_IDLE_ENTRIES:
-            entries -= self._idle[0][1].entries
-            self.discard(self._idle.pop(0)[1])
+        while True:
+            trees = Counter(client for client, _ in self._idle)
+            entries = Counter[bytes]()
+            for client, each in self._idle:
+                entries[client] += each.entries
+            if entries.total() > _MAX_IDLE_ENTRIES:
+                self._discard_one_of(entries)
+            elif len(self._idle) > self._max_idle:
+                self._discard_one_of(trees)
+            else:
+                break
+
+    def _discard_one_of(self, held: Counter[bytes]) -> None:
+        """Drop the least recently used tree of the client, or of those clients, that have the most."""
+        most = max(held.values())
+        at = next(at for at, (client, _) in enumerate(self._idle) if held[client] == most)
+        self.discard(self._idle.pop(at)[1])
 
     def forget(self, client_id: bytes) -> None:
         """Drop this client's idle trees, so that its next one is new."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from broker.effects import FindMissing
 from broker.events import Event, InputsChecked
@@ -23,10 +25,10 @@ class CountedTraffic(Traffic):
 
     reads: list[Digest]
 
-    def reread(self, digests: Iterable[Digest]) -> None:
-        found = list(digests)
-        self.reads += found
-        super().reread(found)
+    def reread(self, digests: Sequence[Digest]) -> int:
+        count = super().reread(digests)
+        self.reads += digests[:count]
+        return count
 
 
 class World:
@@ -88,5 +90,21 @@ def test_what_is_rotten_is_missing_for_the_next_try(tmp_path: Path) -> None:
         world.store.put(b"an input")
         assert await world.complain(whole, rotten) == frozenset()
         assert world.traffic.reads == [whole, rotten, rotten]
+
+    asyncio.run(scene())
+
+
+def test_a_job_waits_for_its_own_blobs_and_not_for_all_that_are_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.REREAD_S", 0.0)  # one at a time
+
+    async def scene() -> None:
+        world = World(tmp_path)
+        others = [world.store.put(b"%d" % number) for number in range(100)]
+        mine = world.store.put(b"a header")
+        world.search.check(others)
+        assert await world.complain(mine) == frozenset()
+        assert len(world.traffic.reads) <= 3
 
     asyncio.run(scene())

@@ -181,6 +181,28 @@ def test_an_old_partial_upload_is_let_go(bench: Bench) -> None:
     assert bench.wants(B) == [(digest, 0)]
 
 
+def test_a_key_with_many_partial_uploads_pushes_out_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.traffic.MAX_PARTIALS", 4)
+    bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
+    mine = bench.ask(A, BIG)
+    bench.take(A, mine, 0)
+    bench.traffic.close(A, bench.now)
+    others = [os.urandom(CHUNK_BYTES * 2) for _ in range(8)]
+    for content in others:
+        bench.take(B, bench.ask(B, content), 0)
+    bench.traffic.close(B, bench.now + 1)
+    bench.traffic.tick(bench.now + 2)
+    bench.traffic.open(A, Role.CLIENT, "a client", bench.now)
+    bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
+    assert bench.ask(A, BIG) == mine
+    for content in others:
+        bench.ask(B, content)
+    assert bench.wants(A)[-1] == (mine, CHUNK_BYTES)
+    assert sum(offset > 0 for _, offset in bench.wants(B)) == 3
+
+
 def test_a_chunk_that_nobody_asked_for_is_a_violation_unless_it_crossed(bench: Bench) -> None:
     digest = digest_of(BIG)
     bench.frames[digest] = compress(BIG)

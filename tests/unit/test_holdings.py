@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.holdings import Holdings
-from broker.limits import MAX_NAMED_PER_KEY, MAX_PROVEN_PER_KEY
-from broker.shares import Shares
+from broker.limits import MAX_NAMED_PER_KEY, MAX_PROVEN_PER_KEY, MAX_RECORDS_PER_KEY
+from broker.model import Model
+from broker.nodes import Roster
+from broker.sessions import Session
+from broker.shares import Lines, Shares
 from broker.state import TOOLCHAINS_FILE, add_toolchain, known_toolchains
 from cache.digest import Digest
 from tests.broker_world import blob
+from zcc.messages import Role
 
 
 def blobs(name: str, count: int) -> list[Digest]:
@@ -92,3 +96,45 @@ def test_a_revoked_key_is_the_first_to_be_forgotten() -> None:
     for digest in blobs("more", 300):
         holdings.note("honest", [digest])
     assert not holdings.unshown("honest", [*blobs("mine", 600), *blobs("more", 300)])
+
+
+def test_keys_take_turns_and_a_line_loses_its_own_first() -> None:
+    lines = Lines[int](most_of_one=3)
+    for number in range(10):
+        lines.put("filler", number)
+    lines.put("other", 100)
+    assert [lines.take() for _ in range(4)] == [7, 100, 8, 9]
+    assert not lines
+
+
+def test_names_of_one_keys_nodes_push_out_no_other_nodes_record() -> None:
+    roster = Roster()
+    session = Session(bytes(16), b"route", "honest", Role.NODE, "stays", 0.0)
+    stays, gone = roster.join(session, 1, frozenset()), roster.record(("honest", "was here"))
+    for number in range(20_000):
+        roster.record(("liar", f"node{number}"))
+    assert roster.record(("honest", "stays")) is stays.record
+    assert roster.record(("honest", "was here")) is gone
+
+
+def test_a_node_that_is_here_keeps_its_record_whatever_else_its_key_names() -> None:
+    roster = Roster()
+    session = Session(bytes(16), b"route", "user", Role.NODE, "stays", 0.0)
+    stays = roster.join(session, 1, frozenset())
+    first = roster.record(("user", "node0"))
+    for number in range(MAX_RECORDS_PER_KEY):
+        roster.record(("user", f"node{number}"))
+    assert roster.record(("user", "stays")) is stays.record
+    assert roster.record(("user", "node0")) is not first
+
+
+def test_speeds_of_one_keys_nodes_push_out_their_own() -> None:
+    model = Model()
+    job = (blob("gcc"), 0)
+    model.observe(("honest", "n"), job, 1.0, 1.0, 1.0)
+    model.observe(("honest", "n"), job, 1.0, 4.0, 4.0)
+    before = model.ln_rate(("honest", "n"))
+    for number in range(2 * MAX_RECORDS_PER_KEY):
+        model.observe(("liar", f"node{number}"), job, 1.0, 1.0, 8.0)
+    assert model.ln_rate(("honest", "n")) == before != 0.0
+    assert model.ln_rate(("liar", "node0")) == 0.0

@@ -187,6 +187,13 @@ def test_idle_trees_have_a_bound_in_all(pool: TreePool, monkeypatch: pytest.Monk
     assert [os.path.exists(tree.root) for tree in trees] == [False, True]
 
 
+def test_a_client_with_many_trees_pushes_out_its_own(pool: TreePool) -> None:
+    trees = [pool.acquire(name) for name in (b"other", b"greedy", b"greedy", b"greedy")]
+    for name, tree in zip((b"other", b"greedy", b"greedy", b"greedy"), trees, strict=True):
+        pool.release(name, tree)
+    assert [os.path.exists(tree.root) for tree in trees] == [True, False, False, True]
+
+
 def test_a_missing_blob_is_named_and_may_be_brought(tree: Tree, store: BlobStore) -> None:
     digest = digest_of(b"late")
     manifest = files(file(b"/a"), FileInput(b"/b", digest), file(b"/c"))
