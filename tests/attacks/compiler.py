@@ -14,7 +14,8 @@ from cache.digest import Digest
 from tests.unit.sandbox_toolchain import make_small_toolchain
 from zcc.compiler.options import Family
 from zcc.compiler.pack import pack
-from zcc.compiler.toolchain import Gathered, Identity, Kind, Member, signature_of
+from zcc.compiler.signatures import signature_of
+from zcc.compiler.toolchain import Gathered, Identity, Kind, Member
 
 PLACE = b"/mnt/cc"
 _SOURCE = r"""

@@ -24,7 +24,7 @@ from zcc.compiler.closure import (
     is_too_wide,
     project_root,
 )
-from zcc.compiler.disk import RACY_WINDOW_NS, Disk
+from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, Trail
 from zcc.compiler.hazards import Hazard
 from zcc.compiler.lexing import Lexis
@@ -37,6 +37,7 @@ from zcc.compiler.search import (
     parse_search_list,
     query_arguments,
 )
+from zcc.compiler.signatures import RACY_WINDOW_NS
 from zcc.errors import CompilerError
 
 LATER_NS = 10 * RACY_WINDOW_NS

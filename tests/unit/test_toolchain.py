@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from node.sandbox import view_toolchain
 from node.toolchains import ToolchainStore, self_test
 from tests.conftest import lacks
 from tests.unit.sandbox_toolchain import Farm, compare_with_local, make_job
-from zcc.compiler.elf import LibrarySearch, parse_cache, read_elf
+from zcc.compiler.elf import LibrarySearch, Loader, parse_cache, read_elf
 from zcc.compiler.members import gather
 from zcc.compiler.options import Family
 from zcc.compiler.pack import pack, pack_compiler
 from zcc.compiler.paths import PathWalker
 from zcc.compiler.search import parse_search_list, query_arguments
+from zcc.compiler.signatures import RACY_WINDOW_NS, Sightings, is_racy, signature_at
 from zcc.compiler.toolchain import Kind, Toolchain, ToolchainIndex, describe
 from zcc.errors import CompilerError
 
@@ -363,13 +365,69 @@ def test_packing_twice_gives_the_same_tar(fake: Fake, tmp_path: Path) -> None:
 )
 def test_touching_a_member_packs_once_more(fake: Fake, name: bytes) -> None:
     before = fake.pack()
-    assert before.gathered.is_likely_current()
     os.utime(fake.home + name, (1, 1))
     assert fake.lookup() is None
     after = fake.pack()
     assert fake.lookup() == after
     assert after.digest == before.digest  # the bytes are the same
     assert fake.runs() == 2
+
+
+def made_before(fake: Fake, name: bytes) -> bytes:
+    """A directory that gcc lists, whose times say nothing of what comes into it."""
+    path = fake.home + name
+    os.makedirs(path, exist_ok=True)
+    os.utime(path, (1, 1))
+    return path
+
+
+def test_what_comes_into_a_listed_directory_shows_though_its_time_is_set_back(fake: Fake) -> None:
+    listed = made_before(fake, b"/libexec/device-specs")
+    before = fake.pack()
+    assert fake.lookup() == before
+    shutil.copy(b"/bin/true", listed + b"/specs-avr5")
+    made_before(fake, b"/libexec/device-specs")
+    assert fake.lookup() is None
+    assert fake.pack().digest != before.digest
+
+
+def test_no_listing_is_recorded_that_may_change_unseen(fake: Fake) -> None:
+    made_before(fake, b"/libexec/device-specs")
+    listed = dict(fake.pack().gathered.listed)
+    now_ns = time.time_ns()
+    assert not [path for path, sign in listed.items() if is_racy(sign, now_ns)]
+
+
+def rewritten(path: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"\x7f")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (rewritten, b"/lib/libhelper.so"),
+        (rewritten, b"/bin/as"),
+        (os.unlink, b"/libexec/cc1"),
+        (lambda path: os.symlink("/bin/true", path), b"/lib/specs"),
+        (os.mkdir, b"/lib/glibc-hwcaps"),
+        (os.mkdir, b"/libexec/device-specs/avr"),
+        (lambda path: os.replace(shutil.copy(b"/bin/true", path + b"-2"), path), b"/bin/gcc"),
+        (lambda path: os.rename(path, path + b"-2"), b"/libexec/device-specs"),
+    ],
+)
+def test_a_toolchain_is_believed_only_while_all_of_it_is_what_it_was(
+    fake: Fake, change: Callable[[bytes], None], name: bytes
+) -> None:
+    made_before(fake, b"/libexec/device-specs")
+    gathered = gather(fake.compiler, fake.search_path)
+    seen = Sightings(lambda: time.time_ns() + RACY_WINDOW_NS)
+    gathered.watch(seen)
+    assert seen.hold()
+    assert gathered.is_current()
+    change(fake.home + name)
+    assert not seen.hold()
+    assert not gathered.is_current()
 
 
 @pytest.mark.parametrize("name", [b"/lib/specs", b"/libexec/cc1plus", b"/bin/g++-99"])
@@ -523,7 +581,7 @@ def test_a_toolchain_is_out_of_date_where_the_loader_may_find_another_library(fa
     """A build for better processors has appeared, or ldconfig(8) has run."""
     gathered = gather(fake.compiler, fake.search_path)
     assert gathered.is_current()
-    assert dict(gathered.listed)[b"/etc/ld.so.cache"] == os.stat("/etc/ld.so.cache").st_mtime_ns
+    assert dict(gathered.listed)[b"/etc/ld.so.cache"] == signature_at(b"/etc/ld.so.cache")
     for kind in (b"glibc-hwcaps", b"tls"):
         os.mkdir(fake.home + b"/lib/" + kind)
         assert not gathered.is_current()
@@ -534,6 +592,21 @@ def test_a_toolchain_is_out_of_date_where_the_loader_may_find_another_library(fa
         assert not gathered.is_current()
         gathered = gather(fake.compiler, fake.search_path)
         assert better in {member.path for member in gathered.members}
+
+
+def test_a_library_found_late_is_out_of_date_where_one_comes_before_it(fake: Fake) -> None:
+    """As musl and whoever has no cache search: one directory after the other."""
+    early, late = fake.home + b"/early", fake.home + b"/lib"
+    os.mkdir(early)
+    program = os.path.realpath(shutil.which("true") or lacks("true")).encode()
+    search = LibrarySearch(PathWalker())
+    elf = search.elf_at(program)
+    assert elf is not None
+    assert elf.interpreter is not None
+    search._loaders[elf.interpreter] = Loader((early, late), b"lib", b"", reads_cache=False)
+    search.add_optional_library(b"libhelper.so", program)
+    assert search.needs.paths == {late + b"/libhelper.so"}
+    assert early + b"/libhelper.so" in search.needs.absent
 
 
 @pytest.mark.parametrize("tags", [b"-Wl,--enable-new-dtags", b"-Wl,--disable-new-dtags"])

@@ -23,7 +23,8 @@ from node.unpack import Caps, UnpackError, unpack
 from node.wiping import wipe
 from zcc.compiler.options import Family
 from zcc.compiler.pack import pack
-from zcc.compiler.toolchain import Gathered, Identity, Kind, Member, signature_of
+from zcc.compiler.signatures import signature_of
+from zcc.compiler.toolchain import Gathered, Identity, Kind, Member
 from zcc.job import decode_job, encode_job
 
 METADATA = {

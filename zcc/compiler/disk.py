@@ -25,19 +25,14 @@ from zcc.compiler.entries import (
     DiskDoubtError,
     Entry,
     File,
-    Signature,
     Symlink,
     Trail,
     kind_of,
-    signature_of,
 )
 from zcc.compiler.paths import MAX_SYMLINKS
+from zcc.compiler.signatures import Signature, is_racy, signature_of
 from zcc.job import MAX_BLOB_BYTES, FileInput
 
-# What changed less than this before it was read may change again without its times showing it, and
-# is read again. The kernel stamps with its tick (1 to 10 ms), NFS servers and ext3 with 1 s, FAT with
-# 2 s; the agent's clock and a file server's are assumed to agree within what is left.
-RACY_WINDOW_NS = 2_000_000_000
 # Beyond these the entries unused for longest are forgotten.
 MAX_FILES = 200_000
 MAX_NAMES = 2_000_000
@@ -302,7 +297,7 @@ class Disk:
         elif with_facts:
             file.facts = read_facts(data)
         file.signature = signature_of(status)
-        file.racy = _is_racy(file.signature, wall_ns)
+        file.racy = is_racy(file.signature, wall_ns)
         file.time_s = status.st_mtime_ns // 1_000_000_000
         file.links = status.st_nlink
         file.size_bytes = len(data)
@@ -342,7 +337,7 @@ class Disk:
             self.upsets += link.signature != ()
             link.target = target
         link.signature = signature
-        link.racy = _is_racy(signature, wall_ns)
+        link.racy = is_racy(signature, wall_ns)
 
     def _list(self, node: Directory) -> None:
         """Read the listing; the status that it is filed under was taken before."""
@@ -366,7 +361,7 @@ class Disk:
             node.pch_names = frozenset(name for name in names if name.endswith(_PCH_ENDINGS))
             node.listing += 1
         node.needs_listing = False
-        node.racy = _is_racy(node.signature, wall_ns)
+        node.racy = is_racy(node.signature, wall_ns)
 
     def _trim(self) -> None:
         """Forget what was not looked at for longest; who still holds an entry may go on using it."""
@@ -384,14 +379,6 @@ class Disk:
 
 _path_of = attrgetter("path")
 _checked_at = attrgetter("checked_at")
-
-
-def _is_racy(signature: Signature, wall_ns: int) -> bool:
-    """Whether a change right after `wall_ns` could leave the times in the signature as they are.
-
-    Any change moves the ctime, and nobody can set that, as they can the mtime.
-    """
-    return wall_ns - signature[1] < RACY_WINDOW_NS
 
 
 def _read_all(handle: int, size_bytes: int) -> bytes:

@@ -23,6 +23,7 @@ from elftools.elf.sections import SymbolTableSection
 from elftools.elf.segments import InterpSegment
 
 from zcc.compiler.paths import PathWalker
+from zcc.compiler.signatures import Signature, signature_at
 from zcc.errors import CompilerError
 from zcc.regular import opener
 
@@ -156,13 +157,13 @@ class Needs:
     """What programs need: the spelled paths of loader and libraries, and the loader's cache file.
 
     `absent` are places that were searched before a library was found: one that appears there would
-    be taken instead. `watched` are files and directories that were read on the way, with the mtime (ns, -1
-    for what is not there): when one changes, so may the answer.
+    be taken instead. `watched` are files and directories that were read on the way, with their signatures: when
+    one changes, so may the answer.
     """
 
     paths: set[bytes] = field(default_factory=set)
     absent: set[bytes] = field(default_factory=set)
-    watched: dict[bytes, int] = field(default_factory=dict)
+    watched: dict[bytes, Signature] = field(default_factory=dict)
     needs_cache: bool = False
 
 
@@ -289,10 +290,13 @@ class LibrarySearch:
         return by_default
 
     def _in_defaults(self, name: bytes, loader: Loader, machine: Machine) -> bytes | None:
+        passed: list[bytes] = []
         for directory in loader.directories:
             path = directory + b"/" + name
             if self._suits(path, machine):
+                self.needs.absent.update(passed)
                 return path
+            passed.append(path)
         return None
 
     def _library_at(self, path: bytes) -> Elf | None:
@@ -325,7 +329,7 @@ class LibrarySearch:
                     yield at + b"/" + name
 
     def _watch(self, path: bytes) -> None:
-        self.needs.watched.setdefault(path, mtime_ns_of(path))
+        self.needs.watched.setdefault(path, signature_at(path))
 
     def _cache(self) -> dict[bytes, list[bytes]]:
         if self._cached is None:
@@ -336,14 +340,6 @@ class LibrarySearch:
             except OSError:
                 self._cached = {}
         return self._cached
-
-
-def mtime_ns_of(path: bytes | str) -> int:
-    """When the file or directory was changed, in ns; -1 for what is not there."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return -1
 
 
 def parse_cache(data: bytes) -> dict[bytes, list[bytes]]:

@@ -8,20 +8,14 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable
-from operator import attrgetter
 
 from zcc.compiler.directives import FileFacts
+from zcc.compiler.signatures import Signature
 from zcc.errors import CompilerError
 from zcc.job import FileInput
 
 NEVER = float("-inf")
 NO_NAMES: frozenset[bytes] = frozenset()
-
-Signature = tuple[int, ...]
-signature_of: Callable[[os.stat_result], Signature] = attrgetter(
-    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
-)
 
 
 class DiskDoubtError(CompilerError):

@@ -16,8 +16,9 @@ from zcc.compiler.driver import Driver, resolve
 from zcc.compiler.elf import LD_SO_CACHE, LibrarySearch
 from zcc.compiler.options import Family
 from zcc.compiler.paths import PathWalker
+from zcc.compiler.signatures import Signature, signature_at, signature_of
 from zcc.compiler.sysroots import LIBRARY_NAMES, around_installation, startup_files
-from zcc.compiler.toolchain import Gathered, Identity, Kind, Member, signature_of
+from zcc.compiler.toolchain import Gathered, Identity, Kind, Member
 from zcc.errors import CompilerError
 
 MAX_MEMBERS = 20_000
@@ -75,7 +76,7 @@ class _Gathering:
         self._libraries = LibrarySearch(self._walker)
         self._members: dict[bytes, Member] = {}
         self._absent: set[bytes] = set()
-        self._listed: dict[bytes, int] = {}
+        self._listed: dict[bytes, Signature] = {}
         self._programs: dict[str, bytes] = {}
         self._names: list[bytes] = []  # every spelling of the drivers
 
@@ -282,6 +283,7 @@ class _Gathering:
                 self._add(home + b"/nvvm/libdevice/" + name, is_stub=True)
         for directory in {os.path.dirname(path) for path in self._programs.values()}:
             self._add(directory + b"/ptxas", is_stub=True)
+        # It is listed, but for GPU kits alone, and others put what they like there: it is not watched.
         self._add_directory(b"/opt")
         for home in (b"/opt/rocm", *(b"/opt/" + name for name in _matching(b"/opt", rb"rocm-.*"))):
             self._add_kit(home, _ROCM_PARTS)
@@ -328,7 +330,7 @@ class _Gathering:
         physical = self._add_directory(directory)
         if physical is None:
             return []
-        self._listed[physical] = os.stat(physical).st_mtime_ns
+        self._listed.setdefault(physical, signature_at(physical))
         return _entries(physical)
 
     def _add_directory(self, path: bytes) -> bytes | None:

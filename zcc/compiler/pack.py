@@ -25,6 +25,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -33,6 +34,7 @@ import zstandard
 
 from cache.digest import Digest, Hasher
 from zcc.compiler.members import gather
+from zcc.compiler.signatures import RACY_WINDOW_NS, racy_ns, signature_of
 from zcc.compiler.toolchain import (
     Gathered,
     Kind,
@@ -40,7 +42,6 @@ from zcc.compiler.toolchain import (
     Toolchain,
     ToolchainIndex,
     describe,
-    signature_of,
 )
 from zcc.errors import CompilerError
 
@@ -49,6 +50,7 @@ BLOCK_BYTES = 512
 # gcc 12 takes 31 MB at level 3, 35 at level 1, for 0.35 s more CPU once per compiler update.
 COMPRESSION_LEVEL = 3
 _MAX_THREADS = 4
+_GATHERINGS = 3
 _READ_BYTES = 1 << 20
 _NAME_BYTES = 100
 _TYPES = {Kind.FILE: b"0", Kind.SYMLINK: b"2", Kind.DIRECTORY: b"5"}
@@ -90,7 +92,7 @@ def pack_compiler(index: ToolchainIndex, compiler: bytes, search_path: bytes) ->
     with _locked(
         index.directory
     ):  # gcc and g++ at the start of a build: the second finds the first's
-        gathered = gather(compiler, search_path)
+        gathered = _at_rest(compiler, search_path)
         twin = _twin_of(index, gathered)
         if twin is not None:
             toolchain = Toolchain(
@@ -100,6 +102,22 @@ def pack_compiler(index: ToolchainIndex, compiler: bytes, search_path: bytes) ->
             toolchain = _packed(index, gathered)
         index.put(compiler, search_path, toolchain)
     return toolchain
+
+
+def _at_rest(compiler: bytes, search_path: bytes) -> Gathered:
+    """What is gathered when the directories that were listed have been at rest for long enough.
+
+    A record outlives its process, so that no listing in it may be racy: whoever compiles right after an
+    installation waits for two seconds. Of directories that never rest the last listing is taken.
+    """
+    for _ in range(_GATHERINGS):
+        begun_ns = time.time_ns()
+        gathered = gather(compiler, search_path)
+        left_ns = max((racy_ns(sign, begun_ns) for _, sign in gathered.listed), default=0)
+        if left_ns <= 0:
+            break
+        time.sleep(min(left_ns, RACY_WINDOW_NS) / 1e9)
+    return gathered
 
 
 def _twin_of(index: ToolchainIndex, gathered: Gathered) -> Toolchain | None:

@@ -6,11 +6,11 @@ found (`members.py`) or packed (`pack.py`): those take seconds and run in a chil
 On disk: `DIR/records/HEX`, one msgpack document for each compiler and PATH; `DIR/packs/HEX.tar.zst`,
 named by the digest of the tar. Both appear by rename. A record that cannot be read is no record.
 
-Record, format 2, a msgpack array:
+Record, format 3, a msgpack array; signatures as in `signatures.py`, empty for a directory among the members:
 
-    [2, compiler, PATH, digest, family, version, target, size, compressed size,
-     [[path, kind, mtime_ns, ctime_ns, size, inode, executable, target, stub]...],
-     [absent path...], [[directory, mtime_ns]...], [[role, path]...]]
+    [3, compiler, PATH, digest, family, version, target, size, compressed size,
+     [[path, kind, signature, executable, target, stub]...],
+     [absent path...], [[directory, signature]...], [[role, path]...]]
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from typing import Any
 import msgpack
 
 from cache.digest import Digest, digest_of
-from zcc.compiler.elf import mtime_ns_of
 from zcc.compiler.options import Family
+from zcc.compiler.paths import PathWalker
+from zcc.compiler.signatures import SIZE, Sightings, Signature, signature_at, signature_of
 from zcc.errors import CompilerError
 
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 # A user has a few compilers and, with virtual environments, some values of PATH.
 MAX_RECORDS = 64
 _MAX_RECORD_BYTES = 16 << 20
@@ -45,33 +46,24 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """What changes when a file does. All zero for a directory, of which only existence counts."""
-
-    mtime_ns: int = 0
-    ctime_ns: int = 0
-    size_bytes: int = 0
-    inode: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Member:
     """One entry of a toolchain, at its physical path.
 
+    `signature` is the entry's own, links not followed; empty for a directory, of which only existence counts.
     `target` is a symlink's literal target. A stub stands for a program that is looked for but never
     run in a compile: it is packed as an empty file.
     """
 
     path: bytes
     kind: Kind
-    signature: Signature = Signature()
+    signature: Signature = ()
     is_executable: bool = False
     target: bytes = b""
     is_stub: bool = False
 
     @property
     def size_bytes(self) -> int:
-        return self.signature.size_bytes if self.kind is Kind.FILE and not self.is_stub else 0
+        return self.signature[SIZE] if self.kind is Kind.FILE and not self.is_stub else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +83,14 @@ class Gathered:
     """A toolchain before it is packed.
 
     `absent` are paths that would change the answer if they appeared, `listed` directories whose
-    entries were read, and the loader's cache, with their mtime. `programs` are spelled as the compiler
+    entries were read, and the loader's cache, with their signatures. `programs` are spelled as the compiler
     finds them; the roles `c` and `c++` are the drivers.
     """
 
     identity: Identity
     members: tuple[Member, ...]
     absent: tuple[bytes, ...]
-    listed: tuple[tuple[bytes, int], ...]
+    listed: tuple[tuple[bytes, Signature], ...]
     programs: Mapping[str, bytes] = field(hash=False)
 
     def is_current(self) -> bool:
@@ -106,12 +98,24 @@ class Gathered:
         return (
             all(_is_same(member) for member in self.members)
             and not any(os.path.lexists(path) for path in self.absent)
-            and all(mtime_ns_of(path) == mtime_ns for path, mtime_ns in self.listed)
+            and all(signature_at(path) == signature for path, signature in self.listed)
         )
 
-    def is_likely_current(self) -> bool:
-        """Whether the executable files are unchanged: a cheap check, between two full ones."""
-        return all(_is_same(member) for member in self.members if member.is_executable)
+    def watch(self, seen: Sightings) -> None:
+        """Tell the sightings all that `is_current` depends on.
+
+        For names that are links, directories or absent that is the directory which they are names in: of those
+        there are a third as many, and none of them changes but with its directory.
+        """
+        walker = PathWalker()
+        for member in self.members:
+            seen.see(member.path if member.kind is Kind.FILE else os.path.dirname(member.path))
+        for path in self.absent:
+            walked = walker.walk(path)
+            for name in (*(link for link, _ in walked.symlinks), walked.missing or path):
+                seen.see(os.path.dirname(name))
+        for path, _ in self.listed:
+            seen.see(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,7 @@ class ToolchainIndex:
         for path in (directory, self.packs_dir, self._records_dir):
             os.makedirs(path, mode=0o700, exist_ok=True)
         self._known: dict[str, Toolchain] = {}
-        self._refusals: dict[str, tuple[Signature | None, str]] = {}
+        self._refusals: dict[str, tuple[Signature, str]] = {}
 
     def lookup(self, compiler: bytes, environment: Mapping[bytes, bytes]) -> Toolchain | None:
         """The toolchain of the compiler at this absolute path, checked against the disk.
@@ -197,7 +201,7 @@ class ToolchainIndex:
         name = _record_name(compiler, environment.get(b"PATH", b""))
         refusal = self._refusals.get(name)
         if refusal is not None:
-            if refusal[0] == _signature_at(compiler):
+            if refusal[0] == signature_at(compiler):
                 raise CompilerError(refusal[1])
             del self._refusals[name]
         toolchain = self._known.get(name) or self._read(name)
@@ -210,7 +214,7 @@ class ToolchainIndex:
     def refuse(self, compiler: bytes, environment: Mapping[bytes, bytes], reason: str) -> None:
         """Remember, while this process lives, that packing this compiler failed."""
         name = _record_name(compiler, environment.get(b"PATH", b""))
-        self._refusals[name] = (_signature_at(compiler), reason)
+        self._refusals[name] = (signature_at(compiler), reason)
 
     def pack_command(self, compiler: bytes, argv0: bytes, search_path: bytes) -> list[bytes]:
         """The child that packs: it prints one line of JSON and leaves a record for `lookup`."""
@@ -255,7 +259,7 @@ class ToolchainIndex:
 
     def _sweep(self) -> None:
         paths = [os.path.join(self._records_dir, name) for name in os.listdir(self._records_dir)]
-        for path in sorted(paths, key=mtime_ns_of)[:-MAX_RECORDS]:
+        for path in sorted(paths, key=_written_ns)[:-MAX_RECORDS]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         used = {toolchain.pack_path for toolchain in self.all()}
@@ -265,10 +269,6 @@ class ToolchainIndex:
             if path not in used:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
-
-
-def signature_of(status: os.stat_result) -> Signature:
-    return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def _is_same(member: Member) -> bool:
@@ -281,11 +281,12 @@ def _is_same(member: Member) -> bool:
     return signature_of(status) == member.signature
 
 
-def _signature_at(path: bytes) -> Signature | None:
+def _written_ns(path: str) -> int:
+    """-1 where another process has removed it."""
     try:
-        return signature_of(os.stat(path))
+        return os.stat(path).st_mtime_ns
     except OSError:
-        return None
+        return -1
 
 
 def _has_pack(toolchain: Toolchain) -> bool:
@@ -323,18 +324,16 @@ def _encode(compiler: bytes, search_path: bytes, toolchain: Toolchain) -> bytes:
 
 
 def _row_of(member: Member) -> tuple[object, ...]:
-    sign = member.signature
     return (
-        member.path, member.kind.value, sign.mtime_ns, sign.ctime_ns, sign.size_bytes, sign.inode,
+        member.path, member.kind.value, member.signature,
         member.is_executable, member.target, member.is_stub,
     )  # fmt: skip
 
 
 def _members_from(rows: Iterable[Any]) -> Iterator[Member]:
-    for path, kind, mtime_ns, ctime_ns, size, inode, executable, target, stub in rows:
-        signature = Signature(mtime_ns, ctime_ns, size, inode)
+    for path, kind, signature, executable, target, stub in rows:
         yield Member(
-            bytes(path), Kind(kind), signature, bool(executable), bytes(target), bool(stub)
+            bytes(path), Kind(kind), tuple(signature), bool(executable), bytes(target), bool(stub)
         )
 
 
@@ -352,7 +351,7 @@ def _decode(encoded: bytes, index: ToolchainIndex) -> Toolchain:
             identity=Identity(Family(family), str(version), str(target)),
             members=tuple(_members_from(members)),
             absent=tuple(map(bytes, absent)),
-            listed=tuple((bytes(path), int(mtime_ns)) for path, mtime_ns in listed),
+            listed=tuple((bytes(path), tuple(signature)) for path, signature in listed),
             programs={str(role): bytes(path) for role, path in programs},
         ),
         pack_path=index.pack_path(named),
