@@ -24,6 +24,33 @@ def clang(tmp_path: Path) -> Path:
     return tmp_path / "bin" / "own-clang"
 
 
+@pytest.mark.parametrize("is_in_a_hurry", [True, False])
+def test_a_newer_gcc_beside_clang_is_found_for_the_next_compile(
+    clang: Path, tmp_path: Path, is_in_a_hurry: bool
+) -> None:
+    """clang lists the directory for the newest. Its time is set back, as `rsync -a`, tar and images do."""
+    listed = tmp_path / "lib" / "gcc" / "x86_64-linux-gnu"
+    for at in (listed / "12", tmp_path / "stage"):
+        at.mkdir(parents=True)
+        (at / "crtbegin.o").touch()
+    compilers = Compilers(str(tmp_path / "toolchains"))
+    name = os.fsencode(clang)
+
+    async def digests() -> list[bytes]:
+        found = []
+        for target in (listed / "12", listed / "13", tmp_path / "stage"):
+            if not target.exists():
+                os.rename(tmp_path / "stage" if target.name == "13" else listed / "13", target)
+            os.utime(listed, (1_600_000_000, 1_600_000_000))
+            toolchain = await compilers.toolchain(name, name, os.environb[b"PATH"])
+            found.append(toolchain.digest)
+            await asyncio.sleep(0 if is_in_a_hurry else 2.2)
+        return found
+
+    first, second, third = asyncio.run(digests())
+    assert first == third != second
+
+
 def test_a_configuration_is_looked_at_for_every_compile(clang: Path, tmp_path: Path) -> None:
     compilers = Compilers(str(tmp_path / "toolchains"))
     name = os.fsencode(clang)

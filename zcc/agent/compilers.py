@@ -1,4 +1,8 @@
-"""The toolchains of the compilers in use, packed in child processes and checked now and then."""
+"""The toolchains of the compilers in use, packed in child processes and looked at for every compile.
+
+No toolchain is believed for a time: what a compiler lists and what libc and the loader open by themselves
+leave no miss in the look-up log, so that no proof would find an answer out that has aged.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,13 @@ import logging
 import os
 import time
 
-from zcc.compiler.toolchain import Toolchain, ToolchainIndex
+from zcc.compiler.signatures import Memo
+from zcc.compiler.toolchain import MAX_RECORDS, Toolchain, ToolchainIndex
 from zcc.errors import CompilerError
 
 logger = logging.getLogger(__name__)
 
-# A full check is about 200 stats. The driver, the programs that it runs and what configures it are looked at
-# for every compile; an upgrade that leaves those alone (of a library) and finishes within this second before a
-# compile is noticed by the next one.
-CHECK_EVERY_S = 1.0
-
 _Key = tuple[bytes, bytes]
-_Signature = tuple[tuple[int, ...], ...]
 
 
 class Compilers:
@@ -27,7 +26,7 @@ class Compilers:
 
     def __init__(self, directory: str) -> None:
         self._index = ToolchainIndex(directory)
-        self._known: dict[_Key, tuple[Toolchain, float, tuple[bytes, ...], _Signature]] = {}
+        self._known: Memo[_Key, Toolchain] = Memo(MAX_RECORDS)
         self._packing: dict[_Key, asyncio.Task[None]] = {}
 
     async def toolchain(self, executable: bytes, argv0: bytes, path: bytes) -> Toolchain:
@@ -38,22 +37,19 @@ class Compilers:
         """
         key = (executable, path)
         known = self._known.get(key)
-        if (
-            known is not None
-            and time.monotonic() - known[1] < CHECK_EVERY_S
-            and _signature(known[2]) == known[3]
-        ):
-            return known[0]
-        begun = time.monotonic()
+        if known is not None:
+            return known
+        seen = self._known.begin()
         toolchain = self._index.lookup(executable, {b"PATH": path})
         if toolchain is None:
             await self._packed(key, argv0)
+            seen = self._known.begin()
             toolchain = self._index.lookup(executable, {b"PATH": path})
             if toolchain is None:
                 raise CompilerError("the compiler changes while it is packed")
-        looked_at = (executable, *toolchain.programs.values(), *toolchain.configurations)
-        self._known[key] = (toolchain, begun, looked_at, _signature(looked_at))
-        return toolchain
+        toolchain.gathered.watch(seen)
+        seen.see(os.fsencode(toolchain.pack_path))
+        return self._known.put(key, toolchain, seen)
 
     async def _packed(self, key: _Key, argv0: bytes) -> None:
         """Wait for the one child that packs this compiler."""
@@ -84,16 +80,3 @@ class Compilers:
             raise CompilerError(reason)
         took_s = time.monotonic() - begun
         logger.info("packed %s in %.1f s", os.fsdecode(executable), took_s)
-
-
-def _signature(paths: tuple[bytes, ...]) -> _Signature:
-    """What an upgrade or an edit changes of these files, at the end of all symlinks."""
-    found: list[tuple[int, ...]] = []
-    for path in paths:
-        try:
-            status = os.stat(path)
-        except OSError:
-            found.append((0,))
-            continue
-        found.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
-    return tuple(found)
