@@ -53,3 +53,24 @@ def test_clang_takes_the_newest_gcc_that_is_there(
         time.sleep(rest_s)
     assert remembering.stats()["outcomes"].get("local_hit", 0)
     assert not remembering.stats()["discrepancies"]
+
+
+def test_a_library_that_comes_into_ld_library_path_is_loaded(
+    remembering: Farm, tmp_path: Path
+) -> None:
+    libraries = tmp_path / "libraries"
+    libraries.mkdir()
+    (tmp_path / "a.c").write_text("double d = 1.5;\n")
+    for text in (None, "x"):
+        if text is not None:
+            (libraries / "libmpfr.so.6").write_text(text)
+        os.utime(libraries, (LONG_AGO_S, LONG_AGO_S))
+        told = []
+        for launcher in ((), ("zcc",)):
+            done = remembering.run(
+                *launcher, "gcc", "-c", "a.c", cwd=tmp_path, strict=False,
+                LD_LIBRARY_PATH=str(libraries),
+            )  # fmt: skip
+            told.append((done.returncode, done.stderr))
+        assert told[0] == told[1]
+        time.sleep(AT_REST_S)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from zcc.compiler.precompiled import InputsMemo, parse_inputs, query_arguments, signature
+from zcc.compiler.precompiled import InputsMemo, parse_inputs, query_arguments
+from zcc.compiler.signatures import RACY_WINDOW_NS
 
 
 @pytest.mark.needs("clang")
@@ -30,11 +32,13 @@ def test_what_is_no_answer_names_nothing() -> None:
 
 def test_an_answer_holds_as_long_as_the_file_is_what_it_was(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "x.pch")
-    memo = InputsMemo()
-    assert memo.get(b"clang", path) is None
+    memo = InputsMemo(9, lambda: time.time_ns() + RACY_WINDOW_NS)
+    assert memo.get((b"clang", path)) is None
     (tmp_path / "x.pch").write_text("one")
-    memo.put(b"clang", path, signature(path), (b"/a.h",))
-    assert memo.get(b"clang", path) == (b"/a.h",)
-    assert memo.get(b"clang-14", path) is None
+    seen = memo.begin()
+    seen.see(path)
+    memo.put((b"clang", path), (b"/a.h",), seen)
+    assert memo.get((b"clang", path)) == (b"/a.h",)
+    assert memo.get((b"clang-14", path)) is None
     (tmp_path / "x.pch").write_text("other")
-    assert memo.get(b"clang", path) is None
+    assert memo.get((b"clang", path)) is None

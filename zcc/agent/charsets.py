@@ -10,15 +10,20 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 
 from zcc.compiler.elf import read_elf
+from zcc.compiler.signatures import Memo, Sightings
 from zcc.errors import CompilerError
 
 # Where distributions have it; those of other architectures do no harm.
 _PLACES = (b"/usr/lib/gconv", b"/usr/lib64/gconv", b"/usr/lib/*/gconv")
 _CACHE = b"gconv-modules.cache"
-_Stamp = tuple[tuple[bytes, int], ...]
+MAX_REMEMBERED = 64
+# Which modules a directory has, as its texts have it, for these sets.
+_known: Memo[tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]], tuple[bytes, ...]] = Memo(
+    MAX_REMEMBERED
+)
 
 
 def charset_files(names: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -28,24 +33,27 @@ def charset_files(names: Iterable[bytes]) -> tuple[bytes, ...]:
         return ()
     found: set[bytes] = set()
     for directory in (path for place in _PLACES for path in glob.glob(place)):
-        texts = [
+        texts = tuple(
             path
             for path in (
                 directory + b"/gconv-modules",
                 *sorted(glob.glob(directory + b"/gconv-modules.d/*.conf")),
             )
             if os.path.isfile(path)
-        ]
-        stamp = tuple((path, os.stat(path).st_mtime_ns) for path in texts)
-        found.update(texts, _modules(directory, stamp, wanted))
+        )
+        find = partial(_modules, directory, texts, wanted)
+        found.update(texts, _known.answer((directory, texts, wanted), find))
         if os.path.isfile(directory + b"/" + _CACHE):
             found.add(directory + b"/" + _CACHE)
     return tuple(sorted(found))
 
 
-@lru_cache(64)
-def _modules(directory: bytes, texts: _Stamp, wanted: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    lines = [line.split() for path, _ in texts for line in _lines_of(path)]
+def _modules(
+    directory: bytes, texts: tuple[bytes, ...], wanted: tuple[bytes, ...], seen: Sightings
+) -> tuple[bytes, ...]:
+    for path in (directory, *texts):
+        seen.see(path)
+    lines = [line.split() for path in texts for line in _lines_of(path)]
     aliases = {line[1]: line[2] for line in lines if line[:1] == [b"alias"] and len(line) > 2}
     sets = {name + b"//" for name in wanted}
     sets |= {aliases[name] for name in sets if name in aliases}

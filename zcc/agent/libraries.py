@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import time
 
 from cache.digest import Digest
 from zcc.compiler.elf import HARDWARE_CAPABILITIES
 from zcc.compiler.environment import are_harmless
+from zcc.compiler.signatures import Memo, Sightings
 from zcc.compiler.toolchain import Toolchain
 from zcc.regular import opener
 
@@ -21,11 +21,7 @@ LD_SO_PRELOAD = b"/etc/ld.so.preload"
 _CAPABILITIES = frozenset((*HARDWARE_CAPABILITIES, b"x86_64", b"aarch64"))
 _SEPARATOR = re.compile(rb"[:;]")
 _IS_LIBRARY = re.compile(rb"\.so(\.|$)")
-# A change within so many seconds of the last one may leave a directory's time as it was.
-_RACY_S = 2.0
 MAX_DIRECTORIES = 256
-
-_Signature = tuple[int, int, int]
 
 
 def is_preloaded() -> bool:
@@ -40,10 +36,10 @@ def is_preloaded() -> bool:
 
 
 class LibraryPath:
-    """Remembers the listings of directories, each as long as its time of modification stands."""
+    """Remembers the listings of directories, each as long as the directory is what it was."""
 
     def __init__(self) -> None:
-        self._listings: dict[bytes, tuple[_Signature, frozenset[bytes]]] = {}
+        self._listings: Memo[bytes, frozenset[bytes]] = Memo(MAX_DIRECTORIES)
         self._libraries: dict[Digest, frozenset[bytes]] = {}
 
     def first_shadow(self, value: bytes, cwd: bytes, toolchain: Toolchain) -> bytes | None:
@@ -71,14 +67,8 @@ class LibraryPath:
         return names
 
     def _listing(self, directory: bytes) -> frozenset[bytes]:
-        status = os.stat(directory)
-        signature = (status.st_dev, status.st_ino, status.st_mtime_ns)
-        known = self._listings.get(directory)
-        if known is not None and known[0] == signature:
-            return known[1]
-        listing = frozenset(os.listdir(directory))
-        if len(self._listings) >= MAX_DIRECTORIES:
-            self._listings.clear()
-        if time.time() - status.st_mtime > _RACY_S:
-            self._listings[directory] = (signature, listing)
-        return listing
+        def listed(seen: Sightings) -> frozenset[bytes]:
+            seen.see(directory)
+            return frozenset(os.listdir(directory))
+
+        return self._listings.answer(directory, listed)

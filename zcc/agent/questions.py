@@ -14,7 +14,7 @@ from zcc.agent.wire import Request
 from zcc.compiler import arguments, languages, precompiled
 from zcc.compiler.arguments import Compilation
 from zcc.compiler.options import Family
-from zcc.compiler.precompiled import InputsMemo, signature
+from zcc.compiler.precompiled import InputsMemo
 from zcc.compiler.search import (
     QUERY_ENVIRONMENT,
     SearchKey,
@@ -62,7 +62,7 @@ class Questions:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._searches = SearchMemo()
-        self._pch_inputs = InputsMemo()
+        self._pch_inputs = InputsMemo(precompiled.MAX_REMEMBERED)
         self._named_files: dict[tuple[bytes, ...], bytes] = {}
 
     async def search_list(
@@ -104,13 +104,14 @@ class Questions:
         inputs: list[bytes] = []
         for path in headers:
             at = os.path.join(request.cwd, path)
-            known = self._pch_inputs.get(request.executable, at)
+            known = self._pch_inputs.get((request.executable, at))
             if known is None:
-                asked = signature(at)
+                seen = self._pch_inputs.begin()
+                seen.see(at)
                 command = [request.executable, *precompiled.query_arguments(path)]
                 ran = await self._run(command, request.cwd, request.environment)
                 known = precompiled.parse_inputs(ran.stdout)
-                self._pch_inputs.put(request.executable, at, asked, known)
+                self._pch_inputs.put((request.executable, at), known, seen)
             inputs += known
         return inputs
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from zcc.compiler.precompiled import signature
+from zcc.compiler.signatures import Memo, Sightings
 from zcc.errors import CompilerError
 from zcc.regular import opener
 
@@ -91,7 +91,7 @@ class ModuleMaps:
     """Reads maps, and remembers each as long as it is the file that it was."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[tuple[int, ...], ModuleMap]] = OrderedDict()
+        self._known: Memo[bytes, ModuleMap] = Memo(MAX_REMEMBERED)
 
     def named(self, maps: Iterable[bytes], cwd: bytes) -> Named:
         """All that clang asks for on account of these maps, which are relative to `cwd`.
@@ -109,7 +109,8 @@ class ModuleMaps:
             files[path] = None
             if base in _PRIVATE_OF:
                 _visit([os.path.join(above, _PRIVATE_OF[base])], seen, waiting)
-            one = self._read(os.path.join(cwd, path))
+            at = os.path.join(cwd, path)
+            one = self._known.answer(at, partial(_read, at))
             _visit(_places(one.maps, above), seen, waiting)
             files |= dict.fromkeys(_places(one.headers, above))
             directories |= dict.fromkeys(_places(one.directories, above))
@@ -117,27 +118,22 @@ class ModuleMaps:
                 raise CompilerError(f"more than {MAX_NAMES} names in module maps")
         return Named(tuple(files), tuple(directories))
 
-    def _read(self, path: bytes) -> ModuleMap:
-        asked = signature(path)
-        known = self._known.get(path)
-        if known is not None and known[0] == asked:
-            return known[1]
-        try:
-            with open(path, "rb", opener=opener) as file:
-                text = file.read(_MAX_MAP_BYTES + 1)
-            one = parse_map(text)
-        except OSError:
-            return ModuleMap()  # clang says what it thinks of that
-        except CompilerError as error:
-            raise CompilerError(f"{os.fsdecode(path)}: {error}") from error
-        if len(text) > _MAX_MAP_BYTES:
-            raise CompilerError(
-                f"{os.fsdecode(path)}: a module map of more than {_MAX_MAP_BYTES} bytes"
-            )
-        self._known[path] = (asked, one)
-        if len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
-        return one
+
+def _read(path: bytes, seen: Sightings) -> ModuleMap:
+    seen.see(path)
+    try:
+        with open(path, "rb", opener=opener) as file:
+            text = file.read(_MAX_MAP_BYTES + 1)
+        one = parse_map(text)
+    except OSError:
+        return ModuleMap()  # clang says what it thinks of that
+    except CompilerError as error:
+        raise CompilerError(f"{os.fsdecode(path)}: {error}") from error
+    if len(text) > _MAX_MAP_BYTES:
+        raise CompilerError(
+            f"{os.fsdecode(path)}: a module map of more than {_MAX_MAP_BYTES} bytes"
+        )
+    return one
 
 
 def _visit(paths: Iterable[bytes], seen: set[bytes], waiting: list[bytes]) -> None:

@@ -11,20 +11,16 @@ a file for another language never fits.
 
 from __future__ import annotations
 
-import os
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 
+from zcc.compiler.signatures import Memo
 from zcc.regular import opener
 
 # A project has a handful; the names in one are about 20 KB.
 MAX_REMEMBERED = 64
 
 _INPUT = re.compile(rb"^  Input file: (.+?)(?: \[[A-Za-z, ]+\])?$", re.MULTILINE)
-
-_Signature = tuple[int, ...]
-
 
 _GCC_MARKS = {
     "c": b"gpchC",
@@ -67,32 +63,5 @@ def parse_inputs(answer: bytes) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(_INPUT.findall(answer)))
 
 
-class InputsMemo:
-    """Answers, each as long as the precompiled header is the file that it was."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, bytes], tuple[_Signature, tuple[bytes, ...]]] = (
-            OrderedDict()
-        )
-
-    def get(self, compiler: bytes, path: bytes) -> tuple[bytes, ...] | None:
-        """`path` is absolute."""
-        known = self._known.get((compiler, path))
-        return None if known is None or known[0] != signature(path) else known[1]
-
-    def put(
-        self, compiler: bytes, path: bytes, asked: _Signature, inputs: tuple[bytes, ...]
-    ) -> None:
-        """`asked` is the signature from before the question."""
-        self._known[compiler, path] = (asked, inputs)
-        if len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
-
-
-def signature(path: bytes) -> _Signature:
-    """Empty where there is no such file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+# What clang of this name has said of the precompiled header at an absolute path.
+InputsMemo = Memo[tuple[bytes, bytes], tuple[bytes, ...]]
