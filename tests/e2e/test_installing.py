@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import struct
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import needs
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 
 LONG_AGO_S = 1_600_000_000
 # A directory that changed so long ago is believed to be what it is.
@@ -74,3 +77,57 @@ def test_a_library_that_comes_into_ld_library_path_is_loaded(
             told.append((done.returncode, done.stderr))
         assert told[0] == told[1]
         time.sleep(AT_REST_S)
+
+
+def catalogue(original: str, translated: str) -> bytes:
+    """A catalogue of one message: the GNU gettext manual, "The Format of GNU MO Files"."""
+    pairs = [(b"", b"Content-Type: text/plain; charset=UTF-8\n")]
+    pairs.append((original.encode(), translated.encode()))
+    at, tables, texts = 28 + 16 * len(pairs), b"", b""
+    for column in (0, 1):
+        for pair in pairs:
+            tables += struct.pack("<II", len(pair[column]), at + len(texts))
+            texts += pair[column] + b"\0"
+    head = (0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
+    return struct.pack("<7I", *head) + tables + texts
+
+
+COMPILES = """
+export LC_ALL=C.UTF-8 LANGUAGE=xx
+place=/usr/share/locale/xx/LC_MESSAGES
+mkdir -p ${place%/*}
+zcc gcc -Wall -c c.c 2>/dev/null
+sleep 2.2
+for way in "" zcc; do
+    for step in 'mv catalogues $place' 'mv $place catalogues' 'mv catalogues $place' 'mv $place catalogues'; do
+        $way gcc -Wall -c c.c
+        eval "$step"
+    done 2>told$way
+    zcc stats --json >stats.json
+done
+"""
+
+
+def test_messages_are_translated_as_soon_as_there_is_a_catalogue(tmp_path: Path) -> None:
+    needs("gcc")
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("mount(8) is for root")
+    release = subprocess.run(["gcc", "-dumpversion"], capture_output=True, check=True, text=True)
+    (tmp_path / "catalogues").mkdir()
+    for name in ("gcc", f"gcc-{release.stdout.partition('.')[0].strip()}"):
+        text = catalogue("control reaches end of non-void function", "ENDE")
+        (tmp_path / "catalogues" / f"{name}.mo").write_bytes(text)
+    (tmp_path / "c.c").write_text("int f(void) {}\n")
+    (tmp_path / "compiles").write_text(COMPILES)
+    line = "mount -t tmpfs tmpfs /usr/share/locale && exec zcc up -- sh compiles"
+    environment = os.environ | {"PATH": f"{os.environ['PATH']}:{BIN}"}
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", line]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    plain = (tmp_path / "told").read_text()
+    if "ENDE" not in plain:
+        pytest.skip("this gcc is not translated")
+    assert plain.count("ENDE") == plain.count("control reaches") == 2
+    assert (tmp_path / "toldzcc").read_text() == plain
+    outcomes = json.loads((tmp_path / "stats.json").read_text())["outcomes"]
+    assert outcomes.get("remote", 0) + outcomes.get("local_hit", 0) == 5

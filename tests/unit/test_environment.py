@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from zcc.compiler.environment import (
     library_directories,
     locale_names,
 )
+from zcc.compiler.signatures import RACY_WINDOW_NS, Sightings
 
 
 def taken(environment: dict[bytes, bytes], terminal: bool = False) -> JobEnvironment:
@@ -126,8 +128,24 @@ def test_translations_lie_where_the_programs_say(tmp_path: Path) -> None:
     (catalogue.parent / "other.mo").touch()
     found = catalogues_of(digest_of(b""), (os.fsencode(driver), b"/none"))
     assert found == (os.fsencode(own), b"/usr/share/locale")
-    assert locale_files([b"xx_YY.UTF-8"], found) == (os.fsencode(catalogue),)
-    assert locale_files([b"C"], found) == ()
+    assert locale_files([b"xx_YY.UTF-8"], found, Sightings()) == (os.fsencode(catalogue),)
+    assert locale_files([b"C"], found, Sightings()) == ()
+
+
+@pytest.mark.parametrize("name", ["xx", "xx/LC_MESSAGES", "xx/LC_MESSAGES/gcc.mo"])
+def test_a_translation_that_comes_or_goes_ends_the_answer(tmp_path: Path, name: str) -> None:
+    places = (os.fsencode(tmp_path / "locale"),)
+    catalogue = tmp_path / "locale" / "xx" / "LC_MESSAGES" / "gcc.mo"
+    catalogue.parent.mkdir(parents=True)
+    catalogue.touch()
+    moved = tmp_path / "locale" / name
+    for there, here in ((moved, tmp_path / "away"), (tmp_path / "away", moved)):
+        seen = Sightings(lambda: time.time_ns() + RACY_WINDOW_NS)
+        before = locale_files([b"xx_YY.UTF-8"], places, seen)
+        assert seen.hold()
+        there.rename(here)
+        assert locale_files([b"xx_YY.UTF-8"], places, Sightings()) != before
+        assert not seen.hold()
 
 
 @pytest.mark.parametrize(

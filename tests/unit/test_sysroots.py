@@ -2,63 +2,65 @@
 
 from __future__ import annotations
 
-from zcc.compiler.sysroots import HOLD_S, Places, Sysroots
+import os
+from pathlib import Path
 
-TREE = {
-    b"/s/lib": [b"x86_64-linux-gnu", b"firmware", b"ld.so"],
-    b"/s/lib/x86_64-linux-gnu": [b"libc.so.6", b"12"],
-    b"/s/usr/lib": [b"gcc", b"x86_64-linux-gnu"],
-    b"/s/usr/lib/gcc": [b"x86_64-linux-gnu", b"notes"],
-    b"/s/usr/lib/gcc/x86_64-linux-gnu": [b"11", b"12.2.0"],
-}
+import pytest
+
+from zcc.compiler.sysroots import Places, Sysroots
+
+TREE = (
+    "lib/x86_64-linux-gnu/libc.so.6",
+    "lib/x86_64-linux-gnu/12",
+    "lib/firmware",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/gcc/notes",
+    "usr/lib/gcc/x86_64-linux-gnu/11",
+    "usr/lib/gcc/x86_64-linux-gnu/12.2.0",
+)
 
 
-def names(directory: bytes) -> list[bytes]:
-    try:
-        return TREE[directory]
-    except KeyError:
-        raise FileNotFoundError(directory) from None
+@pytest.fixture
+def root(tmp_path: Path) -> bytes:
+    for name in TREE:
+        (tmp_path / name).mkdir(parents=True)
+    return os.fsencode(tmp_path)
 
 
 def test_no_sysroot_is_no_question() -> None:
-    assert Sysroots(names).places((), 0.0, is_clang=True) == Places()
+    assert Sysroots().places((), is_clang=True) == Places()
 
 
-def test_gcc_looks_for_directories_of_libraries() -> None:
-    found = Sysroots(names).places((b"/s/",), 0.0, is_clang=False)
-    assert {b"/s", b"/s/usr", b"/s/lib", b"/s/usr/lib64"} <= {*found.directories}
-    assert {b"/s/lib/x86_64-linux-gnu", b"/s/lib/x86_64-linux-gnu/12"} <= {*found.directories}
-    assert b"/s/lib/firmware" not in found.directories
+def test_gcc_looks_for_directories_of_libraries(root: bytes) -> None:
+    found = Sysroots().places((root + b"/",), is_clang=False)
+    assert {root, root + b"/usr", root + b"/usr/lib64"} <= {*found.directories}
+    multiarch = root + b"/lib/x86_64-linux-gnu"
+    assert {root + b"/lib", multiarch, multiarch + b"/12"} <= {*found.directories}
+    assert root + b"/lib/firmware" not in found.directories
     assert (found.listed, found.files) == ((), ())
 
 
-def test_clang_looks_for_the_newest_gcc() -> None:
-    found = Sysroots(names).places((b"/s",), 0.0, is_clang=True)
-    triple = b"/s/usr/lib/gcc/x86_64-linux-gnu"
-    assert {triple, b"/s/usr/include/c++"} <= {*found.listed}
-    assert b"/s/usr/include" not in found.listed
+def test_clang_looks_for_the_newest_gcc(root: bytes) -> None:
+    found = Sysroots().places((root,), is_clang=True)
+    triple = root + b"/usr/lib/gcc/x86_64-linux-gnu"
+    assert {triple, root + b"/usr/include/c++"} <= {*found.listed}
+    assert root + b"/usr/include" not in found.listed
     assert {triple + b"/11/crtbegin.o", triple + b"/12.2.0/32/crtbegin.o"} <= {*found.files}
     assert triple + b"/12.2.0/../../../../include/c++/12.2.0" in found.directories
-    named = Sysroots(names).places((triple + b"/11",), 0.0, is_clang=True)
+    named = Sysroots().places((triple + b"/11",), is_clang=True)
     assert triple + b"/11/crtbegin.o" in named.files
 
 
-def test_clang_looks_for_the_newest_api_of_android() -> None:
-    found = Sysroots(names).places((b"/s",), 0.0, is_clang=True, is_android=True)
-    assert b"/s/usr/include" in found.listed
+def test_clang_looks_for_the_newest_api_of_android(root: bytes) -> None:
+    found = Sysroots().places((root,), is_clang=True, is_android=True)
+    assert root + b"/usr/include" in found.listed
 
 
-def test_what_was_found_is_believed_for_a_moment() -> None:
-    asked = []
-
-    def counted(directory: bytes) -> list[bytes]:
-        asked.append(directory)
-        return names(directory)
-
-    sysroots = Sysroots(counted)
-    first = sysroots.places((b"/s",), 0.0, is_clang=True)
-    count = len(asked)
-    assert sysroots.places((b"/s",), HOLD_S / 2, is_clang=True) is first
-    assert len(asked) == count
-    assert sysroots.places((b"/s",), 2 * HOLD_S, is_clang=True) == first
-    assert len(asked) == 2 * count
+@pytest.mark.parametrize("name", ["usr/lib/gcc/x86_64-linux-gnu/13", "lib/arm-none-eabi", "lib64"])
+def test_what_comes_is_found_at_once(root: bytes, tmp_path: Path, name: str) -> None:
+    sysroots = Sysroots()
+    before = sysroots.places((root,), is_clang=True)
+    assert sysroots.places((root,), is_clang=True) == before
+    (tmp_path / name / "x86_64-linux-gnu").mkdir(parents=True)
+    os.utime((tmp_path / name).parent, (1, 1))
+    assert sysroots.places((root,), is_clang=True) != before

@@ -63,6 +63,7 @@ from zcc.compiler.renaming import DROPPED, find_renaming
 from zcc.compiler.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.scanner import Scanner
 from zcc.compiler.search import SearchList
+from zcc.compiler.signatures import Memo, Sightings
 from zcc.compiler.sysroots import Sysroots, is_for_android, sysroots_of
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
@@ -73,8 +74,7 @@ from zcc.regular import opener
 # Of a command that is remembered as read, and of each word; measured.
 _COMMAND_BYTES = 1000
 _WORD_BYTES = 150
-# An installed locale is noticed this late; finding its files costs 0.2 ms.
-LOCALES_HOLD_S = 1.0
+# Finding the files of a locale costs 0.2 ms.
 MAX_LOCALES = 64
 # Of the words that a job may have: a moved job's are longer, and one more.
 _WORDS_SHARE = 0.5
@@ -116,7 +116,7 @@ class Analyser:
             memory.commands, _bytes_read
         )
         self._known_scans = scanner.known
-        self._locales: dict[tuple[tuple[bytes, ...], Digest], tuple[tuple[bytes, ...], float]] = {}
+        self._locales: Memo[tuple[tuple[bytes, ...], Digest], tuple[bytes, ...]] = Memo(MAX_LOCALES)
 
     def held(self) -> dict[str, tuple[int, int]]:
         """What holds most of the memory: how many entries, and about how many bytes."""
@@ -219,22 +219,18 @@ class Analyser:
             return Here("missing-source", os.fsdecode(parsed.source))
         return parsed
 
-    def _locale_files(
-        self, request: Request, toolchain: Toolchain, now: float
-    ) -> tuple[bytes, ...]:
-        """Which files a locale is made of is looked up once a second, as the toolchain is."""
+    def _locale_files(self, request: Request, toolchain: Toolchain) -> tuple[bytes, ...]:
+        """Which files the messages come from: libc opens them, so that no proof shows which it missed."""
         names = _locale_names(request.environment)
         if not names:
             return ()
-        known = self._locales.get((names, toolchain.digest))
-        if known is None or now - known[1] > LOCALES_HOLD_S:
-            if len(self._locales) > MAX_LOCALES:
-                self._locales.clear()
+
+        def find(seen: Sightings) -> tuple[bytes, ...]:
             speakers = (toolchain.programs.get(role) for role in ("c", "as"))
             catalogues = catalogues_of(toolchain.digest, tuple(filter(None, speakers)))
-            known = (locale_files(names, catalogues), now)
-            self._locales[names, toolchain.digest] = known
-        return known[0]
+            return locale_files(names, catalogues, seen)
+
+        return self._locales.answer((names, toolchain.digest), find)
 
     async def _prepare(
         self,
@@ -282,14 +278,13 @@ class Analyser:
         except CompilerError as error:
             return Here("module-map", str(error))
         libraries = classified.libraries
-        brought = await self.plugins.find(request, parsed, toolchain, libraries, texts, now())
+        brought = await self.plugins.find(request, parsed, toolchain, libraries, texts)
         if isinstance(brought, Here):
             return brought
         renaming = find_renaming(parsed, toolchain.family, places.outputs, places.directories)
-        scan = self._scan_request(request, parsed, has_date, search, toolchain, now())
+        scan = self._scan_request(request, parsed, has_date, search, toolchain)
         installed = self._sysroots.places(
             sysroots_of(parsed, request.executable, request.cwd, is_clang=scan.is_clang),
-            now(),
             is_clang=scan.is_clang,
             is_android=is_for_android(parsed),
         )
@@ -392,7 +387,6 @@ class Analyser:
         has_date: bool,
         search: SearchList,
         toolchain: Toolchain,
-        now: float,
     ) -> ScanRequest:
         source_dir = os.path.dirname(os.path.join(request.cwd, parsed.source))
         source_dir = physical(source_dir) or source_dir
@@ -420,7 +414,7 @@ class Analyser:
             module_mapper=parsed.module_mapper,
             lexis=_lexis(parsed, toolchain),
             optional_inputs=(
-                *self._locale_files(request, toolchain, now),
+                *self._locale_files(request, toolchain),
                 *charset_files(parsed.charsets),
                 *terminal_files(request, toolchain.family),
             ),

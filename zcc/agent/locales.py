@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from cache.digest import Digest
+from zcc.compiler.signatures import Sightings
 from zcc.regular import opener
 
 _COMPILED = b"/usr/lib/locale"
@@ -39,19 +40,22 @@ def catalogues_of(toolchain: Digest, programs: tuple[bytes, ...]) -> tuple[bytes
     return tuple(found)
 
 
-def locale_files(names: Iterable[bytes], catalogues: Iterable[bytes] = ()) -> tuple[bytes, ...]:
+def locale_files(
+    names: Iterable[bytes], catalogues: Iterable[bytes], seen: Sightings
+) -> tuple[bytes, ...]:
     """The existing files that these locales (`de_DE.UTF-8`, `C.UTF-8`, ...) are made of, sorted.
 
-    `catalogues`: directories of translations besides the system's.
+    `catalogues`: directories of translations besides the system's. `seen` is told of the directories that
+    decide about the answer.
     """
     places = dict.fromkeys((*_CATALOGUES, *catalogues))
     found: set[bytes] = set()
     for name in names:
         if name in _BUILT_IN or not _NAME.match(name):
             continue
-        found.update(_below(_COMPILED, _spellings(name)))
+        found.update(_below(_COMPILED, _spellings(name), seen))
         for place in places:
-            found.update(filter(_DOMAINS.search, _below(place, _spellings(name))))
+            found.update(filter(_DOMAINS.search, _below(place, _spellings(name), seen)))
         if os.path.exists(_ARCHIVE):
             found.add(_ARCHIVE)
     return tuple(sorted(found))
@@ -71,9 +75,15 @@ def _spellings(name: bytes) -> set[bytes]:
     return spelled
 
 
-def _below(root: bytes, names: Iterable[bytes]) -> list[bytes]:
+def _below(root: bytes, names: Iterable[bytes], seen: Sightings) -> list[bytes]:
+    """The files below those of these names that `root` has; where one appears, `root` is changed."""
+    seen.see(root)
     found = []
-    for name in names:
-        for directory, _, files in os.walk(os.path.join(root, name)):
+    for top in (os.path.join(root, name) for name in names):
+        if os.path.lexists(top):
+            seen.see(top)
+        for directory, below, files in os.walk(top):
+            for each in below:
+                seen.see(os.path.join(directory, each))
             found += [os.path.join(directory, file) for file in files]
     return found

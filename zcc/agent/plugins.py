@@ -58,7 +58,6 @@ class PluginFinder:
         toolchain: Toolchain,
         libraries: bytes,
         texts: Sequence[bytes],
-        now: float,
     ) -> Luggage | Here:
         """What this command's plugins need, or why it stays here. `libraries`: LD_LIBRARY_PATH; `texts`: what
         configures the compiler (`Configurations.texts`)."""
@@ -80,7 +79,7 @@ class PluginFinder:
         if plugins in self._distrusted:
             return Here("plugin", self._distrusted[plugins])
         try:
-            brought = self._plugins.brought(plugins, toolchain, now)
+            brought = self._plugins.brought(plugins, toolchain)
         except CompilerError as error:
             return Here("plugin", str(error))
         self._used[request.argv, request.cwd] = plugins

@@ -11,17 +11,17 @@ twice here either.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 from cache.digest import Digest
 from zcc.compiler.elf import LD_SO_CACHE, LibrarySearch, read_imports
 from zcc.compiler.paths import PathWalker
+from zcc.compiler.signatures import Memo, Sightings
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 
-# As for the toolchain itself: what is installed is noticed this late. A search takes some 10 ms.
-HOLD_S = 1.0
+# A search takes some 10 ms.
 MAX_REMEMBERED = 64
 # Ways past the functions that the look-up log shadows.
 _UNSEEN = frozenset((b"environ", b"__environ", b"_environ"))
@@ -39,12 +39,10 @@ class Plugins:
     """Finds what plugins bring along."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[tuple[bytes, ...], Digest], tuple[float, Brought]] = (
-            OrderedDict()
-        )
+        self._known: Memo[tuple[tuple[bytes, ...], Digest], Brought] = Memo(MAX_REMEMBERED)
         self._members: dict[Digest, frozenset[bytes]] = {}
 
-    def brought(self, plugins: tuple[bytes, ...], toolchain: Toolchain, now: float) -> Brought:
+    def brought(self, plugins: tuple[bytes, ...], toolchain: Toolchain) -> Brought:
         """What these plugins, at absolute paths, need to be loaded.
 
         Raises:
@@ -52,21 +50,17 @@ class Plugins:
         """
         if not plugins:
             return Brought()
-        key = (plugins, toolchain.digest)
-        known = self._known.get(key)
-        if known is None or now - known[0] > HOLD_S:
-            known = self._known[key] = (now, self._search(plugins, toolchain))
-            self._known.move_to_end(key)
-            if len(self._known) > MAX_REMEMBERED:
-                self._known.popitem(last=False)
-        return known[1]
+        find = partial(self._search, plugins, toolchain)
+        return self._known.answer((plugins, toolchain.digest), find)
 
-    def _search(self, plugins: tuple[bytes, ...], toolchain: Toolchain) -> Brought:
+    def _search(self, plugins: tuple[bytes, ...], toolchain: Toolchain, seen: Sightings) -> Brought:
         search = LibrarySearch(PathWalker())
         program = toolchain.programs.get("cc1") or toolchain.programs["c"]
         for plugin in plugins:
             search.add_library(plugin, program)
         needs = search.needs
+        for path in (*plugins, *needs.paths, *needs.absent, *needs.watched):
+            seen.see(path)
         members = self._members_of(toolchain)
         files = {path for path in needs.paths if os.path.realpath(path) not in members}
         for path in (*plugins, *sorted(files)):

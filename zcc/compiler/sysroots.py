@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from zcc.compiler.compilation import Compilation
+from zcc.compiler.signatures import Memo, Sightings
 
-# How long what was found is believed.
-HOLD_S = 1.0
 MAX_REMEMBERED = 256
 LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
 # `x86_64-linux-gnu`, `arm-none-eabi`: what a directory of libraries for one target is called.
 _TRIPLE = re.compile(rb"[a-z0-9_]+-[a-z0-9_.-]+")
 _VERSION = re.compile(rb"\d[0-9.]*")
 _MULTILIBS = (b"", b"/64", b"/32", b"/x32", b"/n32")
-
-ListNames = Callable[[bytes], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,67 +64,64 @@ def sysroots_of(
 
 
 class Sysroots:
-    """Remembers what it found for a moment. `list_names` gives a directory's entries, or raises OSError."""
+    """Remembers what it found as long as every directory that it has listed is what it was."""
 
-    def __init__(self, list_names: ListNames = os.listdir) -> None:
-        self._list_names = list_names
-        self._known: dict[tuple[tuple[bytes, ...], bool, bool], tuple[float, Places]] = {}
+    def __init__(self) -> None:
+        self._known: Memo[tuple[tuple[bytes, ...], bool, bool], Places] = Memo(MAX_REMEMBERED)
 
     def places(
-        self, sysroots: tuple[bytes, ...], now: float, *, is_clang: bool, is_android: bool = False
+        self, sysroots: tuple[bytes, ...], *, is_clang: bool, is_android: bool = False
     ) -> Places:
         """What counts below these absolute paths. `is_android`: the target is."""
         if not sysroots:
             return Places()
         key = (sysroots, is_clang, is_android)
-        known = self._known.get(key)
-        if known is None or now - known[0] > HOLD_S:
-            if len(self._known) >= MAX_REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = (now, self._look(sysroots, is_clang, is_android))
-        return known[1]
+        return self._known.answer(key, lambda seen: _look(sysroots, is_clang, is_android, seen))
 
-    def _look(self, sysroots: Iterable[bytes], is_clang: bool, is_android: bool) -> Places:
-        directories: list[bytes] = []
-        listed: list[bytes] = []
-        installations: list[bytes] = []
-        for top in (sysroot.rstrip(b"/") for sysroot in sysroots):
-            if is_clang and _VERSION.fullmatch(os.path.basename(top)):
-                installations.append(top)  # --gcc-install-dir
-            for prefix in (top, top + b"/usr"):
-                directories += (prefix, prefix + b"/bin", prefix + b"/include")
-                if is_clang:
-                    listed.append(prefix + b"/include/c++")  # for the newest libc++
-                if is_android:
-                    listed.append(prefix + b"/include")  # for the newest API
-                for library in (prefix + b"/" + name for name in LIBRARY_NAMES):
-                    directories += (library, *self._targets(library))
-                    for triple in self._gcc_targets(library) if is_clang else ():
-                        listed.append(triple)
-                        for version in self._names(triple, _VERSION):
-                            installations.append(triple + b"/" + version)
-        for installation in installations:
-            directories += (installation, *around_installation(installation))
-        return Places(
-            tuple(dict.fromkeys(directories)),
-            tuple(dict.fromkeys(listed)),
-            tuple(at for each in dict.fromkeys(installations) for at in startup_files(each)),
-        )
 
-    def _targets(self, library: bytes) -> Iterator[bytes]:
-        for name in self._names(library, _TRIPLE):
-            yield library + b"/" + name
-            for version in self._names(library + b"/" + name, _VERSION):
-                yield library + b"/" + name + b"/" + version
+def _look(sysroots: Iterable[bytes], is_clang: bool, is_android: bool, seen: Sightings) -> Places:
+    directories: list[bytes] = []
+    listed: list[bytes] = []
+    installations: list[bytes] = []
+    for top in (sysroot.rstrip(b"/") for sysroot in sysroots):
+        if is_clang and _VERSION.fullmatch(os.path.basename(top)):
+            installations.append(top)  # --gcc-install-dir
+        for prefix in (top, top + b"/usr"):
+            directories += (prefix, prefix + b"/bin", prefix + b"/include")
+            if is_clang:
+                listed.append(prefix + b"/include/c++")  # for the newest libc++
+            if is_android:
+                listed.append(prefix + b"/include")  # for the newest API
+            for library in (prefix + b"/" + name for name in LIBRARY_NAMES):
+                directories += (library, *_targets(library, seen))
+                for triple in _gcc_targets(library, seen) if is_clang else ():
+                    listed.append(triple)
+                    for version in _names(triple, _VERSION, seen):
+                        installations.append(triple + b"/" + version)
+    for installation in installations:
+        directories += (installation, *around_installation(installation))
+    return Places(
+        tuple(dict.fromkeys(directories)),
+        tuple(dict.fromkeys(listed)),
+        tuple(at for each in dict.fromkeys(installations) for at in startup_files(each)),
+    )
 
-    def _gcc_targets(self, library: bytes) -> Iterator[bytes]:
-        for kind in (b"/gcc", b"/gcc-cross"):
-            yield from (
-                library + kind + b"/" + name for name in self._names(library + kind, _TRIPLE)
-            )
 
-    def _names(self, directory: bytes, fitting: re.Pattern[bytes]) -> list[bytes]:
-        try:
-            return sorted(filter(fitting.fullmatch, self._list_names(directory)))
-        except OSError:
-            return []
+def _targets(library: bytes, seen: Sightings) -> Iterator[bytes]:
+    for name in _names(library, _TRIPLE, seen):
+        yield library + b"/" + name
+        for version in _names(library + b"/" + name, _VERSION, seen):
+            yield library + b"/" + name + b"/" + version
+
+
+def _gcc_targets(library: bytes, seen: Sightings) -> Iterator[bytes]:
+    for kind in (b"/gcc", b"/gcc-cross"):
+        yield from (library + kind + b"/" + name for name in _names(library + kind, _TRIPLE, seen))
+
+
+def _names(directory: bytes, fitting: re.Pattern[bytes], seen: Sightings) -> list[bytes]:
+    seen.see(directory)
+    try:
+        return sorted(filter(fitting.fullmatch, os.listdir(directory)))
+    except OSError:
+        return []
