@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from broker.limits import MAX_RECORDS
+from broker.limits import HEARTBEAT_BYTES_PER_S, MAX_RECORDS
 
 # What CURVE adds to a frame (RFC 26: 8 bytes of name, 8 of nonce, 16 of code, 1 of flags), and ZMTP (RFC 37: a
 # flag and a length, of 1 byte or of 8).
@@ -37,7 +37,8 @@ class Connection(Generic[Address]):
     """`user` and `route` are known from its first message on.
 
     `handed_bytes` went to libzmq for it, of which the peer had confirmed `acked_bytes` when the kernel was
-    asked last; `delivered_bytes` came from libzmq.
+    asked last; `delivered_bytes` came from libzmq, and `ahead_bytes` had come here beyond them. `is_shut`: its
+    end was asked for, and will be told.
     """
 
     descriptor: int
@@ -49,10 +50,17 @@ class Connection(Generic[Address]):
     handed_bytes: int = 0
     acked_bytes: int = 0
     delivered_bytes: int = 0
+    ahead_bytes: int = 0
+    is_shut: bool = False
 
     @property
     def unsent_bytes(self) -> int:
         return self.handed_bytes - self.acked_bytes
+
+    def ahead_of(self, received_bytes: int, now: float) -> int:
+        """What has come so far and was not delivered, but for heartbeats."""
+        beats = int(HEARTBEAT_BYTES_PER_S * (now - self.since))
+        return received_bytes - self.delivered_bytes - beats
 
     def note_acked(self, acked_bytes: int) -> None:
         """So much has been confirmed ever, the handshake and libzmq's heartbeats among it."""
@@ -65,6 +73,7 @@ class Connections(Generic[Address]):
         self.accepted_ever = 0
         self._by_descriptor: dict[int, Connection[Address]] = {}
         self._by_route: dict[bytes, Connection[Address]] = {}
+        self._by_user: dict[str, dict[Connection[Address], None]] = {}
         # Whose connections ended last: messages of theirs may still be on their way through libzmq.
         self._ended: dict[tuple[bytes, str], None] = {}
 
@@ -74,11 +83,12 @@ class Connections(Generic[Address]):
     def __iter__(self) -> Iterator[Connection[Address]]:
         return iter(self._by_descriptor.values())
 
-    def accepted(self, descriptor: int, address: Address | None, now: float) -> None:
+    def accepted(self, descriptor: int, address: Address | None, now: float) -> Connection[Address]:
         """A connection has begun. Whichever had this descriptor is over."""
         self.accepted_ever += 1
         self.disconnected(descriptor)
-        self._by_descriptor[descriptor] = Connection(descriptor, address, now)
+        connection = self._by_descriptor[descriptor] = Connection(descriptor, address, now)
+        return connection
 
     def disconnected(self, descriptor: int) -> None:
         """It is over: nothing is sent on its route any more, whoever has it next."""
@@ -86,6 +96,13 @@ class Connections(Generic[Address]):
         if connection is not None:
             connection.is_live = False
             self._end_name(connection)
+
+    def of_user(self, user: str) -> list[Connection[Address]]:
+        """Those that have spoken."""
+        return list(self._by_user.get(user, ()))
+
+    def count_of(self, user: str) -> int:
+        return len(self._by_user.get(user, ()))
 
     def on_route(self, route: bytes) -> Connection[Address] | None:
         """The live connection that answers on this route go to."""
@@ -101,6 +118,7 @@ class Connections(Generic[Address]):
             # The first message; or the one before was an ended connection's, which had the same descriptor.
             self._end_name(connection)
             connection.route, connection.user = name
+            self._by_user.setdefault(user, {})[connection] = None
             self._by_route[route] = connection
         return connection
 
@@ -112,3 +130,7 @@ class Connections(Generic[Address]):
             del self._ended[next(iter(self._ended))]
         if self._by_route.get(connection.route) is connection:
             del self._by_route[connection.route]
+        others = self._by_user[connection.user]
+        del others[connection]
+        if not others:
+            del self._by_user[connection.user]

@@ -19,10 +19,52 @@ WHO_EVERY_S = 1.0
 HELLO_EVERY_S = 0.5
 # Peers that broke the protocol are not listened to for this long.
 BAN_S = 10.0
+# At the most, after so many times in a row.
+MAX_BAN_S = 1800.0
 MAX_SESSIONS = 20_000
 MAX_SESSIONS_PER_USER = 256
 MAX_SLOTS = 4096
 MAX_MACHINE_CLASSES = 256
+
+# --- connections --------------------------------------------------------------------------------
+# Live connections of one key: each agent, node and storage helper has one. `--key-connections` says another.
+KEY_CONNECTIONS = 64
+# New connections of one key: a laptop whose network comes and goes makes one in two seconds at the most
+# (RECONNECT_MAX_MS), and a key's many agents come back at once when the broker starts anew.
+ADMISSIONS_BURST = 128
+ADMISSIONS_PER_S = 4.0
+# Whoever connects says Hello, or what else he came for, at once. One that says nothing for so long is shut.
+SILENT_S = 10.0
+# Of all descriptors this share may be connections'; the rest is for files, and for HTTP.
+CONNECTIONS_SHARE = 0.5
+# Once half of them are there, so many of one address that have said nothing: strangers need no key for them.
+MAX_SILENT_OF_ADDRESS = 128
+# Messages that libzmq holds for us from one peer. The rest waits in the kernel and with the sender: what is
+# read from there faster is none the sooner handled.
+UNREAD_MESSAGES = 64
+# What may have come by one connection, or by all of one key's, and not have been handed to us: libzmq bounds
+# neither the parts of an unfinished message nor the bytes of finished ones. An honest peer has 4 MiB under
+# credit, at the most UNREAD_MESSAGES pieces of 256 KiB, and some MiB in the kernel.
+MAX_AHEAD_BYTES = 64 << 20
+MAX_AHEAD_BYTES_PER_KEY = 384 << 20
+# Heartbeats of libzmq are no messages: 82 bytes in 5 s both ways.
+HEARTBEAT_BYTES_PER_S = 20
+# Connections are looked at so often, at most so many in one go: 5 us each.
+LOOK_EVERY_S = 0.25
+LOOKED_AT_ONCE = 2_000
+
+# --- floods ---------------------------------------------------------------------------------------
+# What a key may say for each connection that it may have: honest ones beat once a second, and say Hello again
+# as often while they wait for a Welcome. And as a burst, what gathers in so many seconds.
+BEATS_PER_CONNECTION_S = 4.0
+HELLOS_PER_CONNECTION_S = 2.0
+FLOOD_BURST_S = 15.0
+# AskNodes: a row for each node, of up to 20,000. People and monitors ask once a second.
+ASKS_BURST = 100.0
+ASKS_PER_S = 16.0
+# All else but chunks: four for each job at 2,000 jobs a second, and what a whole build says at once.
+MESSAGES_BURST = 120_000.0
+MESSAGES_PER_S = 8_000.0
 
 # When a member was last heard is written down so seldom, and for so many members at a time: a minute is
 # near enough for `zcc-broker keys`, and so many rows take the loop a millisecond or two.

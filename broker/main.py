@@ -17,6 +17,7 @@ import typer
 from broker import audit_command, members
 from broker.descriptors import raise_descriptors
 from broker.errors import BrokerError
+from broker.limits import KEY_CONNECTIONS
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry
 from broker.shell import Shell
@@ -122,6 +123,14 @@ def serve(
         MembersAccess,
         typer.Option(help="What members' ccaches may do with it over the farm's own connection."),
     ] = MembersAccess.WRITE,
+    key_connections: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most connections that one key may have: each agent, node and ccache helper has one.",
+        ),
+    ] = KEY_CONNECTIONS,
     log_level: Annotated[
         str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -156,6 +165,7 @@ def serve(
         ccache_listen,
         members,
         parse_share(audit),
+        key_connections,
     )
     asyncio.run(_serve(options, ready_fd))
 
@@ -173,6 +183,7 @@ class _Options:
     storage_listen: str
     members: Access | None
     audit_share: float
+    key_connections: int
 
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
@@ -183,7 +194,16 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     name = options.farm or last_serving(state)[1] or DEFAULT_FARM
     store = DiskStore(state, name, options.limit_bytes, options.quota_bytes)
     storage = Storage(state, options.storage_bytes, options.members)
-    shell = Shell(name, options.listen, keys, state, store, storage, options.audit_share)
+    shell = Shell(
+        name,
+        options.listen,
+        keys,
+        state,
+        store,
+        storage,
+        options.audit_share,
+        options.key_connections,
+    )
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []
 

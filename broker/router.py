@@ -10,29 +10,30 @@ import ctypes
 import itertools
 import logging
 import os
-import struct
 from collections.abc import Callable
 
 import zmq
 
 from broker import tcp
 from broker.connections import Connection, Connections, bytes_on_the_wire
+from broker.gate import Gate
+from broker.limits import KEY_CONNECTIONS, LOOK_EVERY_S, UNREAD_MESSAGES
+from broker.monitor import Monitor
+from broker.watch import Watch
 from broker.zap import ZAP_DOMAIN, ZapHandler
 from zcc.keys import KeyPair
 from zcc.link import Frames, Pumped, bounded_socket
+from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
 # What may be on its way to a peer before the kernel is asked how much of it has arrived: a call takes 2 us.
 _LOOK_BYTES = 1 << 20
-# What has happened to connections is asked for at most so often.
-_WATCH_S = 0.001
-# An event of a socket's monitor: what, and here the descriptor (zmq_socket_monitor(3)).
-_EVENT = struct.Struct("=HI")
-_EVENTS_OF_THE_END = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+# What libzmq begins its own ids with; a number of 32 bits follows.
+_OWN_ID = b"\0"
+_OWN_ID_BYTES = 5
+CHOSEN_ROUTE = "a routing id of its own choice"
 _names = itertools.count()
-
-Live = Connection[tcp.Address]
 
 
 class RouterLink(Pumped):
@@ -40,6 +41,7 @@ class RouterLink(Pumped):
 
     `zap` maps a public key (Z85), and the address that it comes from, to a user id, or None to refuse. It must
     not raise; if it does, the key is refused and the error logged: an exception must never stop admissions.
+    `on_offence` is told the user and what he did, of whom a connection, or all of them, have been shut for it.
     """
 
     def __init__(
@@ -49,12 +51,17 @@ class RouterLink(Pumped):
         server: KeyPair,
         zap: Callable[[str, str], str | None],
         on_message: Callable[[bytes, str, Frames], None],
+        on_offence: Callable[[str, str], None],
+        most_connections: int = KEY_CONNECTIONS,
     ) -> None:
+        self._find_user = zap
         self._connections = Connections[tcp.Address]()
-        self._zap = ZapHandler(context, zap)
+        self._gate = Gate(most_connections)
+        self._refusals = Summing[str]()
+        self._zap = ZapHandler(context, self._admit)
         guess = _seed_ids()
-        socket = bounded_socket(context, zmq.ROUTER, endpoint)
-        self._monitor: _Monitor | None = None
+        socket = bounded_socket(context, zmq.ROUTER, endpoint, UNREAD_MESSAGES)
+        self._monitor: Monitor | None = None
         try:
             self._first_id = _first_id(context, socket)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -64,7 +71,7 @@ class RouterLink(Pumped):
             socket.curve_secretkey = server.secret.encode()
             socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-            self._monitor = _Monitor(context, socket, self._happened)
+            self._monitor = Monitor(context, socket, self._happened)
             socket.bind(endpoint)
         except zmq.ZMQError:
             if self._monitor is not None:
@@ -79,15 +86,18 @@ class RouterLink(Pumped):
             )
         self.endpoint = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._on_message = on_message
+        self._on_offence = on_offence
+        self._watch = Watch(self._connections, self._shut_for)
+        self._looked_at = 0.0
         super().__init__(socket)
 
     def send(self, routing_id: bytes, frames: Frames) -> bool:
         """Hand frames over; False when the peer is gone or its queue is full."""
         if self._closed:
             return False
-        self._watch()
+        self._hear_of_ends()
         connection = self._connections.on_route(routing_id)
-        if connection is None:
+        if connection is None or connection.is_shut:
             return False
         try:
             self._socket.send_multipart([routing_id, *frames], zmq.DONTWAIT)
@@ -107,11 +117,28 @@ class RouterLink(Pumped):
             return 0
         if connection.unsent_bytes > _LOOK_BYTES:
             counts = tcp.counts_of(connection.descriptor, connection.address)
-            if counts is None:
+            if counts is None or not counts.acked_bytes:
                 connection.handed_bytes = connection.acked_bytes
             else:
                 connection.note_acked(counts.acked_bytes)
         return connection.unsent_bytes
+
+    def ban(self, user: str, reason: str) -> None:
+        """No correct peer does that: the key's connections are shut, and it gets none for a while."""
+        self._gate.ban(user, self._loop.time())
+        for connection in self._connections.of_user(user):
+            connection.is_shut = True
+            tcp.shut(connection.descriptor, connection.address)
+        self._on_offence(user, reason)
+
+    def look(self, now: float) -> None:
+        """Shut connections that say nothing, or send more than is read; to be called often."""
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._hear_of_ends()
+            self._watch.look(now)
+            for user, more in self._refusals.due(now):
+                logger.warning("gave %s no connection %d times more", user or "others", more)
 
     def close(self) -> None:
         if self._monitor is not None:
@@ -127,65 +154,68 @@ class RouterLink(Pumped):
             return  # cannot happen while the domain is enforced; such a frame has no author
         route = frames[0].bytes
         parts = [frame.bytes for frame in frames[1:]]
-        self._watch()
+        if self._gate.is_banned(user, self._loop.time()):
+            return  # what it sent before
+        self._hear_of_ends()
         connection = self._connections.on_route(route)
         if connection is None or connection.user != user:
+            self._hear_of_ends(is_urgent=True)
             connection = self._connections.heard(int(frames[-1].get(zmq.SRCFD)), route, user)
+            if connection is not None:
+                self._gate.spoke(user)
+            if self._is_chosen(route, frames[-1]):
+                self.ban(user, CHOSEN_ROUTE)
+                return
         if connection is not None:
             connection.delivered_bytes += bytes_on_the_wire(parts)
         self._on_message(route, user, parts)
 
-    def _watch(self) -> None:
-        """Hear first of connections that have ended: libzmq says so before it lets others have their routes."""
+    def _hear_of_ends(self, *, is_urgent: bool = False) -> None:
+        """Hear first of connections that have ended: libzmq says so before it gives others their routes."""
         if self._monitor is not None:
-            self._monitor.watch()
+            self._monitor.catch_up(is_urgent=is_urgent)
+
+    def _is_chosen(self, route: bytes, frame: zmq.Frame) -> bool:
+        """Whether the peer chose this id, and libzmq did not give it.
+
+        One that libzmq has still to give can end this process: it asserts that nobody has it (router.cpp).
+        """
+        try:
+            if frame.get("Identity"):
+                return True
+        except zmq.ZMQError:
+            pass
+        if len(route) != _OWN_ID_BYTES or not route.startswith(_OWN_ID):
+            return True
+        number = int.from_bytes(route[1:], "big") - self._first_id
+        return not 0 < number % (1 << 32) <= self._connections.accepted_ever
+
+    def _admit(self, key: str, address: str) -> str | None:
+        user = self._find_user(key, address)
+        if not user:
+            return user
+        now = self._loop.time()
+        self._hear_of_ends()
+        refusal = self._gate.refusal(user, self._connections.count_of(user), now)
+        if refusal and self._refusals.admits(user, now):
+            logger.warning("gave %s at %s no connection: %s", user, address, refusal)
+        return "" if refusal else user
+
+    def _shut_for(self, connection: Connection[tcp.Address], reason: str) -> None:
+        tcp.shut(connection.descriptor, connection.address)
+        if connection.user:
+            self._on_offence(connection.user, reason)
+        elif self._refusals.admits(reason, self._loop.time()):
+            host = connection.address[0] if connection.address else "somewhere"
+            logger.warning("shut a connection of %s: %s", host, reason)
 
     def _happened(self, event: int, descriptor: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             now = self._loop.time()
-            self._connections.accepted(descriptor, tcp.address_of(descriptor), now)
+            connection = self._connections.accepted(descriptor, tcp.address_of(descriptor), now)
+            self._watch.arrived(connection)
         else:
             self._connections.disconnected(descriptor)
-
-
-class _Monitor(Pumped):
-    """The socket's own word of its connections. libzmq waits with it, and all else, while this is not read: so
-    it has no bound, as the events are few beside the messages."""
-
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        watched: zmq.Socket[bytes],
-        happened: Callable[[int, int], None],
-    ) -> None:
-        self._watched = watched
-        self._happened = happened
-        self._watched_at = 0.0
-        socket = context.socket(zmq.PAIR)
-        socket.linger = 0
-        socket.rcvhwm = 0
-        endpoint = f"inproc://monitor-{next(_names)}"
-        watched.monitor(endpoint, zmq.EVENT_ACCEPTED | _EVENTS_OF_THE_END)
-        socket.connect(endpoint)
-        super().__init__(socket)
-
-    def watch(self) -> None:
-        """Take in what has happened, unless that was done a moment ago: to ask takes 5 us."""
-        now = self._loop.time()
-        if now - self._watched_at < _WATCH_S:
-            return
-        self._watched_at = now
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._deliver(self._socket.recv_multipart(zmq.DONTWAIT, copy=False))
-
-    def close(self) -> None:
-        if not self._closed:
-            self._watched.disable_monitor()
-        super().close()
-
-    def _deliver(self, frames: list[zmq.Frame]) -> None:
-        (event, value) = _EVENT.unpack_from(frames[0].bytes)
-        self._happened(event, value)
 
 
 def _seed_ids() -> int:

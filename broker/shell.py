@@ -26,8 +26,9 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
-from broker.limits import MAX_REASON
+from broker.limits import KEY_CONNECTIONS, MAX_REASON
 from broker.machine import Machine
+from broker.manners import Manners
 from broker.membership import Membership
 from broker.reception import Reception
 from broker.registry import Registry
@@ -91,6 +92,7 @@ class Shell:
         store: DiskStore,
         storage: Storage,
         audit_share: float = 0.0,
+        key_connections: int = KEY_CONNECTIONS,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -99,6 +101,7 @@ class Shell:
         self._membership = Membership(farm, self._registry, self._audit)
         self._roles: dict[str, Role | None] = {}
         self._heard: set[tuple[bytes, str]] = set()
+        self._manners = Manners(key_connections)
         self._warnings = Summing[str]()
         self._failures = Failures(self._now)
         self._events: deque[Event] = deque()
@@ -112,7 +115,15 @@ class Shell:
         self._next_check = self._next_expiry = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         try:
-            self._link = RouterLink(self._context, listen, keys, self._admit, self._on_message)
+            self._link = RouterLink(
+                self._context,
+                listen,
+                keys,
+                self._admit,
+                self._on_message,
+                self._offended,
+                key_connections,
+            )
         except zmq.ZMQError as error:
             self._context.term()
             raise StartError(
@@ -240,11 +251,21 @@ class Shell:
             logger.warning("dropping %s (%s): %s", origin.user, origin.role.value, error)
         self._happen(events.PeerMisbehaved(origin, str(error)[:MAX_REASON]))
 
+    def _offended(self, user: str, reason: str) -> None:
+        """A connection of this key's, or all of them, have been shut."""
+        self.counts["violations"] += 1
+        self._audit.write("violation", (("user", user), ("reason", reason)))
+        if self._warnings.admits(user, self._now()):
+            logger.warning("shut out %s: %s", user, reason)
+
     def _take(self, origin: Origin, frames: Frames) -> None:
         kind = frames[1] if len(frames) > 1 else b""
         if not may_send(origin.role, kind):
             raise ProtocolError(f"a {origin.role.value} may not send {kind[:24]!r}")
         message = codec.decode(frames)
+        if not self._manners.allows(origin.user, type(message), self._now()):
+            self._link.ban(origin.user, f"more {kind.decode()}s than any peer has to say")
+            return
         if isinstance(message, (Enrol, Rejoin, Leave)):
             self._change_membership(origin, message)
         elif not self._traffic.is_open(origin.route) and not isinstance(message, Hello):
@@ -360,7 +381,11 @@ class Shell:
         now = self._now()
         heard, self._heard = frozenset(self._heard), set()
         self._happen(events.Ticked(heard))
-        steps: list[Callable[[float], None]] = [self._traffic.tick, self._storage.tick]
+        steps: list[Callable[[float], None]] = [
+            self._link.look,
+            self._traffic.tick,
+            self._storage.tick,
+        ]
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]

@@ -38,7 +38,7 @@ def address_of(descriptor: int) -> Address | None:
 
 
 def counts_of(descriptor: int, address: Address | None) -> Counts | None:
-    """The counts of the connection with this address; None: it is gone, or the kernel keeps none."""
+    """The counts of the connection with this address, 0 where the kernel keeps none; None: it is gone."""
     with _borrowed(descriptor) as found:
         if found is None or address is None or _address(found) != address:
             return None
@@ -46,7 +46,8 @@ def counts_of(descriptor: int, address: Address | None) -> Counts | None:
             info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         except OSError:
             return None
-    return Counts(*_COUNTS.unpack_from(info, _COUNTS_AT)) if len(info) == _INFO_BYTES else None
+    is_whole = len(info) == _INFO_BYTES
+    return Counts(*_COUNTS.unpack_from(info, _COUNTS_AT)) if is_whole else Counts(0, 0)
 
 
 def shut(descriptor: int, address: Address | None) -> None:

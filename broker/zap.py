@@ -24,6 +24,7 @@ class ZapHandler(Pumped):
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], zap: Callable[[str, str], str | None]
     ) -> None:
+        """`zap` as RouterLink has it; an empty answer means: not now."""
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.bind(ZAP_ENDPOINT)
@@ -39,7 +40,12 @@ class ZapHandler(Pumped):
         except (ValueError, IndexError):
             return
         user = self._judge(parts[split + 3 :])
-        verdict = [b"200", b"OK", user.encode()] if user else [b"400", b"unknown key", b""]
+        if user:
+            verdict = [b"200", b"OK", user.encode()]
+        elif user is None:
+            verdict = [b"400", b"unknown key", b""]
+        else:  # the peer is told nothing, and tries again; after a 400 libzmq would not
+            verdict = [b"300", b"not now", b""]
         with contextlib.suppress(zmq.ZMQError):
             self._socket.send_multipart(
                 [*parts[: split + 1], version, request, *verdict, b""], zmq.DONTWAIT

@@ -33,12 +33,15 @@ Frames = list[bytes]
 
 
 def bounded_socket(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    endpoint: str,
+    unread_messages: int = HIGH_WATER_MESSAGES,
 ) -> zmq.Socket[bytes]:
     socket = context.socket(kind)
     socket.linger = LINGER_MS
     socket.sndhwm = HIGH_WATER_MESSAGES
-    socket.rcvhwm = HIGH_WATER_MESSAGES
+    socket.rcvhwm = unread_messages
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)

@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
-from broker.router import RouterLink
+from broker.router import CHOSEN_ROUTE, RouterLink
+from broker.watch import AHEAD
 from zcc.keys import KeyPair, new_key_pair
 from zcc.link import Frames
 
 PATIENCE_S = 5.0
 MIB = 1 << 20
+# Connections of one key.
+MOST = 5
 
 
 @dataclass
@@ -30,7 +34,8 @@ class Router:
     context: zmq.Context[zmq.Socket[bytes]]
     keys: KeyPair
     inbox: list[tuple[bytes, str, Frames]] = field(default_factory=list)
-    peers: list[zmq.Socket[bytes]] = field(default_factory=list)
+    sockets: list[zmq.Socket[bytes]] = field(default_factory=list)
+    offences: list[tuple[str, str]] = field(default_factory=list)
 
     def dial(self, pair: KeyPair, route: bytes = b"", receive_bytes: int = 0) -> zmq.Socket[bytes]:
         peer = self.context.socket(zmq.DEALER)
@@ -43,8 +48,14 @@ class Router:
         if receive_bytes:
             peer.setsockopt(zmq.RCVBUF, receive_bytes)
         peer.connect(self.link.endpoint)
-        self.peers.append(peer)
+        self.sockets.append(peer)
         return peer
+
+    def ends_of(self, peer: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+        """Can be read when a connection of this peer's has ended."""
+        monitor = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.sockets.append(monitor)
+        return monitor
 
     async def heard(self) -> tuple[bytes, str]:
         """The route and the user of the next message."""
@@ -72,14 +83,26 @@ async def listening(endpoint: str) -> AsyncIterator[Router]:
     def take(route: bytes, user: str, frames: Frames) -> None:
         inbox.append((route, user, frames))
 
-    link = RouterLink(context, endpoint, keys, lambda key, _: key, take)
-    router = Router(link, context, keys, inbox)
+    def note(user: str, reason: str) -> None:
+        offences.append((user, reason))
+
+    offences: list[tuple[str, str]] = []
+    link = RouterLink(context, endpoint, keys, lambda key, _: key, take, note, MOST)
+    router = Router(link, context, keys, inbox, offences=offences)
+
+    async def look() -> None:
+        while True:
+            link.look(asyncio.get_running_loop().time())
+            await asyncio.sleep(0.05)
+
+    looking = asyncio.create_task(look())
     try:
         yield router
     finally:
+        looking.cancel()
         link.close()
-        for peer in router.peers:
-            peer.close()
+        for socket in router.sockets:
+            socket.close()
         context.term()
 
 
@@ -95,11 +118,12 @@ def run(
 
 def test_nothing_is_sent_on_the_route_of_a_connection_that_has_ended() -> None:
     async def story(router: Router) -> None:
-        victim = router.dial(new_key_pair(), b"theirs")
+        victim = router.dial(new_key_pair())
         route, _ = await router.said(victim)
         assert router.link.send(route, [b"for them"])
         victim.close()
-        thief = router.dial(new_key_pair(), b"theirs")
+        await asyncio.sleep(0.3)
+        thief = router.dial(new_key_pair(), route)  # it says nothing, so as not to be known
         await asyncio.sleep(0.3)
         assert not router.link.send(route, [b"a secret"])
         assert not thief.poll(100)
@@ -110,11 +134,90 @@ def test_nothing_is_sent_on_the_route_of_a_connection_that_has_ended() -> None:
 def test_who_speaks_on_a_route_later_is_heard_under_his_own_name() -> None:
     async def story(router: Router) -> None:
         victim, thief = new_key_pair(), new_key_pair()
-        first = router.dial(victim, b"theirs")
-        assert await router.said(first) == (b"theirs", victim.public)
+        first = router.dial(victim)
+        route, user = await router.said(first)
+        assert user == victim.public
         first.close()
         await asyncio.sleep(0.3)
-        assert await router.said(router.dial(thief, b"theirs")) == (b"theirs", thief.public)
+        assert await router.said(router.dial(thief, route)) == (route, thief.public)
+
+    run(story)
+
+
+@pytest.mark.parametrize("ahead", [None, -2, 10, 1000, 1 << 31])
+def test_a_key_that_chooses_its_route_is_shut_out(ahead: int | None) -> None:
+    """One that is no number of libzmq's, and one that libzmq has not given yet, or never will."""
+
+    async def story(router: Router) -> None:
+        honest, chooser = new_key_pair(), new_key_pair()
+        route, _ = await router.said(router.dial(honest))
+        # The chooser's other connection takes the next one.
+        other = router.dial(chooser)
+        await router.said(other)
+        number = int.from_bytes(route[1:], "big") + (ahead or 0)
+        chosen = b"mine" if ahead is None else b"\0" + (number % (1 << 32)).to_bytes(4, "big")
+        router.dial(chooser, chosen).send(b"x")
+        await until(lambda: router.offences)
+        assert router.offences == [(chooser.public, CHOSEN_ROUTE)]
+        for peer in (other, router.dial(chooser)):
+            peer.send(b"y", zmq.DONTWAIT)
+        assert await router.said(router.dial(honest))  # his next ones are admitted, and no others
+        assert not router.inbox
+        assert len(router.offences) == 1
+
+    run(story)
+
+
+def test_a_key_has_so_many_connections_and_another_once_one_ends() -> None:
+    async def story(router: Router) -> None:
+        pair = new_key_pair()
+        peers = [router.dial(pair) for _ in range(MOST)]
+        for peer in peers:
+            await router.said(peer)
+        late = router.dial(pair)
+        late.send(b"x")
+        await router.said(router.dial(new_key_pair()))
+        await asyncio.sleep(0.5)
+        assert not router.inbox
+        peers[0].close()
+        assert await router.heard()
+
+    run(story)
+
+
+def test_a_connection_that_says_nothing_is_shut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.watch.SILENT_S", 0.5)
+
+    async def story(router: Router) -> None:
+        silent, speaks = router.dial(new_key_pair()), router.dial(new_key_pair())
+        ends, others = router.ends_of(silent), router.ends_of(speaks)
+        await router.said(speaks)
+        await until(lambda: ends.poll(0))
+        assert await router.said(speaks)
+        assert not others.poll(0)
+        assert not router.offences
+
+    run(story)
+
+
+def test_a_message_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.watch.MAX_AHEAD_BYTES", 8 * MIB)
+    monkeypatch.setattr("broker.router.LOOK_EVERY_S", 0.01)
+
+    async def story(router: Router) -> None:
+        endless, honest = new_key_pair(), new_key_pair()
+        peer, other = router.dial(endless), router.dial(honest)
+        await router.said(peer)
+        part = bytes(MIB)
+        for _ in range(256):
+            peer.send(part, zmq.SNDMORE, copy=False)
+        peer.send(b"")  # libzmq sends nothing before it has all
+        while not router.offences:
+            other.send(bytes(MIB))
+            assert (await router.heard())[1] == honest.public
+            await asyncio.sleep(0.01)
+        assert router.offences == [(endless.public, AHEAD)]
+        assert await router.said(other)
 
     run(story)
 

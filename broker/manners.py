@@ -1,0 +1,44 @@
+"""How often a key may say what nothing else bounds. Pure.
+
+Submits are read within their key's share, and chunks come under credit. Of the rest no honest member says so
+much that it is felt: who does floods the loop, over whichever number of connections.
+"""
+
+from __future__ import annotations
+
+from broker.allowance import Allowance
+from broker.limits import (
+    ASKS_BURST,
+    ASKS_PER_S,
+    BEATS_PER_CONNECTION_S,
+    FLOOD_BURST_S,
+    HELLOS_PER_CONNECTION_S,
+    MESSAGES_BURST,
+    MESSAGES_PER_S,
+)
+from zcc.messages import AskNodes, Beat, Chunk, Hello, Message
+
+
+class Manners:
+    """`most_connections`: of one key."""
+
+    def __init__(self, most_connections: int) -> None:
+        beats, hellos = (
+            each * most_connections for each in (BEATS_PER_CONNECTION_S, HELLOS_PER_CONNECTION_S)
+        )
+        self._of_kind: dict[type[Message], Allowance] = {
+            Beat: Allowance(FLOOD_BURST_S * beats, beats),
+            Hello: Allowance(FLOOD_BURST_S * hellos, hellos),
+            AskNodes: Allowance(ASKS_BURST, ASKS_PER_S),
+        }
+        self._of_all = Allowance(MESSAGES_BURST, MESSAGES_PER_S)
+
+    def allows(self, user: str, kind: type[Message], now: float) -> bool:
+        """Whether one more message of this kind is what an honest key may say; it is counted."""
+        if kind is Chunk:
+            return True
+        allowance = self._of_kind.get(kind, self._of_all)
+        if allowance.left(user, now) < 1:
+            return False
+        allowance.use(user, 1, now)
+        return True
