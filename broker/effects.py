@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.digest import Digest
-from zcc.messages import Message, Role
+from zcc.messages import Finished, Message, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,15 @@ class DropPushes:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Send outputs to an agent, under its credit, and behind them the message that names them."""
+    """Send outputs to an agent, under its credit, and behind them the message that names them.
+
+    `key` is set for a remembered result: it can be looked up again.
+    """
 
     route: bytes
     outputs: tuple[Digest, ...]
-    message: Message
+    message: Finished
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class Ledger:
             session = farm.sessions.get(waiter.session)
             if session is not None:
                 session.tickets.pop(waiter.ticket, None)
-                self._recall_for(session, waiter.ticket, recalled)
+                self._recall_for(session, waiter.ticket, execution.job, recalled)
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -277,11 +277,11 @@ class Ledger:
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """From the shared cache, before any scheduling."""
         self._farm.audit("hit", user=session.user, job=short(event.key))
-        self._recall_for(session, event.ticket, recalled)
+        self._recall_for(session, event.ticket, event.key, recalled)
 
-    def _recall_for(self, session: Session, ticket: int, recalled: Recalled) -> None:
+    def _recall_for(self, session: Session, ticket: int, key: Digest, recalled: Recalled) -> None:
         message = Finished(ticket, recalled.node, 0.0, True, True, recalled.body)
-        self._farm.emit(Deliver(session.route, recalled.outputs, message))
+        self._farm.emit(Deliver(session.route, recalled.outputs, message, key))
 
     def _open_up(self, execution: Execution) -> None:
         """It has nothing to hide and nothing to learn any more: it becomes the execution of its key, or

@@ -194,16 +194,36 @@ ENDED_SHARE = 4
 MIN_ENDED = 64
 # Open files kept for reading chunks.
 MAX_OPEN_BLOBS = 128
-# Results that wait behind outputs for an agent that takes none; beyond it the agent is given up.
-MAX_HELD_BYTES = 64 << 20
-# And for all agents of one key; the one whose result goes beyond it is given up.
-MAX_HELD_BYTES_PER_KEY = 256 << 20
-# What a result takes beside its body.
-HELD_BYTES = 512
-# Messages of any kind that wait so: each job that a key may have here at once has ended, and has its result.
-MAX_HELD = MAX_JOBS_PER_USER
 # A chunk may cross with the Welcome that made it void; later it is a violation.
 CROSSING_S = 10.0
+
+# --- answers ------------------------------------------------------------------------------------
+# What may be handed over for one peer and has not come there, before a message is added: credit (4 MiB), and
+# what a line of 1 Gbit/s takes in 60 ms. And for all peers of one key.
+MAX_UNSENT_BYTES = 8 << 20
+MAX_UNSENT_BYTES_PER_KEY = 128 << 20
+# Messages that libzmq may hold for one peer.
+MAX_UNSENT_MESSAGES = 256
+# Peers that have no room are looked at again after so long, and so many of them at a time: 5 us each.
+RETRY_S = 0.01
+RETRIED_AT_ONCE = 64
+# What waits for one peer to have room: references to answers, and small messages where libzmq's queue is full.
+# 10,000 jobs may be refused in one turn of the loop.
+ANSWER_BYTES = 600
+CONTROL_BYTES = 500
+MAX_ANSWERS_BYTES = 8 << 20
+MAX_ANSWERS_BYTES_PER_KEY = 64 << 20
+# What a result that waits for its agent takes beside its body.
+HELD_BYTES = 512
+# Results that wait so: each job that a key may have here at once has ended. Beyond it the agent is given up.
+MAX_HELD = MAX_JOBS_PER_USER
+# Bodies of results in memory, of all agents of one key: what comes beyond it goes to disk.
+MAX_HELD_IN_MEMORY_BYTES = 16 << 20
+# With what the results take that are not in memory; the agent whose result goes beyond it is given up.
+MAX_HELD_BYTES_PER_KEY = 64 << 20
+# Bodies of results on disk; what goes beyond it is lost, and its agent compiles.
+MAX_SPOOLED_BYTES_PER_KEY = 4 << 30
+MAX_SPOOLED_BYTES = 16 << 30
 
 # --- audits -----------------------------------------------------------------------------------
 # What the bytes of jobs may take beside the results that they gave, of the store's limit: some 20 KB each.

@@ -40,6 +40,11 @@ class SharedResults:
         self._traffic.use(record.blobs)
         return Recalled(record.source.node, record.blobs, record.body)
 
+    def body_of(self, key: Digest, outputs: tuple[Digest, ...]) -> bytes | None:
+        """The body of this key's result, if it is still the one with these outputs."""
+        record = self._tiers.get_record(key)
+        return record.body if record is not None and record.blobs == outputs else None
+
     def doubt(self, key: Digest) -> None:
         """Somebody could not use this result: forget it, and look whether its blobs are rotten."""
         record = self._tiers.get_record(key)

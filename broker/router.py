@@ -17,7 +17,7 @@ import zmq
 from broker import tcp
 from broker.connections import Connection, Connections, bytes_on_the_wire
 from broker.gate import Gate
-from broker.limits import KEY_CONNECTIONS, LOOK_EVERY_S, UNREAD_MESSAGES
+from broker.limits import KEY_CONNECTIONS, LOOK_EVERY_S, MAX_UNSENT_MESSAGES, UNREAD_MESSAGES
 from broker.monitor import Monitor
 from broker.watch import Watch
 from broker.zap import ZAP_DOMAIN, ZapHandler
@@ -64,6 +64,7 @@ class RouterLink(Pumped):
         self._monitor: Monitor | None = None
         try:
             self._first_id = _first_id(context, socket)
+            socket.sndhwm = MAX_UNSENT_MESSAGES  # what is beyond waits in our own outbox
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
             socket.curve_server = True
@@ -106,6 +107,10 @@ class RouterLink(Pumped):
         connection.handed_bytes += bytes_on_the_wire(frames)
         self._look_again()
         return True
+
+    def is_here(self, routing_id: bytes) -> bool:
+        """Whether a connection has this route: one that takes nothing has its queue full."""
+        return self._connections.on_route(routing_id) is not None
 
     def unsent_bytes(self, routing_id: bytes) -> int:
         """What was handed over for this peer and has not come there: in libzmq's queue and in the kernel's.

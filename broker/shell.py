@@ -30,6 +30,7 @@ from broker.limits import KEY_CONNECTIONS, MAX_REASON
 from broker.machine import Machine
 from broker.manners import Manners
 from broker.membership import Membership
+from broker.outgoing import Outgoing
 from broker.reception import Reception
 from broker.registry import Registry
 from broker.results import SharedResults
@@ -139,6 +140,9 @@ class Shell:
             self._now,
         )
         self._results = SharedResults(store, self._traffic, self._search.check)
+        self._outgoing = Outgoing(
+            self._link, state_dir, self._traffic.read, self._results.body_of, self._failures
+        )
         self._reception = Reception(
             directory=store.blobs.directory,
             holding_key=holding_key,
@@ -163,7 +167,7 @@ class Shell:
             self._traffic.has,
         )
         self._storage = storage
-        storage.serve_members(self._say)
+        storage.serve_members(self._say, self._outgoing.outbox.offer)
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("%s listens on %s", spoken(farm), self.endpoint)
 
@@ -194,6 +198,7 @@ class Shell:
         self._traffic.close_files()
         self._auditor.close()
         self._results.close()
+        self._outgoing.stop()
         self._storage.close()
         self._membership.write_attendance(self._now(), is_last=True)
         self._audit.close()
@@ -278,30 +283,9 @@ class Shell:
             reader(self, origin, message)
             self._run()
 
-    def _read_chunk(self, origin: Origin, message: Chunk) -> None:
-        self._traffic.take(origin.route, message, self._now())
-
-    def _read_credit(self, origin: Origin, message: Credit) -> None:
-        self._traffic.credit(origin.route, message.amount_bytes)
-
     def _read_absent(self, origin: Origin, message: Absent) -> None:
         self._traffic.absent(origin.route, message.digest)
         self._happen(events.MessageArrived(origin, message))
-
-    def _read_want(self, origin: Origin, message: Want) -> None:
-        self._search.want(origin, message.blobs)
-
-    def _read_submit(self, origin: Origin, message: Submit) -> None:
-        self._reception.submit(origin, message)
-
-    def _read_done(self, origin: Origin, message: Done) -> None:
-        self._reception.done(origin, message)
-
-    def _read_cancel(self, origin: Origin, message: Cancel) -> None:
-        self._reception.cancel(origin, message)
-
-    def _read_bye(self, origin: Origin, message: Bye) -> None:
-        self._reception.bye(origin, message)
 
     def _read_storage(
         self, origin: Origin, message: StorageGet | StoragePut | StorageRemove
@@ -384,6 +368,7 @@ class Shell:
         steps: list[Callable[[float], None]] = [
             self._link.look,
             self._traffic.tick,
+            self._outgoing.tick,
             self._storage.tick,
         ]
         if now >= self._next_check:
@@ -424,7 +409,7 @@ class Shell:
     # --- effects ------------------------------------------------------------------------------
 
     def _send(self, route: bytes, message: Message) -> bool:
-        return self._link.send(route, codec.encode(message))
+        return self._outgoing.say(route, message)
 
     def _say(self, route: bytes, message: Message) -> None:
         if not self._send(route, message):
@@ -435,10 +420,12 @@ class Shell:
 
     def _do_open(self, effect: effects.OpenTraffic) -> None:
         self._traffic.open(effect.route, effect.role, effect.user, self._now())
+        self._outgoing.open(effect.route, effect.user)
         self._forget(effect.route)
 
     def _do_close(self, effect: effects.CloseTraffic) -> None:
         self._traffic.close(effect.route, self._now())
+        self._outgoing.close(effect.route)
         self._forget(effect.route)
 
     def _forget(self, route: bytes) -> None:
@@ -453,24 +440,13 @@ class Shell:
         if session is not None:
             self._asking.add(effect.route, session.user, effect.digests)
 
-    def _do_offer(self, effect: effects.OfferBlobs) -> None:
-        self._traffic.offer(effect.route, effect.blobs)
-
-    def _do_take_pushes(self, effect: effects.TakePushes) -> None:
-        self._traffic.expect_pushes(effect.route, effect.lease, effect.outputs, effect.is_wanted)
-
-    def _do_drop_pushes(self, effect: effects.DropPushes) -> None:
-        self._traffic.drop_pushes(effect.route, effect.lease)
-
     def _do_deliver(self, effect: effects.Deliver) -> None:
-        if not self._traffic.deliver(effect.route, effect.outputs, effect.message):
+        deliver = self._outgoing.deliveries.deliver
+        if not deliver(effect.route, effect.outputs, effect.message, effect.key):
             self._events.append(events.PeerUnreachable(effect.route))
 
     def _do_find(self, effect: effects.FindMissing) -> None:
         self._search.find(effect, self._results.recall)
-
-    def _do_verify(self, effect: effects.VerifyBlobs) -> None:
-        self._search.check(effect.digests)
 
     def _do_note_toolchain(self, effect: effects.NoteToolchain) -> None:
         add_toolchain(self._state_dir, effect.digest, effect.user)
@@ -488,14 +464,16 @@ class Shell:
 
 
 _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
-    Chunk: Shell._read_chunk,
-    Credit: Shell._read_credit,
+    Chunk: lambda shell, origin, said: shell._traffic.take(origin.route, said, shell._now()),
+    Credit: lambda shell, origin, said: shell._outgoing.deliveries.credit(
+        origin.route, said.amount_bytes
+    ),
     Absent: Shell._read_absent,
-    Want: Shell._read_want,
-    Submit: Shell._read_submit,
-    Done: Shell._read_done,
-    Cancel: Shell._read_cancel,
-    Bye: Shell._read_bye,
+    Want: lambda shell, origin, said: shell._search.want(origin, said.blobs),
+    Submit: lambda shell, *said: shell._reception.submit(*said),
+    Done: lambda shell, *said: shell._reception.done(*said),
+    Cancel: lambda shell, *said: shell._reception.cancel(*said),
+    Bye: lambda shell, *said: shell._reception.bye(*said),
     StorageGet: Shell._read_storage,
     StoragePut: Shell._read_storage,
     StorageRemove: Shell._read_storage,
@@ -505,12 +483,14 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.OpenTraffic: Shell._do_open,
     effects.CloseTraffic: Shell._do_close,
     effects.AskBlobs: Shell._do_ask,
-    effects.OfferBlobs: Shell._do_offer,
-    effects.TakePushes: Shell._do_take_pushes,
-    effects.DropPushes: Shell._do_drop_pushes,
+    effects.OfferBlobs: lambda shell, due: shell._outgoing.deliveries.offer(due.route, due.blobs),
+    effects.TakePushes: lambda shell, due: shell._traffic.expect_pushes(
+        due.route, due.lease, due.outputs, due.is_wanted
+    ),
+    effects.DropPushes: lambda shell, due: shell._traffic.drop_pushes(due.route, due.lease),
     effects.Deliver: Shell._do_deliver,
     effects.FindMissing: Shell._do_find,
-    effects.VerifyBlobs: Shell._do_verify,
+    effects.VerifyBlobs: lambda shell, due: shell._search.check(due.digests),
     effects.Remember: Shell._do_remember,
     effects.RerunEnded: Shell._do_rerun_ended,
     effects.NoteToolchain: Shell._do_note_toolchain,

@@ -1,7 +1,7 @@
-"""The broker's end of all bulk: chunks in and out of the blob store, under credit.
+"""The store's end of all bulk: chunks into it, under credit, and reads out of it.
 
-Owns the arrivals, the open files and each peer's sender and receiver. Knows nothing of jobs: it is told
-what to ask, offer and deliver, and reports what has arrived or cannot arrive.
+Owns the arrivals, the open files and each peer's receiver. Knows nothing of jobs: it is told what to ask for,
+and reports what has arrived or cannot arrive. What goes out is `broker/deliveries.py`'s.
 
 An upload that breaks off is kept for a while and continued by the same key's agent that is asked next; if that
 one's frame turns out to be another (another zstd, another level), it is asked for anew from the start. Keys
@@ -20,9 +20,9 @@ import logging
 import math
 import os
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from broker.allowance import Allowance
 from broker.events import (
@@ -36,11 +36,7 @@ from broker.events import (
 from broker.limits import (
     CROSSING_S,
     DECODER_BYTES,
-    HELD_BYTES,
     MAX_DECODERS_BYTES,
-    MAX_HELD,
-    MAX_HELD_BYTES,
-    MAX_HELD_BYTES_PER_KEY,
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
     MAX_PUT_OFF,
@@ -57,8 +53,8 @@ from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
 from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES
-from zcc.messages import CREDIT_BYTES, Absent, Chunk, Finished, Message, Role, Want
-from zcc.transfer import Piece, Receiver, Sender
+from zcc.messages import Chunk, Message, Role, Want
+from zcc.transfer import Piece, Receiver
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +78,6 @@ class Upload:
 
 @dataclass(slots=True)
 class Peer:
-    """`window_bytes` is the credit that the peer has open with us; it may not exceed CREDIT_BYTES."""
-
     route: bytes
     role: Role
     user: str
@@ -91,17 +85,12 @@ class Peer:
     opened_at: float
     progress_at: float
     rating: Rating
-    sender: Sender = field(default_factory=Sender)
-    window_bytes: int = CREDIT_BYTES
-    unsent: deque[Message] = field(default_factory=deque)
-    on_offer: set[Digest] = field(default_factory=set)
-    held_bytes: int = 0
     # What a node pushes; None for others.
     pushes: Pushes | None = None
 
 
 class Traffic:
-    """`send(route, message)` says whether the socket took it; `report` gets events for the machine."""
+    """`send(route, message)` says whether it goes; `report` gets events for the machine."""
 
     def __init__(
         self,
@@ -115,14 +104,12 @@ class Traffic:
         self._peers: dict[bytes, Peer] = {}
         self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
         self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
-        self._held_bytes: Counter[str] = Counter()  # of a key's agents
         self._unpacking = Allowance(UNPACKED_BURST_BYTES, UNPACKED_BYTES_PER_S)
         self._put_off: dict[
             tuple[str, Digest], None
         ] = {}  # to be asked for anew when their key may unpack
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
-        self._blocked: set[bytes] = set()
         self.last_disk_fault_at = -math.inf
 
     # --- peers --------------------------------------------------------------------------------
@@ -145,8 +132,6 @@ class Traffic:
         peer = self._peers.pop(route, None)
         if peer is None:
             return
-        self._blocked.discard(route)
-        self._note_held(peer, -peer.held_bytes)
         if peer.pushes is not None:
             peer.pushes.close()
         for place, upload in list(self._uploads.items()):
@@ -212,7 +197,8 @@ class Traffic:
         if handle is not None:
             os.close(handle)
 
-    def _read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
+    def read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
+        """A stretch of a blob's frame, and the whole frame's length; None: it is not to be had."""
         try:
             handle = self._file(digest)
             return os.pread(handle, length, offset), os.fstat(handle).st_size
@@ -230,80 +216,6 @@ class Traffic:
                 os.close(self._files.popitem(last=False)[1])
         self._files.move_to_end(digest)
         return handle
-
-    # --- out ----------------------------------------------------------------------------------
-
-    def offer(self, route: bytes, blobs: Iterable[tuple[Digest, int]]) -> None:
-        """Send blobs that the peer asked for."""
-        peer = self._peers.get(route)
-        if peer is not None:
-            for digest, offset in blobs:
-                peer.sender.offer(digest, offset)
-                peer.on_offer.add(digest)
-            self._pump(peer)
-
-    def deliver(self, route: bytes, outputs: Iterable[Digest], message: Message) -> bool:
-        """Push outputs and behind them the message; False: the peer takes nothing, give it up."""
-        peer = self._peers.get(route)
-        if peer is None:
-            return True
-        for digest in outputs:
-            if digest not in peer.on_offer:  # a blob on offer would start anew
-                peer.sender.offer(digest, 0)
-                peer.on_offer.add(digest)
-        if isinstance(message, Finished):
-            self._note_held(peer, HELD_BYTES + len(message.body))
-        peer.sender.after(message)
-        self._pump(peer)
-        if self._held_bytes[peer.user] > MAX_HELD_BYTES_PER_KEY and peer.held_bytes:
-            return False
-        return peer.held_bytes <= MAX_HELD_BYTES and peer.sender.held <= MAX_HELD
-
-    def credit(self, route: bytes, amount_bytes: int) -> None:
-        """The peer takes more.
-
-        Raises:
-            ProtocolError: more than it has room for: it would fill our memory.
-        """
-        peer = self._peers[route]
-        peer.window_bytes += amount_bytes
-        if peer.window_bytes > CREDIT_BYTES:
-            raise ProtocolError(f"a credit beyond the window of {CREDIT_BYTES} bytes")
-        peer.sender.add_credit(amount_bytes)
-        self._pump(peer)
-
-    def retry(self) -> None:
-        """Go on with peers whose socket was full."""
-        for route in list(self._blocked):
-            self._pump(self._peers[route])
-
-    def _pump(self, peer: Peer) -> None:
-        if not peer.unsent:
-            peer.unsent.extend(peer.sender.pump(self._read))
-        while peer.unsent:
-            message = peer.unsent[0]
-            if not self._send(peer.route, message):
-                self._blocked.add(peer.route)
-                return
-            peer.unsent.popleft()
-            self._note_sent(peer, message)
-        self._blocked.discard(peer.route)
-
-    def _note_sent(self, peer: Peer, message: Message) -> None:
-        if isinstance(message, Chunk):
-            peer.window_bytes -= len(message.body)
-            if message.offset + len(message.body) == message.total:
-                peer.on_offer.discard(message.digest)
-        elif isinstance(message, Absent):
-            peer.on_offer.discard(message.digest)
-        elif isinstance(message, Finished):
-            self._note_held(peer, -HELD_BYTES - len(message.body))
-
-    def _note_held(self, peer: Peer, change_bytes: int) -> None:
-        peer.held_bytes += change_bytes
-        self._held_bytes[peer.user] += change_bytes
-        if not self._held_bytes[peer.user]:
-            del self._held_bytes[peer.user]
 
     def _say(self, route: bytes, message: Message) -> None:
         if not self._send(route, message):
@@ -404,8 +316,7 @@ class Traffic:
             self._say(route, grant)
 
     def tick(self, now: float) -> None:
-        """Give up what does not move, go on with what had to wait."""
-        self.retry()
+        """Give up what does not move, ask anew for what had to wait."""
         for user, digest in list(self._put_off):
             if self._unpacking.left(user, now) > 0:
                 del self._put_off[user, digest]

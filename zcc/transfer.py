@@ -86,26 +86,29 @@ class Sender:
 
     def pump(self, read: Read) -> list[Message]:
         """The messages that may go now, in order."""
-        ready: list[Message] = self._release()
-        while self._credit_bytes > 0 and (digest := self._next()) is not None:
-            offered = self._offered[digest]
-            offset = offered.offset
-            piece = read(digest, offset, min(CHUNK_BYTES, self._credit_bytes))
-            if piece is None or not piece[0]:
-                ready.append(Absent(digest))
-                self.withdraw(digest)
-                ready += self._release()
-                continue
-            body, total = piece
-            ready.append(Chunk(digest, offset, total, body))
-            self._credit_bytes -= len(body)
-            if offset + len(body) >= total:
-                self.withdraw(digest)
-                ready += self._release()
-            else:
-                offered.offset = offset + len(body)
-                self._turns.append(digest)
-        return ready
+        return list(iter(lambda: self.next(read), None))
+
+    def next(self, read: Read) -> Message | None:
+        """The next message, which is to go now; None: there is none, or no credit for one."""
+        first = next(iter(self._offered.values())).number if self._offered else math.inf
+        if self._held and self._held[0][0] < first:
+            return self._held.popleft()[1]
+        if self._credit_bytes <= 0 or (digest := self._next()) is None:
+            return None
+        offered = self._offered[digest]
+        offset = offered.offset
+        piece = read(digest, offset, min(CHUNK_BYTES, self._credit_bytes))
+        if piece is None or not piece[0]:
+            self.withdraw(digest)
+            return Absent(digest)
+        body, total = piece
+        self._credit_bytes -= len(body)
+        if offset + len(body) >= total:
+            self.withdraw(digest)
+        else:
+            offered.offset = offset + len(body)
+            self._turns.append(digest)
+        return Chunk(digest, offset, total, body)
 
     def _next(self) -> Digest | None:
         """Whose turn it is; it loses its turn."""
@@ -115,14 +118,6 @@ class Sender:
                 self._begun.add(digest)
                 self._turns.append(digest)
         return self._turns.popleft() if self._turns else None
-
-    def _release(self) -> list[Message]:
-        """The messages whose blobs have all gone before."""
-        first = next(iter(self._offered.values())).number if self._offered else math.inf
-        free = []
-        while self._held and self._held[0][0] < first:
-            free.append(self._held.popleft()[1])
-        return free
 
 
 @dataclass(frozen=True, slots=True)

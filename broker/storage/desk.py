@@ -1,7 +1,7 @@
 """The storage for the farm's members, over the connection and with the key that they have anyway.
 
-Owns the values that are on their way in, by route and ticket. One request is one answer, and each answer at
-most a piece long, so what a peer can have under way it has asked for.
+Owns the values that are on their way in, by route and ticket. One request is one answer, at most a piece long.
+It is read when its peer has room for it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ KEY_SHARE = 0.5
 PUT_STALL_S = 30.0
 
 StorageMessage = StorageGet | StoragePut | StorageRemove
+Offer = Callable[[bytes, Callable[[], Message]], bool]
 
 
 @dataclass(slots=True)
@@ -45,18 +46,21 @@ class _Put:
 
 
 class MembersDesk:
-    """`access` is what members may do, None: nothing. `send` hands an answer to a route."""
+    """`access` is what members may do, None: nothing. `send` hands a small answer to a route. `offer` has one
+    made when the peer has room for it; False: too many of its wait."""
 
     def __init__(
         self,
         values: ValueStore,
         access: Access | None,
         send: Callable[[bytes, Message], None],
+        offer: Offer,
         counts: Counter[str],
     ) -> None:
         self._values = values
         self._access = access
         self._send = send
+        self._offer = offer
         self._counts = counts
         self._puts: dict[tuple[bytes, int], _Put] = {}
         self._by_route: Counter[bytes] = Counter()  # how many
@@ -101,12 +105,16 @@ class MembersDesk:
         self._send(route, StorageEnd(ticket, not reason, reason))
 
     def _get(self, route: bytes, message: StorageGet) -> None:
+        if not self._offer(route, lambda: self._piece(message)):
+            self._end(route, message.ticket, "too-many")
+
+    def _piece(self, message: StorageGet) -> Message:
+        absent = StorageEnd(message.ticket, False, "absent")
         value = self._values.open(message.key)
         if message.offset == 0:
             self._counts["misses" if value is None else "hits"] += 1
         if value is None:
-            self._end(route, message.ticket, "absent")
-            return
+            return absent
         try:
             body = value.read(message.offset, CHUNK_BYTES)
         except OSError:
@@ -114,12 +122,8 @@ class MembersDesk:
         finally:
             value.close()
         if not body:  # the disk fails, or a shorter value has taken the place of the one asked for
-            self._end(route, message.ticket, "absent")
-            return
-        self._send(
-            route,
-            StorageValue(message.ticket, value.digest, message.offset, value.size_bytes, body),
-        )
+            return absent
+        return StorageValue(message.ticket, value.digest, message.offset, value.size_bytes, body)
 
     def _put(self, route: bytes, message: StoragePut, now: float, user: str) -> None:
         if not 0 < len(message.body) <= CHUNK_BYTES:

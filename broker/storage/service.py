@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from broker.storage.desk import MembersDesk, StorageMessage
+from broker.storage.desk import MembersDesk, Offer, StorageMessage
 from broker.storage.door import HttpDoor
 from broker.storage.http import Premises
 from broker.storage.tokens import Access, StorageTokens
@@ -48,11 +48,11 @@ class Storage:
         self._upkeep: Future[int] | None = None
         self._maintain_at = self._report_at = 0.0
 
-    def serve_members(self, send: Callable[[bytes, Message], None]) -> None:
-        """From now on `take` answers through `send`."""
+    def serve_members(self, send: Callable[[bytes, Message], None], offer: Offer) -> None:
+        """From now on `take` answers through `send`, and what has a body through `offer`."""
         self._send = send
         if self._values is not None:
-            self._desk = MembersDesk(self._values, self._members, send, self._counts)
+            self._desk = MembersDesk(self._values, self._members, send, offer, self._counts)
 
     async def listen(self, address: str) -> tuple[str, int]:
         """Serve HTTP at HOST:PORT; returns where, with the port that a 0 has become.

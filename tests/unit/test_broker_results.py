@@ -82,7 +82,7 @@ def test_what_is_remembered_answers_at_once_and_without_a_node(desk: Desk) -> No
     effects = desk.submit(agent, 7, job("x"), recalled)
     finished = Finished(7, "n", 0.0, True, True, b"result")
     assert [each for each in effects if isinstance(each, Deliver)] == [
-        Deliver(agent.route, (blob("output"),), finished)
+        Deliver(agent.route, (blob("output"),), finished, job("x").key)
     ]
     assert not desk.machine.farm.executions
     # The ticket is free again: the agent may have found that this does not hold on its disk.

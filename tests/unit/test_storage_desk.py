@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,7 +42,19 @@ class Farm:
     def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.values = ValueStore(str(self.path), LIMIT_BYTES)
-        self.desk = MembersDesk(self.values, self.access, self._send, self.counts)
+        # Answers that are to be made when their peer has room; None: it always has.
+        self.later: list[tuple[bytes, Callable[[], Message]]] | None = None
+        self.has_too_many = False
+        self.desk = MembersDesk(self.values, self.access, self._send, self._offer, self.counts)
+
+    def _offer(self, route: bytes, make: Callable[[], Message]) -> bool:
+        if self.has_too_many:
+            return False
+        if self.later is not None:
+            self.later.append((route, make))
+        else:
+            self._send(route, make())
+        return True
 
     def _send(self, route: bytes, message: Message) -> None:
         self.answers.append((route, message))
@@ -233,3 +245,17 @@ def test_a_value_keeps_the_name_of_the_key_that_wrote_it(farm: Farm) -> None:
     assert purge_written(str(farm.path), "first-writer") == 0
     assert purge_written(str(farm.path), "second-writer") == 1
     assert farm.get() is None
+
+
+def test_a_piece_is_read_when_its_peer_has_room_for_it(farm: Farm) -> None:
+    farm.say(*pieces(b"value"))
+    farm.later = []
+    assert farm.say(StorageGet(2, KEY, 0), StorageGet(3, KEY, 0)) == []
+    farm.say(*pieces(b"another"))
+    made = [make() for _, make in farm.later]
+    assert [each.body for each in made if isinstance(each, StorageValue)] == [b"another"] * 2
+
+
+def test_of_what_waits_for_room_a_peer_has_so_much_and_no_more(farm: Farm) -> None:
+    farm.has_too_many = True
+    assert farm.say(StorageGet(2, KEY, 0)) == [StorageEnd(2, False, "too-many")]

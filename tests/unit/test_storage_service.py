@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +26,11 @@ class Service:
         self.directory = directory / "ccache"
         self.now = 1000.0
         self.storage = Storage(str(directory), limit_bytes, Access.WRITE)
-        self.storage.serve_members(lambda _, message: self.answers.append(message))
+        self.storage.serve_members(lambda _, message: self.answers.append(message), self._offer)
+
+    def _offer(self, _route: bytes, make: Callable[[], Message]) -> bool:
+        self.answers.append(make())
+        return True
 
     def put(self, number: int) -> Message:
         data, key = os.urandom(1000), bytes([number]) * 20
