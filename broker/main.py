@@ -42,6 +42,7 @@ from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
+from zcc.reaching import split_endpoint
 
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
@@ -271,8 +272,7 @@ def token(
             f"the broker listens on all addresses ({reached}):"
             " say by which one it is reached with --endpoint tcp://HOST:PORT"
         )
-    if not reached.startswith("tcp://"):
-        raise BrokerError(f"{reached!r} is not an endpoint: write tcp://HOST:PORT")
+    split_endpoint(reached)
     joiner, now = new_key_pair(), time.time()
     expires_at = now + parse_duration(expires)
     registry = Registry(state)

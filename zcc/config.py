@@ -23,13 +23,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import platformdirs
 
 from zcc.errors import ConfigError
+from zcc.reaching import split_endpoint
 
 FILE_NAME = "config.toml"
 CACHE_MODES = ("on", "off", "refresh", "read")
@@ -40,6 +41,13 @@ _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DURATION = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TYPES = {str: "a text in quotes", int: "a whole number", float: "a number"}
+# They go before the settings when the agent starts; others when a call comes (zcc/variables.py).
+_OVER_SETTINGS = {
+    "ZCC_BROKER": "broker",
+    "ZCC_LOG": "log",
+    "ZCC_CC": "cc",
+    "ZCC_CXX": "cxx",
+}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -156,24 +164,54 @@ def load(environment: Mapping[str, str]) -> Config:
     """
     path = os.path.join(config_dir(environment), FILE_NAME)
     values = _read(path)
-    if broker := environment.get("ZCC_BROKER"):
-        values["broker"] = broker
-    if level := environment.get("ZCC_LOG"):
-        values["log"] = level
-    for variable, name in (("ZCC_CC", "cc"), ("ZCC_CXX", "cxx")):
-        if compiler := environment.get(variable):
-            values[name] = compiler
-    config = Config(**values)
-    if config.log not in _LEVELS:
-        raise ConfigError(f"log level {config.log!r}: expected one of {', '.join(_LEVELS)}")
-    if config.cache not in CACHE_MODES:
-        raise ConfigError(f"cache {config.cache!r}: expected one of {', '.join(CACHE_MODES)}")
-    if config.verify > 1:
-        raise ConfigError(f"verify is a share, at most 1; found {config.verify}")
-    parse_size(config.cache_size)
-    if parse_size(config.memory) < MIN_MEMORY_BYTES:
-        raise ConfigError(f"memory {config.memory!r}: at least {MIN_MEMORY_BYTES >> 20}M is needed")
-    return config
+    for name, value in values.items():
+        if expected := expected_of(name, value):
+            raise ConfigError(f"{path}: {name} = {value!r}: expected {expected}")
+    for variable, name in _OVER_SETTINGS.items():
+        if value := environment.get(variable):
+            if expected := expected_of(name, value):
+                raise ConfigError(f"{variable}={value}: expected {expected}")
+            values[name] = value
+    return Config(**values)
+
+
+def expected_of(name: str, value: Any) -> str:
+    """What is allowed of this setting, where this value of the right type is not; empty where it is."""
+    match name:
+        case "broker" if value:
+            return "" if _is_taken(split_endpoint, value) else "tcp://HOST:PORT"
+        case "log":
+            return "" if value in _LEVELS else _one_of(_LEVELS)
+        case "cache":
+            return "" if value in CACHE_MODES else _one_of(CACHE_MODES)
+        case "cache_size":
+            return "" if _is_taken(parse_size, value) else "a size: 500M or 10G"
+        case "memory":
+            enough = _is_taken(parse_size, value) and parse_size(value) >= MIN_MEMORY_BYTES
+            return "" if enough else f"a size from {MIN_MEMORY_BYTES >> 20}M on"
+        case "verify":
+            return "" if _is_taken(parse_share, str(value)) else "a share: a number from 0 to 1"
+        case "base_dir":
+            return "" if is_base_dir(value) else "auto, or the absolute path of a directory"
+        case _:
+            return ""
+
+
+def is_base_dir(value: str) -> bool:
+    """Whether it is what `base_dir` may be; empty for none."""
+    return value in ("", "auto") or os.path.isabs(value)
+
+
+def _is_taken(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ConfigError:
+        return False
+    return True
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -19,6 +19,10 @@ class ConfigError(ZccError):
     """The user's configuration is wrong: tell the user, and say where."""
 
 
+class BadEndpointError(ConfigError):
+    """What is to be dialled is no tcp://HOST:PORT."""
+
+
 class TokenError(ZccError):
     """A join token that cannot be used: tell the user."""
 
@@ -31,8 +35,16 @@ class UnheardError(ZccError):
     """The broker does not answer to this key."""
 
 
+class KeyRefusedError(UnheardError):
+    """The broker has turned this key away: it was revoked, or the broker never knew it."""
+
+
 class CompilerError(ZccError):
     """The compiler could not be understood: compile locally and count the reason."""
+
+
+class NoRoomError(CompilerError):
+    """The disk does not take the compiler's toolchain: compile locally, and tell the user where room lacks."""
 
 
 def told(error: Exception) -> str:

@@ -21,7 +21,8 @@ from dataclasses import astuple, dataclass
 import msgpack
 import zmq
 
-from zcc.errors import ConfigError, TokenError
+from zcc.errors import BadEndpointError, ConfigError, TokenError
+from zcc.reaching import split_endpoint
 
 _PREFIX = "zcc1."
 _KEY_LENGTH = 40  # Z85 of 32 bytes
@@ -71,6 +72,12 @@ class Token:
         texts = (endpoint, public, secret, farm, role)
         if not all(isinstance(field, str) for field in texts) or len(public) != _KEY_LENGTH:
             raise TokenError("this join token is damaged: ask for a new one")
+        try:
+            split_endpoint(endpoint)
+        except BadEndpointError as error:
+            raise TokenError(
+                f"this join token leads nowhere: {error}; ask for a new one"
+            ) from error
         return Token(endpoint, public, secret, farm, role, float(expires_at))
 
 

@@ -6,20 +6,41 @@ ZeroMQ dials for ever and says nothing, so this tries the same by hand, for peop
 from __future__ import annotations
 
 import errno
+import re
 import socket
 
+from zcc.errors import BadEndpointError
+
 CONNECT_TIMEOUT_S = 3.0
-_SCHEME = "tcp://"
+# A name, an IPv4 address, or an IPv6 address in brackets. What else ZeroMQ takes (an interface,
+# `source;target`) means something on one machine alone.
+_ENDPOINT = re.compile(r"tcp://([\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]):([0-9]{1,5})")
+_MOST_PORT = 65_535
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Host and port of a broker's endpoint: the one check of it, wherever one comes in.
+
+    Raises:
+        BadEndpointError: it is not tcp://HOST:PORT.
+    """
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or not 0 < int(match[2]) <= _MOST_PORT:
+        raise BadEndpointError(
+            f"{endpoint!r} is no endpoint: expected tcp://HOST:PORT, a PORT from 1 to {_MOST_PORT}, and an IPv6"
+            " address in brackets"
+        )
+    return match[1].strip("[]"), int(match[2])
 
 
 def why_unreachable(endpoint: str, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
     """A sentence with what to do; empty where something listens at tcp://HOST:PORT."""
-    host, _, port = endpoint.removeprefix(_SCHEME).rpartition(":")
-    host = host.strip("[]")
-    if not endpoint.startswith(_SCHEME) or not host or not port.isdigit():
-        return f"{endpoint!r} is no endpoint: expected tcp://HOST:PORT"
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        host, port = split_endpoint(endpoint)
+    except BadEndpointError as error:
+        return str(error)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return (
             f"the name {host} is not known here: is it spelt right, and is the VPN or the network up on"
@@ -33,10 +54,10 @@ def why_unreachable(endpoint: str, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
     return problem
 
 
-def _try(host: str, port: str, address: str, timeout_s: float) -> str:
+def _try(host: str, port: int, address: str, timeout_s: float) -> str:
     where = host if host == address else f"{host} ({address})"
     try:
-        socket.create_connection((address, int(port)), timeout_s).close()
+        socket.create_connection((address, port), timeout_s).close()
     except ConnectionRefusedError:
         return (
             f"nothing listens on port {port} of {where}: is zcc-broker serve running there, on this port, and"

@@ -210,6 +210,13 @@ def test_a_remote_compile_and_a_hit_are_accounted_for(remembering: Farm, project
     assert after["agent"]["connected"]
 
 
+def test_a_variable_that_cannot_be_obeyed_is_noted_once(remembering: Farm, project: Path) -> None:
+    for _ in range(2):
+        compile_(remembering, project, ZCC_VERIFY="much")
+    (note,) = [each for each in ask(remembering, project, "stats")["notes"] if "VERIFY" in each]
+    assert note == "ZCC_VERIFY=much is not obeyed: expected a share: a number from 0 to 1"
+
+
 def test_builds_of_two_projects_are_told_apart(remembering: Farm, project: Path) -> None:
     other = project / "other"
     other.mkdir()

@@ -296,6 +296,14 @@ def test_the_directory_is_closed_to_others_and_taken_by_one(tmp_path: Path) -> N
     asyncio.run(main())
 
 
+def test_a_directory_of_all_users_is_not_closed_to_them(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all").chmod(0o1777)
+    with pytest.raises(ConfigError, match="is for all users: the agent's socket"):
+        open_door(str(tmp_path / "all" / "agent.sock"), Recorder())
+    assert stat.S_IMODE((tmp_path / "all").stat().st_mode) == 0o1777
+
+
 def test_no_free_descriptor_makes_callers_wait_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

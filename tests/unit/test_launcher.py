@@ -881,6 +881,21 @@ def test_who_forbids_it_has_nothing_run_here_though_an_agent_says_so(desk: Desk)
     assert desk.run("zcc", "gcc-99", "x.o", ZCC_FALLBACK="forbid") == (1, "", said)
 
 
+@pytest.mark.parametrize("policy", ["nevr", "1", "Never"])
+def test_a_policy_that_is_none_is_told_and_ends_nothing(lonely: Desk, policy: str) -> None:
+    lonely.script("gcc-99", SAYS_WHO)
+    said = f"zcc: ZCC_FALLBACK={policy} is not obeyed: expected never, forbid or always\n"
+    assert lonely.run("zcc", "gcc-99", "-c", ZCC_FALLBACK=policy) == (0, "gcc-99 -c\n", said)
+    inner = lonely.run("zcc", "gcc-99", "-c", ZCC_FALLBACK=policy, ZCC_GUARD="1")
+    assert inner == (0, "gcc-99 -c\n", "")
+
+
+@pytest.mark.parametrize("policy", ["", "always"])
+def test_to_fall_back_always_is_a_policy(lonely: Desk, policy: str) -> None:
+    lonely.script("gcc-99", SAYS_WHO)
+    assert lonely.run("zcc", "gcc-99", "-c", ZCC_FALLBACK=policy) == (0, "gcc-99 -c\n", "")
+
+
 # ---- starting the agent ----
 
 AGENT = """#!{python}

@@ -17,8 +17,9 @@ from zcc.agent.verifying import CLOCK_GRAIN_NS, Outcome, compare, share_of
     [
         (b"0.01", 0.01),
         (b"1", 1.0),
-        (b"7", 1.0),
-        (b"-1", 0.0),
+        (b"1%", 0.01),
+        (b"7", 0.25),
+        (b"-1", 0.25),
         (b"0", 0.0),
         (b"", 0.25),
         (b"yes", 0.25),

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import struct
 from typing import Any
 
@@ -115,8 +116,11 @@ def open_door(path: str, host: Host) -> Door:
     directory = os.path.dirname(os.path.abspath(path))
     os.makedirs(directory, mode=0o700, exist_ok=True)
     status = os.stat(directory)
+    where = "the agent's socket (ZCC_SOCKET) has to lie in a directory of this user's alone"
     if status.st_uid != os.geteuid():
-        raise ConfigError(f"{directory} belongs to another user: set ZCC_SOCKET")
+        raise ConfigError(f"{directory} belongs to another user: {where}")
+    if status.st_mode & stat.S_ISVTX:  # /tmp, which root must not close to all others
+        raise ConfigError(f"{directory} is for all users: {where}")
     if status.st_mode & 0o077:
         os.chmod(directory, 0o700)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

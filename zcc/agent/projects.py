@@ -13,6 +13,7 @@ from zcc.compiler.compilation import Compilation
 from zcc.compiler.options import Family
 from zcc.compiler.relocation import is_movable
 from zcc.compiler.toolchain import Toolchain
+from zcc.config import is_base_dir
 
 MAX_ROOTS = 4096
 ROOTS_HOLD_S = 5.0
@@ -58,7 +59,7 @@ class Projects:
         ZCC_BASE_DIR of the `environment` goes before the configuration. `search`: variables that name
         directories of headers.
         """
-        base = self.base_in_force(environment.get(b"ZCC_BASE_DIR", self._base_dir), cwd)
+        base = self.base_in_force(base_dir_of(environment, self._base_dir), cwd)
         if not base or parsed.language == "assembler":
             return b""
         family = toolchain.family
@@ -68,6 +69,12 @@ class Projects:
             return b""  # what the types of those headers are called would name them
         is_safe = is_movable(parsed.words, family, base, types_name_files=names_files)
         return base if is_safe else b""
+
+
+def base_dir_of(environment: Mapping[bytes, bytes], default: bytes) -> bytes:
+    """What ZCC_BASE_DIR says; `default` where it is not set, or is nothing that can be obeyed."""
+    given = environment.get(b"ZCC_BASE_DIR")
+    return default if given is None or not is_base_dir(os.fsdecode(given)) else given
 
 
 def release_of(toolchain: Toolchain) -> int:

@@ -72,6 +72,7 @@ from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import WRONG_JOB, Finished, Nodes, Submit
+from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +201,8 @@ class AgentShell:
         build = self._stats.enter(request.cwd)
         call = _Call(visitor, request, self._loop.time(), build, cache_mode=mode)
         self._calls[number] = call
+        for each in wrong_in_call(request.environment):
+            self._stats.note_once(each)
         policy = request.environment.get(b"ZCC_FALLBACK")
         self._handle(
             CallArrived(number, request.depth > 0, policy == b"never", policy == b"forbid")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 from collections import Counter, deque
@@ -20,6 +21,8 @@ from zcc.agent.history import History, resumable
 from zcc.agent.notebook import Notebook
 from zcc.agent.tally import ANSWERS, Tally, tally_from
 from zcc.agent.trips import Split
+
+logger = logging.getLogger(__name__)
 
 # Proof failures and discrepancies are bugs: the last ones are kept by name.
 _KEPT = 20
@@ -125,6 +128,12 @@ class Stats:
     def note(self, text: str) -> None:
         """Keep a sentence on something that should not have happened."""
         self._notes.append(text)
+
+    def note_once(self, text: str) -> None:
+        """The same of what a user has set, which each of his calls says again."""
+        if text not in self._notes:
+            logger.warning("%s", text)
+            self._notes.append(text)
 
     def follow(self, gauges: Mapping[str, float]) -> None:
         """Count what these have grown by since they were given before."""

@@ -9,7 +9,6 @@ would have been placed. What the compiler said cannot be compared: it went to th
 from __future__ import annotations
 
 import logging
-import math
 import os
 import random
 import re
@@ -26,6 +25,8 @@ from zcc.agent.recall import Recall
 from zcc.agent.returning import Files
 from zcc.agent.stats import Stats
 from zcc.compiler.disk import Disk
+from zcc.config import parse_share
+from zcc.errors import ConfigError
 from zcc.job import Result
 
 logger = logging.getLogger(__name__)
@@ -111,15 +112,14 @@ class Checker:
 
 
 def share_of(environment: Mapping[bytes, bytes], default: float) -> float:
-    """The share of compiles to check, from 0 to 1; a word that is no number changes nothing."""
+    """The share of compiles to check, from 0 to 1; a word that is no share changes nothing."""
     word = environment.get(VARIABLE)
     if word is None:
         return default
     try:
-        share = float(word)
-    except ValueError:
+        return parse_share(word.decode(errors="replace"))
+    except ConfigError:
         return default
-    return default if math.isnan(share) else min(1.0, max(0.0, share))
 
 
 def is_comparable(parts: Sequence[Part]) -> bool:

@@ -18,6 +18,7 @@ from zcc.agent.analysis import Analyser
 from zcc.agent.commands import jobs_of
 from zcc.agent.naming import with_default
 from zcc.agent.prepared import Here, Prepared
+from zcc.agent.projects import base_dir_of
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
@@ -50,7 +51,7 @@ def explain(
     compilers = compilers_of(os.environ)
 
     base_dir = os.fsencode(configuration.load(os.environ).base_dir)
-    given = request.environment.get(b"ZCC_BASE_DIR", base_dir)
+    given = base_dir_of(request.environment, base_dir)
     analyser = Analyser(Surroundings(run_query, compilers.toolchain), home(), base_dir)
 
     async def analyse() -> list[Prepared] | Here:

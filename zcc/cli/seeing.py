@@ -10,10 +10,12 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
-from zcc.agent.projects import Projects
+from zcc.agent.projects import Projects, base_dir_of
+from zcc.agent.recall import CacheMode, mode_of
 from zcc.agent.verifying import share_of
 from zcc.cli.explain import home
 from zcc.cli.terminal import say
+from zcc.variables import wrong_in
 
 
 def config(
@@ -23,11 +25,12 @@ def config(
     environment = os.environ
     loaded = configuration.load(environment)
     access = farm.load_access(configuration.config_dir(environment), loaded.broker)
-    base_dir = environment.get("ZCC_BASE_DIR", loaded.base_dir)
+    base_dir = os.fsdecode(base_dir_of(os.environb, os.fsencode(loaded.base_dir)))
+    wrong = wrong_in(environment)
     values = dataclasses.asdict(loaded) | {
         "slots": loaded.local_slots,
         "broker": access.endpoint if access is not None else "",
-        "cache": environment.get("ZCC_CACHE") or loaded.cache,
+        "cache": mode_of(os.environb, CacheMode(loaded.cache)).value,
         "cache_dir": configuration.cache_dir(environment, loaded),
         "verify": share_of(dict(os.environb), loaded.verify),
         "base_dir": base_dir,
@@ -39,10 +42,12 @@ def config(
         "socket": configuration.socket_path(environment),
     }
     if as_json:
-        typer.echo(json.dumps(places | values))
+        typer.echo(json.dumps(places | values | {"wrong": wrong}))
         return
     for name, value in (places | values).items():
         say(f"{name:18} {value if value != '' else 'none'}")
+    for each in wrong:
+        say(f"{'wrong':18} {each}")
 
 
 def base_in_force(base_dir: str) -> str:

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,9 @@
 static long deadline_ms(void)
 {
     const char *value = getenv("ZCC_DEADLINE_MS");
-    long ms = value ? atol(value) : 0;
-    return ms > 0 ? ms : DEADLINE_MS;
+    char *end = NULL;
+    long ms = value ? strtol(value, &end, 10) : 0;
+    return ms > 0 && *end == '\0' && ms <= INT_MAX ? ms : DEADLINE_MS;
 }
 
 int lift(int fd)

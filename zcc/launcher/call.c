@@ -43,6 +43,14 @@ static int is_policy(const char *wanted)
     return policy && strcmp(policy, wanted) == 0;
 }
 
+void check_policy(void)
+{
+    const char *policy = getenv("ZCC_FALLBACK"), *guard = getenv("ZCC_GUARD");
+    if (policy && *policy && !is_policy("never") && !is_policy("forbid") && !is_policy("always")
+        && (!guard || atoi(guard) == 0)) /* the outermost launcher says it once */
+        say("zcc: ZCC_FALLBACK=%s is not obeyed: expected never, forbid or always", policy);
+}
+
 _Noreturn void exec_compiler(const char *path, const char *name)
 {
     const char *guard = getenv("ZCC_GUARD");

@@ -14,6 +14,9 @@ extern struct call call;
 
 const char *default_compiler(void);
 
+/* Says it when ZCC_FALLBACK is none of its words: whoever sets it wants to be told of a fallback. */
+void check_policy(void);
+
 /* Becomes the compiler at `path`, called `name`; under ZCC_FALLBACK=forbid an error. */
 _Noreturn void exec_compiler(const char *path, const char *name);
 

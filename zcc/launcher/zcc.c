@@ -131,6 +131,7 @@ int main(int argc, char **argv)
         return print_processor();
     learn_self();
     read_call(argc, argv);
+    check_policy();
     call.executable = find_program(call.flags & IS_DEFAULT ? default_compiler() : call.named);
     if (strchr(call.named, '/') && leads_to_self(call.named))
         call.named = basename_of(call.named); /* /masquerade/gcc says no more than gcc */

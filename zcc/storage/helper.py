@@ -21,8 +21,9 @@ import zmq
 from cache.values import MAX_KEY_BYTES, MAX_VALUE_BYTES, MIN_KEY_BYTES
 from zcc import __version__
 from zcc import config as configuration
-from zcc.errors import ConfigError, ZccError
+from zcc.errors import BadEndpointError, ConfigError, ZccError
 from zcc.farm import load_access
+from zcc.reaching import split_endpoint
 from zcc.storage import crsh
 from zcc.storage.session import FarmAwayError, StorageSession
 
@@ -46,10 +47,15 @@ def endpoint_in(url: str) -> str:
     """
     scheme, _, rest = url.partition(":")
     place = rest.strip("/")  # ccache has been seen to make `zcc:` of `zcc://`
-    host, _, port = place.rpartition(":")
-    if scheme != "zcc" or (place and not (host and port.isdigit())) or "/" in place or "@" in place:
+    endpoint = f"tcp://{place}" if place else ""
+    try:
+        if endpoint:
+            split_endpoint(endpoint)
+    except BadEndpointError:
+        scheme = ""
+    if scheme != "zcc":
         raise ConfigError(f"{url!r}: write zcc:// or zcc://HOST:PORT")
-    return f"tcp://{place}" if place else ""
+    return endpoint
 
 
 class Helper:
