@@ -197,7 +197,10 @@ class PeerMisbehaved:
 
 @dataclass(frozen=True, slots=True)
 class KeyRevoked:
+    """The sessions of this key are over, for this `reason`: it is `revoked`, or has another role now."""
+
     user: str
+    reason: str = "revoked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,7 @@ class Machine:
     def _revoked(self, event: events.KeyRevoked, now: float) -> None:
         self.farm.holdings.forget_key(event.user)
         for session in self.farm.sessions.of_user(event.user):
-            self._say_bye(session, "revoked", now)
+            self._say_bye(session, event.reason, now)
 
     def _rerun(self, event: events.RerunAsked, now: float) -> None:
         self._reruns.ask(event, now)

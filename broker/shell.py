@@ -299,8 +299,8 @@ class Shell:
         answer, changed = self._membership.answer(origin.user, message)
         self._send(origin.route, answer)
         known = self._roles.pop(changed, None)
-        if known is not None and self._role_of(changed) is not known:
-            self._happen(events.KeyRevoked(changed))
+        if known is not None:
+            self._end_sessions(changed, known)
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -399,9 +399,16 @@ class Shell:
         """Keys may have been revoked or have expired: drop their sessions."""
         known, self._roles = self._roles, {}
         for user, role in known.items():
-            if self._role_of(user) is not role:
-                logger.info("the key %s is no longer valid", user)
-                self._happen(events.KeyRevoked(user))
+            self._end_sessions(user, role)
+
+    def _end_sessions(self, user: str, before: Role | None) -> None:
+        """If the key does not have the role any more."""
+        role = self._role_of(user)
+        if role is None:
+            logger.info("the key %s is no longer valid", user)
+            self._happen(events.KeyRevoked(user))
+        elif role is not before:
+            self._happen(events.KeyRevoked(user, "another role"))
 
     def _now(self) -> float:
         return time.monotonic()

@@ -61,8 +61,9 @@ class ZapHandler(Pumped):
         try:
             user = self._admit(key, address)
         except Exception:  # whatever it is, admissions must go on
-            logger.exception("the key registry failed; refusing %s", key)
-            return None
+            # A no ends a node for good: it has to mean the key, and never a fault of ours.
+            logger.exception("the key registry failed; refusing %s for now", key)
+            return ""
         if user is None:
             self._warn(key, address)
         return user

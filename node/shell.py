@@ -63,6 +63,7 @@ from zcc import __version__, codec
 from zcc.errors import ProtocolError
 from zcc.farm import Access, spoken
 from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
+from zcc.keys import member_id
 from zcc.link import DealerLink
 from zcc.machine_class import floating_point_class, processor_class
 from zcc.messages import (
@@ -144,7 +145,12 @@ class NodeShell:
         self._reset()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._link = DealerLink(
-            self._context, access.endpoint, access.broker_public, access.keys, self._received
+            self._context,
+            access.endpoint,
+            access.broker_public,
+            access.keys,
+            self._received,
+            self._greeted,
         )
         self._beating = self._loop.call_soon(self._beat)
 
@@ -231,6 +237,19 @@ class NodeShell:
             self._reset()
             self._handle(SessionLost())
 
+    def _greeted(self, is_member: bool) -> None:
+        """The broker has taken our key, or has turned it away, which is for good."""
+        if is_member or self.left.done():
+            return
+        logger.error(
+            "the broker at %s does not admit this node's key %s any more: it was revoked, or the broker has"
+            " lost it. The node ends. To lend this machine again: zcc-node leave --local (unless it has left),"
+            " then zcc-node join TOKEN",
+            self._access.endpoint,
+            member_id(self._access.keys.public),
+        )
+        self.left.set_result(None)
+
     def _send(self, message: Message) -> None:
         # A message that finds no connection is lost; Hello after the reconnect brings both sides in step.
         self._link.send(codec.encode(message))
@@ -272,6 +291,8 @@ class NodeShell:
             case Refused(_, reason):
                 logger.error("the broker refuses this node: %s", reason)
                 self._lose("refused")
+            case Bye("revoked"):
+                self._greeted(False)
             case Bye(reason):
                 self._lose(reason)
             case _:

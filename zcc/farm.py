@@ -19,7 +19,15 @@ import zmq
 
 from zcc import codec
 from zcc import config as configuration
-from zcc.errors import ConfigError, ProtocolError, TokenError, UnheardError, UnreachableError
+from zcc.errors import (
+    BadEndpointError,
+    ConfigError,
+    KeyRefusedError,
+    ProtocolError,
+    TokenError,
+    UnheardError,
+    UnreachableError,
+)
 from zcc.keys import (
     KeyPair,
     Token,
@@ -31,12 +39,14 @@ from zcc.keys import (
 )
 from zcc.link import DealerLink
 from zcc.messages import OTHER_ROLE, Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
-from zcc.reaching import why_unreachable
+from zcc.reaching import split_endpoint, why_unreachable
 
 # A farm is called so whose operator gave it no name.
 DEFAULT_FARM = "farm"
 JOIN_TIMEOUT_S = 10.0
 _AGAIN_S = 0.2
+# A handshake is over within two round trips.
+_GREETING_S = 3.0
 # The key pair of a join that has not been answered yet, beside farm.toml.
 _JOINING = "joining.key"
 
@@ -76,9 +86,10 @@ def load_access(directory: str, endpoint: str = "") -> Access | None:
             role=str(values["role"]),
             keys=load_key_pair(os.path.join(directory, "farm.key")),
         )
+        split_endpoint(access.endpoint)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+    except (OSError, KeyError, tomllib.TOMLDecodeError, BadEndpointError) as error:
         raise ConfigError(f"{path} is damaged ({error}): remove it and join again") from error
     return replace(access, endpoint=endpoint) if endpoint else access
 
@@ -148,6 +159,34 @@ def leave(access: Access) -> None:
     asyncio.run(_leave(access))
 
 
+def is_admitted(access: Access) -> bool | None:
+    """Whether the broker admits our key now; None: it does not say."""
+    return asyncio.run(_is_admitted(access))
+
+
+async def _is_admitted(access: Access) -> bool | None:
+    if await asyncio.to_thread(why_unreachable, access.endpoint):
+        return None
+    context = zmq.Context[zmq.Socket[bytes]]()
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def greeted(is_member: bool) -> None:
+        if not answer.done():
+            answer.set_result(is_member)
+
+    link = DealerLink(
+        context, access.endpoint, access.broker_public, access.keys, lambda _: None, greeted
+    )
+    try:
+        async with asyncio.timeout(_GREETING_S):
+            return await answer
+    except TimeoutError:
+        return None
+    finally:
+        link.close()
+        context.term()
+
+
 def forget_access(directory: str) -> None:
     """Remove what `join` has kept."""
     for name in ("farm.toml", "farm.key", _JOINING):
@@ -178,6 +217,11 @@ async def _enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
     joiner = KeyPair(public_of(token.secret), token.secret)
     try:
         reply = await _ask(token.endpoint, token.broker_public, joiner, Enrol(own.public, label))
+    except KeyRefusedError as error:
+        raise TokenError(
+            "the broker does not take this token: it is used up, expired or revoked;"
+            " ask for a new one (zcc-broker token)"
+        ) from error
     except UnheardError as error:
         raise TokenError(
             f"{error}: the token is used up, expired or revoked, or another broker than its own listens there;"
@@ -196,6 +240,10 @@ async def _enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
 async def _leave(access: Access) -> None:
     try:
         reply = await _ask(access.endpoint, access.broker_public, access.keys, Leave())
+    except KeyRefusedError as error:
+        raise ConfigError(
+            f"the broker at {access.endpoint} does not admit this key any more: it was revoked"
+        ) from error
     except UnheardError as error:
         raise ConfigError(
             f"the broker at {access.endpoint} does not know this key: it was revoked, or another broker"
@@ -210,6 +258,7 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
 
     Raises:
         UnreachableError: nobody listens at the endpoint.
+        KeyRefusedError: the broker turns this key away.
         UnheardError: what listens there says nothing to this key.
         ProtocolError: it does not speak this protocol.
     """
@@ -226,11 +275,15 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
             except ProtocolError as error:
                 answer.set_exception(error)
 
-    link = DealerLink(context, endpoint, broker_public, keys, take)
+    def greeted(is_member: bool) -> None:
+        if not is_member and not answer.done():
+            answer.set_exception(KeyRefusedError(f"the broker at {endpoint} turns this key away"))
+
+    link = DealerLink(context, endpoint, broker_public, keys, take, greeted)
     try:
         async with asyncio.timeout(JOIN_TIMEOUT_S):
             # The link refuses to queue before the connection stands, so offer until it takes.
-            while not link.send(codec.encode(request)):
+            while not answer.done() and not link.send(codec.encode(request)):
                 await asyncio.sleep(_AGAIN_S)
             return await answer
     except TimeoutError as error:

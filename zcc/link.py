@@ -7,6 +7,7 @@ must be asked again, so all links drain until nothing is left and look again aft
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 
 import zmq
@@ -28,6 +29,10 @@ RECONNECT_MAX_MS = 2_000
 LINGER_MS = 500
 # One drain handles at most so many messages before the loop's other work has its turn.
 _BATCH = 64
+# zmq_socket_monitor(3): the event, and its value.
+_MONITORED = struct.Struct("=HI")
+# ZAP's status code.
+_TURNED_AWAY = 400
 
 Frames = list[bytes]
 
@@ -92,7 +97,11 @@ class Pumped:
 
 
 class DealerLink(Pumped):
-    """An agent's or a node's one connection to the broker."""
+    """An agent's or a node's one connection to the broker.
+
+    `on_handshake` is told whether the broker has taken our key, each time that it says so: False means that the
+    key was revoked, or was never this broker's.
+    """
 
     def __init__(
         self,
@@ -101,8 +110,11 @@ class DealerLink(Pumped):
         broker_public: str,
         own: KeyPair,
         on_message: Callable[[Frames], None],
+        on_handshake: Callable[[bool], None] | None = None,
     ) -> None:
         socket = bounded_socket(context, zmq.DEALER, endpoint)
+        # Before the first handshake can be over.
+        self._monitor = None if on_handshake is None else _Handshakes(socket, on_handshake)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.curve_serverkey = broker_public.encode()
@@ -114,6 +126,11 @@ class DealerLink(Pumped):
         socket.connect(endpoint)
         self._on_message = on_message
         super().__init__(socket)
+
+    def close(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+        super().close()
 
     def send(self, frames: Frames) -> bool:
         """Hand frames over; False when there is no connection or its queue is full."""
@@ -128,3 +145,26 @@ class DealerLink(Pumped):
 
     def _deliver(self, frames: list[zmq.Frame]) -> None:
         self._on_message([frame.bytes for frame in frames])
+
+
+class _Handshakes(Pumped):
+    """Hears from libzmq how handshakes end. What the broker's ZAP says of a key (RFC 27: 400 is no, 300 is not
+    now), it tells nobody but a monitor."""
+
+    def __init__(self, watched: zmq.Socket[bytes], on_handshake: Callable[[bool], None]) -> None:
+        self._watched = watched
+        self._on_handshake = on_handshake
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        super().__init__(watched.get_monitor_socket(events))
+
+    def close(self) -> None:
+        if not self._closed:
+            super().close()
+            self._watched.disable_monitor()
+
+    def _deliver(self, frames: list[zmq.Frame]) -> None:
+        event, value = _MONITORED.unpack(frames[0].bytes)
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._on_handshake(True)
+        elif value == _TURNED_AWAY:
+            self._on_handshake(False)

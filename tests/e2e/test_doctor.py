@@ -48,6 +48,22 @@ def test_a_compiler_that_is_not_there_is_named(farm: Farm) -> None:
     assert found["compiler"]["what"] == "compiler no-such-cc: command not found"
 
 
+def test_a_variable_that_cannot_be_obeyed_is_noted(farm: Farm) -> None:
+    status, found = examined(farm, ZCC_CACHE="foo")
+    assert status == 0
+    assert found["variable"]["verdict"] == "note"
+    assert "ZCC_CACHE=foo is not obeyed: expected on, off" in found["variable"]["what"]
+
+
+def test_an_agent_that_cannot_start_is_named_with_its_reason(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all").chmod(0o1777)
+    status, found = examined(farm, ZCC_SOCKET=str(tmp_path / "all" / "agent.sock"))
+    assert status == 1
+    assert found["agent:"]["verdict"] == "FAIL"
+    assert "is for all users: the agent's socket (ZCC_SOCKET) has to" in found["agent:"]["what"]
+
+
 def test_a_damaged_configuration_is_named(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("slots = many\n")
     done = farm.run(*DOCTOR, cwd=Path("/"), ZCC_CONFIG_DIR=str(tmp_path))

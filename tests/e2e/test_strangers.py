@@ -80,7 +80,7 @@ def test_a_stranger_is_not_let_in_and_compiles_by_himself(local: LocalFarm, tmp_
     )
     environment = as_client(local, state)
     try:
-        assert compile_with(environment, tmp_path) == "broker-silent"
+        assert compile_with(environment, tmp_path) == "key-revoked"
         wait_until(lambda: stranger.public in broker_log(local), "the refusal in the broker's log")
         # Not a single message of the farm's reached him.
         stats = door.ask(environment["ZCC_SOCKET"], {"op": "stats"})

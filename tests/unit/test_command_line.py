@@ -382,6 +382,7 @@ def test_the_agent_s_state_is_told_in_words() -> None:
     joined = STATUS | {"broker": "tcp://b:1", "farm": "blue"}
     assert told_status(joined | {"connected": True})[1] == "farm         blue, tcp://b:1, connected"
     assert "not connected: revoked" in told_status(joined | {"refusal": "revoked"})[1]
+    assert told_status(joined | {"dialling": True})[1] == "farm         blue, tcp://b:1, dialling"
 
 
 EXPLAINED: dict[str, Any] = {

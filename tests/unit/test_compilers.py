@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 
 from tests.conftest import needs
 from zcc.agent.compilers import Compilers
+from zcc.compiler.toolchain import Toolchain
+from zcc.errors import NoRoomError
 
 
 @pytest.fixture
@@ -49,6 +53,31 @@ def test_a_newer_gcc_beside_clang_is_found_for_the_next_compile(
 
     first, second, third = asyncio.run(digests())
     assert first == third != second
+
+
+def test_a_disk_without_room_is_a_reason_of_its_own_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path / "toolchains")
+    name = os.fsencode(needs("gcc"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def pack(compilers: Compilers) -> Toolchain:
+        return await compilers.toolchain(name, name, os.environb[b"PATH"])
+
+    tried, tried_again = Compilers(place), Compilers(place)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(NoRoomError, match=f"^{re.escape(place)} takes no toolchain: File too"):
+            asyncio.run(pack(tried))
+        monkeypatch.setattr("zcc.agent.compilers.AGAIN_S", 0.0)
+        with pytest.raises(NoRoomError):
+            asyncio.run(pack(tried_again))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(NoRoomError):  # not for each compile
+        asyncio.run(pack(tried))
+    assert asyncio.run(pack(tried_again)).size_bytes
 
 
 def test_a_configuration_is_looked_at_for_every_compile(clang: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from broker.registry import FILE_NAME, Registry
 from node.main import app as node_app
 from zcc.cli.main import app as zcc_app
 from zcc.errors import TokenError, ZccError, told
-from zcc.farm import load_access
+from zcc.farm import JOIN_TIMEOUT_S, load_access
 from zcc.keys import Token, member_id, new_key_pair, public_of
 from zcc.messages import OTHER_ROLE, Role
 
@@ -294,9 +294,75 @@ def test_a_revoked_member_is_told_how_to_join_anew(world: World) -> None:
     key = world.key()
     world.broker("revoke", member_id(key))
     assert "leave --local" in world.said("zcc", "join", world.token("client"), status=1)
-    assert f"zcc-broker revoke {member_id(key)}" in world.said("zcc", "leave", "--local", "--yes")
+    assert "revoke" not in world.said("zcc", "leave", "--local", "--yes")
     world.said("zcc", "join", world.token("client"))
     assert world.key() != key
+    called = member_id(world.key())
+    said = world.said("zcc", "leave", "--local", "--yes")
+    assert f"still admits the key until somebody says: zcc-broker revoke {called}" in said
+
+
+def test_a_token_that_the_broker_turns_away_is_told_at_once(world: World) -> None:
+    token = replace(Token.decode(world.token("client")), secret=new_key_pair().secret)
+    begun = time.monotonic()
+    said = world.said("zcc", "join", token.encode(), status=1)
+    assert "the broker does not take this token" in said
+    assert time.monotonic() - begun < JOIN_TIMEOUT_S / 2
+
+
+def run_as(world: World, *words: str, **extra: str) -> tuple[int, str]:
+    """Exit status and all output of a command of this member's, in a process of its own."""
+    own = dict.fromkeys(("ZCC_CONFIG_DIR", "ZCC_STATE_DIR"), str(world.own)) | extra
+    done = subprocess.run(
+        [BIN / words[0], *words[1:]],
+        cwd=world.root, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        check=False, timeout=120, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_a_farm_without_nodes_is_no_good_health(world: World) -> None:
+    world.said("zcc", "join", world.token("client"))
+    (world.root / "x.c").write_text("int x;\n")
+    try:
+        assert run_as(world, "zcc", "agent", "start")[0] == 0
+        status, said = run_as(world, "zcc", "agent", "status")
+        assert (status, "does not answer" in said) == (0, False)
+        assert run_as(world, "zcc", "gcc", "-c", "x.c") == (0, "")
+        said = run_as(world, "zcc", "stats")[1]
+        assert "no node takes jobs, so compiles run here: zcc nodes says why" in said
+    finally:
+        run_as(world, "zcc", "agent", "stop")
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_agent_whose_key_is_revoked_says_so_wherever_it_is_asked(
+    world: World, is_running: bool
+) -> None:
+    """Whether it is told while it is connected, or when it dials."""
+    world.said("zcc", "join", world.token("client"))
+    (world.root / "x.c").write_text("int x;\n")
+    if is_running:
+        assert run_as(world, "zcc", "nodes")[0] == 0
+    world.broker("revoke", member_id(world.key()))
+    deadline = time.monotonic() + 30
+    try:
+        while "revoked" not in run_as(world, "zcc", "nodes")[1]:
+            assert time.monotonic() < deadline
+        assert "not connected: this key was revoked" in run_as(world, "zcc", "agent", "status")[1]
+        strictly = run_as(world, "zcc", "gcc", "-c", "x.c", ZCC_FALLBACK="never")
+        assert strictly == (
+            1,
+            "zcc: ZCC_FALLBACK=never: this compile would have run locally: key-revoked\n",
+        )
+        assert run_as(world, "zcc", "gcc", "-c", "x.c") == (0, "")
+        assert "this key was revoked" in run_as(world, "zcc", "stats")[1]
+        status, said = run_as(world, "zcc", "doctor")
+        assert status == 1
+        assert "FAIL  broker: this key was revoked" in said
+        assert "zcc leave --local, then zcc join TOKEN" in said
+    finally:
+        run_as(world, "zcc", "agent", "stop")
 
 
 def test_without_a_broker_only_the_local_key_is_removed_and_only_if_that_is_meant(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.registry import Registry
 from cache.blobs import Arrival, compress
 from cache.digest import Digest, digest_of
 from node.probe import probe
@@ -18,6 +19,7 @@ from node.shell import NodeShell
 from tests.unit.test_broker_wire import Broker, run, sample_job
 from zcc.farm import Access
 from zcc.job import encode_job, job_key
+from zcc.keys import KeyPair
 from zcc.messages import Beat, Message, Refused, Role, Submit, Want
 
 TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
@@ -30,13 +32,16 @@ def _breaks(*_: object, **__: object) -> None:
 
 
 async def _node(broker: Broker, tmp_path: Path) -> NodeShell:
-    pair = broker.member(Role.NODE)
+    node = _node_of(broker, broker.member(Role.NODE), tmp_path)
+    await _until(lambda: node._is_open)
+    return node
+
+
+def _node_of(broker: Broker, pair: KeyPair, tmp_path: Path) -> NodeShell:
     access = Access(broker.shell.endpoint, broker.keys.public, "", "node", pair)
     state = str(tmp_path / "node")
     limits = Limits(free_disk_bytes=0)
-    node = NodeShell(access, "node", 1, state, probe(state), 1 << 30, limits)
-    await _until(lambda: node._is_open)
-    return node
+    return NodeShell(access, "node", 1, state, probe(state), 1 << 30, limits)
 
 
 async def _until(holds: object) -> None:
@@ -117,6 +122,51 @@ def test_a_disk_that_takes_nothing_pauses_the_node(
             (row,) = broker.shell.machine.farm.nodes
             await _until(lambda: row.paused)
             assert row.record.faults == 0
+        finally:
+            node.close()
+
+    run(story, tmp_path)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_node_whose_key_is_revoked_ends_and_says_what_to_do(
+    tmp_path: Path, is_connected: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(broker: Broker) -> None:
+        pair = broker.member(Role.NODE)
+        if not is_connected:
+            broker.registry.revoke(pair.public, 0.0)
+        node = _node_of(broker, pair, tmp_path)
+        try:
+            if is_connected:
+                await _until(lambda: node._is_open)
+                broker.registry.revoke(pair.public, 0.0)
+            await asyncio.wait_for(node.left, PATIENCE_S)
+        finally:
+            node.close()
+
+    run(story, tmp_path)
+    assert "does not admit this node's key" in caplog.text
+    assert "zcc-node leave --local" in caplog.text
+
+
+def test_a_registry_that_fails_for_a_moment_ends_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(broker: Broker) -> None:
+        asked: list[str] = []
+
+        def fail(self: Registry, public_key: str, now: float) -> Role:
+            asked.append(public_key)
+            raise OSError("no disk today")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Registry, "role_of", fail)
+            node = _node_of(broker, broker.member(Role.NODE), tmp_path)
+            await _until(lambda: len(asked) >= 2)
+        try:
+            await _until(lambda: node._is_open)
+            assert not node.left.done()
         finally:
             node.close()
 

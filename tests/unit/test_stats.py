@@ -331,6 +331,35 @@ def test_health_says_what_is_wrong_and_what_to_do() -> None:
     assert health(document()) == []
 
 
+def test_health_tells_what_keeps_compiles_here_though_the_broker_is_there() -> None:
+    agent = {"broker": "tcp://b:1", "connected": True, "refusal": "", "without_nodes": True}
+    (found,) = health(document() | {"agent": agent})
+    assert (found.what, found.advice) == (
+        "no node takes jobs, so compiles run here",
+        "zcc nodes says why",
+    )
+    (found,) = health(
+        document() | {"agent": agent | {"without_nodes": False, "no_room": "/s is full"}}
+    )
+    assert found.what == "no room: /s is full"
+
+
+def test_an_agent_that_still_dials_is_no_complaint() -> None:
+    agent = {"broker": "tcp://b:1", "connected": False, "refusal": "", "dialling": True}
+    assert health(document() | {"agent": agent}) == []
+    lines = table(document() | {"agent": agent}, "all compiles", has_colour=False)
+    assert "health         good, dialling" in lines
+    (found,) = health(document() | {"agent": agent | {"refusal": "revoked"}})
+    assert "revoked" in found.what
+
+
+def test_long_names_leave_the_column_straight() -> None:
+    reasons = {"a" * 30: 1, "b": 22}
+    lines = table(document() | {"local_reasons": reasons}, "all compiles", has_colour=False)
+    at = lines.index("local, by reason")
+    assert [len(line) for line in lines[at + 1 : at + 3]] == [2 + 30 + 1 + 6] * 2
+
+
 def test_since_takes_an_age_or_a_moment() -> None:
     assert parse_since("90s", 1000.0) == 910.0
     assert parse_since("2h", 10_000.0) == 2800.0

@@ -66,11 +66,13 @@ from zcc.compiler.search import SearchList
 from zcc.compiler.signatures import Memo, Sightings
 from zcc.compiler.sysroots import Sysroots, is_for_android, sysroots_of
 from zcc.compiler.toolchain import Toolchain
-from zcc.errors import CompilerError
+from zcc.errors import CompilerError, NoRoomError
 from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
 from zcc.regular import opener
 
+# The disk takes no toolchain of a compiler that is not packed yet.
+NO_ROOM = "no-room"
 # Of a command that is remembered as read, and of each word; measured.
 _COMMAND_BYTES = 1000
 _WORD_BYTES = 150
@@ -188,6 +190,8 @@ class Analyser:
             search = await self._questions.search_list(
                 request, parsed, toolchain, classified.search
             )
+        except NoRoomError as error:
+            return _wrapped(request) or Here(NO_ROOM, str(error))
         except CompilerError as error:
             return _wrapped(request) or Here("compiler-not-understood", str(error))
         return await self._prepare(

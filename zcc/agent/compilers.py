@@ -14,9 +14,12 @@ import time
 
 from zcc.compiler.signatures import Memo
 from zcc.compiler.toolchain import MAX_RECORDS, Toolchain, ToolchainIndex
-from zcc.errors import CompilerError
+from zcc.errors import CompilerError, NoRoomError
 
 logger = logging.getLogger(__name__)
+
+# Packing takes seconds of a processor, and a full disk is seldom in order so soon.
+AGAIN_S = 30.0
 
 _Key = tuple[bytes, bytes]
 
@@ -28,11 +31,14 @@ class Compilers:
         self._index = ToolchainIndex(directory)
         self._known: Memo[_Key, Toolchain] = Memo(MAX_RECORDS)
         self._packing: dict[_Key, asyncio.Task[None]] = {}
+        # What a full disk has refused: until when it is not tried again, and why.
+        self._full: dict[_Key, tuple[float, str]] = {}
 
     async def toolchain(self, executable: bytes, argv0: bytes, path: bytes) -> Toolchain:
         """The packed toolchain of this compiler, under this PATH.
 
         Raises:
+            NoRoomError: there is no room for the pack.
             CompilerError: it cannot be packed: a script, a static binary, not a compiler.
         """
         key = (executable, path)
@@ -55,6 +61,10 @@ class Compilers:
         """Wait for the one child that packs this compiler."""
         task = self._packing.get(key)
         if task is None:
+            again_s, why = self._full.get(key, (0.0, ""))
+            if time.monotonic() < again_s:
+                raise NoRoomError(why)
+            self._full.pop(key, None)
             task = self._packing[key] = asyncio.create_task(self._pack(key, argv0))
             task.add_done_callback(lambda _: self._packing.pop(key, None))
         # A launcher that goes away must not end the packing that others wait for.
@@ -74,6 +84,10 @@ class Compilers:
             answer = json.loads(stdout)
         except ValueError:
             answer = {"error": stderr.decode(errors="replace")[-500:] or "packing died"}
+        if answer.get("is_full"):
+            why = f"{self._index.directory} takes no toolchain: {answer['error']}"
+            self._full[key] = (time.monotonic() + AGAIN_S, why)
+            raise NoRoomError(why)
         if "error" in answer:
             reason = str(answer["error"])
             self._index.refuse(executable, {b"PATH": path}, reason)

@@ -11,6 +11,8 @@ from typing import Any
 
 from zcc import __version__
 from zcc.agent.account import Account
+from zcc.agent.analysis import NO_ROOM
+from zcc.agent.effects import CountOutcome
 from zcc.agent.inheritance import standing
 from zcc.agent.machine import AgentMachine
 from zcc.agent.memory import Memory, resident_bytes
@@ -20,6 +22,8 @@ from zcc.agent.uploads import Uploads
 from zcc.messages import AskNodes, Nodes
 
 ASK_TIMEOUT_S = 5.0
+# The broker's word for it (broker/ledger.py).
+NO_NODES = "no-nodes"
 _OF_A_NODE = ("name", "slots", "running", "speed", "state", "load", "finished", "faults", "reason")
 
 
@@ -43,7 +47,10 @@ class Desk:
         self._uploads = uploads
         self._machine = machine
         self._session = session
-        self._waiting: list[asyncio.Future[Nodes]] = []
+        self._waiting: list[asyncio.Future[Nodes | None]] = []
+        # Why the last compile that could have gone elsewhere did not, where that is for somebody to mend.
+        self._is_without_nodes = False
+        self._no_room = ""
         self._started_at = time.time()
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +98,26 @@ class Desk:
         if self._waiting and self._session is not None:
             self._session.ask(AskNodes())
 
+    def farm_closed(self) -> None:
+        """Nobody waits for a broker that has said no."""
+        if self._session is not None and self._session.refusal:
+            self._end_waiting(None)
+
+    def counted(self, outcome: CountOutcome) -> None:
+        """What became of a call."""
+        if outcome.outcome == "remote":
+            self._is_without_nodes = False
+        elif outcome.reason == NO_NODES:
+            self._is_without_nodes = True
+        if outcome.reason == NO_ROOM:
+            self._no_room = outcome.detail
+        elif outcome.way:
+            self._no_room = ""
+
     def nodes_listed(self, nodes: Nodes) -> None:
+        self._end_waiting(nodes)
+
+    def _end_waiting(self, nodes: Nodes | None) -> None:
         for future in self._waiting:
             if not future.done():
                 future.set_result(nodes)
@@ -108,7 +134,10 @@ class Desk:
             "broker": session.access.endpoint if session is not None else None,
             "farm": session.access.farm if session is not None else None,
             "connected": session is not None and session.is_open,
+            "dialling": session is not None and session.is_dialling,
             "refusal": session.refusal if session is not None else "",
+            "without_nodes": self._is_without_nodes,
+            "no_room": self._no_room,
             "standing": asdict(standing()),
             "memory": self._remembered(),
         }
@@ -130,7 +159,9 @@ class Desk:
     async def _list_nodes(self) -> dict[str, Any]:
         if self._session is None:
             return {"error": "no farm joined"}
-        future: asyncio.Future[Nodes] = asyncio.get_running_loop().create_future()
+        if self._session.refusal:
+            return {"error": self._session.refusal}
+        future: asyncio.Future[Nodes | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._session.ask(AskNodes())  # not connected yet: farm_opened asks
         try:
@@ -138,4 +169,6 @@ class Desk:
                 nodes = await future
         except TimeoutError:
             return {"error": "the broker does not answer"}
+        if nodes is None:
+            return {"error": self._session.refusal}
         return {"nodes": [{name: getattr(row, name) for name in _OF_A_NODE} for row in nodes.rows]}

@@ -45,6 +45,9 @@ from zcc.transfer import Receiver, Sender
 
 logger = logging.getLogger(__name__)
 
+# What people read of a key that the broker does not take, and what to do then.
+REVOKED = "this key was revoked, or the broker has lost it"
+AFTER_REVOKED = "zcc leave --local, then zcc join TOKEN; compiles run here meanwhile"
 # A broker that is there answers within a round trip or two; a first compile waits no longer for one.
 FIRST_ANSWER_S = 3.0
 # Outputs whose arrival is remembered until their Finished asks for it.
@@ -77,8 +80,9 @@ class FarmSession:
         path_of: Callable[[Digest], bytes | None],
     ) -> None:
         self.is_open = False
-        # What the listener was told last, or expects at first.
+        # What the listener was told last, or expects at first; and why it is not open, if it was told that.
         self._is_announced = True
+        self._told_reason = ""
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = Arrivals()
@@ -97,7 +101,12 @@ class FarmSession:
         self._sending_since_s: float | None = None
         self._arrivals: OrderedDict[Digest, float] = OrderedDict()
         self._link = DealerLink(
-            context, access.endpoint, access.broker_public, access.keys, self._received
+            context,
+            access.endpoint,
+            access.broker_public,
+            access.keys,
+            self._received,
+            self._greeted,
         )
         self._beating = self._loop.call_soon(self._beat)
 
@@ -124,6 +133,11 @@ class FarmSession:
     def refusal(self) -> str:
         """Why the broker would not have this session; empty when it has not said no."""
         return self._refusal
+
+    @property
+    def is_dialling(self) -> bool:
+        """Whether it has just begun, and the broker may yet answer."""
+        return self._is_announced and not self.is_open
 
     @property
     def sending_s(self) -> float:
@@ -162,10 +176,19 @@ class FarmSession:
         else:
             self._hello()
 
+    def _greeted(self, is_member: bool) -> None:
+        """The broker has taken our key, or has turned it away."""
+        if is_member:
+            self._refusal = ""
+        else:
+            self._refusal = REVOKED
+            self._lose("key-revoked")
+
     def _lose(self, reason: str) -> None:
         self._suspend()
-        if self._is_announced:
+        if self._is_announced or (self._refusal and reason != self._told_reason):
             self._is_announced = False
+            self._told_reason = reason
             logger.warning("lost the farm (%s): dialling again", reason)
             self._listener.farm_closed(reason)
 
@@ -213,6 +236,8 @@ class FarmSession:
             case Who():
                 self._suspend()
                 self._hello()
+            case Bye("revoked"):
+                self._greeted(False)
             case Bye():
                 self._lose("broker-stopped")
             case Nodes():
@@ -227,7 +252,7 @@ class FarmSession:
         if not self.is_open:
             self._reset()
             self._showing.welcomed(holding_key)
-            self._refusal = ""
+            self._refusal = self._told_reason = ""
             self.is_open = self._is_announced = True
             self._listener.farm_opened()
 

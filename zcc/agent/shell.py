@@ -257,6 +257,7 @@ class AgentShell:
 
     def farm_closed(self, reason: str) -> None:
         self._handle(FarmClosed(reason))
+        self._desk.farm_closed()
 
     def job_refused(self, ticket: int, reason: str) -> None:
         code, _, detail = reason.partition(": ")
@@ -520,6 +521,7 @@ class AgentShell:
                 self._count_unknown(os.fsencode(effect.detail))
         took_s = self._loop.time() - call.arrived_s
         account, mode = self._account, call.cache_mode
+        self._desk.counted(effect)
         try:
             account.settled(call.build, call.request, call.parts, mode, effect, took_s)
         except Exception:  # what only looks on must not keep a build from going on

@@ -72,8 +72,11 @@ def launch() -> int:
             status = ask({"op": "status"}) or {}
             return int(str(status.get("pid", process.pid)))
     assert process.stderr is not None
-    why = process.stderr.read().decode(errors="replace").strip()
-    raise ConfigError(f"the agent did not start: {why or 'no reason given'}")
+    with process.stderr:
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    # Of a traceback the end.
+    why = said[-1].removeprefix("zcc-agent: ") if said else "no reason given"
+    raise ConfigError(f"the agent did not start: {why}")
 
 
 @app.command()
@@ -136,15 +139,20 @@ def why_none() -> str:
     return f"no agent runs; the last start failed {duration(failed.ago_s)} ago: {why}"
 
 
+def _told_away(answer: dict[str, Any]) -> str:
+    """Why it is not connected."""
+    if answer.get("dialling") and not answer["refusal"]:
+        return "dialling"
+    return f"not connected: {answer['refusal'] or 'it does not answer'} (zcc doctor)"
+
+
 def told_status(answer: dict[str, Any]) -> list[str]:
     """The agent's own account (`Desk`, `op: status`) in words."""
     slots, calls = answer["slots"], answer["calls"]
     if not answer["broker"]:
         connection = "none joined, so all compiles run here (zcc join TOKEN)"
     else:
-        state = "connected"
-        if not answer["connected"]:
-            state = f"not connected: {answer['refusal'] or 'it does not answer'} (zcc doctor)"
+        state = "connected" if answer["connected"] else _told_away(answer)
         name = "" if answer["farm"] == DEFAULT_FARM else f"{answer['farm']}, "
         connection = f"{name}{answer['broker']}, {state}"
     running = "no calls" if not calls else "1 call" if calls == 1 else f"{calls} calls"

@@ -17,12 +17,14 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
+from zcc.agent.session import AFTER_REVOKED, REVOKED
 from zcc.cli import agent
 from zcc.cli.compilers import packed_toolchain
 from zcc.cli.terminal import say
 from zcc.config import Config
-from zcc.errors import CompilerError, ConfigError, told
+from zcc.errors import CompilerError, ConfigError, NoRoomError, told
 from zcc.reaching import why_unreachable
+from zcc.variables import wrong_in
 
 # A file's time may lie a tick of the kernel's behind the clock, and a second where the file system keeps
 # whole ones.
@@ -82,9 +84,11 @@ def _findings() -> Iterator[Finding]:
         config = configuration.load(os.environ)
         access = farm.load_access(configuration.config_dir(os.environ), config.broker)
     except ConfigError as error:
-        yield Finding(Verdict.FAIL, f"configuration: {error}", "mend or remove that file")
+        yield Finding(Verdict.FAIL, f"configuration: {error}", "mend it, or remove it")
         return
     yield Finding(Verdict.OK, f"configuration in {configuration.config_dir(os.environ)}")
+    for wrong in wrong_in(os.environ):
+        yield Finding(Verdict.NOTE, f"variable {wrong}", "set it right, or unset it")
     yield _launcher()
     yield from _compilers(config)
     yield _clock(os.getcwd())
@@ -96,10 +100,10 @@ def _findings() -> Iterator[Finding]:
     yield Finding(
         Verdict.OK, f"key for {farm.spoken(access.farm)} at {access.endpoint} ({access.role})"
     )
-    status = _agent_status()
-    if status is None:
-        log = os.path.join(configuration.state_dir(os.environ), "agent.log")
-        yield Finding(Verdict.FAIL, "agent: it does not start", f"see {log}")
+    try:
+        status = _agent_status()
+    except ConfigError as error:
+        yield Finding(Verdict.FAIL, f"agent: {error}", "mend that; zcc agent start tries again")
         return
     yield Finding(Verdict.OK, f"agent, process {status['pid']}")
     yield from _farm(status)
@@ -120,6 +124,10 @@ def _compilers(config: Config) -> Iterator[Finding]:
         except ConfigError as error:
             advice = f"install {name}, or set another in config.toml (zcc config)"
             yield Finding(Verdict.FAIL, f"compiler {error}", advice)
+            continue
+        except NoRoomError as error:
+            advice = "free some there, or move it (ZCC_STATE_DIR); until then all is compiled here"
+            yield Finding(Verdict.FAIL, f"compiler {name}: no room: {error}", advice)
             continue
         except CompilerError as error:
             advice = "what it compiles is compiled here"
@@ -180,20 +188,25 @@ def _sandbox() -> Finding:
 _TAKING = frozenset(("ready", "limited"))
 
 
-def _agent_status() -> dict[str, Any] | None:
+def _agent_status() -> dict[str, Any]:
+    """
+    Raises:
+        ConfigError: no agent answers; the message says why.
+    """
     status = agent.ask({"op": "status"})
     if status is None:
-        try:
-            agent.launch()
-        except ConfigError:
-            return None
+        agent.launch()
         status = agent.ask({"op": "status"})
+    if status is None:
+        raise ConfigError("it does not answer")
     return status
 
 
 def _no_broker(status: dict[str, Any], error: str) -> Finding:
     """Which of the ways to the broker is closed."""
     refusal = str(status.get("refusal") or "")
+    if refusal == REVOKED:
+        return Finding(Verdict.FAIL, f"broker: {refusal}", AFTER_REVOKED)
     problem = "" if refusal else why_unreachable(str(status.get("broker") or ""))
     if problem:
         what, _, advice = problem.partition(": ")
@@ -209,6 +222,8 @@ def _farm(status: dict[str, Any]) -> Iterator[Finding]:
     answer = agent.ask({"op": "nodes"}) or {}
     listed = answer.get("nodes")
     if not isinstance(listed, list):
+        # It may have learnt more while it was asked.
+        status = agent.ask({"op": "status"}) or status
         yield _no_broker(status, str(answer.get("error", "no answer")))
         return
     yield Finding(Verdict.OK, "broker answers")

@@ -39,7 +39,12 @@ def health(document: dict[str, Any]) -> list[Complaint]:
         found.append(Complaint("no farm is joined", "zcc join TOKEN; all compiles run here"))
     elif agent and not agent["connected"]:
         why = agent["refusal"] or "it does not answer"
-        found.append(Complaint(f"not connected to {agent['broker']}: {why}", "zcc doctor"))
+        if agent["refusal"] or not agent.get("dialling"):
+            found.append(Complaint(f"not connected to {agent['broker']}: {why}", "zcc doctor"))
+    elif agent and agent.get("without_nodes"):
+        found.append(Complaint("no node takes jobs, so compiles run here", "zcc nodes says why"))
+    if agent and agent.get("no_room"):
+        found.append(Complaint(f"no room: {agent['no_room']}", "free some there; zcc doctor"))
     counted = (
         (
             "verify_differs",
@@ -171,8 +176,11 @@ def _health(document: dict[str, Any], has_colour: bool) -> Iterator[str]:
     red, green, plain = (_RED, _GREEN, _PLAIN) if has_colour else ("", "", "")
     complaints = health(document)
     if not complaints:
-        connected = "connected" if document.get("agent") else "no agent runs now"
-        yield f"health         {green}good{plain}, {connected}"
+        agent = document.get("agent")
+        state = "no agent runs now"
+        if agent:
+            state = "connected" if agent["connected"] else "dialling"
+        yield f"health         {green}good{plain}, {state}"
     for complaint in complaints:
         yield f"health         {red}{complaint.what}{plain}: {complaint.advice}"
     for note in document.get("notes", ()):

@@ -34,12 +34,17 @@ def leave(directory: str, again: str, is_sure: bool, is_local: bool) -> None:
         if not sys.stdin.isatty():
             raise ConfigError(f"this leaves {what} and removes its key {called}: say --yes")
         typer.confirm(f"Leave {what}, and remove the key {called}?", abort=True)
+    is_admitted = farm.is_admitted(access) if is_local else False
     if not is_local:
         _tell(access)
     farm.forget_access(directory)
     say(f"left {what}; {again} joins again, with a new key")
-    if is_local:
+    if is_admitted:
         say(f"the broker still admits the key until somebody says: zcc-broker revoke {called}")
+    elif is_admitted is None:
+        say(
+            f"the broker does not answer: it may still admit the key; zcc-broker revoke {called} ends that"
+        )
 
 
 def _tell(access: farm.Access) -> None:

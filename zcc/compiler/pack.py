@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -52,6 +53,8 @@ COMPRESSION_LEVEL = 3
 _MAX_THREADS = 4
 _GATHERINGS = 3
 _READ_BYTES = 1 << 20
+# A disk that does not take a pack; reading the compiler gives none of these.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _NAME_BYTES = 100
 _TYPES = {Kind.FILE: b"0", Kind.SYMLINK: b"2", Kind.DIRECTORY: b"5"}
 
@@ -266,7 +269,10 @@ def main(arguments: list[str] | None = None) -> int:
         index = ToolchainIndex(options.store)
         toolchain = pack_compiler(index, compiler, os.fsencode(options.path))
     except (CompilerError, OSError) as error:
-        print(json.dumps({"error": str(error) or type(error).__name__}))
+        document: dict[str, object] = {"error": str(error) or type(error).__name__}
+        if isinstance(error, OSError) and error.errno in _FULL:
+            document |= {"error": error.strerror, "is_full": True}
+        print(json.dumps(document))
         return 1
     answer = describe(toolchain)
     del answer["members"], answer["programs"]

@@ -240,8 +240,9 @@ class StorageSession:
             case Who():
                 self._lose("the broker was restarted")
                 self._hello()
-            case Bye():
-                self._lose("the broker stops")
+            case Bye(reason):
+                is_revoked = reason == "revoked"
+                self._lose("this key was revoked" if is_revoked else "the broker stops")
             case Refused(_, reason):
                 self._patience_until_s = 0.0
                 self._lose(f"the broker refuses this member: {reason}")
