@@ -33,6 +33,8 @@ KEY_CONNECTIONS = 64
 # (RECONNECT_MAX_MS), and a key's many agents come back at once when the broker starts anew.
 ADMISSIONS_BURST = 128
 ADMISSIONS_PER_S = 4.0
+# A key that is no longer valid is told so, and its connections are shut so much later.
+LAST_WORDS_S = 1.0
 # Whoever connects says Hello, or what else he came for, at once. One that says nothing for so long is shut.
 SILENT_S = 10.0
 # Of all descriptors this share may be connections'; the rest is for files, and for HTTP.
@@ -62,6 +64,12 @@ FLOOD_BURST_S = 15.0
 # AskNodes: a row for each node, of up to 20,000. People and monitors ask once a second.
 ASKS_BURST = 100.0
 ASKS_PER_S = 16.0
+# Enrol, Rejoin, Leave: each writes to the registry, some ms. A token may be for a pool of machines at once.
+JOINS_BURST = 1_000.0
+JOINS_PER_S = 20.0
+# ccache's values: a piece of 256 KiB each; at this rate they are more than one loop relays.
+STORAGE_BURST = 20_000.0
+STORAGE_PER_S = 3_000.0
 # All else but chunks: four for each job at 2,000 jobs a second, and what a whole build says at once.
 MESSAGES_BURST = 120_000.0
 MESSAGES_PER_S = 8_000.0

@@ -13,10 +13,26 @@ from broker.limits import (
     BEATS_PER_CONNECTION_S,
     FLOOD_BURST_S,
     HELLOS_PER_CONNECTION_S,
+    JOINS_BURST,
+    JOINS_PER_S,
     MESSAGES_BURST,
     MESSAGES_PER_S,
+    STORAGE_BURST,
+    STORAGE_PER_S,
 )
-from zcc.messages import AskNodes, Beat, Chunk, Hello, Message
+from zcc.messages import (
+    AskNodes,
+    Beat,
+    Chunk,
+    Enrol,
+    Hello,
+    Leave,
+    Message,
+    Rejoin,
+    StorageGet,
+    StoragePut,
+    StorageRemove,
+)
 
 
 class Manners:
@@ -31,6 +47,12 @@ class Manners:
             Hello: Allowance(FLOOD_BURST_S * hellos, hellos),
             AskNodes: Allowance(ASKS_BURST, ASKS_PER_S),
         }
+        joins, storage = (
+            Allowance(JOINS_BURST, JOINS_PER_S),
+            Allowance(STORAGE_BURST, STORAGE_PER_S),
+        )
+        self._of_kind |= dict.fromkeys((Enrol, Rejoin, Leave), joins)
+        self._of_kind |= dict.fromkeys((StorageGet, StoragePut, StorageRemove), storage)
         self._of_all = Allowance(MESSAGES_BURST, MESSAGES_PER_S)
 
     def allows(self, user: str, kind: type[Message], now: float) -> bool:

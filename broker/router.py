@@ -131,10 +131,14 @@ class RouterLink(Pumped):
     def ban(self, user: str, reason: str) -> None:
         """No correct peer does that: the key's connections are shut, and it gets none for a while."""
         self._gate.ban(user, self._loop.time())
+        self.shut(user)
+        self._on_offence(user, reason)
+
+    def shut(self, user: str) -> None:
+        """End all connections of this key."""
         for connection in self._connections.of_user(user):
             connection.is_shut = True
             tcp.shut(connection.descriptor, connection.address)
-        self._on_offence(user, reason)
 
     def look(self, now: float) -> None:
         """Shut connections that say nothing, or send more than is read; to be called often."""

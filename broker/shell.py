@@ -26,7 +26,7 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
-from broker.limits import KEY_CONNECTIONS, MAX_REASON
+from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON
 from broker.machine import Machine
 from broker.manners import Manners
 from broker.membership import Membership
@@ -35,6 +35,7 @@ from broker.reception import Reception
 from broker.registry import Registry
 from broker.results import SharedResults
 from broker.roles import may_send
+from broker.roster import Roster
 from broker.router import RouterLink
 from broker.search import Search
 from broker.state import add_toolchain, known_toolchains
@@ -59,7 +60,6 @@ from zcc.messages import (
     Leave,
     Message,
     Rejoin,
-    Role,
     StorageGet,
     StoragePut,
     StorageRemove,
@@ -73,8 +73,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.1
 # How often the registry is asked whether another process has changed it.
 REGISTRY_S = 0.5
-# An expiry is not a change of the registry: all live keys are looked up again this often.
-EXPIRY_S = 30.0
 
 
 class Shell:
@@ -100,7 +98,7 @@ class Shell:
         self._registry = Registry(state_dir)
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
-        self._roles: dict[str, Role | None] = {}
+        self.roster = Roster(self._registry, self._now())
         self._heard: set[tuple[bytes, str]] = set()
         self._manners = Manners(key_connections)
         self._warnings = Summing[str]()
@@ -113,18 +111,11 @@ class Shell:
         known = known_toolchains(state_dir)
         self._machine = Machine(farm, random.SystemRandom(), self._now(), known, holding_key)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
-        self._next_check = self._next_expiry = self._now()
+        self._next_check = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         try:
-            self._link = RouterLink(
-                self._context,
-                listen,
-                keys,
-                self._admit,
-                self._on_message,
-                self._offended,
-                key_connections,
-            )
+            hears = (self._admit, self._on_message, self._offended)
+            self._link = RouterLink(self._context, listen, keys, *hears, key_connections)
         except zmq.ZMQError as error:
             self._context.term()
             raise StartError(
@@ -208,25 +199,17 @@ class Shell:
 
     def _admit(self, public_key: str, address: str) -> str | None:
         """ZAP: a registered key's user id is the key itself."""
-        if self._role_of(public_key) is None:
+        if self.roster.role_of(public_key) is None:
             return None
         self._membership.attendance.connected(public_key, address, time.time(), self._now())
         return public_key
-
-    def _role_of(self, user: str) -> Role | None:
-        if user not in self._roles:
-            role = self._registry.role_of(user, time.time())
-            if role is None:
-                return None  # not remembered: strangers must not fill our memory
-            self._roles[user] = role
-        return self._roles[user]
 
     def _on_message(self, route: bytes, user: str, frames: Frames) -> None:
         with self._failures.noted("a message"):
             self._hear(route, user, frames)
 
     def _hear(self, route: bytes, user: str, frames: Frames) -> None:
-        role = self._role_of(user)
+        role = self.roster.role_of(user)
         if self._is_closed or role is None or self._machine.is_banned(route):
             self.counts["ignored"] += 1
             return
@@ -298,9 +281,8 @@ class Shell:
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
         self._send(origin.route, answer)
-        known = self._roles.pop(changed, None)
-        if known is not None:
-            self._end_sessions(changed, known)
+        if self.roster.has_changed(changed):
+            self._drop_key(changed)
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -380,9 +362,18 @@ class Shell:
         self._run()
 
     def _check_registry(self, now: float) -> None:
-        if self._registry.has_changed() or now >= self._next_expiry:
-            self._next_expiry = now + EXPIRY_S
-            self._recheck_keys()
+        """Keys may have been revoked or have expired: drop their sessions."""
+        for user in self.roster.changed(now):
+            self._drop_key(user)
+
+    def _drop_key(self, user: str) -> None:
+        """It has another role now, or none: its sessions end, and without a role its connections too."""
+        if self.roster.role_of(user) is not None:
+            self._happen(events.KeyRevoked(user, "another role"))
+            return
+        logger.info("the key %s is no longer valid", user)
+        self._happen(events.KeyRevoked(user))
+        self._loop.call_later(LAST_WORDS_S, self._link.shut, user)
 
     def _sum_up(self, now: float) -> None:
         self._failures.sum_up()
@@ -394,21 +385,6 @@ class Shell:
         evicted = self._results.note_evictions()
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
-
-    def _recheck_keys(self) -> None:
-        """Keys may have been revoked or have expired: drop their sessions."""
-        known, self._roles = self._roles, {}
-        for user, role in known.items():
-            self._end_sessions(user, role)
-
-    def _end_sessions(self, user: str, before: Role | None) -> None:
-        """If the key does not have the role any more."""
-        role = self._role_of(user)
-        if role is None:
-            logger.info("the key %s is no longer valid", user)
-            self._happen(events.KeyRevoked(user))
-        elif role is not before:
-            self._happen(events.KeyRevoked(user, "another role"))
 
     def _now(self) -> float:
         return time.monotonic()

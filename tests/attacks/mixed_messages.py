@@ -85,7 +85,7 @@ async def mix(tmp_path: Path, rng: Random, seconds: float, most: int) -> Counts:
         while counts.messages < most and time.monotonic() < until:
             number += 1
             role = rng.choice(_ROLES)
-            if broker.shell._role_of(users[role]) is not role:  # it has left
+            if broker.shell.roster.role_of(users[role]) is not role:  # it has left
                 users[role] = broker.member(role, role.value).public
             peer = _Peer(broker.shell, _MARK + number.to_bytes(8, "big"), users[role], role)
             await _speak(peer, drawn, rng, counts)

@@ -19,7 +19,7 @@ from tests.unit.test_broker_wire import PATIENCE_S, Broker, run, sample_job
 from zcc import codec
 from zcc.job import encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import AskNodes, Beat, Hello, Message, Nodes, Role, Submit, Who
+from zcc.messages import AskNodes, Beat, Bye, Hello, Message, Nodes, Role, Submit, Who
 
 
 @contextmanager
@@ -127,5 +127,19 @@ def test_beats_without_end_over_many_connections_shut_their_key_out_and_nobody_e
         await innocent.say(AskNodes())
         await innocent.wait(Nodes)
         assert len(violations(broker)) == 1
+
+    run(story, tmp_path)
+
+
+def test_a_key_that_is_revoked_keeps_no_connection(tmp_path: Path) -> None:
+    async def story(broker: Broker) -> None:
+        with bare(broker, broker.member(Role.CLIENT, "laptop")) as peer:
+            ends = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            peer.send_multipart(codec.encode(Hello(bytes(16), "client", "", "x", "0", 0, (), ())))
+            await until(lambda: len(broker.shell.machine.farm.sessions))
+            broker.registry.revoke("laptop", time.time())
+            await until(lambda: ends.poll(0))
+            assert Bye("revoked") in said_to(peer)
+            ends.close()
 
     run(story, tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.gate import Gate
 from broker.limits import ADMISSIONS_BURST, ADMISSIONS_PER_S, BAN_S, MAX_BAN_S, SILENT_S
 from broker.manners import Manners
-from zcc.messages import AskNodes, Beat, Chunk, Hello
+from zcc.messages import AskNodes, Beat, Chunk, Hello, Leave, Rejoin, StorageGet, StoragePut
 
 MOST = 4
 
@@ -69,6 +69,17 @@ def test_as_many_agents_as_a_key_may_have_beat_as_they_should() -> None:
         for kind in (Beat, Hello)
         for _ in range(64)
     )
+
+
+def test_kinds_that_cost_the_same_are_counted_together() -> None:
+    manners, said = Manners(64), 0
+    while manners.allows("user", StorageGet, 0.0):
+        said += 1
+    assert said > 1000  # a value of 128 MiB is 512 pieces
+    assert not manners.allows("user", StoragePut, 0.0)
+    while manners.allows("user", Rejoin, 0.0):
+        pass
+    assert not manners.allows("user", Leave, 0.0)
 
 
 def test_nodes_are_asked_for_by_people_and_chunks_come_under_credit() -> None:
