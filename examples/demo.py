@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from zcc.capacity import processors
 from zcc.cli.up import LocalFarm
 from zcc.errors import ZccError
 
@@ -54,7 +55,7 @@ def main() -> int:
         farm = LocalFarm(directory)
         try:
             print(f"Starting a broker and {NODES} nodes on loopback ...", flush=True)
-            farm.start(NODES, slots=max(1, len(os.sched_getaffinity(0)) // NODES))
+            farm.start(NODES, slots=max(1, processors() // NODES))
             rows = [build_and_check(project, directory, farm) for project in projects]
         finally:
             farm.stop()

@@ -21,6 +21,7 @@ from node.sandbox import Limits, Mode, Sandbox
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
+from zcc.capacity import memory_bytes, processors
 from zcc.cli import leaving
 from zcc.cli.program import Program, run_program
 from zcc.cli.terminal import say
@@ -142,8 +143,17 @@ def serve(
         logger.info("weaker than elsewhere: %s", weakness)
     size = parse_size(cache_size)
     called = settled_name(state, name)
-    slots = slots or len(os.sched_getaffinity(0))
+    slots = slots or processors()
     asyncio.run(_serve(access, called, slots, state, found, size, parse_duration(recheck)))
+
+
+def _limits() -> Limits:
+    """Of one job: no more memory than this machine or container has."""
+    usual, here = Limits(), memory_bytes()
+    if not here or usual.memory_bytes is None or here >= usual.memory_bytes:
+        return usual
+    logger.info("a job may have %d MiB of memory, which is all that there is", here >> 20)
+    return replace(usual, memory_bytes=here)
 
 
 def _claimed_cgroups() -> Cgroups | str:
@@ -177,7 +187,7 @@ async def _serve(
     size_bytes: int,
     recheck_s: float,
 ) -> None:
-    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, Limits(), recheck_s)
+    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, _limits(), recheck_s)
     loop = asyncio.get_running_loop()
     asked = False
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import platformdirs
 
+from zcc.capacity import processors
 from zcc.errors import ConfigError
 from zcc.reaching import split_endpoint
 
@@ -106,7 +107,7 @@ class Config:
 
     @property
     def local_slots(self) -> int:
-        return self.slots or len(os.sched_getaffinity(0))
+        return self.slots or processors()
 
     @property
     def cache_bytes(self) -> int:

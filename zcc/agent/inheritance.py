@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zcc.agent import door
+from zcc.capacity import processors
 
 # Beginnings of variables that are not a build's; the launcher has the same list (start.c).
 VARIABLES = (
@@ -101,7 +102,7 @@ def standing() -> Standing:
             remarks.append(f"has a hard limit of {name}: {hard}")
     cgroup = _cgroup()
     remarks += [f"its cgroup has {each}" for each in _cgroup_limits(cgroup)]
-    return Standing(len(os.sched_getaffinity(0)), nice, cgroup, tuple(remarks))
+    return Standing(processors(), nice, cgroup, tuple(remarks))
 
 
 def reduced(environment: Mapping[str, str]) -> dict[str, str]:

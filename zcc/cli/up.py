@@ -16,6 +16,7 @@ import typer
 from zcc import farm
 from zcc.agent import door
 from zcc.agent.inheritance import MANAGER_VARIABLE
+from zcc.capacity import processors
 from zcc.cli.agent import sibling
 from zcc.cli.supervisor import (
     Ended,
@@ -203,7 +204,7 @@ def up(
     ),
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
-    slots = slots or max(1, len(os.sched_getaffinity(0)) // nodes)
+    slots = slots or max(1, processors() // nodes)
 
     def run(group: int) -> int:
         local = LocalFarm(make_directory(_PREFIX), dies_with_us=True)
