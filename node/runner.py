@@ -33,6 +33,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from node.cgroup import Group
 from node.errors import SandboxError
 from node.faults import noted
+from node.priority import LOWEST, lower, lower_running, lower_session
 from node.proof import LOG_BYTES, empty_log
 from node.remains import Remains, RunFault, RunOutcome, Toolchain, judge
 from node.sandbox import Limits, Mode, Sandbox
@@ -144,6 +145,8 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._group: Group | None = None
         self._watch = Watch(limits, scratch)
+        self._nice = limits.nice
+        self._is_session_lowered = not self._nice
         self._info: int = -1
         self._told = b""
         self._handles: list[int] = []
@@ -167,6 +170,21 @@ class Run:
         # got so far, and before that it waits for ever for a parent that is dead.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, signal.SIGKILL)
+
+    @property
+    def first_process(self) -> int:
+        """The sandbox's, as this machine numbers it; 0 while it is not known."""
+        return self._init_pid
+
+    def step_back(self) -> None:
+        """Give way to all others from now on: the machine's owner wants this slot back."""
+        if self._nice >= LOWEST or not self._pid:
+            return
+        self._nice, self._is_session_lowered = LOWEST, False
+        if self._init_pid:
+            lower_running(self._init_pid)
+        else:
+            lower(self._pid, LOWEST)
 
     def _abandon(self) -> None:
         """Undo a start that failed half way."""
@@ -248,6 +266,7 @@ class Run:
         self._timer = self._loop.call_later(WATCH_EVERY_S, self._guarded, self._look)
 
     def _limit(self) -> None:
+        lower(self._pid, self._nice)
         if self._sandbox.mode is Mode.NONE:
             return
         if self._group is not None:
@@ -302,10 +321,14 @@ class Run:
         """Hold the job to the limits that the kernel does not keep."""
         self._learn_init()
         running_s = time.monotonic() - self._started_at
-        looking = self._loop.run_in_executor(
-            self._watchers, self._watch.excess, self._init_pid, running_s
-        )
+        looking = self._loop.run_in_executor(self._watchers, self._look_closely, running_s)
         looking.add_done_callback(lambda done: self._guarded(self._looked, done))
+
+    def _look_closely(self, running_s: float) -> tuple[Fault, str] | None:
+        """What the job has too much of. On the watchers' thread."""
+        if self._init_pid and not self._is_session_lowered:
+            self._is_session_lowered = lower_session(self._init_pid, self._nice)
+        return self._watch.excess(self._init_pid, running_s)
 
     def _looked(self, looking: asyncio.Future[tuple[Fault, str] | None]) -> None:
         error = None if looking.cancelled() else looking.exception()

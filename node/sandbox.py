@@ -62,6 +62,7 @@ class Limits:
     files: int = 10_000  # written, directories among them, in TMPDIR and elsewhere together
     written_bytes: int = 2 * MAX_BLOB_BYTES  # on disk
     free_disk_bytes: int = 1 << 30  # that must stay free where the sandbox writes
+    nice: int = 0  # how much it gives way to others on this machine: node/priority.py
 
     def of_process(self) -> list[tuple[int, tuple[int, int]]]:
         """The limits that the kernel keeps for each process."""
