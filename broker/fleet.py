@@ -20,7 +20,7 @@ from broker.limits import (
 from broker.nodes import SUSPICIOUS, Node, most_leases
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
-from zcc.messages import Announce, Fault, Hello, Revoke, Settled
+from zcc.messages import Announce, Beat, Fault, Hello, Offer, Revoke, Settled
 from zcc.printable import printable
 
 # What a node says of itself and not of the job.
@@ -44,6 +44,7 @@ class Fleet:
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
         node.paused = printable(hello.paused)
+        _note_offer(node, hello.offer)
         node.unwanted.clear()
         held = set(hello.leases)
         for lease in list(node.leases.values()):
@@ -56,29 +57,60 @@ class Fleet:
         for lease_id in hello.leases:
             if lease_id not in node.leases and lease_id not in node.orphans:
                 self._claim(node, lease_id, now)
+        self._give_back_beyond(node, now)
         self._revoke_some(node)
         self._farm.seats.touch(node)
         self._farm.is_dirty = True
 
-    def say_paused(self, node: Node, reason: str, now: float) -> None:
-        """The node takes no jobs for now, and why; or takes them again."""
-        reason = printable(reason)
-        if bool(reason) != bool(node.paused):
-            session = node.session
-            self._farm.audit("pause", user=session.user, node=session.name, reason=reason or "over")
-            self._farm.is_dirty = True
-        has_begun = bool(reason) and not node.paused
-        node.paused = reason
+    def beat(self, node: Node, beat: Beat, now: float) -> None:
+        """What the node says of itself, each second: whether it takes jobs, how many, and why no more."""
+        node.load = beat.load
+        was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
+        node.paused = printable(beat.paused)
+        _note_offer(node, beat.offer)
         self._farm.seats.touch(node)
-        if has_begun:
+        self._farm.is_dirty |= node.slots != was_slots
+        if node.slots < was_slots:
+            self._give_back_beyond(node, now)
+        self._note_word(node, was_none, now, takes_no_more=node.is_draining > was_draining)
+
+    def say_paused(self, node: Node, reason: str, now: float) -> None:
+        """The node takes no jobs for now, and why."""
+        was_none, node.paused = node.why_none, printable(reason)
+        self._farm.seats.touch(node)
+        self._note_word(node, was_none, now)
+
+    def _note_word(
+        self, node: Node, was_none: str, now: float, *, takes_no_more: bool = False
+    ) -> None:
+        """What follows for others when a node begins to take no jobs by its own word, or takes them again."""
+        why_none = node.why_none
+        if bool(why_none) != bool(was_none):
+            user, name = node.session.user, node.session.name
+            self._farm.audit("pause", user=user, node=name, reason=why_none or "over")
+            self._farm.is_dirty = True
+        if takes_no_more or (why_none and not was_none):
             self._ledger.refuse_unservable(now)
             self._dispatcher.tell_all(now)
+
+    def _give_back_beyond(self, node: Node, now: float) -> None:
+        """The node lends less than it did: what it has not begun, beyond what it may hold now, goes to others
+        and is nobody's fault. What runs there is let end."""
+        surplus = node.held - node.most_leases
+        for lease in reversed(list(node.leases.values())):
+            if surplus <= 0:
+                break
+            execution = self._farm.executions[lease.key]
+            if execution.phase is Phase.ASSIGNED and not lease.is_adopted:
+                surplus -= 1
+                self._ledger.revoke(node, lease.id)
+                self._ledger.give_back(lease, node, now, is_counted=False)
 
     def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
         """A node holds a lease that is not its own in our books."""
         # Over, as the node will read: it wrote this Hello before, while we stood still for example.
         is_over = lease_id in node.ended
-        if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_leases:
+        if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_held:
             self._unwant(node, lease_id)
             return
         execution = self._farm.by_prefix.get(lease_prefix(Digest(lease_id)))
@@ -215,3 +247,16 @@ class Fleet:
         self._farm.seats.touch(node)
         self._farm.is_dirty |= bool(told)
         return len(told)
+
+
+def _note_offer(node: Node, offer: Offer | None) -> None:
+    """Take the node's word for what it lends; of more slots than its Hello has nobody can know."""
+    if offer is None:
+        node.slots, node.lends_less = node.all_slots, ""
+        return
+    node.slots = min(offer.slots, node.all_slots)
+    node.mode = printable(offer.mode)
+    is_less = node.slots < node.all_slots
+    node.lends_less = (printable(offer.why) or "it does not say why") if is_less else ""
+    # Once: what it was told to end it may still have to be asked for.
+    node.is_draining |= offer.is_leaving

@@ -241,8 +241,7 @@ class Machine:
     def _beat(self, session: Session, message: Beat, now: float) -> None:
         node = self.farm.nodes.get(session.id)
         if node is not None:
-            node.load = message.load
-            self._fleet.say_paused(node, message.paused, now)
+            self._fleet.beat(node, message, now)
 
     def _unreachable(self, event: events.PeerUnreachable, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)
@@ -403,14 +402,21 @@ class Machine:
         return NodeRow(
             name=node.session.name,
             slots=node.slots,
-            running=min(node.held, node.slots),
+            running=max(min(node.held, node.slots), self._count_begun(node)),
             speed=self.farm.model.speed(node.identity),
             state=node.state(now),
             load=node.load,
             finished=node.record.finished,
             faults=node.record.faults,
             reason=node.reason,
+            all_slots=node.all_slots,
+            mode=node.mode,
         )
+
+    def _count_begun(self, node: Node) -> int:
+        """Jobs that run there: more than its slots, when it had more of them before."""
+        executions = self.farm.executions
+        return sum(executions[lease.key].phase is Phase.STARTED for lease in node.leases.values())
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -107,7 +107,7 @@ class Record(Strikes):
 
 def most_leases(slots: int) -> int:
     """What a node of so many slots may hold: running plus prefetched."""
-    return slots + max(1, ceil(slots * PREFETCH))
+    return slots + max(1, ceil(slots * PREFETCH)) if slots else 0
 
 
 def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
@@ -123,7 +123,8 @@ class Node:
     `unwanted` are those that it is still to be told to give up.
 
     `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
-    is `paused`, if that says why, and cannot take toolchains that are `unfit`, each for its reason.
+    lends `slots` of `all_slots` now (`lends_less`: why not all), is `paused`, if that says why, and cannot take
+    toolchains that are `unfit`, each for its reason.
     """
 
     session: Session
@@ -138,6 +139,9 @@ class Node:
     load: float = 0.0
     is_draining: bool = False
     paused: str = ""
+    all_slots: int = 0
+    mode: str = ""
+    lends_less: str = ""
     unfit: dict[Digest, str] = field(default_factory=dict)
 
     @property
@@ -161,6 +165,11 @@ class Node:
     def most_leases(self) -> int:
         """Running plus prefetched."""
         return most_leases(self.slots)
+
+    @property
+    def most_held(self) -> int:
+        """Those that it may hold because it had more slots before."""
+        return most_leases(max(self.slots, self.all_slots))
 
     def is_owed_revokes(self, now: float) -> bool:
         """Whether it holds leases that it is to give up by now."""
@@ -189,7 +198,7 @@ class Node:
     def note_ended(self, lease: bytes) -> None:
         """It does not hold this lease any more, and may not know that yet."""
         self.ended[lease] = None
-        while len(self.ended) > max(MIN_ENDED, ENDED_SHARE * self.most_leases):
+        while len(self.ended) > max(MIN_ENDED, ENDED_SHARE * self.most_held):
             self.ended.popitem(last=False)
 
     def knows(self, lease: bytes) -> bool:
@@ -223,16 +232,21 @@ class Node:
     def state(self, now: float) -> str:
         if self.is_draining:
             return "draining"
-        if self.paused:
+        if self.why_none:
             return "paused"
         if now < self.record.until:
             return "quarantined"
         return "limited" if self.unfit else "ready"
 
     @property
+    def why_none(self) -> str:
+        """Why it takes no job now, by its own word."""
+        return self.paused or (not self.slots and self.lends_less) or ""
+
+    @property
     def reason(self) -> str:
-        """Why it is paused or limited, by its own word."""
-        return self.paused or next(iter(self.unfit.values()), "")
+        """Why it is paused or limited, or lends less than all, by its own word."""
+        return self.paused or next(iter(self.unfit.values()), "") or self.lends_less
 
 
 class Roster:
@@ -259,7 +273,8 @@ class Roster:
             record.until = max(record.until, self._condemned.get(session.user, 0.0))
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
-        node.slots, node.machine_classes, node.is_draining = slots, machine_classes, False
+        node.slots = node.all_slots = slots
+        node.machine_classes, node.is_draining = machine_classes, False
         node.paused = ""
         node.unfit.clear()
         return node

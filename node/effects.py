@@ -42,11 +42,18 @@ class InstallToolchain:
 
 @dataclass(frozen=True, slots=True)
 class SayState:
-    """Tell the broker at once whether this node takes jobs, before anything that follows."""
+    """Tell the broker at once whether this node takes jobs, and how many, before anything that follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartJob:
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StepBack:
+    """Let this running job's processes give way to all others from now on."""
+
     lease: bytes
 
 
@@ -77,6 +84,7 @@ Effect = (
     | InstallToolchain
     | SayState
     | StartJob
+    | StepBack
     | KillJob
     | ForgetLease
     | Leave

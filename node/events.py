@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.digest import Digest
-from zcc.messages import Fault
+from zcc.messages import Fault, Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,13 @@ class RoomChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferChanged:
+    """The machine's owner leaves more to jobs than before, or less."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """The owner wants his machine back: finish what runs, take nothing new."""
 
@@ -141,5 +148,6 @@ Event = (
     | ToolchainGone
     | LeaseSettled
     | RoomChanged
+    | OfferChanged
     | StopAsked
 )

@@ -7,13 +7,15 @@ A lease goes one way:
 `fetching` waits for inputs and toolchain, `ready` for a slot, `ended` for the broker's Settled. A revoked
 lease is forgotten at once, except that a running sandbox keeps its slot until it is really gone.
 
-While the node is paused (its disk is short) it says so, and gives back what does not run.
+While the node is paused (its disk is short) or lends no slot it says so, and gives back what does not run. When
+it lends fewer than before it says so, starts nothing beyond them, and lets what runs end; the broker takes back
+what has not begun.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import assert_never
 
@@ -30,6 +32,7 @@ from node.effects import (
     Send,
     SendBehind,
     StartJob,
+    StepBack,
 )
 from node.events import (
     BlobArrived,
@@ -40,6 +43,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    OfferChanged,
     RoomChanged,
     RunAsked,
     RunRejected,
@@ -50,7 +54,7 @@ from node.events import (
     ToolchainReady,
     Welcomed,
 )
-from zcc.messages import Done, Failed, Fault, Started
+from zcc.messages import Done, Failed, Fault, Offer, Started
 
 # A broker that leases more than this to one node is broken; what is beyond is refused.
 MAX_LEASES = 4096
@@ -79,9 +83,10 @@ class Lease:
 
 @dataclass(slots=True)
 class NodeMachine:
-    """The state of one node. `slots` compiles run at a time."""
+    """The state of one node. `slots` compiles run at a time at most; now those of `lent`, all without it."""
 
     slots: int
+    lent: Offer | None = None
     leases: OrderedDict[bytes, Lease] = field(default_factory=OrderedDict)
     has_session: bool = False  # a broker listens
     is_stopping: bool = False
@@ -89,6 +94,14 @@ class NodeMachine:
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
     _installing: set[Digest] = field(default_factory=set)
+
+    @property
+    def offer(self) -> Offer:
+        """What a broker is told of how much this node lends."""
+        lent = self.lent or Offer(self.slots)
+        if self.is_stopping:
+            return replace(lent, slots=0, why="it ends what runs, and leaves", is_leaving=True)
+        return lent
 
     @property
     def running(self) -> int:
@@ -133,13 +146,8 @@ class NodeMachine:
                 self.has_session = False
                 self._wanted.clear()
                 effects = []
-            case RoomChanged(reason):
-                effects = self._pause(reason)
-            case StopAsked():
-                self.is_stopping = True
-                effects = self._fail_where(
-                    Stage.FETCHING, Stage.READY, fault=Fault.STOPPING, detail="the node is leaving"
-                )
+            case RoomChanged() | OfferChanged() | StopAsked():
+                effects = self._open_or_close(event)
             case _:
                 assert_never(event)
         return effects + self._fill_slots() + self._leave_when_done()
@@ -158,8 +166,9 @@ class NodeMachine:
             return []  # said twice by a broker that saw us come back; the first still stands
         if self.is_stopping:
             return [Send(Failed(event.lease, Fault.STOPPING.value, "the node is leaving"))]
-        if self.paused:
-            return [Send(Failed(event.lease, Fault.PAUSED.value, self.paused))]
+        why_none = self.paused or (self.offer.why if not self.offer.slots else "")
+        if why_none:
+            return [Send(Failed(event.lease, Fault.PAUSED.value, why_none))]
         if len(self.leases) >= MAX_LEASES:
             return [Send(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
         needs_toolchain = not event.is_toolchain_here
@@ -190,7 +199,7 @@ class NodeMachine:
 
     def _fill_slots(self) -> list[Effect]:
         effects: list[Effect] = []
-        free = self.slots - self.running
+        free = (self.lent.slots if self.lent is not None else self.slots) - self.running
         while free > 0 and self._ready:
             name = self._ready.popleft()
             lease = self.leases.get(name)
@@ -269,19 +278,47 @@ class NodeMachine:
                 effects += self._fetch(lease)
         return effects
 
+    def _open_or_close(self, event: RoomChanged | OfferChanged | StopAsked) -> list[Effect]:
+        """How many jobs are taken from now on, if any."""
+        match event:
+            case RoomChanged(reason):
+                return self._pause(reason)
+            case OfferChanged(offer):
+                return self._lend(offer)
+            case StopAsked():
+                return self._stop()
+            case _:
+                assert_never(event)
+
     def _pause(self, reason: str) -> list[Effect]:
         if reason == self.paused:
             return []
         self.paused = reason
         effects: list[Effect] = [SayState()]
         if reason:
-            effects += self._fail_where(
-                Stage.FETCHING, Stage.READY, fault=Fault.PAUSED, detail=reason
-            )
+            effects += self._give_back(Fault.PAUSED, reason)
         return effects
 
-    def _fail_where(self, *stages: Stage, fault: Fault, detail: str) -> list[Effect]:
-        hit = [name for name, lease in self.leases.items() if lease.stage in stages]
+    def _lend(self, offer: Offer) -> list[Effect]:
+        if offer == self.lent:
+            return []
+        self.lent = offer
+        running = [name for name, lease in self.leases.items() if lease.stage is Stage.RUNNING]
+        effects: list[Effect] = [SayState(), *(StepBack(name) for name in running[offer.slots :])]
+        if not offer.slots:
+            effects += self._give_back(Fault.PAUSED, offer.why)
+        return effects
+
+    def _stop(self) -> list[Effect]:
+        if self.is_stopping:
+            return []
+        self.is_stopping = True
+        return [SayState(), *self._give_back(Fault.STOPPING, "the node is leaving")]
+
+    def _give_back(self, fault: Fault, detail: str) -> list[Effect]:
+        """All that has not begun."""
+        waits = (Stage.FETCHING, Stage.READY)
+        hit = [name for name, lease in self.leases.items() if lease.stage in waits]
         return [effect for name in hit for effect in self._fail(name, fault, detail)]
 
     def _fail(self, name: bytes, fault: Fault, detail: str) -> list[Effect]:

@@ -7,7 +7,9 @@ import logging
 import os
 import shlex
 import signal
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import platformdirs
@@ -15,9 +17,14 @@ import typer
 
 from node.cgroup import Cgroups, claim_cgroups
 from node.errors import CgroupError, NodeError
+from node.host import Host
+from node.lending import MODES, Lending
 from node.naming import keep_name, settled_name
+from node.orders import Orders, ask_to_drain, is_serving, keep_mode, kept_mode, parse_mode
+from node.owner import Owner
+from node.priority import LOWEST
 from node.probe import probe
-from node.sandbox import Limits, Mode, Sandbox
+from node.sandbox import Limits, Mode
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
@@ -90,12 +97,70 @@ def check(state: State = DEFAULT_STATE) -> None:
 
 
 @app.command()
+def mode(
+    word: Annotated[
+        str, typer.Argument(metavar="MODE", help=f"{', '.join(MODES)}; none: say which it is.")
+    ] = "",
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Say when this node takes jobs, from now on: a node that serves follows within seconds.
+
+    dedicated: always. proportional: on the processors that others on this machine leave. idle: while
+    nobody works on it. off: never.
+    """
+    if not word:
+        say(kept_mode(state).value)
+        return
+    keep_mode(state, parse_mode(word, "zcc-node mode"))
+    say(f"the mode is {word}" + ("" if is_serving(state) else "; no node serves now"))
+
+
+@app.command()
+def drain(
+    state: State = DEFAULT_STATE,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when the node has left, not at once.")
+    ] = False,
+) -> None:
+    """Have the node that serves here leave: no more jobs, and gone when the last one is handed over."""
+    ask_to_drain(state, waits=wait)
+    say("the node has left" if wait else "the node takes no more jobs, and leaves")
+
+
+@app.command()
 def serve(
     *,
     state: State = DEFAULT_STATE,
     slots: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Compiles at a time; 0: one a processor.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Compiles at a time; 0: one a processor that may be used."
+        ),
     ] = 0,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help=f"When jobs are taken: {', '.join(MODES)} (`zcc-node mode --help`). Kept from then on;"
+            " without one the kept one, at first dedicated.",
+        ),
+    ] = "",
+    idle_after: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Mode idle: how long nobody must have worked on this machine."
+        ),
+    ] = "5m",
+    nice: Annotated[
+        int,
+        typer.Option(
+            min=0, max=LOWEST, metavar="N", help="How much jobs give way to others' processes."
+        ),
+    ] = LOWEST,
+    grace: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long jobs may still run after SIGTERM."),
+    ] = "60s",
     name: Annotated[
         str,
         typer.Option(metavar="NAME", help="Instead of the name given to join, from now on."),
@@ -127,29 +192,48 @@ def serve(
     ] = False,
     user: AsUser = "",
 ) -> None:
-    """Compile for the farm until SIGTERM (finishes what runs) or a second one (ends at once)."""
+    """Compile for the farm until `zcc-node drain` (finishes what runs), SIGTERM (the same, for --grace at most)
+    or a second one (ends at once)."""
     logging.basicConfig(level=log.upper(), format="%(asctime)s %(levelname)s %(message)s")
     access = _own_access() if own else farm.load_access(state)
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
-    mode = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
-    if mode is None:
+    way = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
+    if way is None:
         raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
+    chosen = parse_mode(mode, "--mode") if mode else kept_mode(state)
+    idle_after_s, grace_s = parse_duration(idle_after), parse_duration(grace)
     cgroups = _claimed_cgroups()
     # With --own every job is this user's own, whose key lies where only he can read.
     _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
-    found = probe(state, mode, cgroups)
+    found = probe(state, way, cgroups)
     for weakness in found.weaker:
         logger.info("weaker than elsewhere: %s", weakness)
-    size = parse_size(cache_size)
-    called = settled_name(state, name)
     slots = slots or processors()
-    asyncio.run(_serve(access, called, slots, state, found, size, parse_duration(recheck)))
+    group = found.cgroups.path if found.cgroups is not None else ""
+    orders = Orders(state)
+    if mode:
+        keep_mode(state, chosen)
+    lending = Lending(slots, len(os.sched_getaffinity(0)), idle_after_s)
+    host = Host(lending, chosen, orders, partial(Owner, group))
+    make_shell = partial(
+        NodeShell,
+        access,
+        settled_name(state, name),
+        slots,
+        state,
+        found,
+        parse_size(cache_size),
+        _limits(nice),
+        recheck_s=parse_duration(recheck),
+        host=host,
+    )
+    asyncio.run(_serve(make_shell, grace_s))
 
 
-def _limits() -> Limits:
+def _limits(nice: int) -> Limits:
     """Of one job: no more memory than this machine or container has."""
-    usual, here = Limits(), memory_bytes()
+    usual, here = Limits(nice=nice), memory_bytes()
     if not here or usual.memory_bytes is None or here >= usual.memory_bytes:
         return usual
     logger.info("a job may have %d MiB of memory, which is all that there is", here >> 20)
@@ -178,24 +262,26 @@ def _own_access() -> farm.Access:
     return replace(farm.publisher_access(os.environ), role="node")
 
 
-async def _serve(
-    access: farm.Access,
-    name: str,
-    slots: int,
-    state: str,
-    sandbox: Sandbox,
-    size_bytes: int,
-    recheck_s: float,
-) -> None:
-    shell = NodeShell(access, name, slots, state, sandbox, size_bytes, _limits(), recheck_s)
+async def _serve(make_shell: Callable[[], NodeShell], grace_s: float) -> None:
+    shell = make_shell()
     loop = asyncio.get_running_loop()
     asked = False
 
+    def end() -> None:
+        if not shell.left.done():
+            shell.left.set_result(None)
+
+    def end_late() -> None:
+        logger.warning("jobs still run after %g s: others get them", grace_s)
+        end()
+
     def stop() -> None:
         nonlocal asked
-        if asked and not shell.left.done():
-            shell.left.set_result(None)
+        if asked:
+            end()
+            return
         asked = True
+        loop.call_later(grace_s, end_late)
         shell.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

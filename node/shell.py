@@ -33,6 +33,7 @@ from node.effects import (
     Send,
     SendBehind,
     StartJob,
+    StepBack,
 )
 from node.events import (
     BlobArrived,
@@ -43,6 +44,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    OfferChanged,
     RoomChanged,
     RunAsked,
     RunRejected,
@@ -55,6 +57,7 @@ from node.events import (
 )
 from node.faults import noted
 from node.freshness import INPUTS_EVERY_S, Freshness
+from node.host import Host
 from node.machine import NodeMachine
 from node.room import Room
 from node.sandbox import Limits, Sandbox
@@ -109,13 +112,17 @@ class NodeShell:
         sandbox: Sandbox,
         cache_bytes: int,
         limits: Limits,
+        *,
         recheck_s: float = INPUTS_EVERY_S,
+        host: Host | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._access = access
         self._name = name
-        self._machine = NodeMachine(slots)
+        # Without one all slots are lent at any time.
+        self._host = host
+        self._machine = NodeMachine(slots, host.offer(self._loop.time()) if host else None)
         self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
         # Toolchains are unpacked and stores swept for seconds, which no job waits for.
         self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
@@ -139,6 +146,7 @@ class NodeShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
         self._is_sweeping = False
+        self._is_asking = False
         self._heard_s = 0.0
         self._arrivals = Arrivals()
         self._toolchains: set[Digest] = set()
@@ -179,6 +187,7 @@ class NodeShell:
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
         self._spawn(self._sweep())
+        self._spawn(self._ask_host())
         self._look_for_room()
         if self._is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("silent")
@@ -188,7 +197,7 @@ class NodeShell:
             self._hello()
 
     def _say_state(self) -> None:
-        self._send(Beat(os.getloadavg()[0], self._machine.paused))
+        self._send(Beat(os.getloadavg()[0], self._machine.paused, self._machine.offer))
 
     async def _sweep(self) -> None:
         if self._is_sweeping:
@@ -200,6 +209,24 @@ class NodeShell:
             logger.warning("the stores could not be swept: %s", error)
         finally:
             self._is_sweeping = False
+
+    async def _ask_host(self) -> None:
+        """How much is lent from now on, and whether the node was told to leave."""
+        if self._host is None or self._is_asking:
+            return
+        self._is_asking = True
+        look, sandboxes, now = self._host.look, self._workshop.sandboxes(), self._loop.time()
+        try:
+            offer, wants_leave = await self._loop.run_in_executor(self._hands, look, sandboxes, now)
+        except (OSError, ValueError) as error:
+            logger.warning("it cannot be seen what else this machine does: %s", error)
+            return
+        finally:
+            self._is_asking = False
+        self._handle(OfferChanged(offer))
+        if wants_leave:
+            logger.info("asked to leave: no more jobs")
+            self.stop()
 
     def _look_for_room(self) -> None:
         reason = self._room.why_none(self._loop.time())
@@ -227,6 +254,7 @@ class NodeShell:
                 leases=leases,
                 machine_classes=classes,
                 paused=machine.paused,
+                offer=machine.offer,
             )
         )
 
@@ -394,6 +422,8 @@ class NodeShell:
                 self._spawn(self._install(digest))
             case StartJob(lease):
                 self._workshop.start(lease, *self._jobs[lease])
+            case StepBack(lease):
+                self._workshop.step_back(lease)
             case KillJob(lease):
                 self._workshop.kill(lease)
             case ForgetLease(lease):

@@ -61,7 +61,7 @@ class Watch:
         if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
             return Fault.RESOURCES, "the disk is almost full"
         tmp_bytes, tmp_files = _tmp_of(init_pid) if init_pid else (0, 0)
-        pids = _pids_in(init_pid) if init_pid else []
+        pids = pids_in(init_pid) if init_pid else []
         # First how many there are: what follows goes through the files of each.
         excess = self._excess_of_processes(init_pid, pids, tmp_bytes)
         if excess is not None:
@@ -125,7 +125,7 @@ class Watch:
         return None
 
 
-def _pids_in(init_pid: int) -> list[int]:
+def pids_in(init_pid: int) -> list[int]:
     """The processes of a sandbox, by their numbers inside."""
     place = f"/proc/{init_pid}/root/proc"
     try:

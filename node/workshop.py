@@ -129,6 +129,17 @@ class Workshop:
         if running is not None:
             _kill(running)
 
+    def step_back(self, lease: bytes) -> None:
+        """Let this job give way to everybody else's processes."""
+        running = self._running.get(lease)
+        if running is not None and running.run is not None:
+            running.run.step_back()
+
+    def sandboxes(self) -> list[int]:
+        """The first processes of those that are alive."""
+        runs = [each.run for each in self._running.values() if each.run is not None]
+        return [run.first_process for run in runs if run.first_process]
+
     def stop(self) -> None:
         """Kill every sandbox."""
         for running in self._running.values():

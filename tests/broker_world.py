@@ -19,6 +19,7 @@ from broker.events import Event, Origin
 from broker.jobs import AUDITOR, GRANTED, LEASED, Phase
 from broker.limits import HELLO_EVERY_S
 from broker.machine import Machine
+from broker.nodes import Node
 from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
 from zcc.messages import (
@@ -250,13 +251,21 @@ class Desk:
         return []
 
 
+def unbegun(machine: Machine, node: Node) -> int:
+    """How many jobs a node has been given that it could give back."""
+    given = (lease.key for lease in node.leases.values() if not lease.is_adopted)
+    return sum(machine.farm.executions[key].phase is Phase.ASSIGNED for key in given)
+
+
 def validate(machine: Machine) -> None:
     """What holds between events, whatever happened."""
     farm = machine.farm
     leases = {}
     for node in farm.nodes:
         assert farm.sessions.get(node.session.id) is node.session
-        assert len(node.leases) <= node.most_leases
+        assert node.slots <= node.all_slots
+        # What runs, or what it says that it has, is let end where it lends less than before.
+        assert node.held <= node.most_leases or not unbegun(machine, node)
         assert node.idle_slots >= 0
         leases.update(node.leases)
     assert leases == farm.leases

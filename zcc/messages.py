@@ -125,12 +125,25 @@ class Leave(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What a node lends now; travels inside Hello and Beat. `slots` of those in its Hello, and in `why` what
+    keeps it from lending all of them. `mode` is its operator's word for when it lends (docs/operations.md).
+    Who `is_leaving` ends what it has, and takes nothing more."""
+
+    slots: SlotCount
+    mode: Name = ""
+    why: Reason = ""
+    is_leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hello(Message):
     """Any -> broker, first of a session and again whenever the broker says `Who`.
 
     `session` is 16 random bytes chosen by the peer's process; a routing id is never an identity.
     `leases` are those that a node still runs or whose `Done` has not been settled.
-    `machine_classes` are the values of `Job.machine_class` that a node can serve. `paused` as in Beat.
+    `slots` are all that a node may ever lend. `machine_classes` are the values of `Job.machine_class` that it
+    can serve. `paused` and `offer` as in Beat.
     """
 
     KIND: ClassVar[bytes] = b"hello"
@@ -143,6 +156,7 @@ class Hello(Message):
     leases: Leases
     machine_classes: Annotated[tuple[MachineClass, ...], Length(MAX_MACHINE_CLASSES)]
     paused: Reason = ""
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +185,14 @@ class Who(Message):
 class Beat(Message):
     """Both ways, about once a second: the process's own loop lives. `load`: a node's load average.
 
-    `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does.
+    `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does. `offer`: how many
+    it takes at a time; None: all that its Hello has.
     """
 
     KIND: ClassVar[bytes] = b"beat"
     load: Load
     paused: Reason = ""
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +375,10 @@ class AskNodes(Message):
 
 @dataclass(frozen=True, slots=True)
 class NodeRow(Message):
-    """One node as `zcc nodes` shows it; travels inside Nodes. `reason`: why it is not ready."""
+    """One node as `zcc nodes` shows it; travels inside Nodes. `reason`: why it is not ready, or lends less.
+
+    `slots` are those that it lends now, of `all_slots`.
+    """
 
     name: Name
     slots: SlotCount
@@ -370,6 +389,8 @@ class NodeRow(Message):
     finished: Count
     faults: Count
     reason: Reason = ""
+    all_slots: SlotCount = 0
+    mode: Name = ""
 
 
 @dataclass(frozen=True, slots=True)

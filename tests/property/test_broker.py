@@ -14,12 +14,14 @@ from broker.nodes import SUSPICIOUS
 from tests.broker_world import Desk, JobFacts, blob, job, session_id
 from zcc.messages import (
     Absent,
+    Beat,
     Bye,
     Cancel,
     Failed,
     Fault,
     Finished,
     Hello,
+    Offer,
     Refused,
     Revoke,
     Role,
@@ -109,6 +111,11 @@ class BrokerRules(RuleBasedStateMachine):
         self.desk.now += HELLO_EVERY_S  # sooner it would not be answered
         hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
         self.desk.say(self.origin(name), hello)
+
+    @rule(name=names_of_nodes, slots=st.integers(0, 4), paused=st.sampled_from(("", "", "full")))
+    def node_beats(self, name: str, slots: int, paused: str) -> None:
+        offer = Offer(slots, "proportional", "its owner is there")
+        self.desk.say(self.origin(name), Beat(0.0, paused, offer))
 
     @rule(name=names_of_agents, facts=st.sampled_from(JOBS), shows=st.booleans())
     def agent_submits(self, name: str, facts: JobFacts, shows: bool) -> None:

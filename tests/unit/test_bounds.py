@@ -216,6 +216,8 @@ def _sample(hint: Any) -> Any:
         return False
     if hint is Digest:
         return D
+    if get_origin(hint) in (Union, UnionType):
+        return _sample(get_args(hint)[0])
     return hint(*map(_sample, hints_of(hint).values()))
 
 

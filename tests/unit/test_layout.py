@@ -150,8 +150,9 @@ def test_the_builds_fit(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_the_nodes_fit_and_say_why_one_is_not_ready(columns: int) -> None:
     row = {
-        "name": "worker-17.build.example.org", "state": "paused", "running": 12, "slots": 128,
-        "speed": 1.25, "load": 99.5, "finished": 1_234_567, "faults": 0,
+        "name": "worker-17.build.example.org", "state": "paused", "mode": "proportional",
+        "running": 12, "slots": 128, "all_slots": 256, "speed": 1.25, "load": 99.5,
+        "finished": 1_234_567, "faults": 0,
         "reason": "the disk has 12 MiB left, and a toolchain of 240 MiB does not fit beside the inputs",
     }  # fmt: skip
     lines = told_nodes([row], columns)
@@ -159,10 +160,26 @@ def test_the_nodes_fit_and_say_why_one_is_not_ready(columns: int) -> None:
     assert row["reason"] in " ".join(words(lines))
 
 
+def test_the_nodes_show_their_mode_and_live_slots_in_a_terminal_of_80_columns() -> None:
+    row = {
+        "name": "anna-desk", "state": "ready", "mode": "proportional",
+        "running": 5, "slots": 3, "all_slots": 16, "speed": 1.25, "load": 13.5, "finished": 1_234,
+        "faults": 0, "reason": "others leave 3 of 16 processors",
+    }  # fmt: skip
+    full = row | {"name": "b", "mode": "dedicated", "slots": 16, "reason": ""}
+    assert told_nodes([row, full], 80) == [
+        "node       state  mode            running  speed   load  jobs",
+        "anna-desk  ready  proportional  5/3 of 16   1.25  13.50  1234",
+        "b          ready  dedicated          5/16   1.25  13.50  1234",
+        "anna-desk: others leave 3 of 16 processors",
+    ]
+
+
 def test_what_a_node_says_of_itself_gives_the_terminal_no_orders() -> None:
     row = {
-        "name": "\x1b[2Jnode\n", "state": "paused", "running": 0, "slots": 1, "speed": 1.0,
-        "load": 0.0, "finished": 0, "faults": 0, "reason": "no room\r\x1b]0;mine\x07\nnode-2 ready",
+        "name": "\x1b[2Jnode\n", "state": "paused", "mode": "\x1b[1m", "running": 0, "slots": 1,
+        "all_slots": 1, "speed": 1.0, "load": 0.0, "finished": 0, "faults": 0,
+        "reason": "no room\r\x1b]0;mine\x07\nnode-2 ready",
     }  # fmt: skip
     lines = told_nodes([row], 0)
     assert len(lines) == 3

@@ -14,6 +14,7 @@ from node.effects import (
     Send,
     SendBehind,
     StartJob,
+    StepBack,
 )
 from node.events import (
     BlobArrived,
@@ -23,6 +24,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    OfferChanged,
     RoomChanged,
     RunAsked,
     SessionLost,
@@ -33,7 +35,7 @@ from node.events import (
     Welcomed,
 )
 from node.machine import MAX_SPOILED, NodeMachine
-from zcc.messages import Done, Failed, Fault, Started
+from zcc.messages import Done, Failed, Fault, Offer, Started
 
 TOOLCHAIN = digest_of(b"toolchain")
 HEADER = digest_of(b"header")
@@ -141,7 +143,9 @@ def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_set
     machine.handle(asked(1))
     machine.handle(asked(2))
     failed = Failed(lease(2), Fault.STOPPING.value, "the node is leaving")
-    assert machine.handle(StopAsked()) == [SendBehind((), failed)]
+    assert machine.handle(StopAsked()) == [SayState(), SendBehind((), failed)]
+    assert machine.offer.is_leaving
+    assert machine.handle(StopAsked()) == []
     assert machine.handle(LeaseSettled(lease(2))) == [ForgetLease(lease(2))]
     machine.handle(JobEnded(lease(1), (), b"result"))
     assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), Leave()]
@@ -163,7 +167,7 @@ def test_a_node_whose_broker_goes_while_its_last_word_is_out_leaves() -> None:
     machine.handle(Welcomed())
     machine.handle(asked(1))
     machine.handle(JobEnded(lease(1), (), b"result"))
-    assert machine.handle(StopAsked()) == []
+    assert machine.handle(StopAsked()) == [SayState()]
     assert machine.handle(SessionLost()) == [Leave()]
 
 
@@ -253,3 +257,54 @@ def test_what_breaks_ends_a_lease_whatever_it_waits_for() -> None:
     ended = machine.handle(JobFaulted(lease(1), Fault.INTERNAL, "a bug"))
     assert ended == [SendBehind((), failed)]
     machine.validate()
+
+
+def lent(slots: int) -> OfferChanged:
+    return OfferChanged(Offer(slots, "proportional", "others use it"))
+
+
+def test_a_node_that_lends_less_says_so_and_lets_what_runs_end_behind_all_others() -> None:
+    machine = NodeMachine(slots=3)
+    for number in (1, 2, 3, 4):
+        machine.handle(asked(number))
+    assert machine.handle(lent(1)) == [SayState(), StepBack(lease(2)), StepBack(lease(3))]
+    assert machine.running == 3
+    assert machine.handle(lent(1)) == []
+    ended = SendBehind((), Done(lease(1), b"result"))
+    assert machine.handle(JobEnded(lease(1), (), b"result")) == [ended]
+    machine.handle(JobEnded(lease(2), (), b"result"))
+    assert machine.handle(JobEnded(lease(3), (), b"result"))[1:] == started(4)
+    machine.validate()
+
+
+def test_a_node_that_lends_none_starts_nothing_until_it_lends_some() -> None:
+    machine = NodeMachine(slots=2)
+    machine.handle(lent(0))
+    no = Send(Failed(lease(1), Fault.PAUSED.value, "others use it"))
+    assert machine.handle(asked(1)) == [no]
+    assert machine.handle(lent(2)) == [SayState()]
+    assert machine.handle(asked(2)) == started(2)
+
+
+def test_a_node_that_lends_none_any_more_gives_back_what_has_not_begun() -> None:
+    machine = NodeMachine(slots=1)
+    machine.handle(asked(1))
+    machine.handle(asked(2))
+    machine.handle(asked(3, HEADER))
+    back = [
+        SendBehind((), Failed(lease(number), Fault.PAUSED.value, "others use it"))
+        for number in (2, 3)
+    ]
+    assert machine.handle(lent(0)) == [SayState(), StepBack(lease(1)), *back]
+    machine.validate()
+
+
+def test_a_node_that_leaves_lends_nothing_whatever_its_owner_does() -> None:
+    machine = NodeMachine(slots=2)
+    machine.handle(Welcomed())
+    machine.handle(asked(1))
+    machine.handle(StopAsked())
+    machine.handle(lent(2))
+    assert machine.offer == Offer(
+        0, "proportional", "it ends what runs, and leaves", is_leaving=True
+    )

@@ -24,7 +24,9 @@ from zcc.messages import AskNodes, Nodes
 ASK_TIMEOUT_S = 5.0
 # The broker's word for it (broker/ledger.py).
 NO_NODES = "no-nodes"
-_OF_A_NODE = ("name", "slots", "running", "speed", "state", "load", "finished", "faults", "reason")
+_OF_A_NODE = (
+    "name", "slots", "all_slots", "mode", "running", "speed", "state", "load", "finished", "faults", "reason",
+)  # fmt: skip
 
 
 class Desk:

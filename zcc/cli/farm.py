@@ -14,7 +14,7 @@ from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 from zcc.printable import printable
 
-_NODES = ("node", "state", "running", "speed", "load", "jobs")
+_NODES = ("node", "state", "mode", "running", "speed", "load", "jobs")
 
 
 def join(
@@ -47,7 +47,7 @@ def leave(yes: bool = leaving.YES, local: bool = leaving.LOCAL) -> None:
 def nodes(
     as_json: bool = typer.Option(False, "--json", help="One JSON array, for scripts."),
 ) -> None:
-    """The machines of the farm: slots, measured speed, state."""
+    """The machines of the farm: slots, mode, measured speed, state, and why some take fewer jobs or none."""
     answer = agent.ask({"op": "nodes"})
     if answer is None:
         agent.launch()
@@ -64,17 +64,24 @@ def nodes(
 
 
 def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:
-    """The nodes in a table, and below it why some are not ready. Names and reasons are the nodes' own words."""
+    """The nodes in a table, and below it why some take no jobs or fewer. Names, modes and reasons are the
+    nodes' own words."""
     cells = [
         (
-            printable(row["name"]), printable(row["state"]), f"{row['running']}/{row['slots']}",
-            f"{row['speed']:.2f}", f"{row['load']:.2f}", str(row["finished"]),
+            printable(row["name"]), printable(row["state"]), printable(row["mode"]) or "-",
+            _places(row), f"{row['speed']:.2f}", f"{row['load']:.2f}", str(row["finished"]),
         )
         for row in rows
     ]  # fmt: skip
-    lines = layout.table(_NODES, cells, columns, right=_NODES[2:])
+    lines = layout.table(_NODES, cells, columns, right=_NODES[3:])
     for row in rows:
         if row.get("reason"):
             told = printable(f"{row['name']}: {row['reason']}")
             lines += layout.fold(told, columns, "  ")
     return lines
+
+
+def _places(row: dict[str, Any]) -> str:
+    """Jobs that run, slots that are lent now, and how many that could be."""
+    of_all = f" of {row['all_slots']}" if row["all_slots"] > row["slots"] else ""
+    return f"{row['running']}/{row['slots']}{of_all}"

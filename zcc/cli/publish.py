@@ -65,7 +65,8 @@ def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes
     command = [agent.sibling("zcc-node"), "serve", "--own", "--state", directory, "--name", name]
     with open(log_path, "wb") as log:
         node = subprocess.Popen(
-            [*command, "--slots", str(slots)],
+            # Its jobs are this user's own, and what he waits for.
+            [*command, "--slots", str(slots), "--nice", "0"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -81,8 +81,8 @@ class LocalFarm:
         state = self._at(name)
         farm.join(self._token("node"), state, name, ("node",))
         command = [sibling("zcc-node"), "serve", "--state", state, "--name", name]
-        # Every job here is this user's own, so that root stays root where nobody else can do it.
-        command += ["--user", "any"]
+        # Every job here is this user's own: no guest, and root stays root where nobody else can do it.
+        command += ["--user", "any", "--nice", "0"]
         node = self._spawn(name, [*command, "--slots", str(slots)])
         self.nodes.append(node)
         return node
