@@ -7,7 +7,7 @@ none for bytes.
 from __future__ import annotations
 
 import resource
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
 
 from broker import tcp
@@ -36,25 +36,29 @@ class Watch:
         self._connections = connections
         self._shut = shut
         self._round: list[Peer] = []
-        self._most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * CONNECTIONS_SHARE)
-        self._silent: Counter[str | int] = Counter()  # of an address, as of the last look
+        self._most = most_connections()
+        self._silent: dict[str | int, deque[Peer]] = {}  # of an address, the oldest first
 
     def arrived(self, connection: Peer) -> None:
-        """One more. Beyond the bound the newest goes: those that are there are at work."""
+        """One more. Beyond the bound one goes that has said nothing for longest: an honest peer speaks at once,
+        and who waits was refused or is a stranger. Those that have spoken are at work, and stay."""
         if connection.address is None:
             return
+        silent = self._silent.setdefault(_host(connection), deque())
+        silent.append(connection)
         count = len(self._connections)
-        host = _host(connection)
-        self._silent[host] += 1
         if count > self._most:
-            self._end(connection, TOO_MANY)
-        elif count > self._most / 2 and self._silent[host] > MAX_SILENT_OF_ADDRESS:
-            self._end(connection, TOO_MANY_SILENT)
+            self._end(self._longest_silent(silent), TOO_MANY)
+        elif count > self._most / 2 and len(silent) > MAX_SILENT_OF_ADDRESS:
+            self._end(self._longest_silent(silent), TOO_MANY_SILENT)
 
     def look(self, now: float) -> None:
         """At those that say nothing, and of the others at as many as a moment allows."""
         silent = [each for each in self._connections if not each.user and each.address is not None]
-        self._silent = Counter(map(_host, silent))
+        self._silent = {}
+        for connection in silent:
+            self._silent.setdefault(_host(connection), deque()).append(connection)
+        self._most = most_connections()  # an operator may change the limit (prlimit)
         for connection in silent:
             if now - connection.since > SILENT_S:
                 self._end(connection, SILENT)
@@ -64,6 +68,13 @@ class Watch:
         users = {each.user for each in batch if each.is_live and self._count(each, now)}
         for user in users:
             self._bound(user)
+
+    def _longest_silent(self, silent: deque[Peer]) -> Peer:
+        while len(silent) > 1:
+            connection = silent.popleft()
+            if connection.is_live and not connection.user and not connection.is_shut:
+                return connection
+        return silent.pop()
 
     def _count(self, connection: Peer, now: float) -> bool:
         """Note how much is on its way from this one; whether it is there at all."""
@@ -86,6 +97,11 @@ class Watch:
         if not connection.is_shut:
             connection.is_shut = True
             self._shut(connection, reason)
+
+
+def most_connections() -> int:
+    """Of this process, of all keys and strangers together."""
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * CONNECTIONS_SHARE)
 
 
 def _host(connection: Peer) -> str | int:

@@ -200,6 +200,27 @@ def test_a_connection_that_says_nothing_is_shut(monkeypatch: pytest.MonkeyPatch)
     run(story)
 
 
+def test_beyond_a_share_of_the_descriptors_the_newest_connection_is_shut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.watch.most_connections", lambda: 3)
+
+    async def story(router: Router) -> None:
+        peers = [router.dial(new_key_pair()) for _ in range(3)]
+        for peer in peers:
+            await router.said(peer)
+        late = router.dial(new_key_pair())
+        ends = router.ends_of(late)
+        await until(lambda: ends.poll(0))
+        for peer in peers:
+            await router.said(peer)
+        peers[0].close()
+        late.send(b"x")
+        await router.heard()
+
+    run(story)
+
+
 def test_a_message_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.watch.MAX_AHEAD_BYTES", 8 * MIB)
     monkeypatch.setattr("broker.router.LOOK_EVERY_S", 0.01)
