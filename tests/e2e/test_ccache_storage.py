@@ -226,7 +226,7 @@ def test_what_one_writer_has_stored_can_be_taken_back(desk: Desk) -> None:
     desk.build(PYPIS, "first", desk.storage.url("zcc"))
     members = desk.storage.values()
     rows = json.loads(desk.storage.command("keys", "--json"))
-    (key,) = (row["public_key"] for row in rows if row["role"] == "client")
+    (member,) = (row["id"] for row in rows if row["role"] == "client")
     desk.build(SYSTEMS, "second", desk.storage.url("subdirs"))  # its keys are others
     both = desk.storage.values()
     assert both > members > 0
@@ -234,7 +234,7 @@ def test_what_one_writer_has_stored_can_be_taken_back(desk: Desk) -> None:
     removed = desk.storage.command("storage-purge", token["hash"][:12])
     assert removed == f"removed {both - members} of ccache's values"
     assert desk.storage.values() == members
-    assert desk.storage.command("storage-purge", key) == f"removed {members} of ccache's values"
+    assert desk.storage.command("storage-purge", member) == f"removed {members} of ccache's values"
     assert_none_hit(desk.build(PYPIS, "third", desk.storage.url("zcc"))[1])
 
 

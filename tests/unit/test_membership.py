@@ -83,10 +83,10 @@ def test_the_environment_stands_over_the_file_over_the_defaults(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("slots = 'many'", "slots must be a int"),
+        ("slots = 'many'", "slots must be a whole number"),
         ("colour = 1", "unknown setting 'colour'"),
         ("slots = -1", "must not be negative"),
-        ("log = 'loud'", "expected one of debug"),
+        ("log = 'loud'", "expected debug, info"),
         ("= 1", "cannot read"),
     ],
 )
