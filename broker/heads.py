@@ -84,11 +84,15 @@ class Shown:
     read_bytes: int = 0
 
 
-def shown_values(directory: str, digests: Iterable[Digest], key: bytes) -> Shown:
+def shown_values(
+    directory: str, digests: Iterable[Digest], key: bytes, limit_bytes: int = 0
+) -> Shown:
     """What shows that one holds these blobs, of those that the store in this directory holds itself.
 
-    One request may have MAX_READ_BYTES read: others wait. Larger blobs are sent by each key that uses them.
+    One request may have `limit_bytes` read, by default MAX_READ_BYTES: others wait. It ends soon after more was
+    read. Blobs of more than MAX_READ_BYTES are sent by each key that uses them.
     """
+    limit_bytes = limit_bytes or MAX_READ_BYTES
     shown = Shown()
     for digest in digests:
         try:
@@ -97,7 +101,7 @@ def shown_values(directory: str, digests: Iterable[Digest], key: bytes) -> Shown
             for piece in pieces_of(directory, digest):
                 size += len(piece)
                 shown.read_bytes += len(piece)
-                if shown.read_bytes > MAX_READ_BYTES:
+                if shown.read_bytes > limit_bytes:
                     if size > MAX_READ_BYTES:
                         shown.too_large.append(digest)
                     return shown

@@ -118,6 +118,9 @@ BUSY_AFTER_S = 1.0
 AT_ONCE_BYTES = 128 << 10
 AT_ONCE_BURST_BYTES = 2 << 20
 AT_ONCE_BYTES_PER_S = 8 << 20
+# Inputs that one message shows for the first time and that are judged at once: a source, and what was edited
+# with it. Each takes 10 us where the store lacks it; what is read of it is in AT_ONCE_BYTES.
+MAX_JUDGED_AT_ONCE = 4
 # What may wait to be read of one key's jobs (a build of -j1000), as much again of their results, and of all.
 # Beyond it jobs are refused, and leases end without a verdict.
 MAX_UNREAD_BYTES_PER_KEY = 64 << 20

@@ -12,16 +12,16 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import msgpack
 
 from broker.errors import NoRoomError, WorkerLostError
 from broker.events import Origin
-from broker.heads import JobHead, ResultHead, read_job, read_result, split_digests
+from broker.heads import JobHead, ResultHead, read_job, read_result, shown_values, split_digests
 from broker.intake import Intake, Ticket, Unread
-from broker.limits import AT_ONCE_BYTES, MAX_SHOWN_VALUES
+from broker.limits import AT_ONCE_BYTES, MAX_JUDGED_AT_ONCE, MAX_SHOWN_VALUES
 from broker.shares import Shares
 from broker.worker import LENGTH
 from cache.blobs import frame_size
@@ -136,6 +136,7 @@ class Reader:
         fail: Fail,
     ) -> None:
         self._intake = Intake()
+        self._directory = directory
         self._worker = Worker(directory)
         self._holding_key = holding_key
         self._clock = clock
@@ -184,10 +185,11 @@ class Reader:
             if isinstance(message, Done):
                 head = read_result(message.body)
             else:
-                shown = tuple(_shown(message.shown)) if message.shown else ()
-                if shown and not self._is_known(message.shown):
+                given = _shown(message.shown) if message.shown else {}
+                if not self._may_judge_at_once(payer, given):
                     self._wait(origin, message, payer, cost)
                     return
+                shown = self._rightly_shown(given)
                 head = read_job(message.body, message.key)
         except ProtocolError as error:
             self._fail(origin, message, error)
@@ -276,14 +278,9 @@ class Reader:
         answer = await self._ask(["job", message.key, message.body, key, b"".join(unknown)])
         rows, too_large, read_bytes = answer[-3:]
         self._intake.charge(payer, read_bytes)
-        values = self._values
         found = unpack_shown(rows) | dict.fromkeys(split_digests(too_large), TOO_LARGE)
-        for digest, value in found.items():
-            values[digest] = value
-            for lost in self._worked_out_for.use(payer, digest):
-                values.pop(lost, None)
-        shown = tuple(digest for digest, value in given.items() if values.get(digest) == value)
-        return JobHead(*answer[:-3]), shown
+        self._note_values(payer, found)
+        return JobHead(*answer[:-3]), self._rightly_shown(given)
 
     async def _ask(self, request: list[object]) -> Any:
         answer = await self._worker.ask(request)
@@ -291,11 +288,29 @@ class Reader:
             raise ProtocolError(answer)
         return answer
 
-    def _is_known(self, packed: bytes) -> bool:
-        """Whether all of this is right, as was worked out before. What is wrong, or not to be had, takes the
-        longer way in either case."""
+    def _may_judge_at_once(self, payer: str, given: Mapping[Digest, bytes]) -> bool:
+        """Whether it is known by now which of these are shown rightly. Of a few, blobs that are small are read
+        here: an edited source is mostly not in the store at all."""
+        unknown = [digest for digest in given if digest not in self._values]
+        if len(unknown) > MAX_JUDGED_AT_ONCE:
+            return False
+        if unknown:
+            found = shown_values(self._directory, unknown, self._holding_key, AT_ONCE_BYTES)
+            is_paid = self._intake.may_read_at_once(payer, found.read_bytes, self._clock())
+            if found.read_bytes > AT_ONCE_BYTES or not is_paid:
+                return False
+            self._note_values(payer, found.values)
+        return True
+
+    def _note_values(self, payer: str, found: Mapping[Digest, bytes]) -> None:
+        for digest, value in found.items():
+            self._values[digest] = value
+            for lost in self._worked_out_for.use(payer, digest):
+                self._values.pop(lost, None)
+
+    def _rightly_shown(self, given: Mapping[Digest, bytes]) -> tuple[Digest, ...]:
         values = self._values
-        return all(values.get(digest) == value for digest, value in _shown(packed).items())
+        return tuple(digest for digest, value in given.items() if values.get(digest) == value)
 
 
 def _shown(packed: bytes) -> dict[Digest, bytes]:

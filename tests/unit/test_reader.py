@@ -18,6 +18,7 @@ from broker.errors import NoRoomError, WorkerLostError
 from broker.events import Origin
 from broker.heads import MAX_READ_BYTES, shown_values
 from broker.intake import Intake
+from broker.limits import AT_ONCE_BYTES, MAX_JUDGED_AT_ONCE
 from broker.reader import UNREAD_BYTES, Head, Reader, Worker
 from cache.blobs import BlobStore, compress
 from cache.digest import Digest, digest_of
@@ -265,6 +266,35 @@ def test_a_blob_that_is_too_large_to_be_shown_is_read_once_and_paid_for(
         assert not any(shown for _, _, shown in desk.taken)
 
     run(story, tmp_path)
-    assert asked[1:] == [b"", b""]
+    assert len(asked) == len(charged) == 1
     assert charged[0] > MAX_READ_BYTES
-    assert charged[1:] == [0, 0]
+
+
+def test_a_new_source_is_judged_without_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.reader.sys.executable", "/bin/false")
+
+    async def story(desk: Desk) -> None:
+        held = desk.store.put(b"held")
+        for value in (os.urandom(SHOWN_BYTES), shown_by([b"held"], KEY)):
+            shown = {digest_of(b"not here"): os.urandom(SHOWN_BYTES), held: value}
+            desk.read(submit(1, sample_job(b"t", b"s"), pack_shown(shown)))
+        assert [shown for _, _, shown in desk.taken] == [(), (held,)]
+
+    run(story, tmp_path)
+
+
+def test_a_large_blob_or_many_are_judged_by_the_worker(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        large = os.urandom(AT_ONCE_BYTES + 1)
+        small = [b"%d" % at for at in range(MAX_JUDGED_AT_ONCE + 1)]
+        for contents in ([large], small):
+            shown = {desk.store.put(each): shown_by([each], KEY) for each in contents}
+            count = len(desk.taken)
+            desk.read(submit(1, sample_job(b"t", b"s"), pack_shown(shown)))
+            assert len(desk.taken) == count
+            await desk.wait(count + 1)
+            assert desk.taken[-1][2] == tuple(shown)
+
+    run(story, tmp_path)
