@@ -45,8 +45,8 @@ class Monitor(Pumped):
         if not is_urgent and now - self._watched_at < _WATCH_S:
             return
         self._watched_at = now
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._deliver(self._socket.recv_multipart(zmq.DONTWAIT, copy=False))
+        while self._is_readable():
+            self._deliver(self._receive())
 
     def close(self) -> None:
         if not self._closed:

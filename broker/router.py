@@ -101,7 +101,7 @@ class RouterLink(Pumped):
         if connection is None or connection.is_shut:
             return False
         try:
-            self._socket.send_multipart([routing_id, *frames], zmq.DONTWAIT)
+            self._hand_over([routing_id, *frames])
         except zmq.ZMQError:  # EHOSTUNREACH: gone; EAGAIN: full
             return False
         connection.handed_bytes += bytes_on_the_wire(frames)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 
 import zmq
+from zmq.backend import Socket as PlainSocket
 
 from zcc.keys import KeyPair
 from zcc.messages import MAX_FRAME_BYTES
@@ -27,6 +28,12 @@ HANDSHAKE_MS = 2_000
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 2_000
 LINGER_MS = 500
+# Flags as numbers, for the calls that pyzmq's wrappers are around: those make an enum of each flag, for each
+# frame, which costs four times as much as the call.
+_DONT_WAIT = int(zmq.DONTWAIT)
+_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_READABLE = int(zmq.POLLIN)
 # One drain handles at most so many messages before the loop's other work has its turn.
 _BATCH = 64
 # zmq_socket_monitor(3): the event, and its value.
@@ -83,14 +90,35 @@ class Pumped:
     def _drain(self) -> None:
         self._scheduled = False
         for _ in range(_BATCH):
-            if self._closed or not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if self._closed or not self._is_readable():
                 return
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._receive()
             except zmq.Again:
                 return
             self._deliver(frames)
         self._look_again()
+
+    def _is_readable(self) -> bool:
+        return bool(int(PlainSocket.get(self._socket, _EVENTS)) & _READABLE)
+
+    def _receive(self) -> list[zmq.Frame]:
+        frame = PlainSocket.recv(self._socket, _DONT_WAIT, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = PlainSocket.recv(self._socket, _DONT_WAIT, copy=False)
+            frames.append(frame)
+        return frames
+
+    def _hand_over(self, frames: Frames) -> None:
+        """Send one message.
+
+        Raises:
+            zmq.ZMQError: the first frame is not taken, and so none is.
+        """
+        for frame in frames[:-1]:
+            PlainSocket.send(self._socket, frame, _AND_MORE)
+        PlainSocket.send(self._socket, frames[-1], _DONT_WAIT)
 
     def _deliver(self, frames: list[zmq.Frame]) -> None:
         raise NotImplementedError
@@ -137,7 +165,7 @@ class DealerLink(Pumped):
         if self._closed:
             return False
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
+            self._hand_over(frames)
         except zmq.Again:
             return False
         self._look_again()
