@@ -203,6 +203,10 @@ MAX_PASSING = 4096
 # so many times as many leases as it may hold, and at least so many.
 ENDED_SHARE = 4
 MIN_ENDED = 64
+# Outputs of one node that wait in memory for their Done, some 40 objects; what goes beyond waits in files.
+MAX_HELD_PUSHES_BYTES = 1 << 20
+# Frames of one chunk that came last, of all members: in memory to be sent on.
+MAX_RECENT_BYTES = 32 << 20
 # Open files kept for reading chunks.
 MAX_OPEN_BLOBS = 128
 # A chunk may cross with the Welcome that made it void; later it is a violation.

@@ -10,18 +10,20 @@ let pass by: the node had sent it before it knew.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from broker.limits import (
     DECODER_BYTES,
     MAX_DECODERS_BYTES,
+    MAX_HELD_PUSHES_BYTES,
     MAX_OUTPUT_BYTES,
     MAX_PASSING,
     MAX_PUSHES_PER_NODE,
 )
 from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
+from cache.whole import Whole, whole
 from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES
 from zcc.transfer import Piece
@@ -32,15 +34,19 @@ class Push:
     """One blob. `leases` are those that announced it and are not over; none: it passes by.
 
     `is_due`: chunks of it are to come. `is_stored`: another lease's Done has named it.
-    `decoder_bytes`: what its decoder takes until it is whole.
+    `decoder_bytes`: what its decoder takes until it is whole. `held_bytes`: what it takes in memory when it is.
     """
 
     leases: set[bytes] = field(default_factory=set)
-    arrival: Arrival | None = None
+    arrival: Arrival | Whole | None = None
     is_due: bool = True
     is_whole: bool = False
     is_stored: bool = False
     decoder_bytes: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.arrival.frame) if isinstance(self.arrival, Whole) else 0
 
     def drop(self) -> None:
         if self.arrival is not None:
@@ -50,10 +56,11 @@ class Push:
 
 
 class Pushes:
-    """The pushes of one node's session."""
+    """The pushes of one node's session. `note_frame` gets the frames of what is kept, where they are here."""
 
-    def __init__(self, store: BlobStore) -> None:
+    def __init__(self, store: BlobStore, note_frame: Callable[[Digest, bytes], None]) -> None:
         self._store = store
+        self._note_frame = note_frame
         self._pushes: dict[Digest, Push] = {}
         self._announced: dict[bytes, tuple[Digest, ...]] = {}
         self._received_bytes: dict[bytes, int] = {}  # of a lease, uncompressed
@@ -125,6 +132,8 @@ class Pushes:
                     continue
                 if push.is_whole and push.arrival is not None:
                     push.arrival.keep()
+                    if isinstance(push.arrival, Whole):
+                        self._note_frame(digest, push.arrival.frame)
                     push.arrival, push.is_stored = None, True
                 if push.is_stored:
                     kept.append(digest)
@@ -161,6 +170,8 @@ class Pushes:
     def _feed(self, push: Push, piece: Piece) -> None:
         if piece.offset == 0:
             push.drop()  # begun anew after an Absent
+            if piece.is_last and self._take_whole(push, piece):
+                return
             under_way = self._under_way()
             if len(under_way) >= MAX_PUSHES_PER_NODE:
                 raise ProtocolError(f"more than {MAX_PUSHES_PER_NODE} outputs under way")
@@ -170,17 +181,32 @@ class Pushes:
                 raise ProtocolError(f"outputs that take {taken_bytes} bytes to decode")
             push.arrival = self._store.arrival(piece.digest, MAX_BLOB_BYTES)
         arrival = push.arrival
-        if arrival is None:
+        if not isinstance(arrival, Arrival):
             return  # our disk has refused its beginning
         before = arrival.plain_bytes
         arrival.feed(piece.data)
-        lease = next(iter(push.leases))
-        self._received_bytes[lease] += arrival.plain_bytes - before
-        if self._received_bytes[lease] > MAX_OUTPUT_BYTES:
-            raise ProtocolError(f"outputs of more than {MAX_OUTPUT_BYTES} bytes under one lease")
+        self._note_received(push, arrival.plain_bytes - before)
         if piece.is_last:
             arrival.check()
             push.is_whole = True
+
+    def _take_whole(self, push: Push, piece: Piece) -> bool:
+        """Hold a blob of one piece in memory, if there is room and it is small."""
+        held_bytes = sum(each.held_bytes for each in self._pushes.values())
+        if held_bytes + len(piece.data) > MAX_HELD_PUSHES_BYTES:
+            return False
+        push.arrival = whole(self._store, piece.digest, piece.data)
+        if push.arrival is None:
+            return False
+        self._note_received(push, push.arrival.plain_bytes)
+        push.is_whole = True
+        return True
+
+    def _note_received(self, push: Push, size_bytes: int) -> None:
+        lease = next(iter(push.leases))
+        self._received_bytes[lease] += size_bytes
+        if self._received_bytes[lease] > MAX_OUTPUT_BYTES:
+            raise ProtocolError(f"outputs of more than {MAX_OUTPUT_BYTES} bytes under one lease")
 
     def _under_way(self) -> list[Push]:
         pushes = self._pushes.values()

@@ -48,9 +48,11 @@ from broker.limits import (
 )
 from broker.pushes import Pushes
 from broker.rating import Pace, Rating
+from broker.recent import Recent
 from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
+from cache.whole import MAX_AT_ONCE_BYTES, whole
 from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES
 from zcc.messages import Chunk, Message, Role, Want
@@ -110,6 +112,7 @@ class Traffic:
         ] = {}  # to be asked for anew when their key may unpack
         self._known: set[Digest] = set()
         self._files: OrderedDict[Digest, int] = OrderedDict()
+        self._recent = Recent()
         self.last_disk_fault_at = -math.inf
 
     # --- peers --------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ class Traffic:
         self.close(route, now)
         peer = self._peers[route] = Peer(route, role, user, Receiver(), now, now, Rating(now))
         if role is Role.NODE:
-            peer.pushes = Pushes(self._store)
+            peer.pushes = Pushes(self._store, self._recent.put)
 
     def close(self, route: bytes, now: float) -> None:
         peer = self._peers.pop(route, None)
@@ -193,12 +196,16 @@ class Traffic:
     def forget(self, digest: Digest) -> None:
         """Do not take this blob to be here, or to be what it was."""
         self._known.discard(digest)
+        self._recent.forget(digest)
         handle = self._files.pop(digest, None)
         if handle is not None:
             os.close(handle)
 
     def read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
         """A stretch of a blob's frame, and the whole frame's length; None: it is not to be had."""
+        frame = self._recent.get(digest)
+        if frame is not None:
+            return frame[offset : offset + length], len(frame)
         try:
             handle = self._file(digest)
             return os.pread(handle, length, offset), os.fstat(handle).st_size
@@ -355,6 +362,8 @@ class Traffic:
 
     def _take_upload(self, peer: Peer, piece: Piece) -> None:
         """An agent's input or toolchain."""
+        if self._take_whole(peer, piece):
+            return
         upload = self._upload_for(peer, piece)
         if upload is None:
             if piece.is_last:
@@ -368,6 +377,35 @@ class Traffic:
         elif piece.is_last:
             self._drop_upload((peer.user, piece.digest))
             self._report(BlobSpoiled(piece.digest, peer.user))
+
+    def _take_whole(self, peer: Peer, piece: Piece) -> bool:
+        """Decode a blob of one piece at once, if it is small, its key may unpack and nobody has begun it."""
+        if not piece.is_last or piece.offset or (peer.user, piece.digest) in self._uploads:
+            return False
+        if self._unpacking.left(peer.user, peer.progress_at) <= 0:
+            return False
+        try:
+            blob = whole(self._store, piece.digest, piece.data)
+        except BlobCorruptError:
+            self._note_unpacked(peer, piece, MAX_AT_ONCE_BYTES)
+            raise
+        if blob is None:
+            return False
+        self._note_unpacked(peer, piece, blob.plain_bytes)
+        try:
+            blob.keep()
+        except OSError as error:
+            self._note_disk_fault(peer, error)
+            self._report(BlobUnstorable(piece.digest, peer.user))
+            return True
+        self._recent.put(piece.digest, blob.frame)
+        self._note_stored(piece.digest, peer.user)
+        return True
+
+    def _note_unpacked(self, peer: Peer, piece: Piece, unpacked_bytes: int) -> None:
+        beyond_bytes = unpacked_bytes - UNPACKED_SHARE * len(piece.data)
+        if beyond_bytes > 0:
+            self._unpacking.use(peer.user, beyond_bytes, peer.progress_at)
 
     def _ask_anew(self, peer: Peer, digest: Digest) -> None:
         """A blob has passed by: now, or once its key may unpack more."""
@@ -399,10 +437,7 @@ class Traffic:
             self._report(BlobUnstorable(piece.digest, peer.user))
             return
         finally:
-            unpacked_bytes = upload.arrival.plain_bytes - before_bytes
-            beyond_bytes = unpacked_bytes - UNPACKED_SHARE * len(piece.data)
-            if beyond_bytes > 0:
-                self._unpacking.use(peer.user, beyond_bytes, peer.progress_at)
+            self._note_unpacked(peer, piece, upload.arrival.plain_bytes - before_bytes)
         if piece.is_last:
             self._end_upload(place)
             self._note_stored(piece.digest, peer.user)

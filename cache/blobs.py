@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from enum import Enum
+from itertools import count
 from types import TracebackType
 
 import zstandard
@@ -124,6 +124,12 @@ def pieces_of(directory: str, digest: Digest) -> Iterator[bytes]:
 def _place(directory: str, digest: Digest) -> str:
     name = digest.hex()
     return os.path.join(directory, name[:2], name[2:])
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    written = os.write(handle, data)
+    while written < len(data):  # a disk that is full, says so the next time
+        written += os.write(handle, memoryview(data)[written:])
 
 
 class Arrival:
@@ -244,6 +250,9 @@ class BlobStore:
         for left in os.listdir(self.tmp_dir):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self.tmp_dir, left))
+        # Other processes may write to the same store. (tempfile takes four times as long to find a name.)
+        self._next_path = os.path.join(self.tmp_dir, os.urandom(8).hex() + "-")
+        self._numbers = count()
         self._lock = threading.Lock()  # of the size: sweeps may run in a thread of their own
         self._size_bytes = 0  # what was added and removed since the start, until it is counted
         self._is_counted = False
@@ -279,13 +288,15 @@ class BlobStore:
         Raises:
             OSError: the disk refused.
         """
+        path = f"{self._next_path}{next(self._numbers)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return tempfile.mkstemp(dir=self.tmp_dir)
+            return os.open(path, flags, 0o600), path
         except FileNotFoundError:  # whoever cleans up has taken the directory away
             os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
             with self._lock:
                 self._size_bytes, self._is_counted = 0, False
-            return tempfile.mkstemp(dir=self.tmp_dir)
+            return os.open(path, flags, 0o600), path
 
     def arrival(self, digest: Digest, limit_bytes: int) -> Arrival:
         return Arrival(self, digest, limit_bytes)
@@ -311,13 +322,22 @@ class BlobStore:
         Raises:
             OSError: the disk refused; nothing is stored.
         """
+        if not self.has(digest):
+            self.write(digest, frame)
+
+    def write(self, digest: Digest, frame: bytes) -> None:
+        """The same, in the place of what may be there.
+
+        Raises:
+            OSError: the disk refused; nothing is stored.
+        """
         assert self.form is Form.COMPRESSED
-        if self.has(digest):
-            return
         handle, path = self.begin()
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(frame)
+            try:
+                _write_all(handle, frame)
+            finally:
+                os.close(handle)
             self._adopt(digest, path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -507,3 +507,33 @@ def test_a_disk_that_refuses_is_reported_and_no_fault_of_the_peer(
     bench.take(A, digest, 0)
     assert bench.reports == [BlobUnstorable(digest, USER)]
     assert bench.traffic.last_disk_fault_at == bench.now
+
+
+def test_a_blob_of_one_piece_is_sent_on_from_memory(bench: Bench) -> None:
+    digest = bench.ask(A, b"small")
+    bench.take(A, digest, 0)
+    assert bench.reports == [BlobStored(digest, USER)]
+    os.unlink(bench.store.path_of(digest))
+    frame = bench.frames[digest]
+    assert bench.traffic.read(digest, 0, len(frame)) == (frame, len(frame))
+    assert bench.traffic.read(digest, 2, 3) == (frame[2:5], len(frame))
+    bench.traffic.forget(digest)
+    assert bench.traffic.read(digest, 0, len(frame)) is None
+
+
+def test_what_a_node_pushes_waits_in_memory_only_within_a_bound(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.pushes.MAX_HELD_PUSHES_BYTES", 1_000)
+    contents = [os.urandom(600) for _ in range(2)]
+    digests = [digest_of(content) for content in contents]
+    bench.frames.update((digest_of(content), compress(content)) for content in contents)
+    bench.traffic.expect_pushes(NODE, b"lease", digests, True)
+    files = []
+    for digest in digests:
+        bench.take(NODE, digest, 0)
+        files.append(len(os.listdir(bench.store.tmp_dir)))
+    assert files == [0, 1]
+    assert not any(map(bench.store.has, digests))
+    assert bench.traffic.keep_pushes(NODE, b"lease", digests)
+    assert [bench.store.read(digest) for digest in digests] == contents

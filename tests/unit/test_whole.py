@@ -1,0 +1,96 @@
+"""Blobs that come in one piece."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from broker.recent import Recent
+from cache.blobs import MAX_WINDOW_BYTES, BlobStore, compress
+from cache.digest import Digest, digest_of
+from cache.errors import BlobCorruptError
+from cache.whole import MAX_AT_ONCE_BYTES, whole
+
+DATA = b"int main() { return 0; }\n" * 100
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(str(tmp_path), 1 << 30)
+
+
+def test_it_is_in_the_store_when_it_is_kept_and_not_before(store: BlobStore) -> None:
+    blob = whole(store, digest_of(DATA), compress(DATA))
+    assert blob is not None
+    assert blob.plain_bytes == len(DATA)
+    assert not store.has(blob.digest)
+    assert os.listdir(store.tmp_dir) == []
+    blob.keep()
+    assert store.read(blob.digest) == DATA
+    assert store.size_bytes == len(blob.frame)
+    blob.keep()
+    assert store.size_bytes == len(blob.frame)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(MAX_AT_ONCE_BYTES)])
+def test_every_small_size_is_taken(store: BlobStore, data: bytes) -> None:
+    blob = whole(store, digest_of(data), compress(data))
+    assert blob is not None
+    blob.keep()
+    assert store.read(blob.digest) == data
+
+
+def test_one_that_is_not_what_its_digest_names_is_corrupt(store: BlobStore) -> None:
+    frame = compress(DATA)
+    for wrong in (compress(DATA + b"x"), frame[:-1], frame[:5], b"no frame", b""):
+        with pytest.raises(BlobCorruptError):
+            whole(store, digest_of(DATA), wrong)
+
+
+def test_one_that_is_large_or_does_not_say_its_size_is_fed_to_an_arrival(store: BlobStore) -> None:
+    large = bytes(MAX_AT_ONCE_BYTES + 1)
+    assert whole(store, digest_of(large), compress(large)) is None
+    silent = zstandard.ZstdCompressor(write_content_size=False).compress(DATA)
+    assert whole(store, digest_of(DATA), silent) is None
+
+
+def test_a_frame_that_holds_more_than_it_says_gets_no_room_for_it(store: BlobStore) -> None:
+    frame = bytearray(compress(bytes(200)))
+    assert frame[4:6] == bytes((0x20, 200))
+    frame[5] = 100
+    with pytest.raises(BlobCorruptError):
+        whole(store, digest_of(bytes(200)), bytes(frame))
+
+
+def test_a_window_that_no_decoder_of_ours_takes_is_refused(store: BlobStore) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=len(DATA))
+    frame = compressor.compress(DATA) + compressor.flush()
+    said = zstandard.get_frame_parameters(frame)
+    if said.window_size <= MAX_WINDOW_BYTES:
+        # magic, a descriptor with a size of two bytes, a window of 2^27 bytes
+        frame = (
+            frame[:4] + bytes((0x40, 17 << 3)) + (len(DATA) - 256).to_bytes(2, "little") + frame[7:]
+        )
+        said = zstandard.get_frame_parameters(frame)
+    assert said.window_size > MAX_WINDOW_BYTES
+    with pytest.raises(BlobCorruptError, match="window"):
+        whole(store, digest_of(DATA), frame)
+
+
+def test_only_the_last_frames_are_kept_in_memory() -> None:
+    recent = Recent(100)
+    names = [Digest(bytes([at]) * 32) for at in range(4)]
+    for name in names:
+        recent.put(name, bytes(40))
+    assert [recent.get(name) is not None for name in names] == [False, False, True, True]
+    recent.put(names[3], bytes(30))
+    recent.forget(names[2])
+    recent.forget(names[2])
+    recent.put(names[0], bytes(70))
+    assert [recent.get(name) is not None for name in names] == [True, False, False, True]
+    recent.put(names[1], bytes(101))
+    assert not any(recent.get(name) for name in names)
