@@ -15,6 +15,7 @@ from zcc.dumps import MAX_DUMPS
 from zcc.errors import ProtocolError
 from zcc.holding import shown_by
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
+from zcc.outline import outline
 
 # A tenth of a second, from zstd frames.
 MAX_READ_BYTES = 64 << 20
@@ -50,6 +51,9 @@ def read_job(body: bytes, key: bytes) -> JobHead:
     encoded = _plain(body, MAX_JOB_BYTES)
     if digest_of(encoded) != key:
         raise ProtocolError("its bytes do not match its key")
+    found = outline(encoded)
+    if found is not None:
+        return JobHead(found.toolchain, found.inputs, found.machine_class, found.outputs)
     job = decode_job(encoded)
     return JobHead(
         toolchain=job.toolchain,

@@ -89,6 +89,12 @@ _PLAIN = re.compile(rb"[^\0]*")
 _SOME = re.compile(rb"[^\0]+")
 _VARIABLE = re.compile(rb"[^\0=]+")
 
+
+def is_path(value: bytes) -> bool:
+    """Whether this is a Path."""
+    return len(value) <= MAX_PATH_BYTES and _PATH.fullmatch(value) is not None
+
+
 # An absolute path that goes nowhere but down.
 Path = Annotated[bytes, Like(_PATH, MAX_PATH_BYTES, "an absolute physical path")]
 # A path, or a name, as a program spelled it.

@@ -223,6 +223,14 @@ class Result:
 
 def encode_job(job: Job) -> bytes:
     """The canonical bytes of a job."""
+    files = job.manifest.files
+    return encode_document(
+        job, _group(files), [(file.path, file.twin) for file in files if file.twin]
+    )
+
+
+def encode_document(job: Job, groups: Sequence[Any], twins: Sequence[Any]) -> bytes:
+    """The canonical bytes of a job whose files are these, in groups and with their times, whatever is in it."""
     manifest = job.manifest
     document: list[object] = [
         WIDER_JOB_FORMAT if job.dumps or job.listed else JOB_FORMAT,
@@ -233,8 +241,8 @@ def encode_job(job: Job) -> bytes:
         job.environment,
         job.machine_class,
         None if job.terminal is None else (job.terminal.rows, job.terminal.columns),
-        _group(manifest.files),
-        [(file.path, file.twin) for file in manifest.files if file.twin],
+        groups,
+        twins,
         manifest.symlinks,
         manifest.directories,
         manifest.hard_links,
@@ -259,13 +267,13 @@ def decode_job(encoded: bytes) -> Job:
     """
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
-    document = _unpack(encoded, "job", (14, 16), MAX_INPUTS, _MAX_JOB_ITEMS)
+    document = unpack_job(encoded)
     if document[0] != (JOB_FORMAT if len(document) == 14 else WIDER_JOB_FORMAT):
         raise JobError(
             f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
         )
     try:
-        job = _job_from(document)
+        job = job_from(document)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise JobError(f"not a job: {error}") from error
     if why := why_no_job(job):
@@ -273,6 +281,15 @@ def decode_job(encoded: bytes) -> Job:
     if encode_job(job) != encoded:
         raise JobError("a job that is not in canonical form")
     return job
+
+
+def unpack_job(encoded: bytes) -> list[Any]:
+    """The document, whatever its fields hold.
+
+    Raises:
+        JobError: it is none.
+    """
+    return _unpack(encoded, "job", (14, 16), MAX_INPUTS, _MAX_JOB_ITEMS)
 
 
 def why_no_job(job: Job) -> str:
@@ -300,7 +317,7 @@ def contradiction_in(manifest: Manifest) -> str:
     if b"/" in leaves:
         return "/ cannot be an input"
     above = {path.rpartition(b"/")[0] for path in leaves}
-    directories = _with_ancestors(above.union(manifest.directories), MAX_DIRECTORIES)
+    directories = with_ancestors(above.union(manifest.directories), MAX_DIRECTORIES)
     if len(directories) > MAX_DIRECTORIES:
         return f"more than {MAX_DIRECTORIES} directories"
     for path in leaves & directories:
@@ -322,7 +339,7 @@ def _contradiction(job: Job) -> str:
     return "" if len(names) == len(job.environment) else "a variable is set twice"
 
 
-def _with_ancestors(paths: Iterable[bytes], most: int) -> set[bytes]:
+def with_ancestors(paths: Iterable[bytes], most: int) -> set[bytes]:
     """These directories and all above them; it ends soon after there are too many."""
     known: set[bytes] = set()
     for path in paths:
@@ -406,7 +423,7 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
     return grouped
 
 
-def _job_from(document: list[Any]) -> Job:
+def job_from(document: list[Any]) -> Job:
     """The job as it is written, whatever its fields hold: `why_no_job` judges them."""
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
     groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
