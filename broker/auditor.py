@@ -94,6 +94,7 @@ class Auditor:
         self._writer: Writer[tuple[Digest, bytes]] = Writer(
             "audit's writer", self._write, _MAX_BEHIND_BYTES
         )
+        self._unwritten: list[tuple[tuple[Digest, bytes], int]] = []
         # By whose jobs gave them: nobody's results keep those of others from being looked at.
         self._chosen = Lines[Digest](MAX_AUDITS_QUEUED_PER_KEY)
         self._asked: deque[Digest] = deque()
@@ -108,15 +109,22 @@ class Auditor:
         self._against: OrderedDict[str, set[str]] = OrderedDict()
 
     def close(self) -> None:
+        self.write_down()
         self._writer.close()
         self._executor.shutdown(cancel_futures=True)
 
     def remembered(self, effect: Remember) -> None:
         """A result was remembered: keep its job, and choose at random whether it is run again. Nobody
         can know which, so nobody can lie in the others."""
-        self._writer.put((effect.key, effect.job), len(effect.job))
+        self._unwritten.append(((effect.key, effect.job), len(effect.job)))
         if self._rng.random() < self._share:
             self._chosen.put(effect.user, effect.key)
+
+    def write_down(self) -> None:
+        """Have the jobs that came since the last call written, behind the loop's back."""
+        if self._unwritten:
+            unwritten, self._unwritten = self._unwritten, []
+            self._writer.put_all(unwritten)
 
     def tick(self, now: float) -> None:
         """Go on, where the farm has nothing better to do. To be called about twice a second."""

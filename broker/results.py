@@ -7,6 +7,7 @@ toolchains travel through. Nothing gets in but by `remember`, which the machine 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from broker.effects import Remember
@@ -17,6 +18,9 @@ from cache.index import Selection
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
+
+# Results that wait to be handed to the writer; a tick comes before that on any farm.
+MAX_FRESH = 1_000
 
 
 class SharedResults:
@@ -31,10 +35,13 @@ class SharedResults:
         self._tiers = Tiers([Resting(store)])
         self._writer = WriteBehind(self._tiers)
         self._evicted = 0
+        # What is not in the store yet: not handed to the writer, and handed to it, oldest first.
+        self._fresh: dict[Digest, Record] = {}
+        self._handed: deque[dict[Digest, Record]] = deque()
 
     def recall(self, key: Digest) -> Recalled | None:
         """The result of this key, if it is remembered and all its outputs are here."""
-        record = self._tiers.get_record(key)
+        record = self.record_of(key)
         if record is None or not self._is_whole(record):
             return None
         self._traffic.use(record.blobs)
@@ -47,13 +54,16 @@ class SharedResults:
 
     def doubt(self, key: Digest) -> None:
         """Somebody could not use this result: forget it, and look whether its blobs are rotten."""
-        record = self._tiers.get_record(key)
+        record = self.record_of(key)
         if record is not None:
             self._check(record.blobs)
-            self._writer.forget(key)
+            self._forget(key)
 
     def record_of(self, key: Digest) -> Record | None:
         """What is remembered under this key, whole or not."""
+        for unwritten in (self._fresh, *reversed(tuple(self._handed))):
+            if key in unwritten:
+                return unwritten[key]
         return self._tiers.get_record(key)
 
     def keys_of(self, node: str) -> list[Digest]:
@@ -65,13 +75,25 @@ class SharedResults:
 
     def distrust(self, key: Digest) -> None:
         """Forget a result that another node does not confirm."""
-        self._writer.forget(key)
+        self._forget(key)
 
     def remember(self, effect: Remember) -> None:
         source = Source(effect.toolchain, effect.node, effect.node_key, effect.user)
         size_bytes = effect.size_bytes + len(effect.body)
         record = Record(effect.key, effect.body, effect.outputs, size_bytes, source, time.time())
-        self._writer.put(record, {})
+        self._fresh[record.key] = record
+        if len(self._fresh) >= MAX_FRESH:
+            self.write_down()
+
+    def write_down(self) -> None:
+        """Have what was remembered since the last call written, behind the loop's back.
+
+        To be called ten times a second: to wake the writer for each result costs as much as the writing.
+        """
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            self._handed.append(fresh)
+            self._writer.put_all(tuple(fresh.values()), self._handed.popleft)
 
     def note_evictions(self) -> int:
         """How many blobs and records went since the last call; what traffic has seen is void then."""
@@ -82,11 +104,17 @@ class SharedResults:
         return evicted
 
     def close(self) -> None:
+        self.write_down()
         self._writer.close()
+
+    def _forget(self, key: Digest) -> None:
+        for unwritten in (self._fresh, *tuple(self._handed)):
+            unwritten.pop(key, None)
+        self._writer.forget(key)
 
     def _is_whole(self, record: Record) -> bool:
         missing = [digest for digest in record.blobs if not self._traffic.has_now(digest)]
         if missing and len(self._tiers.get_blobs(missing)) < len(missing):
-            self._writer.forget(record.key)
+            self._forget(record.key)
             return False
         return True

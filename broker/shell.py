@@ -356,7 +356,7 @@ class Shell:
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
-        for step in (*steps, self._sum_up, self._note_evictions):
+        for step in (self._write_down, *steps, self._sum_up, self._note_evictions):
             with self._failures.noted(f"{step.__qualname__}, due now and then"):
                 step(now)
         self._run()
@@ -374,6 +374,10 @@ class Shell:
         logger.info("the key %s is no longer valid", user)
         self._happen(events.KeyRevoked(user))
         self._loop.call_later(LAST_WORDS_S, self._link.shut, user)
+
+    def _write_down(self, now: float) -> None:
+        self._results.write_down()
+        self._auditor.write_down()
 
     def _sum_up(self, now: float) -> None:
         self._failures.sum_up()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from cache.digest import Digest
@@ -181,6 +182,14 @@ class WriteBehind:
         size = sum(map(len, frames.values())) + len(record.body)
         return self._writer.put(lambda: self._tiers.put(record, frames), size)
 
+    def put_all(self, records: Iterable[Record], then: Callable[[], object]) -> None:
+        """Remember these soon, and then call `then`, in the thread; their blobs lie in the nearest tier. What
+        finds the queue full is dropped."""
+        tasks: list[tuple[Callable[[], object], int]] = [
+            (partial(self._tiers.put, record, {}), len(record.body)) for record in records
+        ]
+        self._writer.put_all([*tasks, (then, 0)])
+
     def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
         """Forget this soon. It takes no room: a full queue must not keep what is rotten."""
         rotten = tuple(blobs)
@@ -199,6 +208,6 @@ class WriteBehind:
         self.evicted += self._tiers.maintain()
 
 
-def _do_all(works: list[Callable[[], None]]) -> None:
+def _do_all(works: list[Callable[[], object]]) -> None:
     for work in works:
         work()

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -71,16 +71,24 @@ class Writer(Generic[_Task]):
 
     def put(self, task: _Task, size: int = 1) -> bool:
         """Have this done soon; False when too much waits already, or it is closed."""
+        return self.put_all([(task, size)]) == 1
+
+    def put_all(self, tasks: Iterable[tuple[_Task, int]]) -> int:
+        """Have these done soon, each with its size, and wake the thread once for all; how many were taken."""
+        taken = 0
         with self._changed:
-            if self._is_closing or self._size + size > self._limit:
-                self.dropped += 1
-                return False
-            self._waiting.append((task, size))
-            self._size += size
-            self._taken += 1
-            self._see_to_thread()
-            self._changed.notify_all()
-        return True
+            for task, size in tasks:
+                if self._is_closing or self._size + size > self._limit:
+                    self.dropped += 1
+                    continue
+                self._waiting.append((task, size))
+                self._size += size
+                taken += 1
+            if taken:
+                self._taken += taken
+                self._see_to_thread()
+                self._changed.notify_all()
+        return taken
 
     def wait_done(self, patience_s: float = PATIENCE_S) -> bool:
         """Wait until all that was put before is done; False when it takes longer than that."""

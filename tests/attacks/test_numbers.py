@@ -5,6 +5,7 @@ Raw members that only speak the protocol to a broker on loopback: no job is run,
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
 from contextlib import closing
@@ -78,7 +79,10 @@ def test_a_number_that_is_none_ends_its_nodes_session_and_nothing_else(
         (row,) = (await agent.wait(Nodes)).rows
         assert all(math.isfinite(number) for number in (row.speed, row.load))
         state = Path(broker.state)
-        wait_until(lambda: records(state) == 1, "the good result to be written down")
+        # The broker runs in this loop, and hands results to its writer once a tick.
+        await asyncio.to_thread(
+            wait_until, lambda: records(state) == 1, "the good result to be written down"
+        )
 
     run(story, tmp_path)
 

@@ -61,6 +61,18 @@ def test_a_task_that_fails_is_logged_counted_and_the_only_one_lost(
     assert writer.close()
 
 
+def test_of_many_tasks_those_that_find_no_room_are_dropped() -> None:
+    done: list[int] = []
+    writer = Writer[Task]("writer", run, 3)
+    tasks = [(lambda at=at: done.append(at), size) for at, size in enumerate((1, 3, 2, 1))]
+    assert writer.put_all(tasks) == 2
+    assert writer.wait_done()
+    assert done == [0, 2]
+    assert writer.dropped == 2
+    assert writer.put_all([]) == 0
+    assert writer.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ended_is_an_error_and_another_takes_its_place(
     caplog: pytest.LogCaptureFixture,

@@ -1,0 +1,87 @@
+"""The broker's shared cache: what is remembered counts at once, and is written down behind the loop's back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from broker.effects import Remember
+from broker.results import SharedResults
+from broker.traffic import Traffic
+from cache.digest import Digest, digest_of
+from cache.stores import DiskStore
+
+KEY = digest_of(b"key")
+
+
+@dataclass
+class Desk:
+    directory: Path
+    checked: list[Digest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = DiskStore(str(self.directory), "farm", 1 << 30)
+        traffic = Traffic(self.store.blobs, lambda *_: True, lambda _: None)
+        self.results = SharedResults(self.store, traffic, self.checked.extend)
+        self.output = self.store.blobs.put(b"object")
+
+    def remember(self, key: Digest = KEY) -> None:
+        toolchain = digest_of(b"gcc")
+        self.results.remember(
+            Remember(key, b"result", (self.output,), 6, toolchain, "n", "node", "user", b"job")
+        )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.results.close()
+
+
+def test_a_result_answers_as_soon_as_it_is_remembered(desk: Desk) -> None:
+    desk.remember()
+    recalled = desk.results.recall(KEY)
+    assert recalled is not None
+    assert (recalled.body, recalled.outputs) == (b"result", (desk.output,))
+    desk.results.write_down()
+    assert desk.results.recall(KEY) == recalled
+    assert desk.results._writer.wait_written()
+    assert desk.results.recall(KEY) == recalled
+    assert not desk.results._handed
+
+
+def test_what_was_not_written_down_is_when_the_broker_leaves(desk: Desk) -> None:
+    desk.remember()
+    desk.results.close()
+    assert DiskStore(str(desk.directory), "farm", 1 << 30).index.get(KEY) is not None
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_what_is_doubted_is_forgotten_wherever_it_is(desk: Desk, is_written: bool) -> None:
+    desk.remember()
+    if is_written:
+        desk.results.write_down()
+    desk.results.doubt(KEY)
+    assert desk.checked == [desk.output]
+    desk.results.write_down()
+    assert desk.results._writer.wait_written()
+    assert desk.results.recall(KEY) is None
+
+
+def test_a_result_whose_output_has_gone_is_forgotten(desk: Desk) -> None:
+    desk.remember()
+    desk.store.blobs.remove(desk.output)
+    assert desk.results.recall(KEY) is None
+    assert desk.results.record_of(KEY) is None
+
+
+def test_many_results_do_not_wait_for_a_tick(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.results.MAX_FRESH", 3)
+    for at in range(3):
+        desk.remember(digest_of(b"%d" % at))
+    assert desk.results._writer.wait_written()
+    assert all(desk.store.index.get(digest_of(b"%d" % at)) for at in range(3))
