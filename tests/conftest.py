@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,6 +50,10 @@ def installed_in_ci() -> frozenset[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background, or under nohup, is deaf to these, and so would be what it starts.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     config.addinivalue_line(
         "markers", "needs(program, ...): programs without which a test is skipped"
     )
