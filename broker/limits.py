@@ -47,8 +47,8 @@ UNREAD_MESSAGES = 64
 # What may have come by one connection, or by all of one key's, and not have been handed to us: libzmq bounds
 # neither the parts of an unfinished message nor the bytes of finished ones. An honest peer has 4 MiB under
 # credit, at the most UNREAD_MESSAGES pieces of 256 KiB, and some MiB in the kernel.
-MAX_AHEAD_BYTES = 64 << 20
-MAX_AHEAD_BYTES_PER_KEY = 384 << 20
+MAX_AHEAD_BYTES = 32 << 20
+MAX_AHEAD_BYTES_PER_KEY = 192 << 20
 # Heartbeats of libzmq are no messages: 82 bytes in 5 s both ways.
 HEARTBEAT_BYTES_PER_S = 20
 # Connections are looked at so often, at most so many in one go: 5 us each.
@@ -118,6 +118,8 @@ BUSY_AFTER_S = 1.0
 AT_ONCE_BYTES = 128 << 10
 AT_ONCE_BURST_BYTES = 2 << 20
 AT_ONCE_BYTES_PER_S = 8 << 20
+# What takes longer to read than its bytes say is charged by its time, as so many bytes a second.
+AT_ONCE_BYTES_A_SECOND_OF_LOOP = 3 * AT_ONCE_BYTES_PER_S
 # Inputs that one message shows for the first time and that are judged at once: a source, and what was edited
 # with it. Each takes 10 us where the store lacks it; what is read of it is in AT_ONCE_BYTES.
 MAX_JUDGED_AT_ONCE = 4

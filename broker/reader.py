@@ -12,6 +12,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
@@ -21,7 +22,12 @@ from broker.errors import NoRoomError, WorkerLostError
 from broker.events import Origin
 from broker.heads import JobHead, ResultHead, read_job, read_result, shown_values, split_digests
 from broker.intake import Intake, Ticket, Unread
-from broker.limits import AT_ONCE_BYTES, MAX_JUDGED_AT_ONCE, MAX_SHOWN_VALUES
+from broker.limits import (
+    AT_ONCE_BYTES,
+    AT_ONCE_BYTES_A_SECOND_OF_LOOP,
+    MAX_JUDGED_AT_ONCE,
+    MAX_SHOWN_VALUES,
+)
 from broker.shares import Shares
 from broker.worker import LENGTH
 from cache.blobs import frame_size
@@ -181,6 +187,7 @@ class Reader:
             return
         head: Head
         shown: tuple[Digest, ...] = ()
+        began_s = time.thread_time()
         try:
             if isinstance(message, Done):
                 head = read_result(message.body)
@@ -194,7 +201,15 @@ class Reader:
         except ProtocolError as error:
             self._fail(origin, message, error)
             return
+        finally:
+            self._charge_time(payer, cost, time.thread_time() - began_s)
         self._take(origin, message, head, shown)
+
+    def _charge_time(self, payer: str, cost_bytes: int, taken_s: float) -> None:
+        """What has taken longer than its bytes let expect is paid for as well."""
+        excess = int(taken_s * AT_ONCE_BYTES_A_SECOND_OF_LOOP) - cost_bytes
+        if excess > 0:
+            self._intake.spend(payer, excess, self._clock())
 
     def spend(self, payer: str, cost_bytes: int) -> None:
         """Something has cost this payer more than its message said."""

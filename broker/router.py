@@ -22,7 +22,7 @@ from broker.monitor import Monitor
 from broker.watch import Watch
 from broker.zap import ZAP_DOMAIN, ZapHandler
 from zcc.keys import KeyPair
-from zcc.link import Frames, Pumped, bounded_socket
+from zcc.link import MAX_PARTS, Frames, Pumped, bounded_socket
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _LOOK_BYTES = 1 << 20
 _OWN_ID = b"\0"
 _OWN_ID_BYTES = 5
 CHOSEN_ROUTE = "a routing id of its own choice"
+MANY_PARTS = "a message of many parts"
 _names = itertools.count()
 
 
@@ -165,6 +166,9 @@ class RouterLink(Pumped):
         parts = [frame.bytes for frame in frames[1:]]
         if self._gate.is_banned(user, self._loop.time()):
             return  # what it sent before
+        if len(frames) > MAX_PARTS:
+            self.ban(user, MANY_PARTS)
+            return
         self._hear_of_ends()
         connection = self._connections.on_route(route)
         if connection is None or connection.user != user:

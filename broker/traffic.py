@@ -203,8 +203,9 @@ class Traffic:
 
     def read(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
         """A stretch of a blob's frame, and the whole frame's length; None: it is not to be had."""
-        frame = self._recent.get(digest)
-        if frame is not None:
+        # From the beginning only, all of it: two may have packed the same blob in two ways.
+        frame = None if offset else self._recent.get(digest)
+        if frame is not None and len(frame) <= length:
             return frame[offset : offset + length], len(frame)
         try:
             handle = self._file(digest)

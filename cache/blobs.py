@@ -92,13 +92,13 @@ def decompress(frame: bytes, limit_bytes: int) -> bytes:
     """The content of one zstd frame of at most `limit_bytes`.
 
     Raises:
-        BlobCorruptError: not a zstd frame, no content size, or more than the limit.
+        BlobCorruptError: not a zstd frame and nothing else, no content size, or more than the limit.
     """
     size = frame_size(frame)
     if size > limit_bytes:
         raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
     try:
-        return _codec.decompressor.decompress(frame, max_output_size=size)
+        return _codec.decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
 
@@ -194,7 +194,9 @@ class Arrival:
             BlobCorruptError: the bytes are not those that the digest names.
             OSError: the disk refused; nothing is left.
         """
-        if not self._decoder.eof or self._hasher.digest() != self.digest:
+        # What follows the frame would be taken by one reader and refused by another.
+        is_one_frame = self._decoder.eof and not self._decoder.unused_data
+        if not is_one_frame or self._hasher.digest() != self.digest:
             self.drop()
             raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
         del self._decoder  # and its window: the blob may wait long for `keep`

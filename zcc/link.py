@@ -34,8 +34,14 @@ _DONT_WAIT = int(zmq.DONTWAIT)
 _AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
-# One drain handles at most so many messages before the loop's other work has its turn.
+# One drain handles at most so many messages, or as many as it can in so long, before the loop's other work has
+# its turn.
 _BATCH = 64
+_BATCH_S = 0.01
+# Of one message, a request of ZAP the longest. The parts of a longer one are passed over, some at a time:
+# libzmq takes any number, and hands them over when all are here.
+MAX_PARTS = 16
+_SKIPPED_AT_ONCE = 2_000
 # zmq_socket_monitor(3): the event, and its value.
 _MONITORED = struct.Struct("=HI")
 # ZAP's status code.
@@ -72,6 +78,7 @@ class Pumped:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
+        self._is_skipping = False  # the rest of a message that has too many parts
         self._descriptor = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self._drain)
         self._look_again()
@@ -89,14 +96,19 @@ class Pumped:
 
     def _drain(self) -> None:
         self._scheduled = False
+        until = self._loop.time() + _BATCH_S
         for _ in range(_BATCH):
             if self._closed or not self._is_readable():
                 return
             try:
+                if self._is_skipping and not self._skip():
+                    break
                 frames = self._receive()
             except zmq.Again:
                 return
             self._deliver(frames)
+            if self._loop.time() > until:
+                break
         self._look_again()
 
     def _is_readable(self) -> bool:
@@ -108,7 +120,18 @@ class Pumped:
         while frame.more:
             frame = PlainSocket.recv(self._socket, _DONT_WAIT, copy=False)
             frames.append(frame)
+            if len(frames) > MAX_PARTS and frame.more:
+                self._is_skipping = True
+                break
         return frames
+
+    def _skip(self) -> bool:
+        """Pass over more of a message; whether that was all of it. A million parts take a second."""
+        for _ in range(_SKIPPED_AT_ONCE):
+            if not PlainSocket.recv(self._socket, _DONT_WAIT, copy=False).more:
+                self._is_skipping = False
+                return True
+        return False
 
     def _hand_over(self, frames: Frames) -> None:
         """Send one message.

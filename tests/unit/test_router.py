@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from broker.router import CHOSEN_ROUTE, RouterLink
+from broker.router import CHOSEN_ROUTE, MANY_PARTS, RouterLink
 from broker.watch import AHEAD
 from zcc.keys import KeyPair, new_key_pair
 from zcc.link import Frames
@@ -238,6 +238,26 @@ def test_a_message_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
             assert (await router.heard())[1] == honest.public
             await asyncio.sleep(0.01)
         assert router.offences == [(endless.public, AHEAD)]
+        assert await router.said(other)
+
+    run(story)
+
+
+def test_a_message_of_many_parts_is_passed_over_in_turns_and_ends_its_key() -> None:
+    async def story(router: Router) -> None:
+        bad, honest = new_key_pair(), new_key_pair()
+        peer, other = router.dial(bad), router.dial(honest)
+        await router.said(peer)
+        await router.said(other)
+        for _ in range(100_000):
+            peer.send(b"", zmq.SNDMORE, copy=False)
+        peer.send(b"")
+        turns = 0
+        while not router.offences or router.link._is_skipping:
+            await asyncio.sleep(0)
+            turns += router.link._is_skipping
+        assert router.offences == [(bad.public, MANY_PARTS)]
+        assert turns > 10
         assert await router.said(other)
 
     run(story)

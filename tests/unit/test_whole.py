@@ -94,3 +94,31 @@ def test_only_the_last_frames_are_kept_in_memory() -> None:
     assert [recent.get(name) is not None for name in names] == [True, False, False, True]
     recent.put(names[1], bytes(101))
     assert not any(recent.get(name) for name in names)
+
+
+# What zstd passes over, as much as it says (RFC 8878, 3.1.2), and a frame of nothing.
+BEHIND = {
+    "skippable": b"\x50\x2a\x4d\x18\x08\0\0\0" + bytes(8),
+    "empty": compress(b""),
+    "a byte": b"x",
+}
+
+
+def arrived(store: BlobStore, digest: Digest, *pieces: bytes) -> None:
+    with store.arrival(digest, 1 << 30) as arrival:
+        for piece in pieces:
+            arrival.feed(piece)
+        arrival.finish()
+
+
+@pytest.mark.parametrize("kind", BEHIND)
+def test_a_blob_is_one_frame_and_nothing_else(store: BlobStore, kind: str) -> None:
+    """What one reader passes over, another refuses: nobody could use the blob, and nobody be asked for it."""
+    digest, frame = digest_of(DATA), compress(DATA) + BEHIND[kind]
+    with pytest.raises(BlobCorruptError):
+        whole(store, digest, frame)
+    for cut in (len(frame), len(frame) - len(BEHIND[kind]), len(frame) - 1):
+        with pytest.raises(BlobCorruptError):
+            arrived(store, digest, frame[:cut], frame[cut:])
+    assert not store.has(digest)
+    assert os.listdir(store.tmp_dir) == []
