@@ -156,7 +156,7 @@ needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="making small disks 
 def small_disk(place: str, size: str) -> Iterator[None]:
     """A file system of this size, mounted at a directory."""
     os.makedirs(place, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "zcc-small", place]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "zcc-small", place]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
