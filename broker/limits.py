@@ -241,6 +241,8 @@ MAX_HELD_BYTES_PER_KEY = 64 << 20
 # Bodies of results on disk; what goes beyond it is lost, and its agent compiles.
 MAX_SPOOLED_BYTES_PER_KEY = 4 << 30
 MAX_SPOOLED_BYTES = 16 << 30
+# What stays free: the registry lies on the same disk, mostly.
+SPOOL_LEAVES_BYTES = 256 << 20
 
 # --- audits -----------------------------------------------------------------------------------
 # What the bytes of jobs may take beside the results that they gave, of the store's limit: some 20 KB each.

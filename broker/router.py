@@ -32,6 +32,8 @@ _LOOK_BYTES = 1 << 20
 # What libzmq begins its own ids with; a number of 32 bits follows.
 _OWN_ID = b"\0"
 _OWN_ID_BYTES = 5
+# Agents that dial at once, as after a pause of the broker's; the kernel allows 4096 by itself.
+BACKLOG = 4096
 CHOSEN_ROUTE = "a routing id of its own choice"
 MANY_PARTS = "a message of many parts"
 _names = itertools.count()
@@ -65,6 +67,7 @@ class RouterLink(Pumped):
         self._monitor: Monitor | None = None
         try:
             self._first_id = _first_id(context, socket)
+            socket.setsockopt(zmq.BACKLOG, BACKLOG)
             socket.sndhwm = MAX_UNSENT_MESSAGES  # what is beyond waits in our own outbox
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.ROUTER_HANDOVER, 0)

@@ -1,6 +1,7 @@
 """Results that wait for agents which read slowly, on disk: their bodies are not the memory's.
 
-Owns the files below STATE/spool, one for each body. They are of no use to the next broker, which removes them.
+Owns the files in STATE/spool, one for each body. They are of no use to the next broker, which removes them. The
+directory may be a symlink: an operator's larger disk.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ import contextlib
 import itertools
 import logging
 import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 
-from broker.limits import MAX_SPOOLED_BYTES, MAX_SPOOLED_BYTES_PER_KEY
+from broker.limits import MAX_SPOOLED_BYTES, MAX_SPOOLED_BYTES_PER_KEY, SPOOL_LEAVES_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ class Spool:
         self._numbers = itertools.count()
         self._size_bytes = 0
         self._of_user: Counter[str] = Counter()
-        shutil.rmtree(self._directory, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.mkdir(self._directory, 0o700)
+        self._clear()
 
     def put(self, user: str, body: bytes) -> Spooled | None:
         """Keep a body for this key; None: there is no room for it."""
@@ -47,6 +47,7 @@ class Spool:
         if (
             self._size_bytes + size > MAX_SPOOLED_BYTES
             or self._of_user[user] + size > MAX_SPOOLED_BYTES_PER_KEY
+            or self._free_bytes() < size + SPOOL_LEAVES_BYTES
         ):
             return None
         spooled = Spooled(os.path.join(self._directory, str(next(self._numbers))), user, size)
@@ -77,7 +78,19 @@ class Spool:
         self._note(spooled, -spooled.size_bytes)
 
     def close(self) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._directory):
+                os.unlink(os.path.join(self._directory, name))
+
+    def _free_bytes(self) -> int:
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError:
+            return 0
+        return disk.f_bavail * disk.f_frsize
 
     def _note(self, spooled: Spooled, change_bytes: int) -> None:
         self._size_bytes += change_bytes

@@ -251,10 +251,26 @@ def test_what_waits_on_disk_for_a_gone_peer_is_removed(
     assert bench.spooled == []
 
 
-def test_the_next_broker_removes_what_the_last_one_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_link", [False, True])
+def test_the_next_broker_removes_what_the_last_one_left(tmp_path: Path, is_link: bool) -> None:
+    if is_link:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "spool").symlink_to("disk")
     left = Spool(str(tmp_path)).put("key", b"body")
     assert left is not None
-    Spool(str(tmp_path))
+    again = Spool(str(tmp_path))
+    assert os.listdir(tmp_path / "spool") == []
+    kept = again.put("key", b"another")
+    assert kept is not None
+    assert again.take(kept) == b"another"
+
+
+def test_nothing_is_put_on_a_disk_that_is_almost_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(str(tmp_path))
+    monkeypatch.setattr("broker.spool.SPOOL_LEAVES_BYTES", 1 << 62)
+    assert spool.put("key", b"body") is None
     assert os.listdir(tmp_path / "spool") == []
 
 
