@@ -195,6 +195,9 @@ MAX_PUT_OFF = 10_000
 # has the most loses its oldest.
 MAX_PARTIALS = 64
 PARTIAL_KEPT_S = 600.0
+# What one key's unfinished uploads take beside the store: many toolchains. Beyond it the oldest go, and of what
+# is under way the rest passes by.
+MAX_UNFINISHED_BYTES_PER_KEY = 2 << 30
 # Outputs that one node may have under way at a time (each an open file).
 MAX_PUSHES_PER_NODE = 512
 # What one lease may push, uncompressed: a node's own limit for all outputs of a job together.

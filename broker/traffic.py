@@ -40,6 +40,7 @@ from broker.limits import (
     MAX_OPEN_BLOBS,
     MAX_PARTIALS,
     MAX_PUT_OFF,
+    MAX_UNFINISHED_BYTES_PER_KEY,
     PARTIAL_KEPT_S,
     REREAD_S,
     UNPACKED_BURST_BYTES,
@@ -298,6 +299,9 @@ class Traffic:
             peer.receiver.forget(digest)
             if peer.pushes is not None:
                 peer.pushes.absent(digest)
+            upload = self._uploads.get((peer.user, digest))
+            if upload is not None and upload.owner == route:
+                upload.owner, upload.left_at = None, peer.progress_at
 
     def take(self, route: bytes, chunk: Chunk, now: float) -> None:
         """A chunk from a peer.
@@ -353,6 +357,27 @@ class Traffic:
         for left_at, place in left:
             if now - left_at > PARTIAL_KEPT_S:
                 self._drop_upload(place)
+        self._bound_unfinished()
+
+    def _bound_unfinished(self) -> None:
+        """Those that were left come first, the oldest of them; then what is under way, as it began."""
+        taken_bytes: Counter[str] = Counter()
+        for (user, _), upload in self._uploads.items():
+            taken_bytes[user] += upload.arrival.received_bytes
+        over = {user for user, size in taken_bytes.items() if size > MAX_UNFINISHED_BYTES_PER_KEY}
+        places = [place for place in self._uploads if place[0] in over]
+        places.sort(
+            key=lambda place: (self._uploads[place].owner is not None, self._uploads[place].left_at)
+        )
+        for place in places:
+            user, digest = place
+            if taken_bytes[user] <= MAX_UNFINISHED_BYTES_PER_KEY:
+                continue
+            upload = self._uploads[place]
+            taken_bytes[user] -= upload.arrival.received_bytes
+            self._drop_upload(place)
+            if upload.owner is not None:
+                self._report(BlobUnstorable(digest, user))
 
     def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:
         """A node's output."""
