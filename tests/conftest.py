@@ -50,8 +50,8 @@ def installed_in_ci() -> frozenset[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A run in the background, or under nohup, is deaf to these, and so would be what it starts.
-    for number in (signal.SIGHUP, signal.SIGINT):
+    # A run in the background, or under nohup, is deaf to some of these, and so would be what it starts.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     config.addinivalue_line(
