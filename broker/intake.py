@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from broker.allowance import Allowance
 from broker.events import Origin
 from broker.limits import (
     AT_ONCE_BURST_BYTES,
@@ -63,20 +64,12 @@ class _Line:
         return self.items[next(iter(self.items))]
 
 
-@dataclass(slots=True)
-class _Purse:
-    """What a payer may have read at once; it fills up as time passes."""
-
-    bytes: float
-    at: float
-
-
 class Intake:
     def __init__(self) -> None:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         # The numbers of each route's items, by ticket.
         self._places: dict[bytes, dict[Ticket, dict[int, Unread]]] = {}
-        self._purses: OrderedDict[str, _Purse] = OrderedDict()
+        self._at_once = Allowance(AT_ONCE_BURST_BYTES, AT_ONCE_BYTES_PER_S)
         self._debts: OrderedDict[str, int] = OrderedDict()  # of payers without a line
         self._size_bytes = 0
         self._put = 0  # items ever: the last one's number
@@ -96,15 +89,14 @@ class Intake:
 
     def may_read_at_once(self, payer: str, cost_bytes: int, now: float) -> bool:
         """Whether this is within the payer's share; it is spent if so."""
-        purse = self._purse(payer, now)
-        if cost_bytes > purse.bytes:
+        if cost_bytes > self._at_once.left(payer, now):
             return False
-        purse.bytes -= cost_bytes
+        self._at_once.use(payer, cost_bytes, now)
         return True
 
     def spend(self, payer: str, cost_bytes: int, now: float) -> None:
         """What was read at once for this payer has cost more than was known: it is in debt for a while."""
-        self._purse(payer, now).bytes -= cost_bytes
+        self._at_once.use(payer, cost_bytes, now)
 
     def make_room(self, payer: str, size_bytes: int) -> tuple[bool, list[Unread]]:
         """Whether so many bytes may wait for this payer, and what was dropped for them.
@@ -186,15 +178,6 @@ class Intake:
         for items in list(self._places.get(route, {}).values()):
             for number, item in list(items.items()):
                 self._pop(item.payer, number)
-
-    def _purse(self, payer: str, now: float) -> _Purse:
-        purse = self._purses.pop(payer, None) or _Purse(AT_ONCE_BURST_BYTES, now)
-        self._purses[payer] = purse
-        filled = purse.bytes + (now - purse.at) * AT_ONCE_BYTES_PER_S
-        purse.bytes, purse.at = min(AT_ONCE_BURST_BYTES, filled), now
-        if len(self._purses) > MAX_RECORDS:
-            self._purses.popitem(last=False)
-        return purse
 
     def _pop(self, payer: str, number: int) -> Unread:
         line = self._lines[payer]

@@ -18,11 +18,10 @@ from broker import tcp
 from broker.connections import Connection, Connections, bytes_on_the_wire
 from broker.gate import Gate
 from broker.limits import KEY_CONNECTIONS, LOOK_EVERY_S, MAX_UNSENT_MESSAGES, UNREAD_MESSAGES
-from broker.monitor import Monitor
 from broker.watch import Watch
 from broker.zap import ZAP_DOMAIN, ZapHandler
 from zcc.keys import KeyPair
-from zcc.link import MAX_PARTS, Frames, Pumped, bounded_socket
+from zcc.link import MAX_PARTS, Frames, Monitor, Pumped, bounded_socket
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
@@ -34,6 +33,7 @@ _OWN_ID = b"\0"
 _OWN_ID_BYTES = 5
 # Agents that dial at once, as after a pause of the broker's; the kernel allows 4096 by itself.
 BACKLOG = 4096
+_BEGINNINGS_AND_ENDS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 CHOSEN_ROUTE = "a routing id of its own choice"
 MANY_PARTS = "a message of many parts"
 _names = itertools.count()
@@ -76,7 +76,7 @@ class RouterLink(Pumped):
             socket.curve_secretkey = server.secret.encode()
             socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-            self._monitor = Monitor(context, socket, self._happened)
+            self._monitor = Monitor(context, socket, _BEGINNINGS_AND_ENDS, self._happened)
             socket.bind(endpoint)
         except zmq.ZMQError:
             if self._monitor is not None:

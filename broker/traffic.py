@@ -1,7 +1,8 @@
 """The store's end of all bulk: chunks into it, under credit, and reads out of it.
 
-Owns the arrivals, the open files and each peer's receiver. Knows nothing of jobs: it is told what to ask for,
-and reports what has arrived or cannot arrive. What goes out is `broker/deliveries.py`'s.
+Owns the open files and each peer's receiver; `broker/unfinished.py` has what has arrived in part. Knows nothing
+of jobs: it is told what to ask for, and reports what has arrived or cannot arrive. What goes out is
+`broker/deliveries.py`'s.
 
 An upload that breaks off is kept for a while and continued by the same key's agent that is asked next; if that
 one's frame turns out to be another (another zstd, another level), it is asked for anew from the start. Keys
@@ -20,7 +21,7 @@ import logging
 import math
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -35,13 +36,8 @@ from broker.events import (
 )
 from broker.limits import (
     CROSSING_S,
-    DECODER_BYTES,
-    MAX_DECODERS_BYTES,
     MAX_OPEN_BLOBS,
-    MAX_PARTIALS,
     MAX_PUT_OFF,
-    MAX_UNFINISHED_BYTES_PER_KEY,
-    PARTIAL_KEPT_S,
     REREAD_S,
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
@@ -50,33 +46,16 @@ from broker.limits import (
 from broker.pushes import Pushes
 from broker.rating import Pace, Rating
 from broker.recent import Recent
-from cache.blobs import Arrival, BlobStore, window_bytes
+from broker.unfinished import Unfinished, Upload
+from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.errors import BlobCorruptError, BlobMissingError
 from cache.whole import MAX_AT_ONCE_BYTES, whole
 from zcc.errors import ProtocolError
-from zcc.job import MAX_BLOB_BYTES
 from zcc.messages import Chunk, Message, Role, Want
 from zcc.transfer import Piece, Receiver
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Upload:
-    """A blob on its way from one key's agents. `owner` is the route that is asked now, None when it left.
-
-    `decoder_bytes` is what its decoder takes. `is_mixed`: its bytes come from more than one agent.
-    `is_useless`: let the rest pass by.
-    """
-
-    arrival: Arrival
-    owner: bytes | None
-    decoder_bytes: int
-    total: int = 0
-    is_mixed: bool = False
-    is_useless: bool = False
-    left_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -105,8 +84,7 @@ class Traffic:
         self._send = send
         self._report = report
         self._peers: dict[bytes, Peer] = {}
-        self._uploads: dict[tuple[str, Digest], Upload] = {}  # by the key that sends it
-        self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
+        self._unfinished = Unfinished(store)
         self._unpacking = Allowance(UNPACKED_BURST_BYTES, UNPACKED_BYTES_PER_S)
         self._put_off: dict[
             tuple[str, Digest], None
@@ -138,11 +116,7 @@ class Traffic:
             return
         if peer.pushes is not None:
             peer.pushes.close()
-        for place, upload in list(self._uploads.items()):
-            if upload.owner == route:
-                upload.owner, upload.left_at = None, now
-                if upload.is_useless or not upload.arrival.received_bytes:
-                    self._drop_upload(place)
+        self._unfinished.left(route, now)
 
     # --- the store ----------------------------------------------------------------------------
 
@@ -188,8 +162,7 @@ class Traffic:
     def close_files(self) -> None:
         for route in list(self._peers):
             self.close(route, 0.0)
-        for place in list(self._uploads):
-            self._drop_upload(place)
+        self._unfinished.drop_all()
         for handle in self._files.values():
             os.close(handle)
         self._files.clear()
@@ -242,9 +215,9 @@ class Traffic:
             if peer.receiver.is_expected(digest):
                 continue  # it is on its way
             place = (peer.user, digest)
-            upload = self._uploads.get(place)
+            upload = self._unfinished.get(place)
             if upload is not None and upload.is_useless:
-                self._drop_upload(place)
+                self._unfinished.drop(place)
                 upload = None
             offset = 0
             if upload is not None:
@@ -299,9 +272,9 @@ class Traffic:
             peer.receiver.forget(digest)
             if peer.pushes is not None:
                 peer.pushes.absent(digest)
-            upload = self._uploads.get((peer.user, digest))
+            upload = self._unfinished.get((peer.user, digest))
             if upload is not None and upload.owner == route:
-                upload.owner, upload.left_at = None, peer.progress_at
+                upload.leave(peer.progress_at)
 
     def take(self, route: bytes, chunk: Chunk, now: float) -> None:
         """A chunk from a peer.
@@ -341,43 +314,8 @@ class Traffic:
             else:
                 peer.progress_at = now
                 peer.rating.begin(now)
-        self._let_partials_go(now)
-
-    def _let_partials_go(self, now: float) -> None:
-        left = [(each.left_at, place) for place, each in self._uploads.items() if not each.owner]
-        left.sort()
-        of_user = Counter(user for _, (user, _) in left)
-        surplus = len(left) - MAX_PARTIALS
-        for _ in range(surplus):
-            most = max(of_user.values())
-            at = next(at for at, (_, (user, _)) in enumerate(left) if of_user[user] == most)
-            _, place = left.pop(at)
-            of_user[place[0]] -= 1
-            self._drop_upload(place)
-        for left_at, place in left:
-            if now - left_at > PARTIAL_KEPT_S:
-                self._drop_upload(place)
-        self._bound_unfinished()
-
-    def _bound_unfinished(self) -> None:
-        """Those that were left come first, the oldest of them; then what is under way, as it began."""
-        taken_bytes: Counter[str] = Counter()
-        for (user, _), upload in self._uploads.items():
-            taken_bytes[user] += upload.arrival.received_bytes
-        over = {user for user, size in taken_bytes.items() if size > MAX_UNFINISHED_BYTES_PER_KEY}
-        places = [place for place in self._uploads if place[0] in over]
-        places.sort(
-            key=lambda place: (self._uploads[place].owner is not None, self._uploads[place].left_at)
-        )
-        for place in places:
-            user, digest = place
-            if taken_bytes[user] <= MAX_UNFINISHED_BYTES_PER_KEY:
-                continue
-            upload = self._uploads[place]
-            taken_bytes[user] -= upload.arrival.received_bytes
-            self._drop_upload(place)
-            if upload.owner is not None:
-                self._report(BlobUnstorable(digest, user))
+        for user, digest in self._unfinished.let_go(now):
+            self._report(BlobUnstorable(digest, user))
 
     def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:
         """A node's output."""
@@ -401,12 +339,12 @@ class Traffic:
         if not upload.is_useless:
             self._feed(peer, piece, upload)
         elif piece.is_last:
-            self._drop_upload((peer.user, piece.digest))
+            self._unfinished.drop((peer.user, piece.digest))
             self._report(BlobSpoiled(piece.digest, peer.user))
 
     def _take_whole(self, peer: Peer, piece: Piece) -> bool:
         """Decode a blob of one piece at once, if it is small, its key may unpack and nobody has begun it."""
-        if not piece.is_last or piece.offset or (peer.user, piece.digest) in self._uploads:
+        if not piece.is_last or piece.offset or (peer.user, piece.digest) in self._unfinished:
             return False
         if self._unpacking.left(peer.user, peer.progress_at) <= 0:
             return False
@@ -450,49 +388,39 @@ class Traffic:
                 upload.arrival.finish()
         except BlobCorruptError:
             if not upload.is_mixed:
-                self._drop_upload(place)
+                self._unfinished.drop(place)
                 raise
             upload.is_useless = True
             if piece.is_last:
-                self._drop_upload(place)
+                self._unfinished.drop(place)
                 self._report(BlobSpoiled(piece.digest, peer.user))
             return
         except OSError as error:
             self._note_disk_fault(peer, error)
-            self._drop_upload(place)
+            self._unfinished.drop(place)
             self._report(BlobUnstorable(piece.digest, peer.user))
             return
         finally:
             self._note_unpacked(peer, piece, upload.arrival.plain_bytes - before_bytes)
         if piece.is_last:
-            self._end_upload(place)
+            self._unfinished.end(place)
             self._note_stored(piece.digest, peer.user)
 
     def _upload_for(self, peer: Peer, piece: Piece) -> Upload | None:
         """Where the piece belongs; None when it only passes by (another was asked since, ...)."""
         place = (peer.user, piece.digest)
-        upload = self._uploads.get(place)
+        upload = self._unfinished.get(place)
         if upload is None and piece.offset == 0:
             if self._unpacking.left(peer.user, peer.progress_at) <= 0:
                 return None
-            decoder_bytes = DECODER_BYTES + window_bytes(piece.data)
-            taken_bytes = self._decoders_bytes[peer.user] + decoder_bytes
-            if taken_bytes > MAX_DECODERS_BYTES and not piece.is_last:
-                return None
-            arrival = self._arrival(peer, piece)
-            if arrival is None:
+            try:
+                upload = self._unfinished.begin(
+                    place, peer.route, piece.data, is_whole=piece.is_last
+                )
+            except OSError as error:
+                self._note_disk_fault(peer, error)
                 self._report(BlobUnstorable(piece.digest, peer.user))
-                return None
-            upload = self._uploads[place] = Upload(arrival, peer.route, decoder_bytes)
-            self._decoders_bytes[peer.user] = taken_bytes
         return upload if upload is not None and upload.owner == peer.route else None
-
-    def _arrival(self, peer: Peer, piece: Piece) -> Arrival | None:
-        try:
-            return self._store.arrival(piece.digest, MAX_BLOB_BYTES)
-        except OSError as error:
-            self._note_disk_fault(peer, error)
-            return None
 
     def _note_disk_fault(self, peer: Peer, error: OSError) -> None:
         self.last_disk_fault_at = peer.progress_at
@@ -501,14 +429,3 @@ class Traffic:
     def _note_stored(self, digest: Digest, user: str = "") -> None:
         self._known.add(digest)
         self._report(BlobStored(digest, user))
-
-    def _drop_upload(self, place: tuple[str, Digest]) -> None:
-        self._end_upload(place).arrival.drop()
-
-    def _end_upload(self, place: tuple[str, Digest]) -> Upload:
-        upload = self._uploads.pop(place)
-        user, _ = place
-        self._decoders_bytes[user] -= upload.decoder_bytes
-        if not self._decoders_bytes[user]:
-            del self._decoders_bytes[user]
-        return upload

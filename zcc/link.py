@@ -7,8 +7,10 @@ must be asked again, so all links drain until nothing is left and look again aft
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import zmq
 from zmq.backend import Socket as PlainSocket
@@ -44,6 +46,9 @@ MAX_PARTS = 16
 _SKIPPED_AT_ONCE = 2_000
 # zmq_socket_monitor(3): the event, and its value.
 _MONITORED = struct.Struct("=HI")
+_HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_CATCH_UP_S = 0.001
+_monitors = itertools.count()
 # ZAP's status code.
 _TURNED_AWAY = 400
 
@@ -147,6 +152,48 @@ class Pumped:
         raise NotImplementedError
 
 
+class Monitor(Pumped):
+    """libzmq's own word of a socket's connections: `happened(event, value)`, see zmq_socket_monitor(3).
+
+    libzmq waits with it, and all else, while this is not read. So it has no bound: events are few.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        watched: zmq.Socket[bytes],
+        events: int,
+        happened: Callable[[int, int], None],
+    ) -> None:
+        self._watched = watched
+        self._happened = happened
+        self._caught_up_at = 0.0
+        socket = context.socket(zmq.PAIR)
+        socket.linger = 0
+        socket.rcvhwm = 0
+        endpoint = f"inproc://monitor-{next(_monitors)}"
+        watched.monitor(endpoint, events)
+        socket.connect(endpoint)
+        super().__init__(socket)
+
+    def catch_up(self, *, is_urgent: bool = False) -> None:
+        """Take in what has happened; if not urgent, unless that was done a moment ago: to ask takes 5 us."""
+        now = self._loop.time()
+        if not is_urgent and now - self._caught_up_at < _CATCH_UP_S:
+            return
+        self._caught_up_at = now
+        while self._is_readable():
+            self._deliver(self._receive())
+
+    def close(self) -> None:
+        if not self._closed:
+            self._watched.disable_monitor()
+        super().close()
+
+    def _deliver(self, frames: list[zmq.Frame]) -> None:
+        self._happened(*_MONITORED.unpack_from(frames[0].bytes))
+
+
 class DealerLink(Pumped):
     """An agent's or a node's one connection to the broker.
 
@@ -164,8 +211,10 @@ class DealerLink(Pumped):
         on_handshake: Callable[[bool], None] | None = None,
     ) -> None:
         socket = bounded_socket(context, zmq.DEALER, endpoint)
-        # Before the first handshake can be over.
-        self._monitor = None if on_handshake is None else _Handshakes(socket, on_handshake)
+        self._monitor: Monitor | None = None
+        if on_handshake is not None:  # before the first handshake can be over
+            tell = partial(_tell_of_handshake, on_handshake)
+            self._monitor = Monitor(context, socket, _HANDSHAKES, tell)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.curve_serverkey = broker_public.encode()
@@ -198,24 +247,9 @@ class DealerLink(Pumped):
         self._on_message([frame.bytes for frame in frames])
 
 
-class _Handshakes(Pumped):
-    """Hears from libzmq how handshakes end. What the broker's ZAP says of a key (RFC 27: 400 is no, 300 is not
-    now), it tells nobody but a monitor."""
-
-    def __init__(self, watched: zmq.Socket[bytes], on_handshake: Callable[[bool], None]) -> None:
-        self._watched = watched
-        self._on_handshake = on_handshake
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        super().__init__(watched.get_monitor_socket(events))
-
-    def close(self) -> None:
-        if not self._closed:
-            super().close()
-            self._watched.disable_monitor()
-
-    def _deliver(self, frames: list[zmq.Frame]) -> None:
-        event, value = _MONITORED.unpack(frames[0].bytes)
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._on_handshake(True)
-        elif value == _TURNED_AWAY:
-            self._on_handshake(False)
+def _tell_of_handshake(on_handshake: Callable[[bool], None], event: int, value: int) -> None:
+    """What the broker's ZAP says of a key (RFC 27: 400 is no, 300 is not now), libzmq tells a monitor alone."""
+    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        on_handshake(True)
+    elif value == _TURNED_AWAY:
+        on_handshake(False)

@@ -179,7 +179,7 @@ def test_an_old_partial_upload_is_let_go(bench: Bench) -> None:
 def test_a_key_with_many_partial_uploads_pushes_out_its_own(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.traffic.MAX_PARTIALS", 4)
+    monkeypatch.setattr("broker.unfinished.MAX_PARTIALS", 4)
     bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
     mine = bench.ask(A, BIG)
     bench.take(A, mine, 0)
@@ -201,7 +201,7 @@ def test_a_key_with_many_partial_uploads_pushes_out_its_own(
 def test_unfinished_uploads_of_a_key_take_no_more_than_its_share_of_the_disk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.traffic.MAX_UNFINISHED_BYTES_PER_KEY", 2 * CHUNK_BYTES)
+    monkeypatch.setattr("broker.unfinished.MAX_UNFINISHED_BYTES_PER_KEY", 2 * CHUNK_BYTES)
     bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
     others = bench.ask(B, BIG)
     bench.take(B, others, 0)
@@ -270,7 +270,7 @@ def test_what_begins_while_a_key_has_too_many_under_way_is_asked_for_anew(
     contents = [os.urandom(CHUNK_BYTES * 2) for _ in range(5)]
     first, second, *beyond = digests = [bench.ask(A, content) for content in contents]
     window = DECODER_BYTES + window_bytes(bench.frames[first])
-    monkeypatch.setattr("broker.traffic.MAX_DECODERS_BYTES", 2 * window)
+    monkeypatch.setattr("broker.unfinished.MAX_DECODERS_BYTES", 2 * window)
     for digest in digests:
         bench.take(A, digest, 0)
     assert len(os.listdir(bench.store.tmp_dir)) == 2
@@ -295,7 +295,7 @@ def test_uploads_that_break_off_count_until_they_are_let_go(
 ) -> None:
     digest = bench.ask(A, BIG)
     window = DECODER_BYTES + window_bytes(bench.frames[digest])
-    monkeypatch.setattr("broker.traffic.MAX_DECODERS_BYTES", window)
+    monkeypatch.setattr("broker.unfinished.MAX_DECODERS_BYTES", window)
     bench.take(A, digest, 0)
     bench.traffic.close(A, bench.now)
     later = bench.ask(B, os.urandom(CHUNK_BYTES * 2))
