@@ -61,7 +61,7 @@ def register(app: typer.Typer, open_results: Callable[[str], DiskStore]) -> None
 
 
 def audit(share: str, node: str, state: str, as_json: bool) -> None:
-    _require_broker(state)
+    require_broker(state, "it does the auditing")
     directory = os.path.join(state, DIRECTORY)
     inquiry = Inquiry(secrets.token_hex(8), parse_share(share), node)
     try:
@@ -76,13 +76,17 @@ def audit(share: str, node: str, state: str, as_json: bool) -> None:
     raise typer.Exit(1 if any(report.verdicts.get(verdict.value) for verdict in _BAD) else 0)
 
 
-def _require_broker(state: str) -> None:
+def require_broker(state: str, why: str) -> None:
+    """
+    Raises:
+        BrokerError: none serves from this state.
+    """
     try:
         handle = take_lock(state)
     except StartError:
         return  # somebody serves
     os.close(handle)
-    raise BrokerError(f"no broker serves from {state} now: start it, it does the auditing")
+    raise BrokerError(f"no broker serves from {state} now: start it, {why}")
 
 
 def _wait_for(directory: str, inquiry_id: str) -> Report:

@@ -78,6 +78,7 @@ class Dispatcher:
                 continue
             if now + RECALL_GAIN_S + takes_s(execution, seats[0]) < lease.expected_end:
                 room[lane] -= 1
+                farm.decisions.ended(lease.id, "taken-back", now)
                 self._ledger.revoke(node, lease.id)
                 self._ledger.give_back(lease, node, now, is_counted=False)
 
@@ -150,7 +151,8 @@ class Dispatcher:
 
     def _send_to(self, execution: Execution, choice: Choice, now: float) -> None:
         node = choice.seat.node
-        self._ledger.assign(execution, node, choice.finish_at, now)
+        lease = self._ledger.assign(execution, node, choice.finish_at, now)
+        self._farm.decisions.note(execution, lease, choice, now)
         self._farm.audit(
             "dispatch",
             user=execution.lane.user,

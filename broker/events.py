@@ -23,7 +23,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class MessageArrived:
-    """Hello, Beat, Bye, Cancel, Absent, Started, Announce, Failed or AskNodes."""
+    """Hello, Beat, Bye, Cancel, Absent, Started, Announce, Failed, AskNodes or AskPlaced."""
 
     origin: Origin
     message: Message

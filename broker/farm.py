@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.blame import Blame
+from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.holdings import Holdings
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
@@ -44,7 +45,7 @@ class Farm:
     ) -> None:
         self.name = name
         self.rng = rng
-        self.started_at = started_at
+        self.started_at = self.now = started_at
         self.sessions = Sessions()
         self.nodes = Roster()
         self.blame = Blame(self.nodes)
@@ -52,6 +53,7 @@ class Farm:
         self.model = Model()
         self.seats = Seats(self.model)
         self.pace = Pace()
+        self.decisions = Decisions(self.seats.stands)
         self.executions: dict[Digest, Execution] = {}
         # The same by what a lease of theirs begins with: leases from before our start are matched so.
         self.by_prefix: dict[bytes, Execution] = {}

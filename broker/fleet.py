@@ -103,6 +103,7 @@ class Fleet:
             execution = self._farm.executions[lease.key]
             if execution.phase is Phase.ASSIGNED and not lease.is_adopted:
                 surplus -= 1
+                self._farm.decisions.ended(lease.id, "lends-less", now)
                 self._ledger.revoke(node, lease.id)
                 self._ledger.give_back(lease, node, now, is_counted=False)
 
@@ -129,6 +130,7 @@ class Fleet:
             if execution.lease is not None:  # sent to another node, which has not begun
                 other = self._farm.nodes.get(execution.lease.node)
                 newer = execution.lease
+                self._farm.decisions.ended(newer.id, "runs-elsewhere", now)
                 self._ledger.end_lease(newer)
                 if other is not None:
                     self._ledger.revoke(other, newer.id)
@@ -140,6 +142,7 @@ class Fleet:
         is_lost = not node.is_draining
         suspicion = Suspicion(node.identity) if is_lost else None
         for lease in list(node.leases.values()):
+            self._farm.decisions.ended(lease.id, "node-lost" if is_lost else "node-left", now)
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         self._ledger.refuse_unservable(now)
         self._dispatcher.tell_all(now)
@@ -181,6 +184,7 @@ class Fleet:
             fault=fault.value,
             detail=detail,
         )
+        self._farm.decisions.ended(lease.id, fault.value, now, detail)
         if fault is Fault.REFUSED:
             self._ledger.reject(lease, detail)
             return

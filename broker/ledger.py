@@ -83,6 +83,8 @@ class Ledger:
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
             execution.waiters.append(waiter)
+            if execution.lease is not None:
+                farm.decisions.joined(execution.lease.id, session.user)
             return
         execution = self._new_execution(session, event, key)
         execution.waiters.append(waiter)
@@ -168,7 +170,10 @@ class Ledger:
     def start(self, lease: Lease, node: Node, now: float) -> None:
         """The node has everything and the compiler runs."""
         execution = self._farm.executions[lease.key]
-        node.toolchains.add(execution.toolchain)
+        self._farm.decisions.begun(lease.id, now)
+        if execution.toolchain not in node.toolchains:
+            node.toolchains.add(execution.toolchain)
+            self._farm.seats.stands.got_toolchain(node, execution.toolchain)
         wall_s = self._farm.model.wall_s(execution.cost_s, node.identity)
         lease.expected_end = now + wall_s
         if execution.phase is Phase.ASSIGNED:
@@ -209,6 +214,7 @@ class Ledger:
 
         `is_counted`: whether it tells on the job (a node that is stopping does not).
         """
+        self._farm.decisions.ended(lease.id, "given-back", now)
         execution = self.end_lease(lease)
         if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
@@ -379,6 +385,7 @@ class Ledger:
         if execution.lease is not None:
             node = self._farm.nodes.get(execution.lease.node)
             lease_id = execution.lease.id
+            self._farm.decisions.ended(lease_id, "cancelled", self._farm.now)
             self.end_lease(execution.lease)
             if node is not None:
                 self._farm.send(node.session, Revoke(lease_id))

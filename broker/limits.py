@@ -61,7 +61,7 @@ LOOKED_AT_ONCE = 2_000
 BEATS_PER_CONNECTION_S = 4.0
 HELLOS_PER_CONNECTION_S = 2.0
 FLOOD_BURST_S = 15.0
-# AskNodes: a row for each node, of up to 20,000. People and monitors ask once a second.
+# AskNodes: a row for each node, of up to 20,000; AskPlaced: as much. People and monitors ask once a second.
 ASKS_BURST = 100.0
 ASKS_PER_S = 16.0
 # Enrol, Rejoin, Leave: each writes to the registry, some ms. A token may be for a pool of machines at once.
@@ -318,3 +318,10 @@ MAX_FAILED_JOBS = 5
 MAX_RECORDS = 10_000
 # Nodes of one key that are remembered after they left (speed, faults); so many sessions it may have, and some.
 MAX_RECORDS_PER_KEY = 300
+
+# --- the log of decisions -------------------------------------------------------------------------
+
+# Decisions that are kept, some 400 bytes each: at 50 jobs a second those of seven minutes.
+MAX_DECISIONS = 20_000
+# Changes of nodes that can be undone to see who the candidates were: three for each job. Some 200 bytes each.
+MAX_CHANGES = 60_000

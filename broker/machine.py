@@ -32,7 +32,7 @@ from broker.limits import (
     STARTUP_GRACE_S,
     WHO_EVERY_S,
 )
-from broker.nodes import Node
+from broker.listing import nodes_of
 from broker.reruns import Reruns
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
@@ -43,6 +43,7 @@ from zcc.messages import (
     Absent,
     Announce,
     AskNodes,
+    AskPlaced,
     Beat,
     Bye,
     Cancel,
@@ -50,8 +51,7 @@ from zcc.messages import (
     Fault,
     Hello,
     Message,
-    NodeRow,
-    Nodes,
+    Placed,
     Refused,
     Role,
     Settled,
@@ -92,6 +92,7 @@ class Machine:
         self._banned: dict[bytes, float] = {}
 
     def handle(self, event: Event, now: float) -> list[Effect]:
+        self.farm.now = now
         _HANDLERS[type(event)](self, event, now)
         self._fleet.judge(now)
         return self.farm.take_effects()
@@ -316,6 +317,8 @@ class Machine:
             status=event.exit_status,
             cpu_s=round(event.cpu_s, 3),
         )
+        verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
+        self.farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
         self._ledger.finish(lease, node, event)
         self.farm.send(session, Settled(event.lease))
 
@@ -396,27 +399,17 @@ class Machine:
             self.uploads.source_stalled(session, is_moving=event.is_moving)
 
     def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
-        self.farm.send(session, Nodes(tuple(self._row(node, now) for node in self.farm.nodes)))
+        self.farm.send(session, nodes_of(self.farm, now))
 
-    def _row(self, node: Node, now: float) -> NodeRow:
-        return NodeRow(
-            name=node.session.name,
-            slots=node.slots,
-            running=max(min(node.held, node.slots), self._count_begun(node)),
-            speed=self.farm.model.speed(node.identity),
-            state=node.state(now),
-            load=node.load,
-            finished=node.record.finished,
-            faults=node.record.faults,
-            reason=node.reason,
-            all_slots=node.all_slots,
-            mode=node.mode,
-        )
+    def _ask_placed(self, session: Session, message: AskPlaced, now: float) -> None:
+        """A member sees its own jobs, an admin all."""
+        user = None if session.role is Role.ADMIN else session.user
+        self.farm.send(session, self.placed(message.job, user, now))
 
-    def _count_begun(self, node: Node) -> int:
-        """Jobs that run there: more than its slots, when it had more of them before."""
-        executions = self.farm.executions
-        return sum(executions[lease.key].phase is Phase.STARTED for lease in node.leases.values())
+    def placed(self, job: bytes, user: str | None, now: float) -> Placed:
+        """Where jobs went whose key begins so, of this key's (None: of everybody's), and why."""
+        self.farm.seats.refresh(now)
+        return Placed(tuple(self.farm.decisions.about(job, user, now)))
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -492,4 +485,5 @@ _MESSAGE_HANDLERS: dict[type[Message], Callable[[Machine, Session, Any, float], 
     Announce: Machine._announced,
     Failed: Machine._failed,
     AskNodes: Machine._ask_nodes,
+    AskPlaced: Machine._ask_placed,
 }

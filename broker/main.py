@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker import audit_command, members
+from broker import audit_command, members, placed_command
 from broker.descriptors import raise_descriptors
 from broker.errors import BrokerError
 from broker.limits import KEY_CONNECTIONS
@@ -296,6 +296,7 @@ def _open_results(state: str) -> DiskStore:
 
 
 audit_command.register(app, _open_results)
+placed_command.register(app)
 app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
 
 

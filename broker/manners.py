@@ -22,6 +22,7 @@ from broker.limits import (
 )
 from zcc.messages import (
     AskNodes,
+    AskPlaced,
     Beat,
     Chunk,
     Enrol,
@@ -45,8 +46,8 @@ class Manners:
         self._of_kind: dict[type[Message], Allowance] = {
             Beat: Allowance(FLOOD_BURST_S * beats, beats),
             Hello: Allowance(FLOOD_BURST_S * hellos, hellos),
-            AskNodes: Allowance(ASKS_BURST, ASKS_PER_S),
         }
+        self._of_kind |= dict.fromkeys((AskNodes, AskPlaced), Allowance(ASKS_BURST, ASKS_PER_S))
         joins, storage = (
             Allowance(JOINS_BURST, JOINS_PER_S),
             Allowance(STORAGE_BURST, STORAGE_PER_S),

@@ -61,6 +61,10 @@ class Record(Strikes):
         strikes = self._aside.get(user)
         return strikes is not None and now < strikes.until
 
+    def aside(self) -> tuple[tuple[str, float], ...]:
+        """Whose jobs avoid it, or have, each until when."""
+        return tuple((user, each.until) for user, each in self._aside.items())
+
     def note_success(self, user: str) -> None:
         self.finished += 1
         self.undecided.clear()

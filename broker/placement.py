@@ -21,12 +21,16 @@ from cache.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A job and the seat that it goes to; when it will be finished, and why it is this one."""
+    """A job and the seat that it goes to; when it will be finished, and why it is this one.
+
+    `mean_s` is the cost of a job of its line, on average.
+    """
 
     key: Digest
     seat: Seat
     finish_at: float
     reason: str
+    mean_s: float
 
 
 class Chooser:
@@ -114,7 +118,8 @@ class Chooser:
     def _conclude(self, key: Digest, seat: Seat, line: Line, reason: str, now: float) -> Choice:
         mean_s = line.waiting_s / len(line)
         wait_s = seat.wait_jobs * mean_s * seat.rate
-        return Choice(key, seat, now + wait_s + takes_s(self._job_of(key), seat), reason)
+        finish_at = now + wait_s + takes_s(self._job_of(key), seat)
+        return Choice(key, seat, finish_at, reason, mean_s)
 
 
 def takes_s(job: Execution, seat: Seat) -> float:

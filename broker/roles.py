@@ -6,6 +6,7 @@ from zcc.messages import (
     Absent,
     Announce,
     AskNodes,
+    AskPlaced,
     Beat,
     Bye,
     Cancel,
@@ -31,7 +32,9 @@ _SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye, Rejoin, Leave)
 _BULK: tuple[type[Message], ...] = (Chunk, Credit, Absent)
 _STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 
-_AGENT: tuple[type[Message], ...] = (*_SESSION, *_BULK, *_STORAGE, Submit, Cancel, AskNodes)
+_ASKING: tuple[type[Message], ...] = (AskNodes, AskPlaced)
+
+_AGENT: tuple[type[Message], ...] = (*_SESSION, *_BULK, *_STORAGE, *_ASKING, Submit, Cancel)
 _NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Announce, Done, Failed)
 
 ALLOWED: dict[Role, frozenset[type[Message]]] = {
@@ -40,7 +43,7 @@ ALLOWED: dict[Role, frozenset[type[Message]]] = {
     Role.NODE: frozenset(_NODE),
     # Either, in one session each: what a session may say is then its own role's affair.
     Role.PUBLISHER: frozenset((*_AGENT, *_NODE)),
-    Role.ADMIN: frozenset((*_SESSION, AskNodes)),
+    Role.ADMIN: frozenset((*_SESSION, *_ASKING)),
     Role.MONITOR: frozenset((*_SESSION, AskNodes)),
 }
 

@@ -18,6 +18,7 @@ from heapq import heapify, heappop, heappush
 from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S
 from broker.model import Model
 from broker.nodes import Node
+from broker.stands import Stands
 
 Group = tuple[str, bytes]
 # The farm's own nodes, for jobs of no machine class.
@@ -77,6 +78,7 @@ class Seats:
         self._changed: dict[bytes, Node] = {}
         # Not usable when they came up: looked at again at the next tick.
         self._aside: dict[bytes, Node] = {}
+        self.stands = Stands()
 
     def touch(self, node: Node) -> None:
         """This node has come, or is not as it was: its leases, slots, speed, whether it takes jobs."""
@@ -87,6 +89,7 @@ class Seats:
         known = self._booked.pop(node.session.id, None)
         self._aside.pop(node.session.id, None)
         self._changed.pop(node.session.id, None)
+        self.stands.gone(node)
         if known is not None:
             self._count(known[1], -1)
             self._leave(known[1].groups)
@@ -176,8 +179,9 @@ class Seats:
         self._fill(node, booked, now)
         self._count(booked, +1)
         booked.version += 1
+        ln_rate = self._model.ln_rate(node.identity)
+        self.stands.note(node, ln_rate, now)
         if booked.slots:
-            ln_rate = self._model.ln_rate(node.identity)
             for group in booked.groups:
                 room = self._rooms.get(group)
                 if room is not None:

@@ -31,6 +31,7 @@ from broker.machine import Machine
 from broker.manners import Manners
 from broker.membership import Membership
 from broker.outgoing import Outgoing
+from broker.placed_files import PlacedFiles
 from broker.reception import Reception
 from broker.registry import Registry
 from broker.results import SharedResults
@@ -157,6 +158,7 @@ class Shell:
             self._audit,
             self._traffic.has,
         )
+        self._placed = PlacedFiles(state_dir, self._machine.placed)
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -356,6 +358,7 @@ class Shell:
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
+            steps.append(self._placed.tick)
         for step in (self._write_down, *steps, self._sum_up, self._note_evictions):
             with self._failures.noted(f"{step.__qualname__}, due now and then"):
                 step(now)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, ClassVar
 
-from cache.digest import Digest
+from cache.digest import DIGEST_SIZE, Digest
 from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
+from zcc.placed import MAX_PLACEMENTS, Placement
 
 PROTOCOL = b"zcc/2"
 # A chunk is large enough that its header does not matter, small enough that a control message never
@@ -400,6 +401,23 @@ class Nodes(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class AskPlaced(Message):
+    """Agent's key or admin -> broker: where did the jobs go whose key begins so, and why? An empty beginning
+    asks for the latest, without candidates. A member is told of its own jobs, an admin of all."""
+
+    KIND: ClassVar[bytes] = b"ask-placed"
+    job: Annotated[bytes, Length(DIGEST_SIZE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Message):
+    """Broker -> who asked: the decisions, the latest first."""
+
+    KIND: ClassVar[bytes] = b"placed"
+    rows: Annotated[tuple[Placement, ...], Length(MAX_PLACEMENTS)]
+
+
+@dataclass(frozen=True, slots=True)
 class StorageGet(Message):
     """Agent's key -> broker: a piece of the value of this key in ccache's storage, from `offset` on."""
 
@@ -466,5 +484,5 @@ class StorageEnd(Message):
 ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want,
     Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
-    StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
+    AskPlaced, Placed, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
 )  # fmt: skip

@@ -123,7 +123,8 @@ def too_much(hint: Any, value: Any) -> Iterator[Any]:
             yield (value[0],) * (bound.most + 1)
             yield from ((each,) for each in too_much(get_args(base)[0], value[0]))
     elif origin in (Union, UnionType):
-        yield from too_much(get_args(hint)[0], value)
+        # None is what such a field may be.
+        yield from (each for each in too_much(get_args(hint)[0], value) if each is not None)
     elif origin is tuple:
         for at, inner in enumerate(get_args(hint)):
             for each in too_much(inner, value[at]):

@@ -6,9 +6,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from cache.digest import DIGEST_SIZE
 from zcc import __version__
 from zcc.agent.account import Account
 from zcc.agent.analysis import NO_ROOM
@@ -19,7 +20,7 @@ from zcc.agent.memory import Memory, resident_bytes
 from zcc.agent.recall import Recall
 from zcc.agent.session import FarmSession
 from zcc.agent.uploads import Uploads
-from zcc.messages import AskNodes, Nodes
+from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed
 
 ASK_TIMEOUT_S = 5.0
 # The broker's word for it (broker/ledger.py).
@@ -49,7 +50,7 @@ class Desk:
         self._uploads = uploads
         self._machine = machine
         self._session = session
-        self._waiting: list[asyncio.Future[Nodes | None]] = []
+        self._waiting: list[_Waiting] = []
         # Why the last compile that could have gone elsewhere did not, where that is for somebody to mend.
         self._is_without_nodes = False
         self._no_room = ""
@@ -79,6 +80,8 @@ class Desk:
                 return self._status()
             case "nodes":
                 return await self._list_nodes()
+            case "placed":
+                return await self._tell_placed(str(request.get("job", "")))
             case _:
                 return {"error": "unknown request"}
 
@@ -97,13 +100,15 @@ class Desk:
 
     def farm_opened(self) -> None:
         """Ask what was asked while there was no connection."""
-        if self._waiting and self._session is not None:
-            self._session.ask(AskNodes())
+        if self._session is not None:
+            for waiting in self._waiting:
+                self._session.ask(waiting.question)
 
     def farm_closed(self) -> None:
         """Nobody waits for a broker that has said no."""
         if self._session is not None and self._session.refusal:
-            self._end_waiting(None)
+            for waiting in self._waiting:
+                waiting.end(None)
 
     def counted(self, outcome: CountOutcome) -> None:
         """What became of a call."""
@@ -116,14 +121,11 @@ class Desk:
         elif outcome.way:
             self._no_room = ""
 
-    def nodes_listed(self, nodes: Nodes) -> None:
-        self._end_waiting(nodes)
-
-    def _end_waiting(self, nodes: Nodes | None) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(nodes)
-        self._waiting.clear()
+    def broker_answered(self, answer: Nodes | Placed) -> None:
+        """Answers come in the order of the questions: the first that waits for such a one has it."""
+        for waiting in self._waiting:
+            if waiting.takes is type(answer) and waiting.end(answer):
+                return
 
     def _status(self) -> dict[str, Any]:
         session, machine = self._session, self._machine
@@ -159,18 +161,54 @@ class Desk:
         }
 
     async def _list_nodes(self) -> dict[str, Any]:
+        nodes = await self._ask(AskNodes(), Nodes)
+        if not isinstance(nodes, Nodes):
+            return {"error": nodes}
+        return {"nodes": [{name: getattr(row, name) for name in _OF_A_NODE} for row in nodes.rows]}
+
+    async def _tell_placed(self, job: str) -> dict[str, Any]:
+        """Of the jobs whose key begins with these hexadecimal digits."""
+        try:
+            beginning = bytes.fromhex(job)
+        except ValueError:
+            return {"error": "a job is named by hexadecimal digits, two for a byte"}
+        placed = await self._ask(AskPlaced(beginning[:DIGEST_SIZE]), Placed)
+        if not isinstance(placed, Placed):
+            return {"error": placed}
+        rows = [asdict(row) for row in placed.rows]
+        return {"placed": [row | {"job": row["job"].hex()} for row in rows]}
+
+    async def _ask(self, question: Message, takes: type[Message]) -> Message | str:
+        """The broker's answer, or why there is none."""
         if self._session is None:
-            return {"error": "no farm joined"}
+            return "no farm joined"
         if self._session.refusal:
-            return {"error": self._session.refusal}
-        future: asyncio.Future[Nodes | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self._session.ask(AskNodes())  # not connected yet: farm_opened asks
+            return self._session.refusal
+        future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(question, takes, future)
+        self._waiting.append(waiting)
+        self._session.ask(question)  # not connected yet: farm_opened asks
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                nodes = await future
+                answer = await future
         except TimeoutError:
-            return {"error": "the broker does not answer"}
-        if nodes is None:
-            return {"error": self._session.refusal}
-        return {"nodes": [{name: getattr(row, name) for name in _OF_A_NODE} for row in nodes.rows]}
+            return "the broker does not answer"
+        finally:
+            self._waiting.remove(waiting)
+        return self._session.refusal if answer is None else answer
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Somebody who asked the broker."""
+
+    question: Message
+    takes: type[Message]
+    answer: asyncio.Future[Message | None]
+
+    def end(self, answer: Message | None) -> bool:
+        """Returns whether he still waited."""
+        if self.answer.done():
+            return False
+        self.answer.set_result(answer)
+        return True

@@ -35,6 +35,7 @@ from zcc.messages import (
     Hello,
     Message,
     Nodes,
+    Placed,
     Refused,
     Submit,
     Want,
@@ -61,7 +62,7 @@ class Listener(Protocol):
     def farm_closed(self, reason: str) -> None: ...
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
-    def nodes_listed(self, nodes: Nodes) -> None: ...
+    def broker_answered(self, answer: Nodes | Placed) -> None: ...
 
 
 class FarmSession:
@@ -240,8 +241,8 @@ class FarmSession:
                 self._greeted(False)
             case Bye():
                 self._lose("broker-stopped")
-            case Nodes():
-                self._listener.nodes_listed(message)
+            case Nodes() | Placed():
+                self._listener.broker_answered(message)
             case Absent(digest):
                 self._receiver.forget(digest)
                 self._parts.pop(digest, None)

@@ -71,7 +71,7 @@ from zcc.config import Config
 from zcc.errors import ProtocolError, ZccError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
-from zcc.messages import WRONG_JOB, Finished, Nodes, Submit
+from zcc.messages import WRONG_JOB, Finished, Nodes, Placed, Submit
 from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
@@ -319,8 +319,8 @@ class AgentShell:
             return RecallRefused(event.call, event.reason, event.detail)
         return event
 
-    def nodes_listed(self, nodes: Nodes) -> None:
-        self._desk.nodes_listed(nodes)
+    def broker_answered(self, answer: Nodes | Placed) -> None:
+        self._desk.broker_answered(answer)
 
     # ---- one call ------------------------------------------------------------------------------
 

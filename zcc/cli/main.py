@@ -10,7 +10,20 @@ import sys
 import typer
 
 from cache.errors import CacheError
-from zcc.cli import agent, cache, doctor, explain, farm, masquerade, publish, seeing, stats, up, why
+from zcc.cli import (
+    agent,
+    cache,
+    doctor,
+    explain,
+    farm,
+    masquerade,
+    publish,
+    seeing,
+    stats,
+    up,
+    why,
+    why_node,
+)
 from zcc.cli.completion import completion
 from zcc.cli.program import Program, RootGroup, run_program
 from zcc.cli.terminal import complaint
@@ -47,6 +60,7 @@ app.command(
     "why",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(why.why)
+app.command("why-node")(why_node.why_node)
 app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")

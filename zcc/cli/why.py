@@ -75,7 +75,7 @@ def why(
 
 def _tell_of_file(name: str, as_json: bool) -> None:
     path = os.path.realpath(os.fsencode(name))
-    lasts = lasts_of(_notebook(), path)
+    lasts = lasts_of(notebook(), path)
     if as_json:
         typer.echo(json.dumps({"answers": [_document(last) for last in lasts]}))
         return
@@ -86,14 +86,14 @@ def _tell_of_file(name: str, as_json: bool) -> None:
     for line in _story(lasts[0]):
         say(line)
     for last in lasts[1:]:
-        say(f"also {_pair(last.source, last.output)}, {_moment(last.made_s)}: {last.outcome}")
+        say(f"also {pair(last.source, last.output)}, {moment(last.made_s)}: {last.outcome}")
 
 
 def _story(last: Last) -> Iterable[str]:
-    yield _pair(last.source, last.output)
+    yield pair(last.source, last.output)
     reason = f" ({last.reason})" if last.reason else ""
     outcome = last.outcome.replace("_", " ")
-    yield f"compiled {_moment(last.made_s)}: {outcome}{reason}"
+    yield f"compiled {moment(last.made_s)}: {outcome}{reason}"
     if last.cause is not None:
         first, *others = sentences(last.cause)
         yield f"no hit: {first}"
@@ -101,7 +101,7 @@ def _story(last: Last) -> Iterable[str]:
     if last.hits:
         times = "once" if last.hits == 1 else f"{last.hits} times"
         what = "a hit" if last.fingerprint else "the same"
-        yield f"since then {what} {times}, the last {_moment(last.used_s)}"
+        yield f"since then {what} {times}, the last {moment(last.used_s)}"
 
 
 def _document(last: Last) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _tell_of_command(command: list[str], as_json: bool) -> None:
         return
     for each in forecasts:
         if each.source:
-            say(_pair(each.source, each.output))
+            say(pair(each.source, each.output))
         for line in _prophecy(each):
             say(line)
 
@@ -157,7 +157,7 @@ def _forecast(request: wire.Request) -> list[Forecast]:
 def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
     job = prepared.job_in_place
     source, output = os.path.realpath(prepared.source), job.outputs[0]
-    lasts = [last for last in lasts_of(_notebook(), source) if last.fingerprint]
+    lasts = [last for last in lasts_of(notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.
     last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
     fingerprint = fingerprint_of(prepared.job_compared, source)
@@ -196,14 +196,15 @@ def _terminal() -> wire.Terminal | None:
     return wire.Terminal(size.lines, size.columns)
 
 
-def _pair(source: bytes, output: bytes) -> str:
+def pair(source: bytes, output: bytes) -> str:
     into = f" -> {os.fsdecode(output)}" if output else ""
     return f"{os.fsdecode(source)}{into}"
 
 
-def _moment(at_s: float) -> str:
+def moment(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _notebook() -> str:
+def notebook() -> str:
+    """The file in which the agent keeps what it compiled last."""
     return os.path.join(configuration.state_dir(os.environ), NOTEBOOK)

@@ -1,0 +1,99 @@
+"""How each node stood at a moment of late: the present, and what has been changed since. Pure.
+
+A decision keeps a mark, which is a number. Asked for it, the changes since then are undone one by one: so a
+decision costs nothing for the nodes that it passed over, and a farm's nodes are looked at for who asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from broker.limits import MAX_CHANGES
+from broker.model import Identity
+from broker.nodes import Node
+from cache.digest import Digest
+
+
+class Stand(NamedTuple):
+    """What of a node a choice depends on. `ln_rate` is the model's, without the farm's mean; `aside` are users
+    whose jobs avoid it, each until a time."""
+
+    node: Node
+    slots: int
+    held: int
+    ln_rate: float
+    state: str
+    reason: str
+    unfit: frozenset[Digest]
+    aside: tuple[tuple[str, float], ...]
+
+    @property
+    def identity(self) -> Identity:
+        return self.node.identity
+
+
+_Change = tuple[bytes, Stand | None, Digest | None]
+_NOTHING: frozenset[Digest] = frozenset()
+
+
+class Stands:
+    """Of the nodes that are here, by session."""
+
+    def __init__(self, most: int = MAX_CHANGES) -> None:
+        self._now: dict[bytes, Stand] = {}
+        # The stand before each change, or the toolchain that the node has got.
+        self._undo: deque[_Change] = deque(maxlen=most)
+        self._count = 0
+
+    @property
+    def mark(self) -> int:
+        """The present, to be asked for later."""
+        return self._count
+
+    def note(self, node: Node, ln_rate: float, now: float) -> None:
+        """The node may have changed."""
+        stand = Stand(
+            node,
+            node.slots,
+            node.held,
+            ln_rate,
+            "" if node.is_usable(now) else node.state(now),
+            node.why_none,
+            frozenset(node.unfit) if node.unfit else _NOTHING,
+            node.record.aside(),
+        )
+        session = node.session.id
+        before = self._now.get(session)
+        if before != stand:
+            self._change(session, before, None)
+            self._now[session] = stand
+
+    def gone(self, node: Node) -> None:
+        before = self._now.pop(node.session.id, None)
+        if before is not None:
+            self._change(node.session.id, before, None)
+
+    def got_toolchain(self, node: Node, toolchain: Digest) -> None:
+        """It lacked this one before."""
+        self._change(node.session.id, None, toolchain)
+
+    def at(self, mark: int) -> tuple[list[Stand], set[tuple[bytes, Digest]]] | None:
+        """How the nodes stood at this mark, and which toolchains (by session) came to them only later; None
+        when that is too long ago."""
+        steps = self._count - mark
+        if steps > len(self._undo):
+            return None
+        stands, later = dict(self._now), set()
+        for session, before, toolchain in reversed(list(self._undo)[len(self._undo) - steps :]):
+            if toolchain is not None:
+                later.add((session, toolchain))
+            elif before is None:
+                stands.pop(session, None)
+            else:
+                stands[session] = before
+        return list(stands.values()), later
+
+    def _change(self, session: bytes, before: Stand | None, toolchain: Digest | None) -> None:
+        self._undo.append((session, before, toolchain))
+        self._count += 1
