@@ -322,7 +322,9 @@ class Agents:
         ticket = len(self.submitted_at) + 1
         self._tickets[ticket] = work
         self.submitted_at[work.key] = time.monotonic()
-        agent.send(Submit(ticket, work.key, 0.5, "build", False, pack_shown(shown), work.body))
+        agent.send(
+            Submit(ticket, work.key, 0.5, "build", False, pack_shown(shown), None, work.body)
+        )
 
 
 async def run_agents(farm: Farm, options: argparse.Namespace, pipe: Connection) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cache.digest import Digest
 from zcc.messages import Message, Role
+from zcc.traits import Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class JobSubmitted:
 
     `inputs` are the digests of its files (without the toolchain), nothing twice; `most_outputs` is how many
     files it may give back. `recalled` is its
-    result, where that is remembered and the agent takes a remembered one.
+    result, where that is remembered and the agent takes a remembered one. `traits` are its agent's word.
     """
 
     origin: Origin
@@ -66,6 +67,7 @@ class JobSubmitted:
     body: bytes
     most_outputs: int = 1
     is_fresh: bool = False
+    traits: Traits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ class ResultArrived:
     """A Done whose body is a result. `is_complete`: all outputs that it names were pushed.
 
     `is_excused`: what lacks is our own disk's fault, not the node's. `is_sound`: the node's log of
-    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs.
+    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs,
+    `peak_bytes` the most memory that the job had.
     """
 
     origin: Origin
@@ -178,6 +181,7 @@ class ResultArrived:
     cpu_s: float
     wall_s: float
     body: bytes
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

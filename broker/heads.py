@@ -41,6 +41,7 @@ class ResultHead:
     size_bytes: int
     cpu_s: float
     wall_s: float
+    peak_bytes: int
 
 
 def read_job(body: bytes, key: bytes) -> JobHead:
@@ -76,6 +77,7 @@ def read_result(body: bytes) -> ResultHead:
         size_bytes=sum(output.size_bytes for output in result.outputs),
         cpu_s=result.usage.cpu_s,
         wall_s=result.usage.wall_s,
+        peak_bytes=result.usage.peak_bytes,
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from broker.model import CostClass, Identity
+from broker.model import CostClass, Identity, Known
 from broker.queue import Lane
 from cache.digest import Digest, digest_of
 
@@ -115,7 +115,8 @@ class Execution:
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
     failures that a verdict of another node's would tell on them. `complaints` is how many nodes could not use
     its inputs since the store last lacked one. `most_outputs` is how many blobs a node may push for it.
-    `client` is set for a rerun: whose job it was, in whose trees it runs.
+    `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
+    its agent has said so.
     """
 
     key: Digest
@@ -140,6 +141,7 @@ class Execution:
     lease: Lease | None = None
     most_outputs: int = 1
     client: str = ""
+    known: Known | None = None
 
     @property
     def is_rerun(self) -> bool:

@@ -34,7 +34,7 @@ from broker.limits import (
     MAX_LOSSES,
     MAX_REASON,
 )
-from broker.model import Identity, cost_class, scale_of
+from broker.model import Identity, Known
 from broker.nodes import Node
 from broker.queue import Lane
 from broker.sessions import Session
@@ -247,9 +247,15 @@ class Ledger:
             farm.proved_toolchain(execution.lane.user, execution.toolchain)
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
-        job = execution.cost_class
-        scale = execution.cost_scale
-        farm.model.observe(node.identity, job, scale, event.cpu_s, event.wall_s)
+        farm.model.observe(
+            node.identity,
+            execution.cost_class,
+            execution.cost_scale,
+            event.cpu_s,
+            event.wall_s,
+            execution.known,
+            event.peak_bytes,
+        )
         farm.seats.touch(node)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
@@ -342,8 +348,12 @@ class Ledger:
         return ""
 
     def _new_execution(self, session: Session, event: JobSubmitted, key: Digest) -> Execution:
-        hint_s = event.cost_hint_s
-        job = cost_class(event.toolchain, hint_s, len(event.inputs))
+        known = None
+        if event.traits is not None:
+            known = Known(session.user, event.toolchain, event.traits)
+        expected = self._farm.model.expect(
+            event.toolchain, event.cost_hint_s, len(event.inputs), known
+        )
         return Execution(
             key=key,
             job=event.key,
@@ -351,9 +361,10 @@ class Ledger:
             inputs=event.inputs,
             lane=Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class),
             body=event.body,
-            cost_class=job,
-            cost_s=self._farm.model.cost_s(job, hint_s),
-            cost_scale=scale_of(job, hint_s),
+            cost_class=expected.job,
+            cost_s=expected.cost_s,
+            cost_scale=expected.scale,
+            known=known,
             is_new=event.is_fresh or key == event.key,
             most_outputs=event.most_outputs,
         )

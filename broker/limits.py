@@ -325,3 +325,17 @@ MAX_RECORDS_PER_KEY = 300
 MAX_DECISIONS = 20_000
 # Changes of nodes that can be undone to see who the candidates were: three for each job. Some 200 bytes each.
 MAX_CHANGES = 60_000
+# --- what jobs cost ---------------------------------------------------------------------------
+# Sources of which is known what they took, once for each key that has compiled them: some 600 bytes each here
+# and 100 on disk. LLVM has 6,000, Chromium 50,000.
+MAX_COST_ROWS = 200_000
+MAX_COST_ROWS_PER_KEY = 60_000
+# What a job without traits is taken to need: about the largest of ten C++ compiles.
+DEFAULT_PEAK_BYTES = 512 << 20
+# Toolchains that have a regression of their own, 2 KB each.
+MAX_REGRESSIONS = 256
+# By what factor others' word for a source may differ from what the regression says, and that from its prior.
+FOREIGN = 4.0
+REGRESSED = 8.0
+# They are written down so seldom: what is learnt in between is lost with a broker that is killed.
+COSTS_EVERY_S = 2.0

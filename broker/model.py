@@ -1,7 +1,10 @@
 """What jobs cost and how fast nodes are, learnt from finished jobs. Pure.
 
-    ln(CPU time) = ln(cost of the job's class) - ln(speed of the node) + noise
+    ln(CPU time) = ln(cost of the job) - ln(speed of the node) + noise
     wall time    = CPU time * slowdown of the node
+
+A job that comes with traits has the cost that `broker/costs.py` knows of its source, or makes of its traits.
+One without, or of which the agent alone knows what it took last, has that of its class.
 
 Each finished job moves both estimates by the clipped residual `r = ln observed - ln predicted`, where
 predicted is what is believed when it ends, at rates that shrink with the number of observations. The
@@ -13,8 +16,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from broker.limits import MAX_RECORDS_PER_KEY
+from broker.costs import Costs
+from broker.limits import DEFAULT_PEAK_BYTES, MAX_RECORDS_PER_KEY
 from cache.digest import Digest
+from zcc.traits import Traits
 
 # What an unseen job is taken to cost, in seconds: about the median C++ compile.
 DEFAULT_COST_S = 1.0
@@ -50,6 +55,25 @@ class Cost:
     seen: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a job is known by: the key that submitted it, its toolchain, and its traits."""
+
+    user: str
+    toolchain: Digest
+    traits: Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a job will take: seconds of CPU on the average slot, and bytes of memory. `scale` is its class's."""
+
+    job: CostClass
+    scale: float
+    cost_s: float
+    peak_bytes: int
+
+
 def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
     """Jobs that are predicted together: by the agent's hint in powers of two, else by inputs."""
     if cost_hint_s > 0:
@@ -67,6 +91,7 @@ class Model:
         self._speeds: dict[Identity, Speed] = {}
         self._costs: dict[CostClass, Cost] = {}
         self._sum_ln_speed = 0.0
+        self.costs = Costs()
 
     def speed(self, node: Identity) -> float:
         """How much faster than the farm's average slot; 1 for a node not seen yet."""
@@ -85,6 +110,19 @@ class Model:
             return math.exp(known.ln_cost) * scale_of(job, cost_hint_s)
         return _bounded(cost_hint_s) if cost_hint_s > 0 else DEFAULT_COST_S
 
+    def expect(
+        self, toolchain: Digest, cost_hint_s: float, inputs: int, known: Known | None = None
+    ) -> Expectation:
+        """What such a job will take; `known` where it came with traits."""
+        job = cost_class(toolchain, cost_hint_s, inputs)
+        scale, cost_s = scale_of(job, cost_hint_s), self.cost_s(job, cost_hint_s)
+        if known is None:
+            return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES)
+        found = self.costs.expect(known.user, known.toolchain, known.traits)
+        if found.is_known or cost_hint_s <= 0:
+            cost_s = _bounded(found.cost_s)
+        return Expectation(job, scale, cost_s, found.peak_bytes)
+
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""
         known = self._speeds.get(node)
@@ -100,7 +138,14 @@ class Model:
         return cost_s / self.speed(node) * self.slowdown(node)
 
     def observe(
-        self, node: Identity, job: CostClass, scale: float, cpu_s: float, wall_s: float
+        self,
+        node: Identity,
+        job: CostClass,
+        scale: float,
+        cpu_s: float,
+        wall_s: float,
+        known: Known | None = None,
+        peak_bytes: int = 0,
     ) -> None:
         """Learn from a finished job; `scale` is that of its hint.
 
@@ -112,9 +157,11 @@ class Model:
         ln_relative = speed.ln_speed - self._mean()
         # What the middle of its class would have cost on the average slot, by this job.
         ln_observed = math.log(cpu_s / scale) + ln_relative
-        known = self._costs.get(job)
-        residual = 0.0 if known is None else ln_observed - known.ln_cost
+        of_class = self._costs.get(job)
+        residual = 0.0 if of_class is None else ln_observed - of_class.ln_cost
         self._learn_cost(job, ln_observed, _clip(residual))
+        if known is not None:
+            residual = self._learn_known(known, ln_observed + math.log(scale), peak_bytes, residual)
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
         step = rate * (_clip(residual) if speed.seen >= NEW_JOBS else residual)
@@ -135,6 +182,13 @@ class Model:
             self.forget(of_key[0])
         speed = self._speeds[node] = Speed()
         return speed
+
+    def _learn_known(self, known: Known, ln_cost: float, peak_bytes: int, residual: float) -> float:
+        """The residual by what is known of this very source, where that is more than its class says."""
+        what = (known.user, known.toolchain, known.traits)
+        believed = self.costs.ln_believed(*what)
+        self.costs.observe(*what, ln_cost, peak_bytes)
+        return residual if believed is None else ln_cost - believed
 
     def _learn_cost(self, job: CostClass, ln_observed: float, residual: float) -> None:
         known = self._costs.get(job)

@@ -163,6 +163,7 @@ class Reception:
                 body=message.body,
                 most_outputs=head.most_outputs,
                 is_fresh=message.is_fresh,
+                traits=message.traits,
             )
         )
 
@@ -180,6 +181,7 @@ class Reception:
                 size_bytes=head.size_bytes,
                 cpu_s=head.cpu_s,
                 wall_s=head.wall_s,
+                peak_bytes=head.peak_bytes,
                 body=message.body,
             )
         )

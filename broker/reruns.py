@@ -12,7 +12,6 @@ from broker.events import NodeCondemned, RerunAsked
 from broker.farm import Farm
 from broker.jobs import AUDITOR, Execution, Phase, Waiter
 from broker.ledger import Ledger
-from broker.model import cost_class
 from broker.queue import Lane
 
 BUSY = "runs-already"
@@ -41,7 +40,7 @@ class Reruns:
         if reason:
             farm.emit(RerunEnded(event.key, "", "", b"", reason))
             return
-        job = cost_class(event.toolchain, 0.0, len(event.inputs))
+        expected = farm.model.expect(event.toolchain, 0.0, len(event.inputs))
         execution = Execution(
             key=event.key,
             job=event.key,
@@ -49,9 +48,9 @@ class Reruns:
             inputs=event.inputs,
             lane=Lane("", _BUILD, event.machine_class),
             body=event.body,
-            cost_class=job,
-            cost_s=farm.model.cost_s(job, 0.0),
-            cost_scale=1.0,
+            cost_class=expected.job,
+            cost_s=expected.cost_s,
+            cost_scale=expected.scale,
             avoid=avoid,
             most_outputs=event.most_outputs,
             client=event.client,

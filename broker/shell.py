@@ -22,6 +22,7 @@ from broker import effects, events
 from broker.asking import Asking
 from broker.audit import AuditLog
 from broker.auditor import Auditor
+from broker.costbook import Costbook
 from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
@@ -111,6 +112,7 @@ class Shell:
         holding_key = os.urandom(HOLDING_KEY_BYTES)
         known = known_toolchains(state_dir)
         self._machine = Machine(farm, random.SystemRandom(), self._now(), known, holding_key)
+        self._costbook = Costbook(state_dir, self._machine.farm.model.costs, self._now)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
         self._next_check = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
@@ -191,6 +193,7 @@ class Shell:
         self._traffic.close_files()
         self._auditor.close()
         self._results.close()
+        self._costbook.close()
         self._outgoing.stop()
         self._storage.close()
         self._membership.write_attendance(self._now(), is_last=True)
@@ -381,6 +384,7 @@ class Shell:
     def _write_down(self, now: float) -> None:
         self._results.write_down()
         self._auditor.write_down()
+        self._costbook.write_down(now)
 
     def _sum_up(self, now: float) -> None:
         self._failures.sum_up()

@@ -18,6 +18,7 @@ from cache.digest import DIGEST_SIZE, Digest
 from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 from zcc.placed import MAX_PLACEMENTS, Placement
+from zcc.traits import Traits
 
 PROTOCOL = b"zcc/2"
 # A chunk is large enough that its header does not matter, small enough that a control message never
@@ -218,7 +219,7 @@ class Submit(Message):
     `ticket` is the agent's number for this request, unique in its session. `cost_hint_s` is the CPU
     time to expect (0 when unknown), `build` tells the user's builds apart. `is_fresh`: do not answer from
     what is remembered, and look whether that is whole. `shown` are the inputs that this session has
-    not shown before, as zcc/holding.py packs them.
+    not shown before, as zcc/holding.py packs them. `traits` are what its cost depends on.
     """
 
     KIND: ClassVar[bytes] = b"submit"
@@ -228,6 +229,7 @@ class Submit(Message):
     build: Name
     is_fresh: bool
     shown: Annotated[bytes, Length(MAX_SHOWN_BYTES)]
+    traits: Traits | None
     body: Frame
 
 

@@ -12,6 +12,7 @@ from zcc.compiler.relocation import relocated
 from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import Job, Manifest, encode_job, job_key, why_no_job
+from zcc.traits import Traits, traits_of
 
 # Commands that are known to come to nothing elsewhere.
 MAX_UNMOVABLE = 8192
@@ -69,6 +70,7 @@ class Prepared:
     source: bytes
     build: str
     toolchain: Toolchain
+    traits: Traits | None = None
 
     # Of a job that `compiler/relocation.py` has moved away from `base`, whose outputs
     # `compiler/renaming.py` has renamed, or both: how it was.
@@ -173,6 +175,7 @@ class JobMemo:
             source=source,
             build=short(digest_of(root)),
             toolchain=toolchain,
+            traits=traits_of(command.argv, source, root, closure.size_bytes),
             base=base,
             renaming=renaming,
             plain=None if job is plain else plain,

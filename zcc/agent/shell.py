@@ -509,7 +509,7 @@ class AgentShell:
             self._account.submitted(part.ticket, self._session, self._loop.time())
             key, build = prepared.key, prepared.build
             self._session.submit(
-                Submit(part.ticket, key, hint, build, is_fresh, b"", frame),
+                Submit(part.ticket, key, hint, build, is_fresh, b"", prepared.traits, frame),
                 prepared.job.manifest.files,
             )
 
