@@ -10,7 +10,7 @@ from math import ceil
 
 from broker.effects import FindMissing
 from broker.farm import Farm
-from broker.jobs import LEASED, Execution, Lease, Phase
+from broker.jobs import GRANTED, Execution, Lease, Phase
 from broker.ledger import Ledger
 from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, RECALL_GAIN_S, STARTUP_GRACE_S, TELL_EVERY_S
 from broker.pace import Horizon
@@ -36,7 +36,7 @@ class Dispatcher:
         self._farm.seats.refresh(now)
         self._place(now)
         self._grant(now)
-        self._tell_the_waiting()
+        self._tell_the_waiting(now)
 
     def tell_all(self, now: float) -> None:
         """The farm has shrunk: what agents were told about their start is void. They are told at once, or
@@ -162,18 +162,34 @@ class Dispatcher:
             expected_s=round(choice.finish_at - now, 3),
         )
 
-    def _tell_the_waiting(self) -> None:
+    def _tell_the_waiting(self, now: float) -> None:
         """Say Busy to those whose job will not start soon, so that they may compile it locally."""
         farm = self._farm
         if not farm.unanswered:
             return
-        capacity = farm.seats.capacity("", b"")
         for (_, ticket), (session, key) in farm.unanswered.items():
             execution = farm.executions.get(key)
-            if execution is None or execution.phase in LEASED or ticket not in session.tickets:
+            if execution is None or execution.phase is Phase.STARTED:
                 continue
-            ahead_s = max(0.0, farm.backlog_cost_s - execution.cost_s)
-            expected_s = ahead_s / capacity if capacity else STARTUP_GRACE_S
-            if expected_s > BUSY_AFTER_S and farm.sessions.get(session.id) is session:
+            if ticket not in session.tickets or farm.sessions.get(session.id) is not session:
+                continue
+            expected_s = self._starts_in_s(execution, now)
+            if expected_s > BUSY_AFTER_S:
                 farm.send(session, Busy(ticket, expected_s))
         farm.unanswered = {}
+
+    def _starts_in_s(self, execution: Execution, now: float) -> float:
+        """When a slot is free for this job, as if all that waits went before it."""
+        farm = self._farm
+        if (lease := execution.lease) is not None:
+            node = farm.nodes.get(lease.node)
+            takes_s = (
+                farm.model.wall_s(execution.cost_s, node.identity) if node is not None else 0.0
+            )
+            return max(0.0, lease.expected_end - takes_s - now)
+        place = (execution.lane.user, execution.lane.machine_class)
+        if execution.phase in GRANTED and farm.granted[place] <= farm.seats.slots(*place)[1]:
+            return 0.0  # a slot is idle, and waits for its inputs
+        capacity = farm.seats.capacity("", b"")
+        ahead_s = max(0.0, farm.backlog_cost_s - execution.cost_s) + farm.pace.running_s(now)
+        return ahead_s / capacity if capacity else STARTUP_GRACE_S

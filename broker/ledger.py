@@ -26,6 +26,7 @@ from broker.jobs import (
     size_of,
 )
 from broker.limits import (
+    BUSY_AFTER_S,
     MAX_BUILD_NAME,
     MAX_JOB_BYTES,
     MAX_JOB_BYTES_PER_USER,
@@ -40,7 +41,7 @@ from broker.queue import Lane
 from broker.sessions import Session
 from broker.uploads import Uploads
 from cache.digest import Digest, short
-from zcc.messages import Finished, Refused, Revoke, Run
+from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
 
 NO_NODES = "no-nodes"
 FARM_FULL = "farm-full"
@@ -85,6 +86,7 @@ class Ledger:
             execution.waiters.append(waiter)
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
+            self._say_where(execution, session, event.ticket)
             return
         execution = self._new_execution(session, event, key)
         execution.waiters.append(waiter)
@@ -163,6 +165,7 @@ class Ledger:
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
         self._begin(execution, node, lease_id, now + wall_s, now).is_adopted = True
         farm.set_phase(execution, Phase.STARTED)
+        self._tell_start(execution, HAS_BEGUN_S)
         farm.is_dirty = True
         user = execution.lane.user
         farm.audit("adopt", user=user, job=short(execution.key), node=node.session.name)
@@ -178,6 +181,7 @@ class Ledger:
         lease.expected_end = now + wall_s
         if execution.phase is Phase.ASSIGNED:
             self._farm.set_phase(execution, Phase.STARTED)
+            self._tell_start(execution, HAS_BEGUN_S)
 
     def revoke(self, node: Node, lease_id: bytes) -> None:
         """Take a lease off a node without an answer; its job is not touched."""
@@ -216,6 +220,7 @@ class Ledger:
         """
         self._farm.decisions.ended(lease.id, "given-back", now)
         execution = self.end_lease(lease)
+        has_begun = execution.phase is Phase.STARTED
         if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
         if is_counted:
@@ -232,6 +237,8 @@ class Ledger:
             self.refuse(execution, NO_NODES)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
+            if has_begun:
+                self._tell_start(execution, BUSY_AFTER_S)
 
     def reject(self, lease: Lease, detail: str) -> None:
         """The node says that the job itself is wrong: nobody else need try it."""
@@ -285,6 +292,20 @@ class Ledger:
                 self.refuse(execution, NO_NODES)
 
     # --- within -------------------------------------------------------------------------------
+
+    def _tell_start(self, execution: Execution, expected_s: float) -> None:
+        """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
+        for waiter in execution.waiters:
+            session = self._farm.sessions.get(waiter.session)
+            if session is not None:
+                self._farm.send(session, Busy(waiter.ticket, expected_s))
+
+    def _say_where(self, execution: Execution, session: Session, ticket: int) -> None:
+        """The same to one who comes later than others."""
+        if execution.phase is Phase.STARTED:
+            self._farm.send(session, Busy(ticket, HAS_BEGUN_S))
+        else:
+            self._farm.unanswered[session.id, ticket] = session, execution.key
 
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """From the shared cache, before any scheduling."""

@@ -109,8 +109,9 @@ REVOKES_AT_ONCE = 32
 REVOKES_A_TICK = 256
 # All agents are told anew when the farm has shrunk, at most this often: some thousand messages each time.
 TELL_EVERY_S = 1.0
-# An agent is told how long it will wait when that is longer than this.
-BUSY_AFTER_S = 1.0
+# An agent is told how long it will wait when that is longer than this: what is shorter is over before one that
+# has an idle slot could gain by it.
+BUSY_AFTER_S = 0.1
 
 # --- reading --------------------------------------------------------------------------------------
 # A message of at most so many bytes unpacked is read in the loop (a job of 2,500 inputs: 5 ms), and so many

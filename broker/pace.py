@@ -57,6 +57,13 @@ class Horizon:
 class Pace:
     def __init__(self) -> None:
         self._builds: dict[BuildName, _Build] = {}
+        # Of all that runs, as in `_Build`.
+        self._ends = 0.0
+        self._power = 0.0
+
+    def running_s(self, now: float) -> float:
+        """Seconds of cost that what runs has left, all builds together."""
+        return max(0.0, self._ends - now * self._power)
 
     def added(self, execution: Execution) -> None:
         """A job has come, and waits."""
@@ -86,6 +93,8 @@ class Pace:
         lease.counted_end = lease.expected_end
         build.ends += lease.power * lease.counted_end
         build.power += lease.power
+        self._ends += lease.power * lease.counted_end
+        self._power += lease.power
         build.last_end = max(build.last_end, lease.counted_end)
 
     def released(self, execution: Execution, lease: Lease) -> None:
@@ -94,6 +103,8 @@ class Pace:
         build.waiting_s += execution.cost_s
         build.ends -= lease.power * lease.counted_end
         build.power -= lease.power
+        self._ends -= lease.power * lease.counted_end
+        self._power -= lease.power
 
     def horizon(
         self, user: str, build_name: str, power: float, slots: float, now: float

@@ -37,12 +37,12 @@ from node.priority import LOWEST, lower, lower_running, lower_session
 from node.proof import LOG_BYTES, empty_log
 from node.remains import Remains, RunFault, RunOutcome, Toolchain, judge
 from node.sandbox import Limits, Mode, Sandbox
-from node.terminal import open_terminal
 from node.trees import Tree
 from node.watch import Watch
 from node.wiping import wipe, wipe_later
 from zcc.job import Job, Terminal, Usage
 from zcc.messages import Fault
+from zcc.terminal import open_terminal
 
 logger = logging.getLogger(__name__)
 

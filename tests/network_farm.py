@@ -138,6 +138,8 @@ class NetworkFarm:
         return {
             **os.environ,
             "ZCC_CACHE": cache,
+            # What the farm does is to be seen, and the machines are all this one.
+            "ZCC_LOCAL": "fallback",
             "PATH": f"{os.environ['PATH']}:{BIN}",
             "ZCC_CONFIG_DIR": str(client.state),
             "ZCC_STATE_DIR": str(client.state),

@@ -6,6 +6,7 @@
     cxx = "g++"           # what plain `zcc++ -c x.cc` runs; default c++
     broker = "tcp://..."  # instead of the endpoint that the join token named
     slots = 4             # local compiles and links at a time; default one a processor
+    local = "sooner"      # a free slot takes from the farm what it would end sooner; fallback: it does not
     idle_minutes = 10     # the agent leaves after this long without a compile
     remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
     cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up;
@@ -34,6 +35,8 @@ from zcc.errors import ConfigError
 from zcc.reaching import split_endpoint
 
 FILE_NAME = "config.toml"
+# When this machine compiles what the farm could.
+SOONER, FALLBACK = "sooner", "fallback"
 CACHE_MODES = ("on", "off", "refresh", "read")
 # One large C++ source with its headers.
 MIN_MEMORY_BYTES = 16 << 20
@@ -46,6 +49,7 @@ _TYPES = {str: "a text in quotes", int: "a whole number", float: "a number"}
 _OVER_SETTINGS = {
     "ZCC_BROKER": "broker",
     "ZCC_LOG": "log",
+    "ZCC_LOCAL": "local",
     "ZCC_CC": "cc",
     "ZCC_CXX": "cxx",
 }
@@ -95,6 +99,7 @@ class Config:
     cxx: str = "c++"
     broker: str = ""
     slots: int = 0
+    local: str = SOONER
     idle_minutes: float = 10.0
     remote_timeout_s: float = 300.0
     cache: str = "on"
@@ -183,6 +188,8 @@ def expected_of(name: str, value: Any) -> str:
             return "" if _is_taken(split_endpoint, value) else "tcp://HOST:PORT"
         case "log":
             return "" if value in _LEVELS else _one_of(_LEVELS)
+        case "local":
+            return "" if value in (SOONER, FALLBACK) else f"{SOONER} or {FALLBACK}"
         case "cache":
             return "" if value in CACHE_MODES else _one_of(CACHE_MODES)
         case "cache_size":

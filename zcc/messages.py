@@ -30,6 +30,8 @@ CREDIT_BYTES = 4 << 20
 # and shorter than a user's patience.
 BEAT_S = 1.0
 LOST_AFTER_S = 5.0
+# What Busy says of a job whose compiler runs.
+HAS_BEGUN_S = 0.0
 # Pieces of one value of ccache's that may be on their way to the broker, or asked of it, at a time.
 STORAGE_WINDOW = 8
 # Reasons of `Refused` that tell of the job and not of the farm: it is not worth while to send it again.
@@ -364,7 +366,7 @@ class Finished(Message):
 
 @dataclass(frozen=True, slots=True)
 class Busy(Message):
-    """Broker -> agent: the job is queued and will start in about this many seconds."""
+    """Broker -> agent: the job is queued and will start in about so many seconds. HAS_BEGUN_S: it has begun."""
 
     KIND: ClassVar[bytes] = b"busy"
     ticket: Count

@@ -16,7 +16,7 @@ POLICIES = ("never", "forbid", "always")
 KNOWN = frozenset(
     """
     ZCC_BASE_DIR ZCC_BROKER ZCC_CACHE ZCC_CC ZCC_CONFIG_DIR ZCC_CXX ZCC_DEADLINE_MS ZCC_DISABLE ZCC_FALLBACK
-    ZCC_LOG ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR ZCC_VERIFY
+    ZCC_LOCAL ZCC_LOG ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR ZCC_VERIFY
     """.split()  # noqa: SIM905 (three lines, not fourteen)
 )
 # As near as a slip of the finger: others may have variables of this beginning too.

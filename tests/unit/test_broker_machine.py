@@ -24,6 +24,7 @@ from broker.events import Event, Origin
 from broker.jobs import INPUT_BYTES, LEASE_KEY_BYTES
 from broker.limits import (
     ASK_OTHERS_S,
+    BUSY_AFTER_S,
     HELLO_EVERY_S,
     LOST_AFTER_S,
     MAX_ASKED,
@@ -42,6 +43,7 @@ from broker.roles import ALLOWED
 from tests.broker_world import Desk, blob, job, session_id
 from zcc import __version__
 from zcc.messages import (
+    HAS_BEGUN_S,
     Absent,
     Announce,
     AskNodes,
@@ -1124,8 +1126,36 @@ def test_agents_are_told_of_a_long_wait(desk: Desk) -> None:
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=(), hint_s=2.0))
     busy = desk.got(agent, Busy)
     assert busy
-    assert all(isinstance(each, Busy) and each.expected_s > 1.0 for each in busy)
+    assert all(isinstance(each, Busy) and each.expected_s > BUSY_AFTER_S for each in busy)
     assert max(each.expected_s for each in busy if isinstance(each, Busy)) <= 20.0
+
+
+def test_agents_are_told_when_a_job_begins_and_when_it_has_lost_its_node(desk: Desk) -> None:
+    agent, late, node = desk.client("a"), desk.client("late"), desk.node("n", slots=1)
+    desk.submit(agent, 1, job("x", inputs=()))
+    assert not desk.got(agent, Busy)  # a slot is idle
+    (run,) = desk.runs(node)
+    desk.say(node, Started(run.lease))
+    assert desk.got(agent, Busy) == [Busy(1, HAS_BEGUN_S)]
+    desk.submit(late, 7, job("x", inputs=()))
+    assert desk.got(late, Busy) == [Busy(7, HAS_BEGUN_S)]
+    desk.node("other", slots=1)
+    desk.say(node, Bye("stopping"))
+    for origin, ticket in ((agent, 1), (late, 7)):
+        told = desk.got(origin, Busy)[1]
+        assert isinstance(told, Busy)
+        assert (told.ticket, told.expected_s > 0) == (ticket, True)
+
+
+def test_a_job_that_a_node_has_ahead_of_its_slots_is_told_when_it_will_begin(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=1)
+    desk.submit(agent, 1, job("x", inputs=(), hint_s=8.0))
+    desk.submit(agent, 2, job("y", inputs=(), hint_s=8.0))
+    assert len(desk.runs(node)) == 2
+    (told,) = desk.got(agent, Busy)
+    assert isinstance(told, Busy)
+    assert told.ticket == 2
+    assert 4.0 < told.expected_s < 9.0
 
 
 def test_a_node_that_pauses_again_and_again_does_not_flood_those_who_wait(desk: Desk) -> None:
@@ -1143,7 +1173,8 @@ def test_a_node_that_pauses_again_and_again_does_not_flood_those_who_wait(desk: 
     assert len(told) == len(set(told)) >= 15
     desk.pass_time(TELL_EVERY_S, heard=frozenset((agent, flapping)))
     again = [each.ticket for each in desk.got(agent, Busy) if isinstance(each, Busy)]
-    assert again == 2 * told
+    assert again[: len(told)] == told
+    assert len(set(again[len(told) :])) == len(again) - len(told) >= 15
 
 
 def test_stopping_says_bye_to_all(desk: Desk) -> None:

@@ -137,7 +137,7 @@ def test_messages_on_a_terminal_have_its_colours_and_width(farm: Farm, cwd: byte
 
 
 def local_under_a_terminal(job: Job) -> bytes:
-    from node.terminal import open_terminal
+    from zcc.terminal import open_terminal
 
     assert job.terminal is not None
     master, slave = open_terminal(job.terminal)

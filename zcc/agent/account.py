@@ -45,8 +45,9 @@ class Account:
         message: Finished,
         session: FarmSession,
         now_s: float,
-    ) -> None:
-        """A node compiled this part, for this call or for an equal one under way."""
+    ) -> float | None:
+        """A node compiled this part, for this call or for an equal one under way; in the first case, the
+        seconds from Submit to its result."""
         usage, size_bytes = result.usage, part.prepared.closure.size_bytes
         self.stats.count_remote(build, result.node, usage.cpu_s, size_bytes)
         trip = self._trips.get(part.ticket)
@@ -56,6 +57,8 @@ class Account:
             came_s = session.first_arrival(each.digest for each in result.outputs) or now_s
             split = trip.split(now_s, message.queued_s, usage.wall_s, session.sending_s, came_s)
             self.stats.count_split(build, split)
+            return now_s - trip.submitted_s
+        return None
 
     def settled(
         self,

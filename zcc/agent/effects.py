@@ -26,6 +26,20 @@ class RunHere:
 
 
 @dataclass(frozen=True, slots=True)
+class RaceHere:
+    """Compile this here beside the farm, outputs aside: RaceWon or RaceLost follows, unless it is stopped."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopRace:
+    """The compile beside is of no use any more."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceResult:
     """Give the launcher the outputs."""
 
@@ -59,4 +73,14 @@ class ForgetCall:
     call: int
 
 
-Effect = SubmitJob | CancelJob | RunHere | PlaceResult | FailCall | CountOutcome | ForgetCall
+Effect = (
+    SubmitJob
+    | CancelJob
+    | RunHere
+    | RaceHere
+    | StopRace
+    | PlaceResult
+    | FailCall
+    | CountOutcome
+    | ForgetCall
+)

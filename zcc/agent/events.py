@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -26,12 +27,15 @@ class CheckWanted:
 class CallPrepared:
     """Its job is written down, and `way` says how its inputs were found (`Prepared.way`).
 
-    `is_fresh`: the user wants it compiled, whatever the farm remembers.
+    `is_fresh`: the user wants it compiled, whatever the farm remembers. `keys` name its compiles for the
+    forecast; `can_race`: it can be compiled here beside, without touching its outputs.
     """
 
     call: int
     way: str
     is_fresh: bool = False
+    keys: tuple[Hashable, ...] = ()
+    can_race: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,41 @@ class CompileFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JobWaits:
+    """The broker expects the job to begin in so many seconds; it does not run now."""
+
+    call: int
+    expected_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobBegan:
+    """A node runs the compiler."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class RaceWon:
+    """The compile here, beside the farm's, has ended well, and its outputs can be placed."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class RaceLost:
+    """The compile here, beside the farm's, is of no use. `exit_status`: the compiler's."""
+
+    call: int
+    exit_status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Time has passed while slots are idle and jobs are away (`AgentMachine.look_again_s`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed; about once a second."""
 
@@ -138,5 +177,10 @@ Event = (
     | RecallRefused
     | ResultUnproven
     | CompileFailed
+    | JobWaits
+    | JobBegan
+    | RaceWon
+    | RaceLost
+    | Looked
     | Ticked
 )

@@ -84,7 +84,7 @@ async def _serve() -> None:
         watching.cancel()
         door.close()
     finally:
-        shell.close()
+        await shell.close()
 
 
 async def _leave_with(door: Door, shell: AgentShell) -> None:

@@ -81,6 +81,11 @@ class Prepared:
     written_into: frozenset[bytes] = frozenset()
 
     @property
+    def cost_key(self) -> tuple[bytes, int]:
+        """What tells apart how long compiles take: the source, and the words of the command."""
+        return self.source, hash(self.job_in_place.argv)
+
+    @property
     def way(self) -> str:
         """How the inputs were found: `scanned`, or `listed: ` and the cause."""
         return "scanned" if self.unbounded is None else f"listed: {self.unbounded.reason.value}"

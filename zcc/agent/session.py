@@ -24,9 +24,11 @@ from zcc.job import FileInput
 from zcc.link import DealerLink
 from zcc.messages import (
     BEAT_S,
+    HAS_BEGUN_S,
     LOST_AFTER_S,
     Absent,
     Beat,
+    Busy,
     Bye,
     Cancel,
     Chunk,
@@ -62,6 +64,8 @@ class Listener(Protocol):
     def farm_closed(self, reason: str) -> None: ...
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
+    def job_waits(self, ticket: int, expected_s: float) -> None: ...
+    def job_began(self, ticket: int) -> None: ...
     def broker_answered(self, answer: Nodes | Placed) -> None: ...
 
 
@@ -246,8 +250,12 @@ class FarmSession:
             case Absent(digest):
                 self._receiver.forget(digest)
                 self._parts.pop(digest, None)
+            case Busy(ticket, expected_s) if expected_s > HAS_BEGUN_S:
+                self._listener.job_waits(ticket, expected_s)
+            case Busy(ticket):
+                self._listener.job_began(ticket)
             case _:
-                pass  # Beat, Busy: that the broker lives is all that matters today
+                pass  # Beat: that the broker lives is all that matters
 
     def _welcomed(self, holding_key: bytes) -> None:
         if not self.is_open:

@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -19,7 +17,7 @@ from cache.errors import CacheError
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
-from zcc.agent.builds import Build
+from zcc.agent.calls import MIXED_STREAMS, Call, failed, placed, why_not_taken
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.desk import Desk
@@ -30,7 +28,9 @@ from zcc.agent.effects import (
     FailCall,
     ForgetCall,
     PlaceResult,
+    RaceHere,
     RunHere,
+    StopRace,
     SubmitJob,
 )
 from zcc.agent.events import (
@@ -43,7 +43,12 @@ from zcc.agent.events import (
     Event,
     FarmClosed,
     FarmOpened,
+    JobBegan,
     JobRefused,
+    JobWaits,
+    Looked,
+    RaceLost,
+    RaceWon,
     RecallRefused,
     ResultProven,
     ResultRecalled,
@@ -53,10 +58,11 @@ from zcc.agent.events import (
 from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import AgentMachine
 from zcc.agent.memory import Memory
-from zcc.agent.parts import Part, are_on_both_streams, joined, way_of, why_not_one
+from zcc.agent.parts import Part, way_of
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
+from zcc.agent.racing import Aside, Races
 from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
 from zcc.agent.refusals import Refusals
 from zcc.agent.resting import RestingRoom
@@ -64,11 +70,11 @@ from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.succession import Succession
 from zcc.agent.uploads import Uploads
-from zcc.agent.verifying import Check, Checker
+from zcc.agent.verifying import Checker
 from zcc.agent.visitor import Visitor
 from zcc.agent.weight import slots_of
-from zcc.config import Config
-from zcc.errors import ProtocolError, ZccError
+from zcc.config import SOONER, Config
+from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import WRONG_JOB, Finished, Nodes, Placed, Submit
@@ -79,33 +85,15 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 # A launcher gives up on a silent agent after 30 s; it hears from us well before.
 KEEP_ALIVE_S = 5.0
-# CPU times of the last compiles by source, as hints for the broker.
-MAX_HINTS = 20_000
 ASK_TIMEOUT_S = 5.0
 # Tickets of what is no call's first part: beyond any call's number.
 FIRST_FURTHER_TICKET = 1 << 61
 # Why a result is of no use: what was stored or sent of it is not what its digests say.
 DAMAGED = "damaged-result"
-# The caller's doing, not the command's.
-MIXED_STREAMS = "mixed-streams"
 # It names the neutral place where it must not: the command is one that cannot be moved.
 NAMES_PLACE = "names-neutral-place"
 # File times come from the kernel's tick: they can lie this far behind the clock.
 CLOCK_GRAIN_NS = 10_000_000
-
-
-@dataclass(slots=True)
-class _Call:
-    visitor: Visitor
-    request: wire.Request
-    arrived_s: float
-    build: Build
-    cache_mode: CacheMode = CacheMode.ON
-    parts: list[Part] = field(default_factory=list)
-    failed: Part | None = None  # whose remote run failed, which the local one is to confirm
-    failed_with: int = 0  # its exit status
-    ran_here_ns: int = 0  # wall clock, when the local compiler was let go
-    check: Check | None = None  # of the result that came, against the run here
 
 
 class AgentShell:
@@ -127,7 +115,12 @@ class AgentShell:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._config = config
-        self._machine = AgentMachine(Slots(config.local_slots), config.remote_timeout_s)
+        self._machine = AgentMachine(
+            Slots(config.local_slots),
+            config.remote_timeout_s,
+            # What a publisher compiles is to be remembered, by a node on this machine.
+            is_sharing=config.local == SOONER and access is not None and access.role != "publisher",
+        )
         self._machine.is_farm_expected = access is not None
         if access is None:
             self._machine.farm_reason = "not-joined"
@@ -146,14 +139,15 @@ class AgentShell:
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes, memory.results)
         self._checker = Checker(config.verify, self._stats, self._recall, self._analyser.disk)
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._resting = RestingRoom()
         self._refusals = Refusals()
         # A call's own number is the ticket of its first part.
         self._tickets: dict[int, tuple[int, Part]] = {}
         self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._hints: OrderedDict[bytes, float] = OrderedDict()
+        self._races = Races(state_dir, self._race_ended)
+        self._looking: asyncio.TimerHandle | None = None
         self._idle_since_s = self._loop.time()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
@@ -175,9 +169,12 @@ class AgentShell:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._ticking.cancel()
         self._keeping.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        await self._races.close()
         for task in self._tasks:
             task.cancel()
         if self._session is not None:
@@ -199,7 +196,7 @@ class AgentShell:
         number = visitor.number
         mode = mode_of(request.environment, self._cache_mode)
         build = self._stats.enter(request.cwd)
-        call = _Call(visitor, request, self._loop.time(), build, cache_mode=mode)
+        call = Call(visitor, request, self._loop.time(), build, cache_mode=mode)
         self._calls[number] = call
         for each in wrong_in_call(request.environment):
             self._stats.note_once(each)
@@ -269,6 +266,14 @@ class AgentShell:
                 self._refusals.refused(request, code, detail, now, is_clear=True)
             self._handle(JobRefused(number, code, detail))
 
+    def job_waits(self, ticket: int, expected_s: float) -> None:
+        if ticket in self._tickets:
+            self._handle(JobWaits(self._tickets[ticket][0], expected_s))
+
+    def job_began(self, ticket: int) -> None:
+        if ticket in self._tickets:
+            self._handle(JobBegan(self._tickets[ticket][0]))
+
     def job_finished(self, message: Finished) -> None:
         if message.ticket not in self._tickets:
             return
@@ -297,7 +302,7 @@ class AgentShell:
         self._handle(event)
 
     def _second_chance(
-        self, message: Finished, call: _Call, part: Part, event: ResultUnproven
+        self, message: Finished, call: Call, part: Part, event: ResultUnproven
     ) -> Event:
         """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
         fault of this job, nor of the scanner."""
@@ -324,7 +329,7 @@ class AgentShell:
 
     # ---- one call ------------------------------------------------------------------------------
 
-    def _at_once(self, call: _Call) -> Here | None:
+    def _at_once(self, call: Call) -> Here | None:
         """A command that only passes through waits for nobody."""
         try:
             call.request = self._with_compiler(call.request)
@@ -333,14 +338,14 @@ class AgentShell:
                 here = self._refusals.why_here(call.request, self._loop.time())
             return here or call.visitor.caller.why_here(call.request)
         except Exception as error:  # noqa: BLE001 - logged there
-            return _failed(call.request, error)
+            return failed(call.request, error)
 
-    async def _analyse(self, number: int, call: _Call) -> None:
+    async def _analyse(self, number: int, call: Call) -> None:
         answer: list[Prepared] | Here
         try:
             answer = await jobs_of(self._analyser, call.request, call.arrived_s, self._loop.time)
         except Exception as error:  # noqa: BLE001 - logged there
-            answer = _failed(call.request, error)
+            answer = failed(call.request, error)
         if isinstance(answer, Here):
             self._run_here(number, call, answer)
             return
@@ -355,20 +360,22 @@ class AgentShell:
         call.check = self._checker.choose(call.request.environment, call.parts)
         if call.check is not None:
             self._handle(CheckWanted(number))
-        way, why = way_of(call.parts), _why_not_taken(call)
+        way, why = way_of(call.parts), why_not_taken(call)
         if why is not None:
             self._run_here(number, call, why)
         elif all(part.result for part in call.parts):
             self._handle(ResultRecalled(number, way))
         else:
-            self._handle(CallPrepared(number, way, not call.cache_mode.looks_up))
+            keys = tuple(part.prepared.cost_key for part in call.parts)
+            is_fresh, can_race = not call.cache_mode.looks_up, self._races.can_race(call.parts)
+            self._handle(CallPrepared(number, way, is_fresh, keys, can_race))
 
-    def _run_here(self, number: int, call: _Call, why: Here) -> None:
+    def _run_here(self, number: int, call: Call, why: Here) -> None:
         request, limit = call.request, self._machine.slots.limit
         slots = slots_of(request.argv[1:], request.environment, limit)
         self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice, slots))
 
-    def _recall_parts(self, call: _Call) -> None:
+    def _recall_parts(self, call: Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
             found: Recalled | Missed | Taken = self._recall.find(part.prepared, self._analyser.disk)
@@ -410,7 +417,7 @@ class AgentShell:
             call.check.came.append((part.prepared, came, frames))
         elif call.cache_mode.keeps:
             self._recall.remember(part.prepared, came, frames, disk)
-        why = _why_not_taken(call)
+        why = why_not_taken(call)
         if why is not None:
             return ResultUnproven(number, why.reason, why.detail)
         if not all(each.result for each in call.parts):
@@ -423,11 +430,11 @@ class AgentShell:
             if part.result is None and part is not but and self._session is not None:
                 self._session.cancel(part.ticket)
 
-    def _note_proof_failure(self, call: _Call, prepared: Prepared, path: str) -> None:
+    def _note_proof_failure(self, call: Call, prepared: Prepared, path: str) -> None:
         self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
-    def _compare_verdicts(self, call: _Call) -> None:
+    def _compare_verdicts(self, call: Call) -> None:
         """Count a compile that failed on the farm and succeeded here.
 
         The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
@@ -452,20 +459,34 @@ class AgentShell:
         held = ((each.digest, self._session.outputs.take(each.digest)) for each in result.outputs)
         return {digest: frame for digest, frame in held if frame is not None}
 
-    def _remember_cost(self, call: _Call, part: Part, result: Result, message: Finished) -> None:
-        self._hints[part.prepared.source] = result.usage.cpu_s
-        if len(self._hints) > MAX_HINTS:
-            self._hints.popitem(last=False)
+    def _remember_cost(self, call: Call, part: Part, result: Result, message: Finished) -> None:
         assert self._session is not None
-        now = self._loop.time()
-        self._account.compiled(call.build, part, result, message, self._session, now)
+        now, usage = self._loop.time(), result.usage
+        took_s = self._account.compiled(call.build, part, result, message, self._session, now)
+        if took_s is not None:
+            key, trip_s = part.prepared.cost_key, took_s - message.queued_s - usage.wall_s
+            self._machine.forecast.ran_there(key, usage.cpu_s, usage.wall_s, trip_s)
+
+    def _race_ended(self, number: int, aside: Aside | None) -> None:
+        if aside is None or aside.exit_status:
+            self._handle(RaceLost(number, aside.exit_status if aside is not None else 0))
+        elif number in self._calls:
+            self._calls[number].aside = aside
+            self._handle(RaceWon(number))
 
     # ---- effects -------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
         for effect in self._machine.handle(event, self._loop.time()):
             self._do(effect)
-        self._resting.watch(self._has_handed_over or self._machine.slots.waiting > 0)
+        self._resting.watch(self._has_handed_over or self._machine.wants_ends)
+        look_again_s = self._machine.look_again_s
+        if look_again_s is not None and self._looking is None:
+            self._looking = self._loop.call_later(look_again_s, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        self._handle(Looked())
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -483,9 +504,15 @@ class AgentShell:
                     call.visitor.rest(self._resting)
             case PlaceResult(number):
                 call = self._calls[number]
-                call.visitor.send(*wire.encode_result(0, *joined(call.parts)))
+                call.visitor.send(*wire.encode_result(0, *placed(call)))
+                call.aside = None
                 for part in call.parts:
                     part.files = []
+            case RaceHere(number):
+                call = self._calls[number]
+                self._races.start(number, call.parts[0].prepared, call.request)
+            case StopRace(number):
+                self._races.stop(number)
             case FailCall(number, message):
                 self._calls[number].visitor.send(wire.encode_fail(message))
             case CountOutcome():
@@ -504,7 +531,7 @@ class AgentShell:
             prepared = part.prepared
             self._uploads.offer(prepared.closure.manifest)
             self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
-            hint = self._hints.get(prepared.source, 0.0)
+            hint = self._machine.forecast.cost_s((prepared.cost_key,))
             frame = prepared.frame()
             self._account.submitted(part.ticket, self._session, self._loop.time())
             key, build = prepared.key, prepared.build
@@ -558,20 +585,3 @@ class AgentShell:
         """Leave; what is under way is compiled locally by its launchers."""
         if not self.left.done():
             self.left.set_result(None)
-
-
-def _why_not_taken(call: _Call) -> Here | None:
-    """Why the results that have come do not make up what the command does."""
-    if why := why_not_one(call.parts):
-        return Here("several-sources", why)
-    if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
-        return Here(MIXED_STREAMS, "standard output and error go to one place")
-    return None
-
-
-def _failed(request: wire.Request, error: Exception) -> Here:
-    """A bug of ours must not fail a build: the command runs here, and the log says why."""
-    if isinstance(error, (ZccError, OSError)):
-        return Here("analysis-failed", str(error))
-    logger.error("analysing %r", request.argv, exc_info=error)
-    return Here("internal-error", repr(error))

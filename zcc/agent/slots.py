@@ -30,6 +30,11 @@ class Slots:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether one more would have a slot at once."""
+        return self.used < self.limit and not self._waiting
+
     def take(self, call: int, is_nested: bool = False, count: int = 1) -> bool:
         """Whether the call has its slots now; if not it waits for `release` to name it."""
         count = min(count, self.limit)

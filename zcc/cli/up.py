@@ -29,6 +29,7 @@ from zcc.cli.supervisor import (
     supervise,
 )
 from zcc.cli.terminal import complaint
+from zcc.config import FALLBACK
 from zcc.errors import ConfigError
 
 START_TIMEOUT_S = 30.0
@@ -69,6 +70,8 @@ class LocalFarm:
             "ZCC_CONFIG_DIR": own,
             "ZCC_STATE_DIR": own,
             "ZCC_SOCKET": os.path.join(own, "agent.sock"),
+            # The nodes are this machine: a slot beside theirs is no further processor.
+            "ZCC_LOCAL": FALLBACK,
             MANAGER_VARIABLE: "off",
         }
         farm.join(self._token("client"), own, "zcc up", ("client",))

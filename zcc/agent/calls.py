@@ -1,0 +1,60 @@
+"""One call of a launcher, as the shell has it, and what its results come to."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from zcc.agent import wire
+from zcc.agent.builds import Build
+from zcc.agent.parts import Part, are_on_both_streams, joined, why_not_one
+from zcc.agent.prepared import Here
+from zcc.agent.racing import Aside
+from zcc.agent.recall import CacheMode
+from zcc.agent.returning import Files
+from zcc.agent.verifying import Check
+from zcc.agent.visitor import Visitor
+from zcc.errors import ZccError
+
+logger = logging.getLogger(__name__)
+
+# The caller's doing, not the command's.
+MIXED_STREAMS = "mixed-streams"
+
+
+@dataclass(slots=True)
+class Call:
+    visitor: Visitor
+    request: wire.Request
+    arrived_s: float
+    build: Build
+    cache_mode: CacheMode = CacheMode.ON
+    parts: list[Part] = field(default_factory=list)
+    failed: Part | None = None  # whose remote run failed, which the local one is to confirm
+    failed_with: int = 0  # its exit status
+    ran_here_ns: int = 0  # wall clock, when the local compiler was let go
+    check: Check | None = None  # of the result that came, against the run here
+    aside: Aside | None = None  # what was compiled here beside the farm, and won
+
+
+def placed(call: Call) -> tuple[Files, bytes, bytes]:
+    """Files, standard output and standard error: of the compile here that won, else of what has come."""
+    aside = call.aside
+    return joined(call.parts) if aside is None else (aside.files, aside.stdout, aside.stderr)
+
+
+def why_not_taken(call: Call) -> Here | None:
+    """Why the results that have come do not make up what the command does."""
+    if why := why_not_one(call.parts):
+        return Here("several-sources", why)
+    if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
+        return Here(MIXED_STREAMS, "standard output and error go to one place")
+    return None
+
+
+def failed(request: wire.Request, error: Exception) -> Here:
+    """A bug of ours must not fail a build: the command runs here, and the log says why."""
+    if isinstance(error, (ZccError, OSError)):
+        return Here("analysis-failed", str(error))
+    logger.error("analysing %r", request.argv, exc_info=error)
+    return Here("internal-error", repr(error))
