@@ -112,6 +112,8 @@ class Dispatcher:
         """Let jobs upload, as many as slots are idle or soon will be; counted for each user, so that
         one with a slow line does not hold up the others."""
         farm, queue = self._farm, self._farm.queue
+        if not queue:
+            return
         while (line := queue.first()) is not None:
             place = (line.lane.user, line.lane.machine_class)
             slots, idle = farm.seats.slots(*place)
@@ -131,6 +133,8 @@ class Dispatcher:
 
     def _place(self, now: float) -> None:
         farm, ready = self._farm, self._farm.ready
+        if not ready:
+            return
         while not farm.seats.is_full() and (line := ready.first()) is not None:
             choice = self._chooser.choose(line, self._horizon_of(line, now), now)
             if choice is None:

@@ -320,6 +320,11 @@ MAX_RECORDS = 10_000
 # Nodes of one key that are remembered after they left (speed, faults); so many sessions it may have, and some.
 MAX_RECORDS_PER_KEY = 300
 
+# --- seats ----------------------------------------------------------------------------------------
+
+# Users and machine classes whose rooms are remembered; beyond it they are looked up anew.
+MAX_PLACES = 10_000
+
 # --- the log of decisions -------------------------------------------------------------------------
 
 # Decisions that are kept, some 400 bytes each: at 50 jobs a second those of seven minutes.

@@ -11,16 +11,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from broker.limits import MAX_LANES
 from broker.turns import Turns
 from cache.digest import Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Jobs that are served together. All lanes of one `user` and `build` are one build."""
+class Lane(NamedTuple):
+    """Jobs that are served together. All lanes of one `user` and `build` are one build.
+
+    A tuple, because it is hashed 24 times for each job.
+    """
 
     user: str
     build: str
@@ -151,6 +153,8 @@ class Queue:
         self._passed.add(line.lane.user)
 
     def restore(self) -> None:
+        if not self._passed:
+            return
         self._users.restore()
         for user in self._passed & self._lanes.keys():
             self._lanes[user].restore()

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S
+from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S, MAX_PLACES
 from broker.model import Model
 from broker.nodes import Node
 from broker.stands import Stands
@@ -72,6 +72,8 @@ class Seats:
         # The farm's own nodes for any job: there from the start, since `is_full` asks the rooms that there are.
         self._rooms: dict[Group, _Room] = {_ANY: _Room()}
         self._booked: dict[bytes, tuple[Node, _Booked]] = {}
+        # The rooms for a user and machine class; void once a group comes or goes.
+        self._rooms_of: dict[Group, list[_Room]] = {}
         # How many nodes are in a group: a room is made for a group that has some.
         self._members: Counter[Group] = Counter()
         self._number = 0
@@ -108,8 +110,11 @@ class Seats:
 
     def slots(self, user: str, machine_class: bytes) -> tuple[int, int]:
         """All slots that such a job may have, and the idle ones of them."""
-        rooms = self._rooms_for(user, machine_class)
-        return sum(room.slots for room in rooms), sum(room.idle for room in rooms)
+        slots = idle = 0
+        for room in self._rooms_for(user, machine_class):
+            slots += room.slots
+            idle += room.idle
+        return slots, idle
 
     def capacity(self, user: str, machine_class: bytes) -> float:
         """Seconds of cost that the nodes for such a job do in a second, all slots together."""
@@ -130,7 +135,11 @@ class Seats:
 
     def is_full(self) -> bool:
         """Whether no node whatever may be given a job."""
-        return all(room.spare <= 0 for room in self._rooms.values())
+        # Not all(...): a generator costs more than the look at two rooms, eight times a job.
+        for room in self._rooms.values():  # noqa: SIM110
+            if room.spare > 0:
+                return False
+        return True
 
     def has_idle(self) -> bool:
         """Whether any node has an idle slot."""
@@ -174,6 +183,7 @@ class Seats:
         groups = _groups_of(node)
         if groups != booked.groups:
             self._members.update(groups)
+            self._rooms_of.clear()
             self._leave(booked.groups)
             booked.groups = groups
         self._fill(node, booked, now)
@@ -196,6 +206,7 @@ class Seats:
     def _leave(self, groups: tuple[Group, ...]) -> None:
         """A node is in these no more; nothing is kept of a group without nodes."""
         self._members.subtract(groups)
+        self._rooms_of.clear()
         for group in groups:
             if self._members[group] <= 0:
                 del self._members[group]
@@ -263,7 +274,14 @@ class Seats:
         ]
 
     def _rooms_for(self, user: str, machine_class: bytes) -> list[_Room]:
-        return [self._room(group) for group in self._groups_for(user, machine_class)]
+        place = user, machine_class
+        rooms = self._rooms_of.get(place)
+        if rooms is None:
+            if len(self._rooms_of) >= MAX_PLACES:
+                self._rooms_of.clear()
+            rooms = [self._room(group) for group in self._groups_for(user, machine_class)]
+            self._rooms_of[place] = rooms
+        return rooms
 
     def _room(self, group: Group) -> _Room:
         """A group's room; made when it is first asked for."""

@@ -1,6 +1,6 @@
 """Question: what does a job cost the broker, all of its threads together, and how many can it relay?
 
-    python bench/broker.py [--jobs N] [--nodes N] [--agents K] [--slots S] [--window W] [--rounds R]
+    python bench/relay.py [--jobs N] [--nodes N] [--agents K] [--slots S] [--window W] [--rounds R]
                            [--source BYTES] [--object BYTES] [--headers N] [--seed S] [--rate R]
 
 The real broker program, with real sockets and CURVE on loopback. Agents and nodes are fake ones in two
