@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from zcc.traits import Traits
 
-# Of the order of what bench/knowing.py measures; the first jobs of a toolchain correct them. The weights are of:
+# About what bench/knowing.py measures; the first jobs of a toolchain correct them. The weights are of:
 # constant, ln(closure in units of 64 KiB), C++, optimizes at all, -O2 and above, -g, sanitizers.
 FEATURES = 7
 PRIOR_LN_COST = (-2.9, 0.55, 0.2, 0.6, 0.3, 0.15, 0.5)
