@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Container, Iterable
+from math import ceil
 from typing import Any
 
 from broker import events
@@ -51,6 +52,7 @@ from zcc.messages import (
     Fault,
     Hello,
     Message,
+    Offer,
     Placed,
     Refused,
     Role,
@@ -425,8 +427,9 @@ class Machine:
         self._expire(now)
         if now - self._beat_at >= BEAT_EVERY_S:
             self._beat_at = now
+            farm.seats.refresh(now)
             for session in farm.sessions:
-                farm.send(session, Beat(0.0))
+                farm.send(session, Beat(0.0, offer=self._share_of(session)))
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True
             self._ledger.refuse_unservable(now)
@@ -436,6 +439,15 @@ class Machine:
         self._dispatcher.tell_owed(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
+
+    def _share_of(self, session: Session) -> Offer | None:
+        """How many jobs of this agent's user can run at a time, as long as those at work now stay at work."""
+        if session.role is not Role.CLIENT:
+            return None
+        farm = self.farm
+        users = len(farm.tallies) + (session.user not in farm.tallies)
+        slots, _ = farm.seats.slots(session.user, b"")
+        return Offer(min(ceil(slots / users), MAX_SLOTS))
 
     def _expire(self, now: float) -> None:
         for session in self.farm.sessions:

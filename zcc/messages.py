@@ -190,7 +190,7 @@ class Beat(Message):
     """Both ways, about once a second: the process's own loop lives. `load`: a node's load average.
 
     `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does. `offer`: how many
-    it takes at a time; None: all that its Hello has.
+    it takes at a time; None: all that its Hello has. To an agent: how many of its user's jobs can run so.
     """
 
     KIND: ClassVar[bytes] = b"beat"

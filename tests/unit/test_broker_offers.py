@@ -123,3 +123,24 @@ def test_a_node_that_says_that_it_leaves_gets_no_jobs_and_is_not_blamed(desk: De
     desk.done(node, run.lease)
     assert desk.got(node, Settled) == [Settled(run.lease)]
     assert len(desk.got(agent, Finished)) == 1
+
+
+def shares_of(desk: Desk, origin: Origin) -> list[int]:
+    beats = [beat for beat in desk.got(origin, Beat) if isinstance(beat, Beat)]
+    return [beat.offer.slots for beat in beats if beat.offer is not None]
+
+
+def test_each_beat_tells_an_agent_its_users_share_of_the_slots() -> None:
+    desk = Desk()
+    agent, other, node = desk.client("a"), desk.client("b"), desk.node("n", slots=8)
+    heard = frozenset((agent, other, node))
+    desk.pass_time(1.0, heard=heard)
+    assert shares_of(desk, agent) == [8]
+    desk.submit(other, 1, job("x"))
+    desk.pass_time(1.0, heard=heard)
+    assert shares_of(desk, agent) == [8, 4]
+    assert shares_of(desk, other) == [8, 8]  # nobody else is at work
+    desk.say(node, Beat(0.0, offer=Offer(3)))
+    desk.pass_time(1.0, heard=heard)
+    assert shares_of(desk, agent) == [8, 4, 2]
+    assert shares_of(desk, node) == []

@@ -23,6 +23,9 @@ from zcc.agent.uploads import Uploads
 from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed
 
 ASK_TIMEOUT_S = 5.0
+# A broker answers within FIRST_ANSWER_S and beats within a second from then on, if it is there.
+FIRST_WORD_S = 4.0
+LOOK_S = 0.05
 # The broker's word for it (broker/ledger.py).
 NO_NODES = "no-nodes"
 _OF_A_NODE = (
@@ -80,6 +83,8 @@ class Desk:
                 return self._status()
             case "nodes":
                 return await self._list_nodes()
+            case "slots":
+                return await self._count_slots()
             case "placed":
                 return await self._tell_placed(str(request.get("job", "")))
             case _:
@@ -159,6 +164,20 @@ class Desk:
             "limit_bytes": self._memory.limit_bytes,
             "maps": {name: {"entries": each[0], "bytes": each[1]} for name, each in held.items()},
         }
+
+    async def _count_slots(self) -> dict[str, Any]:
+        """Compiles that can run at a time, here and on the farm. A broker says it in its first second."""
+        session = self._session
+        deadline_s = time.monotonic() + FIRST_WORD_S
+        while (
+            session is not None
+            and session.share is None
+            and (session.is_open or session.is_dialling)
+            and time.monotonic() < deadline_s
+        ):
+            await asyncio.sleep(LOOK_S)
+        share = session.share if session is not None else None
+        return {"local": self._machine.slots.limit, "farm": share or 0}
 
     async def _list_nodes(self) -> dict[str, Any]:
         nodes = await self._ask(AskNodes(), Nodes)

@@ -66,13 +66,6 @@ class CallClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class CallStopped:
-    """Its compiler has been stopped (Ctrl-Z, a debugger) and may stand still for days."""
-
-    call: int
-
-
-@dataclass(frozen=True, slots=True)
 class FarmOpened:
     """The broker has welcomed this session."""
 
@@ -177,7 +170,6 @@ Event = (
     | ResultRecalled
     | CallIsLocal
     | CallClosed
-    | CallStopped
     | FarmOpened
     | FarmClosed
     | JobRefused

@@ -24,7 +24,6 @@ from zcc.job import FileInput
 from zcc.link import DealerLink
 from zcc.messages import (
     BEAT_S,
-    HAS_BEGUN_S,
     LOST_AFTER_S,
     Absent,
     Beat,
@@ -64,8 +63,7 @@ class Listener(Protocol):
     def farm_closed(self, reason: str) -> None: ...
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
-    def job_waits(self, ticket: int, expected_s: float) -> None: ...
-    def job_began(self, ticket: int) -> None: ...
+    def job_begins(self, ticket: int, expected_s: float) -> None: ...
     def broker_answered(self, answer: Nodes | Placed) -> None: ...
 
 
@@ -88,6 +86,8 @@ class FarmSession:
         # What the listener was told last, or expects at first; and why it is not open, if it was told that.
         self._is_announced = True
         self._told_reason = ""
+        # How many of this user's jobs the farm runs at a time, as it said last; None: it has not yet.
+        self.share: int | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = Arrivals()
@@ -191,6 +191,7 @@ class FarmSession:
 
     def _lose(self, reason: str) -> None:
         self._suspend()
+        self.share = None
         if self._is_announced or (self._refusal and reason != self._told_reason):
             self._is_announced = False
             self._told_reason = reason
@@ -250,12 +251,10 @@ class FarmSession:
             case Absent(digest):
                 self._receiver.forget(digest)
                 self._parts.pop(digest, None)
-            case Busy(ticket, expected_s) if expected_s > HAS_BEGUN_S:
-                self._listener.job_waits(ticket, expected_s)
-            case Busy(ticket):
-                self._listener.job_began(ticket)
-            case _:
-                pass  # Beat: that the broker lives is all that matters
+            case Busy(ticket, expected_s):
+                self._listener.job_begins(ticket, expected_s)
+            case Beat(_, _, offer):
+                self.share = offer.slots if offer is not None else self.share
 
     def _welcomed(self, holding_key: bytes) -> None:
         if not self.is_open:

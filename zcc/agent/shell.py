@@ -17,7 +17,6 @@ from cache.errors import CacheError
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
-from zcc.agent.callers import Looks, Standing
 from zcc.agent.calls import MIXED_STREAMS, Call, failed, placed, why_not_taken
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -39,7 +38,6 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
-    CallStopped,
     CheckWanted,
     CompileFailed,
     Event,
@@ -79,7 +77,7 @@ from zcc.config import SOONER, Config
 from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
-from zcc.messages import WRONG_JOB, Finished, Nodes, Placed, Submit
+from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit
 from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
@@ -151,7 +149,6 @@ class AgentShell:
         self._races = Races(state_dir, self._race_ended)
         self._looking: asyncio.TimerHandle | None = None
         self._idle_since_s = self._loop.time()
-        self._holders = Looks(self._idle_since_s)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
         if access is not None:
@@ -269,13 +266,11 @@ class AgentShell:
                 self._refusals.refused(request, code, detail, now, is_clear=True)
             self._handle(JobRefused(number, code, detail))
 
-    def job_waits(self, ticket: int, expected_s: float) -> None:
+    def job_begins(self, ticket: int, expected_s: float) -> None:
         if ticket in self._tickets:
-            self._handle(JobWaits(self._tickets[ticket][0], expected_s))
-
-    def job_began(self, ticket: int) -> None:
-        if ticket in self._tickets:
-            self._handle(JobBegan(self._tickets[ticket][0]))
+            number = self._tickets[ticket][0]
+            waits = expected_s > HAS_BEGUN_S
+            self._handle(JobWaits(number, expected_s) if waits else JobBegan(number))
 
     def job_finished(self, message: Finished) -> None:
         if message.ticket not in self._tickets:
@@ -565,7 +560,6 @@ class AgentShell:
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._resting.look()
-        self._look_at_holders()
         self._handle(Ticked())
         if self._succession.is_over(self._loop.time()):
             self._hand_over()
@@ -575,18 +569,6 @@ class AgentShell:
         if not self._calls and idle_s > self._config.idle_minutes * 60:
             logger.info("idle for %.0f s: leaving", idle_s)
             self.stop()
-
-    def _look_at_holders(self) -> None:
-        is_waited_for = self._has_handed_over or self._machine.wants_ends
-        if not self._holders.is_time(self._loop.time(), is_waited_for):
-            return
-        for number in self._machine.running_here():
-            call = self._calls[number]
-            standing = call.visitor.caller.standing(call.arrived_s)
-            if standing is Standing.ENDED:
-                call.visitor.dismiss()
-            elif standing is Standing.STOPPED:
-                self._handle(CallStopped(number))
 
     def _keep_alive(self) -> None:
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)

@@ -1,7 +1,8 @@
-"""`zcc join`, `zcc leave` and `zcc nodes`."""
+"""`zcc join`, `zcc leave`, `zcc nodes` and `zcc slots`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -61,6 +62,33 @@ def nodes(
         return
     for line in told_nodes(rows, terminal.width()):
         print(line)
+
+
+def slots(
+    as_json: bool = typer.Option(
+        False, "--json", help="One JSON object: `local`, `farm` and `slots`, their sum."
+    ),
+) -> None:
+    """How many compiles can run at a time now, for `make -j$(zcc slots)`: this machine's slots and this user's
+    share of the farm's. Without a farm, or while it does not answer, the machine's alone."""
+    counts = _count_slots()
+    if as_json:
+        typer.echo(json.dumps(counts))
+        return
+    typer.echo(counts["slots"])
+
+
+def _count_slots() -> dict[str, int]:
+    """A build must begin, whatever is wrong with the agent: `zcc doctor` is for that."""
+    answer = agent.ask({"op": "slots"})
+    if answer is None:
+        with contextlib.suppress(ConfigError, OSError):
+            agent.launch()
+            answer = agent.ask({"op": "slots"})
+    local, shared = (answer or {}).get("local"), (answer or {}).get("farm")
+    if not isinstance(local, int) or not isinstance(shared, int):
+        local, shared = config.load(os.environ).local_slots, 0
+    return {"local": local, "farm": shared, "slots": local + shared}
 
 
 def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:

@@ -49,6 +49,7 @@ app.command("publish", context_settings={"allow_interspersed_args": False})(publ
 app.command("join")(farm.join)
 app.command("leave")(farm.leave)
 app.command("nodes")(farm.nodes)
+app.command("slots")(farm.slots)
 app.command("stats", cls=stats.StatsCommand)(stats.stats)
 app.command("config")(seeing.config)
 app.command("doctor")(doctor.doctor)

@@ -350,8 +350,9 @@ class Disk:
             node.is_unlistable = True
         except OSError as error:
             raise DiskDoubtError("unreadable", node.path) from error
-        _require_exact_names(node.path, names)
         is_known = node.path in self._listed
+        if not is_known:
+            _require_exact_names(node.path, names)
         self._listed[node.path] = node
         if names != node.names:
             self.upsets += is_known
@@ -390,8 +391,7 @@ def _read_all(handle: int, size_bytes: int) -> bytes:
 def _require_exact_names(path: bytes, names: frozenset[bytes]) -> None:
     """Refuse a directory that answers to names that it does not list, in another case.
 
-    One look at one swapped name for each listing: a directory that was empty, or is another one by now, says
-    nothing of what it answers to later.
+    One look at one swapped name when a directory is first listed.
     """
     for name in names:
         swapped = name.swapcase()

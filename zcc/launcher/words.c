@@ -24,7 +24,7 @@
 /* tests/unit/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
     "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "leave", "masquerade",
-    "nodes", "publish", "stats", "toolchain", "up", "version", "why", "why-node",
+    "nodes", "publish", "slots", "stats", "toolchain", "up", "version", "why", "why-node",
 };
 
 /* What a compiler reads, so a first word with such an ending is no compiler. */
