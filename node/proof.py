@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from zcc.bounds import MAX_PATH_BYTES
+from zcc.compiler.environment import is_settled
 from zcc.job import (
     MAX_MISSED_DIRECTORIES,
     MAX_MISSES,
@@ -43,6 +44,7 @@ _KINDS = (
     b"D/",
     b"M/",
     b"W/",
+    b"N/",
     b"V/",
     b"T/",
     b"R/",
@@ -94,7 +96,7 @@ def _read(records: _Records, job: Job, toolchain: ToolchainView, world: World) -
     written = {world.physical(path) for path in records.written}
     written.update(job.outputs)
     undeclared = _undeclared(records.found, world, written, job)
-    variables = _not_set(records.variables, job)
+    variables = _not_set(records, job)
     misses = _group(records, world, written, variables)
     if sum(len(names) for _, names in misses) > MAX_MISSES or len(misses) > MAX_MISSED_DIRECTORIES:
         raise _TooMuchError("too many names were looked up in vain")
@@ -214,6 +216,7 @@ class _Records:
     missed: list[bytes]
     written: list[bytes]
     variables: list[bytes]
+    asked_by_plugin: list[bytes]
     times: list[bytes]
     unopened: list[bytes]
     unseen: list[bytes]
@@ -235,7 +238,7 @@ class _Records:
             flaw = flaw or "a record was never finished"
         return cls(
             kinds[b"S/"], kinds[b"X/"], kinds[b"H/"], kinds[b"D/"], kinds[b"M/"], kinds[b"W/"],
-            kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], kinds[b"F/"], flaw,
+            kinds[b"N/"], kinds[b"V/"], kinds[b"T/"], kinds[b"R/"], kinds[b"F/"], flaw,
         )  # fmt: skip
 
 
@@ -300,11 +303,18 @@ def _is_climbable(way: bytes, world: World, made: set[bytes]) -> bool:
     return True
 
 
-def _not_set(asked: Iterable[bytes], job: Job) -> tuple[bytes, ...]:
-    """The variables that were asked for and that the job does not set. TMPDIR is the sandbox's own: a
-    temporary name that gets into an output is noticed."""
+def _not_set(records: _Records, job: Job) -> tuple[bytes, ...]:
+    """The variables that were asked for, that the job does not set, and whose absence may count.
+
+    What a plugin asks is another question than a compiler's of the same name. TMPDIR is the sandbox's
+    own: a temporary name that gets into an output is noticed.
+    """
     own = {b"TMPDIR", *(name for name, _ in job.environment)}
-    return tuple(name for path in asked if (name := path[1:]) not in own)
+    on_terminal = job.terminal is not None
+    asked = {path[1:] for path in records.variables}
+    asked = {name for name in asked if not is_settled(name, on_terminal)}
+    asked.update(path[1:] for path in records.asked_by_plugin)
+    return tuple(asked - own)
 
 
 def _group(

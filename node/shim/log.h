@@ -13,7 +13,8 @@
  *     M  ENOENT or ENOTDIR                  W  opened for writing, or created
  *     R  as M, by an open for reading: no question about what is to be written there
  *     E  the look-up failed otherwise: one byte of errno stands before the path
- *     V  a slash and the name of a variable that was asked for, once a plugin had been loaded
+ *     N  a slash and the name of a variable that was asked for
+ *     V  the same, once a plugin had been loaded
  *     T  a slash and the name of a function that was asked what the local time is
  *     F  a slash and what was done whose look-ups leave no record (a function, or a system call by its number)
  */

@@ -4,8 +4,8 @@
 #include "text.h"
 
 /* Set while a library is loaded by its path, which no compiler does unless the command line names a plugin.
- * From then on there is foreign code in the process: what it asks of the environment is logged, and what
- * cannot be logged is a flaw. */
+ * From then on there is foreign code in the process: what it asks of the environment is its own question, whatever
+ * the name means to a compiler, and what cannot be logged is a flaw. */
 static int has_plugin;
 
 static int note_library(Library *library, size_t size, void *state)
@@ -56,7 +56,7 @@ static void note_variable(const char *name)
 {
     char joined[PATH_BYTES];
     size_t length = length_of(name);
-    if (!has_plugin || !is_logging() || !length)
+    if (!is_logging() || !length)
         return;
     if (length + 2 > sizeof joined) {
         mark_flawed();
@@ -64,7 +64,7 @@ static void note_variable(const char *name)
     }
     joined[0] = '/';
     copy(joined + 1, name, length + 1);
-    put_once('V', 0, joined, length + 1);
+    put_once(has_plugin ? 'V' : 'N', 0, joined, length + 1);
 }
 
 #define SHADOW_GETENV(name) \

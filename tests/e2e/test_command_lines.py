@@ -138,6 +138,22 @@ def test_several_sources_that_hang_together_are_compiled_here_or_the_same(
     both_ways(farm, sources(tmp_path / "p"), family, *words.split(), strict=False)
 
 
+@pytest.mark.parametrize("probe", ["a.o", "a.d"])
+def test_what_one_source_leaves_may_be_what_the_next_asks_for(
+    remembering: Farm, tmp_path: Path, family: str, probe: str
+) -> None:
+    top = tmp_path / "p"
+    top.mkdir()
+    (top / "a.c").write_text("int a;\n")
+    (top / "b.c").write_text(f'#if __has_include("{probe}")\nint yes;\n#else\nint no;\n#endif\n')
+    for at in range(3):
+        if at == 1:
+            both_ways(remembering, top, family, "-MD", "-c", "b.c", strict=False)
+        for left in (*top.glob("*.o"), *top.glob("*.d")):
+            left.unlink()
+        both_ways(remembering, top, family, "-MD", "-c", "a.c", "b.c", strict=False)
+
+
 def test_what_is_remembered_of_several_sources_is_not_compiled_again(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:

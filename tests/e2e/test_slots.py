@@ -1,58 +1,70 @@
-"""`make -j$(zcc slots)`: what it prints on a farm, without one, and with one that is silent."""
+"""Local slots of an agent, and compilers that do not just end."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import BIN, Farm
-from tests.e2e.test_farm import wait_until
 from zcc.capacity import processors
 
-ZCC = str(BIN / "zcc")
+PATIENCE_S = 60
 
 
-def test_it_is_this_machines_slots_and_the_farms(farm: Farm) -> None:
-    def counted() -> dict[str, int]:
-        done = farm.run(ZCC, "slots", "--json", cwd=Path("/"))
-        counts: dict[str, int] = json.loads(done.stdout)
-        return counts
-
-    wait_until(lambda: counted()["farm"] == 4)
-    expected = {"local": processors(), "farm": 4, "slots": processors() + 4}
-    assert counted() == expected
-    assert farm.run(ZCC, "slots", cwd=Path("/")).stdout == b"%d\n" % expected["slots"]
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
-@pytest.mark.parametrize("setting", ["", "slots = 5\n", "no TOML"])
-def test_without_a_farm_it_is_this_machines_slots(setting: str, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text(setting)
-    environment = {
-        **os.environ,
-        "ZCC_CONFIG_DIR": str(tmp_path),
-        "ZCC_STATE_DIR": str(tmp_path),
-        "ZCC_SERVICE_MANAGER": "off",
-    }
-    done = subprocess.run([ZCC, "slots"], env=environment, capture_output=True, check=False)
-    subprocess.run([ZCC, "agent", "stop"], env=environment, capture_output=True, check=False)
-    if setting == "no TOML":
-        assert done.returncode != 0
-        assert done.stdout == b""
-    else:
-        assert done.stdout == b"%d\n" % (5 if setting else processors())
-
-
-def test_a_farm_that_is_silent_is_not_counted(remembering: Farm) -> None:
-    assert remembering.local.broker is not None
-    remembering.local.broker.send_signal(signal.SIGSTOP)
+@contextmanager
+def all_slots(farm: Farm, top: Path) -> Iterator[list[int]]:
+    """The compilers that hold all of the agent's slots, by their process ids."""
+    begun = top / "begun"
+    begun.mkdir()
+    endless = script(top / "endless", f"echo >{begun}/$$; exec sleep {3 * PATIENCE_S}")
+    environment = {**farm.local.environment, "PATH": os.environ["PATH"]}
+    command = [str(BIN / "zcc"), endless, "-c", "x.c"]
+    running = [
+        subprocess.Popen(command, cwd=top, env=environment, stdin=subprocess.DEVNULL)
+        for _ in range(processors())
+    ]
     try:
-        remembering.run(ZCC, "agent", "stop", cwd=Path("/"))
-        done = remembering.run(ZCC, "slots", cwd=Path("/"))
+        deadline = time.monotonic() + PATIENCE_S
+        while len(pids := list(map(int, os.listdir(begun)))) < len(running):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield pids
     finally:
-        remembering.local.broker.send_signal(signal.SIGCONT)
-    assert done.stdout == b"%d\n" % processors()
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_compilers_that_are_stopped_hold_nobody_up(farm: Farm, tmp_path: Path) -> None:
+    """Ctrl-Z in one terminal, make in another."""
+    quick = script(tmp_path / "quick", "echo done")
+    with all_slots(farm, tmp_path) as pids:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        assert farm.run("zcc", quick, cwd=tmp_path, strict=False).stdout == b"done\n"
+
+
+def test_what_a_compiler_leaves_behind_holds_no_slot(farm: Farm, tmp_path: Path) -> None:
+    """As a wrapper does that starts its cache's server."""
+    left = tmp_path / "left"
+    leaving = script(
+        tmp_path / "leaving",
+        f"sleep {3 * PATIENCE_S} >&- 2>&- & echo $! >>{left}; echo done",
+    )
+    try:
+        for _ in range(processors() + 1):
+            assert farm.run("zcc", leaving, cwd=tmp_path, strict=False).stdout == b"done\n"
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)

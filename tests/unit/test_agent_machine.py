@@ -19,6 +19,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CallStopped,
     CheckWanted,
     CompileFailed,
     Event,
@@ -125,6 +126,21 @@ def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
         agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
     assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2)]
     assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(3)]
+
+
+def test_a_compiler_that_is_stopped_makes_way_once() -> None:
+    agent = machine()
+    arrive(agent, 1, 2, 3)
+    for call in (1, 2, 3):
+        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
+    assert agent.running_here() == [1]
+    assert agent.handle(CallStopped(1), 1.0) == [RunHere(2)]
+    assert agent.handle(CallStopped(1), 2.0) == []
+    assert agent.handle(CallStopped(3), 2.0) == []  # it waits
+    agent.validate()
+    assert agent.running_here() == [2]
+    assert agent.handle(CallClosed(1), 3.0) == [ForgetCall(1)]  # it went on, over the number
+    assert agent.handle(CallClosed(2), 4.0) == [ForgetCall(2), RunHere(3)]
 
 
 def test_two_heavy_links_do_not_overlap_and_others_wait_behind() -> None:
@@ -245,7 +261,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         alive.add(step)
         return CallArrived(step, rng.random() < 0.1, rng.random() < 0.1)
     call = rng.choice(sorted(alive))
-    kind = rng.randrange(9)
+    kind = rng.randrange(10)
     if kind == 0:
         alive.discard(call)
         return CallClosed(call)
@@ -257,6 +273,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         JobRefused(call, "no-nodes", ""),
         ResultProven(call),
         CompileFailed(call, 1),
+        CallStopped(call),
         Ticked(),
     )[kind - 1]
 

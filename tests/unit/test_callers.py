@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zcc.agent.callers import Caller
+from zcc.agent.callers import UNHURRIED_S, Caller, Looks, Standing
 
 # argv: the descriptor to say a byte on; a directory to make the root.
 CODE = """
@@ -39,6 +41,10 @@ def process(*before: str, root: str = "", **streams: Any) -> Iterator[Caller]:
             child.kill()
 
 
+def caller_pid(caller: Caller) -> int:
+    return caller._pid
+
+
 def test_a_process_of_ours_sees_our_files() -> None:
     with process() as caller:
         assert caller.sees_our_files()
@@ -59,6 +65,60 @@ def test_a_process_with_another_root_does_not(tmp_path: Path) -> None:
         assert caller.sees_our_files()
     with process(root=str(tmp_path)) as caller:
         assert not caller.sees_our_files()
+
+
+def test_a_process_has_our_rights_with_our_groups_or_more() -> None:
+    own = frozenset((os.getegid(), *os.getgroups()))
+    with process() as caller:
+        assert caller.has_our_rights()  # as /proc tells
+        assert Caller(caller_pid(caller), own).has_our_rights()
+        assert Caller(caller_pid(caller), own | {60_123}).has_our_rights()
+        assert not Caller(caller_pid(caller), frozenset((60_123,))).has_our_rights()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has such rights")
+@pytest.mark.parametrize(
+    "given_up",
+    [
+        ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"],
+        ["setpriv", "--bounding-set", "-dac_read_search", "--inh-caps", "-dac_read_search"],
+        ["unshare", "--user"],
+    ],
+)
+def test_a_process_that_has_given_rights_up_has_not_ours(given_up: list[str]) -> None:
+    if subprocess.run([*given_up, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this kernel or its tools do not give that up")
+    with process() as caller:
+        assert caller.has_our_rights()
+    with process(*given_up) as caller:
+        assert not caller.has_our_rights()
+
+
+def test_a_stopped_process_is_told_from_one_that_runs_or_has_ended() -> None:
+    with process() as caller:
+        pid = caller_pid(caller)
+        now = time.monotonic()
+        assert caller.standing(now) is Standing.RUNNING
+        os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)
+        assert caller.standing(now) is Standing.STOPPED
+        os.kill(pid, signal.SIGCONT)
+        os.waitpid(pid, os.WCONTINUED)
+        assert caller.standing(now) is Standing.RUNNING
+        # One that has begun since is another process, to which the number has been given.
+        assert caller.standing(now - 3600) is Standing.ENDED
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert caller.standing(now) is Standing.ENDED  # nobody has waited for it yet
+    assert caller.standing(now) is Standing.ENDED
+    assert Caller(0).standing(now) is Standing.RUNNING
+
+
+def test_who_holds_slots_is_looked_at_when_somebody_waits_and_else_seldom() -> None:
+    looks = Looks(100.0)
+    assert looks.is_time(101.0, is_waited_for=True)
+    assert not looks.is_time(102.0, is_waited_for=False)
+    assert looks.is_time(101.0 + UNHURRIED_S, is_waited_for=False)
 
 
 def test_of_a_process_that_cannot_be_seen_the_worst_is_thought() -> None:

@@ -1113,6 +1113,10 @@ class Crowd:
         self._ended.add(pid)
         os.kill(int(pid), signal.SIGKILL)
 
+    def stop_all(self) -> None:
+        for pid in os.listdir(self._begun):
+            os.kill(int(pid), signal.SIGSTOP)
+
     def close(self) -> None:
         for process in self._processes:
             process.kill()
@@ -1139,6 +1143,30 @@ def test_one_slot_is_passed_on_from_killed_compiler_to_compiler(lonely: Desk) ->
         for begun in (1, 2, 3):
             crowd.wait_for(begun)
             crowd.end_one()
+    finally:
+        crowd.close()
+
+
+def test_what_a_compiler_leaves_behind_holds_no_slot(lonely: Desk) -> None:
+    """As a wrapper does that starts its cache's server."""
+    tell_slots(str(lonely.root / "state" / "agent.sock"), 1)
+    left = lonely.root / "left"
+    lonely.script("gcc-99", f"sleep {3 * PATIENCE_S} >&- 2>&- & echo $! >>{left}\n")
+    try:
+        for _ in range(2):
+            assert lonely.run("zcc", "gcc-99", "-c")[0] == 0
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_compilers_that_are_stopped_make_way_for_as_many(lonely: Desk) -> None:
+    tell_slots(str(lonely.root / "state" / "agent.sock"), 2)
+    crowd = Crowd(lonely, 4)
+    try:
+        crowd.wait_for(2)
+        crowd.stop_all()
+        crowd.wait_for(4)
     finally:
         crowd.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cache.digest import digest_of
 from node.proof import LOG_BYTES, ToolchainView, World, empty_log, log_end, read_lookups
-from zcc.job import MAX_UNDECLARED, VARIABLES, FileInput, Job, Lookups, Manifest
+from zcc.job import MAX_UNDECLARED, VARIABLES, FileInput, Job, Lookups, Manifest, Terminal
 
 DIGEST = digest_of(b"")
 GCC = b"/usr/bin/gcc-12"
@@ -61,6 +61,19 @@ def test_variables_that_the_job_does_not_set_are_misses() -> None:
     assert read_lookups(log_of(records), job, TOOLCHAIN).misses == (
         (VARIABLES, (b"HOME", b"OWN")),
         (b"/src", (b"no.h",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("terminal", "missed"), [(None, (b"HOME", b"OWN")), (Terminal(24, 80), (b"OWN",))]
+)
+def test_a_variable_that_is_settled_is_no_miss_of_a_compilers(
+    terminal: Terminal | None, missed: tuple[bytes, ...]
+) -> None:
+    asked = (b"N/HOME", b"N/OWN", b"N/GCC_COLORS", b"N/LC_TIME", b"N/MAKEFLAGS", b"N/TMP")
+    job = replace(JOB, terminal=terminal)
+    assert read_lookups(log_of((b"S" + GCC, *asked)), job, TOOLCHAIN).misses == (
+        (VARIABLES, missed),
     )
 
 

@@ -903,3 +903,19 @@ def test_what_is_listed_and_not_there_is_local(project: Project) -> None:
     project.put("a.c")
     answer = project.scanner.closure_from_listing(project.request, [b"a.c", b"b.h"], 1.0)
     assert answer == Local(Reason.LISTING, b"b.h")
+
+
+def test_a_directory_that_is_found_to_answer_to_other_names_is_doubted(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was empty when it was listed first, so that nothing could be told of it."""
+    (project.top / "inc").mkdir()
+    project.write(a_c='#if __has_include("inc/x.h")\n#include "inc/x.h"\n#endif\n')
+    assert isinstance(project.scan(), Closure)
+    (project.top / "inc" / "X.h").write_text("")
+    exists = os.path.lexists
+    folded = os.fsencode(project.top / "inc") + b"/x.H"
+    monkeypatch.setattr(os.path, "lexists", lambda path: path == folded or exists(path))
+    answer = project.scan()
+    assert isinstance(answer, NotBounded)
+    assert b"case-insensitive" in answer.detail

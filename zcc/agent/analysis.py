@@ -515,9 +515,10 @@ def _precompiled(request: Request, parsed: Compilation, scan: ScanRequest) -> tu
 
 def _spelled(parsed: Compilation) -> list[bytes]:
     """Search directories as the command line has them: clang calls two that are the same by the name of the
-    first, but goes through `a/b/../..` of the second all the same."""
+    first, but goes through `a/b/../..` of the second all the same. gcc calls a link that is a system directory
+    by the shorter name of what it leads to."""
     named = (os.fsencode(word.note) for word in parsed.words if word.role is Role.SEARCH)
-    return [path for path in named if b"/" in path]
+    return [path for path in named if path]
 
 
 def _profiles(

@@ -23,6 +23,8 @@ from zcc.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+_SO_PEERGROUPS = 59
+_GROUPS_BYTES = 1024  # Python asks for no more
 _BACKLOG = 512
 # Connections that are taken before the loop sees to others again.
 _BATCH = 64
@@ -83,10 +85,11 @@ class Door:
                 logger.error("cannot take a connection: %s", error)
                 self._rest()
                 return
-            pid, user, _ = _credentials(connection)
+            pid, user, group = _credentials(connection)
             if user == os.geteuid():
                 self._last_number += 1
-                Visitor(self._host, self._last_number, connection, Caller(pid)).welcome()
+                caller = Caller(pid, _groups(connection, group))
+                Visitor(self._host, self._last_number, connection, caller).welcome()
             else:
                 connection.close()
 
@@ -105,6 +108,15 @@ def _credentials(connection: socket.socket) -> tuple[int, int, int]:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, user, group = _CREDENTIALS.unpack(raw)
     return pid, user, group
+
+
+def _groups(connection: socket.socket, group: int) -> frozenset[int] | None:
+    """All groups of who has connected, whose own is `group`; None: too many, or a Linux before 4.13."""
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        return None
+    return frozenset((group, *struct.unpack(f"{len(raw) // 4}I", raw)))
 
 
 def open_door(path: str, host: Host) -> Door:

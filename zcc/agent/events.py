@@ -66,6 +66,13 @@ class CallClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class CallStopped:
+    """Its compiler has been stopped (Ctrl-Z, a debugger) and may stand still for days."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
 class FarmOpened:
     """The broker has welcomed this session."""
 
@@ -170,6 +177,7 @@ Event = (
     | ResultRecalled
     | CallIsLocal
     | CallClosed
+    | CallStopped
     | FarmOpened
     | FarmClosed
     | JobRefused

@@ -2,7 +2,7 @@
 
     analysing -> remote -> (result placed)
         |           |
-        +-----------+--> waiting (for a slot) -> local -> (compiler ends)
+        +-----------+--> waiting (for a slot) -> local -> (compiler ends, or is stopped)
 
 A result that is remembered is placed at once, out of `analysing` or, by the farm, out of `remote`.
 With `is_sharing` a remote compile that this machine would end sooner (`homeward.py`) comes here while a slot is
@@ -36,6 +36,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CallStopped,
     CheckWanted,
     CompileFailed,
     Event,
@@ -72,6 +73,7 @@ class Stage(Enum):
     BESIDE = "beside"
     WAITING = "waiting"
     LOCAL = "local"
+    STOPPED = "stopped"  # a local one that has given up its slots, whether or not it goes on
     ANSWERED = "answered"
 
 
@@ -146,6 +148,8 @@ class AgentMachine:
                 return self._locally(name, reason, now, detail, is_choice, slots)
             case CallClosed(name):
                 return self._closed(name, now)
+            case CallStopped(name):
+                return self._stopped(name, now)
             case FarmOpened():
                 return self._opened(now)
             case FarmClosed(reason):
@@ -183,6 +187,10 @@ class AgentMachine:
         if not self.homeward or not self.slots.has_idle:
             return None
         return LOOK_S if self.homeward.has_queued else LOOK_AT_BEGUN_S
+
+    def running_here(self) -> list[int]:
+        """The calls whose launchers have become compilers, and hold slots."""
+        return [name for name, call in self.calls.items() if call.stage is Stage.LOCAL]
 
     def validate(self) -> None:
         """What holds between events; tests call it after each."""
@@ -343,6 +351,14 @@ class AgentMachine:
         if is_racing:
             effects.append(StopRace(name))
         return [*effects, ForgetCall(name), *self._release(name, now)]
+
+    def _stopped(self, name: int, now: float) -> list[Effect]:
+        call = self.calls.get(name)
+        if call is None or call.stage is not Stage.LOCAL:
+            return []
+        call.stage = Stage.STOPPED
+        call.began_s = None  # how long it takes says nothing any more
+        return self._release(name, now)
 
     def _release(self, name: int, now: float) -> list[Effect]:
         return [

@@ -65,7 +65,10 @@ def names_inode(files: Files) -> str:
 
 
 def overlap(jobs: Sequence[Prepared]) -> str:
-    """What one of these jobs writes and another reads or writes; empty where there is no such path."""
+    """What one of these jobs writes and another writes, reads or looks for in vain; empty where nothing is.
+
+    What no scan sees of that, `why_not_one` finds in the results.
+    """
     written: set[bytes] = set()
     for prepared in jobs:
         outputs = set(prepared.job.outputs)
@@ -77,6 +80,10 @@ def overlap(jobs: Sequence[Prepared]) -> str:
             for file in prepared.job.manifest.files:
                 if file.path in written:
                     return os.fsdecode(file.path)
+            for path in written:
+                directory, _, name = path.rpartition(b"/")
+                if name in prepared.closure.misses.get(directory or b"/", ()):
+                    return os.fsdecode(path)
     return ""
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 class RestingRoom:
     """Descriptors that are watched together, by an epoll(7) instance of their own.
 
-    `end` of a descriptor is called out of `look` when the other side has closed it; it has to close it too,
-    and nobody else may.
+    `end` of a descriptor is called out of `look` when the other side has closed it; it has to close it too. Who
+    closes it otherwise says so (`leave`).
     """
 
     def __init__(self) -> None:
@@ -38,6 +38,10 @@ class RestingRoom:
             return
         self._poll.register(descriptor, select.EPOLLIN)
         self._ends[descriptor] = end
+
+    def leave(self, descriptor: int) -> None:
+        """Forget one that is closed before the other side has closed it."""
+        self._ends.pop(descriptor, None)
 
     def look(self) -> None:
         """See to those that have ended since."""

@@ -17,6 +17,7 @@ from cache.errors import CacheError
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
+from zcc.agent.callers import Looks, Standing
 from zcc.agent.calls import MIXED_STREAMS, Call, failed, placed, why_not_taken
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -38,6 +39,7 @@ from zcc.agent.events import (
     CallClosed,
     CallIsLocal,
     CallPrepared,
+    CallStopped,
     CheckWanted,
     CompileFailed,
     Event,
@@ -149,6 +151,7 @@ class AgentShell:
         self._races = Races(state_dir, self._race_ended)
         self._looking: asyncio.TimerHandle | None = None
         self._idle_since_s = self._loop.time()
+        self._holders = Looks(self._idle_since_s)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
         if access is not None:
@@ -560,6 +563,7 @@ class AgentShell:
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._resting.look()
+        self._look_at_holders()
         self._handle(Ticked())
         if self._succession.is_over(self._loop.time()):
             self._hand_over()
@@ -569,6 +573,18 @@ class AgentShell:
         if not self._calls and idle_s > self._config.idle_minutes * 60:
             logger.info("idle for %.0f s: leaving", idle_s)
             self.stop()
+
+    def _look_at_holders(self) -> None:
+        is_waited_for = self._has_handed_over or self._machine.wants_ends
+        if not self._holders.is_time(self._loop.time(), is_waited_for):
+            return
+        for number in self._machine.running_here():
+            call = self._calls[number]
+            standing = call.visitor.caller.standing(call.arrived_s)
+            if standing is Standing.ENDED:
+                call.visitor.dismiss()
+            elif standing is Standing.STOPPED:
+                self._handle(CallStopped(number))
 
     def _keep_alive(self) -> None:
         self._keeping = self._loop.call_later(KEEP_ALIVE_S, self._keep_alive)

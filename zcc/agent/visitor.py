@@ -46,10 +46,10 @@ class Visitor:
         "_host",
         "_is_call",
         "_is_closing",
-        "_is_resting",
         "_is_watched",
         "_loop",
         "_reader",
+        "_room",
         "_unsent",
         "caller",
         "number",
@@ -66,14 +66,14 @@ class Visitor:
         self._unsent: deque[memoryview] = deque()
         self._is_call = False
         self._is_closing = False
-        self._is_resting = False
+        self._room: RestingRoom | None = None  # where it rests
         self._is_watched = False  # by the loop, for something to read
         self._answer: asyncio.Task[None] | None = None
 
     def welcome(self) -> None:
         """Begin to read: what a launcher asks for is often here by now, and sometimes answered at once."""
         self._readable()
-        if self._connection is not None and not self._is_resting:
+        if self._connection is not None and self._room is None:
             self._loop.add_reader(self._connection.fileno(), self._readable)
             self._is_watched = True
 
@@ -81,11 +81,17 @@ class Visitor:
         """Nothing but the end is to come, and it may be heard of late."""
         if self._connection is None or self._unsent:
             return
-        self._is_resting = True
+        self._room = room
         if self._is_watched:
             self._loop.remove_reader(self._connection.fileno())
             self._is_watched = False
         room.enter(self._connection.fileno(), self._end)
+
+    def dismiss(self) -> None:
+        """Its process has ended. Something that it started has the connection still, and may for days."""
+        if self._connection is not None and self._room is not None:
+            self._room.leave(self._connection.fileno())
+        self._end()
 
     def send(self, *pieces: bytes) -> None:
         """Send these behind each other, now or as the other side takes them; nothing when it has gone."""

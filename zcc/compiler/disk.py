@@ -350,9 +350,8 @@ class Disk:
             node.is_unlistable = True
         except OSError as error:
             raise DiskDoubtError("unreadable", node.path) from error
+        _require_exact_names(node.path, names)
         is_known = node.path in self._listed
-        if not is_known:
-            _require_exact_names(node.path, names)
         self._listed[node.path] = node
         if names != node.names:
             self.upsets += is_known
@@ -391,7 +390,8 @@ def _read_all(handle: int, size_bytes: int) -> bytes:
 def _require_exact_names(path: bytes, names: frozenset[bytes]) -> None:
     """Refuse a directory that answers to names that it does not list, in another case.
 
-    One look at one swapped name when a directory is first listed.
+    One look at one swapped name for each listing: a directory that was empty, or is another one by now, says
+    nothing of what it answers to later.
     """
     for name in names:
         swapped = name.swapcase()

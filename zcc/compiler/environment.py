@@ -130,6 +130,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"CXX_MODULE_MAPPER", Use.LOCAL, "a program that gcc asks where modules lie"),
     Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
     Variable(b"COMPILER_PATH", Use.LOCAL_IF_SET, "where gcc and clang find their programs"),
+    Variable(b"COLLECT_AS_OPTIONS", Use.LOCAL_IF_SET, "gcc -flto writes it into the object"),
     Variable(b"LPATH", Use.LOCAL_IF_SET, "the same as LIBRARY_PATH, of old"),
     Variable(b"LIBRARY_PATH", Use.CARRIED, "where gcc looks for a file named specs"),
     Variable(b"GCC_COMPARE_DEBUG", Use.LOCAL_IF_SET, "gcc compiles twice and dumps"),
@@ -137,6 +138,20 @@ TABLE: tuple[Variable, ...] = (
     Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
     Variable(b"SUNPRO_DEPENDENCIES", Use.LOCAL_IF_SET, "gcc appends to a file"),
 )
+
+# Asked for, and no part of any answer; with the reason, or who settles it.
+MEANS_NOTHING: Mapping[bytes, str] = {
+    b"PATH": "zcc.agent.programs",
+    b"TMPDIR": "where temporary files lie; a directory that cannot be used keeps the compile here",
+    b"TMP": "as TMPDIR",
+    b"TEMP": "as TMPDIR",
+    b"TEMPDIR": "as TMPDIR",
+    b"MAKEFLAGS": "gcc's link-time optimization at linking",
+    b"LLVM_IGNORED_ENV_VAR": "LLVM asks for it so that a compiler cannot drop a function",
+    b"bar": "the same",
+}
+# What the library of terminals asks: clang takes from it whether there are colours.
+_OF_TERMINALS = (b"HOME", b"LINES")
 
 _PRELOADED = re.compile(rb"[^\s:]+")
 _HARMLESS = re.compile(
@@ -233,6 +248,18 @@ def is_compilers_own(name: bytes) -> bool:
     That is `classify`, and for a PWD that is not the current directory, that compilers do not believe it.
     """
     return name == b"PWD" or _find(name) is not None
+
+
+def is_settled(name: bytes, on_terminal: bool) -> bool:
+    """Whether it is known what this variable means to a compiler that asks for it, be it nothing.
+
+    What asks for another is no compiler that this table was made for, or one that has learnt something new: its
+    answer is good where the variable is not set. HOME counts on a terminal alone, and is settled there
+    (`zcc/agent/terminals.py`).
+    """
+    return (
+        name in MEANS_NOTHING or is_compilers_own(name) or (on_terminal and name in _OF_TERMINALS)
+    )
 
 
 def locale_names(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

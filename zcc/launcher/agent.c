@@ -38,12 +38,14 @@ int lift(int fd)
     return high;
 }
 
-void keep_for_compiler(int fd)
+int keep_for_compiler(int fd)
 {
-    if (fcntl(fd, F_DUPFD, SLOT_FD) >= 0)
+    int high = fcntl(fd, F_DUPFD, SLOT_FD);
+    if (high >= 0)
         close(fd);
     else
         fcntl(fd, F_SETFD, 0); /* RLIMIT_NOFILE is below SLOT_FD */
+    return high >= 0 ? high : fd;
 }
 
 static int choose_socket_path(char *path, size_t size)

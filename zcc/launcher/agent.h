@@ -22,5 +22,5 @@ int connect_agent(const struct place *place, long patience_ms);
 /* Descriptors stay off 0-2: if the caller closed one of those, the compiler must find it closed. */
 int lift(int fd);
 
-/* Moves `fd` to where a compiler inherits it and no shell script uses it by number. */
-void keep_for_compiler(int fd);
+/* Moves `fd` to where a compiler inherits it and no shell script uses it by number; where that is. */
+int keep_for_compiler(int fd);

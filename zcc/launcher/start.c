@@ -18,9 +18,11 @@
 
 #include "program.h"
 #include "protocol.h"
+#include "ticks.h"
 
 #define START_MS 5000  /* that one waits for a start; on a swamped machine Python may need more */
 #define RETRY_MS 30000 /* an agent that cannot start is not tried for every compile */
+#define TICK_MS 100   /* between two interruptions of who has waited so long */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 extern char **environ;
@@ -33,27 +35,12 @@ struct names { /* of the files beside the socket */
     char failed[NAME_MAX + 16];   /* the same, of one that failed, at the time of that */
 };
 
-static void on_lock_timeout(int number) { (void)number; }
-
-/* flock with a deadline. A timer of its own, because alarm() and setitimer() outlive exec and may
- * be somebody's; it repeats, so that a signal just before flock is no signal lost. */
 static int lock_within(int fd, long ms)
 {
-    struct sigaction action = {.sa_handler = on_lock_timeout}; /* no SA_RESTART; exec resets it */
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMAX};
-    struct itimerspec when = {{0, 100000000}, {ms / 1000, ms % 1000 * 1000000}};
-    timer_t timer;
-    sigset_t set, old_set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGRTMAX);
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
+    if (start_ticks(ms, TICK_MS) != 0)
         return -1;
-    sigaction(SIGRTMAX, &action, NULL);
-    sigprocmask(SIG_UNBLOCK, &set, &old_set);
-    timer_settime(timer, 0, &when, NULL);
     int result = flock(fd, LOCK_EX);
-    timer_delete(timer);
-    sigprocmask(SIG_SETMASK, &old_set, NULL);
+    stop_ticks();
     return result;
 }
 
