@@ -55,7 +55,9 @@ class User:
     def socket(self) -> Path:
         return self.place / f"agent.{os.uname().nodename}.sock"
 
-    def compile(self, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    def compile(
+        self, groups: tuple[int, ...] = (), **variables: str
+    ) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             [self.programs / "zcc", "gcc", "-c", "a.c"],
             cwd=self.root / "project",
@@ -66,7 +68,7 @@ class User:
             },
             user=self.number,
             group=self.number,
-            extra_groups=[],
+            extra_groups=groups,
             capture_output=True,
             check=False,
             timeout=PATIENCE_S,
@@ -144,6 +146,20 @@ def test_two_users_have_an_agent_each(users: list[User]) -> None:
             assert not path.lstat().st_mode & 0o077 or not stat.S_ISDIR(path.lstat().st_mode)
         pids.add(user.socket.stat().st_ino)
     assert len(pids) == 2
+
+
+def test_a_call_with_fewer_groups_gets_an_agent_with_no_more(users: list[User]) -> None:
+    """The first call came out of `sg`; the agent that it started could read files that others may not."""
+    install_agent(users)
+    user = users[1]
+    agents = []
+    for groups in ((60_001,), (60_001, 60_002), (), (60_001,), (60_002,)):
+        done = user.compile(groups)
+        assert (done.returncode, done.stderr) == (0, b"")
+        status = user.socket.stat()
+        agents.append((status.st_ino, status.st_ctime_ns))
+    assert agents[0] == agents[1] != agents[2]
+    assert agents[2] == agents[3] == agents[4]
 
 
 def test_anothers_agent_is_neither_reached_nor_obeyed(users: list[User]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from zcc.agent import callers
 from zcc.agent.callers import UNHURRIED_S, Caller, Looks, Standing
 
 # argv: the descriptor to say a byte on; a directory to make the root.
@@ -74,6 +75,18 @@ def test_a_process_has_our_rights_with_our_groups_or_more() -> None:
         assert Caller(caller_pid(caller), own).has_our_rights()
         assert Caller(caller_pid(caller), own | {60_123}).has_our_rights()
         assert not Caller(caller_pid(caller), frozenset((60_123,))).has_our_rights()
+
+
+def test_an_agent_makes_way_to_one_with_fewer_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid, namespace = os.getpid(), (0, 0)
+    rights = callers._Rights(frozenset((1, 2)), 0, namespace)
+    monkeypatch.setattr(callers, "_own_rights", lambda: rights)
+    assert Caller(pid, frozenset((1,))).has_fewer_groups()
+    assert not Caller(pid, frozenset((1, 2))).has_fewer_groups()
+    assert not Caller(pid, frozenset((1, 3))).has_fewer_groups()  # the two would take turns
+    assert not Caller(pid).has_fewer_groups()
+    rights = callers._Rights(frozenset((1, 2)), 2, namespace)
+    assert not Caller(pid, frozenset((1,))).has_fewer_groups()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has such rights")

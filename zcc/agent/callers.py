@@ -105,6 +105,12 @@ class Caller:
         overrides, namespace = _overrides(self._pid), _user_namespace(self._pid)
         return own.overrides & ~overrides == 0 and namespace == own.user_namespace
 
+    def has_fewer_groups(self) -> bool:
+        """Whether an agent that it starts could serve all of this one's callers: it may read less, for want of
+        groups alone."""
+        own = _own_rights()
+        return not own.overrides and self._groups is not None and self._groups < own.groups
+
     def standing(self, arrived_s: float) -> Standing:
         """What has become of it, now that it is a compiler. It came at `arrived_s` of the monotonic clock."""
         if not self._pid:

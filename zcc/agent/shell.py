@@ -17,7 +17,7 @@ from cache.errors import CacheError
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
-from zcc.agent.callers import Looks, Standing
+from zcc.agent.callers import Caller, Looks, Standing
 from zcc.agent.calls import MIXED_STREAMS, Call, failed, placed, why_not_taken
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
@@ -190,7 +190,7 @@ class AgentShell:
     # ---- launchers (Host) ----------------------------------------------------------------------
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None:
-        if self._makes_way_for(request.build):
+        if self._makes_way_for(request.build) or self._makes_way_to(visitor.caller):
             visitor.send(wire.encode_restart())
             visitor.close()
             return
@@ -221,13 +221,20 @@ class AgentShell:
     def _makes_way_for(self, build: int | None) -> bool:
         if not self._succession.is_over_for(build, self._loop.time()):
             return False
-        self._hand_over()
+        self._hand_over(self._succession.reason())
         return True
 
-    def _hand_over(self) -> None:
+    def _makes_way_to(self, caller: Caller) -> bool:
+        """One that was started under `sg` would compile here whatever is asked for without that group."""
+        if not caller.has_fewer_groups():
+            return False
+        self._hand_over("a caller has fewer groups")
+        return True
+
+    def _hand_over(self, reason: str) -> None:
         if not self._has_handed_over:
             self._has_handed_over = True
-            logger.info("another agent is to come: %s", self._succession.reason())
+            logger.info("another agent is to come: %s", reason)
             self.hand_over()
             # The end of the last compile is what it waits for now.
             self._resting.watch(True)
@@ -566,7 +573,7 @@ class AgentShell:
         self._look_at_holders()
         self._handle(Ticked())
         if self._succession.is_over(self._loop.time()):
-            self._hand_over()
+            self._hand_over(self._succession.reason())
         self._desk.follow()
         self._stats.save()
         idle_s = self._loop.time() - self._idle_since_s
