@@ -41,6 +41,10 @@ MAX_RESIDUAL = 1.0
 _REGRESSION_WEIGHS = 0.1
 # A peak is believed at once, and forgotten slowly.
 _PEAK_FALLS = 0.2
+# Of two runs of one source the one may do with so much less, in ln.
+_LEAST_BELOW = 0.1
+# A source that was refused so often for what it needs is tried again.
+MAX_DOUBTS = 32
 # Where there are others, a regression learns of one key half as much as of them all, or this many jobs.
 _FREE_JOBS = 64
 # Fewer jobs than that say nothing of how fast a node is.
@@ -49,20 +53,25 @@ TRUSTED_JOBS = 16
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """CPU seconds on the average slot, and bytes. `is_known`: the same key has run the same source."""
+    """CPU seconds on the average slot, and bytes. `is_known`: the same key has run the same source, which needs
+    at least `least_bytes`."""
 
     cost_s: float
     peak_bytes: int
     is_known: bool = False
+    least_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Seen:
-    """One key's runs of one source; natural logarithms of seconds and bytes."""
+    """One key's runs of one source; natural logarithms of seconds and bytes. It cannot do with less than
+    `ln_least`; for that it was refused `doubts` times."""
 
     ln_cost: float
     ln_peak: float
     count: int
+    ln_least: float = 0.0
+    doubts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,8 @@ class Costs:
             self._order.use(user, (name, user))
             weight = own.count / (own.count + _REGRESSION_WEIGHS)
             ln_cost += weight * (own.ln_cost - ln_cost)
-            return Expected(math.exp(ln_cost), int(math.exp(own.ln_peak)), True)
+            peak, least = int(math.exp(own.ln_peak)), int(math.exp(own.ln_least))
+            return Expected(math.exp(ln_cost), peak, True, least)
         if known:
             ln_foreign = math.log(FOREIGN)
             middle_cost = median(each.ln_cost for each in known.values())
@@ -149,24 +159,36 @@ class Costs:
         if own is None:
             # One source's second run tells a regression nothing new.
             self._learn(user, toolchain, traits, ln_cost, ln_peak)
-            own = Seen(ln_cost, ln_peak, 1)
+            own = Seen(ln_cost, ln_peak, 1, ln_peak - _LEAST_BELOW)
         else:
             rate = max(MIN_ROW_RATE, 1.0 / (own.count + 1))
             own.ln_cost = _within(
                 own.ln_cost + rate * (ln_cost - own.ln_cost), own.ln_cost, MAX_RESIDUAL
             )
             own.ln_peak = max(ln_peak, own.ln_peak + _PEAK_FALLS * (ln_peak - own.ln_peak))
+            own.ln_least = ln_peak - _LEAST_BELOW
             own.count += 1
         self._put(name, user, own)
 
     def needs_more(self, user: str, toolchain: Digest, traits: Traits, bytes_: int) -> None:
-        """A job was stopped for want of memory: it needs so much, or more."""
+        """A job was stopped for want of memory: it needs so much, and perhaps twice that."""
         name = _name_of(toolchain, traits)
         own = self._seen.get(name, {}).get(user)
         if own is None:
-            own = Seen(self._regressed(toolchain, traits)[0], _ln_peak(bytes_), 1)
-        own.ln_peak = max(own.ln_peak, _ln_peak(bytes_))
+            own = Seen(self._regressed(toolchain, traits)[0], 0.0, 1)
+        own.ln_least = max(own.ln_least, _ln_peak(bytes_))
+        own.ln_peak = max(own.ln_peak, _ln_peak(2 * bytes_))
         self._put(name, user, own)
+
+    def doubt(self, user: str, toolchain: Digest, traits: Traits) -> None:
+        """A job is refused for what it needs. It may have changed: after some refusals it is tried again."""
+        name = _name_of(toolchain, traits)
+        own = self._seen.get(name, {}).get(user)
+        if own is not None:
+            own.doubts += 1
+            if own.doubts >= MAX_DOUBTS:
+                own.doubts, own.ln_least = 0, 0.0
+                self._put(name, user, own)
 
     def _put(self, name: bytes, user: str, seen: Seen) -> None:
         self._seen.setdefault(name, {})[user] = seen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from broker.blame import Blame
@@ -150,6 +150,27 @@ class Farm:
         """The agents that can supply this execution's inputs, first submitter first."""
         found = (self.sessions.get(waiter.session) for waiter in execution.waiters)
         return [session for session in found if session is not None]
+
+    def most_bytes(
+        self,
+        user: str,
+        machine_class: bytes,
+        toolchain: Digest,
+        avoid: Collection[Identity],
+        now: float,
+    ) -> float | None:
+        """The most memory that one job may ever have, on the nodes that may run such a one; None: nobody knows
+        yet, since nodes are still to come back."""
+        if now < self.started_at + STARTUP_GRACE_S:
+            return None
+        return max(
+            (
+                node.most_bytes
+                for node in self.nodes
+                if node.takes(user, machine_class, now, toolchain) and node.identity not in avoid
+            ),
+            default=None,
+        )
 
     def is_servable(
         self,

@@ -11,6 +11,7 @@ from broker.jobs import Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import (
     MAX_PASSING,
+    MAX_STOPS,
     ORPHAN_S,
     REVOKES_A_TICK,
     REVOKES_AT_ONCE,
@@ -24,7 +25,7 @@ from zcc.messages import Announce, Beat, Fault, Hello, Offer, Revoke, Settled
 from zcc.printable import printable
 
 # What a node says of itself and not of the job.
-UNCOUNTED = frozenset((Fault.STOPPING, Fault.PAUSED, Fault.UNFIT))
+UNCOUNTED = frozenset((Fault.STOPPING, Fault.PAUSED, Fault.UNFIT, Fault.MEMORY))
 
 
 class Fleet:
@@ -45,6 +46,7 @@ class Fleet:
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
         node.paused = printable(hello.paused)
         _note_offer(node, hello.offer)
+        node.memory = hello.memory
         node.unwanted.clear()
         held = set(hello.leases)
         for lease in list(node.leases.values()):
@@ -68,6 +70,7 @@ class Fleet:
         was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
         node.paused = printable(beat.paused)
         _note_offer(node, beat.offer)
+        node.memory = beat.memory
         self._farm.seats.touch(node)
         self._farm.is_dirty |= node.slots != was_slots
         if node.slots < was_slots:
@@ -163,7 +166,13 @@ class Fleet:
             self._ledger.refuse_unservable(now)
 
     def end_badly(
-        self, session: Session, lease_id: bytes, fault: Fault, detail: str, now: float
+        self,
+        session: Session,
+        lease_id: bytes,
+        fault: Fault,
+        detail: str,
+        now: float,
+        used_bytes: int = 0,
     ) -> None:
         """A lease ended without a verdict."""
         detail = printable(detail)
@@ -195,10 +204,17 @@ class Fleet:
             self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
         elif fault is Fault.PAUSED and not node.paused:
             self.say_paused(node, detail or "it says so", now)  # until its next beat
+        elif fault is Fault.MEMORY and used_bytes:
+            most_bytes = node.memory.limit_bytes if node.memory else lease.memory_bytes
+            self._ledger.needs_memory(lease, min(used_bytes, 2 * most_bytes))
         elif fault is Fault.UNFIT:
             node.note_unfit(self._farm.executions[lease.key].toolchain, detail or "it says so")
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
         is_counted = fault not in UNCOUNTED
+        if fault is Fault.MEMORY:
+            execution = self._farm.executions[lease.key]
+            execution.stops += 1
+            is_counted = execution.stops > MAX_STOPS
         self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
         if fault in UNCOUNTED:
             self._ledger.refuse_unservable(now)

@@ -64,6 +64,8 @@ class Lease:
     `power` is how many seconds of cost its slot does in a second; `counted_end` what `broker/pace.py`
     counts with.
 
+    `memory_bytes` are reserved for it there.
+
     `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
     """
 
@@ -76,6 +78,7 @@ class Lease:
     power: float
     counted_end: float = 0.0
     is_adopted: bool = False
+    memory_bytes: int = 0
 
 
 class Ending(Enum):
@@ -116,7 +119,8 @@ class Execution:
     failures that a verdict of another node's would tell on them. `complaints` is how many nodes could not use
     its inputs since the store last lacked one. `most_outputs` is how many blobs a node may push for it.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
-    its agent has said so.
+    its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is known
+    not to do without, `stops` how often it was stopped for want of memory.
     """
 
     key: Digest
@@ -142,6 +146,9 @@ class Execution:
     most_outputs: int = 1
     client: str = ""
     known: Known | None = None
+    memory_bytes: int = 0
+    least_bytes: int = 0
+    stops: int = 0
 
     @property
     def is_rerun(self) -> bool:

@@ -6,6 +6,7 @@ session. An execution lives as long as anybody waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
@@ -34,6 +35,7 @@ from broker.limits import (
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
     MAX_REASON,
+    RESERVE_SHARE,
 )
 from broker.model import Identity, Known
 from broker.nodes import Node
@@ -44,6 +46,7 @@ from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
 
 NO_NODES = "no-nodes"
+NO_MEMORY = "needs-memory"
 FARM_FULL = "farm-full"
 TOO_MANY = "too-many-queued"
 LOST_TWICE = "nodes-failed"
@@ -89,6 +92,11 @@ class Ledger:
             self._say_where(execution, session, event.ticket)
             return
         execution = self._new_execution(session, event, key)
+        if why := self._why_too_large(execution, (), now):
+            del session.tickets[event.ticket]
+            farm.send(session, Refused(event.ticket, why))
+            farm.audit("refuse", user=session.user, job=short(event.key), reason=why)
+            return
         execution.waiters.append(waiter)
         farm.add(execution)
         farm.unanswered[session.id, event.ticket] = session, key
@@ -153,7 +161,13 @@ class Ledger:
         self._farm.set_phase(execution, Phase.ASSIGNED)
         self._farm.send(
             node.session,
-            Run(lease.id, execution.key, execution.client or execution.lane.user, execution.body),
+            Run(
+                lease.id,
+                execution.key,
+                execution.client or execution.lane.user,
+                lease.memory_bytes,
+                execution.body,
+            ),
         )
         return lease
 
@@ -200,6 +214,7 @@ class Ledger:
         node = self._farm.nodes.get(lease.node)
         if node is not None:
             del node.leases[lease.id]
+            node.reserved_bytes -= lease.memory_bytes
             node.note_ended(lease.id)
             self._farm.seats.touch(node)
             self._farm.emit(DropPushes(node.session.route, lease.id))
@@ -235,10 +250,21 @@ class Ledger:
             lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
         ):
             self.refuse(execution, NO_NODES)
+        elif why := self._why_too_large(execution, execution.avoid, now):
+            self.refuse(execution, why)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
+
+    def needs_memory(self, lease: Lease, used_bytes: int) -> None:
+        """A node has stopped it for want of memory: it is to have twice as much, and that is remembered."""
+        execution = self._farm.executions[lease.key]
+        execution.least_bytes = max(execution.least_bytes, used_bytes)
+        execution.memory_bytes = max(2 * used_bytes, execution.memory_bytes)
+        known = execution.known
+        if known is not None:
+            self._farm.model.costs.needs_more(known.user, known.toolchain, known.traits, used_bytes)
 
     def reject(self, lease: Lease, detail: str) -> None:
         """The node says that the job itself is wrong: nobody else need try it."""
@@ -290,6 +316,8 @@ class Ledger:
                 verdicts[need] = self._farm.is_servable(*need, now)
             if not verdicts[need]:
                 self.refuse(execution, NO_NODES)
+            elif execution.least_bytes and (why := self._why_too_large(execution, avoid, now)):
+                self.refuse(execution, why)
 
     # --- within -------------------------------------------------------------------------------
 
@@ -352,6 +380,22 @@ class Ledger:
             )
         )
 
+    def _why_too_large(self, execution: Execution, avoid: Collection[Identity], now: float) -> str:
+        """Why no node that may run it can ever hold it; empty when one can."""
+        if not execution.least_bytes:
+            return ""
+        lane = execution.lane
+        most_bytes = self._farm.most_bytes(
+            lane.user, lane.machine_class, execution.toolchain, avoid, now
+        )
+        if most_bytes is None or execution.least_bytes <= most_bytes:
+            return ""
+        known = execution.known
+        if known is not None:
+            self._farm.model.costs.doubt(known.user, known.toolchain, known.traits)
+        least, most = execution.least_bytes >> 20, int(most_bytes) >> 20
+        return f"{NO_MEMORY}: more than {least} MiB, and no node gives a job more than {most} MiB"
+
     def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
         farm = self._farm
         tally = farm.tallies.get(session.user, Tally())
@@ -386,6 +430,8 @@ class Ledger:
             cost_s=expected.cost_s,
             cost_scale=expected.scale,
             known=known,
+            memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
+            least_bytes=expected.least_bytes,
             is_new=event.is_fresh or key == event.key,
             most_outputs=event.most_outputs,
         )
@@ -401,8 +447,10 @@ class Ledger:
         may_fetch = frozenset((execution.toolchain, *execution.inputs))
         power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
         lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
+        lease.memory_bytes = execution.memory_bytes
         execution.lease = lease
         node.leases[lease_id] = lease
+        node.reserved_bytes += lease.memory_bytes
         self._farm.leases[lease_id] = lease
         self._farm.pace.leased(execution, lease)
         self._farm.seats.touch(node)

@@ -336,6 +336,17 @@ MAX_CHANGES = 60_000
 # and 100 on disk. LLVM has 6,000, Chromium 50,000.
 MAX_COST_ROWS = 200_000
 MAX_COST_ROWS_PER_KEY = 60_000
+# What is reserved for a job, in times of the peak that is expected.
+RESERVE_SHARE = 1.2
+# A job that nodes have stopped more often for want of memory is lost to them.
+MAX_STOPS = 6
+# A node with less than that left is given no job, however small, unless it holds none.
+SMALL_JOB_BYTES = 64 << 20
+# A node of which some process has waited for memory in so much of the last 10 s, in percent, is given no more.
+MAX_PRESSURE = 10.0
+# For a job that has waited for AGED_S for memory a node is kept free of others' jobs for so long, and again,
+# until it is empty enough.
+KEPT_FOR_S = 5.0
 # What a job without traits is taken to need: about the largest of ten C++ compiles.
 DEFAULT_PEAK_BYTES = 512 << 20
 # Toolchains that have a regression of their own, 2 KB each.

@@ -296,7 +296,9 @@ class Machine:
             fault = Fault(message.fault)
         except ValueError:
             fault = Fault.INTERNAL
-        self._fleet.end_badly(session, message.lease, fault, message.detail, now)
+        self._fleet.end_badly(
+            session, message.lease, fault, message.detail, now, message.used_bytes
+        )
 
     def _result(self, event: events.ResultArrived, now: float) -> None:
         session = self.farm.sessions.find(event.origin)

@@ -66,12 +66,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a job will take: seconds of CPU on the average slot, and bytes of memory. `scale` is its class's."""
+    """What a job will take: seconds of CPU on the average slot, and bytes of memory, of which it needs
+    `least_bytes`. `scale` is its class's."""
 
     job: CostClass
     scale: float
     cost_s: float
     peak_bytes: int
+    least_bytes: int = 0
 
 
 def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
@@ -121,7 +123,7 @@ class Model:
         found = self.costs.expect(known.user, known.toolchain, known.traits)
         if found.is_known or cost_hint_s <= 0:
             cost_s = _bounded(found.cost_s)
-        return Expectation(job, scale, cost_s, found.peak_bytes)
+        return Expectation(job, scale, cost_s, found.peak_bytes, found.least_bytes)
 
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""

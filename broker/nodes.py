@@ -6,6 +6,7 @@ FAULT_WINDOW jobs put it in quarantine, each time twice as long. What is a fault
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,18 +19,21 @@ from broker.limits import (
     FAULT_WINDOW,
     MAX_ASIDE,
     MAX_FAULTS,
+    MAX_PRESSURE,
     MAX_QUARANTINE_S,
     MAX_RECORDS_PER_KEY,
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
     QUARANTINE_S,
+    SMALL_JOB_BYTES,
     UNDECIDED_FAULTS,
 )
 from broker.model import Identity
 from broker.sessions import Session
 from broker.strikes import Strikes
 from cache.digest import Digest
+from zcc.lent import Memory
 from zcc.messages import Fault
 
 # Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now". A job that
@@ -127,8 +131,9 @@ class Node:
     `unwanted` are those that it is still to be told to give up.
 
     `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
-    lends `slots` of `all_slots` now (`lends_less`: why not all), is `paused`, if that says why, and cannot take
-    toolchains that are `unfit`, each for its reason.
+    lends `slots` of `all_slots` now (`lends_less`: why not all), is `paused`, if that says why, cannot take
+    toolchains that are `unfit`, each for its reason, and has `memory` for jobs (None: it does not say), of
+    which `reserved_bytes` are promised. Until `kept_until` it is given no other job than `kept_for`.
     """
 
     session: Session
@@ -147,6 +152,10 @@ class Node:
     mode: str = ""
     lends_less: str = ""
     unfit: dict[Digest, str] = field(default_factory=dict)
+    memory: Memory | None = None
+    reserved_bytes: int = 0  # of its leases
+    kept_for: Digest | None = None
+    kept_until: float = 0.0
 
     @property
     def identity(self) -> Identity:
@@ -159,6 +168,37 @@ class Node:
     @property
     def idle_slots(self) -> int:
         return max(0, self.slots - self.held)
+
+    @property
+    def is_short_of_memory(self) -> bool:
+        """Whether it is given no more jobs beside those that it holds."""
+        memory = self.memory
+        if memory is None or not self.held:
+            return False
+        left_bytes = memory.usable_bytes - self.reserved_bytes
+        return memory.pressure > MAX_PRESSURE or left_bytes < SMALL_JOB_BYTES
+
+    def has_memory_for(
+        self, job: Digest, need_bytes: int, least_bytes: int, now: float, *, alone: bool
+    ) -> bool:
+        """Whether such a job may begin there now. `alone`: also one that needs more than there is, on a node
+        that holds nothing."""
+        memory = self.memory
+        if self.kept_for not in (None, job) and now < self.kept_until:
+            return False
+        if memory is None:
+            return True
+        if least_bytes > memory.limit_bytes:
+            return False
+        if not self.held and alone:
+            return True
+        has_room = self.reserved_bytes + need_bytes <= memory.usable_bytes
+        return has_room and (memory.pressure <= MAX_PRESSURE or not self.held)
+
+    @property
+    def most_bytes(self) -> float:
+        """The most that one job may ever have there."""
+        return math.inf if self.memory is None else self.memory.limit_bytes
 
     @property
     def unleased_slots(self) -> int:

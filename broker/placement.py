@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from broker.jobs import Execution
-from broker.limits import AGED_S, MAX_SESSIONS, TOOLCHAIN_FETCH_S
+from broker.limits import AGED_S, KEPT_FOR_S, MAX_SESSIONS, TOOLCHAIN_FETCH_S
 from broker.pace import Horizon
 from broker.queue import Line
 from broker.seats import SEATS_TRIED, Seat, Seats
@@ -56,7 +56,7 @@ class Chooser:
         key, reason = picked
         seat = self._better_for(self._job_of(key), found[0], is_ahead, now)
         if seat is None:
-            return self._elsewhere(line, found[0], is_ahead, now)
+            return self._elsewhere(line, key, found[0], is_ahead, now)
         line.passed_since = None
         return self._conclude(key, seat, line, "ahead" if is_ahead else reason, now)
 
@@ -94,7 +94,7 @@ class Chooser:
 
     def _better_for(self, job: Execution, seat: Seat, is_ahead: bool, now: float) -> Seat | None:
         """This seat, or one that has the toolchain; None when the job must not go to any that has room."""
-        if job.toolchain in seat.node.toolchains and _may_go(job, seat):
+        if job.toolchain in seat.node.toolchains and _may_go(job, seat, now):
             return seat
         lane = job.lane
         # A few as a rule, and all where those are not for this job.
@@ -102,13 +102,38 @@ class Chooser:
             found = self._seats.best(
                 lane.user, lane.machine_class, now, is_ahead=is_ahead, most=most
             )
-            fitting = [each for each in found if _may_go(job, each)]
+            fitting = [each for each in found if _may_go(job, each, now)]
             if fitting:
                 return min(fitting, key=lambda each: takes_s(job, each))
-        return None
+        # One that no node has the memory for now runs alone on one that could have it.
+        empty = [each for each in found if _may_go(job, each, now, alone=True)]
+        return max(empty, key=lambda each: each.node.most_bytes, default=None)
 
-    def _elsewhere(self, line: Line, seat: Seat, is_ahead: bool, now: float) -> Choice | None:
-        """The job that was picked has failed on all the nodes that have room: another one may go there."""
+    def _keep_one_for(self, job: Execution, is_ahead: bool, now: float) -> None:
+        """Give a node's memory to this job alone as it comes free: the one that holds least now."""
+        lane = job.lane
+        seats = self._seats.best(
+            lane.user, lane.machine_class, now, is_ahead=is_ahead, most=MAX_SESSIONS
+        )
+        could = [
+            seat.node
+            for seat in seats
+            if seat.node.identity not in job.avoid
+            and job.toolchain not in seat.node.unfit
+            and job.least_bytes <= seat.node.most_bytes
+            and (seat.node.kept_for in (None, job.key) or now >= seat.node.kept_until)
+        ]
+        if could:
+            node = min(could, key=lambda each: (each.kept_for != job.key, each.reserved_bytes))
+            node.kept_for, node.kept_until = job.key, now + KEPT_FOR_S
+
+    def _elsewhere(
+        self, line: Line, picked: Digest, seat: Seat, is_ahead: bool, now: float
+    ) -> Choice | None:
+        """The job that was picked has failed on all the nodes that have room, or they have no memory for it:
+        another one may go there. For one that has waited long a node is emptied."""
+        if now - self._job_of(picked).ready_at > AGED_S:
+            self._keep_one_for(self._job_of(picked), is_ahead, now)
         for key in islice(line.in_order(), SEATS_TRIED):
             better = self._better_for(self._job_of(key), seat, is_ahead, now)
             if better is not None:
@@ -128,5 +153,10 @@ def takes_s(job: Execution, seat: Seat) -> float:
     return fetch_s + job.cost_s * seat.rate
 
 
-def _may_go(job: Execution, seat: Seat) -> bool:
-    return seat.node.identity not in job.avoid and job.toolchain not in seat.node.unfit
+def _may_go(job: Execution, seat: Seat, now: float, *, alone: bool = False) -> bool:
+    node = seat.node
+    return (
+        node.identity not in job.avoid
+        and job.toolchain not in node.unfit
+        and node.has_memory_for(job.key, job.memory_bytes, job.least_bytes, now, alone=alone)
+    )

@@ -12,6 +12,7 @@ from broker.events import NodeCondemned, RerunAsked
 from broker.farm import Farm
 from broker.jobs import AUDITOR, Execution, Phase, Waiter
 from broker.ledger import Ledger
+from broker.limits import RESERVE_SHARE
 from broker.queue import Lane
 
 BUSY = "runs-already"
@@ -51,6 +52,7 @@ class Reruns:
             cost_class=expected.job,
             cost_s=expected.cost_s,
             cost_scale=expected.scale,
+            memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
             avoid=avoid,
             most_outputs=event.most_outputs,
             client=event.client,

@@ -220,8 +220,8 @@ class Seats:
             self._aside[node.session.id] = node
             return
         booked.slots = node.slots
-        booked.idle = node.idle_slots
-        booked.spare = node.spare
+        booked.idle = 0 if node.is_short_of_memory else node.idle_slots
+        booked.spare = 0 if node.is_short_of_memory else node.spare
         booked.power = node.slots * math.exp(-self._model.ln_rate(node.identity))
 
     def _count(self, booked: _Booked, sign: int) -> None:
@@ -235,14 +235,14 @@ class Seats:
 
     def _enter(self, room: _Room, node: Node, booked: _Booked, ln_rate: float) -> None:
         share = node.held / node.slots
+        if not booked.spare:
+            return
         if booked.idle:
             key, heap = ln_rate + CROWDING * share, room.idle_nodes
-        elif node.spare:
+        else:
             # The sooner one of its slots is free, the better.
             wait = (node.held - node.slots + 1) / node.slots
             key, heap = math.exp(ln_rate) * wait, room.ahead_nodes
-        else:
-            return
         heappush(heap, (key, booked.number, booked.version, node))
         if len(heap) > 2 * len(self._booked) + 64:
             heap[:] = [entry for entry in heap if self._is_current(entry)]

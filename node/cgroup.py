@@ -15,6 +15,7 @@ import os
 from dataclasses import dataclass, field
 
 from node.errors import CgroupError
+from zcc.messages import Fault
 
 OWN_LEAF = "zcc-node"
 JOB_PREFIX = "zcc-job-"
@@ -44,13 +45,21 @@ class Group:
                 return int(_read(f"{self.path}/{name}"))
         return 0
 
-    def excess(self) -> str:
-        """Which limit the job has run into, or nothing."""
+    def used_bytes(self) -> int:
+        """The memory that it has now."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(_read(f"{self.path}/memory.current"))
+        return 0
+
+    def excess(self) -> tuple[Fault, str] | None:
+        """Which limit the job has run into, if any."""
         if _count(f"{self.path}/memory.events", "oom_kill"):
-            return f"more than {_read(f'{self.path}/memory.max').strip()} bytes of memory"
+            limit = _read(f"{self.path}/memory.max").strip()
+            return Fault.MEMORY, f"more than {limit} bytes of memory"
         if _count(f"{self.path}/pids.events", "max"):
-            return f"more than {_read(f'{self.path}/pids.max').strip()} processes and threads"
-        return ""
+            limit = _read(f"{self.path}/pids.max").strip()
+            return Fault.RESOURCES, f"more than {limit} processes and threads"
+        return None
 
     def kill(self) -> None:
         """Kill every process in it at once; before Linux 5.14 nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.digest import Digest
+from zcc.lent import Memory
 from zcc.messages import Fault, Offer
 
 
@@ -20,12 +21,14 @@ class SessionLost:
 
 @dataclass(frozen=True, slots=True)
 class RunAsked:
-    """A job came under a lease; `missing` are the inputs that the node's store lacks."""
+    """A job came under a lease; `missing` are the inputs that the node's store lacks. `memory_bytes` are
+    reserved for it."""
 
     lease: bytes
     toolchain: Digest
     missing: frozenset[Digest]
     is_toolchain_here: bool
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class JobFaulted:
     lease: bytes
     fault: Fault
     detail: str
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,13 @@ class OfferChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryChanged:
+    """What jobs may have of memory, beside what others use."""
+
+    memory: Memory | None
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """The owner wants his machine back: finish what runs, take nothing new."""
 
@@ -149,5 +160,6 @@ Event = (
     | LeaseSettled
     | RoomChanged
     | OfferChanged
+    | MemoryChanged
     | StopAsked
 )

@@ -43,6 +43,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    MemoryChanged,
     OfferChanged,
     RoomChanged,
     RunAsked,
@@ -54,6 +55,7 @@ from node.events import (
     ToolchainReady,
     Welcomed,
 )
+from zcc.lent import Memory
 from zcc.messages import Done, Failed, Fault, Offer, Started
 
 # A broker that leases more than this to one node is broken; what is beyond is refused.
@@ -79,6 +81,7 @@ class Lease:
     last_word: Done | Failed | None = None
     outputs: tuple[Digest, ...] = ()
     spoiled: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class NodeMachine:
     has_session: bool = False  # a broker listens
     is_stopping: bool = False
     paused: str = ""  # why no jobs are taken
+    memory: Memory | None = None
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
     _installing: set[Digest] = field(default_factory=set)
@@ -146,6 +150,9 @@ class NodeMachine:
                 self.has_session = False
                 self._wanted.clear()
                 effects = []
+            case MemoryChanged(memory):
+                self.memory = memory
+                effects = []
             case RoomChanged() | OfferChanged() | StopAsked():
                 effects = self._open_or_close(event)
             case _:
@@ -172,7 +179,12 @@ class NodeMachine:
         if len(self.leases) >= MAX_LEASES:
             return [Send(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
         needs_toolchain = not event.is_toolchain_here
-        lease = Lease(event.toolchain, set(event.missing), needs_toolchain)
+        lease = Lease(
+            event.toolchain,
+            set(event.missing),
+            needs_toolchain,
+            memory_bytes=event.memory_bytes,
+        )
         self.leases[event.lease] = lease
         effects = self._fetch(lease)
         self._promote()
@@ -200,15 +212,30 @@ class NodeMachine:
     def _fill_slots(self) -> list[Effect]:
         effects: list[Effect] = []
         free = (self.lent.slots if self.lent is not None else self.slots) - self.running
+        waiting: list[bytes] = []
         while free > 0 and self._ready:
             name = self._ready.popleft()
             lease = self.leases.get(name)
             if lease is None or lease.stage is not Stage.READY:
                 continue
+            if not self._has_memory_for(lease):
+                waiting.append(name)
+                continue
             lease.stage = Stage.RUNNING
             effects += [Send(Started(name)), StartJob(name)]
             free -= 1
+        self._ready.extendleft(reversed(waiting))
         return effects
+
+    def _has_memory_for(self, lease: Lease) -> bool:
+        """Whether it may begin beside those that run; one that needs more than there is runs alone."""
+        if self.memory is None or not self.running:
+            return True
+        occupied = (Stage.RUNNING, Stage.REVOKED)
+        reserved_bytes = sum(
+            each.memory_bytes for each in self.leases.values() if each.stage in occupied
+        )
+        return reserved_bytes + lease.memory_bytes <= self.memory.usable_bytes
 
     def _arrived(self, digest: Digest) -> list[Effect]:
         self._wanted.discard(digest)
@@ -328,7 +355,8 @@ class NodeMachine:
     def _job_ended(self, event: JobEnded | JobFaulted) -> list[Effect]:
         if isinstance(event, JobEnded):
             return self._end(event.lease, Done(event.lease, event.body), event.outputs)
-        return self._end(event.lease, Failed(event.lease, event.fault.value, event.detail), ())
+        failed = Failed(event.lease, event.fault.value, event.detail, event.used_bytes)
+        return self._end(event.lease, failed, ())
 
     def _end(
         self, name: bytes, last_word: Done | Failed, outputs: tuple[Digest, ...]

@@ -19,6 +19,7 @@ from node.cgroup import Cgroups, claim_cgroups
 from node.errors import CgroupError, NodeError
 from node.host import Host
 from node.lending import MODES, Lending
+from node.memory import Gauge
 from node.naming import keep_name, settled_name
 from node.orders import Orders, ask_to_drain, is_serving, keep_mode, kept_mode, parse_mode
 from node.owner import Owner
@@ -28,7 +29,7 @@ from node.sandbox import Limits, Mode
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
-from zcc.capacity import memory_bytes, processors
+from zcc.capacity import processors
 from zcc.cli import leaving
 from zcc.cli.program import Program, run_program
 from zcc.cli.terminal import say
@@ -171,6 +172,13 @@ def serve(
     cache_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Disk for inputs and toolchains.")
     ] = "10G",
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory for all jobs together, and for one; 0: what there is, less a sixteenth.",
+        ),
+    ] = "0",
     recheck: Annotated[
         str,
         typer.Option(
@@ -224,20 +232,19 @@ def serve(
         state,
         found,
         parse_size(cache_size),
-        _limits(nice),
+        Limits(nice=nice),
         recheck_s=parse_duration(recheck),
         host=host,
+        gauge=_gauge(parse_size(memory)),
     )
     asyncio.run(_serve(make_shell, grace_s))
 
 
-def _limits(nice: int) -> Limits:
-    """Of one job: no more memory than this machine or container has."""
-    usual, here = Limits(nice=nice), memory_bytes()
-    if not here or usual.memory_bytes is None or here >= usual.memory_bytes:
-        return usual
-    logger.info("a job may have %d MiB of memory, which is all that there is", here >> 20)
-    return replace(usual, memory_bytes=here)
+def _gauge(limit_bytes: int) -> Gauge:
+    """What jobs may have of this machine's memory."""
+    gauge = Gauge(limit_bytes)
+    logger.info("jobs may have %d MiB of memory together", gauge.limit_bytes >> 20)
+    return gauge
 
 
 def _claimed_cgroups() -> Cgroups | str:

@@ -44,6 +44,7 @@ class RunFault:
 
     fault: Fault
     detail: str
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

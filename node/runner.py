@@ -29,6 +29,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 
 from node.cgroup import Group
 from node.errors import SandboxError
@@ -170,6 +171,11 @@ class Run:
         # got so far, and before that it waits for ever for a parent that is dead.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, signal.SIGKILL)
+
+    @property
+    def used_bytes(self) -> int:
+        """The memory that it had a moment ago."""
+        return self._watch.used_bytes
 
     @property
     def first_process(self) -> int:
@@ -479,7 +485,7 @@ class Run:
         self._watch.peak_bytes = self._group.peak_bytes() or self._watch.peak_bytes
         excess = self._group.excess()
         if excess and self._fault is None:
-            self._fault = RunFault(Fault.RESOURCES, excess)
+            self._fault = RunFault(*excess)
         _remove(self._group, self._loop, _REMOVE_TRIES)
         self._group = None
 
@@ -489,7 +495,7 @@ class Run:
         if excess is not None:
             self._fault = RunFault(*excess)
         if self._fault is not None:
-            return self._fault, True
+            return replace(self._fault, peak_bytes=self._watch.peak_bytes), True
         remains = Remains(
             job=self._job,
             toolchain=self._toolchain,

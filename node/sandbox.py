@@ -35,6 +35,8 @@ MOUNTED_FILES = (*DEVICES, SHIM_PLACE, LOG_PLACE)
 # toolchain or an input tree could lead it out, to a file of the host.
 MOUNTED_AT = (b"/proc", SANDBOX_DIRECTORY, *DEVICES)
 _HOST_NAME = b"zcc"
+# What a job may have however little is reserved for it: more than nine of ten C++ compiles, at all options.
+LEAST_LIMIT_BYTES = 2 << 30
 
 
 class Mode(Enum):
@@ -51,7 +53,9 @@ class Limits:
 
     wall_s: float | None = 900.0
     cpu_s: int | None = 900
-    memory_bytes: int | None = 4 << 30  # all processes and TMPDIR together
+    memory_bytes: int | None = (
+        LEAST_LIMIT_BYTES  # all processes and TMPDIR together; node/memory.py chooses it
+    )
     tasks: int | None = 512  # processes and threads
     open_files: int | None = 1024
     file_bytes: int | None = MAX_BLOB_BYTES  # of one file

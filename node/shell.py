@@ -44,6 +44,7 @@ from node.events import (
     JobSpoiled,
     LeaseRevoked,
     LeaseSettled,
+    MemoryChanged,
     OfferChanged,
     RoomChanged,
     RunAsked,
@@ -59,6 +60,7 @@ from node.faults import noted
 from node.freshness import INPUTS_EVERY_S, Freshness
 from node.host import Host
 from node.machine import NodeMachine
+from node.memory import Gauge
 from node.room import Room
 from node.sandbox import Limits, Sandbox
 from node.workshop import Finish, Hands, Workshop, digests_of
@@ -115,6 +117,7 @@ class NodeShell:
         *,
         recheck_s: float = INPUTS_EVERY_S,
         host: Host | None = None,
+        gauge: Gauge | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
@@ -123,6 +126,8 @@ class NodeShell:
         # Without one all slots are lent at any time.
         self._host = host
         self._machine = NodeMachine(slots, host.offer(self._loop.time()) if host else None)
+        self._gauge = gauge or Gauge()
+        self._machine.memory = self._gauge.look(0)
         self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
         # Toolchains are unpacked and stores swept for seconds, which no job waits for.
         self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
@@ -136,6 +141,7 @@ class NodeShell:
             hands,
             Freshness(recheck_s),
             self._job_ended,
+            gauge=self._gauge,
         )
         self._room = Room(directory, limits.free_disk_bytes)
         self._session = os.urandom(16)
@@ -189,6 +195,7 @@ class NodeShell:
         self._spawn(self._sweep())
         self._spawn(self._ask_host())
         self._look_for_room()
+        self._look_at_memory()
         if self._is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("silent")
         if self._is_open:
@@ -197,7 +204,12 @@ class NodeShell:
             self._hello()
 
     def _say_state(self) -> None:
-        self._send(Beat(os.getloadavg()[0], self._machine.paused, self._machine.offer))
+        machine = self._machine
+        self._send(Beat(os.getloadavg()[0], machine.paused, machine.offer, machine.memory))
+
+    def _look_at_memory(self) -> None:
+        used_bytes = sum(each.used_bytes for each in self._workshop.holders())
+        self._handle(MemoryChanged(self._gauge.look(used_bytes)))
 
     async def _sweep(self) -> None:
         if self._is_sweeping:
@@ -255,6 +267,7 @@ class NodeShell:
                 machine_classes=classes,
                 paused=machine.paused,
                 offer=machine.offer,
+                memory=machine.memory,
             )
         )
 
@@ -343,7 +356,9 @@ class NodeShell:
         self._reading.discard(lease)
         self._jobs.setdefault(lease, (job, message.client.encode()))
         is_here = self._workshop.toolchains.has(job.toolchain)
-        self._handle(RunAsked(lease, job.toolchain, frozenset(missing), is_here))
+        self._handle(
+            RunAsked(lease, job.toolchain, frozenset(missing), is_here, message.memory_bytes)
+        )
         if lease not in self._machine.leases:
             self._jobs.pop(lease, None)  # it was not taken
 
@@ -366,7 +381,7 @@ class NodeShell:
         if finish.fault is not None:
             if finish.fault is Fault.PAUSED:
                 self._no_room(finish.detail)
-            self._handle(JobFaulted(lease, finish.fault, finish.detail))
+            self._handle(JobFaulted(lease, finish.fault, finish.detail, finish.used_bytes))
             return
         self._outputs[lease] = dict(finish.outputs)
         self._handle(JobEnded(lease, tuple(self._outputs[lease]), finish.body))
@@ -421,7 +436,9 @@ class NodeShell:
             case InstallToolchain(digest):
                 self._spawn(self._install(digest))
             case StartJob(lease):
-                self._workshop.start(lease, *self._jobs[lease])
+                self._workshop.start(
+                    lease, *self._jobs[lease], self._machine.leases[lease].memory_bytes
+                )
             case StepBack(lease):
                 self._workshop.step_back(lease)
             case KillJob(lease):

@@ -48,6 +48,7 @@ class Watch:
 
     def __init__(self, limits: Limits, scratch: bytes, group: Group | None = None) -> None:
         self.peak_bytes = 0
+        self.used_bytes = 0  # at the last look
         self._limits = limits
         self._scratch = scratch
         self._group = group
@@ -104,9 +105,9 @@ class Watch:
         self, init_pid: int, pids: list[int], tmp_bytes: int
     ) -> tuple[Fault, str] | None:
         if self._group is not None:
+            self.used_bytes = self._group.used_bytes()
             self.peak_bytes = max(self.peak_bytes, self._group.peak_bytes())
-            excess = self._group.excess()
-            return (Fault.RESOURCES, excess) if excess else None
+            return self._group.excess()
         limits = self._limits
         uses = [_use_of(f"/proc/{init_pid}/root/proc/{pid}") for pid in pids]
         if limits.tasks is not None and sum(use.tasks for use in uses) > limits.tasks:
@@ -119,9 +120,10 @@ class Watch:
                 for pid, use in zip(pids, uses, strict=True)
             )
             used_bytes += tmp_bytes
+        self.used_bytes = used_bytes
         self.peak_bytes = max(self.peak_bytes, used_bytes)
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
-            return Fault.RESOURCES, f"more than {limits.memory_bytes} bytes of memory"
+            return Fault.MEMORY, f"more than {limits.memory_bytes} bytes of memory"
         return None
 
 

@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
 from cache.blobs import BlobStore, Form, compress
@@ -20,6 +20,7 @@ from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTre
 from node.faults import noted
 from node.freshness import Freshness
 from node.inspection import Inspector
+from node.memory import Gauge, Holder
 from node.remains import RunFault, RunOutcome
 from node.remains import Toolchain as Unpacked
 from node.runner import Run, Runner
@@ -36,6 +37,8 @@ Answer = TypeVar("Answer")
 
 # Sizes on disk, in bytes, that a node keeps by default; `zcc-node serve --cache-size` sets their sum.
 INPUTS_SHARE = 0.5
+# How often it is looked whether jobs together have too much memory: twice as long as between two looks at each.
+MEMORY_EVERY_S = 0.2
 SELF_TEST_CLIENT = b"self-test"
 # What a tree can bring about by what earlier jobs have left in it.
 _MAY_BE_THE_TREES = frozenset((Fault.TOOLCHAIN, Fault.INPUT, Fault.REFUSED, Fault.SANDBOX))
@@ -55,6 +58,7 @@ class Finish:
     detail: str = ""
     missing: frozenset[Digest] | None = None
     is_toolchain_here: bool = True
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,12 @@ class Hands:
 
 @dataclass(slots=True)
 class _Running:
-    """A lease's job on its way: `run` while there is a sandbox."""
+    """A lease's job on its way: `run` while there is a sandbox, begun at `begun_s`."""
 
     run: Run | None = None
     is_killed: bool = False
+    reserved_bytes: int = 0
+    begun_s: float = 0.0
 
 
 class Workshop:
@@ -90,6 +96,8 @@ class Workshop:
         hands: Hands,
         freshness: Freshness,
         report: Callable[[bytes, Finish], None],
+        *,
+        gauge: Gauge | None = None,
     ) -> None:
         inputs_bytes = int(limit_bytes * INPUTS_SHARE)
         self.inputs = BlobStore(os.path.join(directory, "inputs"), inputs_bytes, Form.PLAIN)
@@ -110,6 +118,8 @@ class Workshop:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(sandbox, self._loop, hands.quick)
+        self._gauge = gauge or Gauge()
+        self._watching: asyncio.TimerHandle | None = None
         self._report = report
         self._unpacked: OrderedDict[Digest, Unpacked] = OrderedDict()
         self._running: dict[bytes, _Running] = {}
@@ -117,9 +127,11 @@ class Workshop:
         self._runs = 0
         self._installing = 0  # frames that are being unpacked
 
-    def start(self, lease: bytes, job: Job, client: bytes) -> None:
-        """Run the job; inputs and toolchain must be here."""
-        running = self._running[lease] = _Running()
+    def start(self, lease: bytes, job: Job, client: bytes, reserved_bytes: int = 0) -> None:
+        """Run the job, for which so much memory is reserved; inputs and toolchain must be here."""
+        running = self._running[lease] = _Running(reserved_bytes=reserved_bytes)
+        if self._watching is None:
+            self._watching = self._loop.call_later(MEMORY_EVERY_S, self._watch_memory)
         task = self._loop.create_task(self._see_through(lease, running, job, client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -135,6 +147,26 @@ class Workshop:
         if running is not None and running.run is not None:
             running.run.step_back()
 
+    def holders(self) -> list[Holder]:
+        """The runs that are alive, with what they have."""
+        return [
+            Holder(lease, each.begun_s, each.run.used_bytes, each.reserved_bytes)
+            for lease, each in self._running.items()
+            if each.run is not None and not each.is_killed
+        ]
+
+    def _watch_memory(self) -> None:
+        """Where memory is short, a job goes; it may run where there is more."""
+        self._watching = None
+        if not self._running:
+            return
+        self._watching = self._loop.call_later(MEMORY_EVERY_S, self._watch_memory)
+        victim = self._gauge.victim(self.holders(), self._loop.time())
+        running = self._running.get(victim.lease) if victim is not None else None
+        if victim is not None and running is not None and running.run is not None:
+            logger.warning("memory is short: a job with %d MiB goes", victim.used_bytes >> 20)
+            running.run.stop(Fault.MEMORY, "this machine was short of memory")
+
     def sandboxes(self) -> list[int]:
         """The first processes of those that are alive."""
         runs = [each.run for each in self._running.values() if each.run is not None]
@@ -142,6 +174,8 @@ class Workshop:
 
     def stop(self) -> None:
         """Kill every sandbox."""
+        if self._watching is not None:
+            self._watching.cancel()
         for running in self._running.values():
             _kill(running)
 
@@ -271,9 +305,10 @@ class Workshop:
             unpacked,
             tree,
             scratch=self._scratch_path(),
-            limits=self._limits,
+            limits=replace(self._limits, memory_bytes=self._gauge.limit_of(running.reserved_bytes)),
             on_exit=ended.set_result,
         )
+        running.begun_s = self._loop.time()
         try:
             return await ended
         finally:
@@ -282,7 +317,7 @@ class Workshop:
     def _conclude(self, job: Job, outcome: RunOutcome | RunFault) -> Finish:
         """What is told of a run that is over. Beside the loop."""
         if isinstance(outcome, RunFault):
-            return Finish(fault=outcome.fault, detail=outcome.detail)
+            return Finish(fault=outcome.fault, detail=outcome.detail, used_bytes=outcome.peak_bytes)
         return self._packed(outcome)
 
     def _packed(self, outcome: RunOutcome) -> Finish:

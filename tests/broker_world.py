@@ -22,6 +22,7 @@ from broker.machine import Machine
 from broker.nodes import Node
 from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
+from zcc.lent import Memory
 from zcc.messages import (
     Absent,
     Beat,
@@ -41,6 +42,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.traits import Traits
 
 
 def blob(name: str) -> Digest:
@@ -61,6 +63,7 @@ class JobFacts:
     machine_class: bytes = b""
     hint_s: float = 1.0
     build: str = "build"
+    traits: Traits | None = None
 
     @property
     def key(self) -> Digest:
@@ -130,13 +133,16 @@ class Desk:
         classes: tuple[bytes, ...] = (),
         route: str = "",
         user: str = "",
+        memory: Memory | None = None,
     ) -> Origin:
         origin = Origin((route or name).encode(), user or f"user-{name}", role)
         if self.machine.farm.sessions.get(session_id(name)) is not None:
             self.now += HELLO_EVERY_S  # sooner it would not be answered
         self.say(
             origin,
-            Hello(session_id(name), role.value, "", name, "0", slots, leases, classes),
+            Hello(
+                session_id(name), role.value, "", name, "0", slots, leases, classes, memory=memory
+            ),
         )
         return origin
 
@@ -170,6 +176,7 @@ class Desk:
                 machine_class=facts.machine_class,
                 recalled=recalled,
                 body=b"job " + facts.name.encode(),
+                traits=facts.traits,
             ),
         )
 
@@ -198,6 +205,7 @@ class Desk:
         is_complete: bool = True,
         is_sound: bool = True,
         exit_status: int = 0,
+        peak_bytes: int = 0,
     ) -> list[Effect]:
         return self.happen(
             events.ResultArrived(
@@ -212,6 +220,7 @@ class Desk:
                 cpu_s=1.0,
                 wall_s=1.0,
                 body=b"result",
+                peak_bytes=peak_bytes,
             )
         )
 
@@ -267,6 +276,8 @@ def validate(machine: Machine) -> None:
         # What runs, or what it says that it has, is let end where it lends less than before.
         assert node.held <= node.most_leases or not unbegun(machine, node)
         assert node.idle_slots >= 0
+        promised = sum(lease.memory_bytes for lease in node.leases.values())
+        assert node.reserved_bytes == promised
         leases.update(node.leases)
     assert leases == farm.leases
     granted: dict[tuple[str, bytes], int] = {}
@@ -521,7 +532,7 @@ class World:
             agent,
             events.JobSubmitted(
                 agent.origin, ticket, facts.key, facts.hint_s, facts.build, facts.toolchain,
-                facts.inputs, facts.machine_class, None, facts.name.encode(),
+                facts.inputs, facts.machine_class, None, facts.name.encode(), traits=facts.traits,
             ),
         )  # fmt: skip
 

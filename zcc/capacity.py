@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
+_MEMORY_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
+_INACTIVE_FILE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
 _MEMORY_TOTAL = re.compile(r"^MemTotal:\s+(\d+) kB", re.MULTILINE)
 # Version 1 says "no limit" by a number near 2^63.
 _NO_LIMIT_BYTES = 1 << 60
@@ -39,6 +42,36 @@ def memory_bytes(root: str = "") -> int:
             if word.isdigit() and int(word) < _NO_LIMIT_BYTES:
                 limits.append(int(word))
     return min(limits, default=0)
+
+
+def memory_levels(root: str = "") -> list[str]:
+    """The directories of the groups whose limits count for this process's memory, its own first."""
+    return list(_levels("memory", root))
+
+
+def available_bytes(levels: Iterable[str], root: str = "") -> int:
+    """What processes here could have more now, without swapping; `levels` as `memory_levels` gives them."""
+    found = _MEMORY_AVAILABLE.search(_read(f"{root}/proc/meminfo"))
+    left = [int(found[1]) << 10] if found else []
+    for place in levels:
+        for limit_name, used_name in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, used = (
+                _read(f"{place}/{limit_name}").strip(),
+                _read(f"{place}/{used_name}").strip(),
+            )
+            if limit.isdigit() and used.isdigit() and int(limit) < _NO_LIMIT_BYTES:
+                cache = _INACTIVE_FILE.search(_read(f"{place}/memory.stat"))
+                left.append(int(limit) - int(used) + (int(cache[1]) if cache else 0))
+    return max(0, min(left, default=0))
+
+
+def pressure_files(levels: Iterable[str], root: str = "") -> Iterator[str]:
+    """Where the kernel says how processes wait for memory: the own group's, then the machine's."""
+    yield from (f"{place}/memory.pressure" for place in islice(levels, 1))
+    yield f"{root}/proc/pressure/memory"
 
 
 def _quotas(root: str) -> Iterator[float]:

@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar
 from cache.digest import DIGEST_SIZE, Digest
 from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
+from zcc.lent import Memory
 from zcc.placed import MAX_PLACEMENTS, Placement
 from zcc.traits import Traits
 
@@ -78,6 +79,7 @@ class Fault(Enum):
     INPUT = "input"
     DEADLINE = "deadline"
     RESOURCES = "resources"
+    MEMORY = "memory"  # stopped for want of it: it may run where there is more
     STOPPING = "stopping"
     PAUSED = "paused"  # an honest "not now" of a node that says so in its beats as well
     UNFIT = "unfit"  # this toolchain does not fit in what the node keeps of them; other jobs are welcome
@@ -147,7 +149,7 @@ class Hello(Message):
     `session` is 16 random bytes chosen by the peer's process; a routing id is never an identity.
     `leases` are those that a node still runs or whose `Done` has not been settled.
     `slots` are all that a node may ever lend. `machine_classes` are the values of `Job.machine_class` that it
-    can serve. `paused` and `offer` as in Beat.
+    can serve. `paused`, `offer` and `memory` as in Beat.
     """
 
     KIND: ClassVar[bytes] = b"hello"
@@ -161,6 +163,7 @@ class Hello(Message):
     machine_classes: Annotated[tuple[MachineClass, ...], Length(MAX_MACHINE_CLASSES)]
     paused: Reason = ""
     offer: Offer | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +194,14 @@ class Beat(Message):
 
     `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does. `offer`: how many
     it takes at a time; None: all that its Hello has. To an agent: how many of its user's jobs can run so.
+    `memory`: what a node's jobs may have; None: nobody knows.
     """
 
     KIND: ClassVar[bytes] = b"beat"
     load: Load
     paused: Reason = ""
     offer: Offer | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +298,15 @@ class Credit(Message):
 class Run(Message):
     """Broker -> node: run this job under this lease (16 bytes). `body` as in Submit.
 
-    `client` names the key that submitted the job: input trees of different clients stay apart.
+    `client` names the key that submitted the job: input trees of different clients stay apart. `memory_bytes`
+    is what is reserved for it there (0: nobody knows what it needs).
     """
 
     KIND: ClassVar[bytes] = b"run"
     lease: Id
     key: Digest
     client: Name
+    memory_bytes: Size
     body: Frame
 
 
@@ -331,12 +338,13 @@ class Done(Message):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Message):
-    """Node -> broker: no verdict. `fault` is a Fault's value."""
+    """Node -> broker: no verdict. `fault` is a Fault's value, `used_bytes` the most memory that the job had."""
 
     KIND: ClassVar[bytes] = b"failed"
     lease: Id
     fault: Name
     detail: Reason
+    used_bytes: Size = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ HIDDEN = {
 @pytest.mark.parametrize("kind", GREEDY)
 def test_memory_beyond_the_limit_stops_the_job(kind: str) -> None:
     done = attack(GREEDY[kind] + "return 0;")
-    assert (done.fault, done.detail) == ("resources", f"more than {LIMIT} bytes of memory")
+    assert (done.fault, done.detail) == ("memory", f"more than {LIMIT} bytes of memory")
 
 
 def test_memory_that_no_process_shows_cannot_be_had() -> None:

@@ -12,6 +12,7 @@ from broker.events import Origin
 from broker.limits import HELLO_EVERY_S, MAX_FAILED_JOBS
 from broker.nodes import SUSPICIOUS
 from tests.broker_world import Desk, JobFacts, blob, job, session_id
+from zcc.lent import Memory
 from zcc.messages import (
     Absent,
     Beat,
@@ -30,6 +31,7 @@ from zcc.messages import (
     Want,
 )
 
+GIB = 1 << 30
 AGENTS = ("a", "b", "c")
 NODES = ("n", "m", "o")
 JOBS = tuple(
@@ -112,10 +114,17 @@ class BrokerRules(RuleBasedStateMachine):
         hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
         self.desk.say(self.origin(name), hello)
 
-    @rule(name=names_of_nodes, slots=st.integers(0, 4), paused=st.sampled_from(("", "", "full")))
-    def node_beats(self, name: str, slots: int, paused: str) -> None:
+    @rule(
+        name=names_of_nodes,
+        slots=st.integers(0, 4),
+        paused=st.sampled_from(("", "", "full")),
+        memory=st.sampled_from(
+            (None, Memory(GIB, GIB), Memory(GIB, 0), Memory(9 * GIB, GIB, 50.0))
+        ),
+    )
+    def node_beats(self, name: str, slots: int, paused: str, memory: Memory | None) -> None:
         offer = Offer(slots, "proportional", "its owner is there")
-        self.desk.say(self.origin(name), Beat(0.0, paused, offer))
+        self.desk.say(self.origin(name), Beat(0.0, paused, offer, memory))
 
     @rule(name=names_of_agents, facts=st.sampled_from(JOBS), shows=st.booleans())
     def agent_submits(self, name: str, facts: JobFacts, shows: bool) -> None:
@@ -161,7 +170,8 @@ class BrokerRules(RuleBasedStateMachine):
         if name in self.here:
             del self.leases[name][lease]
         if isinstance(end, Fault):
-            self.desk.say(at, Failed(lease, end.value, ""))
+            used_bytes = 2 * GIB if end is Fault.MEMORY else 0
+            self.desk.say(at, Failed(lease, end.value, "", used_bytes))
         else:
             self.desk.done(at, lease, is_complete=end == "done")
 

@@ -11,6 +11,7 @@ import pytest
 
 from node.cgroup import OWN_LEAF, Cgroups, claim_at, claim_cgroups
 from node.errors import CgroupError
+from zcc.messages import Fault
 
 GROUP_FILES = {"cgroup.procs": "", "cgroup.subtree_control": "", "cgroup.threads": ""}
 
@@ -89,13 +90,16 @@ def test_limits_that_are_left_out_are_not_written(
 @pytest.mark.parametrize(
     ("events", "excess"),
     [
-        ({"memory.events": "oom 0\noom_kill 0\n", "pids.events": "max 0\n"}, ""),
-        ({"memory.events": "oom 1\noom_kill 3\n"}, "more than 64 bytes of memory"),
-        ({"pids.events": "max 2\n"}, "more than 10 processes and threads"),
+        ({"memory.events": "oom 0\noom_kill 0\n", "pids.events": "max 0\n"}, None),
+        (
+            {"memory.events": "oom 1\noom_kill 3\n"},
+            (Fault.MEMORY, "more than 64 bytes of memory"),
+        ),
+        ({"pids.events": "max 2\n"}, (Fault.RESOURCES, "more than 10 processes and threads")),
     ],
 )
 def test_what_went_over_is_told(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, events: dict[str, str], excess: str
+    tree: Path, monkeypatch: pytest.MonkeyPatch, events: dict[str, str], excess: object
 ) -> None:
     cgroups, _ = group_in(tree, monkeypatch, **events)
     assert cgroups.make(64, 10).excess() == excess
@@ -122,5 +126,5 @@ def test_the_kernels_own_groups_stop_a_job(tmp_path: Path) -> None:
     group.admit(process.pid)
     process.communicate(b"go\n")
     assert process.returncode == -9
-    assert group.excess() == f"more than {32 << 20} bytes of memory"
+    assert group.excess() == (Fault.MEMORY, f"more than {32 << 20} bytes of memory")
     assert group.remove()

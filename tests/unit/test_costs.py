@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.costbook import FILE_NAME, Costbook
-from broker.costs import Costs
+from broker.costs import MAX_DOUBTS, Costs
 from broker.limits import FOREIGN, MAX_COST_ROWS, MAX_COST_ROWS_PER_KEY, REGRESSED
 from broker.model import Known, Model
 from broker.regression import Regression, features_of, prior_of
@@ -137,7 +137,16 @@ def test_what_a_job_was_stopped_at_is_the_least_that_it_needs() -> None:
     costs, job = Costs(), traits("x")
     costs.needs_more("a", GCC, job, 8 << 30)
     costs.needs_more("a", GCC, job, 4 << 30)
-    assert costs.expect("a", GCC, job).peak_bytes == pytest.approx(8 << 30, rel=0.01)
+    found = costs.expect("a", GCC, job)
+    assert found.least_bytes == pytest.approx(8 << 30, rel=0.01)
+    assert found.peak_bytes == pytest.approx(16 << 30, rel=0.01)
+    refusals = 0
+    while costs.expect("a", GCC, job).least_bytes > 4 << 30:
+        costs.doubt("a", GCC, job)
+        refusals += 1
+    assert refusals == MAX_DOUBTS
+    costs.observe("a", GCC, job, 0.0, 3 << 30)
+    assert costs.expect("a", GCC, job).least_bytes < 3 << 30
 
 
 def test_the_regression_finds_a_toolchain_s_own_weights() -> None:
@@ -209,12 +218,12 @@ def test_rows_that_make_no_sense_are_not_taken(tmp_path: Path) -> None:
     book.close()
     with sqlite3.connect(tmp_path / FILE_NAME) as db:
         rows = [
-            (b"short", "a", 0.0, 20.0, 1, 1.0),
-            (bytes(16), "a", 1e300, 20.0, 1, 1.0),
-            (bytes(16), "b", 0.0, 20.0, 0, 1.0),
-            (bytes(16), "c", 0.0, 20.0, 1, 1.0),
+            (b"short", "a", 0.0, 20.0, 1, 0.0, 1.0),
+            (bytes(16), "a", 1e300, 20.0, 1, 0.0, 1.0),
+            (bytes(16), "b", 0.0, 20.0, 0, 0.0, 1.0),
+            (bytes(16), "c", 0.0, 20.0, 1, 0.0, 1.0),
         ]
-        db.executemany("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.execute("INSERT INTO regressions VALUES (?, ?)", (bytes(32), b"no state"))
     costs = Costs()
     Costbook(str(tmp_path), costs, lambda: 0.0).close()

@@ -374,7 +374,7 @@ def test_what_is_drawn_and_not_taken_counts_as_handed_over(
 
 
 def test_a_job_that_is_revoked_while_its_run_waits_is_not_sent(bench: Bench) -> None:
-    run = Run(b"lease", KEY, "client", bytes(100_000))
+    run = Run(b"lease", KEY, "client", 0, bytes(100_000))
     bench.stand_still(A)
     assert bench.outbox.say(A, run)
     assert bench.outbox.say(A, replace(run, lease=b"other"))

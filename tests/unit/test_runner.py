@@ -343,7 +343,7 @@ HOSTILE = {
         "import os, time\nfor _ in range(300): os.fork() or time.sleep(9)\ntime.sleep(9)",
         Fault.RESOURCES,
     ),
-    "memory": ("import time; x = b'x' * (300 << 20); time.sleep(9)", Fault.RESOURCES),
+    "memory": ("import time; x = b'x' * (300 << 20); time.sleep(9)", Fault.MEMORY),
     "orphans": (
         "import os, time\nif os.fork() == 0:\n os.setsid()\n os.fork()\n time.sleep(99)\n"
         "time.sleep(99)",

@@ -79,14 +79,14 @@ class LocalFarm:
             self.add_node(f"node{number}", slots)
         self._wait_for_nodes(nodes)
 
-    def add_node(self, name: str, slots: int) -> subprocess.Popen[bytes]:
-        """Enrol and start one more node."""
+    def add_node(self, name: str, slots: int, *options: str) -> subprocess.Popen[bytes]:
+        """Enrol and start one more node, with these options of `zcc-node serve` besides."""
         state = self._at(name)
         farm.join(self._token("node"), state, name, ("node",))
         command = [sibling("zcc-node"), "serve", "--state", state, "--name", name]
         # Every job here is this user's own: no guest, and root stays root where nobody else can do it.
         command += ["--user", "any", "--nice", "0"]
-        node = self._spawn(name, [*command, "--slots", str(slots)])
+        node = self._spawn(name, [*command, "--slots", str(slots), *options])
         self.nodes.append(node)
         return node
 

@@ -34,6 +34,8 @@ from zcc.cli.reasons import phrase, sentences
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 
+# What a broker refuses a job with that no node has the memory for.
+NEEDS_MEMORY = "needs-memory"
 _USAGE = "name a source, an object or a command: zcc why x.c, zcc why gcc -c x.c"
 
 
@@ -94,6 +96,8 @@ def _story(last: Last) -> Iterable[str]:
     reason = f" ({last.reason})" if last.reason else ""
     outcome = last.outcome.replace("_", " ")
     yield f"compiled {moment(last.made_s)}: {outcome}{reason}"
+    if last.reason == NEEDS_MEMORY:
+        yield "it was stopped for want of memory before: no node gives a job as much (zcc-node serve --memory)"
     if last.cause is not None:
         first, *others = sentences(last.cause)
         yield f"no hit: {first}"
