@@ -12,7 +12,14 @@ from broker.effects import FindMissing
 from broker.farm import Farm
 from broker.jobs import GRANTED, Execution, Lease, Phase
 from broker.ledger import Ledger
-from broker.limits import BUSY_AFTER_S, GRANT_AHEAD, RECALL_GAIN_S, STARTUP_GRACE_S, TELL_EVERY_S
+from broker.limits import (
+    BUSY_AFTER_S,
+    GRANT_AHEAD,
+    LOOK_AT_NODES_S,
+    RECALL_GAIN_S,
+    STARTUP_GRACE_S,
+    TELL_EVERY_S,
+)
 from broker.pace import Horizon
 from broker.placement import Choice, Chooser, takes_s
 from broker.queue import Lane, Line
@@ -26,6 +33,7 @@ class Dispatcher:
         self._ledger = ledger
         self._chooser = Chooser(farm.seats, farm.executions.__getitem__)
         self._told_all_at = -TELL_EVERY_S
+        self._looked_at = farm.started_at
         self._owes_word = False
 
     def run(self, now: float) -> None:
@@ -54,6 +62,21 @@ class Dispatcher:
             for ticket, key in session.tickets.items():
                 farm.unanswered[session.id, ticket] = session, key
         farm.is_dirty = True
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.recall(now)
+        self.tell_owed(now)
+        if now - self._looked_at < LOOK_AT_NODES_S:
+            return
+        farm, passed_s, self._looked_at = self._farm, now - self._looked_at, now
+        changed = set(farm.model.drift(now, passed_s))
+        self._chooser.to_try.clear()
+        for node in farm.nodes:
+            if node.identity in changed:
+                farm.seats.touch(node)
+            if not node.held and node.is_usable(now) and farm.model.is_stale(node.identity, now):
+                self._chooser.to_try[node.session.id] = node
 
     def recall(self, now: float) -> None:
         """Nothing waits here any more, and slots are idle: take jobs back that still wait at a node for one of

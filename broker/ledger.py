@@ -271,7 +271,7 @@ class Ledger:
         execution = self.end_lease(lease)
         self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.CALLED_WRONG)
 
-    def finish(self, lease: Lease, node: Node, event: ResultArrived) -> None:
+    def finish(self, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:
         """A result: to everybody who waits."""
         farm = self._farm
         execution = self.end_lease(lease)
@@ -288,6 +288,7 @@ class Ledger:
             event.wall_s,
             execution.known,
             event.peak_bytes,
+            now,
         )
         farm.seats.touch(node)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):

@@ -295,6 +295,10 @@ PREFETCH = 0.25
 # A job is taken back from a node that has not begun it when it ends so much sooner elsewhere: two round
 # trips.
 RECALL_GAIN_S = 0.25
+# Nodes that have not run anything of late are looked at this often. One that is rated slow is given a short job
+# then (so many seconds at the mean, not the last of its build), to see whether it still is.
+LOOK_AT_NODES_S = 5.0
+PROBE_COST_S = 2.0
 # Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.
 TOOLCHAIN_FETCH_S = 2.0
 

@@ -323,7 +323,7 @@ class Machine:
         )
         verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
         self.farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
-        self._ledger.finish(lease, node, event)
+        self._ledger.finish(lease, node, event, now)
         self.farm.send(session, Settled(event.lease))
 
     # --- requests and blobs -------------------------------------------------------------------
@@ -437,8 +437,7 @@ class Machine:
             self._ledger.refuse_unservable(now)
         self.uploads.ask_others(now)
         farm.seats.look_again()
-        self._dispatcher.recall(now)
-        self._dispatcher.tell_owed(now)
+        self._dispatcher.tick(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 

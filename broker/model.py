@@ -30,6 +30,13 @@ NEW_JOBS = 8
 # Below these the rates do not shrink: machines and sources change.
 MIN_SPEED_RATE = 0.02
 MIN_COST_RATE = 0.05
+# What was seen of a node longer ago than that may not hold any more: it drifts to the mean by half in each
+# HALF_LIFE_S. Where its next job differs by so much (in ln), the node has changed.
+STALE_S = 60.0
+HALF_LIFE_S = 1800.0
+CHANGED = 0.7
+# `seen` of a node of which the next job says all.
+_FORGOTTEN = -1
 MIN_COST_S = 0.001
 MAX_COST_S = 3600.0
 # Cost classes remembered; beyond it the oldest is forgotten.
@@ -47,6 +54,7 @@ class Speed:
     ln_speed: float = 0.0
     ln_slowdown: float = 0.0
     seen: int = 0
+    seen_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -148,14 +156,16 @@ class Model:
         wall_s: float,
         known: Known | None = None,
         peak_bytes: int = 0,
+        now: float = 0.0,
     ) -> None:
-        """Learn from a finished job; `scale` is that of its hint.
+        """Learn from a finished job; `scale` is that of its hint. A node that was not seen for STALE_S and is
+        not as it was is taken to have changed: its jobs before count no more.
 
         It is held against what is believed now, not when it was placed: hundreds of jobs were placed by
         one belief, and each would correct it once more.
         """
         cpu_s, wall_s = _bounded(cpu_s), _bounded(wall_s)
-        speed = self._speeds.get(node) or self._begin(node)
+        speed = self._speeds.get(node) or self._begin(node, now)
         ln_relative = speed.ln_speed - self._mean()
         # What the middle of its class would have cost on the average slot, by this job.
         ln_observed = math.log(cpu_s / scale) + ln_relative
@@ -164,25 +174,52 @@ class Model:
         self._learn_cost(job, ln_observed, _clip(residual))
         if known is not None:
             residual = self._learn_known(known, ln_observed + math.log(scale), peak_bytes, residual)
+        ln_slowdown = math.log(wall_s / cpu_s) - speed.ln_slowdown
+        if now - speed.seen_at > STALE_S:
+            is_other = abs(residual) + abs(ln_slowdown) > CHANGED
+            speed.seen = _FORGOTTEN if is_other else min(speed.seen, NEW_JOBS)
+        speed.seen_at = now
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
         step = rate * (_clip(residual) if speed.seen >= NEW_JOBS else residual)
         speed.ln_speed -= step
         self._sum_ln_speed -= step
-        speed.ln_slowdown += rate * _clip(math.log(wall_s / cpu_s) - speed.ln_slowdown)
+        is_new = speed.seen < NEW_JOBS
+        speed.ln_slowdown += rate * (ln_slowdown if is_new else _clip(ln_slowdown))
         speed.seen += 1
+
+    def is_stale(self, node: Identity, now: float) -> bool:
+        """Whether it is slower than most by what was seen so long ago that it should be tried again."""
+        known = self._speeds.get(node)
+        if known is None or now - known.seen_at <= STALE_S:
+            return False
+        return known.ln_slowdown - known.ln_speed > -self._mean() + CHANGED / 2
+
+    def drift(self, now: float, seconds: float) -> list[Identity]:
+        """So many seconds have passed: what has not been seen of late is believed less. Whose rates changed."""
+        changed = []
+        mean, part = self._mean(), -math.expm1(-math.log(2.0) * seconds / HALF_LIFE_S)
+        for node, speed in self._speeds.items():
+            if now - speed.seen_at <= STALE_S:
+                continue
+            step = part * (speed.ln_speed - mean)
+            speed.ln_speed -= step
+            self._sum_ln_speed -= step
+            speed.ln_slowdown -= part * speed.ln_slowdown
+            changed.append(node)
+        return changed
 
     def forget(self, node: Identity) -> None:
         known = self._speeds.pop(node, None)
         if known is not None:
             self._sum_ln_speed -= known.ln_speed
 
-    def _begin(self, node: Identity) -> Speed:
+    def _begin(self, node: Identity, now: float) -> Speed:
         """A node that is not known yet: of a key that has too many, the first is forgotten."""
         of_key = [each for each in self._speeds if each[0] == node[0]]
         if len(of_key) >= MAX_RECORDS_PER_KEY:
             self.forget(of_key[0])
-        speed = self._speeds[node] = Speed()
+        speed = self._speeds[node] = Speed(seen_at=now)
         return speed
 
     def _learn_known(self, known: Known, ln_cost: float, peak_bytes: int, residual: float) -> float:

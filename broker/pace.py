@@ -46,12 +46,14 @@ class Horizon:
 
     `idle_s` is for a slot that is idle, in the tail: what ends before the last run ends holds up nobody.
     `at_most_s`: a job that would take longer does not go to an idle slot for want of a better one either.
+    `jobs`: how many of the build are here.
     """
 
     seconds: float
     goes_on: bool
     idle_s: float = 0.0
     at_most_s: float = math.inf
+    jobs: int = 0
 
 
 class Pace:
@@ -120,7 +122,9 @@ class Pace:
             at_most_s = (
                 OVERLONG * build.came_s / build.came * slots / power if power > 0 else math.inf
             )
-            return Horizon(GOES_ON_HORIZON * time_s, goes_on=True, at_most_s=at_most_s)
+            return Horizon(
+                GOES_ON_HORIZON * time_s, goes_on=True, at_most_s=at_most_s, jobs=build.jobs
+            )
         time_s *= TAIL_HORIZON
         return Horizon(time_s, goes_on=False, idle_s=max(time_s, build.last_end - now))
 

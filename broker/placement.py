@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from broker.jobs import Execution
-from broker.limits import AGED_S, KEPT_FOR_S, MAX_SESSIONS, TOOLCHAIN_FETCH_S
+from broker.limits import AGED_S, KEPT_FOR_S, MAX_SESSIONS, PROBE_COST_S, TOOLCHAIN_FETCH_S
+from broker.nodes import Node
 from broker.pace import Horizon
 from broker.queue import Line
 from broker.seats import SEATS_TRIED, Seat, Seats
@@ -39,9 +40,13 @@ class Chooser:
     def __init__(self, seats: Seats, job_of: Callable[[Digest], Execution]) -> None:
         self._seats = seats
         self._job_of = job_of
+        # Idle nodes whose rating is old, by session.
+        self.to_try: dict[bytes, Node] = {}
 
     def choose(self, line: Line, horizon: Horizon, now: float) -> Choice | None:
         """A job of this line and its seat; None when they have to wait."""
+        if self.to_try and (probe := self._probe(line, horizon, now)) is not None:
+            return probe
         lane = line.lane
         is_ahead = False
         found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=False)
@@ -59,6 +64,23 @@ class Chooser:
             return self._elsewhere(line, key, found[0], is_ahead, now)
         line.passed_since = None
         return self._conclude(key, seat, line, "ahead" if is_ahead else reason, now)
+
+    def _probe(self, line: Line, horizon: Horizon, now: float) -> Choice | None:
+        """The shortest job goes to a node that nobody has tried for long, if that holds up nothing."""
+        key = line.shortest()
+        if horizon.jobs < 2 or not horizon.goes_on or line.cost_s(key) > PROBE_COST_S:
+            return None
+        lane = line.lane
+        for session_id, node in list(self.to_try.items()):
+            seat = self._seats.seat_of(node)
+            if seat is None or node.held or not node.is_usable(now):
+                del self.to_try[session_id]
+            elif node.takes(lane.user, lane.machine_class, now) and _may_go(
+                self._job_of(key), seat, now, alone=True
+            ):
+                del self.to_try[session_id]
+                return self._conclude(key, seat, line, "probe", now)
+        return None
 
     def _pick(
         self, line: Line, seat: Seat, horizon: Horizon, now: float

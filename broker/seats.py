@@ -171,6 +171,11 @@ class Seats:
         found.sort(key=lambda each: each[0][:2])
         return [seat for _, seat in found[:most]]
 
+    def seat_of(self, node: Node) -> Seat | None:
+        """An idle slot of this very node; None: it has left."""
+        known = self._booked.get(node.session.id)
+        return self._seat(node, is_ahead=False) if known is not None and known[0] is node else None
+
     def _seat(self, node: Node, is_ahead: bool) -> Seat:
         rate = math.exp(self._model.ln_rate(node.identity)) * self._model.mean_rate
         wait_jobs = (node.held - node.slots + 1) / node.slots if is_ahead else 0.0
