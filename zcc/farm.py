@@ -44,7 +44,7 @@ from zcc.reaching import split_endpoint, why_unreachable
 # A farm is called so whose operator gave it no name.
 DEFAULT_FARM = "farm"
 JOIN_TIMEOUT_S = 10.0
-_AGAIN_S = 0.2
+_AGAIN_S = 0.02
 # A handshake is over within two round trips.
 _GREETING_S = 3.0
 # The key pair of a join that has not been answered yet, beside farm.toml.

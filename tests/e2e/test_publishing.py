@@ -22,7 +22,7 @@ class Machine:
 
     def __init__(self, local: LocalFarm, name: str, role: str) -> None:
         self.directory = Path(local.directory) / name
-        membership.join(local._token(role), str(self.directory), name, (role,))
+        membership.join(local.token(role), str(self.directory), name, (role,))
         self.environment = {
             **os.environ,
             "ZCC_CONFIG_DIR": str(self.directory),

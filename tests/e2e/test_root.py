@@ -36,7 +36,7 @@ def local() -> Iterator[LocalFarm]:
 def serve(local: LocalFarm, log: Path, *options: str) -> subprocess.Popen[bytes]:
     """A node from an installation that everybody can read."""
     state = os.path.join(local.directory, "node1")
-    farm_module.join(local._token("node"), state, "node1", ("node",))
+    farm_module.join(local.token("node"), state, "node1", ("node",))
     command = [
         interpreter(),
         "-m",

@@ -58,7 +58,7 @@ async def short_disk(farm: AttackedFarm, innocent: Client) -> dict[str, Any]:
 
 async def small_quota(farm: AttackedFarm, innocent: Client) -> dict[str, Any]:
     local, state = farm.local, os.path.join(farm.local.directory, "small")
-    token = local._token("node")
+    token = local.token("node")
     await asyncio.to_thread(farms.join, token, state, "small", ("node",))
     command = [sibling("zcc-node"), "serve", "--state", state, "--name", "small", "--user", "any"]
     local.nodes.append(local._spawn("small", [*command, "--slots", "1", "--cache-size", "1M"]))

@@ -65,6 +65,7 @@ class LocalFarm:
             # The nodes give up root, and have to come through to their own directories.
             os.chmod(self.directory, 0o711)
         self._start_broker("tcp://127.0.0.1:0")
+        client, node = self._ask_token("client"), self._ask_token("node", max(1, nodes))
         own = self._at("client")
         self.environment = os.environ | {
             "ZCC_CONFIG_DIR": own,
@@ -74,21 +75,31 @@ class LocalFarm:
             "ZCC_LOCAL": FALLBACK,
             MANAGER_VARIABLE: "off",
         }
-        farm.join(self._token("client"), own, "zcc up", ("client",))
+        for_nodes = _told(node)
         for number in range(1, nodes + 1):
-            self.add_node(f"node{number}", slots)
+            self.add_node(f"node{number}", slots, token=for_nodes)
+        farm.join(_told(client), own, "zcc up", ("client",))
         self._wait_for_nodes(nodes)
 
-    def add_node(self, name: str, slots: int, *options: str) -> subprocess.Popen[bytes]:
-        """Enrol and start one more node, with these options of `zcc-node serve` besides."""
+    def add_node(
+        self, name: str, slots: int, *options: str, token: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """Enrol and start one more node, with these options of `zcc-node serve` besides.
+
+        `token` is one that is good for it; without it the broker is asked for one.
+        """
         state = self._at(name)
-        farm.join(self._token("node"), state, name, ("node",))
+        farm.join(token or self.token("node"), state, name, ("node",))
         command = [sibling("zcc-node"), "serve", "--state", state, "--name", name]
         # Every job here is this user's own: no guest, and root stays root where nobody else can do it.
         command += ["--user", "any", "--nice", "0"]
         node = self._spawn(name, [*command, "--slots", str(slots), *options])
         self.nodes.append(node)
         return node
+
+    def token(self, role: str) -> str:
+        """A join token of the broker's, good for one member."""
+        return _told(self._ask_token(role))
 
     def restart_broker(self) -> None:
         """Kill the broker and start it anew at the same endpoint."""
@@ -135,9 +146,12 @@ class LocalFarm:
                 preexec_fn=die_with_parent if self.dies_with_us else None,  # noqa: PLW1509 - one thread
             )
 
-    def _token(self, role: str) -> str:
-        command = [sibling("zcc-broker"), "token", "--role", role, "--state", self._at("broker")]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    def _ask_token(self, role: str, uses: int = 1) -> subprocess.Popen[str]:
+        """The program that prints a join token, started; see `_told`."""
+        command = [sibling("zcc-broker"), "token", "--role", role, "--uses", str(uses)]
+        return subprocess.Popen(
+            [*command, "--state", self._at("broker")], stdout=subprocess.PIPE, text=True
+        )
 
     def _first_line(self, readable: int) -> str:
         with open(readable, "rb") as ready:
@@ -170,6 +184,14 @@ class LocalFarm:
             return f"the nodes were not ready within {START_TIMEOUT_S:.0f} s: zcc doctor says more"
         why = last_words(self._at(f"node{dead[0]}.log"))
         return f"the farm has no node, and nothing was run: {why}"
+
+
+def _told(program: subprocess.Popen[str]) -> str:
+    """What this program prints; it has to end well."""
+    printed, _ = program.communicate()
+    if program.returncode:
+        raise subprocess.CalledProcessError(program.returncode, program.args, printed)
+    return printed.strip()
 
 
 def _end(processes: list[subprocess.Popen[bytes]], deadline_s: float) -> None:
