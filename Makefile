@@ -37,8 +37,11 @@ $(INSTALLED): $(MADE_OF)
 	$(call install,zcc and what its tests need,.[dev])
 	@touch $(RUNS) $@
 
-test: $(INSTALLED) ## all tests (ARGS=... for pytest)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+# A worker for each processor, up to four: most tests wait for something, and each worker has farms of its own.
+AT_ONCE ?= auto
+test: $(INSTALLED) ## all tests (ARGS=... for pytest, AT_ONCE=0 for one after the other)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
+		--numprocesses $(AT_ONCE) --maxprocesses 4 --dist loadfile $(ARGS)
 
 demo: $(RUNS) ## a farm on this machine, building something
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py

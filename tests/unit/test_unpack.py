@@ -131,7 +131,7 @@ ATTACKS = {
     ("our own directory", "its own files"): directory(".zcc") + entry(".zcc/lookups.so", data=b"bad"),
     ("the metadata again", "its own files"): metadata(),
     ("a long component", "too long"): entry("a" * 256),
-    ("a long path", "too long|target of"): b"".join(directory("/".join(["d" * 250] * n)) for n in range(1, 18)),
+    ("a long path", "too long|target of"): directory("/".join(["d" * 250] * 17)),
     ("an empty target", "target of 0"): link("a", ""),
     ("a directory with contents", "has contents"): entry("a", tarfile.DIRTYPE, b"data"),
     ("a symlink with contents", "has contents"): entry("a", tarfile.SYMTYPE, b"data", linkname="b"),
