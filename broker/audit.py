@@ -23,7 +23,7 @@ KEPT = 4
 SUMMED = frozenset(("enrol", "rejoin", "leave", "refuse", "violation"))
 # Lines of a member's sessions, which begin and end again as often as it likes. An agent or a node has a few an
 # hour, and a key has at most 256 sessions.
-OF_SESSIONS = frozenset(("open", "close", "pause"))
+OF_SESSIONS = frozenset(("open", "close", "pause", "rest"))
 MOST_OF_SESSIONS = 300
 SESSIONS_PERIOD_S = 60.0
 # Lines that name a job: 200 a second for each key and kind, in bursts. A user of 200 slots compiles less.

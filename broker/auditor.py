@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from broker.audit import AuditLog
-from broker.effects import Remember, RerunEnded
+from broker.effects import Compare, Remember, RerunEnded
 from broker.events import Event, NodeCondemned, RerunAsked
 from broker.heads import read_job, split_digests
 from broker.inquiry import Finding, Report, read_inquiry, write_report
@@ -98,6 +98,8 @@ class Auditor:
         # By whose jobs gave them: nobody's results keep those of others from being looked at.
         self._chosen = Lines[Digest](MAX_AUDITS_QUEUED_PER_KEY)
         self._asked: deque[Digest] = deque()
+        # Results of jobs that were done twice, which differ: the other node's, and its name.
+        self._differing: OrderedDict[Digest, tuple[Told, str]] = OrderedDict()
         self._under_way: OrderedDict[Digest, _Audit] = OrderedDict()
         # One of before our start was another broker's to answer.
         self._inquiry = read_inquiry(self._directory)
@@ -133,9 +135,51 @@ class Auditor:
         while self._asked and len(self._under_way) < AUDITS_AT_ONCE and self._machine.has_room(now):
             self._begin(self._asked.popleft(), True, now)
         self._report_progress()
+        if self._differing and self._machine.has_room(now):
+            self._begin_differing(now)
         is_time = now >= self._next_at and not self._under_way
         if self._chosen and is_time and self._machine.is_idle(now):
             self._begin(self._chosen.take(), False, now)
+
+    def compare(self, effect: Compare) -> None:
+        """A job was done twice, since the first node took long: what the two gave must be the same. A
+        difference is looked into as that of an audit is, with a third node."""
+        winner = effect.winner
+        try:
+            first, second = _decoded(winner.body), _decoded(effect.body)
+        except (CacheError, JobError):
+            return
+        what = differences(first, second)
+        verdict = "differs" if what else "equal"
+        fields = (("job", short(winner.key)), ("node", winner.node), ("other", effect.node))
+        self._log.write("hedge", (*fields, ("verdict", verdict)))
+        if not what:
+            return
+        logger.error(
+            "%s and %s give different results for the job %s: %s",
+            winner.node,
+            effect.node,
+            short(winner.key),
+            ", ".join(what[:MAX_FINDINGS]),
+        )
+        self._differing[winner.key] = Told(effect.node_key, second), effect.node
+        if len(self._differing) > MAX_FINDINGS:
+            self._differing.popitem(last=False)
+
+    def _begin_differing(self, now: float) -> None:
+        """By now the winner's result is remembered, and its job is written down; if not, it serves nobody."""
+        key, (other, other_node) = self._differing.popitem(last=False)
+        record = self._results.record_of(key)
+        if record is None or key in self._under_way:
+            return
+        try:
+            maker = Told(record.source.node_key, _decoded(record.body))
+        except (CacheError, JobError):
+            return
+        audit = _Audit(record, maker, False, now, avoid={maker.node_key, other.node_key})
+        audit.other, audit.other_node = other, other_node
+        self._under_way[key] = audit
+        self._ask(key, audit)
 
     # --- what is asked --------------------------------------------------------------------------
 

@@ -16,6 +16,10 @@ are as many left whichever one key's are taken away (`unexplained`). Likewise wh
 jobs: UNDECIDED_FAULTS in a row, without a verdict between them, are the node's. That is how a bad node is found
 where it is the only one, or no worse than the others.
 
+A node that does not answer in time (`broker/patience.py`) is a suspect too, unless the other node shows
+that the job does take so long. So is one whose runs second copies elsewhere end sooner, MAX_BEATEN times
+without a result of its own in between, and for BEATEN_S.
+
 A node that was lost with several leases failed once, however many there were: it may have been any of their
 keys' doing. It is not to blame when one of them fails elsewhere too or comes to no end, and then nobody is.
 """
@@ -27,13 +31,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.jobs import Ending, Suspicion
-from broker.limits import JOB_WINDOW, MAX_FAILED_JOBS, MAX_QUARANTINE_S, MAX_RECORDS, QUARANTINE_S
-from broker.model import Identity
+from broker.limits import (
+    BEATEN_S,
+    FAULT_WINDOW,
+    JOB_WINDOW,
+    MAX_BEATEN,
+    MAX_FAILED_JOBS,
+    MAX_QUARANTINE_S,
+    MAX_RECORDS,
+    QUARANTINE_S,
+)
+from broker.model import Identity, Model
 from broker.nodes import Roster
 from broker.strikes import Strikes
 
 # Endings that tell on the job's key though no node is a suspect.
 _TELLING = frozenset((Ending.CALLED_WRONG, Ending.JOB_AT_FAULT))
+
+
+# A node that did not answer in this share of the time that another shows the job to need is not to blame.
+EXCUSED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,17 @@ class Blamed:
     node: Identity
     for_s: float
     key: str = ""
+
+
+def excuse(suspicions: list[Suspicion], model: Model, node: Identity, wall_s: float) -> None:
+    """A node has done the job in this time. Those that had not answered in about as much are no suspects."""
+    rate = wall_s / model.wall_s(1.0, node)
+    suspicions[:] = [
+        each
+        for each in suspicions
+        if not each.unanswered_s
+        or EXCUSED_SHARE * each.unanswered_s > rate * model.wall_s(1.0, each.node)
+    ]
 
 
 class Blame:
@@ -61,6 +89,19 @@ class Blame:
         held = tuple(suspicions)
         if held or user in self._keys or ending in _TELLING:
             self._ended.append((held, ending, user))
+
+    def beaten(self, node: Identity, user: str, began_at: float, now: float) -> None:
+        """A run on this node was ended sooner by a second copy elsewhere. That says little: it may be slow. But
+        a node that loses some in a row, and gives no result in all that time, has not answered."""
+        beaten = self._nodes.record(node).beaten
+        beaten.append((user, began_at))
+        del beaten[1:-FAULT_WINDOW]  # the first one tells how long it has lasted
+        if len(beaten) < MAX_BEATEN or now - min(at for _, at in beaten) < BEATEN_S:
+            return
+        for each, _ in beaten[-MAX_BEATEN:]:
+            suspicion = Suspicion(node, keys={each}, jobs=1)
+            self._ended.append(((suspicion,), Ending.RAN_ELSEWHERE, each))
+        beaten.clear()
 
     def judge(self, now: float) -> list[Blamed]:
         """Draw the conclusions from what has ended since the last call."""

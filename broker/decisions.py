@@ -172,7 +172,9 @@ def _candidates(
 
 # The one that was chosen first, those that could not have been last.
 _ORDER = {CHOSEN: 0, "slower": 1, "lacks-toolchain": 1, "fuller": 1, "equal": 1, "full": 2}
-_ORDER |= dict.fromkeys(("draining", "paused", "quarantined", "not-for-it", "aside", "unfit"), 3)
+_ORDER |= dict.fromkeys(
+    ("draining", "paused", "quarantined", "resting", "not-for-it", "aside", "unfit"), 3
+)
 
 
 def _lacks(stand: Stand, toolchain: Digest, later: set[tuple[bytes, Digest]]) -> bool:

@@ -107,8 +107,10 @@ class Dispatcher:
 
     def _can_be_recalled(self, lease: Lease) -> bool:
         execution = self._farm.executions[lease.key]
+        if execution.phase is not Phase.ASSIGNED or execution.hedge is not None:
+            return False
         # One that must avoid some nodes would be taken back for those, again and again.
-        return execution.phase is Phase.ASSIGNED and not lease.is_adopted and not execution.avoid
+        return not execution.avoid
 
     def inputs_checked(self, execution: Execution, missing: frozenset[Digest], now: float) -> None:
         """The store has been searched: the job is ready, or waits for what it lacks or has not shown."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker.beaten import Winner
 from cache.digest import Digest
 from zcc.messages import Finished, Message, Role
 
@@ -123,6 +124,17 @@ class RerunEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Another node has given a result for a job that was done twice: `body`, as in Done. Hold it against the
+    winner's."""
+
+    winner: Winner
+    node: str
+    node_key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NoteToolchain:
     """Write down that this blob is a toolchain in which a job of this key's has run, for the next broker."""
 
@@ -152,5 +164,6 @@ Effect = (
     | Remember
     | NoteToolchain
     | RerunEnded
+    | Compare
     | Audit
 )

@@ -185,6 +185,15 @@ class ResultArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultUnread:
+    """A Done that nobody could read, or need read: its lease ends, and the node is not to blame."""
+
+    origin: Origin
+    lease: bytes
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUnreachable:
     """A send failed: the peer is gone or has stopped reading."""
 
@@ -239,6 +248,7 @@ Event = (
     | BlobUnstorable
     | UploadStalled
     | ResultArrived
+    | ResultUnread
     | PeerUnreachable
     | PeerMisbehaved
     | KeyRevoked

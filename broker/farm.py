@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from broker.beaten import Beaten
 from broker.blame import Blame
 from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.holdings import Holdings
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
-from broker.limits import STARTUP_GRACE_S
+from broker.limits import RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.model import Identity, Model
 from broker.nodes import Roster
 from broker.pace import Pace
+from broker.patience import Patience
 from broker.queue import Queue
 from broker.seats import Seats
 from broker.sessions import Session, Sessions
@@ -42,6 +44,7 @@ class Farm:
         rng: random.Random,
         started_at: float,
         toolchains: Iterable[tuple[Digest, str]] = (),
+        run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
         self.name = name
         self.rng = rng
@@ -54,10 +57,14 @@ class Farm:
         self.seats = Seats(self.model)
         self.pace = Pace()
         self.decisions = Decisions(self.seats.stands)
+        self.patience = Patience(run_limit_s)
         self.executions: dict[Digest, Execution] = {}
         # The same by what a lease of theirs begins with: leases from before our start are matched so.
         self.by_prefix: dict[bytes, Execution] = {}
         self.leases: dict[bytes, Lease] = {}
+        # Executions that two nodes have.
+        self.hedged: set[Digest] = set()
+        self.beaten = Beaten()
         self.queue = Queue()
         self.ready = Queue()
         self.tallies: dict[str, Tally] = {}
@@ -104,6 +111,7 @@ class Farm:
     def remove(self, execution: Execution) -> None:
         """Forget an execution, whatever its phase; its lease must have been ended."""
         assert execution.lease is None
+        assert execution.hedge is None
         self._leave_phase(execution)
         if execution.phase not in LEASED:
             self.backlog_cost_s -= execution.cost_s

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 from broker.dispatch import Dispatcher
-from broker.effects import TakePushes, VerifyBlobs
+from broker.effects import Compare, TakePushes, VerifyBlobs
+from broker.events import ResultArrived
 from broker.farm import Farm
-from broker.jobs import Phase, Suspicion, lease_prefix
+from broker.jobs import Lease, Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import (
     MAX_PASSING,
@@ -103,8 +104,7 @@ class Fleet:
         for lease in reversed(list(node.leases.values())):
             if surplus <= 0:
                 break
-            execution = self._farm.executions[lease.key]
-            if execution.phase is Phase.ASSIGNED and not lease.is_adopted:
+            if lease.began_at is None:
                 surplus -= 1
                 self._farm.decisions.ended(lease.id, "lends-less", now)
                 self._ledger.revoke(node, lease.id)
@@ -125,6 +125,7 @@ class Fleet:
             self._farm.nodes.add_orphan(node, lease_id, now + ORPHAN_S)
         elif (
             execution.phase is Phase.STARTED
+            or execution.hedge is not None
             or not node.serves(execution.lane.user, b"")
             or not execution.may_be_adopted_by(node.identity)
         ):
@@ -165,16 +166,44 @@ class Fleet:
                 )
             self._ledger.refuse_unservable(now)
 
+    def result(self, session: Session, event: ResultArrived, now: float) -> None:
+        """A node has done a job, or says so."""
+        farm, node = self._farm, self._farm.nodes.get(session.id)
+        winner = farm.beaten.take(session.id, event.lease)
+        if winner is not None:
+            farm.send(session, Settled(event.lease))
+            farm.emit(Compare(winner, session.name, session.user, event.body))
+            return
+        lease = node.leases.get(event.lease) if node is not None else None
+        if node is None or lease is None or not event.is_complete:
+            fault = None if event.is_excused else Fault.INTERNAL
+            self.end_badly(session, event.lease, fault, "outputs were not pushed", now)
+            return
+        user = farm.executions[lease.key].lane.user
+        node.record.note_success(user)
+        farm.audit(
+            "result",
+            user=user,
+            job=short(lease.key),
+            node=session.name,
+            status=event.exit_status,
+            cpu_s=round(event.cpu_s, 3),
+        )
+        verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
+        farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
+        self._ledger.finish(lease, node, event, now)
+        farm.send(session, Settled(event.lease))
+
     def end_badly(
         self,
         session: Session,
         lease_id: bytes,
-        fault: Fault,
+        fault: Fault | None,
         detail: str,
         now: float,
         used_bytes: int = 0,
     ) -> None:
-        """A lease ended without a verdict."""
+        """A lease ended without a verdict. Without a fault it is neither the node's nor the job's."""
         detail = printable(detail)
         self._farm.send(session, Settled(lease_id))
         node = self._farm.nodes.get(session.id)
@@ -185,15 +214,16 @@ class Fleet:
         lease = node.leases.get(lease_id)
         if lease is None:
             return
+        named = fault.value if fault is not None else "broker"
         self._farm.audit(
             "fault",
             user=self._farm.executions[lease.key].lane.user,
             job=short(lease.key),
             node=session.name,
-            fault=fault.value,
+            fault=named,
             detail=detail,
         )
-        self._farm.decisions.ended(lease.id, fault.value, now, detail)
+        self._farm.decisions.ended(lease.id, named, now, detail)
         if fault is Fault.REFUSED:
             self._ledger.reject(lease, detail)
             return
@@ -207,6 +237,8 @@ class Fleet:
         elif fault is Fault.MEMORY and used_bytes:
             most_bytes = node.memory.limit_bytes if node.memory else lease.memory_bytes
             self._ledger.needs_memory(lease, min(used_bytes, 2 * most_bytes))
+        elif fault is Fault.RESOURCES:
+            self._note_short(node, lease, now)
         elif fault is Fault.UNFIT:
             node.note_unfit(self._farm.executions[lease.key].toolchain, detail or "it says so")
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
@@ -219,7 +251,14 @@ class Fleet:
         if fault in UNCOUNTED:
             self._ledger.refuse_unservable(now)
 
-    def announced(self, session: Session, message: Announce) -> str:
+    def _note_short(self, node: Node, lease: Lease, now: float) -> None:
+        """A job ran out of something here: the next one would, too."""
+        execution = self._farm.executions[lease.key]
+        user = execution.lane.user
+        if not execution.is_rerun and node.record.note_short(user, now):
+            self._farm.audit("rest", user=user, node=node.session.name)
+
+    def announced(self, session: Session, message: Announce, now: float) -> str:
         """A node will push: as many blobs as the job may write, for a lease that it holds; for one that is
         over they pass by. Returns what is wrong with it, or nothing."""
         node = self._farm.nodes.get(session.id)
@@ -232,6 +271,8 @@ class Fleet:
             most = self._farm.executions[lease.key].most_outputs
         if count > most:
             return f"{count} outputs were announced of a job that writes at most {most}"
+        if lease is not None:
+            self._farm.patience.announced(lease, now)
         is_wanted = lease is not None
         self._farm.emit(TakePushes(session.route, message.lease, message.outputs, is_wanted))
         return ""

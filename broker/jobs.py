@@ -5,16 +5,21 @@
                 \\-----> PARKED -> QUEUED  (the toolchain is)
     ASSIGNED, STARTED -> QUEUED            (the lease was lost)
 
-One execution a key at a time, however many agents wait for it. A job of which its submitter has not shown
-all inputs (`broker/holdings.py`) is private: it has a name of its own in the books, and knows nothing of what
-others run and hold. It waits for its turn and asks its submitter for those inputs like any other;
-when they are here it becomes the execution of its key, or joins it.
+One execution a key at a time, however many agents wait for it. One that takes too long may be given to a
+second node beside (`broker/stragglers.py`): that lease is its hedge, and the phase is the other lease's.
+
+A job of which its submitter has not shown all inputs (`broker/holdings.py`) is private: it has a name of
+its own in the books, and knows nothing of what others run and hold. It waits for its turn and asks its
+submitter for those inputs like any other; when they are here it becomes the execution of its key, or joins it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import Enum
+from random import Random
 
 from broker.model import CostClass, Identity, Known
 from broker.queue import Lane
@@ -64,7 +69,9 @@ class Lease:
     `power` is how many seconds of cost its slot does in a second; `counted_end` what `broker/pace.py`
     counts with.
 
-    `memory_bytes` are reserved for it there.
+    `memory_bytes` are reserved for it there. `began_at` is when the node said that it runs; None before.
+    `since` is its last step on the way: assigned, begun, outputs announced. From `straggles_at` on it takes
+    unusually long, at `limit_at` it is taken away.
 
     `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
     """
@@ -79,6 +86,11 @@ class Lease:
     counted_end: float = 0.0
     is_adopted: bool = False
     memory_bytes: int = 0
+    began_at: float | None = None
+    since: float = 0.0
+    straggles_at: float = math.inf
+    limit_at: float = math.inf
+    has_announced: bool = False
 
 
 class Ending(Enum):
@@ -95,9 +107,11 @@ class Suspicion:
     """One failure of a node: of one lease, or of all that it held when it was lost.
 
     `keys` are whose jobs they were. `jobs` of them have not ended yet, the others as `endings` say.
+    `unanswered_s`: it did not answer in this time; 0 where it failed in another way.
     """
 
     node: Identity
+    unanswered_s: float = 0.0
     keys: set[str] = field(default_factory=set)
     jobs: int = 0
     endings: set[Ending] = field(default_factory=set)
@@ -118,6 +132,8 @@ class Execution:
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
     failures that a verdict of another node's would tell on them. `complaints` is how many nodes could not use
     its inputs since the store last lacked one. `most_outputs` is how many blobs a node may push for it.
+    `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
+    `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
     its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is known
     not to do without, `stops` how often it was stopped for want of memory.
@@ -143,6 +159,10 @@ class Execution:
     complaints: int = 0
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
+    hedge: Lease | None = None
+    is_known: bool = True
+    hedges: int = 0
+    overruns: int = 0
     most_outputs: int = 1
     client: str = ""
     known: Known | None = None
@@ -176,6 +196,14 @@ def size_of(body: bytes, inputs: tuple[Digest, ...]) -> int:
 def private_key(job: Digest, user: str) -> Digest:
     """The name of a job of which this key has not shown all inputs."""
     return digest_of(job + user.encode())
+
+
+def new_lease_id(key: Digest, rng: Random, taken: Container[bytes]) -> bytes:
+    """A name for a lease of this job that no other has."""
+    while True:
+        lease = lease_prefix(key) + rng.randbytes(LEASE_RANDOM_BYTES)
+        if lease not in taken:
+            return lease
 
 
 def lease_prefix(key: Digest) -> bytes:

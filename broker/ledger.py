@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from broker.admission import new_execution
+from broker.blame import excuse
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
 from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
     AUDITOR,
-    LEASE_RANDOM_BYTES,
     LEASED,
     Ending,
     Execution,
@@ -22,24 +23,21 @@ from broker.jobs import (
     Phase,
     Suspicion,
     Waiter,
-    lease_prefix,
+    new_lease_id,
     private_key,
     size_of,
 )
 from broker.limits import (
     BUSY_AFTER_S,
-    MAX_BUILD_NAME,
     MAX_JOB_BYTES,
     MAX_JOB_BYTES_PER_USER,
     MAX_JOBS,
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
     MAX_REASON,
-    RESERVE_SHARE,
 )
-from broker.model import Identity, Known
+from broker.model import Identity
 from broker.nodes import Node
-from broker.queue import Lane
 from broker.sessions import Session
 from broker.uploads import Uploads
 from cache.digest import Digest, short
@@ -91,7 +89,7 @@ class Ledger:
                 farm.decisions.joined(execution.lease.id, session.user)
             self._say_where(execution, session, event.ticket)
             return
-        execution = self._new_execution(session, event, key)
+        execution = new_execution(farm, session, event, key)
         if why := self._why_too_large(execution, (), now):
             del session.tickets[event.ticket]
             farm.send(session, Refused(event.ticket, why))
@@ -156,19 +154,22 @@ class Ledger:
 
     def assign(self, execution: Execution, node: Node, finish_at: float, now: float) -> Lease:
         """Hand a ready job to a node."""
-        salt = self._farm.rng.randbytes(LEASE_RANDOM_BYTES)
-        lease = self._begin(execution, node, lease_prefix(execution.key) + salt, finish_at, now)
+        lease = self._begin(execution, node, self._new_id(execution), finish_at, now)
+        execution.lease = lease
+        self._farm.pace.leased(execution, lease)
         self._farm.set_phase(execution, Phase.ASSIGNED)
-        self._farm.send(
-            node.session,
-            Run(
-                lease.id,
-                execution.key,
-                execution.client or execution.lane.user,
-                lease.memory_bytes,
-                execution.body,
-            ),
-        )
+        self._send_run(execution, lease, node)
+        return lease
+
+    def hedge(self, execution: Execution, node: Node, finish_at: float, now: float) -> Lease:
+        """Hand a job to a second node beside the one that has it."""
+        assert execution.lease is not None
+        assert execution.hedge is None
+        lease = self._begin(execution, node, self._new_id(execution), finish_at, now)
+        execution.hedge = lease
+        execution.hedges += 1
+        self._farm.hedged.add(execution.key)
+        self._send_run(execution, lease, node)
         return lease
 
     def adopt(self, execution: Execution, node: Node, lease_id: bytes, now: float) -> None:
@@ -177,7 +178,11 @@ class Ledger:
         farm.nodes.drop_orphan(node, lease_id)
         self.uploads.forget(execution)
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
-        self._begin(execution, node, lease_id, now + wall_s, now).is_adopted = True
+        lease = self._begin(execution, node, lease_id, now + wall_s, now)
+        lease.is_adopted = True
+        execution.lease = lease
+        farm.pace.leased(execution, lease)
+        farm.patience.began(lease, execution, wall_s, now)
         farm.set_phase(execution, Phase.STARTED)
         self._tell_start(execution, HAS_BEGUN_S)
         farm.is_dirty = True
@@ -185,15 +190,18 @@ class Ledger:
         farm.audit("adopt", user=user, job=short(execution.key), node=node.session.name)
 
     def start(self, lease: Lease, node: Node, now: float) -> None:
-        """The node has everything and the compiler runs."""
+        """The node has everything and the compiler runs. Said again, it wins the node no time."""
+        if lease.began_at is not None:
+            return
         execution = self._farm.executions[lease.key]
         self._farm.decisions.begun(lease.id, now)
+        node.began_at = now
         if execution.toolchain not in node.toolchains:
             node.toolchains.add(execution.toolchain)
             self._farm.seats.stands.got_toolchain(node, execution.toolchain)
         wall_s = self._farm.model.wall_s(execution.cost_s, node.identity)
-        lease.expected_end = now + wall_s
-        if execution.phase is Phase.ASSIGNED:
+        self._farm.patience.began(lease, execution, wall_s, now)
+        if lease is execution.lease:
             self._farm.set_phase(execution, Phase.STARTED)
             self._tell_start(execution, HAS_BEGUN_S)
 
@@ -206,10 +214,18 @@ class Ledger:
         self._farm.is_dirty = True
 
     def end_lease(self, lease: Lease) -> Execution:
-        """The lease is over; its execution is the caller's to move on."""
+        """The lease is over. Where another node has the job too, that goes on; else its execution is the
+        caller's to move on."""
         execution = self._farm.executions[lease.key]
-        execution.lease = None
-        self._farm.pace.released(execution, lease)
+        if lease is not execution.hedge:
+            self._farm.pace.released(execution, lease)
+            execution.lease = execution.hedge
+            if execution.lease is not None:
+                self._farm.pace.leased(execution, execution.lease)
+                has_begun = execution.lease.began_at is not None
+                self._farm.set_phase(execution, Phase.STARTED if has_begun else Phase.ASSIGNED)
+        execution.hedge = None
+        self._farm.hedged.discard(execution.key)
         del self._farm.leases[lease.id]
         node = self._farm.nodes.get(lease.node)
         if node is not None:
@@ -231,19 +247,23 @@ class Ledger:
     ) -> None:
         """The node did not run it to an end: another one may, unless two have lost it.
 
-        `is_counted`: whether it tells on the job (a node that is stopping does not).
+        `is_counted`: whether it tells on the job (a node that is stopping does not). What fails while another
+        node has the job too tells on the job only where that was the first to have it.
         """
         self._farm.decisions.ended(lease.id, "given-back", now)
+        is_hedge = lease is self._farm.executions[lease.key].hedge
         execution = self.end_lease(lease)
         has_begun = execution.phase is Phase.STARTED
         if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
         if is_counted:
             execution.avoid.add(node.identity)
-            execution.losses += 1
+            execution.losses += not is_hedge
+        if execution.lease is not None:
+            return  # the other node goes on
         lane = execution.lane
         if execution.losses >= MAX_LOSSES:
-            is_jobs_fault = MAX_LOSSES in (len(execution.suspicions), execution.complaints)
+            is_jobs_fault = max(len(execution.suspicions), execution.complaints) >= MAX_LOSSES
             ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
             self.refuse(execution, LOST_TWICE, ending)
         elif execution.is_rerun or not self._farm.is_servable(
@@ -274,7 +294,14 @@ class Ledger:
     def finish(self, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:
         """A result: to everybody who waits."""
         farm = self._farm
+        predicted_s = farm.model.wall_s(farm.executions[lease.key].cost_s, node.identity)
         execution = self.end_lease(lease)
+        if execution.lease is not None:
+            if not event.is_sound:
+                return  # it proves nothing: another node may yet
+            self._beat(execution.lease, execution, node, event, now)
+        farm.patience.ended(lease, execution, predicted_s, now)
+        excuse(execution.suspicions, farm.model, node.identity, event.wall_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         if is_kept:
             farm.proved_toolchain(execution.lane.user, execution.toolchain)
@@ -325,8 +352,7 @@ class Ledger:
     def _tell_start(self, execution: Execution, expected_s: float) -> None:
         """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
         for waiter in execution.waiters:
-            session = self._farm.sessions.get(waiter.session)
-            if session is not None:
+            if (session := self._farm.sessions.get(waiter.session)) is not None:
                 self._farm.send(session, Busy(waiter.ticket, expected_s))
 
     def _say_where(self, execution: Execution, session: Session, ticket: int) -> None:
@@ -335,6 +361,29 @@ class Ledger:
             self._farm.send(session, Busy(ticket, HAS_BEGUN_S))
         else:
             self._farm.unanswered[session.id, ticket] = session, execution.key
+
+    def _beat(
+        self, lease: Lease, execution: Execution, node: Node, event: ResultArrived, now: float
+    ) -> None:
+        """This lease of a job comes too late: another node has given the result."""
+        farm = self._farm
+        if (other := farm.nodes.get(lease.node)) is None:
+            return
+        user = execution.lane.user
+        if lease.began_at is not None and not execution.is_rerun:
+            farm.blame.beaten(other.identity, user, lease.began_at, now)
+        farm.beaten.note(lease, execution, node, event)
+        farm.decisions.ended(lease.id, "beaten", now)
+        farm.audit("beaten", user=user, job=short(execution.key), node=other.session.name)
+
+    def _new_id(self, execution: Execution) -> bytes:
+        return new_lease_id(execution.key, self._farm.rng, self._farm.leases)
+
+    def _send_run(self, execution: Execution, lease: Lease, node: Node) -> None:
+        client = execution.client or execution.lane.user
+        self._farm.send(
+            node.session, Run(lease.id, execution.key, client, lease.memory_bytes, execution.body)
+        )
 
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """From the shared cache, before any scheduling."""
@@ -399,8 +448,7 @@ class Ledger:
 
     def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
         farm = self._farm
-        tally = farm.tallies.get(session.user, Tally())
-        size = size_of(event.body, event.inputs)
+        tally, size = farm.tallies.get(session.user, Tally()), size_of(event.body, event.inputs)
         if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
             return FARM_FULL
         if farm.blame.is_refused(session.user, now):
@@ -412,30 +460,6 @@ class Ledger:
         ):
             return NO_NODES
         return ""
-
-    def _new_execution(self, session: Session, event: JobSubmitted, key: Digest) -> Execution:
-        known = None
-        if event.traits is not None:
-            known = Known(session.user, event.toolchain, event.traits)
-        expected = self._farm.model.expect(
-            event.toolchain, event.cost_hint_s, len(event.inputs), known
-        )
-        return Execution(
-            key=key,
-            job=event.key,
-            toolchain=event.toolchain,
-            inputs=event.inputs,
-            lane=Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class),
-            body=event.body,
-            cost_class=expected.job,
-            cost_s=expected.cost_s,
-            cost_scale=expected.scale,
-            known=known,
-            memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
-            least_bytes=expected.least_bytes,
-            is_new=event.is_fresh or key == event.key,
-            most_outputs=event.most_outputs,
-        )
 
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
         found = self._farm.nodes.find_orphan(execution.key)
@@ -449,21 +473,19 @@ class Ledger:
         power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
         lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
         lease.memory_bytes = execution.memory_bytes
-        execution.lease = lease
+        self._farm.patience.assigned(lease, now)
         node.leases[lease_id] = lease
         node.reserved_bytes += lease.memory_bytes
         self._farm.leases[lease_id] = lease
-        self._farm.pace.leased(execution, lease)
         self._farm.seats.touch(node)
         return lease
 
     def _abandon(self, execution: Execution) -> None:
-        """Nobody waits for it any more."""
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         self._remove(execution, Ending.UNTOLD)
 
     def _remove(self, execution: Execution, ending: Ending) -> list[Waiter]:
-        if execution.lease is not None:
+        while execution.lease is not None:
             node = self._farm.nodes.get(execution.lease.node)
             lease_id = execution.lease.id
             self._farm.decisions.ended(lease_id, "cancelled", self._farm.now)

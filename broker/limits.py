@@ -302,11 +302,49 @@ PROBE_COST_S = 2.0
 # Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.
 TOOLCHAIN_FETCH_S = 2.0
 
+# --- runs that take too long --------------------------------------------------------------------
+# A run takes unusually long when it is over the 95th percentile of its class (Dean and Barroso, The Tail
+# at Scale, 2013), and over this. Then it may be done a second time: 5% of the slots at most are used so.
+STRAGGLES_AFTER = 1.5
+STRAGGLES_AFTER_S = 0.25
+HEDGE_SHARE = 0.05
+MAX_HEDGES_OF_JOB = 2
+# Stragglers are looked for so often, and runs that are over their limit: a look at each lease.
+HEDGE_LOOK_S = 0.25
+OVERDUE_LOOK_S = 1.0
+# The limit of a run: so many times as long as predicted, which one job in 2,000 takes where
+# ln(actual / predicted) scatters by 0.7. At least so long; longer for a job of which nothing is known. Four
+# times as long each time that it was over.
+LIMIT_TIMES = 10.0
+LEAST_RUN_LIMIT_S = 60.0
+UNKNOWN_RUN_LIMIT_S = 300.0
+LIMIT_GROWTH = 4.0
+# `--run-limit`: nodes end a job after 900 s by themselves (`deadline`), and say so.
+RUN_LIMIT_S = 960.0
+# From Run to Started, where a slot is free: 80 MB of toolchain at 2 Mbit/s. And from Announce to Done: 1 GiB of
+# outputs at 30 Mbit/s.
+START_LIMIT_S = 300.0
+ANSWER_LIMIT_S = 300.0
+# A job that is over its limit on so many nodes is compiled locally.
+MAX_OVERRUNS = 3
+# A node that lost so many runs to second copies, and gave no result in so long, has not answered. One that is
+# slow, or whose speed is not known yet, gives some.
+MAX_BEATEN = 3
+BEATEN_S = 30.0
+# Losers of hedges whose results may still be on their way, to be compared with the winners'; larger bodies
+# are not kept for it.
+MAX_BEATEN_KEPT = 64
+MAX_BEATEN_BODY_BYTES = 256 << 10
+
 # --- bad nodes --------------------------------------------------------------------------------
 FAULT_WINDOW = 10
 MAX_FAULTS = 3
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
+# A node on which a job ran out of something, or that did not answer, is given nothing for so long, twice as
+# long each time until a job succeeds there.
+REST_S = 5.0
+MAX_REST_S = 30.0
 # Failures on a node that no other node has judged, without a verdict between them, are the node's when so
 # many are left whichever one key's are taken away: three keys' once, or two keys' twice.
 UNDECIDED_FAULTS = 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from broker.farm import Farm
-from broker.jobs import Phase
 from broker.nodes import Node
 from zcc.messages import NodeRow, Nodes
 
@@ -16,7 +15,7 @@ def _row(farm: Farm, node: Node, now: float) -> NodeRow:
     return NodeRow(
         name=node.session.name,
         slots=node.slots,
-        running=max(min(node.held, node.slots), _count_begun(farm, node)),
+        running=max(min(node.held, node.slots), _count_begun(node)),
         speed=farm.model.speed(node.identity),
         state=node.state(now),
         load=node.load,
@@ -28,7 +27,6 @@ def _row(farm: Farm, node: Node, now: float) -> NodeRow:
     )
 
 
-def _count_begun(farm: Farm, node: Node) -> int:
+def _count_begun(node: Node) -> int:
     """Jobs that run there: more than its slots, when it had more of them before."""
-    executions = farm.executions
-    return sum(executions[lease.key].phase is Phase.STARTED for lease in node.leases.values())
+    return sum(lease.began_at is not None for lease in node.leases.values())

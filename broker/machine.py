@@ -29,6 +29,7 @@ from broker.limits import (
     MAX_MACHINE_CLASSES,
     MAX_SLOTS,
     RESUBMIT_S,
+    RUN_LIMIT_S,
     STALL_S,
     STARTUP_GRACE_S,
     WHO_EVERY_S,
@@ -37,7 +38,8 @@ from broker.listing import nodes_of
 from broker.reruns import Reruns
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
-from cache.digest import Digest, short
+from broker.stragglers import Stragglers
+from cache.digest import Digest
 from zcc import __version__
 from zcc.holding import HOLDING_KEY_BYTES
 from zcc.messages import (
@@ -56,7 +58,6 @@ from zcc.messages import (
     Placed,
     Refused,
     Role,
-    Settled,
     Started,
     Welcome,
     Who,
@@ -76,14 +77,16 @@ class Machine:
         now: float,
         toolchains: Iterable[tuple[Digest, str]] = (),
         holding_key: bytes = bytes(HOLDING_KEY_BYTES),
+        run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
-        self.farm = Farm(farm_name, rng, now, toolchains)
+        self.farm = Farm(farm_name, rng, now, toolchains, run_limit_s)
         self._holding_key = holding_key
         self.violations = 0
         self._ledger = Ledger(self.farm)
         self.uploads = self._ledger.uploads
         self._dispatcher = Dispatcher(self.farm, self._ledger)
         self._reruns = Reruns(self.farm, self._ledger)
+        self._stragglers = Stragglers(self.farm, self._ledger)
         self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
         self._ticked_at = now
         self._beat_at = now
@@ -124,11 +127,13 @@ class Machine:
         return frozenset() if node is None else node.leases_for(digests)
 
     def payer_of(self, origin: Origin, lease_id: bytes) -> str | None:
-        """Whose job this node holds under this lease; None: nobody's."""
+        """Whose job this node holds under this lease, or has lost to a second copy just now; None: nobody's."""
         session = self.farm.sessions.find(origin)
         node = self.farm.nodes.get(session.id) if session is not None else None
         lease = node.leases.get(lease_id) if node is not None else None
-        return None if lease is None else self.farm.executions[lease.key].lane.user
+        if lease is not None:
+            return self.farm.executions[lease.key].lane.user
+        return None if session is None else self.farm.beaten.payer_of(session.id, lease_id)
 
     # --- sessions -----------------------------------------------------------------------------
 
@@ -286,7 +291,7 @@ class Machine:
             self._ledger.start(lease, node, now)
 
     def _announced(self, session: Session, message: Announce, now: float) -> None:
-        reason = self._fleet.announced(session, message)
+        reason = self._fleet.announced(session, message, now)
         if reason:
             origin = Origin(session.route, session.user, session.role)
             self._misbehaved(events.PeerMisbehaved(origin, reason), now)
@@ -305,26 +310,14 @@ class Machine:
         if session is None:
             self._ask_who(event.origin, now)
             return
-        node = self.farm.nodes.get(session.id)
-        lease = node.leases.get(event.lease) if node is not None else None
-        if node is None or lease is None or not event.is_complete:
-            fault = Fault.RESOURCES if event.is_excused else Fault.INTERNAL
-            self._fleet.end_badly(session, event.lease, fault, "outputs were not pushed", now)
+        self._fleet.result(session, event, now)
+
+    def _result_unread(self, event: events.ResultUnread, now: float) -> None:
+        session = self.farm.sessions.find(event.origin)
+        if session is None:
+            self._ask_who(event.origin, now)
             return
-        user = self.farm.executions[lease.key].lane.user
-        node.record.note_success(user)
-        self.farm.audit(
-            "result",
-            user=user,
-            job=short(lease.key),
-            node=session.name,
-            status=event.exit_status,
-            cpu_s=round(event.cpu_s, 3),
-        )
-        verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
-        self.farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
-        self._ledger.finish(lease, node, event, now)
-        self.farm.send(session, Settled(event.lease))
+        self._fleet.end_badly(session, event.lease, None, event.detail, now)
 
     # --- requests and blobs -------------------------------------------------------------------
 
@@ -438,6 +431,7 @@ class Machine:
         self.uploads.ask_others(now)
         farm.seats.look_again()
         self._dispatcher.tick(now)
+        self._stragglers.look(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 
@@ -482,6 +476,7 @@ _HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
     events.BlobUnstorable: Machine._unstorable,
     events.UploadStalled: Machine._stalled,
     events.ResultArrived: Machine._result,
+    events.ResultUnread: Machine._result_unread,
     events.PeerUnreachable: Machine._unreachable,
     events.PeerMisbehaved: Machine._misbehaved,
     events.KeyRevoked: Machine._revoked,

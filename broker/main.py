@@ -17,7 +17,7 @@ import typer
 from broker import audit_command, members, placed_command
 from broker.descriptors import raise_descriptors
 from broker.errors import BrokerError
-from broker.limits import KEY_CONNECTIONS
+from broker.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry
 from broker.shell import Shell
@@ -106,6 +106,13 @@ def serve(
             help="The share of results that are run again on another node while the farm idles; 0: none.",
         ),
     ] = "1%",
+    run_limit: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE",
+            help="The longest that one run on a node may take: 16m, 1h. Nodes end a job after 15m themselves.",
+        ),
+    ] = f"{RUN_LIMIT_S:.0f}s",
     ccache_size: Annotated[
         str,
         typer.Option(
@@ -167,6 +174,7 @@ def serve(
         members,
         parse_share(audit),
         key_connections,
+        parse_duration(run_limit),
     )
     asyncio.run(_serve(options, ready_fd))
 
@@ -185,6 +193,7 @@ class _Options:
     members: Access | None
     audit_share: float
     key_connections: int
+    run_limit_s: float
 
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
@@ -204,6 +213,7 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
         storage,
         options.audit_share,
         options.key_connections,
+        run_limit_s=options.run_limit_s,
     )
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []

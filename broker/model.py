@@ -75,13 +75,17 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a job will take: seconds of CPU on the average slot, and bytes of memory, of which it needs
-    `least_bytes`. `scale` is its class's."""
+    `least_bytes`. `scale` is its class's.
+
+    `is_known`: by what the same source has taken before, as the agent or the broker knows.
+    """
 
     job: CostClass
     scale: float
     cost_s: float
     peak_bytes: int
     least_bytes: int = 0
+    is_known: bool = False
 
 
 def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
@@ -127,11 +131,12 @@ class Model:
         job = cost_class(toolchain, cost_hint_s, inputs)
         scale, cost_s = scale_of(job, cost_hint_s), self.cost_s(job, cost_hint_s)
         if known is None:
-            return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES)
+            return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES, 0, cost_hint_s > 0)
         found = self.costs.expect(known.user, known.toolchain, known.traits)
         if found.is_known or cost_hint_s <= 0:
             cost_s = _bounded(found.cost_s)
-        return Expectation(job, scale, cost_s, found.peak_bytes, found.least_bytes)
+        is_known = found.is_known or cost_hint_s > 0
+        return Expectation(job, scale, cost_s, found.peak_bytes, found.least_bytes, is_known)
 
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 
 from broker.jobs import Lease, lease_prefix
 from broker.limits import (
@@ -22,10 +22,12 @@ from broker.limits import (
     MAX_PRESSURE,
     MAX_QUARANTINE_S,
     MAX_RECORDS_PER_KEY,
+    MAX_REST_S,
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
     QUARANTINE_S,
+    REST_S,
     SMALL_JOB_BYTES,
     UNDECIDED_FAULTS,
 )
@@ -45,11 +47,23 @@ class Record(Strikes):
     """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
 
     Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
-    `undecided` those of the failures since its last verdict that no other node judged. `sessions` are those
-    that it has now.
+    `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
+    runs since then that a second copy ended sooner, `short` those that ran out of something. `sessions` are
+    those that it has now.
     """
 
-    __slots__ = ("_aside", "faults", "finished", "outcomes", "sessions", "undecided")
+    __slots__ = (
+        "_aside",
+        "_rest",
+        "_rests",
+        "beaten",
+        "faults",
+        "finished",
+        "outcomes",
+        "sessions",
+        "short",
+        "undecided",
+    )
 
     def __init__(self) -> None:
         super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
@@ -58,7 +72,32 @@ class Record(Strikes):
         self.faults = 0
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
+        self.beaten: list[tuple[str, float]] = []  # whose, and begun when
+        self.short: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
+        self._rest = _new_rest()
+        self._rests: OrderedDict[str, Strikes] = OrderedDict()
+
+    def is_resting(self, now: float) -> bool:
+        """Whether it is given nothing for a moment, which is no reason to refuse what waits for it."""
+        return now < self._rest.until
+
+    def rests_for(self, user: str, now: float) -> bool:
+        """The same for this key's jobs."""
+        rest = self._rests.get(user)
+        return rest is not None and now < rest.until
+
+    def note_short(self, user: str, now: float) -> bool:
+        """A job of this key's ran out of something here, or had no answer: the key's jobs leave the node alone
+        for a moment, and everybody's when no one key explains it. Whether the latter begins."""
+        rest = self._rests.get(user)
+        if rest is None:
+            rest = self._rests[user] = _new_rest()
+            if len(self._rests) > MAX_ASIDE:
+                self._rests.popitem(last=False)
+        rest.note_bad(now)
+        self.short.append(frozenset((user,)))
+        return bool(unexplained(self.short)) and self._rest.note_bad(now)
 
     def is_aside_for(self, user: str, now: float) -> bool:
         """Whether this key's jobs avoid it."""
@@ -72,10 +111,14 @@ class Record(Strikes):
     def note_success(self, user: str) -> None:
         self.finished += 1
         self.undecided.clear()
+        self.beaten.clear()
+        self.short.clear()
         self.outcomes.append(frozenset())
         self.note_good()
-        if user in self._aside:
-            self._aside[user].note_good()
+        self._rest.note_good()
+        for known in (self._aside, self._rests):
+            if user in known:
+                known[user].note_good()
 
     def note_fault(self, keys: frozenset[str], now: float) -> bool:
         """Count a fault with jobs of these keys; returns whether it puts the node aside for everybody."""
@@ -111,6 +154,10 @@ class Record(Strikes):
         keys = frozenset().union(*self.undecided)
         self.undecided.clear()
         return keys
+
+
+def _new_rest() -> Strikes:
+    return Strikes(1, 1, REST_S, MAX_REST_S)
 
 
 def most_leases(slots: int) -> int:
@@ -156,6 +203,7 @@ class Node:
     reserved_bytes: int = 0  # of its leases
     kept_for: Digest | None = None
     kept_until: float = 0.0
+    began_at: float = -inf  # a job, the last one
 
     @property
     def identity(self) -> Identity:
@@ -262,6 +310,11 @@ class Node:
             and not self.record.is_aside_for(user, now)
         )
 
+    def takes_now(self, user: str, machine_class: bytes, now: float) -> bool:
+        """The same this moment: it does not rest."""
+        is_resting = self.record.is_resting(now) or self.record.rests_for(user, now)
+        return not is_resting and self.takes(user, machine_class, now)
+
     def note_unfit(self, toolchain: Digest, reason: str) -> None:
         """It has no room for this toolchain."""
         self.unfit[toolchain] = reason
@@ -280,6 +333,8 @@ class Node:
             return "paused"
         if now < self.record.until:
             return "quarantined"
+        if self.record.is_resting(now):
+            return "resting"
         return "limited" if self.unfit else "ready"
 
     @property

@@ -75,7 +75,7 @@ class Chooser:
             seat = self._seats.seat_of(node)
             if seat is None or node.held or not node.is_usable(now):
                 del self.to_try[session_id]
-            elif node.takes(lane.user, lane.machine_class, now) and _may_go(
+            elif node.takes_now(lane.user, lane.machine_class, now) and may_go(
                 self._job_of(key), seat, now, alone=True
             ):
                 del self.to_try[session_id]
@@ -116,7 +116,7 @@ class Chooser:
 
     def _better_for(self, job: Execution, seat: Seat, is_ahead: bool, now: float) -> Seat | None:
         """This seat, or one that has the toolchain; None when the job must not go to any that has room."""
-        if job.toolchain in seat.node.toolchains and _may_go(job, seat, now):
+        if job.toolchain in seat.node.toolchains and may_go(job, seat, now):
             return seat
         lane = job.lane
         # A few as a rule, and all where those are not for this job.
@@ -124,11 +124,11 @@ class Chooser:
             found = self._seats.best(
                 lane.user, lane.machine_class, now, is_ahead=is_ahead, most=most
             )
-            fitting = [each for each in found if _may_go(job, each, now)]
+            fitting = [each for each in found if may_go(job, each, now)]
             if fitting:
                 return min(fitting, key=lambda each: takes_s(job, each))
         # One that no node has the memory for now runs alone on one that could have it.
-        empty = [each for each in found if _may_go(job, each, now, alone=True)]
+        empty = [each for each in found if may_go(job, each, now, alone=True)]
         return max(empty, key=lambda each: each.node.most_bytes, default=None)
 
     def _keep_one_for(self, job: Execution, is_ahead: bool, now: float) -> None:
@@ -175,7 +175,8 @@ def takes_s(job: Execution, seat: Seat) -> float:
     return fetch_s + job.cost_s * seat.rate
 
 
-def _may_go(job: Execution, seat: Seat, now: float, *, alone: bool = False) -> bool:
+def may_go(job: Execution, seat: Seat, now: float, *, alone: bool = False) -> bool:
+    """Whether nothing is known that speaks against this job at this seat; `alone`: with all its memory."""
     node = seat.node
     return (
         node.identity not in job.avoid

@@ -22,7 +22,7 @@ from broker.results import SharedResults
 from broker.traffic import Traffic
 from cache.digest import Digest
 from zcc.errors import ProtocolError
-from zcc.messages import Bye, Cancel, Done, Failed, Fault, Message, Refused, Submit
+from zcc.messages import Bye, Cancel, Done, Message, Refused, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,7 @@ class Reception:
 
     def _end_unread(self, origin: Origin, message: Done, detail: str) -> None:
         """The lease ends without a verdict, and nobody is to blame."""
-        failed = Failed(message.lease, Fault.RESOURCES.value, detail)
-        self._happen(events.MessageArrived(origin, failed))
+        self._happen(events.ResultUnread(origin, message.lease, detail))
 
     def _take_job(
         self, origin: Origin, message: Submit, head: JobHead, shown: tuple[Digest, ...]

@@ -53,6 +53,7 @@ class Reruns:
             cost_s=expected.cost_s,
             cost_scale=expected.scale,
             memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
+            is_known=expected.is_known,
             avoid=avoid,
             most_outputs=event.most_outputs,
             client=event.client,

@@ -163,7 +163,7 @@ class Seats:
                     self._aside[node.session.id] = node
                     continue
                 kept.append(entry)
-                if node.takes(user, machine_class, now):
+                if node.takes_now(user, machine_class, now):
                     found.append((entry, self._seat(node, is_ahead)))
                     taken += 1
             for entry in kept:

@@ -27,7 +27,7 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
-from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON
+from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
 from broker.machine import Machine
 from broker.manners import Manners
 from broker.membership import Membership
@@ -94,6 +94,8 @@ class Shell:
         storage: Storage,
         audit_share: float = 0.0,
         key_connections: int = KEY_CONNECTIONS,
+        *,
+        run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -110,8 +112,8 @@ class Shell:
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         holding_key = os.urandom(HOLDING_KEY_BYTES)
-        known = known_toolchains(state_dir)
-        self._machine = Machine(farm, random.SystemRandom(), self._now(), known, holding_key)
+        known, rng = known_toolchains(state_dir), random.SystemRandom()
+        self._machine = Machine(farm, rng, self._now(), known, holding_key, run_limit_s)
         self._costbook = Costbook(state_dir, self._machine.farm.model.costs, self._now)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
         self._next_check = self._now()
@@ -452,6 +454,9 @@ class Shell:
     def _do_rerun_ended(self, effect: effects.RerunEnded) -> None:
         self._auditor.ended(effect, self._now())
 
+    def _do_compare(self, effect: effects.Compare) -> None:
+        self._auditor.compare(effect)
+
     def _do_audit(self, effect: effects.Audit) -> None:
         logger.debug("%s %s", effect.what, dict(effect.fields))
         self._audit.write(effect.what, effect.fields)
@@ -487,6 +492,7 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.VerifyBlobs: lambda shell, due: shell._search.check(due.digests),
     effects.Remember: Shell._do_remember,
     effects.RerunEnded: Shell._do_rerun_ended,
+    effects.Compare: Shell._do_compare,
     effects.NoteToolchain: Shell._do_note_toolchain,
     effects.Audit: Shell._do_audit,
 }

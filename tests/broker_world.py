@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -206,6 +206,7 @@ class Desk:
         is_sound: bool = True,
         exit_status: int = 0,
         peak_bytes: int = 0,
+        wall_s: float = 1.0,
     ) -> list[Effect]:
         return self.happen(
             events.ResultArrived(
@@ -217,8 +218,8 @@ class Desk:
                 is_excused=False,
                 is_sound=is_sound,
                 size_bytes=1,
-                cpu_s=1.0,
-                wall_s=1.0,
+                cpu_s=wall_s,
+                wall_s=wall_s,
                 body=b"result",
                 peak_bytes=peak_bytes,
             )
@@ -312,7 +313,16 @@ def validate(machine: Machine) -> None:
             }
     assert dict(farm.granted) == granted
     assert {lease.key for lease in farm.leases.values()} <= set(farm.executions)
-    assert len({lease.key for lease in farm.leases.values()}) == len(farm.leases), "runs twice"
+    hedged = {key for key, execution in farm.executions.items() if execution.hedge is not None}
+    assert hedged == farm.hedged
+    runs = Counter(lease.key for lease in farm.leases.values())
+    assert all(count == 1 + (key in hedged) for key, count in runs.items()), "runs too often"
+    for key in hedged:
+        lease, hedge = farm.executions[key].lease, farm.executions[key].hedge
+        assert lease is not None
+        assert hedge is not None
+        assert farm.leases[hedge.id] is hedge
+        assert lease.node != hedge.node
     for session in farm.sessions:
         for key in session.tickets.values():
             assert key in farm.executions
@@ -386,7 +396,11 @@ class FakeAgent:
 
 @dataclass
 class FakeNode:
-    """Runs at most `slots` jobs at a time, each as long as its cost over the node's speed."""
+    """Runs at most `slots` jobs at a time, each as long as its cost over the node's speed.
+
+    Without `starts` it keeps what it is sent and says nothing, without `answers` it says Started and no more;
+    either way it beats.
+    """
 
     world: World
     name: str
@@ -395,14 +409,24 @@ class FakeNode:
     fault_share: float = 0.0
     is_alive: bool = True
     is_frozen: bool = False
+    starts: bool = True
+    answers: bool = True
     waiting: dict[bytes, Run] = field(default_factory=dict)
     running: dict[bytes, Run] = field(default_factory=dict)
     unsettled: dict[bytes, Message | None] = field(default_factory=dict)
     took_s: dict[bytes, float] = field(default_factory=dict)
+    ends_at: dict[bytes, float] = field(default_factory=dict)
 
     @property
     def origin(self) -> Origin:
         return Origin(self.name.encode(), f"user-{self.name}", Role.NODE)
+
+    def slow_down(self, factor: float) -> None:
+        """From now on it has this share of its speed, for what runs too."""
+        self.speed *= factor
+        now = self.world.now
+        for lease in self.running:
+            self.ends_at[lease] = now + (self.ends_at[lease] - now) / factor
 
     def hello(self) -> None:
         leases = (*self.waiting, *self.running, *self.unsettled)
@@ -426,6 +450,7 @@ class FakeNode:
                     self.world.note_stopped(message.lease)
                 self.unsettled.pop(lease, None)
                 self.took_s.pop(lease, None)
+                self.ends_at.pop(lease, None)
                 self._fill()
             case Settled(lease):
                 self.unsettled.pop(lease, None)
@@ -434,22 +459,29 @@ class FakeNode:
                 pass
 
     def _fill(self) -> None:
-        while self.waiting and len(self.running) < self.slots:
+        while self.starts and self.waiting and len(self.running) < self.slots:
             lease, run = next(iter(self.waiting.items()))
             del self.waiting[lease]
             self.running[lease] = run
             self.world.note_started(run, self)
             self.world.say(self, Started(lease))
             self.took_s[lease] = took_s = self.world.cost_of(run.key) / self.speed
+            self.ends_at[lease] = self.world.now + took_s
             self.world.later(took_s, lambda lease=lease: self._end(lease))
 
     def _end(self, lease: bytes) -> None:
-        if not self.is_alive or lease not in self.running:
+        if not self.is_alive or lease not in self.running or not self.answers:
+            return
+        left_s = self.ends_at[lease] - self.world.now
+        if left_s > 1e-6:
+            self.world.later(left_s, lambda: self._end(lease))
+            self.took_s[lease] += left_s
             return
         if self.is_frozen:
             self.world.later(1.0, lambda: self._end(lease))
             return
         del self.running[lease]
+        del self.ends_at[lease]
         self.world.note_stopped(lease)
         bad = self.world.rng.random() < self.fault_share
         self.unsettled[lease] = Failed(lease, Fault.SANDBOX.value, "fake") if bad else None

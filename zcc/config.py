@@ -8,7 +8,7 @@
     slots = 4             # local compiles and links at a time; default one a processor
     local = "sooner"      # a free slot takes from the farm what it would end sooner; fallback: it does not
     idle_minutes = 10     # the agent leaves after this long without a compile
-    remote_timeout_s = 300  # a remote compile that takes longer is done locally instead
+    remote_timeout_s = 3600  # a remote compile without an answer so long after its start is done locally
     cache = "on"          # off: results are neither looked up nor kept; refresh: kept, not looked up;
                           # read: looked up, not kept
     cache_size = "5G"     # what the results of this user may take on disk
@@ -101,7 +101,7 @@ class Config:
     slots: int = 0
     local: str = SOONER
     idle_minutes: float = 10.0
-    remote_timeout_s: float = 300.0
+    remote_timeout_s: float = 3600.0
     cache: str = "on"
     cache_size: str = "5G"
     cache_dir: str = ""

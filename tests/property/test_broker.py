@@ -3,15 +3,21 @@ no slot is given twice, and the books agree (`validate`, after every event)."""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker import events
 from broker.events import Origin
-from broker.limits import HELLO_EVERY_S, MAX_FAILED_JOBS
+from broker.limits import (
+    HELLO_EVERY_S,
+    MAX_FAILED_JOBS,
+    OVERDUE_LOOK_S,
+    RUN_LIMIT_S,
+    STARTUP_GRACE_S,
+)
 from broker.nodes import SUSPICIOUS
-from tests.broker_world import Desk, JobFacts, blob, job, session_id
+from tests.broker_world import Desk, JobFacts, World, blob, job, session_id
 from zcc.lent import Memory
 from zcc.messages import (
     Absent,
@@ -210,10 +216,13 @@ class BrokerRules(RuleBasedStateMachine):
                 *(events.BlobUnstorable(blob(name), f"user-{each}") for each in AGENTS)
             )
 
-    @rule(seconds=st.sampled_from((0.5, 2.0)))
+    @rule(seconds=st.sampled_from((0.5, 2.0, 70.0)))
     def time_passes(self, seconds: float) -> None:
+        """No lease outlives its limit, whatever its node says or does not say."""
         heard = frozenset(self.origin(name) for name in self.here)
         self.desk.pass_time(seconds, heard)
+        leases = self.desk.machine.farm.leases.values()
+        assert all(lease.limit_at > self.desk.now - 2 * OVERDUE_LOOK_S for lease in leases)
 
     def teardown(self) -> None:
         """Every request that stands is answered once nodes serve and agents supply."""
@@ -240,6 +249,33 @@ class BrokerRules(RuleBasedStateMachine):
 
 TestBroker = BrokerRules.TestCase
 TestBroker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(
+    kinds=st.lists(st.sampled_from(("sound", "silent", "mute")), min_size=1, max_size=4),
+    hints_s=st.lists(st.sampled_from((0.0, 0.1, 1.0, 5.0)), min_size=1, max_size=12),
+    seed=st.integers(0, 1_000),
+)
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_every_job_and_every_lease_ends_though_nodes_start_jobs_and_never_answer(
+    kinds: list[str], hints_s: list[float], seed: int
+) -> None:
+    """Silent nodes say Started and no more, mute ones not even that; all of them beat."""
+    world = World(seed)
+    world.desk.validates_each = 20
+    for number, kind in enumerate(kinds):
+        node = world.node(f"{kind}{number}", 2)
+        node.answers, node.starts = kind == "sound", kind != "mute"
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S)
+    for number, hint_s in enumerate(hints_s):
+        agent.submit(job(f"j{number}", inputs=(), hint_s=hint_s))
+    # Unknown jobs have five minutes on each node, and all may lie there one behind the other.
+    world.run_until(lambda: not agent.waiting, at_most_s=10 * RUN_LIMIT_S)
+    assert len(agent.finished) + len(agent.refused) == len(hints_s)
+    assert not world.desk.machine.farm.leases
+    if kinds == ["sound"] * len(kinds):
+        assert not agent.refused
 
 
 @given(

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from broker.limits import STARTUP_GRACE_S
+from broker.limits import LEAST_RUN_LIMIT_S, STARTUP_GRACE_S
 from tests.broker_world import FakeAgent, JobFacts, World, job
 
 
@@ -243,3 +243,69 @@ def test_jobs_that_a_slow_node_has_not_begun_are_taken_back_at_the_end() -> None
     assert world.now - begun < 30.0
     assert slow.is_alive
     assert fast.is_alive
+
+
+def build_s(world: World, agent: FakeAgent, work: list[JobFacts], keeps: int) -> float:
+    """How long a `make -jN` takes that keeps so many jobs here."""
+    begun, left = world.now, list(work)
+    while left or agent.waiting:
+        while left and len(agent.waiting) < keeps:
+            agent.submit(left.pop())
+        world.run(0.05)
+    return world.now - begun
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_node_that_becomes_slow_in_mid_build_costs_little_more_than_its_absence(
+    seed: int,
+) -> None:
+    """It has 15% of its speed from a third of the build on, for what runs there too."""
+
+    def took_s(nodes: int, is_one_slow: bool) -> float:
+        world = World(seed)
+        world.desk.validates_each = 50
+        made = [world.node(f"n{number}", 4) for number in range(nodes)]
+        agent = world.agent("a")
+        world.run(STARTUP_GRACE_S)
+        build_s(world, agent, jobs(world, 120, "before"), 2 * 4 * nodes)
+        if is_one_slow:
+            world.later(15.0, lambda: made[0].slow_down(0.15))
+        took = build_s(world, agent, jobs(world, 1000), 2 * 4 * nodes)
+        assert len(agent.finished) == 1120
+        return took
+
+    assert took_s(8, is_one_slow=True) <= 1.2 * took_s(7, is_one_slow=False)
+
+
+def test_a_silent_node_costs_a_build_little_and_gets_no_more_jobs_of_it() -> None:
+    """It says Started to whatever it is given, and never answers."""
+
+    def took_s(*, is_there: bool) -> float:
+        world = World(2)
+        world.desk.validates_each = 50
+        for number in range(7):
+            world.node(f"n{number}", 4)
+        if is_there:
+            world.node("silent", 4).answers = False
+        agent = world.agent("a")
+        world.run(STARTUP_GRACE_S)
+        took = build_s(world, agent, jobs(world, 1000), 56)
+        assert len(agent.finished) == 1000
+        assert not world.desk.machine.farm.leases
+        return took
+
+    assert took_s(is_there=True) <= 1.2 * took_s(is_there=False)
+
+
+def test_a_silent_node_holds_no_job_while_others_wait_for_slots() -> None:
+    """There is never a slot for a second copy: the limit ends it."""
+    world = World(4)
+    world.desk.validates_each = 50
+    sound = world.node("sound", 1)
+    world.node("silent", 1).answers = False
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S)
+    took = build_s(world, agent, [job(f"j{n}", inputs=(), hint_s=1.0) for n in range(400)], 8)
+    assert len(agent.finished) == 400
+    assert sound.is_alive
+    assert took < 400 + 2 * LEAST_RUN_LIMIT_S

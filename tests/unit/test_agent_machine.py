@@ -25,7 +25,9 @@ from zcc.agent.events import (
     Event,
     FarmClosed,
     FarmOpened,
+    JobBegan,
     JobRefused,
+    JobWaits,
     RecallRefused,
     ResultProven,
     ResultRecalled,
@@ -239,6 +241,17 @@ def test_a_job_that_takes_too_long_is_cancelled_and_done_here() -> None:
     agent.handle(CallPrepared(1, "scanned"), 0.0)
     assert agent.handle(Ticked(), 99.0) == []
     assert agent.handle(Ticked(), 101.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
+
+
+def test_what_a_job_waits_for_its_start_takes_nothing_from_its_time() -> None:
+    agent = machine()
+    arrive(agent, 1)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    agent.handle(JobWaits(1, 250.0), 1.0)
+    assert agent.handle(Ticked(), 300.0) == []
+    agent.handle(JobBegan(1), 300.0)
+    assert agent.handle(Ticked(), 399.0) == []
+    assert agent.handle(Ticked(), 401.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
 
 
 def test_whatever_happens_slots_are_kept_and_no_call_is_lost() -> None:

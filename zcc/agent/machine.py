@@ -86,7 +86,7 @@ class Call:
     way: str = ""
     is_fresh: bool = False
     is_checked: bool = False
-    submitted_s: float = 0.0
+    due_s: float = 0.0  # when it was submitted, was to begin on the farm, or has
     keys: Keys = ()
     can_race: bool = False
     is_raced: bool = False  # a compile here, beside the farm's, holds a slot
@@ -100,7 +100,8 @@ class Call:
 
 @dataclass(slots=True)
 class AgentMachine:
-    """The state of all calls. A remote job is given up after `remote_timeout_s`.
+    """The state of all calls. A remote job is given up `remote_timeout_s` after it has begun there, or
+    was to begin by what the broker said.
 
     `is_farm_expected`: the agent has just started and dials; jobs wait for the first word on that.
     `is_sharing`: idle slots take from the farm what they would end sooner.
@@ -157,9 +158,11 @@ class AgentMachine:
                 self.farm_reason = reason
                 return self._all_locally(self._remote(), reason, now)
             case JobWaits(name, expected_s):
+                self._note_start(name, now + expected_s)
                 self.homeward.told(name, expected_s, now)
                 return []
             case JobBegan(name):
+                self._note_start(name, now)
                 self.homeward.begun(name, now)
                 return []
             case RaceWon() | RaceLost():
@@ -258,7 +261,7 @@ class AgentMachine:
         if self._is_small(call):
             return self._locally(name, SMALL, now, is_choice=True)
         call.stage = Stage.REMOTE
-        call.submitted_s = now
+        call.due_s = now
         self._send(name, call, now)
         submit: list[Effect] = [SubmitJob(name, event.is_fresh)] if self.is_farm_open else []
         if self.slots.has_idle and self.homeward.is_better_here(name, now):
@@ -367,11 +370,15 @@ class AgentMachine:
             for effect in self._let_go(following, now)
         ]
 
+    def _note_start(self, name: int, at: float) -> None:
+        call = self.calls.get(name)
+        if call is not None:
+            call.due_s = at
+
     def _give_up_late(self, now: float) -> list[Effect]:
+        """The broker's own limits end what hangs on a node: this is for a broker that does not."""
         late = [
-            name
-            for name in self._remote()
-            if now - self.calls[name].submitted_s > self.remote_timeout_s
+            name for name in self._remote() if now - self.calls[name].due_s > self.remote_timeout_s
         ]
         cancels: list[Effect] = [CancelJob(name) for name in late]
         return cancels + self._all_locally(late, "remote-timeout", now)

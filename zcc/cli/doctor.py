@@ -184,8 +184,8 @@ def _sandbox() -> Finding:
     )
 
 
-# States of nodes that are given jobs; a limited one, no jobs of some toolchains.
-_TAKING = frozenset(("ready", "limited"))
+# States of nodes that are given jobs; a limited one, no jobs of some toolchains, a resting one in a moment.
+_TAKING = frozenset(("ready", "limited", "resting"))
 
 
 def _agent_status() -> dict[str, Any]:

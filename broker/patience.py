@@ -1,0 +1,109 @@
+"""How long a node may take for a run: when it is done a second time elsewhere, and when it is taken away. Pure.
+
+    straggles after   max(p95, 1.5 * predicted + 0.25 s)
+    limit             min(--run-limit, max(60 s, 10 * predicted) * 4 ** times it was over its limit)
+
+p95 is the 95th percentile of taken / predicted among the runs of the job's class, times predicted; it is found
+without keeping them by stochastic approximation (Robbins and Monro 1951) on the logarithm. A job of which
+nothing is known has 300 s for 60. Predicted is the wall time on its node, as believed when the run begins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from broker.jobs import Execution, Lease
+from broker.limits import (
+    ANSWER_LIMIT_S,
+    LEAST_RUN_LIMIT_S,
+    LIMIT_GROWTH,
+    LIMIT_TIMES,
+    RUN_LIMIT_S,
+    START_LIMIT_S,
+    STRAGGLES_AFTER,
+    STRAGGLES_AFTER_S,
+    UNKNOWN_RUN_LIMIT_S,
+)
+from broker.model import MAX_CLASSES, CostClass
+
+QUANTILE = 0.95
+# Where nothing is known: ln(taken / predicted) scatters by 0.55.
+_FIRST_LN_RATIO = 0.9
+# Steps shrink as 1 / (seen + 4), to the least.
+_FIRST_SEEN = 4
+_LEAST_STEP = 0.05
+
+
+@dataclass(slots=True)
+class _Tail:
+    """An estimate of the 95th percentile of ln(taken / predicted)."""
+
+    ln_ratio: float
+    seen: int = _FIRST_SEEN
+
+    def note(self, ln_ratio: float) -> None:
+        step = max(_LEAST_STEP, 1.0 / self.seen)
+        self.ln_ratio += step * (QUANTILE - (ln_ratio <= self.ln_ratio))
+        self.seen += 1
+
+
+class Patience:
+    """`most_run_s` bounds the limit of every run."""
+
+    def __init__(self, most_run_s: float = RUN_LIMIT_S) -> None:
+        self._most_run_s = most_run_s
+        self._all = _Tail(_FIRST_LN_RATIO)
+        self._classes: dict[CostClass, _Tail] = {}
+
+    def assigned(self, lease: Lease, now: float) -> None:
+        """A node is sent the job, which is expected to end as the lease says."""
+        lease.since = now
+        lease.straggles_at = now + _at_least_s(lease.expected_end - now)
+        lease.limit_at = now + START_LIMIT_S
+
+    def began(self, lease: Lease, execution: Execution, predicted_s: float, now: float) -> None:
+        """The node says that it runs, which is expected to take so many seconds there."""
+        lease.began_at = lease.since = now
+        lease.expected_end = now + predicted_s
+        lease.straggles_at = now + self.straggles_after_s(execution.cost_class, predicted_s)
+        lease.limit_at = now + self.run_limit_s(
+            predicted_s, execution.overruns, is_known=execution.is_known
+        )
+
+    def announced(self, lease: Lease, now: float) -> None:
+        """The node says what it has made, which is now on its way. To be believed once."""
+        if not lease.has_announced:
+            lease.has_announced = True
+            lease.straggles_at += now - lease.since
+            lease.since = now
+            lease.limit_at = now + ANSWER_LIMIT_S
+
+    def ended(self, lease: Lease, execution: Execution, predicted_s: float, now: float) -> None:
+        """The node has given its result."""
+        if lease.began_at is None or lease.is_adopted:
+            return
+        taken_s = max(now - lease.began_at, 1e-3)
+        ln_ratio = math.log(taken_s / max(predicted_s, 1e-3))
+        self._all.note(ln_ratio)
+        tail = self._classes.get(execution.cost_class)
+        if tail is None:
+            if len(self._classes) >= MAX_CLASSES:
+                del self._classes[next(iter(self._classes))]
+            tail = self._classes[execution.cost_class] = _Tail(self._all.ln_ratio)
+        tail.note(ln_ratio)
+
+    def straggles_after_s(self, job: CostClass, predicted_s: float) -> float:
+        """A run of this class that takes longer is one of the slowest twentieth, and later than predicted."""
+        tail = self._classes.get(job, self._all)
+        return max(math.exp(tail.ln_ratio) * predicted_s, _at_least_s(predicted_s))
+
+    def run_limit_s(self, predicted_s: float, overruns: int, *, is_known: bool) -> float:
+        """How long a run may take before it is taken away from a node that says nothing."""
+        least_s = LEAST_RUN_LIMIT_S if is_known else UNKNOWN_RUN_LIMIT_S
+        limit_s = max(least_s, LIMIT_TIMES * predicted_s) * LIMIT_GROWTH**overruns
+        return min(limit_s, self._most_run_s)
+
+
+def _at_least_s(predicted_s: float) -> float:
+    return STRAGGLES_AFTER * predicted_s + STRAGGLES_AFTER_S
