@@ -62,6 +62,28 @@ def private(output: Path) -> None:
     output.chmod(0o600)
 
 
+def with_acl(output: Path) -> None:
+    """The mode is a new file's, and an ACL lets one more user read."""
+    output.write_text("old")
+    set_acl(output)
+
+
+def empty_with_acl(output: Path) -> None:
+    output.touch()
+    set_acl(output)
+
+
+def set_acl(output: Path) -> None:
+    everyone = 0xFFFFFFFF
+    entries = ((1, 6, everyone), (2, 4, 1), (4, 4, everyone), (16, 4, everyone), (32, 4, everyone))
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    output.chmod(0o644)
+    try:
+        os.setxattr(output, "system.posix_acl_access", packed)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs: {error}")
+
+
 def set_user_id(output: Path) -> None:
     output.write_text("old")
     output.chmod(0o6755)
@@ -102,6 +124,8 @@ STATES = [
     dangling,
     in_acl_directory,
     of_acl_directory,
+    with_acl,
+    empty_with_acl,
 ]
 
 
@@ -174,11 +198,11 @@ def is_taken(family: str, what: str, name: str) -> bool:
     if family == "clang" and what in ("object of assembly", "object, all saved"):
         return name not in ("symlink", "dangling")
     if what.startswith("object") or (family == "clang" and what == "assembly"):
-        return name not in ("dangling", "empty_hard_link")
+        return name not in ("dangling", "empty_hard_link", "empty_with_acl")
     if family == "clang":
         return False
     if what == "split debug":
-        return name not in ("dangling", "empty_hard_link")
+        return name not in ("dangling", "empty_hard_link", "empty_with_acl")
     return name not in ("symlink", "dangling")
 
 

@@ -5,7 +5,7 @@ Found by `strace` of gcc 12 with binutils 2.40 and of clang 14; a test compares 
     object of gcc (the assembler)   removes file or symlink and makes a new one, but writes into an empty file
     .dwo of gcc (objcopy)           the same
     assembly, .d, .su, .gcno of gcc, what -save-temps keeps
-                                    writes into the file: its links, mode, group and ACL stay
+                                    writes into the file: its links, mode, group and attributes stay
     object and assembly of clang    a temporary file, renamed; but where its own assembler is a step by itself
                                     (-save-temps, assembly as source) it writes into the file
     .d of clang                     writes into the file
@@ -24,6 +24,7 @@ from zcc.compiler.options import Family
 
 _GCC_WRITES_INTO = (b".d", b".su", b".gcno", b".i", b".ii", b".s")
 _GCC_REPLACES = (b".dwo",)
+_LABEL = "security.selinux"
 
 
 class Way(Enum):
@@ -55,7 +56,7 @@ def placing(path: bytes, way: Way, umask: int) -> Way | None:
         return Way.REPLACES
     except OSError:
         return None
-    if is_plain(path, status, umask):
+    if is_plain(path, status, umask) and not _has_attributes(path, status, way):
         return Way.REPLACES
     if status.st_uid != os.geteuid() or not os.access(path, os.W_OK):
         return None
@@ -64,6 +65,19 @@ def placing(path: bytes, way: Way, umask: int) -> Way | None:
     if way is Way.WRITES_INTO and stat.S_ISREG(status.st_mode):
         return way
     return None
+
+
+def _has_attributes(path: bytes, status: os.stat_result, way: Way) -> bool:
+    """Whether the file has attributes (an ACL, a label, a user's own) that another in its place would not have,
+    and that the compiler may leave as they are."""
+    if way is Way.REPLACES and status.st_size > 0:
+        return False
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return False  # this file system has none
+    # Under SELinux every file has a label, nearly always the one that its directory gives.
+    return any(name != _LABEL or way is Way.WRITES_INTO for name in names)
 
 
 def is_plain(path: bytes, status: os.stat_result, umask: int) -> bool:
