@@ -37,6 +37,7 @@ class Decision:
     toolchain: Digest
     avoid: frozenset[Identity]
     cost_s: float
+    memory_bytes: int
     node: Node
     rate: float
     mean_s: float
@@ -77,6 +78,7 @@ class Decisions:
             toolchain=execution.toolchain,
             avoid=frozenset(execution.avoid),
             cost_s=execution.cost_s,
+            memory_bytes=execution.memory_bytes,
             node=choice.seat.node,
             rate=choice.seat.rate,
             mean_s=choice.mean_s,
@@ -171,7 +173,15 @@ def _candidates(
 
 
 # The one that was chosen first, those that could not have been last.
-_ORDER = {CHOSEN: 0, "slower": 1, "lacks-toolchain": 1, "fuller": 1, "equal": 1, "full": 2}
+_ORDER = {
+    CHOSEN: 0,
+    "slower": 1,
+    "lacks-toolchain": 1,
+    "fuller": 1,
+    "equal": 1,
+    "full": 2,
+    "memory": 2,
+}
 _ORDER |= dict.fromkeys(
     ("draining", "paused", "quarantined", "resting", "not-for-it", "aside", "unfit"), 3
 )
@@ -211,6 +221,8 @@ def _verdict(
     is_ahead = chosen.held >= chosen.slots
     if stand.held >= (most_leases(stand.slots) if is_ahead else stand.slots):
         return "full", ""
+    if stand.left_bytes < decision.memory_bytes:
+        return "memory", ""
     chosen_s = decision.finish_at - decision.at
     if lacks and end_s - TOOLCHAIN_FETCH_S <= chosen_s < end_s:
         return "lacks-toolchain", ""

@@ -182,6 +182,9 @@ class Dispatcher:
         node = choice.seat.node
         lease = self._ledger.assign(execution, node, choice.finish_at, now)
         self._farm.decisions.note(execution, lease, choice, now)
+        if len(execution.waiters) > 1:
+            for session in self._farm.sources_of(execution):
+                self._farm.decisions.joined(lease.id, session.user)
         self._farm.audit(
             "dispatch",
             user=execution.lane.user,

@@ -6,10 +6,11 @@ decision costs nothing for the nodes that it passed over, and a farm's nodes are
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
-from broker.limits import MAX_CHANGES
+from broker.limits import MAX_CHANGES, MAX_PRESSURE
 from broker.model import Identity
 from broker.nodes import Node
 from cache.digest import Digest
@@ -17,7 +18,8 @@ from cache.digest import Digest
 
 class Stand(NamedTuple):
     """What of a node a choice depends on. `ln_rate` is the model's, without the farm's mean; `aside` are users
-    whose jobs avoid it, each until a time."""
+    whose jobs avoid it, each until a time. `left_bytes` of memory are promised to nobody (infinite where the
+    node does not say); of a node under pressure none are."""
 
     node: Node
     slots: int
@@ -27,10 +29,19 @@ class Stand(NamedTuple):
     reason: str
     unfit: frozenset[Digest]
     aside: tuple[tuple[str, float], ...]
+    left_bytes: float
 
     @property
     def identity(self) -> Identity:
         return self.node.identity
+
+
+def _left_bytes(node: Node) -> float:
+    memory = node.memory
+    if memory is None:
+        return math.inf
+    is_pressed = memory.pressure > MAX_PRESSURE and node.held
+    return 0.0 if is_pressed else memory.usable_bytes - node.reserved_bytes
 
 
 _Change = tuple[bytes, Stand | None, Digest | None]
@@ -62,6 +73,7 @@ class Stands:
             node.why_none,
             frozenset(node.unfit) if node.unfit else _NOTHING,
             node.record.aside(),
+            _left_bytes(node),
         )
         session = node.session.id
         before = self._now.get(session)

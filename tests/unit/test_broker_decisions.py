@@ -13,6 +13,7 @@ from broker.nodes import Node, Record
 from broker.sessions import Session
 from broker.stands import Stands
 from tests.broker_world import Desk, blob, job
+from zcc.lent import Memory
 from zcc.messages import AskPlaced, Beat, Cancel, Failed, Fault, Placed, Role, Started
 from zcc.placed import MAX_CANDIDATES, Placement
 
@@ -148,6 +149,17 @@ def test_a_node_without_the_toolchain_is_told_so(desk: Desk) -> None:
     assert verdicts(placement) == {"has": "chosen", "lacks": "lacks-toolchain"}
 
 
+def test_a_node_without_the_memory_is_told_so(desk: Desk) -> None:
+    agent = desk.client("a")
+    desk.node("large", 4)
+    desk.say(desk.node("small", 4), Beat(0.0, memory=Memory(8 << 30, 1 << 20, 0.0)))
+    desk.say(desk.node("pressed", 4), Beat(0.0, memory=Memory(8 << 30, 8 << 30, 50.0)))
+    desk.submit(agent, 1, job("x", inputs=()))
+    placement = asked(desk, agent, "x")[0]
+    assert verdicts(placement)["small"] == "memory"
+    assert verdicts(placement)[placement.node] == "chosen"
+
+
 def test_a_member_sees_its_own_jobs_and_an_admin_all(desk: Desk) -> None:
     one, two = desk.client("one"), desk.client("two")
     admin = desk.hello("admin", Role.ADMIN)
@@ -166,6 +178,14 @@ def test_who_waits_for_anothers_run_may_know_of_it(desk: Desk) -> None:
     desk.submit(one, 1, job("x", inputs=()))
     assert asked(desk, two, "x") == ()
     desk.submit(two, 1, job("x", inputs=()))
+    assert len(asked(desk, two, "x")) == 1
+
+
+def test_who_had_joined_a_job_before_it_was_placed_may_know_of_it(desk: Desk) -> None:
+    one, two = desk.client("one"), desk.client("two")
+    desk.submit(one, 1, job("x", inputs=()))
+    desk.submit(two, 1, job("x", inputs=()))
+    desk.node("n", 4)
     assert len(asked(desk, two, "x")) == 1
 
 

@@ -33,6 +33,7 @@ _VERDICTS = {
     "fuller": "as good, and more of its slots were taken",
     "equal": "as good; the other came first",
     "full": "full: no slot for it",
+    "memory": "has too little memory left that is promised to nobody, or is under pressure",
     "draining": "is leaving the farm",
     "paused": "takes no jobs",
     "quarantined": "in quarantine: its jobs fail",
