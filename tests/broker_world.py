@@ -347,6 +347,7 @@ class FakeAgent:
     is_alive: bool = True
     is_frozen: bool = False
     has_files: bool = True
+    far_s: float = 0.0  # on top of the world's latency, each way
     next_ticket: int = 0
     waiting: dict[int, JobFacts] = field(default_factory=dict)
     finished: dict[int, Finished] = field(default_factory=dict)
@@ -411,6 +412,7 @@ class FakeNode:
     is_frozen: bool = False
     starts: bool = True
     answers: bool = True
+    far_s: float = 0.0  # on top of the world's latency, each way
     waiting: dict[bytes, Run] = field(default_factory=dict)
     running: dict[bytes, Run] = field(default_factory=dict)
     unsettled: dict[bytes, Message | None] = field(default_factory=dict)
@@ -574,7 +576,8 @@ class World:
     def tell(self, peer: Peer, event: Event) -> None:
         """An event reaches the broker a little later, unless the peer is dead or frozen."""
         if peer.is_alive and not peer.is_frozen:
-            self.later(self.LATENCY_S, lambda: self._reach(peer, event))
+            latency_s = self.LATENCY_S + peer.far_s
+            self.later(latency_s, lambda: self._reach(peer, event))
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
         self._number += 1
@@ -624,7 +627,7 @@ class World:
             elif peer.is_frozen:
                 self.later(0.5, arrive)
 
-        self.later(self.LATENCY_S, arrive)
+        self.later(self.LATENCY_S + peer.far_s, arrive)
 
     def _tick(self) -> None:
         self.later(self.TICK_S, self._tick)

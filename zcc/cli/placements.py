@@ -23,6 +23,7 @@ _REASONS = {
     "waited-long": "it had waited long, so it went first",
     "hedge": "the first node took long: it was done a second time beside",
     "waited-enough": "it had waited for a faster slot as long as that could gain",
+    "probe": "the node was rated slow, has run nothing since, and is tried again with a short job",
     "in-its-place": "the job whose turn it was must not go to this node, and this one may",
 }
 # What stood against a node.
