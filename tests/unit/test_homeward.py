@@ -183,6 +183,20 @@ def test_a_job_that_has_lost_its_node_can_be_taken_back() -> None:
     assert RunHere(1) in agent.handle(JobWaits(1, 5.0), 0.5)
 
 
+def test_who_waits_for_a_compiler_to_be_packed_may_have_an_idle_slot() -> None:
+    agent = machine()
+    agent.handle(CallArrived(1, False, False), 0.0)
+    agent.handle(CallArrived(2, False, is_strict=True), 0.0)
+    agent.handle(CallArrived(3, False, False), 0.0)
+    assert [agent.may_begin_here(call) for call in (1, 2, 3)] == [True, False, True]
+    agent.handle(CallIsLocal(1, "sooner-here", "", True), 0.0)
+    assert not agent.may_begin_here(3)
+    agent.handle(CallClosed(1), 0.0)
+    assert agent.may_begin_here(3)
+    agent.handle(FarmClosed("broker-silent"), 1.0)
+    assert not agent.may_begin_here(3)
+
+
 # ---- small ones --------------------------------------------------------------------------------
 
 

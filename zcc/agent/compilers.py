@@ -57,6 +57,10 @@ class Compilers:
         seen.see(os.fsencode(toolchain.pack_path))
         return self._known.put(key, toolchain, seen)
 
+    def is_packing(self, executable: bytes) -> bool:
+        """Whether an answer about this compiler takes seconds, which others wait for by now."""
+        return any(key[0] == executable for key in self._packing)
+
     async def _packed(self, key: _Key, argv0: bytes) -> None:
         """Wait for the one child that packs this compiler."""
         task = self._packing.get(key)

@@ -191,6 +191,12 @@ class AgentMachine:
             return None
         return LOOK_S if self.homeward.has_queued else LOOK_AT_BEGUN_S
 
+    def may_begin_here(self, name: int) -> bool:
+        """Whether a slot is idle for a call whose job would be long in coming."""
+        is_shared = self.is_sharing and (self.is_farm_open or self.is_farm_expected)
+        call = self.calls.get(name)
+        return is_shared and self.slots.has_idle and call is not None and call.may_come_here
+
     def running_here(self) -> list[int]:
         """The calls whose launchers have become compilers, and hold slots."""
         return [name for name, call in self.calls.items() if call.stage is Stage.LOCAL]

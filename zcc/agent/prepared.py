@@ -20,7 +20,7 @@ MAX_UNMOVABLE = 8192
 _JOB_BYTES = 1500
 _INPUT_BYTES = 110
 
-# Reasons by which a command is none that a farm could take; running it here is no fallback.
+# Reasons by which a command is none that a farm could take, or ends sooner here: that is no fallback.
 CHOICES = frozenset(
     (
         "not-a-compile",
@@ -38,6 +38,9 @@ CHOICES = frozenset(
         "no-compiler",
         "missing-source",
         "wrapper",
+        "sooner-here",
+        "small",
+        "raced",
     )
 )
 

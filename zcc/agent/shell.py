@@ -58,7 +58,7 @@ from zcc.agent.events import (
     Ticked,
 )
 from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
-from zcc.agent.machine import AgentMachine
+from zcc.agent.machine import SOONER_HERE, AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
 from zcc.agent.prepared import Here, Prepared
@@ -207,7 +207,7 @@ class AgentShell:
         self._handle(
             CallArrived(number, request.depth > 0, policy == b"never", policy == b"forbid")
         )
-        here = self._at_once(call)
+        here = self._at_once(call) or self._meanwhile(number, call)
         if here is not None:
             self._run_here(number, call, here)
             return
@@ -347,6 +347,13 @@ class AgentShell:
             return here or call.visitor.caller.why_here(call.request)
         except Exception as error:  # noqa: BLE001 - logged there
             return failed(call.request, error)
+
+    def _meanwhile(self, number: int, call: Call) -> Here | None:
+        """A compiler that is new is packed first, and who comes then need not wait for that."""
+        if not self._compilers.is_packing(call.request.executable):
+            return None
+        is_idle = self._machine.may_begin_here(number)
+        return Here(SOONER_HERE, "its compiler is being packed") if is_idle else None
 
     async def _analyse(self, number: int, call: Call) -> None:
         answer: list[Prepared] | Here
