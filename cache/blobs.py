@@ -328,7 +328,7 @@ class BlobStore:
             self.write(digest, frame)
 
     def write(self, digest: Digest, frame: bytes) -> None:
-        """The same, in the place of what may be there.
+        """The same without a look for what may be there.
 
         Raises:
             OSError: the disk refused; nothing is stored.
@@ -419,19 +419,23 @@ class BlobStore:
         return len(victims)
 
     def _adopt(self, digest: Digest, path: str) -> None:
+        """Make a checked file the blob's. A frame that is there stays: it may be on its way to somebody, who
+        would get the rest of another one; and who sends it again does not choose what the store holds."""
         if self.form is Form.PLAIN:
             os.chmod(path, 0o444)
             os.utime(path, (PLAIN_MTIME_S, PLAIN_MTIME_S))
         place = self.path_of(digest)
-        size = os.stat(path).st_size
-        fresh = not os.path.exists(place)
+        size, replaced = os.stat(path).st_size, _size_at(place)
+        if replaced and self.form is Form.COMPRESSED:
+            os.unlink(path)
+            self.touch(digest)
+            return
         try:
             os.rename(path, place)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             os.rename(path, place)
-        if fresh:
-            self._add_size(size)
+        self._add_size(size - replaced)
 
     def _add_size(self, size_bytes: int) -> None:
         with self._lock:
@@ -448,6 +452,14 @@ class BlobStore:
                     status = entry.stat(follow_symlinks=False)
                     used = status.st_ctime if self.form is Form.PLAIN else status.st_mtime
                     yield Entry(digest, status.st_size, used)
+
+
+def _size_at(path: str) -> int:
+    """Bytes of the file there; 0 where there is none, or an empty one, which is no frame."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _scan(directory: str) -> list[os.DirEntry[str]]:

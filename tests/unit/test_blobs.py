@@ -193,3 +193,42 @@ def test_a_checked_blob_that_waits_keeps_no_decoder(store: BlobStore) -> None:
     assert not hasattr(arrival, "_decoder")
     arrival.keep()
     assert store.read(digest_of(DATA)) == DATA
+
+
+def test_a_frame_that_is_there_stays_whoever_sends_another(tmp_path: Path) -> None:
+    """It may be on its way to somebody; and the store's size is what its limit is held against."""
+    store = BlobStore(str(tmp_path), LIMIT)
+    zeros = bytes(1 << 16)
+    digest, frame, raw = digest_of(zeros), compress(zeros), _stored_frame(zeros)
+    assert len(raw) > len(zeros) > len(frame)
+    store.put_frame(digest, frame, LIMIT)
+    counted = store.size_bytes
+    store.put_frame(digest, raw, LIMIT)
+    store.write(digest, raw)
+    assert store.read_stored(digest) == frame
+    assert left_behind(store) == []
+    assert store.size_bytes == counted == len(frame)
+    store.remove(digest)
+    assert store.size_bytes == 0
+
+
+def test_an_empty_file_in_a_blobs_place_is_none(tmp_path: Path) -> None:
+    """What a loss of power leaves of a file that was renamed."""
+    store = BlobStore(str(tmp_path), LIMIT)
+    digest = store.put(DATA)
+    os.truncate(store.path_of(digest), 0)
+    store.write(digest, compress(DATA))
+    assert store.read(digest) == DATA
+
+
+def test_a_plain_blob_that_comes_again_counts_once(tmp_path: Path) -> None:
+    store = BlobStore(str(tmp_path), LIMIT, Form.PLAIN)
+    for _ in range(2):
+        store.put_frame(digest_of(DATA), compress(DATA), LIMIT)
+    assert store.size_bytes == len(DATA)
+
+
+def _stored_frame(data: bytes) -> bytes:
+    """A zstd frame (RFC 8878) of one raw block: as many bytes as it holds, and some."""
+    header = bytes.fromhex("28b52ffd a0") + len(data).to_bytes(4, "little")
+    return header + (1 | len(data) << 3).to_bytes(3, "little") + data
