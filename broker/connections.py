@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from broker.limits import HEARTBEAT_BYTES_PER_S, MAX_RECORDS
+from zcc.messages import RECEIVING_BYTES
 
 # What CURVE adds to a frame (RFC 26: 8 bytes of name, 8 of nonce, 16 of code, 1 of flags), and ZMTP (RFC 37: a
 # flag and a length, of 1 byte or of 8).
@@ -37,8 +38,8 @@ class Connection(Generic[Address]):
     """`user` and `route` are known from its first message on.
 
     `handed_bytes` went to libzmq for it, of which the peer had confirmed `acked_bytes` when the kernel was
-    asked last; `delivered_bytes` came from libzmq, and `ahead_bytes` had come here beyond them. `is_shut`: its
-    end was asked for, and will be told.
+    asked last; `delivered_bytes` came from libzmq, `received_bytes` had come here then, and `ahead_bytes` of
+    them were not delivered. `is_shut`: its end was asked for, and will be told.
     """
 
     descriptor: int
@@ -50,6 +51,7 @@ class Connection(Generic[Address]):
     handed_bytes: int = 0
     acked_bytes: int = 0
     delivered_bytes: int = 0
+    received_bytes: int = 0
     ahead_bytes: int = 0
     is_shut: bool = False
 
@@ -57,10 +59,14 @@ class Connection(Generic[Address]):
     def unsent_bytes(self) -> int:
         return self.handed_bytes - self.acked_bytes
 
-    def ahead_of(self, received_bytes: int, now: float) -> int:
-        """What has come so far and was not delivered, but for heartbeats."""
+    def note_received(self, received_bytes: int, now: float) -> bool:
+        """So much has come ever, heartbeats of libzmq's among it; whether part of a message is on its way: who
+        sends it over a slow line can say nothing else."""
+        fresh_bytes = received_bytes - self.received_bytes
         beats = int(HEARTBEAT_BYTES_PER_S * (now - self.since))
-        return received_bytes - self.delivered_bytes - beats
+        self.received_bytes = received_bytes
+        self.ahead_bytes = received_bytes - self.delivered_bytes - beats
+        return fresh_bytes >= RECEIVING_BYTES and self.ahead_bytes > 0
 
     def note_acked(self, acked_bytes: int) -> None:
         """So much has been confirmed ever, the handshake and libzmq's heartbeats among it."""

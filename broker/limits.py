@@ -44,11 +44,12 @@ MAX_SILENT_OF_ADDRESS = 128
 # Messages that libzmq holds for us from one peer. The rest waits in the kernel and with the sender: what is
 # read from there faster is none the sooner handled.
 UNREAD_MESSAGES = 64
-# What may have come by one connection, or by all of one key's, and not have been handed to us: libzmq bounds
+# What may have come by one connection, by all of one key's, or by all, and not be handed to us: libzmq bounds
 # neither the parts of an unfinished message nor the bytes of finished ones. An honest peer has 4 MiB under
 # credit, at the most UNREAD_MESSAGES pieces of 256 KiB, and some MiB in the kernel.
 MAX_AHEAD_BYTES = 32 << 20
 MAX_AHEAD_BYTES_PER_KEY = 192 << 20
+MAX_AHEAD_BYTES_IN_ALL = 1 << 30
 # Heartbeats of libzmq are no messages: 82 bytes in 5 s both ways.
 HEARTBEAT_BYTES_PER_S = 20
 # Connections are looked at so often, at most so many in one go: 5 us each.

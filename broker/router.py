@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 import zmq
 
-from broker import tcp
 from broker.connections import Connection, Connections, bytes_on_the_wire
 from broker.gate import Gate
 from broker.limits import KEY_CONNECTIONS, LOOK_EVERY_S, MAX_UNSENT_MESSAGES, UNREAD_MESSAGES
 from broker.watch import Watch
 from broker.zap import ZAP_DOMAIN, ZapHandler
+from zcc import tcp
 from zcc.keys import KeyPair
 from zcc.link import MAX_PARTS, Frames, Monitor, Pumped, bounded_socket
 from zcc.summing import Summing
@@ -152,6 +152,10 @@ class RouterLink(Pumped):
             self._watch.look(now)
             for user, more in self._refusals.due(now):
                 logger.warning("gave %s no connection %d times more", user or "others", more)
+
+    def take_receiving(self) -> frozenset[tuple[bytes, str]]:
+        """By which routes, and of whom, part of a message has come since this was asked last."""
+        return self._watch.take_receiving()
 
     def close(self) -> None:
         if self._monitor is not None:

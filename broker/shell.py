@@ -352,7 +352,7 @@ class Shell:
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_S, self._tick)
         now = self._now()
-        heard, self._heard = frozenset(self._heard), set()
+        heard, self._heard = self._link.take_receiving() | self._heard, set()
         self._happen(events.Ticked(heard))
         steps: list[Callable[[float], None]] = [
             self._link.look,

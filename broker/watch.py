@@ -7,19 +7,20 @@ none for bytes.
 from __future__ import annotations
 
 import resource
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 
-from broker import tcp
 from broker.connections import Connection, Connections
 from broker.limits import (
     CONNECTIONS_SHARE,
     LOOKED_AT_ONCE,
     MAX_AHEAD_BYTES,
+    MAX_AHEAD_BYTES_IN_ALL,
     MAX_AHEAD_BYTES_PER_KEY,
     MAX_SILENT_OF_ADDRESS,
     SILENT_S,
 )
+from zcc import tcp
 
 SILENT = "it has said nothing"
 TOO_MANY = "there are as many connections as this process may have"
@@ -36,6 +37,7 @@ class Watch:
         self._connections = connections
         self._shut = shut
         self._round: list[Peer] = []
+        self._receiving: set[tuple[bytes, str]] = set()
         self._most = most_connections()
         self._silent: dict[str | int, deque[Peer]] = {}  # of an address, the oldest first
 
@@ -67,7 +69,14 @@ class Watch:
         batch, self._round = self._round[:LOOKED_AT_ONCE], self._round[LOOKED_AT_ONCE:]
         users = {each.user for each in batch if each.is_live and self._count(each, now)}
         for user in users:
-            self._bound(user)
+            self._bound(self._connections.of_user(user), MAX_AHEAD_BYTES_PER_KEY)
+        if not self._round:
+            self._bound_all()
+
+    def take_receiving(self) -> frozenset[tuple[bytes, str]]:
+        """By which routes, and of whom, part of a message has come since this was asked last."""
+        receiving, self._receiving = frozenset(self._receiving), set()
+        return receiving
 
     def _longest_silent(self, silent: deque[Peer]) -> Peer:
         while len(silent) > 1:
@@ -77,21 +86,39 @@ class Watch:
         return silent.pop()
 
     def _count(self, connection: Peer, now: float) -> bool:
-        """Note how much is on its way from this one; whether it is there at all."""
+        """Note how much is on its way from this one; whether it is a known key's."""
         counts = tcp.counts_of(connection.descriptor, connection.address)
         if counts is None:
             self._connections.disconnected(connection.descriptor)
             return False
-        connection.ahead_bytes = connection.ahead_of(counts.received_bytes, now)
+        if connection.note_received(counts.received_bytes, now) and connection.user:
+            self._receiving.add((connection.route, connection.user))
         if connection.ahead_bytes > MAX_AHEAD_BYTES:
             self._end(connection, AHEAD)
         return bool(connection.user)
 
-    def _bound(self, user: str) -> None:
-        """What all of a key's connections have on its way together."""
-        others = [each for each in self._connections.of_user(user) if not each.is_shut]
-        if sum(each.ahead_bytes for each in others) > MAX_AHEAD_BYTES_PER_KEY:
-            self._end(max(others, key=lambda each: each.ahead_bytes), AHEAD)
+    def _bound(self, connections: Iterable[Peer], most_bytes: int) -> int:
+        """Shut of these, one key's, those furthest ahead until they are so much together; how much that is."""
+        left = sorted((each for each in connections if not each.is_shut), key=_ahead_bytes)
+        ahead_bytes = sum(map(_ahead_bytes, left))
+        while ahead_bytes > most_bytes:
+            furthest = left.pop()
+            ahead_bytes -= furthest.ahead_bytes
+            self._end(furthest, AHEAD)
+        return ahead_bytes
+
+    def _bound_all(self) -> None:
+        """What all have on their way together. Those that have said nothing could be one key's, and count so.
+        Whoever has the most gives way: an honest key has some MiB."""
+        of_user: defaultdict[str, list[Peer]] = defaultdict(list)
+        for connection in self._connections:
+            of_user[connection.user].append(connection)
+        ahead_bytes = {
+            user: self._bound(theirs, MAX_AHEAD_BYTES_PER_KEY) for user, theirs in of_user.items()
+        }
+        while sum(ahead_bytes.values()) > MAX_AHEAD_BYTES_IN_ALL:
+            most = max(ahead_bytes, key=ahead_bytes.__getitem__)
+            ahead_bytes[most] = self._bound(of_user[most], ahead_bytes[most] - 1)
 
     def _end(self, connection: Peer, reason: str) -> None:
         if not connection.is_shut:
@@ -102,6 +129,10 @@ class Watch:
 def most_connections() -> int:
     """Of this process, of all keys and strangers together."""
     return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * CONNECTIONS_SHARE)
+
+
+def _ahead_bytes(connection: Peer) -> int:
+    return connection.ahead_bytes
 
 
 def _host(connection: Peer) -> str | int:

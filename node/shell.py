@@ -196,6 +196,8 @@ class NodeShell:
         self._spawn(self._ask_host())
         self._look_for_room()
         self._look_at_memory()
+        if self._link.is_receiving():
+            self._heard_s = self._loop.time()
         if self._is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("silent")
         if self._is_open:

@@ -10,13 +10,13 @@ import asyncio
 import itertools
 import struct
 from collections.abc import Callable
-from functools import partial
 
 import zmq
 from zmq.backend import Socket as PlainSocket
 
+from zcc import tcp
 from zcc.keys import KeyPair
-from zcc.messages import MAX_FRAME_BYTES
+from zcc.messages import MAX_FRAME_BYTES, RECEIVING_BYTES
 
 # Messages that libzmq may hold for one peer. With control and chunks under credit a peer never has more
 # than CREDIT_BYTES of bulk under way; the rest is headers.
@@ -46,11 +46,13 @@ MAX_PARTS = 16
 _SKIPPED_AT_ONCE = 2_000
 # zmq_socket_monitor(3): the event, and its value.
 _MONITORED = struct.Struct("=HI")
-_HANDSHAKES = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_OF_A_DEALER = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _CATCH_UP_S = 0.001
 _monitors = itertools.count()
-# ZAP's status code.
+# ZAP's status code. After it libzmq gives the endpoint up; a key may be admitted again (a registry that is put
+# back), so it is dialled again so much later.
 _TURNED_AWAY = 400
+DIAL_AGAIN_S = 30.0
 
 Frames = list[bytes]
 
@@ -208,13 +210,11 @@ class DealerLink(Pumped):
         broker_public: str,
         own: KeyPair,
         on_message: Callable[[Frames], None],
-        on_handshake: Callable[[bool], None] | None = None,
+        on_handshake: Callable[[bool], None] = lambda _: None,
     ) -> None:
         socket = bounded_socket(context, zmq.DEALER, endpoint)
-        self._monitor: Monitor | None = None
-        if on_handshake is not None:  # before the first handshake can be over
-            tell = partial(_tell_of_handshake, on_handshake)
-            self._monitor = Monitor(context, socket, _HANDSHAKES, tell)
+        # Before the first handshake can be over.
+        self._monitor = Monitor(context, socket, _OF_A_DEALER, self._happened)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.curve_serverkey = broker_public.encode()
@@ -224,12 +224,19 @@ class DealerLink(Pumped):
         # had long compiled locally.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.connect(endpoint)
+        self._endpoint = endpoint
         self._on_message = on_message
+        self._on_handshake = on_handshake
+        self._dialling: asyncio.TimerHandle | None = None
+        self._connected = -1
+        self._address: tcp.Address | None = None
+        self._received_bytes = 0
         super().__init__(socket)
 
     def close(self) -> None:
-        if self._monitor is not None:
-            self._monitor.close()
+        if self._dialling is not None:
+            self._dialling.cancel()
+        self._monitor.close()
         super().close()
 
     def send(self, frames: Frames) -> bool:
@@ -243,13 +250,32 @@ class DealerLink(Pumped):
         self._look_again()
         return True
 
+    def is_receiving(self) -> bool:
+        """Whether more has come since this was asked last than heartbeats: part of a message that takes
+        long on a slow line."""
+        if self._address is None:
+            return False  # not connected yet, or not by TCP
+        counts = tcp.counts_of(self._connected, self._address)
+        if counts is None:
+            return False
+        fresh_bytes = counts.received_bytes - self._received_bytes
+        self._received_bytes = counts.received_bytes
+        return fresh_bytes >= RECEIVING_BYTES
+
     def _deliver(self, frames: list[zmq.Frame]) -> None:
         self._on_message([frame.bytes for frame in frames])
 
+    def _happened(self, event: int, value: int) -> None:
+        """What the broker's ZAP says of a key (RFC 27: 400 is no, 300 not now), only a monitor is told."""
+        if event == zmq.EVENT_CONNECTED:
+            self._connected, self._address = value, tcp.address_of(value)
+            self._received_bytes = 0
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._on_handshake(True)
+        elif value == _TURNED_AWAY:
+            self._dialling = self._loop.call_later(DIAL_AGAIN_S, self._dial_again)
+            self._on_handshake(False)
 
-def _tell_of_handshake(on_handshake: Callable[[bool], None], event: int, value: int) -> None:
-    """What the broker's ZAP says of a key (RFC 27: 400 is no, 300 is not now), libzmq tells a monitor alone."""
-    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-        on_handshake(True)
-    elif value == _TURNED_AWAY:
-        on_handshake(False)
+    def _dial_again(self) -> None:
+        self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)

@@ -154,13 +154,13 @@ class Broker:
         self.registry.add(pair.public, role, label or role.value, time.time())
         return pair
 
-    def dial(self, pair: KeyPair) -> Peer:
+    def dial(self, pair: KeyPair, endpoint: str = "") -> Peer:
         def take(frames: list[bytes]) -> None:
             peer.take(frames)
 
         link = DealerLink(
             self.context,
-            self.shell.endpoint,
+            endpoint or self.shell.endpoint,
             self.keys.public,
             pair,
             take,
@@ -208,6 +208,22 @@ async def is_deaf(peer: Peer) -> bool:
 def test_a_strangers_key_is_refused(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
         assert await is_deaf(broker.dial(new_key_pair()))
+
+    run(story, tmp_path)
+
+
+def test_a_key_that_was_turned_away_is_in_again_once_it_is_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that is put back, say: nobody has to start the agents anew for it."""
+    monkeypatch.setattr("zcc.link.DIAL_AGAIN_S", 0.2)
+
+    async def story(broker: Broker) -> None:
+        pair = new_key_pair()
+        peer = broker.dial(pair)
+        assert await is_deaf(peer)
+        broker.registry.add(pair.public, Role.CLIENT, "late", time.time())
+        await peer.hello("client")
 
     run(story, tmp_path)
 

@@ -243,6 +243,40 @@ def test_a_message_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
     run(story)
 
 
+@pytest.mark.parametrize("have_spoken", [True, False])
+def test_of_all_that_is_on_its_way_whoever_has_most_of_it_gives_way(
+    monkeypatch: pytest.MonkeyPatch, have_spoken: bool
+) -> None:
+    """Keys that stay below what each may have; and connections that have said nothing, which are nobody's."""
+    monkeypatch.setattr("broker.watch.MAX_AHEAD_BYTES", 1024 * MIB)
+    monkeypatch.setattr("broker.watch.MAX_AHEAD_BYTES_PER_KEY", (1024 if have_spoken else 16) * MIB)
+    monkeypatch.setattr("broker.watch.MAX_AHEAD_BYTES_IN_ALL", (16 if have_spoken else 1024) * MIB)
+    monkeypatch.setattr("broker.router.LOOK_EVERY_S", 0.01)
+
+    async def story(router: Router) -> None:
+        honest = router.dial(new_key_pair())
+        await router.said(honest)
+        honest_ends = router.ends_of(honest)
+        greedy = [router.dial(new_key_pair()) for _ in range(3)]
+        for peer in greedy:
+            if have_spoken:
+                await router.said(peer)
+        ends = [router.ends_of(peer) for peer in greedy]
+        part = bytes(MIB)
+        for peer in greedy:
+            for _ in range(128):
+                peer.send(part, zmq.SNDMORE, copy=False)
+            peer.send(b"")  # libzmq sends nothing before it has all
+        while not any(each.poll(0) for each in ends):
+            honest.send(part)
+            await router.heard()
+        assert all(reason == AHEAD for _, reason in router.offences)
+        assert bool(router.offences) == have_spoken
+        assert not honest_ends.poll(0)
+
+    run(story)
+
+
 def test_a_message_of_many_parts_is_passed_over_in_turns_and_ends_its_key() -> None:
     async def story(router: Router) -> None:
         bad, honest = new_key_pair(), new_key_pair()

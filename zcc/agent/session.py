@@ -174,6 +174,8 @@ class FarmSession:
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
+        if self._link.is_receiving():
+            self._heard_s = self._loop.time()
         if self._is_announced and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("broker-silent")
         if self.is_open:

@@ -201,6 +201,8 @@ class StorageSession:
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
+        if self._link.is_receiving():
+            self._heard_s = self._loop.time()
         if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._lose("the broker does not answer")
         if self.is_open:
