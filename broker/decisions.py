@@ -7,12 +7,13 @@ each, is worked out when somebody asks (`broker/stands.py`). A restart forgets a
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from broker.allowance import Allowance
 from broker.jobs import Execution, Lease
-from broker.limits import MAX_DECISIONS, TOOLCHAIN_FETCH_S
+from broker.limits import MAX_DECISIONS, TOOLCHAIN_FETCH_S, UNDONE_BURST, UNDONE_PER_S
 from broker.model import Identity
 from broker.nodes import Node, most_leases
 from broker.placement import Choice
@@ -64,6 +65,9 @@ class Decisions:
         self._stands = stands
         self._most = most
         self._by_lease: OrderedDict[bytes, Decision] = OrderedDict()
+        # The same by the first byte of the job's key.
+        self._by_byte: defaultdict[int, dict[bytes, Decision]] = defaultdict(dict)
+        self._undoing = Allowance(UNDONE_BURST, UNDONE_PER_S)
 
     def __len__(self) -> int:
         return len(self._by_lease)
@@ -71,7 +75,7 @@ class Decisions:
     def note(self, execution: Execution, lease: Lease, choice: Choice, now: float) -> None:
         """A job is given to a node; to be called before the seats are refreshed."""
         waiters = execution.waiters
-        self._by_lease[lease.id] = Decision(
+        decision = Decision(
             job=execution.job,
             users=(execution.lane.user,),
             machine_class=execution.lane.machine_class,
@@ -88,8 +92,10 @@ class Decisions:
             at=now,
             mark=self._stands.mark,
         )
+        self._by_lease[lease.id] = self._by_byte[decision.job[0]][lease.id] = decision
         if len(self._by_lease) > self._most:
-            self._by_lease.popitem(last=False)
+            oldest, gone = self._by_lease.popitem(last=False)
+            del self._by_byte[gone.job[0]][oldest]
 
     def joined(self, lease: bytes, user: str) -> None:
         """Another key waits for the job that runs under this lease."""
@@ -114,11 +120,16 @@ class Decisions:
 
     def about(self, job: bytes, user: str | None, now: float) -> Iterator[Placement]:
         """The decisions on jobs whose key begins so, that this key may know, the latest first. Without any
-        beginning they come without candidates."""
-        found = 0
-        for decision in reversed(self._by_lease.values()):
+        beginning they come without candidates, and so do those of who asks for too many."""
+        asker, found = user or "", 0
+        # Of 20,000 decisions all are looked through only for who names no job.
+        decisions = self._by_byte[job[0]] if job else self._by_lease
+        for decision in reversed(decisions.values()):
             if decision.job.startswith(job) and decision.is_of(user):
-                yield self._placement(decision, now, tells_all=bool(job))
+                tells_all = bool(job) and self._undoing.left(asker, now) > 0
+                if tells_all:
+                    self._undoing.use(asker, self._stands.work_for(decision.mark), now)
+                yield self._placement(decision, now, tells_all=tells_all)
                 found += 1
                 if found == MAX_PLACEMENTS:
                     return

@@ -374,6 +374,10 @@ MAX_PLACES = 10_000
 MAX_DECISIONS = 20_000
 # Changes of nodes that can be undone to see who the candidates were: three for each job. Some 200 bytes each.
 MAX_CHANGES = 60_000
+# So many are undone for one key's questions at once, and in a second: 1% of the loop. A node that is looked at
+# counts as 16. Beyond it decisions come without candidates.
+UNDONE_BURST = 4 * MAX_CHANGES
+UNDONE_PER_S = MAX_CHANGES
 # --- what jobs cost ---------------------------------------------------------------------------
 # Sources of which is known what they took, once for each key that has compiled them: some 600 bytes each here
 # and 100 on disk. LLVM has 6,000, Chromium 50,000.

@@ -44,6 +44,9 @@ def _left_bytes(node: Node) -> float:
     return 0.0 if is_pressed else memory.usable_bytes - node.reserved_bytes
 
 
+# A node that is looked at takes as long as so many changes that are undone.
+NODE_COUNTS = 16
+
 _Change = tuple[bytes, Stand | None, Digest | None]
 _NOTHING: frozenset[Digest] = frozenset()
 
@@ -89,6 +92,11 @@ class Stands:
     def got_toolchain(self, node: Node, toolchain: Digest) -> None:
         """It lacked this one before."""
         self._change(node.session.id, None, toolchain)
+
+    def work_for(self, mark: int) -> int:
+        """What it takes to see how it was then, in changes that are undone; 0: it is too long ago."""
+        steps = self._count - mark
+        return steps + NODE_COUNTS * len(self._now) if steps <= len(self._undo) else 0
 
     def at(self, mark: int) -> tuple[list[Stand], set[tuple[bytes, Digest]]] | None:
         """How the nodes stood at this mark, and which toolchains (by session) came to them only later; None

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,12 @@ import pytest
 from cache.blobs import compress
 from cache.digest import digest_of
 from tests.attacks.lines import slow_line
-from tests.attacks.test_floods import result
+from tests.attacks.test_floods import result, submit
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.agent.session import FarmSession
 from zcc.farm import Access
-from zcc.job import encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import Beat, Bye, Done, Finished, Nodes, Refused, Role, Run, Submit, Who
+from zcc.messages import Beat, Bye, Done, Finished, Nodes, Refused, Role, Run, Who
 
 SILENCE_S = 1.0
 BYTES_PER_S = 128 << 10
@@ -75,7 +74,7 @@ def test_a_member_whose_message_takes_long_is_not_silent(tmp_path: Path) -> None
             peer = broker.dial(pair, endpoint)
             await peer.hello("client")
             garbage = os.urandom(LONG_BYTES)
-            await peer.say(Submit(1, digest_of(b""), 0.0, "b", False, b"", garbage))
+            await peer.say(replace(submit(1, sample_job(b"toolchain", b"s")), body=garbage))
             await until(lambda: any(isinstance(each, Refused | Who | Bye) for each in peer.inbox))
             assert (await peer.wait(Refused)).reason.startswith("unreadable")
             assert not any(isinstance(each, Who | Bye) for each in peer.inbox)
@@ -104,7 +103,6 @@ def test_an_agent_whose_result_takes_long_has_not_lost_its_broker(tmp_path: Path
         await node.hello("node", slots=1)
         beating = asyncio.create_task(_keep_alive(node))
         frames = {digest_of(blob): compress(blob) for blob in (b"toolchain", b"s")}
-        encoded = encode_job(sample_job(b"toolchain", b"s"))
         heard = Heard()
         async with slow_line(broker.shell.endpoint, BYTES_PER_S) as endpoint:
             access = Access(endpoint, broker.keys.public, "testfarm", "client", pair)
@@ -118,8 +116,7 @@ def test_an_agent_whose_result_takes_long_has_not_lost_its_broker(tmp_path: Path
             )
             try:
                 await until(lambda: session.is_open)
-                key = job_key(encoded)
-                session.submit(Submit(1, key, 0.0, "b", False, b"", compress(encoded)), ())
+                session.submit(submit(1, sample_job(b"toolchain", b"s")), ())
                 given = await node.wait(Run)
                 await node.say(Done(given.lease, result(LONG_BYTES)))
                 await until(lambda: heard.finished or heard.told != ["opened"])

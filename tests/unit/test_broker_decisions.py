@@ -222,6 +222,27 @@ def test_the_log_is_bounded_and_says_when_it_has_forgotten(desk: Desk) -> None:
     assert asked(desk, agent, "x5")[0].is_whole
 
 
+def test_what_one_key_asks_takes_no_more_of_the_loop_than_its_share(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen decisions from long ago took 50 ms for each question, of which sixteen a second are allowed."""
+    monkeypatch.setattr("broker.decisions.UNDONE_BURST", 200)
+    monkeypatch.setattr("broker.decisions.UNDONE_PER_S", 50)
+    farm = desk.machine.farm
+    farm.decisions = Decisions(farm.seats.stands)
+    greedy, other = desk.client("greedy"), desk.client("other")
+    desk.node("n", 8)
+    hold(desk, greedy, "x", 3)
+    hold(desk, other, "y", 3)
+    answers = [asked(desk, greedy, "x1")[0] for _ in range(100)]
+    assert answers[0].is_whole
+    assert sum(each.is_whole for each in answers) < 12
+    assert all(each.node == "n" for each in answers)
+    assert asked(desk, other, "y1")[0].is_whole
+    desk.now += 4.0
+    assert asked(desk, greedy, "x1")[0].is_whole
+
+
 @dataclass
 class Farmlet:
     """Some nodes, and how they stood at each mark."""
