@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from broker.allowance import Allowance
-from broker.jobs import Execution, Lease
+from broker.jobs import Execution, Lease, is_avoided
 from broker.limits import MAX_DECISIONS, TOOLCHAIN_FETCH_S, UNDONE_BURST, UNDONE_PER_S
 from broker.model import Identity
 from broker.nodes import Node, most_leases
@@ -222,7 +222,7 @@ def _verdict(
         return stand.state, stand.reason
     if not stand.node.serves(user, decision.machine_class):
         return "not-for-it", ""
-    if stand.identity in decision.avoid:
+    if is_avoided(decision.avoid, stand.identity):
         return "lost-it", ""
     if any(who == user and decision.at < until for who, until in stand.aside):
         return "aside", ""

@@ -117,8 +117,8 @@ class Dispatcher:
         execution.ready_at = now
         holdings, toolchain = self._farm.holdings, execution.toolchain
         unshown = self._unshown(execution)
-        if missing:
-            execution.complaints = 0  # whoever complained of the inputs may have been right
+        if self._ledger.judge_complaints(execution, is_whole=not missing):
+            return
         if toolchain in missing or not holdings.is_toolchain(toolchain):
             self._farm.set_phase(execution, Phase.PARKED)
             self._ledger.uploads.need(execution, (toolchain,))

@@ -16,7 +16,7 @@ from broker.blame import Blame
 from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.holdings import Holdings
-from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, lease_prefix
+from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, is_avoided, lease_prefix
 from broker.limits import RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.model import Identity, Model
 from broker.nodes import Roster
@@ -194,6 +194,17 @@ class Farm:
         return any(
             node.is_usable(now)
             and node.takes(user, machine_class, now, toolchain)
-            and node.identity not in avoid
+            and not is_avoided(avoid, node.identity)
+            for node in self.nodes
+        )
+
+    def can_ask_another(self, execution: Execution, key: str, now: float) -> bool:
+        """Whether a node of another key than this may run the job, now or when it has a free slot."""
+        lane = execution.lane
+        return any(
+            node.session.user != key
+            and node.is_usable(now)
+            and node.takes(lane.user, lane.machine_class, now, execution.toolchain)
+            and not execution.avoids(node.identity)
             for node in self.nodes
         )

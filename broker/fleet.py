@@ -224,13 +224,18 @@ class Fleet:
             detail=detail,
         )
         self._farm.decisions.ended(lease.id, named, now, detail)
+        execution = self._farm.executions[lease.key]
         if fault is Fault.REFUSED:
-            self._ledger.reject(lease, detail)
-            return
+            key = session.user
+            if execution.is_rerun or not self._farm.can_ask_another(execution, key, now):
+                self._ledger.reject(lease, detail)
+                return
+            execution.called_wrong = detail or "it says so"
         if fault is Fault.STOPPING:
             node.is_draining = True
         elif fault is Fault.INPUT:
-            self._farm.executions[lease.key].complaints += 1
+            execution.complaints.append(Suspicion(node.identity))
+            execution.is_doubted = True
             self._farm.emit(VerifyBlobs(tuple(sorted(lease.may_fetch))))
         elif fault is Fault.PAUSED and not node.paused:
             self.say_paused(node, detail or "it says so", now)  # until its next beat
@@ -240,7 +245,7 @@ class Fleet:
         elif fault is Fault.RESOURCES:
             self._note_short(node, lease, now)
         elif fault is Fault.UNFIT:
-            node.note_unfit(self._farm.executions[lease.key].toolchain, detail or "it says so")
+            node.note_unfit(execution.toolchain, detail or "it says so")
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
         is_counted = fault not in UNCOUNTED
         if fault is Fault.MEMORY:

@@ -34,6 +34,9 @@ LEASE_RANDOM_BYTES = 4
 INPUT_BYTES = 48
 
 
+# In a set of nodes to be avoided: every node of the key, under whatever name it comes. No node is called so.
+EVERY = "\0every"
+
 # Whom a rerun is for, in a session's place: the broker itself (broker/reruns.py).
 AUDITOR = b""
 
@@ -130,8 +133,9 @@ class Execution:
 
     `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
-    failures that a verdict of another node's would tell on them. `complaints` is how many nodes could not use
-    its inputs since the store last lacked one. `most_outputs` is how many blobs a node may push for it.
+    failures that a verdict of another node's would tell on them. `complaints` are of nodes that could not use
+    its inputs since the store last lacked one; while it `is_doubted` they are re-read. `called_wrong`: what a
+    node says is wrong with it. `most_outputs` is how many blobs a node may push for it.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
     `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
@@ -156,7 +160,9 @@ class Execution:
     waiters: list[Waiter] = field(default_factory=list)
     avoid: set[Identity] = field(default_factory=set)
     losses: int = 0
-    complaints: int = 0
+    complaints: list[Suspicion] = field(default_factory=list)
+    is_doubted: bool = False
+    called_wrong: str = ""
     suspicions: list[Suspicion] = field(default_factory=list)
     lease: Lease | None = None
     hedge: Lease | None = None
@@ -174,10 +180,13 @@ class Execution:
     def is_rerun(self) -> bool:
         return bool(self.waiters) and self.waiters[0].session == AUDITOR
 
+    def avoids(self, node: Identity) -> bool:
+        return is_avoided(self.avoid, node)
+
     def may_be_adopted_by(self, node: Identity) -> bool:
         """Whether this node may say that it runs it already. Whoever names the lease of a rerun chooses the
         judge of a result, and we have handed out every rerun ourselves."""
-        return not self.is_rerun and node not in self.avoid
+        return not self.is_rerun and not self.avoids(node)
 
     @property
     def is_private(self) -> bool:
@@ -186,6 +195,11 @@ class Execution:
     @property
     def size_bytes(self) -> int:
         return size_of(self.body, self.inputs)
+
+
+def is_avoided(avoid: Container[Identity], node: Identity) -> bool:
+    """Whether this node is among them, by itself or as one of a key's."""
+    return node in avoid or (node[0], EVERY) in avoid
 
 
 def size_of(body: bytes, inputs: tuple[Digest, ...]) -> int:

@@ -16,6 +16,7 @@ from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
     AUDITOR,
+    EVERY,
     LEASED,
     Ending,
     Execution,
@@ -257,20 +258,21 @@ class Ledger:
         if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
         if is_counted:
-            execution.avoid.add(node.identity)
+            self.avoid(execution, node, now)
             execution.losses += not is_hedge
         if execution.lease is not None:
             return  # the other node goes on
-        lane = execution.lane
-        if execution.losses >= MAX_LOSSES:
-            is_jobs_fault = max(len(execution.suspicions), execution.complaints) >= MAX_LOSSES
-            ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
-            self.refuse(execution, LOST_TWICE, ending)
-        elif execution.is_rerun or not self._farm.is_servable(
-            lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
+        lane, is_over = execution.lane, execution.losses >= MAX_LOSSES
+        if is_over and not execution.is_doubted:
+            self._refuse_lost(execution)
+        elif execution.is_rerun or not (
+            is_over
+            or self._farm.is_servable(
+                lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
+            )
         ):
             self.refuse(execution, NO_NODES)
-        elif why := self._why_too_large(execution, execution.avoid, now):
+        elif not is_over and (why := self._why_too_large(execution, execution.avoid, now)):
             self.refuse(execution, why)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
@@ -286,8 +288,19 @@ class Ledger:
         if known is not None:
             self._farm.model.costs.needs_more(known.user, known.toolchain, known.traits, used_bytes)
 
+    def judge_complaints(self, execution: Execution, *, is_whole: bool) -> bool:
+        """The inputs that a node could not use have been re-read. If one was not there, nobody who complained
+        is a suspect. Returns whether the job is over."""
+        execution.is_doubted = False
+        if not is_whole:
+            execution.complaints.clear()
+        is_over = execution.losses >= MAX_LOSSES
+        if is_over:
+            self._refuse_lost(execution)
+        return is_over
+
     def reject(self, lease: Lease, detail: str) -> None:
-        """The node says that the job itself is wrong: nobody else need try it."""
+        """The node says that the job itself is wrong, and there is no other key's to be asked."""
         execution = self.end_lease(lease)
         self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.CALLED_WRONG)
 
@@ -480,6 +493,20 @@ class Ledger:
         self._farm.seats.touch(node)
         return lease
 
+    def avoid(self, execution: Execution, node: Node, now: float) -> None:
+        """The job goes to another node: to another key's where there is one, as one key's are one voice."""
+        user = node.session.user
+        is_judged = self._farm.can_ask_another(execution, user, now)
+        execution.avoid.add((user, EVERY) if is_judged else node.identity)
+
+    def _refuse_lost(self, execution: Execution) -> None:
+        is_jobs_fault = len(execution.suspicions) + len(execution.complaints) >= MAX_LOSSES
+        reason = LOST_TWICE
+        if is_jobs_fault and execution.called_wrong:
+            reason = f"{JOB_WRONG}: {execution.called_wrong}"[:MAX_REASON]
+        ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
+        self.refuse(execution, reason, ending)
+
     def _abandon(self, execution: Execution) -> None:
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         self._remove(execution, Ending.UNTOLD)
@@ -494,6 +521,9 @@ class Ledger:
                 self._farm.send(node.session, Revoke(lease_id))
         self.uploads.forget(execution)
         self._farm.remove(execution)
+        if ending in (Ending.RAN_ELSEWHERE, Ending.JOB_AT_FAULT):
+            for suspicion in execution.complaints:
+                suspicion.note(execution)
         self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
         waiters, execution.waiters = execution.waiters, []
         return waiters

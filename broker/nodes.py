@@ -40,7 +40,7 @@ from zcc.messages import Fault
 
 # Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now". A job that
 # is over its time is too long for that node, whoever is slow.
-SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.INTERNAL))
+SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.INTERNAL, Fault.REFUSED))
 
 
 class Record(Strikes):

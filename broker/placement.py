@@ -179,7 +179,7 @@ def may_go(job: Execution, seat: Seat, now: float, *, alone: bool = False) -> bo
     """Whether nothing is known that speaks against this job at this seat; `alone`: with all its memory."""
     node = seat.node
     return (
-        node.identity not in job.avoid
+        not job.avoids(node.identity)
         and job.toolchain not in node.unfit
         and node.has_memory_for(job.key, job.memory_bytes, job.least_bytes, now, alone=alone)
     )

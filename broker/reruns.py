@@ -10,7 +10,7 @@ from __future__ import annotations
 from broker.effects import RerunEnded
 from broker.events import NodeCondemned, RerunAsked
 from broker.farm import Farm
-from broker.jobs import AUDITOR, Execution, Phase, Waiter
+from broker.jobs import AUDITOR, EVERY, Execution, Phase, Waiter
 from broker.ledger import Ledger
 from broker.limits import RESERVE_SHARE
 from broker.queue import Lane
@@ -27,14 +27,14 @@ class Reruns:
 
     def ask(self, event: RerunAsked, now: float) -> None:
         farm = self._farm
-        avoid = {node.identity for node in farm.nodes if node.session.user in event.avoid}
+        avoid = {(key, EVERY) for key in event.avoid}
         reason = ""
         if event.key in farm.executions:
             reason = BUSY
         elif not any(
             node.is_usable(now)
             and node.takes("", event.machine_class, now, event.toolchain)
-            and node.identity not in avoid
+            and node.session.user not in event.avoid
             for node in farm.nodes
         ):
             reason = NO_NODE

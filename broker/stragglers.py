@@ -81,7 +81,7 @@ class Stragglers:
         it was over its limit on several nodes."""
         has_begun = lease.began_at is not None
         execution.overruns += has_begun
-        execution.avoid.add(node.identity)
+        self._ledger.avoid(execution, node, now)
         suspicion = None
         if has_begun or node.began_at < lease.assigned_at:
             suspicion = Suspicion(node.identity, now - lease.since)

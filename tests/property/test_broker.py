@@ -50,7 +50,7 @@ JOBS = tuple(
         ("v", (), "gcc", b""),
     )
 )
-FAILURES = (*sorted(SUSPICIOUS, key=lambda fault: fault.value), Fault.REFUSED, None)
+FAILURES = (*sorted(SUSPICIOUS, key=lambda fault: fault.value), Fault.INPUT, None)
 names_of_agents = st.sampled_from(AGENTS)
 names_of_nodes = st.sampled_from(NODES)
 

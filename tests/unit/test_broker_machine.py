@@ -796,7 +796,7 @@ def test_inputs_that_no_node_can_use_and_that_are_whole_tell_on_the_key(desk: De
     assert sum(len(desk.runs(node)) for node in nodes) == 1
 
 
-def test_inputs_that_one_node_alone_cannot_use_tell_on_nobody(desk: Desk) -> None:
+def test_inputs_that_one_node_alone_cannot_use_and_that_are_whole_tell_on_it(desk: Desk) -> None:
     agent, nodes = desk.client("a"), [desk.node("liar"), desk.node("honest")]
     for ticket in range(2 * MAX_FAILED_JOBS):
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
@@ -808,6 +808,57 @@ def test_inputs_that_one_node_alone_cannot_use_tell_on_nobody(desk: Desk) -> Non
                     desk.done(node, run.lease)
     assert len(desk.got(agent, Finished)) == 2 * MAX_FAILED_JOBS
     assert not desk.got(agent, Refused)
+    assert faults_of(desk) == {"liar": MAX_FAULTS, "honest": 0}
+    assert not runs_of(desk, agent, nodes[0], nodes[1:])
+
+
+def test_a_complaint_that_others_bear_out_is_not_the_jobs_fault(desk: Desk) -> None:
+    """One node that lies, and one whose blob was evicted while it asked for it."""
+    agent, liar, honest = desk.client("a"), desk.node("liar"), desk.node("honest")
+    facts = job("x")
+    desk.store.update(facts.inputs)
+    desk.submit(agent, 1, facts)
+    nodes = [liar, honest]
+    for is_evicted in (False, True):
+        ((node, run),) = ((node, run) for node in nodes for run in desk.runs(node))
+        if is_evicted:
+            desk.store.difference_update(facts.inputs)
+        desk.say(node, Failed(run.lease, Fault.INPUT.value, "so it says"))
+    assert desk.got(agent, Refused) == [Refused(1, "nodes-failed")]
+    assert not desk.machine.farm.blame._keys
+
+
+def test_two_nodes_of_one_key_are_one_voice_against_a_job(desk: Desk) -> None:
+    """One node key had any client refused for half an hour, by two names that fail whatever they get."""
+    agent, honest = desk.client("a"), desk.node("honest", slots=1)
+    liars = [desk.node(f"liar{number}", slots=64, user="user-liar") for number in range(3)]
+    faults = (Fault.INTERNAL, Fault.INPUT, Fault.REFUSED, Fault.RESOURCES, Fault.DEADLINE)
+    for ticket in range(4 * MAX_FAILED_JOBS):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        for liar in liars:
+            for run in desk.runs(liar):
+                fault = faults[ticket % len(faults)]
+                desk.say(liar, Failed(run.lease, fault.value, "so it says"))
+        assert not any(desk.runs(liar) for liar in liars), ticket
+        late = desk.node(f"late{ticket}", slots=64, user="user-liar")
+        assert not desk.runs(late)
+        liars.append(late)
+        for run in desk.runs(honest):
+            desk.done(honest, run.lease)
+    assert len(desk.got(agent, Finished)) == 4 * MAX_FAILED_JOBS
+    assert not desk.got(agent, Refused)
+
+
+def test_nodes_of_one_key_try_a_job_in_turn_where_there_is_no_other(desk: Desk) -> None:
+    agent = desk.client("a")
+    nodes = [desk.node(name, slots=1, user="user-farm") for name in ("one", "two")]
+    desk.submit(agent, 1, job("x", inputs=()))
+    ((first, run),) = [(node, run) for node in nodes for run in desk.runs(node)]
+    desk.say(first, Failed(run.lease, Fault.INTERNAL.value, ""))
+    ((second, run),) = [(node, run) for node in nodes for run in desk.runs(node)]
+    assert first != second
+    desk.done(second, run.lease)
+    assert len(desk.got(agent, Finished)) == 1
 
 
 def test_inputs_that_the_store_had_rotten_do_not_tell_on_the_key(desk: Desk) -> None:
@@ -827,15 +878,43 @@ def test_inputs_that_the_store_had_rotten_do_not_tell_on_the_key(desk: Desk) -> 
     assert desk.got(agent, Refused)[-1] != Refused(99, "jobs-failed")
 
 
-def test_a_job_that_a_node_calls_wrong_is_tried_nowhere_else(desk: Desk) -> None:
-    agent, one = desk.client("a"), desk.node("one")
+def test_a_job_that_a_node_calls_wrong_is_tried_by_another_keys_and_nowhere_else(
+    desk: Desk,
+) -> None:
+    agent, one = desk.client("a"), desk.node("one", user="user-one")
     desk.submit(agent, 1, job("x", inputs=()))
-    other = desk.node("two")
+    twin, other = desk.node("twin", user="user-one"), desk.node("two")
+    (run,) = desk.runs(one)
+    desk.say(one, Failed(run.lease, Fault.REFUSED.value, "an empty name"))
+    assert not desk.runs(twin)
+    (run,) = desk.runs(other)
+    desk.say(other, Failed(run.lease, Fault.REFUSED.value, "an empty word"))
+    assert desk.got(agent, Refused) == [Refused(1, "job-refused: an empty word")]
+    assert faults_of(desk) == {"one": 0, "two": 0, "twin": 0}
+
+
+def test_a_job_that_one_node_alone_calls_wrong_tells_on_it(desk: Desk) -> None:
+    """By that word alone a node had any client shut out, and each command kept to itself for an hour."""
+    agent, liar, honest = desk.client("a"), desk.node("liar", slots=4), desk.node("honest")
+    for ticket in range(3 * MAX_FAILED_JOBS):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+        for run in desk.runs(liar):
+            desk.say(liar, Failed(run.lease, Fault.REFUSED.value, "no"))
+        for run in desk.runs(honest):
+            desk.done(honest, run.lease)
+    assert not desk.got(agent, Refused)
+    assert len(desk.got(agent, Finished)) == 3 * MAX_FAILED_JOBS
+    assert faults_of(desk) == {"liar": MAX_FAULTS, "honest": 0}
+
+
+def test_a_job_that_a_node_calls_wrong_is_refused_where_no_other_keys_node_is(desk: Desk) -> None:
+    agent, one = desk.client("a"), desk.node("one", user="user-one")
+    desk.submit(agent, 1, job("x", inputs=()))
+    twin = desk.node("twin", user="user-one")
     (run,) = desk.runs(one)
     desk.say(one, Failed(run.lease, Fault.REFUSED.value, "an empty name"))
     assert desk.got(agent, Refused) == [Refused(1, "job-refused: an empty name")]
-    assert not desk.runs(other)
-    assert faults_of(desk) == {"one": 0, "two": 0}
+    assert not desk.runs(twin)
 
 
 def test_jobs_that_are_called_wrong_tell_on_their_keys_however_many_they_are(desk: Desk) -> None:
