@@ -138,6 +138,10 @@ UNREAD_TURN_BYTES = 256 << 10
 # Digests that are looked for, or looked up, in one go, and for nodes' Wants in one turn of the loop: a look at
 # the disk for each takes 2 us.
 MAX_SOUGHT = 2_000
+# What looking for what nodes want may take of the loop, for each of their keys: so many seconds at once, and a
+# share. A blob takes 10 us, and 10 ns for each of the node's leases: 100,000 at once, then 10,000 a second.
+SOUGHT_BURST_S = 1.0
+SOUGHT_SHARE = 0.1
 # Blobs of one node's Wants that wait to be looked for, some 100 bytes each: the inputs of 200 jobs of 2,500.
 MAX_UNSOUGHT = 500_000
 # Blobs that are re-read because somebody could not use them: so many may wait, and a thread reads so many at a

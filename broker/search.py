@@ -7,15 +7,26 @@ known whether it is rotten.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from broker.allowance import Allowance
 from broker.effects import FindMissing
 from broker.events import BlobsWanted, Event, InputsChecked, Origin, PeerMisbehaved, Recalled
 from broker.failures import BROKER_FAILED, Failures
-from broker.limits import CHECKED_AT_ONCE, MAX_DOUBTED, MAX_SOUGHT, MAX_UNSOUGHT, SOUND_FOR_S
+from broker.limits import (
+    ASK_AGAIN_S,
+    CHECKED_AT_ONCE,
+    MAX_DOUBTED,
+    MAX_SOUGHT,
+    MAX_UNSOUGHT,
+    SOUGHT_BURST_S,
+    SOUGHT_SHARE,
+    SOUND_FOR_S,
+)
 from broker.reader import raise_failure
 from broker.traffic import Traffic
 from cache.digest import Digest
@@ -61,7 +72,10 @@ class Search:
         self._loop = asyncio.get_running_loop()
         self._waiting: OrderedDict[bytes, _Line] = OrderedDict()
         self._left = MAX_SOUGHT  # of this turn of the loop
-        self._has_turn = False
+        self._allowance = Allowance(
+            SOUGHT_BURST_S, SOUGHT_SHARE
+        )  # seconds of the loop, of a key's nodes
+        self._next: asyncio.Handle | None = None
         self._doubted: dict[Digest, None] = {}
         # What was re-read and is whole, until when it is not re-read again; oldest first.
         self._sound: dict[Digest, float] = {}
@@ -72,18 +86,20 @@ class Search:
 
     def close(self) -> None:
         self._is_closed = True
+        if self._next is not None:
+            self._next.cancel()
         if self._checking is not None:
             self._checking.cancel()
 
     def want(self, origin: Origin, blobs: Blobs) -> None:
         """A node's Want: what of it is here. Not more than MAX_SOUGHT in one turn of the loop, for all nodes
-        together; the rest waits, and nodes take turns.
+        together, and within the share of the loop that its key has; the rest waits, and nodes take turns.
 
         Raises:
             ProtocolError: more waits than any node's leases can need.
         """
         cost = max(1, len(blobs))
-        if origin.route not in self._waiting and cost <= self._left:
+        if origin.route not in self._waiting and cost <= self._left and self._has_share(origin):
             self._left -= cost
             self._seek(origin, blobs)
         else:
@@ -92,49 +108,69 @@ class Search:
             line.cost += cost
             if line.cost > MAX_UNSOUGHT:
                 raise ProtocolError(f"more than {MAX_UNSOUGHT} blobs are wanted at a time")
-        self._turn_later()
+        self._plan(may_go_on=self._has_share(origin))
 
     def forget(self, route: bytes) -> None:
         """The session on this route is over, or begins anew: what it wanted is void."""
         self._waiting.pop(route, None)
 
-    def _turn_later(self) -> None:
-        if not self._has_turn:
-            self._has_turn = True
-            self._loop.call_soon(self._turn)
+    def _has_share(self, origin: Origin) -> bool:
+        return self._allowance.left(origin.user, self._clock()) > 0
+
+    def _plan(self, *, may_go_on: bool = False) -> None:
+        """Go on in the next turn of the loop; where all that wait have used up their share, in a while."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if may_go_on or self._left < MAX_SOUGHT:
+            self._next = self._loop.call_soon(self._turn)
+        elif self._waiting and not self._is_closed:
+            self._next = self._loop.call_later(ASK_AGAIN_S, self._turn)
 
     def _turn(self) -> None:
-        self._has_turn, self._left = False, MAX_SOUGHT
-        while self._waiting and self._left and not self._is_closed:
-            route, line = self._waiting.popitem(last=False)
-            origin, blobs = line.wants.popleft()
-            some, rest = blobs[: self._left], blobs[self._left :]
-            if rest:
-                line.wants.appendleft((origin, rest))
-            if line.wants:
-                self._waiting[route] = line
-            cost = max(1, len(some))
-            line.cost -= cost
-            self._left -= cost
-            try:
-                self._seek(origin, some)
-            except Exception as error:  # noqa: BLE001 - a mistake of ours: other nodes' turns come
-                self._failures.note(error, "a look for what a node wants")
-                self._happen(PeerMisbehaved(origin, BROKER_FAILED))
-        if self._waiting:
-            self._turn_later()
+        self._next, self._left = None, MAX_SOUGHT
+        for route in list(self._waiting):
+            line = self._waiting.get(route)
+            if self._left <= 0 or self._is_closed:
+                break
+            if line is not None and self._has_share(line.wants[0][0]):
+                self._serve(route, line)
+        self._plan()
+
+    def _serve(self, route: bytes, line: _Line) -> None:
+        """Look for some of what a node waits for; it is the last then."""
+        del self._waiting[route]
+        origin, blobs = line.wants.popleft()
+        some, rest = blobs[: self._left], blobs[self._left :]
+        if rest:
+            line.wants.appendleft((origin, rest))
+        if line.wants:
+            self._waiting[route] = line
+        cost = max(1, len(some))
+        line.cost -= cost
+        self._left -= cost
+        try:
+            self._seek(origin, some)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: other nodes' turns come
+            self._failures.note(error, "a look for what a node wants")
+            self._happen(PeerMisbehaved(origin, BROKER_FAILED))
 
     def _seek(self, origin: Origin, blobs: Blobs) -> None:
-        """The disk is asked only for what the node may have."""
+        """The disk is asked only for what the node may have. What it takes, with what follows from it, its key
+        pays for: each blob is held against each of the node's leases."""
         if self._is_closed:
             return
-        fetchable = self._fetchable(origin, [digest for digest, _ in blobs])
-        present: list[tuple[Digest, int]] = []
-        missing: list[tuple[Digest, int]] = []
-        for blob in blobs:
-            is_here = blob[0] in fetchable and self._traffic.has(blob[0])
-            (present if is_here else missing).append(blob)
-        self._happen(BlobsWanted(origin, tuple(present), tuple(missing)))
+        began_s = time.thread_time()
+        try:
+            fetchable = self._fetchable(origin, [digest for digest, _ in blobs])
+            present: list[tuple[Digest, int]] = []
+            missing: list[tuple[Digest, int]] = []
+            for blob in blobs:
+                is_here = blob[0] in fetchable and self._traffic.has(blob[0])
+                (present if is_here else missing).append(blob)
+            self._happen(BlobsWanted(origin, tuple(present), tuple(missing)))
+        finally:
+            self._allowance.use(origin.user, time.thread_time() - began_s, self._clock())
 
     def find(self, effect: FindMissing, recall: Recall) -> None:
         """What a job lacks; `recall` gives its result, if that is remembered."""

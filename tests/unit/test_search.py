@@ -30,6 +30,7 @@ class Desk:
     leased: set[Digest] = field(default_factory=set)
     happened: list[Event] = field(default_factory=list)
     looked: list[Digest] = field(default_factory=list)
+    now: float = 0.0
 
     def __post_init__(self) -> None:
         desk = self
@@ -47,7 +48,9 @@ class Desk:
 
         self.failures = Failures(lambda: 0.0)
         traffic = Looking(self.store, send, self.happened.append)
-        self.search = Search(traffic, fetchable, self.happened.append, self.failures, lambda: 0.0)
+        self.search = Search(
+            traffic, fetchable, self.happened.append, self.failures, lambda: self.now
+        )
 
     def blobs(self, count: int) -> Blobs:
         digests = [digest_of(b"%d" % number) for number in range(count)]
@@ -149,5 +152,31 @@ def test_a_mistake_of_ours_over_what_waits_ends_that_nodes_session(
         await asyncio.sleep(0)
         assert desk.happened == [PeerMisbehaved(ONE, "broker-failed")]
         assert desk.failures.count == 1
+
+    run(story, tmp_path)
+
+
+def test_a_key_whose_wants_take_the_loop_waits_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that asks for strangers' blobs has each held against all of its leases, again and again."""
+    monkeypatch.setattr("broker.search.SOUGHT_BURST_S", 1e-9)
+    monkeypatch.setattr("broker.search.SOUGHT_SHARE", 1.0)
+    monkeypatch.setattr("broker.search.ASK_AGAIN_S", 0.01)
+
+    async def story(desk: Desk) -> None:
+        for _ in range(3):
+            desk.search.want(ONE, desk.blobs(4))
+        assert desk.served == [("one", 4)]
+        desk.search.want(TWO, desk.blobs(5))
+        await asyncio.sleep(0.05)
+        assert desk.served == [("one", 4), ("two", 5)]
+        for expected in (3, 4):
+            desk.now += 1.0
+            while len(desk.served) < expected:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert desk.served[2:] == [("one", 4)] * (expected - 2)
+        desk.search.close()
 
     run(story, tmp_path)
