@@ -234,8 +234,7 @@ class DealerLink(Pumped):
         super().__init__(socket)
 
     def close(self) -> None:
-        if self._dialling is not None:
-            self._dialling.cancel()
+        self._stop_dialling()
         self._monitor.close()
         super().close()
 
@@ -272,9 +271,14 @@ class DealerLink(Pumped):
             self._received_bytes = 0
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._on_handshake(True)
-        elif value == _TURNED_AWAY:
+        elif value == _TURNED_AWAY and not self._closed:
+            self._stop_dialling()
             self._dialling = self._loop.call_later(DIAL_AGAIN_S, self._dial_again)
             self._on_handshake(False)
+
+    def _stop_dialling(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
 
     def _dial_again(self) -> None:
         self._socket.disconnect(self._endpoint)
