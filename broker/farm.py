@@ -175,7 +175,8 @@ class Farm:
             (
                 node.most_bytes
                 for node in self.nodes
-                if node.takes(user, machine_class, now, toolchain) and node.identity not in avoid
+                if node.takes(user, machine_class, now, toolchain)
+                and not is_avoided(avoid, node.identity)
             ),
             default=None,
         )
@@ -205,6 +206,7 @@ class Farm:
             node.session.user != key
             and node.is_usable(now)
             and node.takes(lane.user, lane.machine_class, now, execution.toolchain)
+            and execution.least_bytes <= node.most_bytes
             and not execution.avoids(node.identity)
             for node in self.nodes
         )

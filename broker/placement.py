@@ -140,7 +140,7 @@ class Chooser:
         could = [
             seat.node
             for seat in seats
-            if seat.node.identity not in job.avoid
+            if not job.avoids(seat.node.identity)
             and job.toolchain not in seat.node.unfit
             and job.least_bytes <= seat.node.most_bytes
             and (seat.node.kept_for in (None, job.key) or now >= seat.node.kept_until)
