@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import ceil
 
+from broker import opinions
 from broker.effects import FindMissing
 from broker.farm import Farm
 from broker.jobs import GRANTED, Execution, Lease, Phase
@@ -117,7 +118,8 @@ class Dispatcher:
         execution.ready_at = now
         holdings, toolchain = self._farm.holdings, execution.toolchain
         unshown = self._unshown(execution)
-        if self._ledger.judge_complaints(execution, is_whole=not missing):
+        if opinions.settle_doubt(execution, is_whole=not missing):
+            self._ledger.refuse(execution, *opinions.verdict(execution))
             return
         if toolchain in missing or not holdings.is_toolchain(toolchain):
             self._farm.set_phase(execution, Phase.PARKED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from broker import opinions
 from broker.admission import new_execution
 from broker.blame import excuse
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
@@ -16,7 +17,6 @@ from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm, Tally
 from broker.jobs import (
     AUDITOR,
-    EVERY,
     LEASED,
     Ending,
     Execution,
@@ -35,7 +35,6 @@ from broker.limits import (
     MAX_JOBS,
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
-    MAX_REASON,
 )
 from broker.model import Identity
 from broker.nodes import Node
@@ -48,8 +47,6 @@ NO_NODES = "no-nodes"
 NO_MEMORY = "needs-memory"
 FARM_FULL = "farm-full"
 TOO_MANY = "too-many-queued"
-LOST_TWICE = "nodes-failed"
-JOB_WRONG = "job-refused"
 JOBS_FAIL = "jobs-failed"
 
 
@@ -258,13 +255,13 @@ class Ledger:
         if suspicion is not None and not execution.is_rerun:  # that is no member's word
             suspicion.note(execution)
         if is_counted:
-            self.avoid(execution, node, now)
+            opinions.avoid(self._farm, execution, node, now)
             execution.losses += not is_hedge
         if execution.lease is not None:
             return  # the other node goes on
         lane, is_over = execution.lane, execution.losses >= MAX_LOSSES
         if is_over and not execution.is_doubted:
-            self._refuse_lost(execution)
+            self.refuse(execution, *opinions.verdict(execution))
         elif execution.is_rerun or not (
             is_over
             or self._farm.is_servable(
@@ -288,21 +285,10 @@ class Ledger:
         if known is not None:
             self._farm.model.costs.needs_more(known.user, known.toolchain, known.traits, used_bytes)
 
-    def judge_complaints(self, execution: Execution, *, is_whole: bool) -> bool:
-        """The inputs that a node could not use have been re-read. If one was not there, nobody who complained
-        is a suspect. Returns whether the job is over."""
-        execution.is_doubted = False
-        if not is_whole:
-            execution.complaints.clear()
-        is_over = execution.losses >= MAX_LOSSES
-        if is_over:
-            self._refuse_lost(execution)
-        return is_over
-
     def reject(self, lease: Lease, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
         execution = self.end_lease(lease)
-        self.refuse(execution, f"{JOB_WRONG}: {detail}"[:MAX_REASON], Ending.CALLED_WRONG)
+        self.refuse(execution, opinions.wrong(detail), Ending.CALLED_WRONG)
 
     def finish(self, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:
         """A result: to everybody who waits."""
@@ -493,20 +479,6 @@ class Ledger:
         self._farm.seats.touch(node)
         return lease
 
-    def avoid(self, execution: Execution, node: Node, now: float) -> None:
-        """The job goes to another node: to another key's where there is one, as one key's are one voice."""
-        user = node.session.user
-        is_judged = self._farm.can_ask_another(execution, user, now)
-        execution.avoid.add((user, EVERY) if is_judged else node.identity)
-
-    def _refuse_lost(self, execution: Execution) -> None:
-        is_jobs_fault = len(execution.suspicions) + len(execution.complaints) >= MAX_LOSSES
-        reason = LOST_TWICE
-        if is_jobs_fault and execution.called_wrong:
-            reason = f"{JOB_WRONG}: {execution.called_wrong}"[:MAX_REASON]
-        ending = Ending.JOB_AT_FAULT if is_jobs_fault else Ending.UNTOLD
-        self.refuse(execution, reason, ending)
-
     def _abandon(self, execution: Execution) -> None:
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         self._remove(execution, Ending.UNTOLD)
@@ -521,9 +493,7 @@ class Ledger:
                 self._farm.send(node.session, Revoke(lease_id))
         self.uploads.forget(execution)
         self._farm.remove(execution)
-        if ending in (Ending.RAN_ELSEWHERE, Ending.JOB_AT_FAULT):
-            for suspicion in execution.complaints:
-                suspicion.note(execution)
+        opinions.note_complaints(execution, ending)
         self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
         waiters, execution.waiters = execution.waiters, []
         return waiters

@@ -12,9 +12,10 @@ blamed for it only when another node then succeeds, in less than that (`broker/b
 
 from __future__ import annotations
 
+from broker import opinions
 from broker.farm import Farm
 from broker.jobs import Execution, Lease, Phase, Suspicion
-from broker.ledger import LOST_TWICE, Ledger
+from broker.ledger import Ledger
 from broker.limits import (
     HEDGE_LOOK_S,
     HEDGE_SHARE,
@@ -81,7 +82,7 @@ class Stragglers:
         it was over its limit on several nodes."""
         has_begun = lease.began_at is not None
         execution.overruns += has_begun
-        self._ledger.avoid(execution, node, now)
+        opinions.avoid(self._farm, execution, node, now)
         suspicion = None
         if has_begun or node.began_at < lease.assigned_at:
             suspicion = Suspicion(node.identity, now - lease.since)
@@ -92,7 +93,7 @@ class Stragglers:
             return
         if suspicion is not None and not execution.is_rerun:
             suspicion.note(execution)
-        self._ledger.refuse(execution, LOST_TWICE)
+        self._ledger.refuse(execution, opinions.LOST_TWICE)
 
     # --- hedges -------------------------------------------------------------------------------
 

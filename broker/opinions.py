@@ -1,0 +1,51 @@
+"""What nodes say against a job, and whether it is believed. Pure.
+
+The nodes of one key are one voice: a job that one of them has lost goes to another key's, where there is one
+that may run it. So no node key alone has others' jobs refused, under however many names.
+"""
+
+from __future__ import annotations
+
+from broker.farm import Farm
+from broker.jobs import EVERY, Ending, Execution
+from broker.limits import MAX_LOSSES, MAX_REASON
+from broker.nodes import Node
+
+LOST_TWICE = "nodes-failed"
+JOB_WRONG = "job-refused"
+
+
+def avoid(farm: Farm, execution: Execution, node: Node, now: float) -> None:
+    """This node has lost the job: another key's are to have it, or another node where there is none."""
+    user = node.session.user
+    has_judge = farm.can_ask_another(execution, user, now)
+    execution.avoid.add((user, EVERY) if has_judge else node.identity)
+
+
+def settle_doubt(execution: Execution, *, is_whole: bool) -> bool:
+    """The inputs that a node could not use have been re-read. If one was not there, nobody who complained is a
+    suspect. Returns whether the job is over."""
+    execution.is_doubted = False
+    if not is_whole:
+        execution.complaints.clear()
+    return execution.losses >= MAX_LOSSES
+
+
+def wrong(detail: str) -> str:
+    """What an agent reads of a job that is wrong in itself."""
+    return f"{JOB_WRONG}: {detail}"[:MAX_REASON]
+
+
+def verdict(execution: Execution) -> tuple[str, Ending]:
+    """Why a job that nodes have lost is refused, and on whom that tells."""
+    if len(execution.suspicions) + len(execution.complaints) < MAX_LOSSES:
+        return LOST_TWICE, Ending.UNTOLD
+    said = execution.called_wrong
+    return wrong(said) if said else LOST_TWICE, Ending.JOB_AT_FAULT
+
+
+def note_complaints(execution: Execution, ending: Ending) -> None:
+    """The job is over: who complained of its inputs is a suspect where that can be judged."""
+    if ending in (Ending.RAN_ELSEWHERE, Ending.JOB_AT_FAULT):
+        for suspicion in execution.complaints:
+            suspicion.note(execution)
