@@ -273,7 +273,7 @@ def _outputs(reading: Reading, naming: Naming) -> tuple[bytes, ...]:
     if reading.writes_default_depfile and not reading.names_depfile:
         names.append(naming.dependencies)
     if reading.statistics is not None:
-        names.append(naming.statistics(reading.statistics))
+        names += naming.statistics(reading.statistics)
     if reading.time_trace is not None:
         names.append(naming.time_trace_in(reading.time_trace))
     return tuple(dict.fromkeys(names))

@@ -78,9 +78,10 @@ class Naming:
             names.append((beside or b"a") + b".args.0")
         return names
 
-    def statistics(self, operand: bytes) -> bytes:
-        """What clang's `-save-stats[=cwd|obj]` writes."""
-        return self._beside(operand) + b".stats"
+    def statistics(self, operand: bytes) -> list[bytes]:
+        """What clang's `-save-stats[=cwd|obj]` writes. `obj` is beside what the step writes, be it saved only."""
+        places = [operand] if self.saves_temps is None else [operand, self.saves_temps]
+        return [self._beside(place) + b".stats" for place in places]
 
     def time_trace_in(self, operand: bytes) -> bytes:
         """What clang's `-ftime-trace=DIR/` writes; without the slash the operand is the file."""
