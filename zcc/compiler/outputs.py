@@ -79,7 +79,7 @@ class Naming:
         return names
 
     def statistics(self, operand: bytes) -> list[bytes]:
-        """What clang's `-save-stats[=cwd|obj]` writes. `obj` is beside what the step writes, be it saved only."""
+        """What clang's `-save-stats[=cwd|obj]` writes. `obj` is beside what the step writes, saved or not."""
         places = [operand] if self.saves_temps is None else [operand, self.saves_temps]
         return [self._beside(place) + b".stats" for place in places]
 
