@@ -97,10 +97,12 @@ class NetworkFarm:
         serve = ("--state", str(node.state), "--slots", str(slots), "--user", "any")
         node.process = self._spawn(node, "zcc-node", "serve", *serve)
 
-    def add_client(self) -> Member:
-        """A developer's machine that has joined."""
+    def add_client(self, reach: Callable[[Machine], str] | None = None) -> Member:
+        """A developer's machine that has joined; `reach` says by which endpoint it gets to the broker."""
         client = self._member(f"client{len(self.clients) + 1}")
-        self.zcc(client, "join", self.token("client"), "--label", client.state.name)
+        endpoint = self.endpoint if reach is None else reach(client.machine)
+        token = self.broker_says("token", "--role", "client", "--endpoint", endpoint)
+        self.zcc(client, "join", token, "--label", client.state.name)
         self.clients.append(client)
         return client
 
