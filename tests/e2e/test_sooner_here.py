@@ -8,12 +8,13 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import BIN, Farm
+from tests.e2e.test_farm import hold_slots
 from zcc.cli.up import LocalFarm
 
 FILES = 12
@@ -122,3 +123,87 @@ def test_strict_compiles_stay_on_a_full_farm(one_node: Farm, tmp_path: Path) -> 
     finally:
         del one_node.local.environment["ZCC_FALLBACK"]
     assert one_node.stats()["outcomes"]["remote"] == FILES
+
+
+def compilers_of(name: str) -> list[Path]:
+    """Processes of gcc's own that read this source."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"cc1plus") and any(each.endswith(name.encode()) for each in words):
+            found.append(process)
+    return found
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def raced(farm: Farm) -> list[Path]:
+    """Where compiles beside the farm's write now."""
+    return list(Path(farm.local.environment["ZCC_STATE_DIR"]).glob("beside.*/*"))
+
+
+def wait_for_race(farm: Farm, launcher: subprocess.Popen[bytes]) -> bool:
+    """Until it is done here too, or over; whether it is the first."""
+    wait_until(lambda: bool(raced(farm)) or launcher.poll() is not None)
+    return launcher.poll() is None
+
+
+def wait_for_end(name: str) -> None:
+    wait_until(lambda: not compilers_of(name))
+
+
+def compile_and_freeze(farm: Farm, directory: Path, name: str) -> subprocess.Popen[bytes]:
+    """A compile whose node stands still once the compiler runs there; no slot was idle here until then."""
+    environment = {**farm.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}
+    holders = hold_slots(farm, environment)
+    command = [str(BIN / "zcc"), "g++", "-g", "-O1", "-MD", "-c", name, "-o", f"{name}.o"]
+    launcher = subprocess.Popen(command, cwd=directory, env=environment)
+    wait_until(lambda: bool(compilers_of(name)) or launcher.poll() is not None)
+    farm.local.nodes[0].send_signal(signal.SIGSTOP)
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+    return launcher
+
+
+def test_a_compile_on_a_node_that_stands_still_ends_whole_or_not_at_all(
+    one_node: Farm, tmp_path: Path
+) -> None:
+    """The run here wins, the launcher is killed at some moment of it, or the node comes back meanwhile."""
+    (node,) = one_node.local.nodes
+    one_node.run(str(BIN / "zcc"), "agent", "start", cwd=Path("/"))
+    names = [f"raced{number}.cc" for number in range(4)]
+    plain = {}
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(SOURCE.format(n=number))
+        command = ["g++", "-g", "-O1", "-MD", "-c", name, "-o", f"{name}.o"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        for path in (tmp_path / f"{name}.o", tmp_path / f"{name}.d"):
+            plain[path.name] = path.read_bytes()
+            path.unlink()
+    races = 0
+    for number, name in enumerate(names):
+        launcher = compile_and_freeze(one_node, tmp_path, name)
+        races += wait_for_race(one_node, launcher)
+        if number == 1:
+            launcher.kill()
+        elif number == 2:
+            node.send_signal(signal.SIGCONT)
+        status = launcher.wait(100)
+        node.send_signal(signal.SIGCONT)
+        assert status == 0 or number == 1
+        for path in (tmp_path / f"{name}.o", tmp_path / f"{name}.d"):
+            if status == 0 or path.exists():
+                assert path.read_bytes() == plain[path.name]
+        wait_for_end(name)
+    wait_until(lambda: not raced(one_node))
+    assert {path.name for path in tmp_path.iterdir()} <= {*names, *plain}
+    assert races  # else this has shown nothing
