@@ -189,6 +189,10 @@ MAX_JOBS_LOOKED_AT = 5_000
 # open at the most, and 256 large inputs come at a time; an agent or a node sends 64.
 MAX_DECODERS_BYTES = 256 << 20
 DECODER_BYTES = 512 << 10
+# Of all keys together, and the share of the descriptors that their unfinished uploads may have. Beyond it the
+# keys that have an even share of that, or more, begin nothing.
+MAX_DECODERS_BYTES_IN_ALL = 1 << 30
+UPLOADS_SHARE = 0.125
 # A frame of 2 KB may hold 64 MiB, which keep the loop busy for 0.1 s. What a key's inputs hold beyond so many
 # times their frames (headers pack to a fifth, tables to a thirtieth) may be so much at once, and so much a
 # second: 5% of the loop. What goes beyond waits.

@@ -5,15 +5,18 @@ Owns the arrivals that are not whole, by the key that sends them. Must not know 
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from dataclasses import dataclass
 
 from broker.limits import (
     DECODER_BYTES,
     MAX_DECODERS_BYTES,
+    MAX_DECODERS_BYTES_IN_ALL,
     MAX_PARTIALS,
     MAX_UNFINISHED_BYTES_PER_KEY,
     PARTIAL_KEPT_S,
+    UPLOADS_SHARE,
 )
 from cache.blobs import Arrival, BlobStore, window_bytes
 from cache.digest import Digest
@@ -43,6 +46,11 @@ class Upload:
         self.owner, self.left_at = None, now
 
 
+def most_files() -> int:
+    """How many of this process's descriptors unfinished uploads may have."""
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * UPLOADS_SHARE)
+
+
 class Unfinished:
     def __init__(self, store: BlobStore) -> None:
         self._store = store
@@ -58,7 +66,8 @@ class Unfinished:
     def begin(
         self, place: Place, route: bytes, beginning: bytes, *, is_whole: bool
     ) -> Upload | None:
-        """A blob's first bytes have come by this route; None: its key's decoders take too much already.
+        """A blob's first bytes have come by this route; None: its key's decoders take too much already, or all
+        keys' do and it has its share of that.
 
         Raises:
             OSError: the disk refused.
@@ -66,12 +75,23 @@ class Unfinished:
         user, digest = place
         decoder_bytes = DECODER_BYTES + window_bytes(beginning)
         taken_bytes = self._decoders_bytes[user] + decoder_bytes
-        if taken_bytes > MAX_DECODERS_BYTES and not is_whole:
+        if not is_whole and (taken_bytes > MAX_DECODERS_BYTES or self._is_full_for(user)):
             return None
         arrival = self._store.arrival(digest, MAX_BLOB_BYTES)
         upload = self._uploads[place] = Upload(arrival, route, decoder_bytes)
         self._decoders_bytes[user] = taken_bytes
         return upload
+
+    def _is_full_for(self, user: str) -> bool:
+        """Whether as much is under way as may be, of which this key has its share: what each may have of it."""
+        keys = len(self._decoders_bytes.keys() | {user})
+        files = most_files()
+        if len(self._uploads) >= files:
+            own = sum(other == user for other, _ in self._uploads)
+            return own * keys >= files
+        if self._decoders_bytes.total() >= MAX_DECODERS_BYTES_IN_ALL:
+            return self._decoders_bytes[user] * keys >= MAX_DECODERS_BYTES_IN_ALL
+        return False
 
     def end(self, place: Place) -> None:
         """It is whole, and in the store."""

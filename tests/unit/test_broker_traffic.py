@@ -561,3 +561,35 @@ def test_what_a_node_pushes_waits_in_memory_only_within_a_bound(
     assert not any(map(bench.store.has, digests))
     assert bench.traffic.keep_pushes(NODE, b"lease", digests)
     assert [bench.store.read(digest) for digest in digests] == contents
+
+
+def test_one_keys_unfinished_uploads_leave_descriptors_for_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is an open file: where a process may have 1024, a key's 512 and its connections were all of them."""
+    monkeypatch.setattr("broker.unfinished.most_files", lambda: 8)
+    other = b"another's"
+    bench.traffic.open(other, Role.CLIENT, "another client", bench.now)
+    for number in range(30):
+        bench.take(A, bench.ask(A, b"%d" % number + BIG), 0)
+    assert len(os.listdir(bench.store.tmp_dir)) == 8
+    digest = bench.ask(other, BIG)
+    bench.take(other, digest, 0, 1, 2)
+    assert bench.reports == [BlobStored(digest, "another client")]
+    passed_by = digest_of(b"29" + BIG)
+    bench.take(A, passed_by, 1, 2)
+    assert bench.reports[1:] == [BlobSpoiled(passed_by, USER)]
+
+
+def test_all_keys_decoders_together_have_a_bound(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = DECODER_BYTES + window_bytes(compress(BIG))
+    monkeypatch.setattr("broker.unfinished.MAX_DECODERS_BYTES_IN_ALL", 4 * window)
+    routes = [b"%d" % number for number in range(3)]
+    for route in routes:
+        bench.traffic.open(route, Role.CLIENT, f"client {route!r}", bench.now)
+        for number in range(6):
+            bench.take(route, bench.ask(route, b"%d" % number + BIG), 0)
+    # The first has all of it; of each other the half, and the third.
+    assert len(os.listdir(bench.store.tmp_dir)) == 4 + 2 + 2
