@@ -195,7 +195,7 @@ class Ledger:
         self._farm.decisions.begun(lease.id, now)
         node.began_at = now
         if execution.toolchain not in node.toolchains:
-            node.toolchains.add(execution.toolchain)
+            node.note_toolchain(execution.toolchain)
             self._farm.seats.stands.got_toolchain(node, execution.toolchain)
         wall_s = self._farm.model.wall_s(execution.cost_s, node.identity)
         self._farm.patience.began(lease, execution, wall_s, now)

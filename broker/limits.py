@@ -359,6 +359,8 @@ MAX_REST_S = 30.0
 UNDECIDED_FAULTS = 2
 # Toolchains that one node has no room for; beyond it the oldest is tried again.
 MAX_UNFIT = 64
+# Toolchains that one node is known to have; of more any is taken not to be there, which costs a job a moment.
+MAX_TOOLCHAINS_OF_NODE = 1_000
 # Keys for which a node can be put aside alone.
 MAX_ASIDE = 1_000
 # So many failed jobs among the last of one key (on two nodes each, or wrong in themselves) have its jobs

@@ -23,6 +23,7 @@ from broker.limits import (
     MAX_QUARANTINE_S,
     MAX_RECORDS_PER_KEY,
     MAX_REST_S,
+    MAX_TOOLCHAINS_OF_NODE,
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
@@ -314,6 +315,12 @@ class Node:
         """The same this moment: it does not rest."""
         is_resting = self.record.is_resting(now) or self.record.rests_for(user, now)
         return not is_resting and self.takes(user, machine_class, now)
+
+    def note_toolchain(self, toolchain: Digest) -> None:
+        """A job has begun with it."""
+        if len(self.toolchains) >= MAX_TOOLCHAINS_OF_NODE:
+            self.toolchains.pop()
+        self.toolchains.add(toolchain)
 
     def note_unfit(self, toolchain: Digest, reason: str) -> None:
         """It has no room for this toolchain."""

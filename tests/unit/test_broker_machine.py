@@ -1364,3 +1364,20 @@ def test_a_key_that_says_hello_too_often_is_not_answered_for_a_while(desk: Desk)
     assert desk.got(other, Welcome)
     desk.now += 10.0
     assert desk.got(desk.node("liar", slots=4096), Welcome)
+
+
+def test_a_client_with_ever_new_toolchains_fills_no_nodes_row(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.nodes.MAX_TOOLCHAINS_OF_NODE", 3)
+    agent, node = desk.client("a"), desk.node("n")
+    for number in range(10):
+        facts = job(f"x{number}", inputs=(), toolchain=f"cc{number}")
+        desk.submit(agent, number, facts)
+        desk.stored(facts.toolchain)
+        (run,) = desk.runs(node)
+        desk.say(node, Started(run.lease))
+        desk.done(node, run.lease)
+    (row,) = desk.machine.farm.nodes
+    assert len(row.toolchains) == 3
+    assert facts.toolchain in row.toolchains
