@@ -94,7 +94,7 @@ def submit(ticket: int, inputs: int) -> Submit:
         digest, b"/usr/bin/g++", (b"g++", b"-c", b"x.cc"), b"/p", (), Manifest(files), (b"/p/x.o",)
     )
     encoded = encode_job(job)
-    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
 
 
 async def measure(state: str, endpoint: str, public: str) -> None:

@@ -100,7 +100,7 @@ def submit(ticket: int, inputs: list[FileInput]) -> Submit:
         (b"/p/x.o",),
     )
     encoded = encode_job(job)
-    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
 
 
 if __name__ == "__main__":

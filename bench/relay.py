@@ -323,7 +323,7 @@ class Agents:
         self._tickets[ticket] = work
         self.submitted_at[work.key] = time.monotonic()
         agent.send(
-            Submit(ticket, work.key, 0.5, "build", False, pack_shown(shown), None, work.body)
+            Submit(ticket, work.key, 0.5, "build", False, pack_shown(shown), None, 0, work.body)
         )
 
 

@@ -31,6 +31,7 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
         known=known,
         memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
         least_bytes=expected.least_bytes,
+        nice=event.nice,
         is_new=event.is_fresh or key == event.key,
         is_known=expected.is_known,
         most_outputs=event.most_outputs,

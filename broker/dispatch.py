@@ -149,7 +149,7 @@ class Dispatcher:
                 continue
             key = line.returned() or line.oldest()
             execution = farm.executions[key]
-            queue.charge(line, execution.cost_s)
+            queue.charge(line, execution.cost_s, execution.weight)
             farm.set_phase(execution, Phase.CHECKING)
             # What it has not shown is asked for in any case: nobody need look for that.
             unshown = set(self._unshown(execution))
@@ -168,7 +168,7 @@ class Dispatcher:
                 ready.pass_over(line)
                 continue
             execution = farm.executions[choice.key]
-            ready.charge(line, execution.cost_s)
+            ready.charge(line, execution.cost_s, execution.weight)
             self._send_to(execution, choice, now)
             farm.seats.refresh(now)
         ready.restore()

@@ -68,6 +68,7 @@ class JobSubmitted:
     most_outputs: int = 1
     is_fresh: bool = False
     traits: Traits | None = None
+    nice: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from broker.beaten import Beaten
 from broker.blame import Blame
+from broker.costs import MAX_COST_S
 from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.holdings import Holdings
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, is_avoided, lease_prefix
-from broker.limits import RUN_LIMIT_S, STARTUP_GRACE_S
+from broker.limits import FAR_OFF, RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.model import Identity, Model
 from broker.nodes import Roster
 from broker.pace import Pace
@@ -153,6 +154,15 @@ class Farm:
             self.queue.remove(execution.key)
         elif execution.phase is Phase.READY:
             self.ready.remove(execution.key)
+
+    def served(self, execution: Execution, cost_s: float) -> None:
+        """It has cost so much, and its lane and user were charged what was expected: they are owed the rest, or
+        owe it."""
+        cost_s = min(max(0.0, cost_s), MAX_COST_S)
+        # Small errors even out; turns that change with each of them cost the end of a build (bench/scale.py).
+        if max(cost_s, execution.cost_s) > FAR_OFF * min(cost_s, execution.cost_s):
+            for queue in (self.queue, self.ready):
+                queue.correct(execution.lane, cost_s - execution.cost_s, execution.weight)
 
     def sources_of(self, execution: Execution) -> list[Session]:
         """The agents that can supply this execution's inputs, first submitter first."""

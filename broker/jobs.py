@@ -37,6 +37,8 @@ INPUT_BYTES = 48
 # In a set of nodes to be avoided: every node of the key, under whatever name it comes. No node is called so.
 EVERY = "\0every"
 
+# A step of niceness is a quarter more, or less: as the kernel's scheduler has it (sched_prio_to_weight).
+NICE_STEP = 1.25
 # Whom a rerun is for, in a session's place: the broker itself (broker/reruns.py).
 AUDITOR = b""
 
@@ -140,7 +142,8 @@ class Execution:
     `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
     its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is known
-    not to do without, `stops` how often it was stopped for want of memory.
+    not to do without, `stops` how often it was stopped for want of memory. `nice` is its agent's
+    word.
     """
 
     key: Digest
@@ -175,6 +178,12 @@ class Execution:
     memory_bytes: int = 0
     least_bytes: int = 0
     stops: int = 0
+    nice: int = 0
+
+    @property
+    def weight(self) -> float:
+        """How many times the seconds of an ordinary job its build is given, among its user's."""
+        return NICE_STEP**-self.nice
 
     @property
     def is_rerun(self) -> bool:

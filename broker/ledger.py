@@ -306,6 +306,7 @@ class Ledger:
             farm.proved_toolchain(execution.lane.user, execution.toolchain)
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
+        farm.served(execution, event.cpu_s * farm.model.speed(node.identity))
         farm.model.observe(
             node.identity,
             execution.cost_class,

@@ -297,6 +297,11 @@ TAIL_HORIZON = 1.2
 OVERLONG = 1.5
 # A job that has waited so long is next in its build, however short it is: others may wait for what it makes.
 AGED_S = 15.0
+# A prediction that was off by this factor is made good in its user's turns.
+FAR_OFF = 2.0
+# So is one that so many others of its build have overtaken, as a share of those that wait, and at the least.
+PASSED_SHARE = 4
+LEAST_PASSED = 64
 # Builds and machine classes of one user that take turns; jobs of more are served as one.
 MAX_LANES = 64
 # Unstarted jobs a node may hold beyond its slots, as a share of them (at least 1).

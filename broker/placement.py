@@ -89,7 +89,14 @@ class Chooser:
         if (returned := line.returned()) is not None:
             return returned, "given-back"
         oldest = line.oldest()
-        if now - self._job_of(oldest).ready_at > AGED_S and not seat.wait_jobs:
+        has_waited = now - self._job_of(oldest).ready_at > AGED_S
+        # In the tail all that waits is soon over.
+        has_waited |= (
+            horizon.goes_on
+            and line.is_passed_over(oldest)
+            and line.cost_s(oldest) * seat.rate <= max(horizon.seconds, line.shortest_s * seat.rate)
+        )
+        if has_waited and not seat.wait_jobs:
             return oldest, "waited-long"
         lane = line.lane
         if horizon.goes_on and self._seats.is_fast(seat, lane.user, lane.machine_class, now):

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker.limits import MAX_LANES
+from broker.limits import LEAST_PASSED, MAX_LANES, PASSED_SHARE
 from broker.turns import Turns
 from cache.digest import Digest
 
@@ -32,7 +32,16 @@ class Lane(NamedTuple):
 class Line:
     """The jobs of one lane: by cost, by arrival, and those that were given back."""
 
-    __slots__ = ("_by_cost", "_costs_s", "_returned", "lane", "passed_since", "waiting_s")
+    __slots__ = (
+        "_by_cost",
+        "_costs_s",
+        "_gone",
+        "_gone_before",
+        "_returned",
+        "lane",
+        "passed_since",
+        "waiting_s",
+    )
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -42,6 +51,9 @@ class Line:
         self._by_cost: list[tuple[float, Digest]] = []
         self._costs_s: OrderedDict[Digest, float] = OrderedDict()
         self._returned: OrderedDict[Digest, None] = OrderedDict()
+        # Jobs that have left it, in all, and how many had when each came.
+        self._gone = 0
+        self._gone_before: dict[Digest, int] = {}
 
     def __len__(self) -> int:
         return len(self._costs_s)
@@ -60,6 +72,7 @@ class Line:
         self._costs_s[key] = cost_s
         insort(self._by_cost, (cost_s, key))
         self.waiting_s += cost_s
+        self._gone_before[key] = self._gone
         if at_front:
             self._costs_s.move_to_end(key, last=False)
             self._returned[key] = None
@@ -69,6 +82,8 @@ class Line:
         del self._by_cost[bisect_left(self._by_cost, (cost_s, key))]
         self._returned.pop(key, None)
         self.waiting_s -= cost_s
+        self._gone += 1
+        del self._gone_before[key]
 
     def returned(self) -> Digest | None:
         """One that had its turn already and was given back."""
@@ -76,6 +91,11 @@ class Line:
 
     def oldest(self) -> Digest:
         return next(iter(self._costs_s))
+
+    def is_passed_over(self, key: Digest) -> bool:
+        """Whether so many others went since it came that it is next."""
+        gone = self._gone - self._gone_before[key]
+        return gone >= max(LEAST_PASSED, PASSED_SHARE * len(self))
 
     def shortest(self) -> Digest:
         return self._by_cost[0][1]
@@ -133,10 +153,18 @@ class Queue:
             del self._lanes[lane.user]
             self._users.remove(lane.user)
 
-    def charge(self, line: Line, cost_s: float) -> None:
-        """A job of this line had its turn: its lane and its user are served for so many seconds."""
-        self._lanes[line.lane.user].charge(line.lane, cost_s)
-        self._users.charge(line.lane.user, cost_s)
+    def charge(self, line: Line, cost_s: float, weight: float = 1.0) -> None:
+        """A job of this line had its turn: its lane and its user are served for so many seconds. Who weighs
+        less than 1 yields to other users too; who weighs more goes before his own builds alone."""
+        self._lanes[line.lane.user].charge(line.lane, cost_s / weight)
+        self._users.charge(line.lane.user, cost_s / min(weight, 1.0))
+
+    def correct(self, lane: Lane, more_s: float, weight: float = 1.0) -> None:
+        """What a job of this lane has cost beyond what was charged for it, or (below 0) less."""
+        lanes = self._lanes.get(lane.user)
+        if lanes is not None:
+            lanes.correct(lane, more_s / weight)
+        self._users.correct(lane.user, more_s / min(weight, 1.0))
 
     def first(self) -> Line | None:
         """The line whose turn it is, of those that were not passed over."""

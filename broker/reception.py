@@ -163,6 +163,7 @@ class Reception:
                 most_outputs=head.most_outputs,
                 is_fresh=message.is_fresh,
                 traits=message.traits,
+                nice=message.nice,
             )
         )
 

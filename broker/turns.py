@@ -58,6 +58,13 @@ class Turns(Generic[Item]):
         self._served_s[item] += seconds
         self._push(item, self._served_s[item])
 
+    def correct(self, item: Item, seconds: float) -> None:
+        """It was charged too little, or (below 0) too much."""
+        if item in self._served_s:
+            self.charge(item, seconds)
+        elif item in self._left:
+            self._left[item] += seconds
+
     def first(self) -> Item | None:
         """The least served of those that were not passed over."""
         entry = self._peek()

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Annotated, ClassVar
 
 from cache.digest import DIGEST_SIZE, Digest
-from zcc.bounds import Count, Id, Length, Load, Name, Reason, Seconds, Size, SlotCount, Speed
+from zcc.bounds import Count, Id, Length, Load, Name, Range, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 from zcc.lent import Memory
 from zcc.placed import MAX_PLACEMENTS, Placement
@@ -61,6 +61,7 @@ Frame = Annotated[bytes, Length(MAX_FRAME_BYTES)]
 Piece = Annotated[bytes, Length(CHUNK_BYTES)]
 Leases = Annotated[tuple[Id, ...], Length(MAX_LEASES)]
 MachineClass = Annotated[bytes, Length(256)]
+Nice = Annotated[int, Range(-20, 19)]
 
 
 class Role(Enum):
@@ -229,7 +230,8 @@ class Submit(Message):
     `ticket` is the agent's number for this request, unique in its session. `cost_hint_s` is the CPU
     time to expect (0 when unknown), `build` tells the user's builds apart. `is_fresh`: do not answer from
     what is remembered, and look whether that is whole. `shown` are the inputs that this session has
-    not shown before, as zcc/holding.py packs them. `traits` are what its cost depends on.
+    not shown before, as zcc/holding.py packs them. `traits` are what its cost depends on. `nice`: how
+    much it gives way to other jobs, -20 to 19 as nice(2) has it; below 0 to its own key's alone.
     """
 
     KIND: ClassVar[bytes] = b"submit"
@@ -240,6 +242,7 @@ class Submit(Message):
     is_fresh: bool
     shown: Annotated[bytes, Length(MAX_SHOWN_BYTES)]
     traits: Traits | None
+    nice: Nice
     body: Frame
 
 

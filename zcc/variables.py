@@ -16,7 +16,7 @@ POLICIES = ("never", "forbid", "always")
 KNOWN = frozenset(
     """
     ZCC_BASE_DIR ZCC_BROKER ZCC_CACHE ZCC_CC ZCC_CONFIG_DIR ZCC_CXX ZCC_DEADLINE_MS ZCC_DISABLE ZCC_FALLBACK
-    ZCC_LOCAL ZCC_LOG ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR ZCC_VERIFY
+    ZCC_LOCAL ZCC_LOG ZCC_PRIORITY ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR ZCC_VERIFY
     """.split()  # noqa: SIM905 (three lines, not fourteen)
 )
 # As near as a slip of the finger: others may have variables of this beginning too.
@@ -25,6 +25,17 @@ _NEAR = 0.85
 
 def _expected_policy(value: str) -> str:
     return "" if value in POLICIES else "never, forbid or always"
+
+
+def priority_of(value: str) -> int | None:
+    """The niceness that ZCC_PRIORITY says; None: it says none."""
+    digits = value.removeprefix("-")
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 2
+    return int(value) if is_number and -20 <= int(value) <= 19 else None
+
+
+def _expected_priority(value: str) -> str:
+    return "" if priority_of(value) is not None else "-20 (first) to 19 (last)"
 
 
 def _expected_patience(value: str) -> str:
@@ -38,6 +49,7 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "ZCC_BASE_DIR": lambda value: expected_of("base_dir", value),
     "ZCC_VERIFY": lambda value: expected_of("verify", value),
     "ZCC_DEADLINE_MS": _expected_patience,
+    "ZCC_PRIORITY": _expected_priority,
 }
 _BYTES = {name.encode(): name for name in _CHECKS}
 

@@ -83,7 +83,7 @@ class Client(Peer):
         encoded = job if isinstance(job, bytes) else encode_job(job)
         self.tickets += 1
         key, frame = job_key(encoded), compress(encoded)
-        await self.say(Submit(self.tickets, key, 0.0, "attack", True, b"", None, frame))
+        await self.say(Submit(self.tickets, key, 0.0, "attack", True, b"", None, 0, frame))
         return self.tickets
 
     async def outcome(

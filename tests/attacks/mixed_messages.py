@@ -149,7 +149,7 @@ async def _speak(peer: _Peer, drawn: Drawn, rng: Random, counts: Counts) -> None
 def _submit(drawn: Drawn, rng: Random) -> list[bytes]:
     encoded = drawn.job_bytes(sample_job(b"t", b"s"))
     ticket, body = rng.randint(0, 50), compress(encoded)
-    return codec.encode(Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, body))
+    return codec.encode(Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, 0, body))
 
 
 async def _watch(bystanders: list[Peer], counts: Counts) -> None:

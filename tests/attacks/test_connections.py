@@ -62,7 +62,9 @@ def test_who_takes_the_route_of_a_broken_connection_gets_nothing_of_its_session(
         await victim.hello("client")
         encoded = encode_job(sample_job(b"toolchain", b"source"))
         # Within the grace that a new broker gives its nodes: the answer comes when that is over.
-        await victim.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+        await victim.say(
+            Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
+        )
         sessions = broker.shell.machine.farm.sessions
         await until(lambda: broker.shell.machine.farm.executions)
         (session,) = sessions

@@ -55,7 +55,7 @@ FLOOD = 25
 
 def submit(ticket: int, job: Job) -> Submit:
     encoded = encode_job(job)
-    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
 
 
 def large(number: int) -> Job:

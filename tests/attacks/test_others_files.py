@@ -52,7 +52,7 @@ def submit(
 ) -> Submit:
     encoded = encode_job(job)
     packed = pack_shown(shown or {})
-    return Submit(ticket, job_key(encoded), 0.0, "b", is_fresh, packed, None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", is_fresh, packed, None, 0, compress(encoded))
 
 
 async def owned(broker: Broker) -> tuple[Peer, Job]:

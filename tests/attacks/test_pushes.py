@@ -45,7 +45,7 @@ async def leased(broker: Broker, node: Peer, agent: Peer) -> Run:
     """One job of the agent's, in the node's hands."""
     encoded = encode_job(sample_job(b"toolchain", b"source"))
     agent.blobs = {digest_of(blob): compress(blob) for blob in (b"toolchain", b"source")}
-    await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+    await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded)))
     return await node.wait(Run)
 
 

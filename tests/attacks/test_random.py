@@ -128,7 +128,9 @@ async def _told(tmp_path: Path, rng: Random) -> None:
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
         drawn = Drawn(rng, [digest_of(b"o"), digest_of(b"")])
         encoded = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+        await agent.say(
+            Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
+        )
         run = await liar.wait(Run)
         await _answer(liar, run.lease, drawn, rng)
         answer = await _outcome(agent)

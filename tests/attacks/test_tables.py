@@ -36,7 +36,7 @@ SOURCE = b"int x;\n"
 
 def submit(ticket: int, job: Job) -> Submit:
     encoded = encode_job(job)
-    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
 
 
 async def client(broker: Broker, pair: KeyPair, *blobs: bytes) -> Peer:

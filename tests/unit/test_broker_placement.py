@@ -6,10 +6,11 @@ import math
 
 import pytest
 
-from broker.jobs import Execution, Lease
+from broker.jobs import NICE_STEP, Execution, Lease
 from broker.limits import (
     AGED_S,
     FAULT_WINDOW,
+    LEAST_PASSED,
     MAX_FAULTS,
     MAX_LANES,
     MAX_QUARANTINE_S,
@@ -407,3 +408,63 @@ def test_quarantine_doubles_up_to_its_limit_and_is_forgiven() -> None:
     for _ in range(10):
         strikes.note_good()
     assert strikes.penalty_s == QUARANTINE_S
+
+
+def turns(nices: dict[tuple[str, str], int], rounds: int) -> dict[tuple[str, str], int]:
+    """How many jobs of one second each build is given, of users and builds with these nicenesses."""
+    queue, served = Queue(), dict.fromkeys(nices, 0)
+    for user, build in nices:
+        for number in range(rounds):
+            queue.push(key(f"{user}{build}{number}"), Lane(user, build, b""), 1.0)
+    for _ in range(rounds):
+        line = queue.first()
+        assert line is not None
+        name = line.lane.user, line.lane.build
+        served[name] += 1
+        queue.charge(line, 1.0, NICE_STEP ** -nices[name])
+        queue.remove(line.oldest())
+    return served
+
+
+def test_a_nice_build_gives_way_to_its_user_s_others_by_its_weight() -> None:
+    served = turns({("u", "first"): 0, ("u", "later"): 10}, 1_000)
+    assert served["u", "first"] / served["u", "later"] == pytest.approx(NICE_STEP**10, rel=0.05)
+
+
+def test_a_nice_build_gives_way_to_other_users_and_no_word_takes_anything_from_them() -> None:
+    served = turns({("u", "nice"): 10, ("v", "b"): 0}, 1_000)
+    assert served["v", "b"] / served["u", "nice"] == pytest.approx(NICE_STEP**10, rel=0.05)
+    served = turns({("u", "urgent"): -20, ("v", "b"): 0}, 1_000)
+    assert abs(served["v", "b"] - served["u", "urgent"]) <= 2
+
+
+def test_what_a_job_has_cost_beyond_its_prediction_is_charged_when_it_ends() -> None:
+    queue, lanes = Queue(), [Lane("u", "b", b""), Lane("v", "b", b"")]
+    for lane in lanes:
+        for number in range(40):
+            queue.push(key(f"{lane.user}{number}"), lane, 1.0)
+    served = {"u": 0, "v": 0}
+    for _ in range(40):
+        line = queue.first()
+        assert line is not None
+        served[line.lane.user] += 1
+        queue.charge(line, 1.0)
+        queue.remove(line.oldest())
+        if line.lane.user == "u":
+            queue.correct(line.lane, 2.0)  # it was three
+    assert served["v"] == pytest.approx(3 * served["u"], abs=3)
+    queue.correct(Lane("gone", "b", b""), 5.0)
+
+
+def test_a_job_is_overtaken_by_so_many_others_at_the_most() -> None:
+    line = Line(Lane("u", "b", b""))
+    short = key("short")
+    line.push(short, 0.1, at_front=False)
+    overtaken = 0
+    while not line.is_passed_over(short):
+        for number in range(8):
+            line.push(key(f"long{overtaken}{number}"), 9.0, at_front=False)
+        for _ in range(8):
+            line.remove(line.longest())
+            overtaken += 1
+    assert overtaken == LEAST_PASSED

@@ -306,7 +306,7 @@ def test_a_mistake_of_ours_over_what_was_read_later_leaves_the_reader_at_work(
         for count, name in enumerate(("a", "b"), 1):
             peer = broker.dial(broker.member(Role.CLIENT, name))
             await peer.hello("client")
-            await peer.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, body))
+            await peer.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, 0, body))
             assert "broker-failed" in (await peer.wait(Bye)).reason
             assert broker.shell.failures.count == count
 
@@ -323,7 +323,7 @@ def test_a_mistake_of_ours_in_an_effect_ends_the_session_that_it_is_for(
         await agent.hello("client")
         await node.hello("node", slots=1)
         job = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, compress(job)))
+        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, 0, compress(job)))
         deadline = time.monotonic() + PATIENCE_S
         while len(broker.shell.machine.farm.sessions) > 1:
             assert time.monotonic() < deadline
@@ -346,7 +346,7 @@ def test_a_mistake_of_ours_in_a_look_for_inputs_keeps_no_job_waiting(
         await node.hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
         job = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, compress(job)))
+        await agent.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, 0, compress(job)))
         assert (await node.wait(Run)).key == job_key(job)
 
     run(story, tmp_path)
@@ -443,7 +443,9 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
         await agent.hello("client")
         agent.blobs = {digest_of(blob): compress(blob) for blob in (toolchain, source)}
         encoded = encode_job(sample_job(toolchain, source))
-        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+        await agent.say(
+            Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
+        )
 
         lease = await node.wait(Run)
         assert lease.key == job_key(encoded)
@@ -492,12 +494,12 @@ def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: 
         await node.hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
         for ticket, (key, body) in enumerate(bodies, 1):
-            await agent.say(Submit(ticket, key, 0.0, "b", False, b"", None, body))
+            await agent.say(Submit(ticket, key, 0.0, "b", False, b"", None, 0, body))
             refused = await agent.wait(Refused)
             assert refused.ticket == ticket
             assert refused.reason.startswith("unreadable: ")
         assert broker.shell.counts == {"unreadable_jobs": len(bodies)}
-        await agent.say(Submit(9, job_key(job), 0.0, "b", False, b"", None, compress(job)))
+        await agent.say(Submit(9, job_key(job), 0.0, "b", False, b"", None, 0, compress(job)))
         assert (await node.wait(Run)).key == job_key(job)
 
     run(story, tmp_path)
@@ -513,7 +515,9 @@ def test_an_input_that_a_node_could_not_use_is_read_again_and_asked_for_if_it_is
         await nodes[0].hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
         encoded = encode_job(sample_job(b"t", b"s"))
-        await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+        await agent.say(
+            Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
+        )
         run_ = await nodes[0].wait(Run)
         store = DiskStore(broker.state, "testfarm", 1 << 30)
         source = Path(store.blobs.path_of(digest_of(b"s")))

@@ -146,3 +146,14 @@ def test_two_streams_to_one_pipe_are_merged() -> None:
         assert not caller.merges_streams()
     with process(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as caller:
         assert not caller.merges_streams()
+
+
+def test_a_caller_is_as_nice_as_its_process() -> None:
+    words = [sys.executable, "-c", "import os; os.nice(7); print(flush=True); input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert Caller(process.pid).niceness() == min(own + 7, 19)
+    assert Caller(0).niceness() == 0
+    assert Caller(process.pid).niceness() == 0, "it has ended"

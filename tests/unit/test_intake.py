@@ -20,7 +20,7 @@ ORIGIN = Origin(b"a", "a", Role.CLIENT)
 
 def item(user: str, number: int, cost: int = 1, size: int = 1, route: bytes = b"") -> Unread:
     origin = Origin(route or user.encode(), user, Role.CLIENT)
-    message = Submit(number, digest_of(b"job"), 0.0, "b", False, b"", None, b"")
+    message = Submit(number, digest_of(b"job"), 0.0, "b", False, b"", None, 0, b"")
     return Unread(user, origin, message, size, cost)
 
 

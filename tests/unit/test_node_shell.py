@@ -59,7 +59,7 @@ async def _refused(broker: Broker) -> str:
     await agent.hello("client")
     agent.blobs = {digest_of(blob): compress(blob) for blob in (TOOLCHAIN, SOURCE)}
     encoded = encode_job(sample_job(TOOLCHAIN, SOURCE))
-    await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, compress(encoded)))
+    await agent.say(Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded)))
     await _until(lambda: any(isinstance(each, Refused) for each in agent.inbox))
     return (await agent.wait(Refused)).reason
 

@@ -39,7 +39,7 @@ LARGE = replace(
 
 def submit(ticket: int, job: Job, shown: bytes = b"") -> Submit:
     encoded = encode_job(job)
-    return Submit(ticket, job_key(encoded), 0.0, "b", False, shown, None, compress(encoded))
+    return Submit(ticket, job_key(encoded), 0.0, "b", False, shown, None, 0, compress(encoded))
 
 
 @dataclass

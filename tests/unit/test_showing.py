@@ -38,7 +38,7 @@ class Desk:
         return FileInput(bytes(path), digest)
 
     def submit(self, ticket: int, *files: FileInput) -> None:
-        message = Submit(ticket, digest_of(b"%d" % ticket), 0.0, "b", False, b"", None, b"")
+        message = Submit(ticket, digest_of(b"%d" % ticket), 0.0, "b", False, b"", None, 0, b"")
         self.showing.submit(message, files)
 
     async def wait(self, count: int) -> list[Submit]:

@@ -16,7 +16,7 @@ from zcc.agent.projects import base_dir_of
 from zcc.agent.verifying import share_of
 from zcc.errors import BadEndpointError, ConfigError
 from zcc.reaching import split_endpoint
-from zcc.variables import KNOWN, wrong_in, wrong_in_call
+from zcc.variables import KNOWN, priority_of, wrong_in, wrong_in_call
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -25,6 +25,7 @@ WRONG = {
     "ZCC_CACHE": "foo",
     "ZCC_VERIFY": "foo",
     "ZCC_DEADLINE_MS": "5s",
+    "ZCC_PRIORITY": "high",
     "ZCC_BASE_DIR": "nonsense",
 }
 RIGHT = {
@@ -32,6 +33,7 @@ RIGHT = {
     "ZCC_CACHE": "read",
     "ZCC_VERIFY": "1%",
     "ZCC_DEADLINE_MS": "100",
+    "ZCC_PRIORITY": "-5",
     "ZCC_BASE_DIR": "/p",
 }
 
@@ -132,3 +134,20 @@ def test_an_agent_that_cannot_start_says_why_to_whoever_asks(tmp_path: Path) -> 
     examined = run(str(BIN / "zcc"), "doctor", **own)
     assert examined.returncode == 1
     assert examined.stdout.startswith("FAIL  configuration: ZCC_BROKER=foo: expected tcp://HOST")
+
+
+@pytest.mark.parametrize(
+    ("value", "nice"),
+    [
+        ("0", 0),
+        ("-20", -20),
+        ("19", 19),
+        ("20", None),
+        ("-21", None),
+        ("", None),
+        ("1.5", None),
+        ("٣", None),
+    ],
+)
+def test_a_priority_is_a_niceness(value: str, nice: int | None) -> None:
+    assert priority_of(value) == nice

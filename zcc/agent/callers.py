@@ -111,6 +111,13 @@ class Caller:
         own = _own_rights()
         return not own.overrides and self._groups is not None and self._groups < own.groups
 
+    def niceness(self) -> int:
+        """Its process's own, as nice(1) has set it; 0 where nobody can tell."""
+        try:
+            return os.getpriority(os.PRIO_PROCESS, self._pid) if self._pid else 0
+        except OSError:
+            return 0
+
     def standing(self, arrived_s: float) -> Standing:
         """What has become of it, now that it is a compiler. It came at `arrived_s` of the monotonic clock."""
         if not self._pid:

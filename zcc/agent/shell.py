@@ -80,7 +80,7 @@ from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit
-from zcc.variables import wrong_in_call
+from zcc.variables import priority_of, wrong_in_call
 
 logger = logging.getLogger(__name__)
 
@@ -540,6 +540,7 @@ class AgentShell:
 
     def _submit(self, number: int, is_fresh: bool) -> None:
         assert self._session is not None
+        nice = _nice_of(self._calls[number])
         for part in self._calls[number].parts:
             if part.result is not None:
                 continue
@@ -551,7 +552,7 @@ class AgentShell:
             self._account.submitted(part.ticket, self._session, self._loop.time())
             key, build = prepared.key, prepared.build
             self._session.submit(
-                Submit(part.ticket, key, hint, build, is_fresh, b"", prepared.traits, frame),
+                Submit(part.ticket, key, hint, build, is_fresh, b"", prepared.traits, nice, frame),
                 prepared.job.manifest.files,
             )
 
@@ -613,3 +614,9 @@ class AgentShell:
         """Leave; what is under way is compiled locally by its launchers."""
         if not self.left.done():
             self.left.set_result(None)
+
+
+def _nice_of(call: Call) -> int:
+    """How much the call gives way on the farm: ZCC_PRIORITY, else as on this machine."""
+    said = priority_of(call.request.environment.get(b"ZCC_PRIORITY", b"").decode(errors="replace"))
+    return call.visitor.caller.niceness() if said is None else said
