@@ -12,6 +12,7 @@ lacks, EAFNOSUPPORT for sockets. Numbers that came after this table was written 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator, Mapping
 
 # linux/bpf_common.h: load word, keep these bits of it, jump if equal, if greater or equal, if any bit is
 # set, return.
@@ -84,6 +85,11 @@ _MACHINES = {
 }
 
 
+# An instruction: operation, where to go if so, if not ("": on), and its operand. A text alone names the place
+# that follows.
+_Line = tuple[int, str, str, int] | str
+
+
 def filter_program(machine: str) -> bytes:
     """The filter for `os.uname().machine`, as bubblewrap's --seccomp reads it.
 
@@ -91,47 +97,78 @@ def filter_program(machine: str) -> bytes:
         KeyError: an architecture that is not in the table.
     """
     arch, column, clone, ioctl, fallocate, mmap = _MACHINES[machine]
-    code: list[tuple[int, str, str, int]] = [
+    answers = {clone: "clone", ioctl: "ioctl", fallocate: "fallocate", mmap: "mmap"}
+    for label, table in (("absent", ABSENT), ("no family", SOCKETS), ("deny", DENIED)):
+        numbers = (row[column] for row in table.values())
+        answers |= {number: label for number in numbers if number is not None}
+    code: list[_Line] = [
         (_LOAD, "", "", _ARCH_AT),
         (_IF_EQUAL, "", "kill", arch),
         (_LOAD, "", "", _NUMBER_AT),
-        (_IF_FROM, "absent", "", LAST_NUMBER + 1),  # x32's numbers among them
-    ]
-    for label, table in (("absent", ABSENT), ("no family", SOCKETS), ("deny", DENIED)):
-        numbers = sorted(number for row in table.values() if (number := row[column]) is not None)
-        code += [(_IF_EQUAL, label, "", number) for number in numbers]
-    code += [
-        (_IF_EQUAL, "", "not clone", clone),
+        *_tree(_stretches(answers)),
+        "clone",
         (_LOAD, "", "", _FIRST_ARGUMENT_AT),
         (_IF_ANY, "deny", "allow", _NEW_NAMESPACE_BITS),
-        (_IF_EQUAL, "", "not ioctl", ioctl),  # "not clone"
+        "ioctl",
         (_LOAD, "", "", _SECOND_ARGUMENT_AT),
         (_IF_EQUAL, "deny", "", _TIOCSTI),
         (_IF_EQUAL, "deny", "allow", _TIOCLINUX),
-        # "not ioctl". With a mode, it takes space that no limit on a file's size counts; linkers use none.
-        (_IF_EQUAL, "", "not fallocate", fallocate),
+        # With a mode, it takes space that no limit on a file's size counts; linkers use none.
+        "fallocate",
         (_LOAD, "", "", _SECOND_ARGUMENT_AT),
         (_IF_EQUAL, "allow", "no mode", 0),
-        (_IF_EQUAL, "", "allow", mmap),  # "not fallocate"
+        "mmap",
         (_LOAD, "", "", _FOURTH_ARGUMENT_AT),
         (_MASK, "", "", _MAPPING_BITS),
         (_IF_EQUAL, "deny", "allow", _SHARED_ANONYMOUS),
-        (_RETURN, "", "", _ALLOW),
-        (_RETURN, "", "", _ERRNO | _EPERM),
-        (_RETURN, "", "", _ERRNO | _ENOSYS),
-        (_RETURN, "", "", _ERRNO | _EAFNOSUPPORT),
-        (_RETURN, "", "", _ERRNO | _EOPNOTSUPP),
-        (_RETURN, "", "", _KILL),
+        *("allow", (_RETURN, "", "", _ALLOW)),
+        *("deny", (_RETURN, "", "", _ERRNO | _EPERM)),
+        *("absent", (_RETURN, "", "", _ERRNO | _ENOSYS)),
+        *("no family", (_RETURN, "", "", _ERRNO | _EAFNOSUPPORT)),
+        *("no mode", (_RETURN, "", "", _ERRNO | _EOPNOTSUPP)),
+        *("kill", (_RETURN, "", "", _KILL)),
     ]
-    end = len(code)
-    labels = {
-        "allow": end - 6, "deny": end - 5, "absent": end - 4, "no family": end - 3, "no mode": end - 2,
-        "kill": end - 1, "not clone": end - 17, "not ioctl": end - 13, "not fallocate": end - 10,
-    }  # fmt: skip
-    return b"".join(_assembled(at, line, labels) for at, line in enumerate(code))
+    return _assembled(code)
 
 
-def _assembled(at: int, line: tuple[int, str, str, int], labels: dict[str, int]) -> bytes:
-    operation, if_true, if_false, value = line
-    jumps = [labels[label] - at - 1 if label else 0 for label in (if_true, if_false)]
-    return struct.pack("=HBBI", operation, *jumps, value)
+def _stretches(answers: Mapping[int, str]) -> list[tuple[int, str]]:
+    """Where numbers begin that have another answer than those before, and which: x32's are among the last."""
+    found: list[tuple[int, str]] = []
+    for number in range(LAST_NUMBER + 2):
+        answer = answers.get(number, "allow") if number <= LAST_NUMBER else "absent"
+        if not found or found[-1][1] != answer:
+            found.append((number, answer))
+    return found
+
+
+def _tree(stretches: list[tuple[int, str]]) -> Iterator[_Line]:
+    """Find a number's answer by binary search.
+
+    When the kernel takes a filter it runs it for all numbers, and so for each job; and then for calls that are
+    not always allowed.
+    """
+    middle = len(stretches) // 2
+    below, above = stretches[:middle], stretches[middle:]
+    start = above[0][0]
+    upper = above[0][1] if len(above) == 1 else f"from {start}"
+    yield (_IF_FROM, upper, below[0][1] if len(below) == 1 else "", start)
+    if len(below) > 1:
+        yield from _tree(below)
+    if len(above) > 1:
+        yield upper
+        yield from _tree(above)
+
+
+def _assembled(code: Iterable[_Line]) -> bytes:
+    places: dict[str, int] = {}
+    lines: list[tuple[int, str, str, int]] = []
+    for line in code:
+        if isinstance(line, str):
+            places[line] = len(lines)
+        else:
+            lines.append(line)
+    packed = []
+    for at, (operation, if_true, if_false, value) in enumerate(lines):
+        jumps = [places[label] - at - 1 if label else 0 for label in (if_true, if_false)]
+        packed.append(struct.pack("=HBBI", operation, *jumps, value))
+    return b"".join(packed)
