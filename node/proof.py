@@ -35,6 +35,9 @@ _MAX_RECORDS = 300_000
 # Names that are followed in all of a job's look-ups: each symlink on a path may have thousands, so that their
 # product has no bound of its own. A C++ compile follows 20,000.
 _MAX_STEPS = 2_000_000
+# Directories up to this length are remembered with all above them, up to so many: 10 MiB, a compile has 500.
+_MAX_SHORT_BYTES = 512
+_MAX_REMEMBERED = 20_000
 # The log is taken apart in pieces of so much, since no other thread runs while one is.
 _PIECE_BYTES = 256 << 10
 _KINDS = (
@@ -164,7 +167,31 @@ class World:
         """As `physical`, remembered; the root is empty here, as a prefix."""
         found = self._physical.get(path)
         if found is None:
-            found = self._physical[path] = self._walk(path)
+            # What is remembered has a bound in bytes: a job's log may have any paths.
+            is_short = len(path) <= _MAX_SHORT_BYTES and len(self._physical) < _MAX_REMEMBERED
+            found = self._step_by_step(path) if is_short else self._walk(path)
+            self._physical[path] = found
+        return found
+
+    def _step_by_step(self, path: bytes) -> bytes:
+        """As `_walk`, with every directory on the way remembered: compilers search `A/../../B` for many B."""
+        rest: list[bytes] = []
+        head, found = path, None
+        while found is None:
+            head, _, name = head.rpartition(b"/")
+            rest.append(name)
+            found = self._physical.get(head) if head else b""
+        self._step(len(rest))
+        while rest:
+            name = rest.pop()
+            head = head + b"/" + name
+            if name == b"..":
+                found = found.rpartition(b"/")[0]
+            elif name not in _HERE:
+                found = found + b"/" + name
+                if found in self._links:
+                    found = self._walk(found)
+            self._physical[head] = found
         return found
 
     def _walk(self, path: bytes) -> bytes:

@@ -217,6 +217,22 @@ def test_resolution_is_idempotent(parts: list[bytes]) -> None:
     assert world.physical(once) == once
 
 
+_LINKS = Manifest(
+    symlinks=((b"/a", b"d/e"), (b"/b", b"/a/../f/."), (b"/d/b", b"../a//g"), (b"/d/e/a", b"/b"))
+)
+_SPELLED = st.lists(st.sampled_from((b"a", b"b", b"d", b"e", b"f", b"..", b".", b"")), min_size=1)
+
+
+@given(st.lists(_SPELLED, min_size=1))
+def test_what_is_remembered_of_one_path_leads_others_where_they_lead(
+    paths: list[list[bytes]],
+) -> None:
+    world = World(_LINKS, TOOLCHAIN)
+    for parts in paths:
+        path = b"/" + b"/".join(parts)
+        assert world.physical(path) == World(_LINKS, TOOLCHAIN)._walk(path)
+
+
 def test_a_log_of_more_paths_than_any_compile_has_proves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
