@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from node.errors import NodeError
 from node.proof import World
@@ -21,6 +22,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A command that leaves more behind than this is not looked through any further.
 _MAX_LEFT = 2000
+
+
+# Paths, parents before what lies in them, and whether each is a directory.
+Written = list[tuple[bytes, bool]]
 
 
 class OutputTooLargeError(NodeError):
@@ -39,11 +44,12 @@ class CollectedFile:
 @dataclass(frozen=True, slots=True)
 class Collected:
     """The declared outputs that were written, in the order declared. `flaw` says what was written
-    that cannot be given back, or is empty."""
+    that cannot be given back, or is empty. `written` is all that lies there; None: too much, or too deep, to
+    be gone through."""
 
     files: tuple[CollectedFile, ...]
     flaw: str
-    is_littered: bool
+    written: Written | None
 
 
 def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
@@ -100,10 +106,11 @@ def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes:
             continue
         left_bytes -= len(found.data)
         files.append(found)
-    stray, is_littered = _find_stray(upper, frozenset(outputs), world)
+    written = list(islice(_written(upper), _MAX_LEFT + 1))
+    stray = _first_stray(written, frozenset(outputs), world)
     if stray:
         flaw = flaw or f"{stray!r} was written, which the job does not declare"
-    return Collected(tuple(files), flaw, is_littered)
+    return Collected(tuple(files), flaw, written if len(written) <= _MAX_LEFT else None)
 
 
 def _read_beneath(upper: bytes, path: bytes, limit_bytes: int) -> CollectedFile | None:
@@ -134,16 +141,14 @@ def _opened_beneath(upper: bytes, directory: bytes) -> Iterator[int]:
         os.close(at)
 
 
-def _find_stray(upper: bytes, outputs: frozenset[bytes], world: World) -> tuple[bytes, bool]:
-    """The first path that was written and not declared, and whether there is much of it."""
-    for count, (path, is_directory) in enumerate(_written(upper)):
-        if count > _MAX_LEFT:
-            return path, True
+def _first_stray(written: Written, outputs: frozenset[bytes], world: World) -> bytes:
+    """What was written and not declared; empty if nothing was."""
+    for path, is_directory in written[:_MAX_LEFT]:
         # Directories above an output are copied up; one that is news was made by the command. What cannot be
         # looked into has no reason to be so.
         if path not in outputs and not (is_directory and world.has(path)):
-            return path, count > _MAX_LEFT // 2
-    return b"", False
+            return path
+    return written[_MAX_LEFT][0] if len(written) > _MAX_LEFT else b""
 
 
 def _written(upper: bytes) -> Iterator[tuple[bytes, bool]]:

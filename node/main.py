@@ -26,6 +26,7 @@ from node.owner import Owner
 from node.priority import LOWEST
 from node.probe import probe
 from node.sandbox import Limits, Mode
+from node.seats import own_user_namespace
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
@@ -214,6 +215,7 @@ def serve(
     cgroups = _claimed_cgroups()
     # With --own every job is this user's own, whose key lies where only he can read.
     _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
+    own_user_namespace()
     found = probe(state, way, cgroups)
     for weakness in found.weaker:
         logger.info("weaker than elsewhere: %s", weakness)

@@ -8,7 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from node.collect import Collected, CollectedFile, collect, find_dumps, find_unlisted
+from node.collect import (
+    Collected,
+    CollectedFile,
+    Written,
+    collect,
+    find_dumps,
+    find_unlisted,
+)
 from node.proof import (
     HEADER_BYTES,
     ToolchainView,
@@ -69,8 +76,8 @@ class Remains:
     usage: Usage
 
 
-def judge(remains: Remains, outputs_bytes: int) -> tuple[RunOutcome | RunFault, bool]:
-    """What came of the job, and whether it left more than its outputs; these are of at most so many bytes.
+def judge(remains: Remains, outputs_bytes: int) -> tuple[RunOutcome | RunFault, Written | None]:
+    """What came of the job, and all that it wrote, None if that is much; outputs are of at most so many bytes.
 
     Raises:
         NodeError: its outputs are larger.
@@ -80,7 +87,7 @@ def judge(remains: Remains, outputs_bytes: int) -> tuple[RunOutcome | RunFault, 
     log = _read_log(remains.scratch)
     world = World(job.manifest, remains.toolchain.view)
     if not is_started(log) and remains.exit_status:
-        return _never_started(remains, world), False
+        return _never_started(remains, world), []
     upper = remains.scratch + b"/upper"
     outputs = dict.fromkeys((*job.outputs, *find_dumps(upper, job.dumps)))
     collected = collect(upper, outputs, world, outputs_bytes)
@@ -92,7 +99,7 @@ def judge(remains: Remains, outputs_bytes: int) -> tuple[RunOutcome | RunFault, 
         usage=remains.usage,
         lookups=_lookups(remains, log, collected, world),
     )
-    return outcome, collected.is_littered
+    return outcome, collected.written
 
 
 def _lookups(remains: Remains, log: bytes, collected: Collected, world: World) -> Lookups:

@@ -22,6 +22,7 @@ from enum import Enum
 from node.cgroup import Cgroups
 from node.errors import ToolchainError
 from node.proof import ToolchainView
+from node.seats import HOST_NAME
 from zcc.job import MAX_BLOB_BYTES, MAX_MESSAGE_BYTES, SANDBOX_DIRECTORY, Job
 
 SHIM_PLACE = SANDBOX_DIRECTORY + b"/lookups.so"
@@ -34,7 +35,6 @@ MOUNTED_FILES = (*DEVICES, SHIM_PLACE, LOG_PLACE)
 # bubblewrap makes its mount points by path before the root changes, so a symlink at one of these in a
 # toolchain or an input tree could lead it out, to a file of the host.
 MOUNTED_AT = (b"/proc", SANDBOX_DIRECTORY, *DEVICES)
-_HOST_NAME = b"zcc"
 # What a job may have however little is reserved for it: more than nine of ten C++ compiles, at all options.
 LEAST_LIMIT_BYTES = 2 << 30
 
@@ -97,14 +97,21 @@ class Sandbox:
         return next(source for source, place in self.devices if place == b"/dev/null")
 
     def options(
-        self, job: Job, toolchain_root: bytes, tree_root: bytes, scratch: bytes, tmp_bytes: int
+        self,
+        job: Job,
+        toolchain_root: bytes,
+        tree_root: bytes,
+        scratch: bytes,
+        tmp_bytes: int,
+        has_own_network: bool = False,
     ) -> list[bytes]:
         """bubblewrap's options for a job, those with file descriptors excepted.
 
-        `scratch` holds `upper`, `work` (empty directories, one file system) and `log`.
+        `scratch` holds `upper`, `work` (empty directories, one file system) and `log`. `has_own_network`: who
+        starts bubblewrap is in an empty network already (`node/seats.py`).
         """
         return [
-            *self._isolation(),
+            *self._isolation(has_own_network),
             b"--overlay-src", toolchain_root,
             b"--overlay-src", tree_root,
             b"--overlay", scratch + b"/upper", scratch + b"/work", b"/",
@@ -120,13 +127,14 @@ class Sandbox:
             b"--argv0", job.argv[0],
         ]  # fmt: skip
 
-    def _isolation(self) -> list[bytes]:
+    def _isolation(self, has_own_network: bool) -> list[bytes]:
         # Named one by one: --unshare-all only tries user and cgroup.
         options = [
-            b"--unshare-user", b"--unshare-pid", b"--unshare-net", b"--unshare-ipc",
-            b"--unshare-uts", b"--unshare-cgroup-try", b"--hostname", _HOST_NAME,
+            b"--unshare-user", b"--unshare-pid", b"--unshare-ipc", b"--unshare-cgroup-try",
             b"--die-with-parent", b"--new-session", b"--cap-drop", b"ALL", b"--clearenv",
         ]  # fmt: skip
+        if not has_own_network:
+            options += (b"--unshare-net", b"--unshare-uts", b"--hostname", HOST_NAME)
         return options if self.mode is Mode.NONE else [*options, b"--disable-userns"]
 
 

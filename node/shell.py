@@ -1,4 +1,4 @@
-"""The node's sockets, clock and transfers around its pure core.
+"""The node's socket and clock around its pure core.
 
 What grows with what a peer names (a job, its outputs) is gone through on the `hands`, worker threads, and
 what arrives on one of its own (`Arrivals`), so that beats go on whatever comes. Whatever an effect or a job's
@@ -13,14 +13,13 @@ import logging
 import os
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import zmq
 
-from cache.blobs import Arrival, decompress, frame_size
+from cache.blobs import decompress
 from cache.digest import Digest, short
-from node.arrivals import Arrivals
+from node.bulk import Bulk
 from node.effects import (
     Effect,
     FetchInputs,
@@ -36,7 +35,6 @@ from node.effects import (
     StepBack,
 )
 from node.events import (
-    BlobArrived,
     BlobFailed,
     Event,
     JobEnded,
@@ -63,11 +61,12 @@ from node.machine import NodeMachine
 from node.memory import Gauge
 from node.room import Room
 from node.sandbox import Limits, Sandbox
+from node.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
 from zcc.errors import ProtocolError
 from zcc.farm import Access, spoken
-from zcc.job import MAX_BLOB_BYTES, MAX_JOB_BYTES, Job, decode_job, job_key
+from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.keys import member_id
 from zcc.link import DealerLink
 from zcc.machine_class import floating_point_class, processor_class
@@ -75,7 +74,6 @@ from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
     Absent,
-    Announce,
     Beat,
     Bye,
     Chunk,
@@ -88,16 +86,12 @@ from zcc.messages import (
     Revoke,
     Run,
     Settled,
-    Want,
     Welcome,
     Who,
 )
-from zcc.transfer import Piece, Receiver, Sender
 
 logger = logging.getLogger(__name__)
 
-# A toolchain of 2 GiB unpacked is beyond any compiler known.
-MAX_TOOLCHAIN_BYTES = 2 << 30
 # Worker threads: Python runs one at a time, and a disk is kept busy by a few.
 MAX_HANDS = 8
 
@@ -131,7 +125,9 @@ class NodeShell:
         self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
         # Toolchains are unpacked and stores swept for seconds, which no job waits for.
         self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
-        hands = Hands(self._hands, self._slow_hands)
+        # A toolchain is tried out beside as many jobs as there may be.
+        self._job_threads = job_threads(slots + 1)
+        hands = Hands(self._hands, self._slow_hands, self._job_threads)
         self._workshop = Workshop(
             directory,
             name,
@@ -148,15 +144,12 @@ class NodeShell:
         # Leases whose job is being read.
         self._reading: set[bytes] = set()
         self._jobs: dict[bytes, tuple[Job, bytes]] = {}
-        self._outputs: dict[bytes, dict[Digest, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
         self._is_sweeping = False
         self._is_asking = False
         self._heard_s = 0.0
-        self._arrivals = Arrivals()
-        self._toolchains: set[Digest] = set()
-        self._reset()
+        self._bulk = Bulk(self._workshop, self._send, self._handle, self._no_room)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._link = DealerLink(
             self._context,
@@ -179,16 +172,12 @@ class NodeShell:
         self._send(Bye("stopped"))
         self._link.close()
         self._context.term()
-        self._arrivals.close()
+        self._bulk.close()
         self._hands.shutdown(cancel_futures=True)
         self._slow_hands.shutdown(cancel_futures=True)
+        self._job_threads.shutdown(cancel_futures=True)
 
     # ---- the session ---------------------------------------------------------------------------
-
-    def _reset(self) -> None:
-        # Arrivals stay: what is asked for again goes on where it broke off.
-        self._sender = Sender()
-        self._receiver = Receiver()
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
@@ -277,7 +266,7 @@ class NodeShell:
         if self._is_open:
             logger.warning("lost the broker (%s): dialling again", reason)
             self._is_open = False
-            self._reset()
+            self._bulk.reset()
             self._handle(SessionLost())
 
     def _greeted(self, is_member: bool) -> None:
@@ -311,22 +300,21 @@ class NodeShell:
                 self._reading.add(message.lease)
                 self._spawn(self._take_job(message))
             case Chunk():
-                self._take_chunk(message)
+                self._bulk.take_chunk(message)
             case Credit(amount_bytes):
-                self._sender.add_credit(amount_bytes)
-                self._pump()
+                self._bulk.add_credit(amount_bytes)
             case Settled(lease):
                 self._handle(LeaseSettled(lease))
             case Revoke(lease):
                 self._reading.discard(lease)
                 self._handle(LeaseRevoked(lease))
             case Absent(digest):
-                self._no_more_of(digest)
+                self._bulk.no_more_of(digest)
             case Welcome():
                 if not self._is_open:
                     logger.info("welcomed by %s", spoken(message.farm))
                     self._is_open = True
-                    self._reset()
+                    self._bulk.reset()
                     self._handle(Welcomed())
             case Who():
                 self._lose("it does not know this session")
@@ -385,8 +373,9 @@ class NodeShell:
                 self._no_room(finish.detail)
             self._handle(JobFaulted(lease, finish.fault, finish.detail, finish.used_bytes))
             return
-        self._outputs[lease] = dict(finish.outputs)
-        self._handle(JobEnded(lease, tuple(self._outputs[lease]), finish.body))
+        outputs = dict(finish.outputs)
+        self._bulk.keep(lease, outputs)
+        self._handle(JobEnded(lease, tuple(outputs), finish.body))
 
     def _handle(self, event: Event) -> None:
         for effect in self._machine.handle(event):
@@ -420,19 +409,12 @@ class NodeShell:
             case Send(message):
                 self._send(message)
             case SendBehind(outputs, message):
-                if not self._is_open:
-                    return  # said, and pushed, when a session stands again
-                if outputs:
-                    self._send(Announce(message.lease, outputs))
-                for digest in outputs:
-                    self._sender.offer(digest)
-                self._sender.after(message)
-                self._pump()
+                if self._is_open:  # else said, and pushed, when a session stands again
+                    self._bulk.push(outputs, message)
             case FetchInputs(digests):
-                self._fetch(digests)
+                self._bulk.fetch(digests)
             case FetchToolchain(digest):
-                self._toolchains.add(digest)
-                self._fetch((digest,))
+                self._bulk.fetch_toolchain(digest)
             case SayState():
                 self._say_state()
             case InstallToolchain(digest):
@@ -447,7 +429,7 @@ class NodeShell:
                 self._workshop.kill(lease)
             case ForgetLease(lease):
                 self._jobs.pop(lease, None)
-                self._outputs.pop(lease, None)
+                self._bulk.forget(lease)
             case Leave():
                 if not self.left.done():
                     self.left.set_result(None)
@@ -458,7 +440,7 @@ class NodeShell:
         task.add_done_callback(self._tasks.discard)
 
     async def _install(self, digest: Digest) -> None:
-        self._toolchains.discard(digest)
+        self._bulk.installed(digest)
         try:
             await self._workshop.install(digest)
         except Exception as error:  # noqa: BLE001 - logged there
@@ -469,72 +451,3 @@ class NodeShell:
             return
         logger.info("the toolchain %s is installed", digest.hex()[:12])
         self._handle(ToolchainReady(digest))
-
-    # ---- bulk ----------------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        for message in self._sender.pump(self._read_output):
-            self._send(message)
-
-    def _read_output(self, digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
-        for frames in self._outputs.values():
-            frame = frames.get(digest)
-            if frame is not None:
-                return frame[offset : offset + length], len(frame)
-        return None
-
-    def _fetch(self, digests: tuple[Digest, ...]) -> None:
-        blobs = []
-        for digest in digests:
-            offset = self._arrivals.offset_of(digest)
-            if offset is not None:
-                self._receiver.expect(digest, offset)
-                blobs.append((digest, offset))
-        if blobs:
-            self._send(Want(tuple(blobs)))
-
-    def _take_chunk(self, chunk: Chunk) -> None:
-        receiver = self._receiver
-        if receiver.passes_over(chunk):
-            is_last = chunk.offset + len(chunk.body) == chunk.total
-            if is_last and receiver.is_expected(chunk.digest):
-                # Asked for again while it was on its way, which does not begin it anew.
-                self._send(Want(((chunk.digest, 0),)))
-            self._consumed(receiver, len(chunk.body))
-        else:
-            piece = receiver.take(chunk)
-            opening = partial(self._open, chunk.digest, chunk.digest in self._toolchains)
-            self._arrivals.take(piece, opening, partial(self._through, receiver, piece))
-
-    def _open(self, digest: Digest, is_toolchain: bool, start: bytes) -> Arrival:
-        """Where a blob arrives whose frame begins so. On the arrivals' worker."""
-        if is_toolchain:
-            self._workshop.toolchains.check_room(frame_size(start))
-            return self._workshop.frames.arrival(digest, MAX_TOOLCHAIN_BYTES)
-        return self._workshop.inputs.arrival(digest, MAX_BLOB_BYTES)
-
-    def _through(
-        self, receiver: Receiver, piece: Piece, is_stored: bool, error: Exception | None
-    ) -> None:
-        """A piece has been taken in, or has come to nothing."""
-        if error is not None:
-            fault, detail = noted(error, f"a blob, {short(piece.digest)}, is not taken")
-            self._receiver.give_up(piece.digest)
-            if fault is Fault.PAUSED:
-                self._no_room(detail)
-            self._handle(BlobFailed(piece.digest, detail, fault))
-        elif is_stored:
-            self._handle(BlobArrived(piece.digest))
-        self._consumed(receiver, len(piece.data))
-
-    def _consumed(self, receiver: Receiver, size_bytes: int) -> None:
-        if receiver is not self._receiver:
-            return  # of a session that is over, and its credit with it
-        grant = receiver.consumed(size_bytes)
-        if grant is not None:
-            self._send(grant)
-
-    def _no_more_of(self, digest: Digest) -> None:
-        if self._arrivals.drop(digest):
-            self._receiver.forget(digest)
-            self._handle(BlobFailed(digest, "the broker cannot supply it", Fault.INPUT))

@@ -63,10 +63,25 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """Worker threads: for what a job waits for, and for what takes seconds."""
+    """Worker threads: for what a job waits for, for what takes seconds, and one for each job that runs."""
 
     quick: Executor
     slow: Executor
+    jobs: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What is told of a run that is over. `is_lamed`: its tree may be why it could not run."""
+
+    finish: Finish
+    outcome: RunOutcome | RunFault
+    is_lamed: bool = False
+
+    @classmethod
+    def of_fault(cls, fault: RunFault, is_lamed: bool = False) -> _Done:
+        finish = Finish(fault=fault.fault, detail=fault.detail, used_bytes=fault.peak_bytes)
+        return cls(finish, fault, is_lamed)
 
 
 @dataclass(slots=True)
@@ -117,7 +132,7 @@ class Workshop:
         self._name = name
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._runner = Runner(sandbox, self._loop, hands.quick)
+        self._runner = Runner(sandbox)
         self._gauge = gauge or Gauge()
         self._watching: asyncio.TimerHandle | None = None
         self._report = report
@@ -234,16 +249,16 @@ class Workshop:
             raise SpoiledError("the toolchain is not here any more", True)
         with self.toolchains.lease(job.toolchain):
             unpacked = await self._toolchain(job.toolchain)
-            outcome = await self._run(running, job, client, unpacked, is_last=False)
-            if outcome is None:
+            done = await self._run(running, job, client, unpacked, is_last=False)
+            if done is None:
                 self._trees.forget(client)  # so that the next one is new
-                outcome = await self._run(running, job, client, unpacked, is_last=True)
-            assert outcome is not None
-            return await self._beside(self._conclude, job, outcome)
+                done = await self._run(running, job, client, unpacked, is_last=True)
+            assert done is not None
+            return done.finish
 
     async def _run(
         self, running: _Running, job: Job, client: bytes, unpacked: Unpacked, is_last: bool
-    ) -> RunOutcome | RunFault | None:
+    ) -> _Done | None:
         """Run it over a tree of this client's. None: that had seen too much, a new one may do.
 
         What was found and not declared is what an earlier job has left in the tree, such as a header that is
@@ -252,36 +267,28 @@ class Workshop:
         """
         tree = self._trees.acquire(client)
         is_last = is_last or tree.is_new
+        done: _Done | None = None
         is_good = False
         try:
-            await self._beside(_fit, tree, job)
-            outcome = await self._sandboxed(running, job, unpacked, tree)
-            if not running.is_killed:
-                await self._inspect(job, tree, unpacked)
-            is_misled = isinstance(outcome, RunOutcome) and bool(outcome.lookups.undeclared)
-            is_lamed = isinstance(outcome, RunFault) and outcome.fault in _MAY_BE_THE_TREES
-            is_good = not is_lamed and (is_last or not is_misled)
-            return outcome if is_last or is_good else None
-        except (WornTreeError, OSError) as error:
-            if is_last:
-                raise
-            logger.info("a new input tree, since the old one would not do: %s", error)
-            return None
-        finally:
-            if is_good:
-                self._trees.release(client, tree)
-            else:
-                self._trees.discard(tree)
-
-    async def _inspect(self, job: Job, tree: Tree, unpacked: Unpacked) -> None:
-        """
-        Raises:
-            SpoiledError: the run has read what is rotten, and it is taken away.
-        """
-        try:
-            if self._is_condemned(unpacked):
+            if running.is_killed:
+                return _Done.of_fault(RunFault(Fault.STOPPING, "stopped"))
+            memory_bytes = self._gauge.limit_of(running.reserved_bytes)
+            running.run = self._runner.prepare(
+                job,
+                unpacked,
+                tree.root,
+                scratch=self._scratch_path(),
+                limits=replace(self._limits, memory_bytes=memory_bytes),
+            )
+            running.begun_s = self._loop.time()
+            carrying = self._loop.run_in_executor(
+                self._hands.jobs, self._carry_out, running, job, tree, unpacked, is_last
+            )
+            done = await carrying
+            if done is not None and not running.is_killed and self._is_condemned(unpacked):
                 raise SpoiledError("the toolchain was found rotten meanwhile", True)
-            await self._beside(self._looked_at, job, tree, unpacked.root)
+            is_good = done is not None and not done.is_lamed
+            return done
         except ToolchainError as error:
             self._condemn(job.toolchain, unpacked)
             raise SpoiledError(str(error), True) from error
@@ -289,36 +296,42 @@ class Workshop:
             if error.is_toolchain:
                 self._condemn(job.toolchain, unpacked)
             raise
-
-    def _looked_at(self, job: Job, tree: Tree, root: bytes) -> None:
-        members = self.toolchains.members(job.toolchain)
-        self._inspector.inspect(job, tree, root, members)
-
-    async def _sandboxed(
-        self, running: _Running, job: Job, unpacked: Unpacked, tree: Tree
-    ) -> RunOutcome | RunFault:
-        if running.is_killed:
-            return RunFault(Fault.STOPPING, "stopped")
-        ended: asyncio.Future[RunOutcome | RunFault] = self._loop.create_future()
-        running.run = self._runner.start(
-            job,
-            unpacked,
-            tree,
-            scratch=self._scratch_path(),
-            limits=replace(self._limits, memory_bytes=self._gauge.limit_of(running.reserved_bytes)),
-            on_exit=ended.set_result,
-        )
-        running.begun_s = self._loop.time()
-        try:
-            return await ended
+        except (WornTreeError, OSError) as error:
+            if is_last:
+                raise
+            logger.info("a new input tree, since the old one would not do: %s", error)
+            return None
         finally:
             running.run = None
+            if is_good:
+                self._trees.release(client, tree)
+            else:
+                self._trees.discard(tree)
 
-    def _conclude(self, job: Job, outcome: RunOutcome | RunFault) -> Finish:
-        """What is told of a run that is over. Beside the loop."""
-        if isinstance(outcome, RunFault):
-            return Finish(fault=outcome.fault, detail=outcome.detail, used_bytes=outcome.peak_bytes)
-        return self._packed(outcome)
+    def _carry_out(
+        self, running: _Running, job: Job, tree: Tree, unpacked: Unpacked, is_last: bool
+    ) -> _Done | None:
+        """From the tree to the packed result, on a thread of the job's own; None: a new tree may do.
+
+        Raises:
+            SpoiledError, ToolchainError: the run has read what is rotten.
+        """
+        run = running.run
+        assert run is not None
+        with self._runner.turns:
+            tree.fit(job.manifest)
+            tree.make_way(job)
+        outcome = run.carry_out()
+        with self._runner.turns:
+            if not running.is_killed:
+                members = self.toolchains.members(job.toolchain)
+                self._inspector.inspect(job, tree, unpacked.root, members)
+            if isinstance(outcome, RunFault):
+                is_lamed = outcome.fault in _MAY_BE_THE_TREES
+                return None if is_lamed and not is_last else _Done.of_fault(outcome, is_lamed)
+            if outcome.lookups.undeclared and not is_last:
+                return None
+            return _Done(self._packed(outcome), outcome)
 
     def _packed(self, outcome: RunOutcome) -> Finish:
         outputs = []
@@ -372,9 +385,11 @@ class Workshop:
         )  # the last one may be why a toolchain is installed again
         job = self_test(digest, self.toolchains.about(digest)).job
         unpacked = await self._toolchain(digest)
-        outcome = await self._run(_Running(), job, SELF_TEST_CLIENT, unpacked, is_last=True)
-        if not isinstance(outcome, RunOutcome):
-            why = "" if outcome is None else f"{outcome.fault.value}: {outcome.detail}"
+        done = await self._run(_Running(), job, SELF_TEST_CLIENT, unpacked, is_last=True)
+        assert done is not None
+        outcome = done.outcome
+        if isinstance(outcome, RunFault):
+            why = f"{outcome.fault.value}: {outcome.detail}"
             raise ToolchainError(f"the toolchain cannot be used: {why}")
         if outcome.exit_status or not outcome.outputs or outcome.lookups.flaw:
             why = outcome.stderr.decode(errors="replace") or outcome.lookups.flaw
@@ -407,11 +422,6 @@ class Workshop:
     async def _beside(self, act: Callable[[*Values], Answer], *values: *Values) -> Answer:
         """What `act` answers, on one of the hands."""
         return await self._loop.run_in_executor(self._hands.quick, act, *values)
-
-
-def _fit(tree: Tree, job: Job) -> None:
-    tree.fit(job.manifest)
-    tree.make_way(job)
 
 
 def _kill(running: _Running) -> None:

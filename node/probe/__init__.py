@@ -21,6 +21,7 @@ from node.errors import SandboxError
 from node.obstacles import Surroundings, explain
 from node.proof import empty_log, is_started
 from node.sandbox import DEVICES, Mode, Sandbox
+from node.seats import has_own_network, job_threads
 from node.seccomp import filter_program
 from node.shim import find_shim
 from node.user import ROOTS_STATE
@@ -130,7 +131,8 @@ def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -
         find_bubblewrap(), find_shim(state_dir), seccomp, mode, _find_devices(state_dir)
     )
     attempts = find_attempts(state_dir)
-    _try_out(sandbox, attempts, state_dir)
+    with job_threads(1) as seat:  # where jobs are started too
+        seat.submit(_try_out, sandbox, attempts, state_dir).result()
     if isinstance(cgroups, Cgroups):
         failure = _why_no_limits(replace(sandbox, cgroups=cgroups), attempts, state_dir)
         if not failure:
@@ -265,7 +267,9 @@ def _run(
     Raises:
         SandboxError: bubblewrap does not start, or does not end.
     """
-    options = sandbox.options(_JOB, place + b"/toolchain", place + b"/tree", place, 1 << 20)
+    options = sandbox.options(
+        _JOB, place + b"/toolchain", place + b"/tree", place, 1 << 20, has_own_network()
+    )
     for path in filter(os.path.isdir, _LIBRARIES):
         options += (b"--ro-bind", path, path)
     # As its first process, so that nothing is left to reap when bubblewrap has ended.

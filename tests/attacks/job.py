@@ -21,6 +21,7 @@ from node.cgroup import Cgroups, claim_at
 from node.probe import probe
 from node.remains import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
+from node.seats import own_user_namespace
 from node.user import User, become
 from tests.attacks import enclosure
 from tests.conftest import needs
@@ -141,6 +142,7 @@ def _main(request: str) -> None:
         if isinstance(cgroups, Cgroups):
             cgroups.give_to(asked["user"])
         become(User("attacked", asked["user"], asked["user"]), place)
+    own_user_namespace()
     # They end with the enclosure.
     for _ in range(asked["neighbours"]):
         subprocess.Popen(["sleep", "60"])

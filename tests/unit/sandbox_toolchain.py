@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from cache.blobs import BlobStore, Form
@@ -21,6 +20,7 @@ from node.probe import probe
 from node.remains import RunFault, RunOutcome, Toolchain
 from node.runner import Runner
 from node.sandbox import Limits, Sandbox, view_toolchain
+from node.seats import job_threads
 from node.trees import TreePool
 from node.wiping import wipe
 from zcc.job import FileInput, Job, Manifest, Terminal
@@ -193,24 +193,23 @@ class Farm:
         self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
         self.tree = self.pool.acquire(b"client")
         self.loop = asyncio.new_event_loop()
-        self.workers = ThreadPoolExecutor(1)
-        self.runner = Runner(self.sandbox, self.loop, self.workers)
+        self.workers = job_threads(1)
+        self.runner = Runner(self.sandbox)
         self._count = 0
 
     def run(
         self, job: Job, limits: Limits = GENTLE, stop_after_s: float | None = None
     ) -> RunOutcome | RunFault:
-        done: asyncio.Future[RunOutcome | RunFault] = self.loop.create_future()
         self._count += 1
         self.tree.fit(job.manifest)
-        run = self.runner.start(
+        run = self.runner.prepare(
             job,
             self.toolchain,
-            self.tree,
+            self.tree.root,
             scratch=self.directory + b"/scratch-%d" % self._count,
             limits=limits,
-            on_exit=done.set_result,
         )
+        done = self.loop.run_in_executor(self.workers, run.carry_out)
         if stop_after_s is not None:
             self.loop.call_later(stop_after_s, run.stop)
         return self.loop.run_until_complete(done)

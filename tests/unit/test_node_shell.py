@@ -68,8 +68,8 @@ async def _refused(broker: Broker) -> str:
     "place",
     [
         "node.shell.decode_job",
-        "node.shell.NodeShell._fetch",
-        "node.shell.NodeShell._open",
+        "node.bulk.Bulk.fetch",
+        "node.bulk.Bulk._open",
         "node.toolchains.ToolchainStore.install",
         "node.toolchains.unpack",
     ],
@@ -116,7 +116,7 @@ def test_a_disk_that_takes_nothing_pauses_the_node(
         try:
             broker.shell.machine.farm.started_at -= 10
             with monkeypatch.context() as broken:
-                broken.setattr("node.shell.NodeShell._open", full)
+                broken.setattr("node.bulk.Bulk._open", full)
                 assert await _refused(broker) == "no-nodes"
             assert "No space left" in node._machine.paused
             (row,) = broker.shell.machine.farm.nodes
@@ -181,14 +181,14 @@ class _SlowDisk:
     asked: threading.Event = field(default_factory=threading.Event)
 
     def before(self, node: NodeShell, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole = node._open
+        whole = node._bulk._open
 
         def slow(digest: Digest, is_toolchain: bool, start: bytes) -> Arrival:
             self.asked.set()
             assert self.gate.wait(PATIENCE_S), "the node's loop waits for its disk"
             return whole(digest, is_toolchain, start)
 
-        monkeypatch.setattr(node, "_open", slow)
+        monkeypatch.setattr(node._bulk, "_open", slow)
 
 
 def _spoken_by(node: NodeShell, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
@@ -201,6 +201,7 @@ def _spoken_by(node: NodeShell, monkeypatch: pytest.MonkeyPatch) -> list[Message
         send(message)
 
     monkeypatch.setattr(node, "_send", noted)
+    monkeypatch.setattr(node._bulk, "_send", noted)
     return said
 
 
@@ -216,10 +217,10 @@ def test_beats_go_on_and_no_credit_is_granted_while_arrivals_wait_for_the_disk(
             await _until(disk.asked.is_set)
             said.clear()
             await _until(lambda: sum(isinstance(each, Beat) for each in said) >= 2)
-            assert node._receiver._consumed_bytes == 0
+            assert node._bulk._receiver._consumed_bytes == 0
             disk.gate.set()
             assert (await refused).startswith("job-refused: ")
-            await _until(lambda: node._receiver._consumed_bytes > 0)
+            await _until(lambda: node._bulk._receiver._consumed_bytes > 0)
         finally:
             disk.gate.set()
             node.close()
@@ -236,14 +237,16 @@ def test_what_came_in_a_session_that_is_lost_is_not_asked_for_again(
         try:
             disk.before(node, monkeypatch)
             refused = asyncio.create_task(_refused(broker))
-            await _until(lambda: all(node._arrivals.offset_of(each) is None for each in digests))
+            await _until(
+                lambda: all(node._bulk._arrivals.offset_of(each) is None for each in digests)
+            )
             said = _spoken_by(node, monkeypatch)
             node._lose("a test")
             await _until(lambda: node._is_open)
             disk.gate.set()
             assert (await refused).startswith("job-refused: ")
             assert not any(isinstance(each, Want) for each in said)
-            assert node._receiver._consumed_bytes == 0  # its credit is the new session's
+            assert node._bulk._receiver._consumed_bytes == 0  # its credit is the new session's
         finally:
             disk.gate.set()
             node.close()

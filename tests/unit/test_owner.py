@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
@@ -21,7 +20,7 @@ from node.host import Host
 from node.lending import Lending, LendingMode
 from node.orders import Orders, keep_mode
 from node.owner import Owner
-from node.remains import RunFault, RunOutcome
+from node.remains import RunOutcome
 from tests.unit.sandbox_toolchain import GENTLE, Farm, shared_toolchain
 from zcc.messages import Offer
 
@@ -239,13 +238,12 @@ def test_what_runs_in_a_sandbox_is_ours_while_it_lives_and_afterwards(tmp_path: 
     os.mkdir(tmp_path / "p")
     job = farm.python(BURN.replace("60", "1.5"), os.fsencode(tmp_path / "p"))
     farm.tree.fit(job.manifest)
-    done: asyncio.Future[RunOutcome | RunFault] = farm.loop.create_future()
     owner = Owner()
     before = owner._own_s(())
-    run = farm.runner.start(
-        job, farm.toolchain, farm.tree,
-        scratch=farm.directory + b"/scratch", limits=GENTLE, on_exit=done.set_result,
-    )  # fmt: skip
+    run = farm.runner.prepare(
+        job, farm.toolchain, farm.tree.root, scratch=farm.directory + b"/scratch", limits=GENTLE
+    )
+    done = farm.loop.run_in_executor(farm.workers, run.carry_out)
     seen: list[tuple[float, float]] = []
 
     def look() -> None:

@@ -542,11 +542,11 @@ def test_a_cwd_that_was_lost_here_is_the_inputs_fault(farm: Farm, cwd: bytes) ->
     assert fault_of(farm.run(job)) is Fault.INPUT
 
 
-def test_what_breaks_in_what_the_loop_calls_ends_the_run(
+def test_what_breaks_while_a_job_runs_ends_the_run(
     farm: Farm, cwd: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = farm.python("import time; time.sleep(20)", cwd)
-    for place in ("_look", "_readable", "_bubblewrap_ended", "_finish", "_judge", "_settle_group"):
+    for place in ("_look", "_hear", "_readable", "_bury", "_finish", "_judge", "_settle_group"):
         with monkeypatch.context() as patched:
             patched.setattr(Run, place, _breaks)
             sleeping = place in ("_look",)

@@ -17,6 +17,7 @@ import pytest
 from cache.digest import digest_of
 from node.freshness import Freshness
 from node.probe import probe
+from node.seats import job_threads
 from node.toolchains import SELF_TEST_SOURCE, SelfTest, self_test
 from node.workshop import Finish, Hands, Workshop
 from tests.unit.sandbox_toolchain import GENTLE
@@ -68,14 +69,18 @@ async def bench(state: Path, packs: Packs) -> AsyncIterator[Bench]:
     packs.unpacked("gcc")
     test = self_test(toolchain.digest, packs.store.about(toolchain.digest))
     reports: dict[bytes, asyncio.Future[Finish]] = {}
-    with ThreadPoolExecutor(2) as quick, ThreadPoolExecutor(2) as slow:
+    with (
+        ThreadPoolExecutor(2) as quick,
+        ThreadPoolExecutor(2) as slow,
+        job_threads(2) as jobs,
+    ):
         workshop = Workshop(
             str(state),
             "node",
             probe(str(state)),
             1 << 31,
             GENTLE,
-            Hands(quick, slow),
+            Hands(quick, slow, jobs),
             Freshness(),
             lambda lease, finish: reports[lease].set_result(finish),
         )
@@ -174,7 +179,8 @@ def _breaks(*_: object, **__: object) -> None:
         "node.trees.Tree.make_way",
         "node.trees.TreePool.acquire",
         "node.trees.TreePool.release",
-        "node.runner.Runner.start",
+        "node.runner.Runner.prepare",
+        "node.runner.Run._start",
         "node.runner.Run._judge",
         "node.inspection.Inspector.inspect",
         "node.workshop.encode_result",
