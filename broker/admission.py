@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.events import JobSubmitted
 from broker.farm import Farm
 from broker.jobs import Execution
@@ -29,8 +31,12 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
         cost_s=expected.cost_s,
         cost_scale=expected.scale,
         known=known,
-        memory_bytes=int(RESERVE_SHARE * expected.peak_bytes),
-        least_bytes=expected.least_bytes,
+        memory_bytes=int(RESERVE_SHARE * expected.usual_bytes),
+        usual_bytes=int(RESERVE_SHARE * expected.usual_bytes),
+        words=tuple(
+            replace(each, peak_bytes=int(RESERVE_SHARE * each.peak_bytes))
+            for each in expected.words
+        ),
         nice=event.nice,
         is_new=event.is_fresh or key == event.key,
         is_known=expected.is_known,

@@ -23,13 +23,15 @@ from cache.writer import Writer
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "costs.sqlite"
-_VERSION = 2
+_VERSION = 3
 _BUSY_S = 2.0
 # `name` is the digest of toolchain and traits, `user` a public key; natural logarithms of seconds and bytes.
+# `by` and `other` are keys of nodes, `other` empty where only one has said anything.
 _SCHEMA = """
 CREATE TABLE costs (
     name BLOB NOT NULL, user TEXT NOT NULL, ln_cost REAL NOT NULL, ln_peak REAL NOT NULL,
-    count INTEGER NOT NULL, ln_least REAL NOT NULL, used REAL NOT NULL, PRIMARY KEY (name, user)
+    count INTEGER NOT NULL, ln_least REAL NOT NULL, by TEXT NOT NULL, other TEXT NOT NULL,
+    other_peak REAL NOT NULL, other_least REAL NOT NULL, used REAL NOT NULL, PRIMARY KEY (name, user)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE regressions (toolchain BLOB PRIMARY KEY, state BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
@@ -83,7 +85,7 @@ class Costbook:
                     [(row.name, row.user) for row in rows if row.seen is None],
                 )
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [(row.name, row.user, *_numbers(row.seen), used) for row in rows if row.seen],
                 )
                 self._db.execute("DELETE FROM regressions")
@@ -93,8 +95,9 @@ class Costbook:
                 )
 
 
-def _numbers(seen: Seen) -> tuple[float, float, int, float]:
-    return seen.ln_cost, seen.ln_peak, seen.count, seen.ln_least
+def _numbers(seen: Seen) -> tuple[float, float, int, float, str, str, float, float]:
+    other = seen.other or ("", 0.0, 0.0)
+    return seen.ln_cost, seen.ln_peak, seen.count, seen.ln_least, seen.by, *other
 
 
 def _opened(path: str) -> sqlite3.Connection | None:
@@ -116,14 +119,18 @@ def _opened(path: str) -> sqlite3.Connection | None:
 
 def _restore(db: sqlite3.Connection, costs: Costs) -> None:
     found = db.execute(
-        "SELECT name, user, ln_cost, ln_peak, count, ln_least FROM"
+        "SELECT name, user, ln_cost, ln_peak, count, ln_least, by, other, other_peak, other_least FROM"
         " (SELECT * FROM costs ORDER BY used DESC LIMIT ?) ORDER BY used",
         (MAX_COST_ROWS,),
     ).fetchall()
     rows = [
-        Row(name, user, Seen(ln_cost, ln_peak, count, ln_least))
-        for name, user, ln_cost, ln_peak, count, ln_least in found
-        if len(name) == ROW_BYTES and count > 0 and _is_sound((ln_cost, ln_peak, ln_least))
+        Row(
+            name,
+            user,
+            Seen(cost, peak, count, least, by=by, other=tuple(other) if other[0] else None),
+        )
+        for name, user, cost, peak, count, least, by, *other in found
+        if len(name) == ROW_BYTES and count > 0 and _is_sound((cost, peak, least, *other[1:]))
     ]
     states = db.execute(
         "SELECT toolchain, state FROM regressions LIMIT ?", (MAX_REGRESSIONS + 1,)

@@ -5,6 +5,9 @@ with runs of its own goes by those. Others go by the middle of what all keys hav
 the regression of the toolchain says, and that within REGRESSED of its prior: nobody can have others' jobs taken
 for more than FOREIGN * REGRESSED times what such jobs cost as a rule, nor for less than that part of it.
 
+Of a job's memory a row holds what two keys' nodes have said last (`broker/needs.py`). A run that ends well
+with less than the other key's has called needed shows that this was wrong.
+
 Of too many rows the key that has the most loses those that it has not used for the longest time.
 """
 
@@ -24,6 +27,7 @@ from broker.limits import (
     MAX_REGRESSIONS,
     REGRESSED,
 )
+from broker.needs import Word
 from broker.regression import Regression, prior_of
 from broker.shares import Shares
 from cache.digest import Digest, digest_of
@@ -53,25 +57,55 @@ TRUSTED_JOBS = 16
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """CPU seconds on the average slot, and bytes. `is_known`: the same key has run the same source, which needs
-    at least `least_bytes`."""
+    """CPU seconds on the average slot, and bytes as of a source like it. `is_known`: the same key has run the
+    same source, of which nodes have given these `words`."""
 
     cost_s: float
-    peak_bytes: int
+    usual_bytes: int
     is_known: bool = False
-    least_bytes: int = 0
+    words: tuple[Word, ...] = ()
+
+    @property
+    def peak_bytes(self) -> int:
+        return max((each.peak_bytes for each in self.words), default=self.usual_bytes)
+
+    @property
+    def least_bytes(self) -> int:
+        return max((each.least_bytes for each in self.words), default=0)
 
 
 @dataclass(slots=True)
 class Seen:
-    """One key's runs of one source; natural logarithms of seconds and bytes. It cannot do with less than
-    `ln_least`; for that it was refused `doubts` times."""
+    """One key's runs of one source; natural logarithms of seconds and bytes. By the nodes of the key `by` it
+    cannot do with less than `ln_least`; for that it was refused `doubts` times. `other` is what another key's
+    have said before: the key, and the same two."""
 
     ln_cost: float
     ln_peak: float
     count: int
     ln_least: float = 0.0
     doubts: int = 0
+    by: str = ""
+    other: tuple[str, float, float] | None = None
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        said = [(self.by, self.ln_peak, self.ln_least), *([self.other] if self.other else [])]
+        return tuple(
+            Word(by, int(math.exp(peak)), int(math.exp(least))) for by, peak, least in said
+        )
+
+    def heard(self, by: str) -> bool:
+        """A node of this key's says something; whether one of its own has done so before."""
+        if by == self.by:
+            return True
+        before, self.other = self.other, (self.by, self.ln_peak, self.ln_least)
+        self.by = by
+        if before is not None and before[0] == by:
+            _, self.ln_peak, self.ln_least = before
+            return True
+        self.ln_peak = self.ln_least = 0.0
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +162,7 @@ class Costs:
             self._order.use(user, (name, user))
             weight = own.count / (own.count + _REGRESSION_WEIGHS)
             ln_cost += weight * (own.ln_cost - ln_cost)
-            peak, least = int(math.exp(own.ln_peak)), int(math.exp(own.ln_least))
-            return Expected(math.exp(ln_cost), peak, True, least)
+            return Expected(math.exp(ln_cost), int(math.exp(ln_peak)), True, own.words)
         if known:
             ln_foreign = math.log(FOREIGN)
             middle_cost = median(each.ln_cost for each in known.values())
@@ -149,9 +182,16 @@ class Costs:
         return self._regressed(toolchain, traits)[0]
 
     def observe(
-        self, user: str, toolchain: Digest, traits: Traits, ln_cost: float, peak_bytes: int
+        self,
+        user: str,
+        toolchain: Digest,
+        traits: Traits,
+        ln_cost: float,
+        peak_bytes: int,
+        by: str = "",
     ) -> None:
-        """A job has ended: what it cost on the average slot, and the most memory that it had."""
+        """A job has ended on a node of the key `by`: what it cost on the average slot, and the most memory that
+        it had."""
         name = _name_of(toolchain, traits)
         ln_cost = min(max(ln_cost, math.log(MIN_COST_S)), math.log(MAX_COST_S))
         ln_peak = _ln_peak(peak_bytes)
@@ -159,23 +199,30 @@ class Costs:
         if own is None:
             # One source's second run tells a regression nothing new.
             self._learn(user, toolchain, traits, ln_cost, ln_peak)
-            own = Seen(ln_cost, ln_peak, 1, ln_peak - _LEAST_BELOW)
+            own = Seen(ln_cost, ln_peak, 1, ln_peak - _LEAST_BELOW, by=by)
         else:
             rate = max(MIN_ROW_RATE, 1.0 / (own.count + 1))
             own.ln_cost = _within(
                 own.ln_cost + rate * (ln_cost - own.ln_cost), own.ln_cost, MAX_RESIDUAL
             )
-            own.ln_peak = max(ln_peak, own.ln_peak + _PEAK_FALLS * (ln_peak - own.ln_peak))
+            falls = _PEAK_FALLS if own.heard(by) else 1.0
+            own.ln_peak = max(ln_peak, own.ln_peak + falls * (ln_peak - own.ln_peak))
+            if own.other is not None and ln_peak < own.other[2]:
+                own.other = None  # it has done with less
             own.ln_least = ln_peak - _LEAST_BELOW
             own.count += 1
         self._put(name, user, own)
 
-    def needs_more(self, user: str, toolchain: Digest, traits: Traits, bytes_: int) -> None:
-        """A job was stopped for want of memory: it needs so much, and perhaps twice that."""
+    def needs_more(
+        self, user: str, toolchain: Digest, traits: Traits, bytes_: int, by: str = ""
+    ) -> None:
+        """A node of the key `by` has stopped a job for want of memory: it needs so much, and perhaps twice
+        that."""
         name = _name_of(toolchain, traits)
         own = self._seen.get(name, {}).get(user)
         if own is None:
-            own = Seen(self._regressed(toolchain, traits)[0], 0.0, 1)
+            own = Seen(self._regressed(toolchain, traits)[0], 0.0, 1, by=by)
+        own.heard(by)
         own.ln_least = max(own.ln_least, _ln_peak(bytes_))
         own.ln_peak = max(own.ln_peak, _ln_peak(2 * bytes_))
         self._put(name, user, own)
@@ -187,7 +234,7 @@ class Costs:
         if own is not None:
             own.doubts += 1
             if own.doubts >= MAX_DOUBTS:
-                own.doubts, own.ln_least = 0, 0.0
+                own.doubts, own.ln_least, own.other = 0, 0.0, None
                 self._put(name, user, own)
 
     def _put(self, name: bytes, user: str, seen: Seen) -> None:

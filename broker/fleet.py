@@ -19,6 +19,7 @@ from broker.limits import (
     SURPLUS_LEASES,
     SURPLUS_SHARE,
 )
+from broker.memory import was_stopped
 from broker.nodes import SUSPICIOUS, Node, most_leases
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
@@ -241,7 +242,8 @@ class Fleet:
             self.say_paused(node, detail or "it says so", now)  # until its next beat
         elif fault is Fault.MEMORY and used_bytes:
             most_bytes = node.memory.limit_bytes if node.memory else lease.memory_bytes
-            self._ledger.needs_memory(lease, min(used_bytes, 2 * most_bytes))
+            said_bytes = min(used_bytes, 2 * most_bytes)
+            was_stopped(self._farm, execution, session.user, said_bytes, now)
         elif fault is Fault.RESOURCES:
             self._note_short(node, lease, now)
         elif fault is Fault.UNFIT:

@@ -22,6 +22,7 @@ from enum import Enum
 from random import Random
 
 from broker.model import CostClass, Identity, Known
+from broker.needs import Word
 from broker.queue import Lane
 from cache.digest import Digest, digest_of
 
@@ -142,8 +143,9 @@ class Execution:
     `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
     its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is known
-    not to do without, `stops` how often it was stopped for want of memory. `nice` is its agent's
-    word.
+    not to do without, by what is believed of the `words` of nodes, else by `usual_bytes`; `stops` how often it
+    was stopped for want of memory. `unheard` are avoided until others have said what it needs. `nice` is its
+    agent's word.
     """
 
     key: Digest
@@ -177,6 +179,9 @@ class Execution:
     known: Known | None = None
     memory_bytes: int = 0
     least_bytes: int = 0
+    usual_bytes: int = 0
+    words: tuple[Word, ...] = ()
+    unheard: set[Identity] = field(default_factory=set)
     stops: int = 0
     nice: int = 0
 

@@ -6,7 +6,6 @@ session. An execution lives as long as anybody waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from broker import opinions
@@ -36,6 +35,7 @@ from broker.limits import (
     MAX_JOBS_PER_USER,
     MAX_LOSSES,
 )
+from broker.memory import why_too_large
 from broker.model import Identity
 from broker.nodes import Node
 from broker.sessions import Session
@@ -44,7 +44,6 @@ from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
 
 NO_NODES = "no-nodes"
-NO_MEMORY = "needs-memory"
 FARM_FULL = "farm-full"
 TOO_MANY = "too-many-queued"
 JOBS_FAIL = "jobs-failed"
@@ -88,7 +87,7 @@ class Ledger:
             self._say_where(execution, session, event.ticket)
             return
         execution = new_execution(farm, session, event, key)
-        if why := self._why_too_large(execution, (), now):
+        if why := why_too_large(farm, execution, (), now):
             del session.tickets[event.ticket]
             farm.send(session, Refused(event.ticket, why))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=why)
@@ -269,21 +268,12 @@ class Ledger:
             )
         ):
             self.refuse(execution, NO_NODES)
-        elif not is_over and (why := self._why_too_large(execution, execution.avoid, now)):
+        elif not is_over and (why := why_too_large(self._farm, execution, execution.avoid, now)):
             self.refuse(execution, why)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
-
-    def needs_memory(self, lease: Lease, used_bytes: int) -> None:
-        """A node has stopped it for want of memory: it is to have twice as much, and that is remembered."""
-        execution = self._farm.executions[lease.key]
-        execution.least_bytes = max(execution.least_bytes, used_bytes)
-        execution.memory_bytes = max(2 * used_bytes, execution.memory_bytes)
-        known = execution.known
-        if known is not None:
-            self._farm.model.costs.needs_more(known.user, known.toolchain, known.traits, used_bytes)
 
     def reject(self, lease: Lease, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
@@ -344,7 +334,7 @@ class Ledger:
                 verdicts[need] = self._farm.is_servable(*need, now)
             if not verdicts[need]:
                 self.refuse(execution, NO_NODES)
-            elif execution.least_bytes and (why := self._why_too_large(execution, avoid, now)):
+            elif why := why_too_large(self._farm, execution, avoid, now):
                 self.refuse(execution, why)
 
     # --- within -------------------------------------------------------------------------------
@@ -429,22 +419,6 @@ class Ledger:
                 job=execution.body,
             )
         )
-
-    def _why_too_large(self, execution: Execution, avoid: Collection[Identity], now: float) -> str:
-        """Why no node that may run it can ever hold it; empty when one can."""
-        if not execution.least_bytes:
-            return ""
-        lane = execution.lane
-        most_bytes = self._farm.most_bytes(
-            lane.user, lane.machine_class, execution.toolchain, avoid, now
-        )
-        if most_bytes is None or execution.least_bytes <= most_bytes:
-            return ""
-        known = execution.known
-        if known is not None:
-            self._farm.model.costs.doubt(known.user, known.toolchain, known.traits)
-        least, most = execution.least_bytes >> 20, int(most_bytes) >> 20
-        return f"{NO_MEMORY}: more than {least} MiB, and no node gives a job more than {most} MiB"
 
     def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
         farm = self._farm

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from broker.costs import Costs
 from broker.limits import DEFAULT_PEAK_BYTES, MAX_RECORDS_PER_KEY
+from broker.needs import Word
 from cache.digest import Digest
 from zcc.traits import Traits
 
@@ -74,8 +75,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a job will take: seconds of CPU on the average slot, and bytes of memory, of which it needs
-    `least_bytes`. `scale` is its class's.
+    """What a job will take: seconds of CPU on the average slot, and bytes of memory, by a source like it and by
+    what nodes have said of this one. `scale` is its class's.
 
     `is_known`: by what the same source has taken before, as the agent or the broker knows.
     """
@@ -83,8 +84,8 @@ class Expectation:
     job: CostClass
     scale: float
     cost_s: float
-    peak_bytes: int
-    least_bytes: int = 0
+    usual_bytes: int
+    words: tuple[Word, ...] = ()
     is_known: bool = False
 
 
@@ -131,12 +132,12 @@ class Model:
         job = cost_class(toolchain, cost_hint_s, inputs)
         scale, cost_s = scale_of(job, cost_hint_s), self.cost_s(job, cost_hint_s)
         if known is None:
-            return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES, 0, cost_hint_s > 0)
+            return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES, (), cost_hint_s > 0)
         found = self.costs.expect(known.user, known.toolchain, known.traits)
         if found.is_known or cost_hint_s <= 0:
             cost_s = _bounded(found.cost_s)
         is_known = found.is_known or cost_hint_s > 0
-        return Expectation(job, scale, cost_s, found.peak_bytes, found.least_bytes, is_known)
+        return Expectation(job, scale, cost_s, found.usual_bytes, found.words, is_known)
 
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""
@@ -178,7 +179,8 @@ class Model:
         residual = 0.0 if of_class is None else ln_observed - of_class.ln_cost
         self._learn_cost(job, ln_observed, _clip(residual))
         if known is not None:
-            residual = self._learn_known(known, ln_observed + math.log(scale), peak_bytes, residual)
+            ln_cost = ln_observed + math.log(scale)
+            residual = self._learn_known(known, ln_cost, peak_bytes, residual, node[0])
         ln_slowdown = math.log(wall_s / cpu_s) - speed.ln_slowdown
         if now - speed.seen_at > STALE_S:
             is_other = abs(residual) + abs(ln_slowdown) > CHANGED
@@ -227,11 +229,13 @@ class Model:
         speed = self._speeds[node] = Speed(seen_at=now)
         return speed
 
-    def _learn_known(self, known: Known, ln_cost: float, peak_bytes: int, residual: float) -> float:
+    def _learn_known(
+        self, known: Known, ln_cost: float, peak_bytes: int, residual: float, by: str
+    ) -> float:
         """The residual by what is known of this very source, where that is more than its class says."""
         what = (known.user, known.toolchain, known.traits)
         believed = self.costs.ln_believed(*what)
-        self.costs.observe(*what, ln_cost, peak_bytes)
+        self.costs.observe(*what, ln_cost, peak_bytes, by)
         return residual if believed is None else ln_cost - believed
 
     def _learn_cost(self, job: CostClass, ln_observed: float, residual: float) -> None:

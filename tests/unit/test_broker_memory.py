@@ -6,12 +6,15 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.events import Origin
 from broker.limits import AGED_S, MAX_STOPS, STARTUP_GRACE_S
+from broker.needs import Word, believed
 from tests.broker_world import Desk, JobFacts, blob, job
 from zcc.lent import Memory
-from zcc.messages import Beat, Failed, Fault, Finished, Refused, Run
+from zcc.messages import Beat, Bye, Failed, Fault, Finished, Refused, Run
 from zcc.traits import Traits
 
 GIB = 1 << 30
@@ -200,3 +203,85 @@ def test_nodes_that_say_nothing_of_memory_are_given_jobs_by_slots(desk: Desk) ->
     for number in range(4):
         desk.submit(agent, number, known(f"x{number}"))
     assert len(desk.runs(node)) == 4
+
+
+def test_one_keys_word_has_nobodys_source_refused(desk: Desk) -> None:
+    agent, liar = desk.client("a"), desk.node("liar", memory=memory(8))
+    teach(desk, agent, liar, 1, known("x"), 4096.0)
+    honest = desk.node("honest", memory=memory(64))
+    desk.submit(agent, 2, replace(known("x"), name="edited"))
+    assert not desk.got(agent, Refused)
+    assert len(desk.runs(honest) + desk.runs(liar)) == 1
+
+
+def test_one_keys_word_draws_no_jobs_to_its_own_nodes(desk: Desk) -> None:
+    agent, liar = desk.client("a"), desk.node("liar", memory=memory(1 << 20))
+    names = [f"x{number}" for number in range(4)]
+    for number, name in enumerate(names):
+        teach(desk, agent, liar, number, known(name), 4096.0)
+    honest = desk.node("honest", slots=4, memory=memory(64))
+    for number, name in enumerate(names):
+        desk.submit(agent, 10 + number, replace(known(name), name=f"again{number}"))
+    runs = desk.runs(honest)
+    assert len(runs) >= 2
+    assert all(run.memory_bytes < GIB for run in runs)
+
+
+def test_one_keys_word_on_a_job_that_it_stopped_does_not_end_it(desk: Desk) -> None:
+    agent, liar = desk.client("a"), desk.node("liar", memory=memory(4096))
+    desk.submit(agent, 1, known("x"))
+    (run,) = desk.runs(liar)
+    honest = desk.node("honest", memory=memory(64))
+    stop(desk, liar, run, 9000.0)
+    (run,) = desk.runs(honest)
+    desk.done(honest, run.lease, peak_bytes=GIB // 2)
+    assert desk.got(agent, Finished)
+    assert not desk.got(agent, Refused)
+
+
+def test_a_run_that_does_with_less_refutes_another_keys_word(desk: Desk) -> None:
+    agent, liar = desk.client("a"), desk.node("liar", memory=memory(64))
+    teach(desk, agent, liar, 1, known("x"), 63.0)
+    desk.say(liar, Bye("leaves"))
+    honest = desk.node("honest", slots=8, memory=memory(64))
+    teach(desk, agent, honest, 2, replace(known("x"), name="alone"), 0.5)
+    desk.submit(agent, 3, replace(known("x"), name="again"))
+    (run,) = desk.runs(honest)
+    assert run.memory_bytes < GIB
+
+
+def test_what_only_one_key_can_hold_goes_there_when_another_has_tried(desk: Desk) -> None:
+    agent = desk.client("a")
+    large, small = desk.node("large", memory=memory(512)), desk.node("small", memory=memory(8))
+    desk.submit(agent, 1, known("x"))
+    while not desk.got(agent, Finished):
+        runs, others = desk.runs(large), desk.runs(small)
+        for run in others:
+            stop(desk, small, run, 8.1)
+        for run in runs:
+            if run.memory_bytes < 40 * GIB:
+                stop(desk, large, run, max(2.1, 2.0 * run.memory_bytes / GIB))
+            else:
+                desk.done(large, run.lease, peak_bytes=60 * GIB)
+        assert runs or others
+    desk.submit(agent, 2, replace(known("x"), name="edited"))
+    (run,) = desk.runs(large)
+    assert run.memory_bytes > 60 * GIB
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_size=3),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 100), min_size=2),
+)
+def test_what_is_believed_is_within_what_others_give_or_what_others_say(
+    said: list[tuple[str, int]], gives: dict[str, int]
+) -> None:
+    words = [Word(by, least, least) for by, least in dict(said).items()]
+
+    def reach(key: str) -> float | None:
+        return max((most for by, most in gives.items() if by != key), default=None)
+
+    found = believed(words, reach)
+    if found is not None and found.least_bytes > (most := reach(found.by) or 0):
+        assert any(most < each.least_bytes for each in words if each.by != found.by)
+    assert found is not None or all(each.least_bytes > (reach(each.by) or 0) for each in words)

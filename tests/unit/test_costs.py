@@ -191,11 +191,16 @@ def test_costs_survive_a_restart_and_damage_costs_nothing_else(tmp_path: Path) -
     book = Costbook(str(tmp_path), costs, lambda: 0.0)
     for number in range(50):
         costs.observe("a", GCC, named(number), math.log(2.0 + number), 1 << 30)
+    costs.observe("a", GCC, named(0), 0.0, 1 << 30, "one")
+    costs.needs_more("a", GCC, named(0), 2 << 30, "another")
     before = costs.expect("b", GCC, traits("other", 1 << 22))
     book.close()
     again = Costs()
     Costbook(str(tmp_path), again, lambda: 0.0).close()
     assert len(again) == 50
+    words = again.expect("a", GCC, named(0)).words
+    assert words == costs.expect("a", GCC, named(0)).words
+    assert [each.by for each in words] == ["another", "one"]
     assert again.expect("a", GCC, named(7)).cost_s == pytest.approx(
         costs.expect("a", GCC, named(7)).cost_s
     )
@@ -218,12 +223,13 @@ def test_rows_that_make_no_sense_are_not_taken(tmp_path: Path) -> None:
     book.close()
     with sqlite3.connect(tmp_path / FILE_NAME) as db:
         rows = [
-            (b"short", "a", 0.0, 20.0, 1, 0.0, 1.0),
-            (bytes(16), "a", 1e300, 20.0, 1, 0.0, 1.0),
-            (bytes(16), "b", 0.0, 20.0, 0, 0.0, 1.0),
-            (bytes(16), "c", 0.0, 20.0, 1, 0.0, 1.0),
+            (b"short", "a", 0.0, 20.0, 1, 0.0, "n", "", 0.0, 0.0, 1.0),
+            (bytes(16), "a", 1e300, 20.0, 1, 0.0, "n", "", 0.0, 0.0, 1.0),
+            (bytes(16), "b", 0.0, 20.0, 0, 0.0, "n", "", 0.0, 0.0, 1.0),
+            (bytes(16), "c", 0.0, 20.0, 1, 0.0, "n", "m", 20.0, 1e300, 1.0),
+            (bytes(16), "d", 0.0, 20.0, 1, 0.0, "n", "m", 20.0, 19.0, 1.0),
         ]
-        db.executemany("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         db.execute("INSERT INTO regressions VALUES (?, ?)", (bytes(32), b"no state"))
     costs = Costs()
     Costbook(str(tmp_path), costs, lambda: 0.0).close()
