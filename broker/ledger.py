@@ -38,6 +38,7 @@ from broker.limits import (
 from broker.memory import why_too_large
 from broker.model import Identity
 from broker.nodes import Node
+from broker.patience import held_to
 from broker.sessions import Session
 from broker.uploads import Uploads
 from cache.digest import Digest, short
@@ -290,23 +291,25 @@ class Ledger:
                 return  # it proves nothing: another node may yet
             self._beat(execution.lease, execution, node, event, now)
         farm.patience.ended(lease, execution, predicted_s, now)
-        excuse(execution.suspicions, farm.model, node.identity, event.wall_s)
+        cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
+        excuse(execution.suspicions, farm.model, node.identity, wall_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         if is_kept:
             farm.proved_toolchain(execution.lane.user, execution.toolchain)
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
-        farm.served(execution, event.cpu_s * farm.model.speed(node.identity))
-        farm.model.observe(
-            node.identity,
-            execution.cost_class,
-            execution.cost_scale,
-            event.cpu_s,
-            event.wall_s,
-            execution.known,
-            event.peak_bytes,
-            now,
-        )
+        if not lease.is_adopted:  # else nobody knows how long it had it
+            farm.served(execution, cpu_s * farm.model.speed(node.identity))
+            farm.model.observe(
+                node.identity,
+                execution.cost_class,
+                execution.cost_scale,
+                cpu_s,
+                wall_s,
+                execution.known,
+                event.peak_bytes,
+                now,
+            )
         farm.seats.touch(node)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)

@@ -418,3 +418,6 @@ FOREIGN = 4.0
 REGRESSED = 8.0
 # They are written down so seldom: what is learnt in between is lost with a broker that is killed.
 COSTS_EVERY_S = 2.0
+# A node's word for what a job took, in CPU seconds a second by our own clock; and beyond that clock.
+MOST_PROCESSORS = 4.0
+TOLD_BEYOND_S = 1.0

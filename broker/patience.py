@@ -19,10 +19,12 @@ from broker.limits import (
     LEAST_RUN_LIMIT_S,
     LIMIT_GROWTH,
     LIMIT_TIMES,
+    MOST_PROCESSORS,
     RUN_LIMIT_S,
     START_LIMIT_S,
     STRAGGLES_AFTER,
     STRAGGLES_AFTER_S,
+    TOLD_BEYOND_S,
     UNKNOWN_RUN_LIMIT_S,
 )
 from broker.model import MAX_CLASSES, CostClass
@@ -103,6 +105,13 @@ class Patience:
         least_s = LEAST_RUN_LIMIT_S if is_known else UNKNOWN_RUN_LIMIT_S
         limit_s = max(least_s, LIMIT_TIMES * predicted_s) * LIMIT_GROWTH**overruns
         return min(limit_s, self._most_run_s)
+
+
+def held_to(lease: Lease, cpu_s: float, wall_s: float, now: float) -> tuple[float, float]:
+    """What a node says that a job took, held to the time that it had the job: a key is charged for it, and its
+    next jobs are expected to take as long."""
+    most_s = now - lease.assigned_at + TOLD_BEYOND_S
+    return min(cpu_s, MOST_PROCESSORS * most_s), min(wall_s, most_s)
 
 
 def _at_least_s(predicted_s: float) -> float:
