@@ -252,6 +252,25 @@ def test_a_closed_stream_is_what_gcc_makes_of_it(farm: Farm, project: Path, clos
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("stream", ["2>&-", "2</dev/null", "2>/dev/full"])
+@pytest.mark.parametrize("words", ["-Wall", "-Wall -no-integrated-cpp", "-Wall -save-temps"])
+def test_a_warning_that_cannot_be_written_leaves_what_the_compiler_leaves(
+    farm: Farm, project: Path, words: str, stream: str
+) -> None:
+    """A step that comes first may end in an error then, and there is no object."""
+    (project / "w.c").write_text('#import "x.h"\nstatic int unused;\n')
+    (project / "x.h").write_text("")
+    seen = []
+    for launcher in ("", "zcc "):
+        for left in project.glob("w.[ois]*"):
+            left.unlink()
+        line = f"{launcher}gcc {words} -c w.c {stream}"
+        done = farm.run("timeout", "20", "sh", "-c", line, cwd=project, strict=False)
+        left = {path.name: path.read_bytes() for path in project.glob("w.[ois]*")}
+        seen.append((done.returncode, done.stdout, done.stderr, left))
+    assert seen[0] == seen[1]
+
+
 def test_two_streams_in_one_file_keep_their_order(farm: Farm, project: Path) -> None:
     """A listing on standard output, warnings on standard error."""
     (project / "x.c").write_text("static int x;\n")

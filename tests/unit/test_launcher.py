@@ -774,12 +774,14 @@ def test_messages_without_a_reader_are_left_to_the_compiler(desk: Desk, stream: 
     assert not (desk.project / "x.o").exists()
 
 
-@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2</dev/null"])
 def test_messages_that_cannot_be_written_are_left_to_the_compiler(desk: Desk, stderr: str) -> None:
+    """And nothing is placed before: it may fail, and write nothing."""
     desk.script("gcc-99", "echo $0 $* | sed s,.*/,,; exit 3")
     desk.agent(result((b"x.o", 0o644, b"new"), err=b"x.c:1: warning\n"))
     script = f"exec {desk.root}/bin/zcc gcc-99 -c {stderr}"
     assert desk.run("/bin/sh", "-c", script) == (3, "gcc-99 -c\n", "")
+    assert not (desk.project / "x.o").exists()
 
 
 def test_a_closed_stream_without_messages_is_no_harm(desk: Desk) -> None:

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -90,10 +92,17 @@ static int write_all(int fd, const char *at, size_t size)
     return 0;
 }
 
-/* Whether a stream has an other end; of a file, a terminal and the like there is none to be gone. */
-static int is_read(int fd)
+/* Whether a stream is there, can be written to, and has an other end where it is of a kind that has. Of devices
+   only terminals and /dev/null are known to take all. */
+static int takes_messages(int fd)
 {
     struct pollfd other = {.fd = fd};
+    struct stat about;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || fstat(fd, &about) != 0)
+        return 0;
+    if (S_ISCHR(about.st_mode) && about.st_rdev != makedev(1, 3) && !isatty(fd))
+        return 0;
     return poll(&other, 1, 0) <= 0 || !(other.revents & POLLERR);
 }
 
@@ -205,9 +214,11 @@ _Noreturn void place_result(int agent, uint32_t length)
         || receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
         abandon_result("the agent's answer makes no sense");
     char *messages[2] = {receive_text(agent, sizes[0]), receive_text(agent, sizes[1])};
-    /* What a compiler makes of a stream that nobody reads, that is closed or full, only it can say. */
-    if ((sizes[0] > 0 && !is_read(STDOUT_FILENO)) || (sizes[1] > 0 && !is_read(STDERR_FILENO)))
-        fall_back("nobody reads the messages");
+    /* What a compiler makes of a stream that nobody reads, that is closed or full, only it can say; it may
+       write no output then, so none is placed before. */
+    if ((sizes[0] > 0 && !takes_messages(STDOUT_FILENO))
+        || (sizes[1] > 0 && !takes_messages(STDERR_FILENO)))
+        fall_back("nobody takes the messages");
     watch_signals();
     for (uint32_t i = 0; i < files; i++)
         receive_file(agent, (int)i);
