@@ -234,6 +234,16 @@ class Ledger:
             self._farm.emit(DropPushes(node.session.route, lease.id))
         return execution
 
+    def charge(self, lease: Lease, now: float) -> None:
+        """A lease ends without a result: who submitted the job has had the slot."""
+        farm, node = self._farm, self._farm.nodes.get(lease.node)
+        execution = farm.executions[lease.key]
+        if node is None or lease.began_at is None or lease is execution.hedge:
+            return
+        cost_s = farm.model.held_cost_s(now - lease.began_at, node.identity)
+        if cost_s > execution.cost_s:
+            farm.served(execution, cost_s)
+
     def give_back(
         self,
         lease: Lease,
@@ -249,6 +259,7 @@ class Ledger:
         node has the job too tells on the job only where that was the first to have it.
         """
         self._farm.decisions.ended(lease.id, "given-back", now)
+        self.charge(lease, now)
         is_hedge = lease is self._farm.executions[lease.key].hedge
         execution = self.end_lease(lease)
         has_begun = execution.phase is Phase.STARTED
@@ -299,7 +310,13 @@ class Ledger:
         if is_kept and not execution.is_rerun:
             self._remember(execution, node, event)
         if not lease.is_adopted:  # else nobody knows how long it had it
-            farm.served(execution, cpu_s * farm.model.speed(node.identity))
+            farm.served(
+                execution,
+                max(
+                    cpu_s * farm.model.speed(node.identity),
+                    farm.model.held_cost_s(wall_s, node.identity),
+                ),
+            )
             farm.model.observe(
                 node.identity,
                 execution.cost_class,
@@ -458,6 +475,8 @@ class Ledger:
         return lease
 
     def _abandon(self, execution: Execution) -> None:
+        if execution.lease is not None:
+            self.charge(execution.lease, self._farm.now)
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         self._remove(execution, Ending.UNTOLD)
 

@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 from broker.costs import Costs
-from broker.limits import DEFAULT_PEAK_BYTES, MAX_RECORDS_PER_KEY
+from broker.limits import DEFAULT_PEAK_BYTES, MAX_RECORDS_PER_KEY, MOST_SLOWDOWN
 from broker.needs import Word
 from cache.digest import Digest
 from zcc.traits import Traits
@@ -152,6 +152,11 @@ class Model:
     def wall_s(self, cost_s: float, node: Identity) -> float:
         """Seconds that a job of this cost takes on that node, once started."""
         return cost_s / self.speed(node) * self.slowdown(node)
+
+    def held_cost_s(self, wall_s: float, node: Identity) -> float:
+        """What it is worth that a job held a slot for so long, whatever it did there. Jobs that wait make a
+        node look slow, so that this excuses no more than MOST_SLOWDOWN."""
+        return wall_s * self.speed(node) / min(max(self.slowdown(node), 1.0), MOST_SLOWDOWN)
 
     def observe(
         self,

@@ -93,6 +93,7 @@ class Stragglers:
             return
         if suspicion is not None and not execution.is_rerun:
             suspicion.note(execution)
+        self._ledger.charge(lease, now)
         self._ledger.refuse(execution, opinions.LOST_TWICE)
 
     # --- hedges -------------------------------------------------------------------------------

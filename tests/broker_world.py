@@ -207,6 +207,7 @@ class Desk:
         exit_status: int = 0,
         peak_bytes: int = 0,
         wall_s: float = 1.0,
+        cpu_s: float | None = None,
     ) -> list[Effect]:
         return self.happen(
             events.ResultArrived(
@@ -218,7 +219,7 @@ class Desk:
                 is_excused=False,
                 is_sound=is_sound,
                 size_bytes=1,
-                cpu_s=wall_s,
+                cpu_s=wall_s if cpu_s is None else cpu_s,
                 wall_s=wall_s,
                 body=b"result",
                 peak_bytes=peak_bytes,

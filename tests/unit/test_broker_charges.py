@@ -1,8 +1,9 @@
-"""What a node says that a job has cost is held to the time that it had for it."""
+"""A key is charged for the slots that its jobs hold, and for no more than a node had the time for."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from broker.events import Origin
 from broker.limits import STARTUP_GRACE_S
 from tests.broker_world import Desk
 from tests.unit.test_broker_memory import known
-from zcc.messages import Run
+from zcc.messages import Cancel, Revoke, Run, Started
 
 
 @pytest.fixture
@@ -18,6 +19,63 @@ def desk() -> Desk:
     desk = Desk()
     desk.machine.farm.started_at -= STARTUP_GRACE_S
     return desk
+
+
+@dataclass
+class Slots:
+    """A node with 16 slots beside which two keys wait; what each has held, in seconds of a slot."""
+
+    desk: Desk
+    clients: tuple[Origin, Origin]
+    node: Origin
+    given: list[Run] = field(default_factory=list)
+    running: dict[bytes, tuple[float, Run]] = field(default_factory=dict)
+    held_s: Counter[str] = field(default_factory=Counter)
+
+    def step(self) -> list[tuple[float, Run]]:
+        """Half a second; what runs, with how long it has."""
+        desk = self.desk
+        gone = {message.lease for message in desk.got(self.node, Revoke)}
+        self.running = {lease: each for lease, each in self.running.items() if lease not in gone}
+        self.given = [run for run in self.given + desk.runs(self.node) if run.lease not in gone]
+        while self.given and len(self.running) < 16:
+            run = self.given.pop(0)
+            desk.say(self.node, Started(run.lease))
+            self.running[run.lease] = desk.now, run
+        desk.pass_time(0.5, frozenset((*self.clients, self.node)))
+        for _, run in self.running.values():
+            self.held_s[run.client] += 0.5
+        return [(desk.now - since, run) for since, run in self.running.values()]
+
+    def end(self, run: Run, cpu_s: float, wall_s: float) -> None:
+        del self.running[run.lease]
+        self.desk.done(self.node, run.lease, cpu_s=cpu_s, wall_s=wall_s)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_key_whose_jobs_only_wait_has_no_more_of_the_slots_for_that(
+    desk: Desk, is_cancelled: bool
+) -> None:
+    sleeper, other, node = desk.client("sleeper"), desk.client("other"), desk.node("n", slots=16)
+    slots = Slots(desk, (sleeper, other), node)
+    for number in range(1200):
+        facts = known(f"z{number % 50}")
+        desk.submit(other, number, replace(facts, name=f"o{number}"))
+    tickets = {}
+    for number in range(200):
+        facts = replace(known(f"x{number % 50}"), name=f"s{number}")
+        tickets[b"job " + facts.name.encode()] = number
+        desk.submit(sleeper, number, facts)
+    desk.validates_each = 0
+    for _ in range(240):
+        for since_s, run in slots.step():
+            if run.client == "user-other" and since_s >= 1.0:
+                slots.end(run, 1.0, 1.0)
+            elif since_s >= 20.0 and is_cancelled and run.body in tickets:
+                desk.say(sleeper, Cancel(tickets.pop(run.body)))
+            elif since_s >= 20.0 and not is_cancelled:
+                slots.end(run, 0.01, since_s)
+    assert slots.held_s["user-other"] > 0.25 * slots.held_s.total(), slots.held_s
 
 
 def serve(
