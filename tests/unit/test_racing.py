@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.conftest import needs
 from zcc.agent import wire
 from zcc.agent.analysis import Analyser
+from zcc.agent.calls import Call, is_of_use
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.parts import Part
@@ -179,3 +182,37 @@ def test_what_may_not_be_renamed_is_not_raced(project: Path, tmp_path: Path) -> 
         assert races.can_race([part]) is not bool(words)
         assert not races.can_race([part, part])
     assert not Races("/with space", lambda _, __: None).can_race([part])
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_messages_on_both_streams_are_not_told_apart_where_they_go_to_one_place(
+    is_merged: bool, project: Path, tmp_path: Path
+) -> None:
+    needs("gcc")
+    (project / "a.c").write_text('asm(".print \\"told\\"");\n' + SOURCE)
+    request = request_of(["gcc", "-Wall", "-c", "a.c", "-o", "a.o"])
+    _, prepared, aside = asyncio.run(raced(tmp_path / "state", request))
+    assert aside is not None
+    assert aside.stdout
+    assert aside.stderr
+    assert is_of_use(call_of(prepared, request, is_merged), aside) is not is_merged
+
+
+def test_nothing_is_placed_that_was_made_under_names_that_count(
+    project: Path, tmp_path: Path
+) -> None:
+    needs("gcc")
+    request = request_of(["gcc", "-Wall", "-c", "a.c", "-o", "a.o"])
+    races, prepared, aside = asyncio.run(raced(tmp_path / "state", request))
+    assert is_of_use(call_of(prepared, request), aside)
+    # What the farm made of it held the name, or it had looked for a file beside its output.
+    again = call_of(prepared.in_place(), request)
+    assert not is_of_use(again, aside)
+    assert not races.can_race(again.parts)
+
+
+def call_of(prepared: Prepared, request: wire.Request, is_merged: bool = False) -> Call:
+    caller = SimpleNamespace(merges_streams=lambda: is_merged)
+    visitor: Any = SimpleNamespace(caller=caller)
+    build: Any = None
+    return Call(visitor, request, 0.0, build, parts=[Part(prepared, 1)])

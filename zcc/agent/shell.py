@@ -18,7 +18,7 @@ from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
 from zcc.agent.callers import Caller, Looks, Standing
-from zcc.agent.calls import MIXED_STREAMS, Call, failed, placed, why_not_taken
+from zcc.agent.calls import MIXED_STREAMS, Call, failed, is_of_use, placed, why_not_taken
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.desk import Desk
@@ -483,10 +483,13 @@ class AgentShell:
             self._machine.forecast.ran_there(key, usage.cpu_s, usage.wall_s, trip_s)
 
     def _race_ended(self, number: int, aside: Aside | None) -> None:
-        if aside is None or aside.exit_status:
-            self._handle(RaceLost(number, aside.exit_status if aside is not None else 0))
-        elif number in self._calls:
-            self._calls[number].aside = aside
+        call = self._calls.get(number)
+        if call is None or aside is None or not is_of_use(call, aside):
+            self._handle(RaceLost(number, 0))
+        elif aside.exit_status:
+            self._handle(RaceLost(number, aside.exit_status))
+        else:
+            call.aside = aside
             self._handle(RaceWon(number))
 
     # ---- effects -------------------------------------------------------------------------------
@@ -525,7 +528,10 @@ class AgentShell:
                     part.files = []
             case RaceHere(number):
                 call = self._calls[number]
-                self._races.start(number, call.parts[0].prepared, call.request)
+                if self._races.can_race(call.parts):
+                    self._races.start(number, call.parts[0].prepared, call.request)
+                else:  # it is done under its own names since
+                    self._loop.call_soon(self._race_ended, number, None)
             case StopRace(number):
                 self._races.stop(number)
             case FailCall(number, message):
