@@ -74,10 +74,15 @@ class User:
     def status(self) -> dict[str, Any] | None:
         return door.ask(self.socket, {"op": "status"})
 
-    def pid(self) -> int:
+    def started(self) -> dict[str, Any]:
+        """The agent's status, once it listens: its first caller waits for it for 5 s only."""
+        self.wait_until(lambda: self.status() is not None)
         status = self.status()
         assert status is not None
-        return int(status["pid"])
+        return status
+
+    def pid(self) -> int:
+        return int(self.started()["pid"])
 
     def has_another_agent_than(self, pid: int) -> bool:
         """Whether a compile has started one; for a moment there may be none."""
@@ -119,8 +124,7 @@ def burden() -> None:
 
 def test_the_agent_takes_nothing_of_its_first_caller(user: User) -> None:
     user.compile(burden)
-    status = user.status()
-    assert status is not None
+    status = user.started()
     processors = len(os.sched_getaffinity(os.getpid()))
     assert status["slots"]["limit"] == processors
     assert status["standing"]["processors"] == processors
@@ -168,6 +172,7 @@ def burden_of_niceness() -> None:
 
 def test_a_niceness_that_cannot_be_lowered_is_told(user: User) -> None:
     user.compile(burden_of_niceness, *without_rights())
+    user.started()
     done = user.run("zcc", "agent", "status")
     assert "odd          runs with niceness 7, which only root can lower" in done.stdout
 
@@ -206,21 +211,21 @@ def test_an_agent_that_is_held_back_starts_below_the_service_manager(
     user: User, manager: Path
 ) -> None:
     user.compile(burden_of_niceness, *without_rights())
+    user.started()
     assert [each.read_text() for each in manager.iterdir()] == ["--user ['serve']\n"]
-    assert user.status() is not None
-    assert not (user.root / "state" / "agent.starting").exists()
+    user.wait_until(lambda: not (user.root / "state" / "agent.starting").exists())
 
 
 def test_an_agent_that_stands_well_needs_no_service_manager(user: User, manager: Path) -> None:
     user.compile()
-    assert user.status() is not None
+    user.started()
     assert list(manager.iterdir()) == []
 
 
 def test_a_service_manager_that_fails_is_no_harm(user: User, manager: Path) -> None:
     (user.root / "tools" / "systemd-run").write_text("#!/bin/sh\nexit 1\n")
     user.compile(burden_of_niceness, *without_rights())
-    assert user.status() is not None
+    user.started()
 
 
 # ---- other roots ----
