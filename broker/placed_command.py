@@ -16,6 +16,7 @@ from broker.placed_files import read_answer, write_question
 from broker.state import require_state
 from zcc.cli import terminal
 from zcc.cli.placements import beginning_of, told
+from zcc.keys import member_id
 
 _ANSWER_S = 15.0
 _LOOK_EVERY_S = 0.1
@@ -23,7 +24,7 @@ _LOOK_EVERY_S = 0.1
 Job = Annotated[
     str,
     typer.Argument(
-        metavar="[JOB]",
+        metavar="JOB",
         help="How the job's key begins, as the audit log has it. Without one: the latest jobs, a line each.",
     ),
 ]
@@ -49,7 +50,8 @@ def register(app: typer.Typer) -> None:
             return
         if not rows:
             raise BrokerError("no decision on such a job is kept: docs/scheduling.md")
-        for line in told(rows, terminal.width(), tells_all=bool(job), names_users=True):
+        named = [row | {"user": member_id(row["user"])} for row in rows]
+        for line in told(named, terminal.width(), tells_all=bool(job), names_users=True):
             typer.echo(line)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from zcc.cli.up import LocalFarm
+from zcc.keys import member_id
 
 ZCC = str(BIN / "zcc")
 
@@ -28,11 +29,14 @@ def farm() -> Iterator[Farm]:
             local.stop()
 
 
-def told_by_broker(farm: Farm, *words: str) -> list[dict[str, Any]]:
+def words_of_broker(farm: Farm, *words: str) -> str:
     state = Path(farm.local.directory) / "broker"
-    command = [str(BIN / "zcc-broker"), "why-node", *words, "--json", "--state", str(state)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=100)
-    rows: list[dict[str, Any]] = json.loads(done.stdout)["placed"]
+    command = [str(BIN / "zcc-broker"), "why-node", *words, "--state", str(state)]
+    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=100).stdout
+
+
+def told_by_broker(farm: Farm, *words: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(words_of_broker(farm, *words, "--json"))["placed"]
     return rows
 
 
@@ -61,6 +65,9 @@ def test_a_compile_is_accounted_for_by_file_by_key_and_by_the_broker(
     assert f"{row['node']}  {row['reason']}" in latest
     assert [each["job"] for each in told_by_broker(farm)] == [row["job"]]
     assert told_by_broker(farm, row["job"][:8])[0]["candidates"] == row["candidates"]
+    who = member_id(told_by_broker(farm)[0]["user"])
+    assert f"{row['job'][:12]}  {who}  " in words_of_broker(farm)
+    assert f"job {row['job'][:12]} of {who}, " in words_of_broker(farm, row["job"][:8])
 
 
 def test_of_what_was_never_placed_it_is_said_so(farm: Farm, tmp_path: Path) -> None:

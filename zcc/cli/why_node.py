@@ -19,7 +19,7 @@ from zcc.errors import ConfigError
 def why_node(
     what: str = typer.Argument(
         "",
-        metavar="[FILE | JOB]",
+        metavar="FILE|JOB",
         help="A source, an object, or how a job's key begins. Without one: the latest jobs, a line each.",
     ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object, for scripts."),
