@@ -125,6 +125,19 @@ def test_the_numbers_fit(columns: int) -> None:
     assert max(map(len, whole)) > 80
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (1 << 20, "1.0 MiB of 4.0 MiB: 75.0% were there"),
+        (4 << 20, "4.0 MiB of 4.0 MiB: 0.0% were there"),
+        (6 << 20, "6.0 MiB, more than the 4.0 MiB of the remote compiles: others ended here"),
+    ],
+)
+def test_no_more_is_sent_of_the_inputs_than_there_is(asked: int, said: str) -> None:
+    numbers = document() | {"asked_bytes": asked, "input_bytes": 4 << 20}
+    assert f"inputs sent    {said}" in figures_table(numbers, "all compiles", False)
+
+
 class Build:
     """As `zcc.agent.history.PastBuild`."""
 

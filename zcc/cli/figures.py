@@ -157,10 +157,7 @@ def _facts(document: dict[str, Any]) -> Iterator[str]:
         f" received {size_text(document['bytes_received'])}"
     )
     if document["input_bytes"]:
-        there = max(0.0, document["input_bytes"] - document["asked_bytes"])
-        share = 100 * there / document["input_bytes"]
-        asked, inputs = size_text(document["asked_bytes"]), size_text(document["input_bytes"])
-        yield f"inputs sent    {asked} of {inputs}: {share:.1f}% were there"
+        yield f"inputs sent    {_inputs_sent(document['asked_bytes'], document['input_bytes'])}"
     moves = f"{document['cache_written']:.0f} kept, {document['cache_evicted']:.0f} evicted"
     if cache:
         held, limit = size_text(cache["size_bytes"]), size_text(cache["limit_bytes"])
@@ -209,3 +206,11 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds) // 60} min {int(seconds) % 60} s"
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"
+
+
+def _inputs_sent(asked_bytes: float, input_bytes: float) -> str:
+    """Asked for are inputs of compiles too that then ended here: those are among no remote compile's."""
+    asked, inputs = size_text(asked_bytes), size_text(input_bytes)
+    if asked_bytes > input_bytes:
+        return f"{asked}, more than the {inputs} of the remote compiles: others ended here"
+    return f"{asked} of {inputs}: {100 * (1 - asked_bytes / input_bytes):.1f}% were there"
