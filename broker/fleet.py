@@ -8,7 +8,7 @@ from broker.dispatch import Dispatcher
 from broker.effects import Compare, TakePushes, VerifyBlobs
 from broker.events import ResultArrived
 from broker.farm import Farm
-from broker.jobs import Lease, Phase, Suspicion, lease_prefix
+from broker.jobs import Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import (
     MAX_PASSING,
@@ -245,7 +245,8 @@ class Fleet:
             said_bytes = min(used_bytes, 2 * most_bytes)
             was_stopped(self._farm, execution, session.user, said_bytes, now)
         elif fault is Fault.RESOURCES:
-            self._note_short(node, lease, now)
+            if not execution.is_rerun:
+                node.record.note_short(execution.lane.user, now)
         elif fault is Fault.UNFIT:
             node.note_unfit(execution.toolchain, detail or "it says so")
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
@@ -257,13 +258,6 @@ class Fleet:
         self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
         if fault in UNCOUNTED:
             self._ledger.refuse_unservable(now)
-
-    def _note_short(self, node: Node, lease: Lease, now: float) -> None:
-        """A job ran out of something here: the next one would, too."""
-        execution = self._farm.executions[lease.key]
-        user = execution.lane.user
-        if not execution.is_rerun and node.record.note_short(user, now):
-            self._farm.audit("rest", user=user, node=node.session.name)
 
     def announced(self, session: Session, message: Announce, now: float) -> str:
         """A node will push: as many blobs as the job may write, for a lease that it holds; for one that is

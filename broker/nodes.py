@@ -49,7 +49,7 @@ class Record(Strikes):
 
     Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
-    runs since then that a second copy ended sooner, `short` those that ran out of something. `sessions` are
+    runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
     those that it has now.
     """
 
@@ -62,7 +62,7 @@ class Record(Strikes):
         "finished",
         "outcomes",
         "sessions",
-        "short",
+        "unanswered",
         "undecided",
     )
 
@@ -74,7 +74,7 @@ class Record(Strikes):
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.beaten: list[tuple[str, float]] = []  # whose, and begun when
-        self.short: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
+        self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
         self._rest = _new_rest()
         self._rests: OrderedDict[str, Strikes] = OrderedDict()
@@ -88,17 +88,22 @@ class Record(Strikes):
         rest = self._rests.get(user)
         return rest is not None and now < rest.until
 
-    def note_short(self, user: str, now: float) -> bool:
-        """A job of this key's ran out of something here, or had no answer: the key's jobs leave the node alone
-        for a moment, and everybody's when no one key explains it. Whether the latter begins."""
+    def note_short(self, user: str, now: float) -> None:
+        """A job of this key's ran out of something here: the key's jobs leave the node alone for a moment. That
+        is no reason for others to: what a job may have is its own."""
         rest = self._rests.get(user)
         if rest is None:
             rest = self._rests[user] = _new_rest()
             if len(self._rests) > MAX_ASIDE:
                 self._rests.popitem(last=False)
         rest.note_bad(now)
-        self.short.append(frozenset((user,)))
-        return bool(unexplained(self.short)) and self._rest.note_bad(now)
+
+    def note_unanswered(self, user: str, now: float) -> bool:
+        """The same for a job that had no answer; and everybody's jobs do when no one key explains it. Whether
+        the latter begins."""
+        self.note_short(user, now)
+        self.unanswered.append(frozenset((user,)))
+        return bool(unexplained(self.unanswered)) and self._rest.note_bad(now)
 
     def is_aside_for(self, user: str, now: float) -> bool:
         """Whether this key's jobs avoid it."""
@@ -113,7 +118,7 @@ class Record(Strikes):
         self.finished += 1
         self.undecided.clear()
         self.beaten.clear()
-        self.short.clear()
+        self.unanswered.clear()
         self.outcomes.append(frozenset())
         self.note_good()
         self._rest.note_good()

@@ -69,8 +69,8 @@ class Stragglers:
             node=node.session.name,
             after_s=round(now - lease.since, 1),
         )
-        if not execution.is_rerun:
-            node.record.note_short(user, now)
+        if not execution.is_rerun and node.record.note_unanswered(user, now):
+            farm.audit("rest", user=user, node=node.session.name)
         self._give_to_another(execution, lease, node, now)
         for other in list(node.leases.values()):
             if other.began_at is None:

@@ -24,10 +24,10 @@ from zcc.farm import Access
 from zcc.keys import KeyPair
 from zcc.messages import Beat, Bye, Done, Finished, Nodes, Refused, Role, Run, Who
 
-SILENCE_S = 1.0
+SILENCE_S = 2.5  # a busy machine takes one to run whose turn it is
 BYTES_PER_S = 128 << 10
-# Three silences long.
-LONG_BYTES = 3 * int(BYTES_PER_S * SILENCE_S)
+# Twice as long as a silence may be.
+LONG_BYTES = 2 * int(BYTES_PER_S * SILENCE_S)
 PATIENCE_S = 60.0
 
 

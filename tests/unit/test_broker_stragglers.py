@@ -421,17 +421,26 @@ def test_a_node_that_runs_short_is_left_alone_for_a_moment_by_that_key_and_its_j
 def test_rests_grow_until_a_job_succeeds_and_are_everybodys_when_no_key_explains_them() -> None:
     record, now = Record(), 100.0
     for rest_s in (REST_S, 2 * REST_S, 4 * REST_S, MAX_REST_S, MAX_REST_S):
-        assert not record.note_short("one", now)
+        assert not record.note_unanswered("one", now)
         assert record.rests_for("one", now + rest_s - 0.1)
         assert not record.rests_for("one", now + rest_s)
         assert not record.is_resting(now)
         assert not record.rests_for("two", now)
         now += rest_s
-    assert record.note_short("two", now)
+    assert record.note_unanswered("two", now)
     assert record.is_resting(now + REST_S - 0.1)
     record.note_success("one")
-    assert not record.note_short("one", now)
+    assert not record.note_unanswered("one", now)
     assert not record.rests_for("one", now + REST_S)
+
+
+def test_jobs_that_run_out_of_something_rest_a_node_for_their_keys_alone() -> None:
+    record = Record()
+    for user in ("one", "two", "three"):
+        record.note_short(user, 100.0)
+    assert not record.is_resting(100.0)
+    assert record.rests_for("two", 100.0)
+    assert not record.rests_for("four", 100.0)
 
 
 # --- the 95th percentile ------------------------------------------------------------------------

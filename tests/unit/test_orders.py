@@ -160,11 +160,3 @@ def test_bad_input_is_an_error(state: str, words: tuple[str, ...], complaint: st
     done = CliRunner().invoke(main.app, [*words, "--state", state])
     assert done.exit_code
     assert complaint in done.output + str(done.exception)
-
-
-def test_a_job_has_no_more_memory_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "memory_bytes", lambda: 2 << 30)
-    assert main._limits(19).memory_bytes == 2 << 30
-    for enough in (0, 64 << 30):  # 0: nobody says
-        monkeypatch.setattr(main, "memory_bytes", lambda enough=enough: enough)
-        assert main._limits(19).memory_bytes == 4 << 30
