@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +19,7 @@ import pytest
 
 # Set by .ci/run: a skip for want of what .ci/install-test-tools installs is an error.
 REQUIRED = "ZCC_TESTS_REQUIRE_TOOLS"
+_PR_SET_CHILD_SUBREAPER = 36
 _INSTALLER = Path(__file__).parents[1] / ".ci" / "install-test-tools"
 
 
@@ -65,3 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         needs(*mark.args)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _adopts_nobody() -> Iterator[None]:
+    """A node's runner makes its process a subreaper (prctl(2)), here the tests' own. Agents that later tests
+    start would become its children and never be gone, as nobody waits for them."""
+    yield
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
