@@ -12,8 +12,8 @@ import json
 import os
 import shlex
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
+from broker.state import read_document
 from zcc.keys import save_private
 
 _INQUIRY, _REPORT = "inquiry.json", "report.json"
@@ -79,7 +79,7 @@ def write_inquiry(directory: str, inquiry: Inquiry) -> None:
 
 def read_inquiry(directory: str) -> Inquiry | None:
     """The last inquiry; None where there is none that can be read."""
-    document = _read(os.path.join(directory, _INQUIRY))
+    document = read_document(os.path.join(directory, _INQUIRY))
     if document is None:
         return None
     try:
@@ -99,17 +99,8 @@ def write_report(directory: str, report: Report) -> None:
 
 def read_report(directory: str, inquiry_id: str) -> Report | None:
     """The report on this inquiry, as far as it is; None before the broker has seen it."""
-    document = _read(os.path.join(directory, _REPORT))
+    document = read_document(os.path.join(directory, _REPORT))
     if document is None or document.get("id") != inquiry_id:
         return None
     findings = [Finding(**{**each, "what": tuple(each["what"])}) for each in document["findings"]]
     return Report(**{**document, "findings": findings})
-
-
-def _read(path: str) -> dict[str, Any] | None:
-    try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from broker.state import read_document
 from zcc.keys import save_private
 from zcc.messages import Placed
 
@@ -37,7 +38,7 @@ def write_question(state: str, question_id: str, job: bytes) -> None:
 
 def read_answer(state: str, question_id: str) -> list[dict[str, Any]] | None:
     """The decisions, as `Desk` of the agent gives them; None before the broker has seen the question."""
-    document = _read(os.path.join(state, DIRECTORY, _ANSWER))
+    document = read_document(os.path.join(state, DIRECTORY, _ANSWER))
     if document is None or document.get("id") != question_id:
         return None
     rows: list[dict[str, Any]] = document["placed"]
@@ -58,7 +59,7 @@ class PlacedFiles:
         path = os.path.join(self._directory, _QUESTION)
         if not os.path.exists(path):
             return
-        document = _read(path)
+        document = read_document(path)
         try:
             os.unlink(path)
             if document is not None:
@@ -72,12 +73,3 @@ class PlacedFiles:
         told = [row | {"job": row["job"].hex()} for row in rows]
         answer = json.dumps({"id": document["id"], "placed": told})
         save_private(os.path.join(self._directory, _ANSWER), answer)
-
-
-def _read(path: str) -> dict[str, Any] | None:
-    try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from typing import Any
 
 from broker.errors import StartError
 from cache.digest import DIGEST_SIZE, Digest
@@ -107,6 +108,16 @@ def add_toolchain(state_dir: str, digest: Digest, user: str) -> None:
             file.write(f"{digest.hex()} {user}\n".encode())
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror)
+
+
+def read_document(path: str) -> dict[str, Any] | None:
+    """The JSON object in this file; None where there is none that can be read."""
+    try:
+        with open(path) as file:
+            document = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def record_serving(state_dir: str, endpoint: str, farm: str) -> None:

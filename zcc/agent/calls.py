@@ -15,6 +15,7 @@ from zcc.agent.returning import Files
 from zcc.agent.verifying import Check
 from zcc.agent.visitor import Visitor
 from zcc.errors import ZccError
+from zcc.variables import priority_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ def placed(call: Call) -> tuple[Files, bytes, bytes]:
     """Files, standard output and standard error: of the compile here that won, else of what has come."""
     aside = call.aside
     return joined(call.parts) if aside is None else (aside.files, aside.stdout, aside.stderr)
+
+
+def niceness_of(call: Call) -> int:
+    """How much it gives way on the farm: ZCC_PRIORITY, else as on this machine."""
+    said = priority_of(call.request.environment.get(b"ZCC_PRIORITY", b"").decode(errors="replace"))
+    return call.visitor.caller.niceness() if said is None else said
 
 
 def why_not_taken(call: Call) -> Here | None:

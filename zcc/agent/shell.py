@@ -11,14 +11,19 @@ from typing import Any
 
 import zmq
 
-from cache.blobs import decompress
-from cache.digest import Digest
-from cache.errors import CacheError
 from zcc.agent import naming, wire
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
 from zcc.agent.callers import Caller, Looks, Standing
-from zcc.agent.calls import MIXED_STREAMS, Call, failed, is_of_use, placed, why_not_taken
+from zcc.agent.calls import (
+    MIXED_STREAMS,
+    Call,
+    failed,
+    is_of_use,
+    niceness_of,
+    placed,
+    why_not_taken,
+)
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.desk import Desk
@@ -41,7 +46,6 @@ from zcc.agent.events import (
     CallPrepared,
     CallStopped,
     CheckWanted,
-    CompileFailed,
     Event,
     FarmClosed,
     FarmOpened,
@@ -51,13 +55,11 @@ from zcc.agent.events import (
     Looked,
     RaceLost,
     RaceWon,
-    RecallRefused,
     ResultProven,
     ResultRecalled,
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
 from zcc.agent.machine import SOONER_HERE, AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
@@ -65,9 +67,10 @@ from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.agent.racing import Aside, Races
-from zcc.agent.recall import CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.recall import CacheMode, Recall, mode_of
 from zcc.agent.refusals import Refusals
 from zcc.agent.resting import RestingRoom
+from zcc.agent.results import DAMAGED, Results
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.succession import Succession
@@ -76,11 +79,9 @@ from zcc.agent.verifying import Checker
 from zcc.agent.visitor import Visitor
 from zcc.agent.weight import slots_of
 from zcc.config import SOONER, Config
-from zcc.errors import ProtocolError
 from zcc.farm import Access
-from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit
-from zcc.variables import priority_of, wrong_in_call
+from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +91,6 @@ KEEP_ALIVE_S = 5.0
 ASK_TIMEOUT_S = 5.0
 # Tickets of what is no call's first part: beyond any call's number.
 FIRST_FURTHER_TICKET = 1 << 61
-# Why a result is of no use: what was stored or sent of it is not what its digests say.
-DAMAGED = "damaged-result"
-# It names the neutral place where it must not: the command is one that cannot be moved.
-NAMES_PLACE = "names-neutral-place"
-# File times come from the kernel's tick: they can lie this far behind the clock.
-CLOCK_GRAIN_NS = 10_000_000
 
 
 class AgentShell:
@@ -160,6 +155,9 @@ class AgentShell:
             self._session = FarmSession(
                 self._context, access, name, self, uploads.read, uploads.path_of
             )
+        self._results = Results(
+            self._analyser, self._recall, self._account, self._session, self._machine.forecast
+        )
         self._desk = Desk(
             self._account,
             self._recall,
@@ -243,7 +241,7 @@ class AgentShell:
         self._idle_since_s = self._loop.time()
         call = self._calls.get(visitor.number)
         if call is not None and call.failed_with:
-            self._compare_verdicts(call)
+            self._results.compare_verdicts(call)
         elif call is not None and call.check is not None and call.ran_here_ns:
             keeps = call.cache_mode.keeps
             self._checker.conclude(call.check, call.parts, call.build, call.ran_here_ns, keeps)
@@ -287,17 +285,7 @@ class AgentShell:
             return
         number, part = self._tickets[message.ticket]
         call = self._calls[number]
-        event: Event | None
-        try:
-            result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
-            event = self._judge(message, number, part, result)
-        except CacheError as error:
-            event = ResultUnproven(number, DAMAGED, str(error))
-        except ProtocolError as error:
-            reason = NAMES_PLACE if part.prepared.is_moved else DAMAGED
-            event = ResultUnproven(number, reason, str(error))
-        if isinstance(event, ResultUnproven):
-            event = self._second_chance(message, call, part, event)
+        event = self._results.came(number, call, part, message)
         if event is None:
             return  # other parts are under way
         if isinstance(event, ResultProven):
@@ -308,29 +296,6 @@ class AgentShell:
             now = self._loop.time()
             self._refusals.refused(call.request, event.reason, event.detail, now)
         self._handle(event)
-
-    def _second_chance(
-        self, message: Finished, call: Call, part: Part, event: ResultUnproven
-    ) -> Event:
-        """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
-        fault of this job, nor of the scanner."""
-        if message.is_recalled:
-            self._stats.add("recalls_refused", call.build)
-        elif event.reason == "proof" and self._analyser.plugins.distrust(
-            part.prepared.job_in_place, event.detail
-        ):
-            return ResultUnproven(event.call, "plugin", event.detail)
-        elif event.reason == "proof" and not part.prepared.is_moved:
-            self._note_proof_failure(call, part.prepared, event.detail)
-        # What is only damaged is asked for anew, so that the broker looks for what is rotten.
-        if part.prepared.is_moved and event.reason != DAMAGED:
-            logger.debug("compiling in place: %s %s", event.reason, event.detail)
-            self._analyser.keep_in_place(part.prepared)
-            part.prepared = part.prepared.in_place()
-            return RecallRefused(event.call, event.reason, event.detail)
-        if len(call.parts) == 1 and (message.is_recalled or event.reason == DAMAGED):
-            return RecallRefused(event.call, event.reason, event.detail)
-        return event
 
     def broker_answered(self, answer: Nodes | Placed) -> None:
         self._desk.broker_answered(answer)
@@ -371,7 +336,7 @@ class AgentShell:
             call.parts.append(Part(prepared, ticket))
             self._tickets[ticket] = (number, call.parts[-1])
         if call.cache_mode.looks_up:
-            self._recall_parts(call)
+            self._results.recall(call)
         call.check = self._checker.choose(call.request.environment, call.parts)
         if call.check is not None:
             self._handle(CheckWanted(number))
@@ -390,97 +355,17 @@ class AgentShell:
         slots = slots_of(request.argv[1:], request.environment, limit)
         self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice, slots))
 
-    def _recall_parts(self, call: Call) -> None:
-        """Take what this machine remembers of the call's results."""
-        for part in call.parts:
-            found: Recalled | Missed | Taken = self._recall.find(part.prepared, self._analyser.disk)
-            if isinstance(found, Recalled):
-                found = as_asked(found, part.prepared, call.request)
-                if isinstance(found, Missed):
-                    self._recall.refused += 1
-            if isinstance(found, Taken):
-                part.result, part.files, part.is_recalled = found.result, found.files, True
-            else:
-                part.missed = found
-
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
             return request
         name = self._config.cxx if request.is_cxx else self._config.cc
         return naming.with_default(request, os.fsencode(name))
 
-    def _judge(self, message: Finished, number: int, part: Part, came: Result) -> Event | None:
-        """What a part's result is worth; None when it is good and others are to come.
-
-        Raises:
-            ProtocolError, CacheError: its outputs did not come whole.
-        """
-        call, disk, frames = self._calls[number], self._analyser.disk, self._frames(came)
-        disk.begin(self._loop.time(), None)
-        match judge(came, frames, part.prepared, call.request, disk):
-            case Failed(exit_status, stderr):
-                call.failed, call.failed_with = part, exit_status
-                logger.debug("exit %d on the farm: %s", exit_status, stderr[-1000:])
-                return CompileFailed(number, exit_status)
-            case Refused(reason, detail):
-                return ResultUnproven(number, reason, detail)
-            case Taken(result, files):
-                part.result, part.files, part.is_recalled = result, files, message.is_recalled
-        if not message.is_recalled:
-            self._remember_cost(call, part, came, message)
-        if call.check is not None:
-            call.check.came.append((part.prepared, came, frames))
-        elif call.cache_mode.keeps:
-            self._recall.remember(part.prepared, came, frames, disk)
-        why = why_not_taken(call)
-        if why is not None:
-            return ResultUnproven(number, why.reason, why.detail)
-        if not all(each.result for each in call.parts):
-            return None
-        return ResultProven(number, all(each.is_recalled for each in call.parts))
-
     def _cancel(self, number: int, but: Part | None = None) -> None:
         """Call the parts off that are under way."""
         for part in self._calls[number].parts:
             if part.result is None and part is not but and self._session is not None:
                 self._session.cancel(part.ticket)
-
-    def _note_proof_failure(self, call: Call, prepared: Prepared, path: str) -> None:
-        self._stats.add("proof_failures", call.build)
-        self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
-
-    def _compare_verdicts(self, call: Call) -> None:
-        """Count a compile that failed on the farm and succeeded here.
-
-        The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
-        fails leaves no output, and one that succeeds has just written it.
-        """
-        if call.failed is None or not call.ran_here_ns:
-            return
-        output = call.failed.prepared.job_in_place.outputs[0]
-        try:
-            written_ns = os.stat(output).st_mtime_ns
-        except OSError:
-            return
-        if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
-            self._stats.add("discrepancies", call.build)
-            self._analyser.keep_in_place(call.failed.prepared)
-            source = os.fsdecode(call.failed.prepared.source)
-            self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
-
-    def _frames(self, result: Result) -> dict[Digest, bytes]:
-        """The outputs that came."""
-        assert self._session is not None
-        held = ((each.digest, self._session.outputs.take(each.digest)) for each in result.outputs)
-        return {digest: frame for digest, frame in held if frame is not None}
-
-    def _remember_cost(self, call: Call, part: Part, result: Result, message: Finished) -> None:
-        assert self._session is not None
-        now, usage = self._loop.time(), result.usage
-        took_s = self._account.compiled(call.build, part, result, message, self._session, now)
-        if took_s is not None:
-            key, trip_s = part.prepared.cost_key, took_s - message.queued_s - usage.wall_s
-            self._machine.forecast.ran_there(key, usage.cpu_s, usage.wall_s, trip_s)
 
     def _race_ended(self, number: int, aside: Aside | None) -> None:
         call = self._calls.get(number)
@@ -546,7 +431,7 @@ class AgentShell:
 
     def _submit(self, number: int, is_fresh: bool) -> None:
         assert self._session is not None
-        nice = _nice_of(self._calls[number])
+        nice = niceness_of(self._calls[number])
         for part in self._calls[number].parts:
             if part.result is not None:
                 continue
@@ -620,9 +505,3 @@ class AgentShell:
         """Leave; what is under way is compiled locally by its launchers."""
         if not self.left.done():
             self.left.set_result(None)
-
-
-def _nice_of(call: Call) -> int:
-    """How much the call gives way on the farm: ZCC_PRIORITY, else as on this machine."""
-    said = priority_of(call.request.environment.get(b"ZCC_PRIORITY", b"").decode(errors="replace"))
-    return call.visitor.caller.niceness() if said is None else said
