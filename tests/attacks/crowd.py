@@ -14,9 +14,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from cache.digest import digest_of
+from cache.digest import digest_of, short
 from tests.attacks.drawn import Drawn
 from tests.attacks.farm import SOURCE, AttackedFarm, Client
+from zcc.job import encode_job, job_key
 from zcc.messages import Refused
 
 # Refusals after which a client comes again under a new key.
@@ -28,15 +29,19 @@ _ANSWER_S = 60.0
 
 @dataclass
 class Counts:
-    """What came of it. `unanswered` are leases that never ended, and `lost` sessions."""
+    """What came of it. `unanswered` are jobs that had no answer in time, `stuck` which, and `lost` sessions."""
 
     jobs: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    unanswered: int = 0
+    stuck: list[str] = field(default_factory=list)
     lost: int = 0
     innocent: int = 0
     innocent_failed: int = 0
     slowest_innocent_s: float = 0.0
+
+    @property
+    def unanswered(self) -> int:
+        return len(self.stuck)
 
     def told(self) -> dict[str, Any]:
         return {
@@ -74,7 +79,8 @@ async def _attack(farm: AttackedFarm, rng: random.Random, counts: Counts, is_ove
             counts.jobs += 1
             answer = await client.outcome(await client.submit(job), _ANSWER_S)
             if answer is None:
-                counts.unanswered += not client.losses
+                if not client.losses:
+                    counts.stuck.append(short(job_key(encode_job(job))))
                 refusals = _REFUSALS_A_KEY
             elif isinstance(answer, Refused):
                 counts.answers[answer.reason.partition(":")[0]] += 1
@@ -96,11 +102,13 @@ async def _compile(farm: AttackedFarm, innocent: Client, counts: Counts, is_over
     counts.lost += len(innocent.losses)
 
 
-def audited(farm: AttackedFarm) -> dict[str, Any]:
-    """What the broker wrote down: faults by kind, quarantines, violations, leases that ended."""
+def audited(farm: AttackedFarm, stuck: list[str]) -> dict[str, Any]:
+    """What the broker wrote down: faults by kind, quarantines, violations, leases that ended; and each line on
+    the jobs that are stuck."""
     place = os.path.join(farm.local.directory, "broker")
     counts: Counter[str] = Counter()
     details: Counter[str] = Counter()
+    of_stuck: list[dict[str, Any]] = []
     for name in os.listdir(place):
         path = os.path.join(place, name)
         if not name.startswith("audit") or not os.path.isfile(path):
@@ -112,6 +120,8 @@ def audited(farm: AttackedFarm) -> dict[str, Any]:
                 except ValueError:
                     continue
                 event = row.get("event", "")
+                if row.get("job") in stuck:
+                    of_stuck.append(row)
                 if event == "fault":
                     counts[f"fault {row.get('fault')}"] += 1
                     if row.get("fault") not in ("refused", None):
@@ -121,7 +131,11 @@ def audited(farm: AttackedFarm) -> dict[str, Any]:
     counts["leases ended"] = counts["result"] + sum(
         count for name, count in counts.items() if name.startswith("fault ")
     )
-    return {**dict(sorted(counts.items())), "details": dict(details.most_common(20))}
+    return {
+        **dict(sorted(counts.items())),
+        "details": dict(details.most_common(20)),
+        "stuck": of_stuck,
+    }
 
 
 async def random_jobs(
@@ -129,4 +143,4 @@ async def random_jobs(
 ) -> dict[str, Any]:
     """As a scenario for `tests.attacks.farm`."""
     counts = await jostle(farm, innocent, int(seed), float(seconds), int(most))
-    return {"counts": counts.told(), "audit": audited(farm)}
+    return {"counts": counts.told(), "audit": audited(farm, counts.stuck)}
