@@ -23,6 +23,7 @@ from node.remains import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
 from node.seats import own_user_namespace
 from node.user import User, become
+from node.wiping import wipe
 from tests.attacks import enclosure
 from tests.conftest import needs
 from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_toolchain
@@ -82,11 +83,15 @@ def attack(
         pytest.skip(reason)
     if user and not enclosure.is_for_all_users():
         pytest.skip("no interpreter of this version that another user can start")
-    with tempfile.TemporaryDirectory(prefix="zcc-attack-") as directory:
+    directory = tempfile.mkdtemp(prefix="zcc-attack-")
+    try:
         os.chmod(directory, 0o755)
         request = {"body": body, "user": user, "neighbours": neighbours}
         request |= {"limits": limits, "directory": directory, "nodev": is_state_without_devices}
         done = enclosure.run_module("tests.attacks.job", json.dumps(request))
+    finally:
+        # The node's thread that removes what a job leaves may have ended with its process, half-way down.
+        wipe(os.fsencode(directory))
     assert done.returncode == 0, done.stderr
     return Attacked(**json.loads(done.stdout.splitlines()[-1]))
 

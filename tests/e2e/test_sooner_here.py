@@ -56,6 +56,21 @@ def one_node() -> Iterator[Farm]:
             assert os.environ.get("ZCC_LOCAL") == before
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def make_known(farm: Farm) -> None:
+    """Have the node take the compiler, with one compile: else a fast machine is through before it has it."""
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "first.cc").touch()
+        done = farm.run(str(BIN / "zcc"), "g++", "-c", "first.cc", cwd=Path(directory))
+        assert done.returncode == 0, done.stderr
+
+
 def write_project(directory: Path) -> None:
     for number in range(FILES):
         (directory / f"f{number}.cc").write_text(SOURCE.format(n=number))
@@ -87,25 +102,28 @@ def assert_equal(directory: Path, out: str) -> None:
 
 def test_a_full_farm_and_idle_slots_share_the_build(one_node: Farm, tmp_path: Path) -> None:
     write_project(tmp_path)
+    make_known(one_node)
     assert build(one_node, tmp_path, "farm").wait(300) == 0
     assert_equal(tmp_path, "farm")
     stats = one_node.stats()
     here = Counter(stats["local_reasons"])
-    shares = {"farm": stats["outcomes"]["remote"], "here": here["sooner-here"] + here["raced"]}
+    shares = {"farm": stats["outcomes"]["remote"] - 1, "here": here["sooner-here"] + here["raced"]}
     assert sum(shares.values()) + here["small"] == FILES
     assert min(shares.values()) >= FILES // 5, shares
 
 
 def test_a_node_that_stands_still_holds_up_nobody(one_node: Farm, tmp_path: Path) -> None:
     write_project(tmp_path)
+    one_node.run(str(BIN / "zcc"), "agent", "start", cwd=Path("/"))
+    # Else this machine may have made them all by then.
+    holders = hold_slots(one_node, one_node.local.environment)
     make = build(one_node, tmp_path, "farm")
     (node,) = one_node.local.nodes
-    deadline = time.monotonic() + 100
-    while one_node.stats()["outcomes"]["remote"] < 2:
-        assert time.monotonic() < deadline
-        assert make.poll() is None, "the build was over before the node stood still"
-        time.sleep(0.02)
+    wait_until(lambda: one_node.stats()["outcomes"]["remote"] >= 2)
     node.send_signal(signal.SIGSTOP)
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
     assert make.wait(300) == 0
     node.send_signal(signal.SIGCONT)
     assert_equal(tmp_path, "farm")
@@ -136,13 +154,6 @@ def compilers_of(name: str) -> list[Path]:
         if words[0].endswith(b"cc1plus") and any(each.endswith(name.encode()) for each in words):
             found.append(process)
     return found
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def raced(farm: Farm) -> list[Path]:
