@@ -20,7 +20,6 @@ extern char **environ WEAK;
 extern void *mmap(void *, size_t, int, int, int, long);
 extern int close(int);
 extern long lseek(int, long, int);
-extern char *getcwd(char *, size_t);
 extern int getpid(void);
 extern void *malloc(size_t);
 extern void free(void *);

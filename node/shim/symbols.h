@@ -43,3 +43,4 @@ EXPORT char *realpath(const char *, char *);
 EXPORT int access(const char *, int);
 EXPORT int faccessat(int, const char *, int, int);
 EXPORT int execve(const char *, char *const *, char *const *);
+EXPORT long syscall(long, long, long, long, long, long, long);

@@ -263,6 +263,18 @@ def test_a_full_log_is_marked(log: Log, cwd: str) -> None:
     assert log.raw()[8:16] != bytes(8)
 
 
+def test_a_directory_with_too_long_a_name_is_a_flaw_at_once(log: Log, cwd: str) -> None:
+    """libc would walk up from there for each relative path: minutes of a processor."""
+    code = (
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "for _ in range(4000): os.mkdir('d'); os.chdir('d')\n"
+        "for _ in range(4000): os.chdir('..'); os.rmdir('d')\n"
+    )
+    log.run("/usr/bin/python3", "-S", "-c", code, cwd=cwd)
+    assert log.raw()[8:16] != bytes(8)
+
+
 @pytest.mark.parametrize("pwd", ["/some/where", ""])
 def test_the_jobs_own_pwd_takes_the_place_of_the_sandboxes(log: Log, cwd: str, pwd: str) -> None:
     shown = log.run("/usr/bin/env", cwd=cwd, PWD="/sandbox", ZCC_PWD=pwd, A="b").stdout
