@@ -6,11 +6,14 @@ Nothing recurses: what lies deeper than a few directories is moved up to the top
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import stat
 import threading
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Directories that are open at a time on the way down.
@@ -35,8 +38,8 @@ def clear(scratch: bytes, written: list[tuple[bytes, bool]]) -> None:
 
 
 def wipe(path: bytes) -> None:
-    """Remove a directory tree, whatever modes its directories have; what cannot go stays."""
-    with contextlib.suppress(OSError):
+    """Remove a directory tree, whatever modes its directories have; what cannot go stays, and is told of."""
+    try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return
@@ -46,6 +49,10 @@ def wipe(path: bytes) -> None:
         finally:
             os.close(top)
         os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", os.fsdecode(path), error.strerror)
 
 
 class _Wiping:
@@ -118,8 +125,13 @@ def _swept(at: int) -> list[bytes]:
 
 
 def _opened(name: bytes, at: int | None) -> int:
+    """This directory, in which names may be removed from now on: to open it takes another right than that."""
     opened = []
     _forced(lambda: opened.append(os.open(name, _DIRECTORY, dir_fd=at)), name, at)
+    with contextlib.suppress(
+        PermissionError
+    ):  # another's; what it has may be everybody's to remove
+        os.fchmod(opened[0], 0o700)
     return opened[0]
 
 

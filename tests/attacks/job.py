@@ -32,6 +32,8 @@ from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_tool
 # limit is stopped by the amounts that it is written for.
 LIMITS = replace(GENTLE, wall_s=10.0, memory_bytes=96 << 20, tasks=64, files=2000)
 _DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
+# A node removes what a job left beside its other work.
+_WIPED_WITHIN_S = 5.0
 
 HEADERS = """
 #define _GNU_SOURCE
@@ -66,6 +68,7 @@ class Attacked:
     stdout: str
     peak_bytes: int
     modes: dict[str, int]  # of the enclosure's devices, afterwards
+    left: list[str]  # what jobs wrote that is still on the node's disk
 
 
 def attack(
@@ -156,6 +159,11 @@ def _main(request: str) -> None:
     job = replace(job, executable=b"/attack", argv=(b"attack",))
     outcome = farm.run(job, limits)
     farm.close()
+    until = time.monotonic() + _WIPED_WITHIN_S
+    while left := [name for name in os.listdir(place) if name.startswith("scratch")]:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
     is_done = isinstance(outcome, RunOutcome)
     print(
         json.dumps(
@@ -166,6 +174,7 @@ def _main(request: str) -> None:
                 "stdout": outcome.stdout.decode() if is_done else "",
                 "peak_bytes": outcome.usage.peak_bytes if is_done else 0,
                 "modes": {path: os.stat(path).st_mode & 0o7777 for path in _DEVICES},
+                "left": left,
             }
         )
     )

@@ -89,3 +89,19 @@ def test_no_space_is_taken_beyond_the_size_of_a_file(at: str, user: int) -> None
 def test_a_log_that_is_locked_is_the_jobs_fault() -> None:
     done = attack('return chmod("/.zcc/log", 0);', user=60606)
     assert (done.fault, done.detail) == ("resources", "the log of look-ups was locked")
+
+
+LOCKED = {
+    "a directory": 'chmod("/a", 0500);',
+    "one that nobody can list": 'chmod("/a", 0100);',
+    "the root": 'chmod("/", 0500);',
+}
+
+
+def test_no_modes_keep_what_a_job_wrote_on_the_disk() -> None:
+    for name, lock in LOCKED.items():
+        done = attack(
+            f'mkdir("/a", 0700); close(open("/a/f", O_CREAT, 0600)); {lock} return 0;',
+            user=60606,
+        )
+        assert done.left == [], name

@@ -274,33 +274,6 @@ def test_a_restart_wipes_what_was_there(pool: TreePool, store: BlobStore, tmp_pa
     assert store.has(digest_of(b"one"))
 
 
-def test_wiping_ends_for_deep_and_locked_directories(tmp_path: object) -> None:
-    top = os.fsencode(f"{tmp_path}/deep")
-    os.mkdir(top)
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(top)
-        for _ in range(3000):
-            os.mkdir("d")
-            os.chdir("d")
-        os.mkdir("locked")
-        os.chmod("locked", 0)
-    finally:
-        os.fchdir(here)
-        os.close(here)
-    wipe(top)
-    assert not os.path.lexists(top)
-
-
-def test_wiping_does_not_follow_symlinks(tmp_path: object) -> None:
-    outside = f"{tmp_path}/outside"
-    os.mkdir(outside, 0o500)
-    os.mkdir(f"{tmp_path}/top")
-    os.symlink(outside, f"{tmp_path}/top/link")
-    wipe(os.fsencode(f"{tmp_path}/top"))
-    assert stat.S_IMODE(os.stat(outside).st_mode) == 0o500
-
-
 PATHS = st.lists(st.sampled_from([b"/a", b"/b", b"/c"]), min_size=1, max_size=3).map(b"".join)
 
 

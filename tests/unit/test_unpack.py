@@ -21,6 +21,7 @@ from node.errors import ToolchainError
 from node.toolchains import ToolchainStore, read_about, self_test
 from node.unpack import Caps, UnpackError, unpack
 from node.wiping import wipe
+from tests.unit.other_user import as_an_ordinary_user
 from zcc.compiler.options import Family
 from zcc.compiler.pack import pack
 from zcc.compiler.signatures import signature_of
@@ -412,6 +413,23 @@ def test_a_toolchain_larger_than_the_limit_is_still_used(tmp_path: Path, frame_o
         assert store.sweep() == 0
     assert store.sweep() == 1
     assert store.size_bytes == 0
+
+
+def test_a_toolchain_that_is_removed_leaves_nothing_on_the_disk() -> None:
+    """Its directories let nobody write, and their owner is not root."""
+    with as_an_ordinary_user() as place:
+        frame = Path(place, "frame")
+        frame.write_bytes(zstandard.compress(GOOD, 1))
+        digest = digest_of(GOOD)
+        store = store_at(Path(place))
+        on_the_way = Path(store.directory, "tmp")
+        store.install(digest, str(frame))
+        assert store.remove(digest)
+        assert os.listdir(on_the_way) == []
+        store.install(digest, str(frame))
+        Path(store.directory, digest.hex()).rename(on_the_way / "left by a node that was killed")
+        store_at(Path(place))
+        assert os.listdir(on_the_way) == []
 
 
 def test_a_tree_that_vanished_is_installed_anew(tmp_path: Path, frame_of: Framed) -> None:
