@@ -11,15 +11,16 @@ own consent, so nothing here depends on it.
 
 Files are known by inode: blobs of the store are hard-linked into many trees, and are looked at once for all.
 A link that is made or goes changes a file's ctime, so that it is read once more; that is a few dozen
-microseconds for a header.
+microseconds for a header, and seconds for an input of a GiB: so nobody waits for another file's reading.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from cache.digest import Digest, Hasher
 
@@ -40,8 +41,19 @@ Expected = tuple[bytes, Digest]
 _Known = tuple[Digest, int, int, int, float]
 
 
+class _Turn:
+    """Whose it is to read one inode, and for how many that is of use."""
+
+    __slots__ = ("lock", "waiting")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting = 0
+
+
 class Freshness:
-    """One for a process; safe to use from several threads, which then wait for each other's reading."""
+    """One for a process; safe to use from several threads. Who wants a file that is being read waits for that,
+    and for no other file's reading."""
 
     def __init__(
         self, every_s: float = INPUTS_EVERY_S, now: Callable[[], float] = time.monotonic
@@ -50,8 +62,10 @@ class Freshness:
         self.files_read = 0
         self.bytes_read = 0
         self._now = now
+        # Looked into without the lock: a look sees one state of it or the other.
         self._known: dict[int, _Known] = {}
-        self._lock = threading.Lock()
+        self._turns: dict[int, _Turn] = {}
+        self._lock = threading.Lock()  # never held while a file is read
 
     def rotten(
         self, root: bytes, files: Iterable[Expected], every_s: float | None = None
@@ -60,31 +74,66 @@ class Freshness:
 
         `every_s` instead of this object's own. All are regular files; a link in a file's place is rotten.
         """
-        latest_s = self._now() - (self.every_s if every_s is None else every_s)
+        latest_s = self._latest_s(every_s)
+        return [
+            each
+            for each in self._unsure(root, files, latest_s)
+            if not self._is_sound(root + each[0], each, latest_s)
+        ]
+
+    def unsure(
+        self, root: bytes, files: Iterable[Expected], every_s: float | None = None
+    ) -> list[Expected]:
+        """Those of which only reading can tell whether they are rotten. Reads none."""
+        return self._unsure(root, files, self._latest_s(every_s))
+
+    def _latest_s(self, every_s: float | None) -> float:
+        return self._now() - (self.every_s if every_s is None else every_s)
+
+    def _unsure(self, root: bytes, files: Iterable[Expected], latest_s: float) -> list[Expected]:
         found = []
-        lstat = os.lstat
-        with self._lock:
-            known = self._known
-            for path, digest in files:
-                try:
-                    at = root + path
-                    status = lstat(at)
-                    last = known.get(status.st_ino)
-                    if (
-                        last is not None
-                        and last[2] == status.st_mtime_ns
-                        and last[3] == status.st_ctime_ns
-                        and last[1] == status.st_size
-                        and last[4] >= latest_s
-                        and last[0] == digest
-                    ):
-                        continue
-                    is_sound = self._read(at, digest)
-                except OSError:
-                    is_sound = False  # gone, unreadable, or no file any more
-                if not is_sound:
-                    found.append((path, digest))
+        lstat, known = os.lstat, self._known
+        for each in files:
+            try:
+                status = lstat(root + each[0])
+            except OSError:
+                found.append(each)
+                continue
+            last = known.get(status.st_ino)
+            if (
+                last is None
+                or last[2] != status.st_mtime_ns
+                or last[3] != status.st_ctime_ns
+                or last[1] != status.st_size
+                or last[4] < latest_s
+                or last[0] != each[1]
+            ):
+                found.append(each)
         return found
+
+    def _is_sound(self, at: bytes, expected: Expected, latest_s: float) -> bool:
+        """Read it, unless another has while this one waited for its turn."""
+        try:
+            with self._turn(os.lstat(at).st_ino):
+                return not self._unsure(b"", [(at, expected[1])], latest_s) or self._read(
+                    at, expected[1]
+                )
+        except OSError:
+            return False  # gone, unreadable, or no file any more
+
+    @contextlib.contextmanager
+    def _turn(self, inode: int) -> Iterator[None]:
+        with self._lock:
+            turn = self._turns.setdefault(inode, _Turn())
+            turn.waiting += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:
+                turn.waiting -= 1
+                if not turn.waiting:
+                    del self._turns[inode]
 
     def _read(self, path: bytes, digest: Digest) -> bool:
         """Read the file and remember how it looked before that.
@@ -94,22 +143,26 @@ class Freshness:
         """
         hasher = Hasher()
         read_s = self._now()
+        size_bytes = 0
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(handle)
             while piece := os.read(handle, _PIECE_BYTES):
                 hasher.update(piece)
-                self.bytes_read += len(piece)
+                size_bytes += len(piece)
         finally:
             os.close(handle)
-        self.files_read += 1
-        if hasher.digest() != digest:
-            self._known.pop(status.st_ino, None)
-            return False
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
+        is_sound = hasher.digest() == digest
         looks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        self._known[status.st_ino] = (digest, *looks, read_s)
+        with self._lock:
+            self.files_read += 1
+            self.bytes_read += size_bytes
+            if not is_sound:
+                self._known.pop(status.st_ino, None)
+                return False
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[status.st_ino] = (digest, *looks, read_s)
         return True
 
 

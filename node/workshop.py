@@ -120,7 +120,6 @@ class Workshop:
         self.toolchains = ToolchainStore(
             os.path.join(directory, "toolchains"), limit_bytes - inputs_bytes
         )
-        self._inspector = Inspector(freshness, self.inputs)
         # Toolchains that were found rotten while others may have been running with them.
         self._condemned: deque[Unpacked] = deque(maxlen=_MAX_CONDEMNED)
         self._hands = hands
@@ -133,6 +132,7 @@ class Workshop:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(sandbox)
+        self._inspector = Inspector(freshness, self.inputs, self._runner.turns)
         self._gauge = gauge or Gauge()
         self._watching: asyncio.TimerHandle | None = None
         self._report = report
@@ -322,10 +322,10 @@ class Workshop:
             tree.fit(job.manifest)
             tree.make_way(job)
         outcome = run.carry_out()
+        if not running.is_killed:
+            members = self.toolchains.members(job.toolchain)
+            self._inspector.inspect(job, tree, unpacked.root, members)
         with self._runner.turns:
-            if not running.is_killed:
-                members = self.toolchains.members(job.toolchain)
-                self._inspector.inspect(job, tree, unpacked.root, members)
             if isinstance(outcome, RunFault):
                 is_lamed = outcome.fault in _MAY_BE_THE_TREES
                 return None if is_lamed and not is_last else _Done.of_fault(outcome, is_lamed)

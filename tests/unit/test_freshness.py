@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cache.digest import Digest, digest_of
+from cache.digest import Digest, Hasher, digest_of
 from node.freshness import Freshness, changed_links
 
 HEADER = b"int x;\n"
@@ -125,3 +127,38 @@ def test_a_link_that_leads_elsewhere_is_found(root: bytes) -> None:
     os.unlink(root + b"/l")
     os.symlink(b"y.h", root + b"/l")
     assert changed_links(root, links) == [b"/l", b"/gone"]
+
+
+class HeldUp(Hasher):
+    """Takes a long time over one content: until it `may_go_on`."""
+
+    begun = threading.Event()
+    may_go_on = threading.Event()
+
+    def update(self, piece: bytes | memoryview) -> None:
+        if piece == LARGE:
+            self.begun.set()
+            assert self.may_go_on.wait(60)
+        super().update(piece)
+
+
+LARGE = b"a file that takes seconds to read"
+
+
+def test_a_file_is_read_once_for_all_who_want_it_and_nobody_else_waits(
+    freshness: Freshness, root: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.freshness.Hasher", HeldUp)
+    (tmp_path / "large").write_bytes(LARGE)
+    large = [(b"/large", digest_of(LARGE))]
+    with ThreadPoolExecutor(3) as threads:
+        try:
+            wanting = [threads.submit(freshness.rotten, root, large) for _ in range(2)]
+            assert HeldUp.begun.wait(60)
+            assert threads.submit(freshness.rotten, root, FILES).result(20) == []
+            assert not any(each.done() for each in wanting)
+        finally:
+            HeldUp.may_go_on.set()
+        assert [each.result(20) for each in wanting] == [[], []]
+    assert freshness.files_read == 2
+    assert not freshness._turns

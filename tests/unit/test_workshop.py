@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cache.digest import digest_of
+from cache.digest import Digest, digest_of
 from node.freshness import Freshness
 from node.probe import probe
+from node.runner import MAX_TURNS
 from node.seats import job_threads
 from node.toolchains import SELF_TEST_SOURCE, SelfTest, self_test
 from node.workshop import Finish, Hands, Workshop
@@ -164,6 +165,26 @@ def test_a_rotten_list_of_members_is_no_list(tmp_path: Path, packs: Packs) -> No
             assert not spoiled.is_toolchain_here
             await made.heal(spoiled)
             assert (await made.run()).outputs
+
+    asyncio.run(story())
+
+
+def test_files_are_read_in_nobodys_turn(
+    tmp_path: Path, packs: Packs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with bench(tmp_path, packs) as made:
+            turns, free = made.workshop._runner.turns, []
+            read = made.workshop._inspector.freshness._read
+
+            def count(path: bytes, digest: Digest) -> bool:
+                free.append(turns._value)
+                return read(path, digest)
+
+            monkeypatch.setattr(made.workshop._inspector.freshness, "_read", count)
+            flip_source(tmp_path)
+            assert (await made.run()).missing == frozenset((SOURCE,))
+            assert set(free) == {MAX_TURNS}
 
     asyncio.run(story())
 
