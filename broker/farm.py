@@ -20,7 +20,7 @@ from broker.holdings import Holdings
 from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, is_avoided, lease_prefix
 from broker.limits import FAR_OFF, RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.model import Identity, Model
-from broker.nodes import Roster
+from broker.nodes import Node, Roster
 from broker.pace import Pace
 from broker.patience import Patience
 from broker.queue import Queue
@@ -207,6 +207,18 @@ class Farm:
             and node.takes(user, machine_class, now, toolchain)
             and not is_avoided(avoid, node.identity)
             for node in self.nodes
+        )
+
+    def may_adopt(self, execution: Execution, node: Node) -> bool:
+        """Whether this node may say that it runs the job already. A lease may fetch all that its job names, so
+        nobody has one who could not be handed out: what its submitter has not shown to hold, or what no holder
+        has named as a toolchain, is not read out so. Whoever names the lease of a rerun chooses the judge of a
+        result, and we have handed out every rerun ourselves."""
+        return (
+            not (execution.is_private or execution.is_rerun)
+            and self.holdings.is_toolchain(execution.toolchain)
+            and node.serves(execution.lane.user, b"")
+            and not execution.avoids(node.identity)
         )
 
     def can_ask_another(self, execution: Execution, key: str, now: float) -> bool:

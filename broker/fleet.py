@@ -127,8 +127,7 @@ class Fleet:
         elif (
             execution.phase is Phase.STARTED
             or execution.hedge is not None
-            or not node.serves(execution.lane.user, b"")
-            or not execution.may_be_adopted_by(node.identity)
+            or not self._farm.may_adopt(execution, node)
         ):
             self._unwant(node, lease_id)
         else:

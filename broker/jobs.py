@@ -197,11 +197,6 @@ class Execution:
     def avoids(self, node: Identity) -> bool:
         return is_avoided(self.avoid, node)
 
-    def may_be_adopted_by(self, node: Identity) -> bool:
-        """Whether this node may say that it runs it already. Whoever names the lease of a rerun chooses the
-        judge of a result, and we have handed out every rerun ourselves."""
-        return not self.is_rerun and not self.avoids(node)
-
     @property
     def is_private(self) -> bool:
         return self.key != self.job

@@ -96,8 +96,7 @@ class Ledger:
         execution.waiters.append(waiter)
         farm.add(execution)
         farm.unanswered[session.id, event.ticket] = session, key
-        if not execution.is_private:
-            self._adopt_orphan_of(execution, now)
+        self._adopt_orphan_of(execution, now)
 
     def turn_away(self, session: Session, ticket: int) -> None:
         """This key has more waiting than there is room for, before anything is known of it."""
@@ -457,12 +456,13 @@ class Ledger:
 
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
         found = self._farm.nodes.find_orphan(execution.key)
-        if found is not None and found[0].serves(execution.lane.user, b""):
+        if found is not None and self._farm.may_adopt(execution, found[0]):
             self.adopt(execution, *found, now)
 
     def _begin(
         self, execution: Execution, node: Node, lease_id: bytes, finish_at: float, now: float
     ) -> Lease:
+        assert not execution.is_private
         may_fetch = frozenset((execution.toolchain, *execution.inputs))
         power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
         lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)

@@ -314,6 +314,9 @@ def validate(machine: Machine) -> None:
             }
     assert dict(farm.granted) == granted
     assert {lease.key for lease in farm.leases.values()} <= set(farm.executions)
+    for lease in farm.leases.values():
+        toolchain = farm.executions[lease.key].toolchain
+        assert farm.holdings.is_toolchain(toolchain), "read out as a toolchain"
     hedged = {key for key, execution in farm.executions.items() if execution.hedge is not None}
     assert hedged == farm.hedged
     runs = Counter(lease.key for lease in farm.leases.values())

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker import events
 from broker.events import Origin
+from broker.jobs import LEASE_RANDOM_BYTES, lease_prefix, private_key
 from broker.limits import (
     HELLO_EVERY_S,
     MAX_FAILED_JOBS,
@@ -110,11 +111,31 @@ class BrokerRules(RuleBasedStateMachine):
             if agent == name:
                 self.desk.submit(at, ticket, facts)
 
-    @rule(name=names_of_nodes, slots=st.integers(0, 3), is_moved=st.booleans(), fma=st.booleans())
-    def node_says_hello(self, name: str, slots: int, is_moved: bool, fma: bool) -> None:
+    @rule(
+        name=names_of_nodes,
+        slots=st.integers(0, 3),
+        is_moved=st.booleans(),
+        fma=st.booleans(),
+        claims=st.lists(
+            st.tuples(st.sampled_from(JOBS), st.sampled_from((*AGENTS, ""))), max_size=2
+        ),
+    )
+    def node_says_hello(
+        self,
+        name: str,
+        slots: int,
+        is_moved: bool,
+        fma: bool,
+        claims: list[tuple[JobFacts, str]],
+    ) -> None:
+        """It claims to run jobs besides those that it was given, by their own names or by an agent's."""
         self.routes[name] += is_moved
         self.here.add(name)
         classes = (b"fma",) if fma else ()
+        for facts, agent in claims:
+            key = private_key(facts.key, f"user-{agent}") if agent else facts.key
+            lease = lease_prefix(key) + name.encode() * LEASE_RANDOM_BYTES
+            self.leases[name].setdefault(lease, Run(lease, facts.key, "", 0, b""))
         leases = tuple(self.leases[name])
         self.desk.now += HELLO_EVERY_S  # sooner it would not be answered
         hello = Hello(session_id(name), "node", "", name, "0", slots, leases, classes)
@@ -230,7 +251,7 @@ class BrokerRules(RuleBasedStateMachine):
             return
         for name in NODES:
             self.leases[name] = {}
-            self.node_says_hello(name, 2, True, True)
+            self.node_says_hello(name, 2, True, True, [])
         self.desk.pass_time(1.0)
         for _ in range(400):
             if not self.open:
