@@ -16,12 +16,13 @@ import struct
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cache.digest import Digest, Hasher
 from cache.errors import BlobCorruptError, StoreError
-from cache.eviction import Entry, choose_victims
+from cache.eviction import Entry, choose_victims, size_on_disk
 
 # ccache's keys have 20 bytes; as hexadecimal digits all of these are valid file names.
 MIN_KEY_BYTES = 8
@@ -72,13 +73,15 @@ class ValueArrival:
         return self.received_bytes == self.size_bytes
 
     def feed(self, piece: bytes) -> None:
-        """Raises StoreError when the disk refuses, or more comes than was announced; it is dropped then."""
+        """Raises StoreError when the disk refuses, there is no room, or more comes than was announced; it is
+        dropped then."""
         try:
             if self.received_bytes + len(piece) > self.size_bytes:
                 raise StoreError(f"more than the {self.size_bytes} bytes that were announced")
+            self._store._charge(self._writer, len(piece))
+            self.received_bytes += len(piece)
             self._hasher.update(piece)
             self._file.write(piece)
-            self.received_bytes += len(piece)
         except (OSError, StoreError) as error:
             self.drop()
             raise StoreError(f"cannot take a value: {error}") from error
@@ -116,7 +119,7 @@ class ValueArrival:
 
     def _end(self) -> None:
         self._is_over = True
-        self._store.arriving_bytes -= self.size_bytes
+        self._store._discharge(self._writer, self.received_bytes)
 
 
 class ValueStore:
@@ -131,12 +134,17 @@ class ValueStore:
     def __init__(self, directory: str, limit_bytes: int) -> None:
         self.directory = directory
         self.tmp_dir = os.path.join(directory, "tmp")
+        # Of values that are not finished, in all and by writer: what has come, not what was announced.
         self.arriving_bytes = 0
+        self._arriving: Counter[bytes] = Counter()
         self.limit_bytes = limit_bytes
         try:
             os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
             for left in os.listdir(self.tmp_dir):
-                os.unlink(os.path.join(self.tmp_dir, left))
+                with contextlib.suppress(
+                    OSError
+                ):  # whatever somebody has put there stays, and is in nobody's way
+                    os.unlink(os.path.join(self.tmp_dir, left))
         except OSError as error:
             raise StoreError(f"cannot use {directory}: {error.strerror}") from error
         self._lock = threading.Lock()
@@ -179,20 +187,35 @@ class ValueStore:
         """
         if not 0 < size_bytes <= MAX_VALUE_BYTES:
             raise StoreError(f"a value of {size_bytes} bytes: 1 to {MAX_VALUE_BYTES} may be stored")
-        if self.arriving_bytes + size_bytes > self.limit_bytes:
-            raise StoreError("too much is under way for the store's limit")
+        name = writer.encode()[:MAX_WRITER_BYTES]
+        self._require_room(name, size_bytes)
         try:
-            arrival = ValueArrival(self, key, size_bytes, writer.encode()[:MAX_WRITER_BYTES])
+            return ValueArrival(self, key, size_bytes, name)
         except OSError as error:
             raise StoreError(f"cannot write to {self.directory}: {error.strerror}") from error
+
+    def _require_room(self, writer: bytes, size_bytes: int) -> None:
+        """One writer may have as much under way as is left for others: no number of writers takes it all."""
+        free_bytes = self.limit_bytes - self.arriving_bytes - size_bytes
+        if self._arriving[writer] + size_bytes > free_bytes:
+            raise StoreError("too much of one writer's is under way for the store's limit")
+
+    def _charge(self, writer: bytes, size_bytes: int) -> None:
+        self._require_room(writer, size_bytes)
         self.arriving_bytes += size_bytes
-        return arrival
+        self._arriving[writer] += size_bytes
+
+    def _discharge(self, writer: bytes, size_bytes: int) -> None:
+        self.arriving_bytes -= size_bytes
+        self._arriving[writer] -= size_bytes
+        if not self._arriving[writer]:
+            del self._arriving[writer]
 
     def remove(self, key: bytes) -> bool:
         """Whether there was one."""
         path = self._path_of(key)
         try:
-            size_bytes = os.stat(path).st_size
+            size_bytes = size_on_disk(os.stat(path).st_size)
             os.unlink(path)
         except OSError:
             return False
@@ -223,9 +246,9 @@ class ValueStore:
 
     def _adopt(self, key: bytes, path: str) -> None:
         place = self._path_of(key)
-        size_bytes = os.stat(path).st_size
+        size_bytes = size_on_disk(os.stat(path).st_size)
         with contextlib.suppress(OSError):
-            size_bytes -= os.stat(place).st_size
+            size_bytes -= size_on_disk(os.stat(place).st_size)
         try:
             os.rename(path, place)
         except FileNotFoundError:
@@ -248,7 +271,7 @@ class ValueStore:
                     key = bytes.fromhex(shard.name + entry.name)
                     status = entry.stat(follow_symlinks=False)
                     if MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
-                        yield Entry(key, status.st_size, status.st_mtime)
+                        yield Entry(key, size_on_disk(status.st_size), status.st_mtime)
 
 
 def purge_written(directory: str, writer: str) -> int:

@@ -29,8 +29,6 @@ from zcc.messages import (
 MAX_PUTS_PER_ROUTE = 64
 # And from all peers of one key, each an open file: four machines that store as fast as they can.
 MAX_PUTS_PER_KEY = 256
-# Of what may be under way in all, one key may have so much; a single value always.
-KEY_SHARE = 0.5
 # A value whose next piece has not come for so long is dropped.
 PUT_STALL_S = 30.0
 
@@ -65,7 +63,6 @@ class MembersDesk:
         self._puts: dict[tuple[bytes, int], _Put] = {}
         self._by_route: Counter[bytes] = Counter()  # how many
         self._by_user: Counter[str] = Counter()
-        self._bytes_of: Counter[str] = Counter()  # as announced, of a key's
 
     def take(self, route: bytes, message: StorageMessage, now: float, user: str = "") -> None:
         """Answer one request; `user` is the key that it comes from, kept with what is stored.
@@ -126,8 +123,10 @@ class MembersDesk:
         return StorageValue(message.ticket, value.digest, message.offset, value.size_bytes, body)
 
     def _put(self, route: bytes, message: StoragePut, now: float, user: str) -> None:
-        if not 0 < len(message.body) <= CHUNK_BYTES:
-            raise ProtocolError(f"a piece of {len(message.body)} bytes")
+        # Whole pieces: a byte now and then would keep a put alive, and its file open, for as long as one likes.
+        piece_bytes = min(CHUNK_BYTES, message.total - message.offset)
+        if not 0 < len(message.body) == piece_bytes:
+            raise ProtocolError(f"a piece of {len(message.body)} bytes, not {piece_bytes}")
         place = (route, message.ticket)
         if message.offset == 0:
             reason = self._begin(place, message, now, user)
@@ -154,7 +153,7 @@ class MembersDesk:
         if not message.is_overwriting and self._values.has(message.key):
             return "present"
         is_whole = message.total == len(message.body)  # it is over at once
-        if not is_whole and not self._has_room(place[0], user, message.total):
+        if not is_whole and not self._may_begin(place[0], user):
             return "too-many"
         try:
             arrival = self._values.arrival(message.key, message.total, user)
@@ -163,26 +162,21 @@ class MembersDesk:
         self._puts[place] = _Put(arrival, user, now)
         self._by_route[place[0]] += 1
         self._by_user[user] += 1
-        self._bytes_of[user] += arrival.size_bytes
         return ""
 
-    def _has_room(self, route: bytes, user: str, size_bytes: int) -> bool:
+    def _may_begin(self, route: bytes, user: str) -> bool:
         """Whether one more put of several pieces may be under way."""
-        if self._by_route[route] >= MAX_PUTS_PER_ROUTE or self._by_user[user] >= MAX_PUTS_PER_KEY:
-            return False
-        taken_bytes = self._bytes_of[user]
-        return not taken_bytes or taken_bytes + size_bytes <= KEY_SHARE * self._values.limit_bytes
+        return self._by_route[route] < MAX_PUTS_PER_ROUTE and self._by_user[user] < MAX_PUTS_PER_KEY
 
     def _pop(self, place: tuple[bytes, int]) -> ValueArrival:
         """The put is over."""
         put = self._puts.pop(place)
         self._by_route[place[0]] -= 1
         self._by_user[put.user] -= 1
-        self._bytes_of[put.user] -= put.arrival.size_bytes
         if not self._by_route[place[0]]:
             del self._by_route[place[0]]
         if not self._by_user[put.user]:
-            del self._by_user[put.user], self._bytes_of[put.user]
+            del self._by_user[put.user]
         return put.arrival
 
     def _feed(self, place: tuple[bytes, int], arrival: ValueArrival, message: StoragePut) -> None:

@@ -80,6 +80,10 @@ class Farm:
                 return bytes(data)
 
 
+def files(farm: Farm) -> list[Path]:
+    return [each for each in farm.path.rglob("*") if each.is_file()]
+
+
 def pieces(data: bytes, ticket: int = 1, *, is_overwriting: bool = True) -> list[StoragePut]:
     return [
         StoragePut(
@@ -173,7 +177,7 @@ def test_what_a_lost_peer_began_is_dropped(farm: Farm) -> None:
     farm.say(first, route=b"a")
     farm.say(first, route=b"b")
     farm.desk.forget(b"a")
-    assert farm.values.arriving_bytes == 2 * CHUNK_BYTES
+    assert farm.values.arriving_bytes == CHUNK_BYTES
     assert farm.say(second, route=b"a") == []
     assert farm.say(second, route=b"b") == [StorageEnd(1, True, "")]
 
@@ -216,12 +220,20 @@ def test_one_key_has_so_many_puts_under_way_from_all_its_peers_and_no_more(
     assert farm.say(first, route=b"i", user="one") == [StorageMore(1)]
 
 
-def test_one_key_leaves_others_half_of_what_may_be_under_way(farm: Farm) -> None:
-    large = replace(pieces(bytes(CHUNK_BYTES))[0], total=int(0.6 * LIMIT_BYTES))
-    small = replace(large, total=CHUNK_BYTES + 1)
-    assert farm.say(large, route=b"a", user="one") == [StorageMore(1)]
-    assert farm.say(small, route=b"b", user="one") == [StorageEnd(1, False, "too-many")]
-    assert farm.say(small, route=b"c", user="another") == [StorageMore(1)]
+def test_what_is_announced_and_does_not_come_takes_no_room(farm: Farm) -> None:
+    first = pieces(os.urandom(CHUNK_BYTES))[0]
+    for ticket in range(MAX_PUTS_PER_ROUTE):
+        begun = replace(first, ticket=ticket, total=LIMIT_BYTES // 4)
+        assert farm.say(begun, user="one") == [StorageMore(ticket)]
+    assert farm.values.arriving_bytes == MAX_PUTS_PER_ROUTE * CHUNK_BYTES
+    assert farm.say(*pieces(b"short"), route=b"b", user="another") == [StorageEnd(1, True, "")]
+
+
+def test_a_put_in_crumbs_gets_the_peer_dropped(farm: Farm) -> None:
+    crumb = replace(pieces(os.urandom(2 * CHUNK_BYTES))[0], body=b"x")
+    with pytest.raises(ProtocolError):
+        farm.say(crumb)
+    assert files(farm) == []
 
 
 def test_more_than_the_store_may_hold_is_not_taken(farm: Farm) -> None:

@@ -13,10 +13,11 @@ import pytest
 from broker.storage.service import MAINTAIN_S, Storage
 from broker.storage.tokens import Access
 from cache.digest import digest_of
+from cache.eviction import BLOCK_BYTES
 from zcc.errors import ProtocolError
 from zcc.messages import Message, StorageEnd, StorageGet, StoragePut
 
-LIMIT_BYTES = 20_000
+LIMIT_BYTES = 20 * BLOCK_BYTES
 PATIENCE_S = 10.0
 
 
@@ -42,7 +43,7 @@ class Service:
         size_bytes = 0
         for each in self.directory.glob("??/*"):
             with suppress(FileNotFoundError):  # the thread that evicts is at work
-                size_bytes += each.stat().st_size
+                size_bytes += each.stat().st_blocks * 512
         return size_bytes
 
     def wait_within(self, limit_bytes: int) -> None:

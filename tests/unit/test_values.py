@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cache.digest import digest_of
 from cache.errors import BlobCorruptError, StoreError
+from cache.eviction import BLOCK_BYTES
 from cache.values import MAX_VALUE_BYTES, ValueStore, purge_written
 
 KEY = bytes(range(20))
@@ -97,13 +99,32 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     arrival.drop()
 
 
-@pytest.mark.parametrize("size_bytes", [0, MAX_VALUE_BYTES + 1, 600])
+@pytest.mark.parametrize("size_bytes", [0, MAX_VALUE_BYTES + 1, 501])
 def test_a_size_that_cannot_be_stored_is_refused_at_once(tmp_path: Path, size_bytes: int) -> None:
-    store = open_store(tmp_path, limit_bytes=1000)
-    first = store.arrival(KEY, 500)
     with pytest.raises(StoreError):
-        store.arrival(bytes(20), size_bytes)
-    first.drop()
+        open_store(tmp_path, limit_bytes=1000).arrival(KEY, size_bytes)
+
+
+def test_whatever_writers_have_under_way_another_one_finds_room(tmp_path: Path) -> None:
+    """What counts is what has come, and of one writer's no more than is left for others."""
+    store = open_store(tmp_path, limit_bytes=1000)
+    begun = [
+        store.arrival(bytes([number]) * 20, 500, f"writer{number % 4}") for number in range(40)
+    ]
+    assert store.arriving_bytes == 0
+    for arrival, size_bytes in zip(begun, (500, 250, 120, 60), strict=False):
+        arrival.feed(bytes(size_bytes))
+    for arrival in begun[4:8]:
+        with pytest.raises(StoreError):
+            arrival.feed(bytes(50))
+    last = store.arrival(KEY, 10, "another")
+    last.feed(bytes(10))
+    last.finish()
+    assert store.has(KEY)
+    for arrival in begun:
+        arrival.drop()
+    assert store.arriving_bytes == 0
+    assert not store._arriving
 
 
 def test_what_one_writer_has_stored_can_be_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -131,7 +152,7 @@ def test_a_damaged_file_is_a_miss_and_goes(tmp_path: Path, damage: bytes) -> Non
 
 
 def test_the_least_recently_used_go_beyond_the_limit(tmp_path: Path) -> None:
-    store = open_store(tmp_path, limit_bytes=10_000)
+    store = open_store(tmp_path, limit_bytes=10 * BLOCK_BYTES)
     keys = [bytes([number]) * 20 for number in range(12)]
     for age, key in enumerate(keys):
         put(store, key, os.urandom(920))
@@ -145,6 +166,36 @@ def test_the_least_recently_used_go_beyond_the_limit(tmp_path: Path) -> None:
     put(store, KEY, os.urandom(920))
     put(store, KEY[::-1], os.urandom(920))
     assert store.needs_maintenance
+
+
+def test_the_limit_counts_what_the_disk_gives_up(tmp_path: Path) -> None:
+    store = open_store(tmp_path, limit_bytes=100 * BLOCK_BYTES)
+    store.maintain()
+    for number in range(150):
+        put(store, number.to_bytes(20, "big"), b"x" * (1 + number * 40))
+    for number in range(20):
+        store.remove(number.to_bytes(20, "big"))
+        put(store, (149 - number).to_bytes(20, "big"), b"small now")
+    du = [
+        "du",
+        "--summarize",
+        "--block-size=1",
+        "--",
+        *map(str, (tmp_path / "values").glob("??/*")),
+    ]
+    rows = subprocess.run(du, capture_output=True, check=True).stdout.splitlines()
+    assert store._size_bytes == sum(int(row.split()[0]) for row in rows)
+    assert store.maintain() > 0
+    assert len(files(tmp_path)) <= 100
+
+
+def test_a_directory_among_the_arrivals_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "values" / "tmp" / "somebodys").mkdir(parents=True)
+    (tmp_path / "values" / "tmp" / "left").write_bytes(b"half")
+    store = open_store(tmp_path)
+    put(store, KEY, b"a value")
+    assert get(store, KEY) == b"a value"
+    assert [each.name for each in files(tmp_path)] == [KEY.hex()[2:]]
 
 
 def test_a_file_in_the_directorys_place_is_told(tmp_path: Path) -> None:
