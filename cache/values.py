@@ -274,27 +274,40 @@ class ValueStore:
                         yield Entry(key, size_on_disk(status.st_size), status.st_mtime)
 
 
+def writers_in(directory: str) -> Counter[str]:
+    """Who has written the values below a store's directory, and how many each. A read of each's beginning."""
+    return Counter(writer for _, writer in _written(directory))
+
+
 def purge_written(directory: str, writer: str) -> int:
-    """Remove what a writer, by the beginning of his name, has stored below a store's directory; how many.
+    """Remove what the writer of this name has stored below a store's directory; how many.
 
     May run beside the process whose store it is: what is taken away is a miss there. A read of each value's
     beginning.
     """
     gone = 0
+    for path, name in _written(directory):
+        if name == writer:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+                gone += 1
+    return gone
+
+
+def _written(directory: str) -> Iterator[tuple[str, str]]:
+    """The path and the writer of each value that names one."""
     for shard in _scan(directory):
         for entry in _scan(shard.path) if len(shard.name) == 2 else ():
             with contextlib.suppress(OSError):
                 with open(entry.path, "rb") as file:
                     header = file.read(_HEADER.size)
-                if len(header) == _HEADER.size and _is_by(header, writer.encode()):
-                    os.unlink(entry.path)
-                    gone += 1
-    return gone
+                if len(header) == _HEADER.size and (writer := _writer_in(header)):
+                    yield entry.path, writer
 
 
-def _is_by(header: bytes, writer: bytes) -> bool:
+def _writer_in(header: bytes) -> str:
     magic, _, name = _HEADER.unpack(header)
-    return magic == _MAGIC and bool(writer) and bytes(name).startswith(writer)
+    return bytes(name).rstrip(b"\0").decode("ascii", "replace") if magic == _MAGIC else ""
 
 
 def _scan(directory: str) -> list[os.DirEntry[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import Enum
@@ -13,17 +14,20 @@ from typing import Annotated
 import typer
 
 from broker.options import DEFAULT_STATE, StateDir
-from broker.registry import Registry
+from broker.registry import Registry, is_public_key
 from broker.state import require_state
 from broker.storage.service import DIRECTORY
 from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens
-from cache.values import purge_written
+from cache.values import purge_written, writers_in
 from zcc.cli import layout, terminal
 from zcc.config import parse_duration
 from zcc.errors import ConfigError
+from zcc.keys import member_id
 
 # A shorter beginning may be many writers'.
 MIN_NAME = 8
+# Writers that a message names: those of the most values.
+_LISTED = 20
 
 
 class TokenAccess(str, Enum):  # noqa: UP042 - typer's choices want plain strings
@@ -87,7 +91,8 @@ def purge(
         typer.Argument(
             metavar="ID|HASH",
             help="A member's id (zcc-broker keys) or public key, or a token's hash (storage-tokens);"
-            f" of key and hash the first {MIN_NAME} characters, or more, will do.",
+            f" of key and hash the first {MIN_NAME} characters, or more, will do. Whoever is neither a"
+            " member nor a token, and has written nothing, is an error.",
         ),
     ],
     state: StateDir = DEFAULT_STATE,
@@ -97,10 +102,43 @@ def purge(
     if len(writer) < MIN_NAME:
         raise ConfigError(f"{writer!r} is too short a name: give {MIN_NAME} characters or more")
     require_state(state)
-    with closing(Registry(state)) as registry:
-        writer = registry.key_called(writer)
-    gone = purge_written(os.path.join(state, DIRECTORY), writer)
+    directory = os.path.join(state, DIRECTORY)
+    with closing(Registry(state)) as registry, _opened(state) as tokens:
+        called = registry.key_called(writer)
+        known = {row.public_key: row.public_key for row in registry.rows()}
+        known |= {row.hash: row.hash[:NAME_LENGTH] for row in tokens.rows()}
+    gone = purge_written(directory, _writer_called(called, known, writers_in(directory)))
     print(json.dumps({"removed": gone}) if as_json else f"removed {gone} of ccache's values")
+
+
+def _writer_called(text: str, known: dict[str, str], written: Counter[str]) -> str:
+    """The name, as values bear it, of the one writer whom the text means: of those `known`, by what they are
+    called in full, or of those who have `written`, whom a registry from a backup need not know.
+
+    Raises:
+        ConfigError: none, or more than one.
+    """
+    found = {name for full, name in known.items() if full.startswith(text)}
+    found |= {name for name in written if name.startswith(text)}
+    # What a token is called in full, of which values bear the beginning.
+    found = found or {
+        name for name in written if len(name) == NAME_LENGTH and text.startswith(name)
+    }
+    if not found:
+        there = ", ".join(
+            f"{_spoken(name)} ({count})" for name, count in written.most_common(_LISTED)
+        )
+        raise ConfigError(
+            f"nobody is called {text!r}; writers, with their values: {there or 'none'}"
+        )
+    if len(found) > 1:
+        meant = ", ".join(sorted(map(_spoken, found)))
+        raise ConfigError(f"{text!r} means {len(found)} writers, give more of one: {meant}")
+    return found.pop()
+
+
+def _spoken(writer: str) -> str:
+    return f"{member_id(writer)} {writer}" if is_public_key(writer) else writer
 
 
 def register(app: typer.Typer) -> None:

@@ -239,7 +239,9 @@ def test_what_purge_and_trim_did_can_be_read_by_scripts(results: str) -> None:
 
 def test_what_storage_purge_did_can_be_read_by_scripts(tmp_path: Path) -> None:
     broker_keys(str(tmp_path))
-    done = run(broker_app, "storage-purge", "12345678", "--state", str(tmp_path), "--json")
+    with closing(Registry(str(tmp_path))) as registry:
+        registry.add("k" * 40, Role.CLIENT, "desk", time.time())
+    done = run(broker_app, "storage-purge", "k" * 8, "--state", str(tmp_path), "--json")
     assert json.loads(done.stdout) == {"removed": 0}
 
 

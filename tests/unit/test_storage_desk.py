@@ -253,9 +253,10 @@ def test_a_value_keeps_the_name_of_the_key_that_wrote_it(farm: Farm) -> None:
     (put,) = pieces(b"a value")
     farm.desk.take(b"a", put, farm.now, "first-writer" + "k" * 28)
     assert purge_written(str(farm.path), "another-writer") == 0
-    farm.desk.take(b"a", put, farm.now, "second-writer" + "k" * 27)  # who overwrites is the writer
     assert purge_written(str(farm.path), "first-writer") == 0
-    assert purge_written(str(farm.path), "second-writer") == 1
+    farm.desk.take(b"a", put, farm.now, "second-writer" + "k" * 27)  # who overwrites is the writer
+    assert purge_written(str(farm.path), "first-writer" + "k" * 28) == 0
+    assert purge_written(str(farm.path), "second-writer" + "k" * 27) == 1
     assert farm.get() is None
 
 

@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 from broker.errors import RegistryError
 from broker.main import app
 from broker.state import broker_keys
-from broker.storage.tokens import FILE_NAME, Access, StorageTokens, token_in
+from broker.storage.service import DIRECTORY
+from broker.storage.tokens import FILE_NAME, NAME_LENGTH, Access, StorageTokens, token_in
+from cache.values import ValueStore
+from zcc.errors import ConfigError
 
 NOW = 1_700_000_000.0
 
@@ -112,3 +115,43 @@ def test_the_commands_make_list_and_end_tokens(tmp_path: Path) -> None:
         "revoked",
         "valid",
     ]
+
+
+def store(state: Path, number: int, writer: str) -> None:
+    values = ValueStore(str(state / DIRECTORY), 1 << 20)
+    arrival = values.arrival(bytes([number]) * 20, 4, writer)
+    arrival.feed(b"data")
+    arrival.finish()
+
+
+def purge(state: Path, writer: str) -> str:
+    done = CliRunner().invoke(app, ["storage-purge", writer, "--state", str(state)])
+    if done.exception is not None:
+        raise done.exception
+    return done.output.strip()
+
+
+@pytest.mark.parametrize("length", [8, 12, 13, 64])
+def test_a_purge_takes_a_tokens_hash_as_the_list_prints_it_or_any_beginning(
+    tokens: StorageTokens, tmp_path: Path, length: int
+) -> None:
+    broker_keys(str(tmp_path))
+    tokens.add("ci", Access.WRITE, NOW, None)
+    (row,) = tokens.rows()
+    store(tmp_path, 1, row.hash[:NAME_LENGTH])
+    store(tmp_path, 2, "0123456789ab")  # of a token that a registry from a backup does not know
+    assert purge(tmp_path, row.hash[:length]) == "removed 1 of ccache's values"
+    assert purge(tmp_path, row.hash[:length]) == "removed 0 of ccache's values"
+    gone = "0123456789ab" + "c" * 52
+    assert purge(tmp_path, gone[:length]) == "removed 1 of ccache's values"
+
+
+def test_a_purge_of_nobody_or_of_several_is_an_error_that_names_the_writers(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
+    for number, writer in enumerate(("0123456789ab", "0123456789ac", "k" * 40)):
+        store(tmp_path, number, writer)
+    with pytest.raises(ConfigError, match=rf"values: 0123456789ab \(1\), .*{'k' * 40} \(1\)"):
+        purge(tmp_path, "1123456789ab")
+    with pytest.raises(ConfigError, match=r"means 2 writers.*: 0123456789ab, 0123456789ac"):
+        purge(tmp_path, "01234567")
+    assert purge(tmp_path, "0123456789ac") == "removed 1 of ccache's values"

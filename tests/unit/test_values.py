@@ -11,7 +11,7 @@ import pytest
 from cache.digest import digest_of
 from cache.errors import BlobCorruptError, StoreError
 from cache.eviction import BLOCK_BYTES
-from cache.values import MAX_VALUE_BYTES, ValueStore, purge_written
+from cache.values import MAX_VALUE_BYTES, ValueStore, purge_written, writers_in
 
 KEY = bytes(range(20))
 
@@ -137,7 +137,9 @@ def test_what_one_writer_has_stored_can_be_removed_and_nothing_else(tmp_path: Pa
     assert purge_written(store.directory, "") == 0
     assert purge_written(store.directory, "b") == 0
     assert purge_written(store.directory, "a" * 40) == 1
-    assert purge_written(store.directory, "cafe1234") == 1
+    assert purge_written(store.directory, "cafe1234") == 0
+    assert writers_in(store.directory) == {"a" * 39 + "b": 1, "cafe12345678": 1}
+    assert purge_written(store.directory, "cafe12345678") == 1
     left = [get(store, bytes([number]) * 20) for number in range(4)]
     assert left == [None, b"data", None, b"data"]
 
