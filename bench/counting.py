@@ -15,8 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from zcc.agent.account import Account
 from zcc.agent.builds import Build
 from zcc.agent.effects import CountOutcome

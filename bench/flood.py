@@ -20,8 +20,8 @@ import zmq
 
 from broker.registry import Registry
 from broker.state import broker_keys
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from zcc import codec
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.keys import new_key_pair

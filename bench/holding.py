@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from zcc import codec
 from zcc.agent.showing import Showing
 from zcc.holding import HOLDING_KEY_BYTES

@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: the relay bench
 
 from bench.relay import cpu_by_part  # noqa: E402
-from cache.blobs import compress, decompress  # noqa: E402
 from cache.digest import Digest, digest_of  # noqa: E402
+from cache.frame import compress, decompress  # noqa: E402
 from zcc import codec  # noqa: E402
 from zcc.farm import Access, save_access  # noqa: E402
 from zcc.holding import HOLDING_KEY_BYTES  # noqa: E402

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache.blobs import compress, decompress
 from cache.digest import Digest, digest_of, verified
+from cache.frame import compress, decompress
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 ROUNDS = 9

@@ -39,8 +39,8 @@ import zmq
 
 from broker.registry import Registry
 from broker.state import broker_keys
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from zcc import codec
 from zcc.holding import pack_shown, shown_by
 from zcc.job import (

@@ -36,9 +36,10 @@ from broker.reruns import BUSY, NO_NODE
 from broker.results import SharedResults
 from broker.shares import Lines
 from broker.verdicts import Told, Verdict, differences, judge
-from cache.blobs import BlobStore, decompress
+from cache.blobs import BlobStore
 from cache.digest import Digest, short
 from cache.errors import CacheError
+from cache.frame import decompress
 from cache.record import Record
 from cache.writer import Writer
 from zcc.errors import JobError, ProtocolError

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cache.blobs import decompress, pieces_of
+from cache.blobs import pieces_of
 from cache.digest import DIGEST_SIZE, Digest, digest_of
 from cache.errors import BlobCorruptError
+from cache.frame import decompress
 from zcc.dumps import MAX_DUMPS
 from zcc.errors import ProtocolError
 from zcc.holding import shown_by

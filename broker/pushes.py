@@ -21,8 +21,9 @@ from broker.limits import (
     MAX_PASSING,
     MAX_PUSHES_PER_NODE,
 )
-from cache.blobs import Arrival, BlobStore, window_bytes
+from cache.blobs import Arrival, BlobStore
 from cache.digest import Digest
+from cache.frame import window_bytes
 from cache.whole import Whole, whole
 from zcc.errors import ProtocolError
 from zcc.job import MAX_BLOB_BYTES

@@ -30,9 +30,9 @@ from broker.limits import (
 )
 from broker.shares import Shares
 from broker.worker import LENGTH
-from cache.blobs import frame_size
 from cache.digest import Digest
 from cache.errors import BlobCorruptError
+from cache.frame import frame_size
 from zcc.errors import ProtocolError
 from zcc.holding import unpack_shown
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES

@@ -16,7 +16,6 @@ whose frames held far more than their size: what begins then passes by, and is a
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -49,7 +48,7 @@ from broker.recent import Recent
 from broker.unfinished import Unfinished, Upload
 from cache.blobs import BlobStore
 from cache.digest import Digest
-from cache.errors import BlobCorruptError, BlobMissingError
+from cache.errors import BlobCorruptError
 from cache.whole import MAX_AT_ONCE_BYTES, whole
 from zcc.errors import ProtocolError
 from zcc.messages import Chunk, Message, Role, Want
@@ -144,8 +143,12 @@ class Traffic:
         """
         until_s = time.monotonic() + REREAD_S
         for count, digest in enumerate(digests, 1):
-            with contextlib.suppress(BlobMissingError):
-                self._store.read(digest)
+            try:
+                self._store.check(digest)
+            except BlobCorruptError:
+                self._store.remove(digest)
+            except OSError:
+                pass
             if time.monotonic() >= until_s:
                 return count
         return len(digests)

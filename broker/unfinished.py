@@ -18,8 +18,9 @@ from broker.limits import (
     PARTIAL_KEPT_S,
     UPLOADS_SHARE,
 )
-from cache.blobs import Arrival, BlobStore, window_bytes
+from cache.blobs import Arrival, BlobStore
 from cache.digest import Digest
+from cache.frame import window_bytes
 from zcc.job import MAX_BLOB_BYTES
 
 Place = tuple[str, Digest]

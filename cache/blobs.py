@@ -19,20 +19,11 @@ from enum import Enum
 from itertools import count
 from types import TracebackType
 
-import zstandard
-
 from cache.digest import Digest, Hasher, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
 from cache.eviction import Entry, choose_victims
+from cache.frame import Decoder, compress
 
-# Level 1 costs a third of level 3 on object files and gives up about 5% of size (LAN is cheaper).
-COMPRESSION_LEVEL = 1
-# Bounds the memory that one frame may ask of a decoder. Level 1 takes 512 KiB and the packs of toolchains, at
-# level 3, take 2 MiB; a higher level (9 to 15) would take this.
-MAX_WINDOW_BYTES = 4 << 20
-# A frame is decoded in pieces of this size: one byte of it can stand for 32 KiB, so that a chunk of 256 KiB
-# could ask for 8 GiB at once.
-_SLICE_BYTES = 1 << 10
 # What a frame may hold beyond a share of its own size. An object or a header packs to a third or a tenth; an
 # image that is padded with zeros packs to nothing and is smaller than this.
 _FREE_BYTES = 64 << 20
@@ -49,60 +40,6 @@ class Form(Enum):
     PLAIN = "plain"
 
 
-class _Codec(threading.local):
-    """zstd's contexts, kept: making one costs as much as some ten kilobytes. They are not thread-safe."""
-
-    def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-        self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-
-
-_codec = _Codec()
-
-
-def compress(data: bytes) -> bytes:
-    """One zstd frame that records its content size."""
-    return _codec.compressor.compress(data)
-
-
-def frame_size(frame: bytes) -> int:
-    """How many bytes are in a frame, by its own word.
-
-    Raises:
-        BlobCorruptError: it does not say, or is no zstd frame.
-    """
-    try:
-        size = zstandard.frame_content_size(frame)
-    except zstandard.ZstdError as error:
-        raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
-    if size < 0:
-        raise BlobCorruptError("a frame that does not say its size")
-    return size
-
-
-def window_bytes(beginning: bytes) -> int:
-    """The memory that a decoder keeps for a frame that begins so: what it says, or the most that it may say."""
-    try:
-        return min(zstandard.get_frame_parameters(beginning).window_size, MAX_WINDOW_BYTES)
-    except zstandard.ZstdError:
-        return MAX_WINDOW_BYTES
-
-
-def decompress(frame: bytes, limit_bytes: int) -> bytes:
-    """The content of one zstd frame of at most `limit_bytes`.
-
-    Raises:
-        BlobCorruptError: not a zstd frame and nothing else, no content size, or more than the limit.
-    """
-    size = frame_size(frame)
-    if size > limit_bytes:
-        raise BlobCorruptError(f"a frame of {size} bytes where at most {limit_bytes} may be")
-    try:
-        return _codec.decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
-
-
 def pieces_of(directory: str, digest: Digest) -> Iterator[bytes]:
     """The bytes of a blob in the compressed store of this directory, not checked, and without a store.
 
@@ -110,15 +47,11 @@ def pieces_of(directory: str, digest: Digest) -> Iterator[bytes]:
         OSError: it is not there, or unreadable.
         BlobCorruptError: it is no zstd frame any more.
     """
-    with (
-        open(_place(directory, digest), "rb") as file,
-        _codec.decompressor.stream_reader(file) as reader,
-    ):
-        try:
-            while piece := reader.read(_READ_BYTES):
-                yield piece
-        except zstandard.ZstdError as error:
-            raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
+    decoder = Decoder()
+    with open(_place(directory, digest), "rb") as file:
+        while frame := file.read(_READ_BYTES):
+            yield from decoder.feed(frame)
+    decoder.finish()
 
 
 def _place(directory: str, digest: Digest) -> str:
@@ -141,11 +74,11 @@ class Arrival:
     def __init__(self, store: BlobStore, digest: Digest, limit_bytes: int) -> None:
         self.digest = digest
         self.received_bytes = 0
+        self.plain_bytes = 0  # uncompressed, so far
         self._store = store
         self._limit_bytes = limit_bytes
-        self.plain_bytes = 0  # uncompressed, so far
         self._hasher = Hasher()
-        self._decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+        self._decoder = Decoder()
         handle, self._path = store.begin()
         self._file = os.fdopen(handle, "wb")
 
@@ -155,23 +88,20 @@ class Arrival:
         Raises:
             BlobCorruptError: not zstd, or larger than the limit; the arrival is dropped.
         """
-        view = memoryview(piece)
-        for at in range(0, len(view), _SLICE_BYTES):
-            self._decode(bytes(view[at : at + _SLICE_BYTES]))
+        try:
+            for plain in self._decoder.feed(piece):
+                self._take(plain)
+        except BlobCorruptError:
+            self.drop()
+            raise
         if self._store.form is Form.COMPRESSED:
             self._file.write(piece)
 
-    def _decode(self, piece: bytes) -> None:
-        try:
-            plain = self._decoder.decompress(piece)
-        except zstandard.ZstdError as error:
-            self.drop()
-            raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
-        self.received_bytes += len(piece)
-        self.plain_bytes += len(plain)
+    def _take(self, plain: bytes) -> None:
+        self.received_bytes = self._decoder.received_bytes
+        self.plain_bytes = self._decoder.plain_bytes
         limit_bytes = min(self._limit_bytes, _FREE_BYTES + _MAX_RATIO * self.received_bytes)
         if self.plain_bytes > limit_bytes:
-            self.drop()
             raise BlobCorruptError(f"a blob of more than {limit_bytes} bytes")
         self._hasher.update(plain)
         if self._store.form is Form.PLAIN:
@@ -194,11 +124,13 @@ class Arrival:
             BlobCorruptError: the bytes are not those that the digest names.
             OSError: the disk refused; nothing is left.
         """
-        # What follows the frame would be taken by one reader and refused by another.
-        is_one_frame = self._decoder.eof and not self._decoder.unused_data
-        if not is_one_frame or self._hasher.digest() != self.digest:
+        try:
+            self._decoder.finish()
+            if self._hasher.digest() != self.digest:
+                raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
+        except BlobCorruptError:
             self.drop()
-            raise BlobCorruptError(f"bytes do not match their digest {self.digest.hex()}")
+            raise
         del self._decoder  # and its window: the blob may wait long for `keep`
         try:
             self._file.close()
@@ -363,20 +295,40 @@ class BlobStore:
             BlobMissingError: not there, unreadable or rotten; a rotten one is removed.
         """
         try:
-            data = self.read_stored(digest)
+            data = b"".join(self._checked(digest))
         except OSError as error:
             raise BlobMissingError(digest.hex()) from error
-        try:
-            if self.form is Form.COMPRESSED:
-                data = decompress(data, frame_size(data))
         except BlobCorruptError as error:
             self.remove(digest)
             raise BlobMissingError(f"{digest.hex()} is rotten: {error}") from error
-        if digest_of(data) != digest:
-            self.remove(digest)
-            raise BlobMissingError(f"{digest.hex()} is rotten")
         self.touch(digest)
         return data
+
+    def check(self, digest: Digest) -> None:
+        """Read the blob, in pieces, and do nothing else.
+
+        Raises:
+            OSError: it is not there, or unreadable.
+            BlobCorruptError: it is rotten.
+        """
+        for _ in self._checked(digest):
+            pass
+
+    def _checked(self, digest: Digest) -> Iterator[bytes]:
+        hasher = Hasher()
+        for piece in self._pieces(digest):
+            hasher.update(piece)
+            yield piece
+        if hasher.digest() != digest:
+            raise BlobCorruptError(f"bytes do not match their digest {digest.hex()}")
+
+    def _pieces(self, digest: Digest) -> Iterator[bytes]:
+        if self.form is Form.COMPRESSED:
+            yield from pieces_of(self.directory, digest)
+            return
+        with open(self.path_of(digest), "rb") as file:
+            while piece := file.read(_READ_BYTES):
+                yield piece
 
     def read_stored(self, digest: Digest) -> bytes:
         """The blob as it lies on disk, in the store's form, not checked.

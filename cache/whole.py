@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import zstandard
-
-from cache.blobs import MAX_WINDOW_BYTES, BlobStore, decompress
+from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError
+from cache.frame import decompress, frame_size
 
 # A frame says what it holds, and zstd is given no more room than that: some 5 ms of zstd and BLAKE2b.
 MAX_AT_ONCE_BYTES = 4 << 20
@@ -40,20 +39,14 @@ class Whole:
 
 
 def whole(store: BlobStore, digest: Digest, frame: bytes) -> Whole | None:
-    """The blob of this frame, for a compressed store; None: it does not say its size or holds too much, so that
-    it has to be fed to an `Arrival`.
+    """The blob of this frame, for a compressed store; None: it holds too much, so that it has to be fed to an
+    `Arrival`.
 
     Raises:
-        BlobCorruptError: it is not what the digest names, or asks for too large a window.
+        BlobCorruptError: it is no frame of ours, or not what the digest names.
     """
-    try:
-        said = zstandard.get_frame_parameters(frame)
-    except zstandard.ZstdError as error:
-        raise BlobCorruptError(f"not a valid zstd frame: {error}") from error
-    if said.content_size > MAX_AT_ONCE_BYTES:  # of one that does not say, this is 2^64 - 1
+    if frame_size(frame) > MAX_AT_ONCE_BYTES:
         return None
-    if said.window_size > MAX_WINDOW_BYTES:
-        raise BlobCorruptError(f"a frame with a window of {said.window_size} bytes")
     plain = decompress(frame, MAX_AT_ONCE_BYTES)
     if digest_of(plain) != digest:
         raise BlobCorruptError(f"bytes do not match their digest {digest.hex()}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from cache.blobs import Arrival, frame_size
+from cache.blobs import Arrival
 from cache.digest import Digest, short
+from cache.frame import frame_size
 from node.arrivals import Arrivals
 from node.events import BlobArrived, BlobFailed, Event
 from node.faults import noted

@@ -17,8 +17,8 @@ from typing import Any
 
 import zmq
 
-from cache.blobs import decompress
 from cache.digest import Digest, short
+from cache.frame import decompress
 from node.bulk import Bulk
 from node.effects import (
     Effect,

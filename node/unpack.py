@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 import zstandard
 
-from cache.blobs import MAX_WINDOW_BYTES
 from cache.digest import Digest, Hasher
+from cache.errors import BlobCorruptError
+from cache.frame import MAX_WINDOW_BYTES, frame_size
 from node.errors import BadToolchainError
 from node.members import Members
 
@@ -97,11 +98,9 @@ class _Stream:
     def __init__(self, file: BinaryIO, caps: Caps) -> None:
         frame_bytes = os.fstat(file.fileno()).st_size
         try:
-            declared = zstandard.frame_content_size(file.read(_MAX_FRAME_HEADER_BYTES))
-        except zstandard.ZstdError as error:
-            raise UnpackError(f"not a zstd frame: {error}") from error
-        if declared < 0:
-            raise UnpackError("a zstd frame that does not say how large its content is")
+            declared = frame_size(file.read(_MAX_FRAME_HEADER_BYTES))
+        except BlobCorruptError as error:
+            raise UnpackError(str(error)) from error
         if declared > caps.total_bytes:
             raise UnpackError(f"{declared} bytes; at most {caps.total_bytes} are taken")
         if declared > caps.ratio_from_bytes and declared > caps.ratio * frame_bytes:

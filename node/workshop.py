@@ -14,8 +14,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
-from cache.blobs import BlobStore, Form, compress
+from cache.blobs import BlobStore, Form
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTreeError
 from node.faults import noted
 from node.freshness import Freshness

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from cache.blobs import compress, decompress
+from cache.frame import compress, decompress
 from cache.stores import DiskStore
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result, encode_result
 

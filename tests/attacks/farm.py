@@ -24,8 +24,8 @@ import pytest
 import zmq
 
 from broker.registry import Registry
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from tests.attacks import compiler, enclosure
 from tests.unit.test_broker_wire import Peer
 from zcc import farm

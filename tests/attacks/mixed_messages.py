@@ -17,8 +17,8 @@ from typing import Any
 
 from broker.roles import ALLOWED
 from broker.shell import Shell
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.attacks.drawn import Drawn
 from tests.unit.test_broker_wire import Broker, Peer, sample_job, serving
 from zcc import codec, messages

@@ -14,7 +14,7 @@ from pathlib import Path
 import zmq
 
 from broker.audit import FILE_NAME
-from cache.blobs import compress
+from cache.frame import compress
 from tests.unit.test_broker_wire import PATIENCE_S, Broker, run, sample_job
 from zcc import codec
 from zcc.job import encode_job, job_key

@@ -15,8 +15,8 @@ import pytest
 
 from broker.limits import MAX_ASKED
 from broker.reader import Worker
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc import codec
 from zcc.job import (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.holding import SHOWN_BYTES, pack_shown, shown_by
 from zcc.job import (

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from cache.stores import DiskStore
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import Lookups, OutputFile, Result, Usage, encode_job, encode_result, job_key

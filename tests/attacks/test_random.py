@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.attacks.__main__ import wrong_in
 from tests.attacks.drawn import Drawn
 from tests.attacks.farm import SOURCE, AttackedFarm, Client, play

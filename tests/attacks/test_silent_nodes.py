@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cache.blobs import compress, decompress
 from cache.digest import digest_of
+from cache.frame import compress, decompress
 from tests.attacks.farm import CWD, PATIENCE_S, SOURCE, AttackedFarm, Client, play
 from tests.attacks.test_pushes import leased
 from tests.unit.test_broker_wire import Broker, Peer, run

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.attacks.lines import slow_line
 from tests.attacks.test_floods import result, submit
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.limits import ASK_OTHERS_S, MAX_NAMED_PER_KEY, REVOKES_A_TICK
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.keys import KeyPair

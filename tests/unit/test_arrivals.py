@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache.blobs import Arrival, BlobStore, compress
+from cache.blobs import Arrival, BlobStore
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from node.arrivals import Arrivals
 from zcc.transfer import Piece
 

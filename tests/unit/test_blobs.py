@@ -11,19 +11,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.blobs import (
-    COMPRESSION_LEVEL,
-    MAX_WINDOW_BYTES,
-    PLAIN_MTIME_S,
-    BlobStore,
-    Form,
-    compress,
-    decompress,
-    window_bytes,
-)
+from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
 from cache.eviction import Entry, choose_victims
+from cache.frame import COMPRESSION_LEVEL, MAX_WINDOW_BYTES, compress, decompress, window_bytes
 from zcc.compiler import pack
 
 LIMIT = 1 << 20
@@ -76,9 +68,9 @@ def test_a_bomb_is_stopped_at_its_limit(store: BlobStore) -> None:
 
 
 def test_a_bomb_is_stopped_before_it_is_in_memory(store: BlobStore) -> None:
-    """Each block of four bytes stands for 128 KiB of zeros; the frame does not say its size."""
+    """Each block of four bytes stands for 128 KiB of zeros; the frame says that it is 8 GiB."""
     block = (0b10 | ((128 << 10) << 3)).to_bytes(3, "little") + b"\0"
-    bomb = bytes.fromhex("28b52ffd 0038") + block * 65_536  # 8 GiB
+    bomb = bytes.fromhex("28b52ffd c038") + (8 << 30).to_bytes(8, "little") + block * 65_536
     peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     arrival = store.arrival(digest_of(b""), 1 << 40)
     with pytest.raises(BlobCorruptError, match="more than"):
@@ -162,8 +154,11 @@ def test_an_unknown_digest_is_not_there(store: BlobStore) -> None:
 def begun_with_window(log: int) -> bytes:
     """A frame that asks for a window of 2**log bytes."""
     parameters = zstandard.ZstdCompressionParameters(window_log=log)
-    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-    return frame.compress(b"x") + frame.flush()
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=1)
+    window = bytes((log - 10 << 3,))
+    begun = frame.compress(b"x") + frame.flush()
+    # A descriptor with a size of four bytes, and the window: of one byte zstd makes a single segment.
+    return begun[:4] + bytes((0x80,)) + window + begun[5:6] + bytes(3) + begun[6:]
 
 
 def test_a_frame_that_asks_a_decoder_for_much_memory_is_refused(store: BlobStore) -> None:

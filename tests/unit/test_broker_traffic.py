@@ -21,8 +21,9 @@ from broker.limits import (
     UPLOAD_RATED_S,
 )
 from broker.traffic import Traffic
-from cache.blobs import BlobStore, compress, window_bytes
+from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
+from cache.frame import compress, window_bytes
 from zcc.errors import ProtocolError
 from zcc.messages import (
     CHUNK_BYTES,

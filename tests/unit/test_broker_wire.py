@@ -24,8 +24,8 @@ from broker.shell import Shell
 from broker.state import broker_keys
 from broker.storage.service import Storage
 from broker.storage.tokens import Access
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.farm import join

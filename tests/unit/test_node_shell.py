@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from broker.registry import Registry
-from cache.blobs import Arrival, compress
+from cache.blobs import Arrival
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from node.probe import probe
 from node.sandbox import Limits
 from node.shell import NodeShell

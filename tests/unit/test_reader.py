@@ -20,8 +20,9 @@ from broker.heads import MAX_READ_BYTES, shown_values
 from broker.intake import Intake
 from broker.limits import AT_ONCE_BYTES, MAX_JUDGED_AT_ONCE
 from broker.reader import UNREAD_BYTES, Head, Reader, Worker
-from cache.blobs import BlobStore, compress
+from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from tests.unit.test_broker_wire import sample_job
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_BYTES, pack_shown, shown_by
 from zcc.job import MAX_JOB_BYTES, FileInput, Job, Manifest, encode_job, job_key

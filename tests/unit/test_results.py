@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.blobs import compress, decompress
 from cache.database import open_database
 from cache.digest import Digest, digest_of
 from cache.errors import RecordCorruptError
+from cache.frame import compress, decompress
 from cache.index import ResultIndex, Selection
 from cache.record import Record, Source, decode_record, encode_record
 from cache.stores import ROW_BYTES, DiskStore, MemoryStore, Store

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from cache.blobs import compress
 from cache.digest import digest_of
 from cache.errors import BlobMissingError
+from cache.frame import compress
 from zcc.agent.prepared import Prepared
 from zcc.agent.returning import contents, restored
 from zcc.agent.wire import INTO

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
 from cache.errors import StoreError
+from cache.frame import compress
 from cache.record import Record
 from cache.stores import MemoryStore
 from cache.tiers import Resting, Tiers, WriteBehind

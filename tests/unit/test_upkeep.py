@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from cache.index import Selection
 from cache.record import Record, Source
 from cache.stores import DiskStore

@@ -9,9 +9,10 @@ import pytest
 import zstandard
 
 from broker.recent import Recent
-from cache.blobs import MAX_WINDOW_BYTES, BlobStore, compress
+from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError
+from cache.frame import MAX_WINDOW_BYTES, compress
 from cache.whole import MAX_AT_ONCE_BYTES, whole
 
 DATA = b"int main() { return 0; }\n" * 100
@@ -50,11 +51,18 @@ def test_one_that_is_not_what_its_digest_names_is_corrupt(store: BlobStore) -> N
             whole(store, digest_of(DATA), wrong)
 
 
-def test_one_that_is_large_or_does_not_say_its_size_is_fed_to_an_arrival(store: BlobStore) -> None:
+def test_one_that_is_large_is_fed_to_an_arrival(store: BlobStore) -> None:
     large = bytes(MAX_AT_ONCE_BYTES + 1)
     assert whole(store, digest_of(large), compress(large)) is None
+
+
+def test_one_that_does_not_say_its_size_is_corrupt(store: BlobStore) -> None:
+    """Who takes an output asks a frame for its size: one reader must not store what another cannot read."""
     silent = zstandard.ZstdCompressor(write_content_size=False).compress(DATA)
-    assert whole(store, digest_of(DATA), silent) is None
+    with pytest.raises(BlobCorruptError):
+        whole(store, digest_of(DATA), silent)
+    with pytest.raises(BlobCorruptError):
+        arrived(store, digest_of(DATA), silent)
 
 
 def test_a_frame_that_holds_more_than_it_says_gets_no_room_for_it(store: BlobStore) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.blobs import compress
 from cache.digest import digest_of
+from cache.frame import compress
 from cache.index import FILE_NAME
 from cache.record import Record
 from cache.stores import DiskStore, MemoryStore

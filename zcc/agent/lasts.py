@@ -29,8 +29,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from cache.blobs import compress, decompress
 from cache.errors import CacheError
+from cache.frame import compress, decompress
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.notebook import SIDES, Notebook, reading

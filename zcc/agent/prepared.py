@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cache.blobs import compress
 from cache.digest import Digest, digest_of, short
+from cache.frame import compress
 from zcc.bounded import Bounded
 from zcc.compiler.closure import Closure, NotBounded
 from zcc.compiler.relocation import relocated

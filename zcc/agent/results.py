@@ -10,9 +10,9 @@ import asyncio
 import logging
 import os
 
-from cache.blobs import decompress
 from cache.digest import Digest
 from cache.errors import CacheError
+from cache.frame import decompress
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
 from zcc.agent.calls import Call, why_not_taken

@@ -10,9 +10,9 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 
-from cache.blobs import decompress
 from cache.digest import Digest, verified
 from cache.errors import BlobMissingError
+from cache.frame import decompress
 from zcc.agent.prepared import Prepared
 from zcc.agent.wire import INTO
 from zcc.compiler import relocation, renaming

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-from cache.blobs import compress
 from cache.digest import Digest, digest_of
+from cache.frame import compress
 from zcc.agent.arrivals import Frames, frame_bytes
 from zcc.job import Manifest
 from zcc.regular import opener
