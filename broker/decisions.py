@@ -15,7 +15,7 @@ from broker.allowance import Allowance
 from broker.jobs import Execution, Lease, is_avoided
 from broker.limits import MAX_DECISIONS, TOOLCHAIN_FETCH_S, UNDONE_BURST, UNDONE_PER_S
 from broker.model import Identity
-from broker.nodes import Node, most_leases
+from broker.nodes import most_leases
 from broker.placement import Choice
 from broker.stands import Stand, Stands
 from cache.digest import Digest
@@ -27,7 +27,8 @@ CHOSEN = "chosen"
 
 @dataclass(slots=True)
 class Decision:
-    """`users` are the keys that waited for the job; `mean_s` is the cost of a job of its line, on average.
+    """`users` are the keys that waited for the job; `session` and `name` are its node's; `mean_s` is the cost of
+    a job of its line, on average.
 
     `mark` is of `Stands`. Times are the machine's; of what has not happened they are None.
     """
@@ -39,7 +40,8 @@ class Decision:
     avoid: frozenset[Identity]
     cost_s: float
     memory_bytes: int
-    node: Node
+    session: bytes
+    name: str
     rate: float
     mean_s: float
     finish_at: float
@@ -83,7 +85,8 @@ class Decisions:
             avoid=frozenset(execution.avoid),
             cost_s=execution.cost_s,
             memory_bytes=execution.memory_bytes,
-            node=choice.seat.node,
+            session=choice.seat.node.session.id,
+            name=choice.seat.node.session.name,
             rate=choice.seat.rate,
             mean_s=choice.mean_s,
             finish_at=choice.finish_at,
@@ -129,12 +132,16 @@ class Decisions:
                 tells_all = bool(job) and self._undoing.left(asker, now) > 0
                 if tells_all:
                     self._undoing.use(asker, self._stands.work_for(decision.mark), now)
-                yield self._placement(decision, now, tells_all=tells_all)
+                # Who joined a run learns of it, and not whose it was before.
+                named = decision.users[0] if user is None else user
+                yield self._placement(decision, named, now, tells_all=tells_all)
                 found += 1
                 if found == MAX_PLACEMENTS:
                     return
 
-    def _placement(self, decision: Decision, now: float, *, tells_all: bool) -> Placement:
+    def _placement(
+        self, decision: Decision, user: str, now: float, *, tells_all: bool
+    ) -> Placement:
         known = self._stands.at(decision.mark) if tells_all else None
         rows = [] if known is None else _candidates(decision, *known)
         begun_at = decision.begun_at
@@ -142,8 +149,8 @@ class Decisions:
         end = decision.ended_at if decision.ended_at is not None else now
         return Placement(
             job=decision.job,
-            user=decision.users[0],
-            node=decision.node.session.name,
+            user=user,
+            node=decision.name,
             reason=decision.reason,
             ago_s=_bounded(now - decision.at),
             queued_s=_bounded(decision.queued_s),
@@ -165,7 +172,7 @@ def _candidates(
 ) -> list[Candidate]:
     """The one that was chosen, then those that could have been, by their expected end, then the others."""
     stands = list(stands)
-    chosen = next((each for each in stands if each.node is decision.node), None)
+    chosen = next((each for each in stands if each.node.session.id == decision.session), None)
     if chosen is None:
         return []
     # What the model's rates were to be multiplied by.

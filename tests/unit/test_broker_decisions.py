@@ -181,6 +181,21 @@ def test_who_waits_for_anothers_run_may_know_of_it(desk: Desk) -> None:
     assert len(asked(desk, two, "x")) == 1
 
 
+@pytest.mark.parametrize("joins", ["before", "after"])
+def test_who_shares_a_run_does_not_learn_whose_it_is(desk: Desk, joins: str) -> None:
+    """Each member is told its own key, an admin that of who came first."""
+    one, two, admin = desk.client("one"), desk.client("two"), desk.hello("admin", Role.ADMIN)
+    if joins == "after":
+        desk.node("n", 4)
+    for agent in (one, two):
+        desk.submit(agent, 1, job("x", inputs=()))
+    if joins == "before":
+        desk.node("n", 4)
+    for name in ("x", ""):
+        users = [asked(desk, each, name)[0].user for each in (one, two, admin)]
+        assert users == [one.user, two.user, one.user]
+
+
 def test_who_had_joined_a_job_before_it_was_placed_may_know_of_it(desk: Desk) -> None:
     one, two = desk.client("one"), desk.client("two")
     desk.submit(one, 1, job("x", inputs=()))
