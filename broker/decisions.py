@@ -27,8 +27,8 @@ CHOSEN = "chosen"
 
 @dataclass(slots=True)
 class Decision:
-    """`users` are the keys that waited for the job; `session` and `name` are its node's; `mean_s` is the cost of
-    a job of its line, on average.
+    """`users` are the keys that waited for the job; `session` and `name` are its node's; `mean_s` is the cost
+    of a job of its line, on average.
 
     `mark` is of `Stands`. Times are the machine's; of what has not happened they are None.
     """

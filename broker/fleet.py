@@ -13,6 +13,7 @@ from broker.ledger import Ledger
 from broker.limits import (
     MAX_PASSING,
     MAX_STOPS,
+    MAX_WORD_BYTES,
     ORPHAN_S,
     REVOKES_A_TICK,
     REVOKES_AT_ONCE,
@@ -24,7 +25,7 @@ from broker.nodes import SUSPICIOUS, Node, most_leases
 from broker.sessions import SESSION_ID_BYTES, Session
 from cache.digest import Digest, short
 from zcc.messages import Announce, Beat, Fault, Hello, Offer, Revoke, Settled
-from zcc.printable import printable
+from zcc.printable import brief, printable
 
 # What a node says of itself and not of the job.
 UNCOUNTED = frozenset((Fault.STOPPING, Fault.PAUSED, Fault.UNFIT, Fault.MEMORY))
@@ -46,7 +47,7 @@ class Fleet:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
-        node.paused = printable(hello.paused)
+        node.paused = brief(hello.paused, MAX_WORD_BYTES)
         _note_offer(node, hello.offer)
         node.memory = hello.memory
         node.unwanted.clear()
@@ -70,7 +71,7 @@ class Fleet:
         """What the node says of itself, each second: whether it takes jobs, how many, and why no more."""
         node.load = beat.load
         was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
-        node.paused = printable(beat.paused)
+        node.paused = brief(beat.paused, MAX_WORD_BYTES)
         _note_offer(node, beat.offer)
         node.memory = beat.memory
         self._farm.seats.touch(node)
@@ -81,7 +82,7 @@ class Fleet:
 
     def say_paused(self, node: Node, reason: str, now: float) -> None:
         """The node takes no jobs for now, and why."""
-        was_none, node.paused = node.why_none, printable(reason)
+        was_none, node.paused = node.why_none, brief(reason, MAX_WORD_BYTES)
         self._farm.seats.touch(node)
         self._note_word(node, was_none, now)
 
@@ -148,6 +149,7 @@ class Fleet:
         for lease in list(node.leases.values()):
             self._farm.decisions.ended(lease.id, "node-lost" if is_lost else "node-left", now)
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
+        node.let_go()
         self._ledger.refuse_unservable(now)
         self._dispatcher.tell_all(now)
         self._farm.is_dirty = True
@@ -223,6 +225,7 @@ class Fleet:
             fault=named,
             detail=detail,
         )
+        detail = brief(detail, MAX_WORD_BYTES)
         self._farm.decisions.ended(lease.id, named, now, detail)
         execution = self._farm.executions[lease.key]
         if fault is Fault.REFUSED:
@@ -318,6 +321,6 @@ def _note_offer(node: Node, offer: Offer | None) -> None:
     node.slots = min(offer.slots, node.all_slots)
     node.mode = printable(offer.mode)
     is_less = node.slots < node.all_slots
-    node.lends_less = (printable(offer.why) or "it does not say why") if is_less else ""
+    node.lends_less = (brief(offer.why, MAX_WORD_BYTES) or "it does not say why") if is_less else ""
     # Once: what it was told to end it may still have to be asked for.
     node.is_draining |= offer.is_leaving

@@ -388,7 +388,14 @@ MAX_PLACES = 10_000
 # Decisions that are kept, some 400 bytes each: at 50 jobs a second those of seven minutes.
 MAX_DECISIONS = 20_000
 # Changes of nodes that can be undone to see who the candidates were: three for each job. Some 200 bytes each.
+# And what they may take in all: a node that has left stays in memory for as long as they tell of it.
 MAX_CHANGES = 60_000
+MAX_CHANGES_BYTES = 32 << 20
+CHANGE_BYTES = 200
+# A word that a set of classes or toolchains keeps, beside its own bytes.
+ENTRY_BYTES = 100
+# What is kept of a node's word on itself or on a job: why it takes none, what failed.
+MAX_WORD_BYTES = 200
 # So many are undone for one key's questions at once, and in a second: 1% of the loop. A node that is looked at
 # counts as 16. Beyond it decisions come without candidates.
 UNDONE_BURST = 4 * MAX_CHANGES

@@ -299,6 +299,12 @@ class Node:
         while len(self.ended) > max(MIN_ENDED, ENDED_SHARE * self.most_held):
             self.ended.popitem(last=False)
 
+    def let_go(self) -> None:
+        """It has left: of what it held nothing is kept, though a log of decisions may tell of it for long."""
+        self.leases.clear()
+        self.ended.clear()
+        self.unwanted.clear()
+
     def knows(self, lease: bytes) -> bool:
         """Whether it was given this lease, now or not long ago, or by a broker before us."""
         return lease in self.leases or lease in self.orphans or lease in self.ended

@@ -10,7 +10,13 @@ import math
 from collections import deque
 from typing import NamedTuple
 
-from broker.limits import MAX_CHANGES, MAX_PRESSURE
+from broker.limits import (
+    CHANGE_BYTES,
+    ENTRY_BYTES,
+    MAX_CHANGES,
+    MAX_CHANGES_BYTES,
+    MAX_PRESSURE,
+)
 from broker.model import Identity
 from broker.nodes import Node
 from cache.digest import Digest
@@ -47,17 +53,20 @@ def _left_bytes(node: Node) -> float:
 # A node that is looked at takes as long as so many changes that are undone.
 NODE_COUNTS = 16
 
-_Change = tuple[bytes, Stand | None, Digest | None]
+_Change = tuple[bytes, Stand | None, Digest | None, int]
 _NOTHING: frozenset[Digest] = frozenset()
 
 
 class Stands:
     """Of the nodes that are here, by session."""
 
-    def __init__(self, most: int = MAX_CHANGES) -> None:
+    def __init__(self, most: int = MAX_CHANGES, most_bytes: int = MAX_CHANGES_BYTES) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
         self._now: dict[bytes, Stand] = {}
-        # The stand before each change, or the toolchain that the node has got.
-        self._undo: deque[_Change] = deque(maxlen=most)
+        # The stand before each change, or the toolchain that the node has got; and what it takes.
+        self._undo: deque[_Change] = deque()
+        self._size_bytes = 0
         self._count = 0
 
     @property
@@ -87,7 +96,9 @@ class Stands:
     def gone(self, node: Node) -> None:
         before = self._now.pop(node.session.id, None)
         if before is not None:
-            self._change(node.session.id, before, None)
+            words = (*node.machine_classes, *node.toolchains, *node.unfit)
+            size_bytes = sum(len(word) + ENTRY_BYTES for word in words)
+            self._change(node.session.id, before, None, size_bytes)
 
     def got_toolchain(self, node: Node, toolchain: Digest) -> None:
         """It lacked this one before."""
@@ -105,7 +116,7 @@ class Stands:
         if steps > len(self._undo):
             return None
         stands, later = dict(self._now), set()
-        for session, before, toolchain in reversed(list(self._undo)[len(self._undo) - steps :]):
+        for session, before, toolchain, _ in reversed(list(self._undo)[len(self._undo) - steps :]):
             if toolchain is not None:
                 later.add((session, toolchain))
             elif before is None:
@@ -114,6 +125,13 @@ class Stands:
                 stands[session] = before
         return list(stands.values()), later
 
-    def _change(self, session: bytes, before: Stand | None, toolchain: Digest | None) -> None:
-        self._undo.append((session, before, toolchain))
+    def _change(
+        self, session: bytes, before: Stand | None, toolchain: Digest | None, more_bytes: int = 0
+    ) -> None:
+        """`more_bytes`: what is kept for this change alone."""
+        size_bytes = CHANGE_BYTES + more_bytes + (len(before.reason) if before is not None else 0)
+        self._undo.append((session, before, toolchain, size_bytes))
         self._count += 1
+        self._size_bytes += size_bytes
+        while len(self._undo) > self._most or self._size_bytes > self._most_bytes:
+            self._size_bytes -= self._undo.popleft()[-1]

@@ -9,12 +9,13 @@ import pytest
 from broker import events
 from broker.decisions import Decisions
 from broker.events import Origin
+from broker.limits import MAX_WORD_BYTES
 from broker.nodes import Node, Record
 from broker.sessions import Session
 from broker.stands import Stands
 from tests.broker_world import Desk, blob, job
 from zcc.lent import Memory
-from zcc.messages import AskPlaced, Beat, Cancel, Failed, Fault, Placed, Role, Started
+from zcc.messages import AskPlaced, Beat, Cancel, Failed, Fault, Offer, Placed, Role, Started
 from zcc.placed import MAX_CANDIDATES, Placement
 
 
@@ -235,6 +236,41 @@ def test_the_log_is_bounded_and_says_when_it_has_forgotten(desk: Desk) -> None:
     assert asked(desk, agent, "x1") == ()
     assert not asked(desk, agent, "x2")[0].is_whole
     assert asked(desk, agent, "x5")[0].is_whole
+
+
+def test_what_members_say_of_themselves_is_kept_in_few_bytes(desk: Desk) -> None:
+    """4,096 letters of four bytes, a new word each time: 60,000 of them were a gigabyte."""
+    farm, agent = desk.machine.farm, desk.client("a")
+    node = desk.node("n", 4)
+    word = chr(0x1F600) * 4090
+    kept = []
+    for number in range(5):
+        desk.submit(agent, number, job(f"x{number}", inputs=()))
+        (run,) = desk.runs(node)
+        desk.say(node, Failed(run.lease, Fault.INTERNAL.value, word + str(number)))
+        desk.say(node, Beat(0.0, word, Offer(1, why=word)))
+        (here,) = farm.nodes
+        kept += [here.paused, here.lends_less, asked(desk, agent, f"x{number}")[0].detail]
+        desk.say(node, Beat(0.0))
+    assert all(0 < len(each.encode()) <= MAX_WORD_BYTES for each in kept)
+
+
+def test_what_nodes_that_have_left_were_is_bounded_in_bytes(desk: Desk) -> None:
+    """A node comes and goes with 256 classes of its own each time; the log tells of the last ones."""
+    farm, agent = desk.machine.farm, desk.client("a")
+    farm.seats.stands = stands = Stands(most_bytes=500_000)
+    desk.node("stays")
+    for number in range(40):
+        classes = tuple(b"%056d" % (256 * number + each) for each in range(256))
+        node = desk.node(f"n{number}", 1, classes=classes)
+        desk.submit(agent, number, job(f"x{number}", (), machine_class=classes[0]))
+        assert desk.runs(node)
+        desk.happen(events.PeerUnreachable(node.route))
+    gone = {id(each.node): each.node for _, each, *_ in stands._undo if each is not None}
+    assert sum(len(word) for node in gone.values() for word in node.machine_classes) < 300_000
+    assert not any(node.leases for node in gone.values() if node.session.name != "stays")
+    desk.submit(agent, 1000, job("last", inputs=()))
+    assert asked(desk, agent, "last")[0].is_whole
 
 
 def test_what_one_key_asks_takes_no_more_of_the_loop_than_its_share(
