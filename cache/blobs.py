@@ -21,7 +21,7 @@ from types import TracebackType
 
 from cache.digest import Digest, Hasher, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
-from cache.eviction import Entry, choose_victims
+from cache.eviction import Entry, choose_victims, size_on_disk
 from cache.frame import Decoder, compress
 
 # What a frame may hold beyond a share of its own size. An object or a header packs to a third or a tenth; an
@@ -170,7 +170,7 @@ class Arrival:
 
 
 class BlobStore:
-    """Blobs below one directory, with a size limit in bytes on disk.
+    """Blobs below one directory, with a size limit in bytes on disk (`size_on_disk`).
 
     Any file may vanish or rot at any moment: what is read is checked, and what fails is a miss.
     """
@@ -351,7 +351,7 @@ class BlobStore:
     def remove(self, digest: Digest) -> None:
         path = self.path_of(digest)
         with contextlib.suppress(OSError):
-            size = os.stat(path).st_size
+            size = size_on_disk(os.stat(path).st_size)
             os.unlink(path)
             self._add_size(-size)
 
@@ -377,8 +377,9 @@ class BlobStore:
             os.chmod(path, 0o444)
             os.utime(path, (PLAIN_MTIME_S, PLAIN_MTIME_S))
         place = self.path_of(digest)
-        size, replaced = os.stat(path).st_size, _size_at(place)
-        if replaced and self.form is Form.COMPRESSED:
+        size = size_on_disk(os.stat(path).st_size)
+        replaced = _length_at(place)
+        if replaced and self.form is Form.COMPRESSED:  # an empty file is no frame
             os.unlink(path)
             self.touch(digest)
             return
@@ -387,7 +388,7 @@ class BlobStore:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             os.rename(path, place)
-        self._add_size(size - replaced)
+        self._add_size(size if replaced is None else size - size_on_disk(replaced))
 
     def _add_size(self, size_bytes: int) -> None:
         with self._lock:
@@ -403,15 +404,15 @@ class BlobStore:
                     digest = Digest(bytes.fromhex(shard.name + entry.name))
                     status = entry.stat(follow_symlinks=False)
                     used = status.st_ctime if self.form is Form.PLAIN else status.st_mtime
-                    yield Entry(digest, status.st_size, used)
+                    yield Entry(digest, size_on_disk(status.st_size), used)
 
 
-def _size_at(path: str) -> int:
-    """Bytes of the file there; 0 where there is none, or an empty one, which is no frame."""
+def _length_at(path: str) -> int | None:
+    """Bytes in the file there; None where there is none."""
     try:
         return os.stat(path).st_size
     except OSError:
-        return 0
+        return None
 
 
 def _scan(directory: str) -> list[os.DirEntry[str]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
-from cache.eviction import Entry, choose_victims
+from cache.eviction import BLOCK_BYTES, Entry, choose_victims, size_on_disk
 from cache.frame import COMPRESSION_LEVEL, MAX_WINDOW_BYTES, compress, decompress, window_bytes
 from zcc.compiler import pack
 
@@ -118,7 +118,8 @@ def test_what_an_earlier_process_left_half_done_is_swept(tmp_path: Path) -> None
 
 
 def test_a_store_beyond_its_limit_forgets_the_least_recently_used(tmp_path: Path) -> None:
-    store = BlobStore(str(tmp_path), 5000)
+    limit_bytes = 5 * BLOCK_BYTES
+    store = BlobStore(str(tmp_path), limit_bytes)
     digests = [store.put(os.urandom(1000)) for _ in range(8)]
     for age, digest in enumerate(digests):
         os.utime(store.path_of(digest), (1000 + age, 1000 + age))
@@ -126,7 +127,7 @@ def test_a_store_beyond_its_limit_forgets_the_least_recently_used(tmp_path: Path
     kept = [store.has(digest) for digest in digests]
     assert kept == sorted(kept)
     assert kept[-1]
-    assert store.size_bytes <= 5000
+    assert store.size_bytes <= limit_bytes
 
 
 @given(st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 1e6))), st.integers(0, 10_000))
@@ -202,7 +203,7 @@ def test_a_frame_that_is_there_stays_whoever_sends_another(tmp_path: Path) -> No
     store.write(digest, raw)
     assert store.read_stored(digest) == frame
     assert left_behind(store) == []
-    assert store.size_bytes == counted == len(frame)
+    assert store.size_bytes == counted == size_on_disk(len(frame))
     store.remove(digest)
     assert store.size_bytes == 0
 
@@ -220,7 +221,23 @@ def test_a_plain_blob_that_comes_again_counts_once(tmp_path: Path) -> None:
     store = BlobStore(str(tmp_path), LIMIT, Form.PLAIN)
     for _ in range(2):
         store.put_frame(digest_of(DATA), compress(DATA), LIMIT)
-    assert store.size_bytes == len(DATA)
+    assert store.size_bytes == size_on_disk(len(DATA))
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_a_blob_counts_as_what_the_disk_gives_up_for_it(tmp_path: Path, form: Form) -> None:
+    """Files of some bytes would fill a disk, and use up its inodes, long before their lengths do."""
+    store = BlobStore(str(tmp_path), LIMIT, form)
+    digests = [store.put(b"%d" % at) for at in range(40)]
+    digests.append(store.put(os.urandom(BLOCK_BYTES + 1)))
+    counted = BlobStore(str(tmp_path), LIMIT, form).size_bytes
+    assert store.size_bytes == counted == 42 * BLOCK_BYTES
+    os.truncate(store.path_of(digests[0]), 0)
+    store.put_frame(digests[0], compress(b"0"), LIMIT)
+    assert store.size_bytes == counted
+    for digest in digests:
+        store.remove(digest)
+    assert store.size_bytes == 0
 
 
 def _stored_frame(data: bytes) -> bytes:
