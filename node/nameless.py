@@ -1,6 +1,7 @@
 """The bytes of files that a sandbox's processes hold and that have no name any more, which no walk finds.
 
-A file that was removed stays on disk for as long as a process has it open or mapped.
+A file that was removed stays on disk for as long as a process has it open or mapped. A process that has ended
+holds nothing; one that lives and does not let itself be looked at is not taken for such a one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from node.errors import HoldsTooMuchError
 
@@ -32,14 +33,48 @@ def nameless_bytes(place: str, pids: Iterable[int], but_on: int) -> int:
 
     Raises:
         HoldsTooMuchError: they have too many files open, or mapped.
+        OSError: one of them cannot be looked at.
     """
     look = _Look(but_on)
     for pid in pids:
-        # A thread may have descriptors of its own.
-        for task in _names_in(f"{place}/{pid}/task"):
-            look.at_open(f"{place}/{pid}/task/{task}/fd")
-        look.at_mapped(f"{place}/{pid}/maps")
+        tasks: list[str] = []
+        with unless_ended(f"{place}/{pid}"):
+            tasks = [f"{place}/{pid}/task/{task}" for task in os.listdir(f"{place}/{pid}/task")]
+        # A thread may have descriptors of its own, and shows no mapping when it has ended before others.
+        has_maps = False
+        for task in tasks:
+            with unless_ended(task):
+                look.at_open(f"{task}/fd")
+                has_maps = has_maps or look.at_mapped(f"{task}/maps")
     return sum(look.open.values()) + sum(look.mapped.values())
+
+
+@contextlib.contextmanager
+def unless_ended(place: str) -> Iterator[None]:
+    """What is read here of a process or thread, by its directory in /proc, may be cut short by its end.
+
+    Raises:
+        OSError: it cannot be looked at, though it has not ended.
+    """
+    try:
+        yield
+    except OSError:
+        if not has_ended(place):
+            raise
+
+
+def has_ended(place: str) -> bool:
+    """Whether a process or thread, by its directory in /proc, runs no code any more: it has no memory, and
+    gives up, or has given up, all else. Everything of it but this belongs to root then.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        with open(f"{place}/statm", "rb") as file:
+            return file.read().startswith(b"0 ")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class _Look:
@@ -53,21 +88,19 @@ class _Look:
         self._maps_bytes = 0
 
     def at_open(self, directory: str) -> None:
-        for name in _names_in(directory):
+        for name in os.listdir(directory):
             self._descriptors += 1
             if self._descriptors > _MAX_DESCRIPTORS:
                 raise HoldsTooMuchError(f"more than {_MAX_DESCRIPTORS} open files")
-            with contextlib.suppress(OSError):  # closed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                 seen = os.stat(f"{directory}/{name}")
                 if stat.S_ISREG(seen.st_mode) and not seen.st_nlink and seen.st_dev != self._but_on:
                     self.open[seen.st_dev, seen.st_ino] = seen.st_blocks * _STAT_BLOCK_BYTES
 
-    def at_mapped(self, path: str) -> None:
-        try:
-            with open(path, "rb") as file:
-                maps = file.read(_MAX_MAPS_BYTES)
-        except OSError:  # it has ended
-            return
+    def at_mapped(self, path: str) -> bool:
+        """Whether there was anything to see."""
+        with open(path, "rb") as file:
+            maps = file.read(_MAX_MAPS_BYTES)
         self._maps_bytes += len(maps)
         if self._maps_bytes >= _MAX_MAPS_BYTES:
             raise HoldsTooMuchError("too many mapped files")
@@ -77,11 +110,4 @@ class _Look:
             if file_id[0] != self._but_on:
                 size_bytes = offset + end - start
                 self.mapped[file_id] = max(size_bytes, self.mapped.get(file_id, 0))
-
-
-def _names_in(directory: str) -> list[str]:
-    """Nothing if its process has ended."""
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
+        return bool(maps)

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from node.errors import NodeError
 from node.lending import Look
-from node.watch import pids_in
+from node.watch import has_begun, pids_in
 
 # user, nice, system, irq, softirq: guests' time is in the first two.
 _RUNNING = (0, 1, 2, 5, 6)
@@ -135,7 +135,10 @@ class Owner:
 def _sandbox_s(init_pid: int) -> float:
     """Seconds that the processes of a sandbox have run, with those that they have buried."""
     ticks = 0
-    for pid in pids_in(init_pid):
+    pids: list[int] = []
+    with contextlib.suppress(OSError):
+        pids = pids_in(init_pid) if has_begun(init_pid) else []
+    for pid in pids:
         with (
             contextlib.suppress(OSError, ValueError),
             open(f"/proc/{init_pid}/root/proc/{pid}/stat") as file,

@@ -4,6 +4,9 @@ group counts them, the memory of all its processes, their number and that of the
 The processes are listed by the sandbox's own /proc, which shows exactly the pid namespace and cannot be
 unmounted from inside. Memory that belongs to no process is refused by the system call filter, or lies in
 TMPDIR, which is counted with it. A file that was removed and is held counts as one with a name.
+
+A job owns what we look through, and could lock it where the node is not root. So what does not let itself be
+looked at is not nothing: it stops the job, unless what was looked at has ended.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 
 from node.cgroup import Group
 from node.errors import HoldsTooMuchError
-from node.nameless import nameless_bytes
+from node.nameless import has_ended, nameless_bytes, unless_ended
 from node.proof import LOG_BYTES
 from node.sandbox import TMP_PLACE, Limits
 from zcc.messages import Fault
@@ -33,6 +36,8 @@ _STAT_BLOCK_BYTES = 512
 _LOG_SLACK_BYTES = 1 << 20
 # An entry that is gone, or no directory any more, since it was listed.
 _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+# How something refuses to be looked at while its sandbox lasts; any other error is not the job's.
+_HIDDEN = (*_CHANGED, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +66,23 @@ class Watch:
         disk = os.statvfs(self._scratch)
         if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
             return Fault.RESOURCES, "the disk is almost full"
-        tmp_bytes, tmp_files = _tmp_of(init_pid) if init_pid else (0, 0)
-        pids = pids_in(init_pid) if init_pid else []
-        # First how many there are: what follows goes through the files of each.
-        excess = self._excess_of_processes(init_pid, pids, tmp_bytes)
-        if excess is not None:
-            return excess
-        try:
-            held_bytes = nameless_bytes(f"/proc/{init_pid}/root/proc", pids, _tmp_device(init_pid))
-        except HoldsTooMuchError as error:
-            return Fault.RESOURCES, str(error)
+        tmp_files = held_bytes = 0
+        if has_begun(init_pid):
+            try:
+                tmp_bytes, tmp_files, tmp_device = _tmp_of(init_pid)
+                pids = pids_in(init_pid)
+                # First how many there are: what follows goes through the files of each.
+                excess = self._excess_of_processes(init_pid, pids, tmp_bytes)
+                if excess is not None:
+                    return excess
+                held_bytes = nameless_bytes(f"/proc/{init_pid}/root/proc", pids, tmp_device)
+            except HoldsTooMuchError as error:
+                return Fault.RESOURCES, str(error)
+            except OSError as error:
+                if not has_ended(f"/proc/{init_pid}"):
+                    if error.errno not in _HIDDEN:
+                        raise
+                    return Fault.RESOURCES, f"a process cannot be looked into: {error.strerror}"
         return self.excess_of_files(tmp_files, held_bytes)
 
     def excess_of_files(self, tmp_files: int = 0, held_bytes: int = 0) -> tuple[Fault, str] | None:
@@ -114,12 +126,11 @@ class Watch:
             return Fault.RESOURCES, f"more than {limits.tasks} processes and threads"
         used_bytes = sum(use.memory_bytes for use in uses) + tmp_bytes
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
-            # What processes share was counted for each. To share it out costs a walk over their pages.
-            used_bytes = sum(
-                _shared_out_bytes(f"/proc/{init_pid}/root/proc/{pid}", use)
-                for pid, use in zip(pids, uses, strict=True)
-            )
-            used_bytes += tmp_bytes
+            places = [f"/proc/{init_pid}/root/proc/{pid}" for pid in pids]
+            used_bytes = tmp_bytes + _shared_out(places, uses)
+            if used_bytes > limits.memory_bytes:
+                # One that ended meanwhile left what it shared to those that were asked after it.
+                used_bytes = tmp_bytes + _shared_out(places, uses)
         self.used_bytes = used_bytes
         self.peak_bytes = max(self.peak_bytes, used_bytes)
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
@@ -127,33 +138,37 @@ class Watch:
         return None
 
 
-def pids_in(init_pid: int) -> list[int]:
-    """The processes of a sandbox, by their numbers inside."""
-    place = f"/proc/{init_pid}/root/proc"
+def has_begun(init_pid: int) -> bool:
+    """Whether the command of a sandbox with this first process may run: that leads a session of its own when
+    all is mounted, and its own /proc is where ours was."""
     try:
-        # Until bubblewrap has changed the root, this is the machine's own.
-        if os.stat(place).st_dev == os.stat("/proc").st_dev:
-            return []
-        names = os.listdir(place)
-    except OSError:
-        return []
-    return [int(name) for name in names if name.isdigit()]
+        return bool(init_pid) and os.getsid(init_pid) == init_pid
+    except ProcessLookupError:
+        return False
+
+
+def pids_in(init_pid: int) -> list[int]:
+    """The processes of a sandbox that has begun, by their numbers inside.
+
+    Raises:
+        OSError: it is over, or cannot be looked into.
+    """
+    return [int(name) for name in os.listdir(f"/proc/{init_pid}/root/proc") if name.isdigit()]
 
 
 def _use_of(place: str) -> Use:
     """What a process has, by its directory in /proc; nothing if it is gone."""
-    try:
+    status: dict[bytes, bytes] = {}
+    with unless_ended(place):
         status = _status_in(place)
         if status.get(b"State") == b"Z" and int(status.get(b"Threads", 0)) > 1:
             # Its first thread has ended, and with it went all that /proc says of the process's memory.
             for thread in os.listdir(f"{place}/task"):
-                with contextlib.suppress(OSError):
+                with unless_ended(f"{place}/task/{thread}"):
                     found = _status_in(f"{place}/task/{thread}")
                     if b"VmRSS" in found:
                         status = found
                         break
-    except OSError:
-        return Use()
     kilobytes = sum(int(status.get(name, 0)) for name in (b"VmRSS", b"VmSwap", b"VmPTE"))
     return Use(kilobytes << 10, int(status.get(b"Threads", 0)))
 
@@ -163,30 +178,30 @@ def _status_in(place: str) -> dict[bytes, bytes]:
         return dict(_FIELD.findall(file.read()))
 
 
+def _shared_out(places: list[str], uses: list[Use]) -> int:
+    """The bytes that processes have, where what they share is counted once: a walk over their pages."""
+    return sum(_shared_out_bytes(place, use) for place, use in zip(places, uses, strict=True))
+
+
 def _shared_out_bytes(place: str, use: Use) -> int:
-    try:
-        with open(f"{place}/smaps_rollup", "rb") as file:
-            found = _PSS.findall(file.read())
-    except OSError:
-        found = []
+    found: list[bytes] = []
+    with contextlib.suppress(OSError), open(f"{place}/smaps_rollup", "rb") as file:
+        found = _PSS.findall(file.read())
+    if not found and has_ended(place):
+        return 0  # since its use was asked for; what it shared is others' by now
     return sum(int(value) for value in found) << 10 if found else use.memory_bytes
 
 
-def _tmp_of(init_pid: int) -> tuple[int, int]:
-    """(bytes, files) in the sandbox's TMPDIR, a file system of its own in memory."""
-    try:
-        tmp = os.statvfs(b"/proc/%d/root" % init_pid + TMP_PLACE)
-    except OSError:
-        return 0, 0
-    return (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize, tmp.f_files - tmp.f_ffree
+def _tmp_of(init_pid: int) -> tuple[int, int, int]:
+    """(bytes, files, device) of the sandbox's TMPDIR, a file system of its own in memory.
 
-
-def _tmp_device(init_pid: int) -> int:
-    """The device of the sandbox's TMPDIR, of which all is counted; 0, no file's, if there is none yet."""
-    try:
-        return os.stat(b"/proc/%d/root" % init_pid + TMP_PLACE).st_dev
-    except OSError:
-        return 0
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    place = b"/proc/%d/root" % init_pid + TMP_PLACE
+    tmp = os.statvfs(place)
+    used_bytes = (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize
+    return used_bytes, tmp.f_files - tmp.f_ffree, os.stat(place).st_dev
 
 
 def _written(directory: bytes) -> Iterator[int]:
