@@ -12,12 +12,14 @@ from broker.storage.http import Premises, Visit
 
 logger = logging.getLogger(__name__)
 
-# Each is a descriptor, and up to a piece of a value in memory. Beyond it an idle one goes, or the new one.
+# Each is a descriptor, and up to a piece of a value in memory. Beyond it a stranger or an idle one goes.
 MAX_VISITS = 1024
 # Of the descriptors that this process may have; the rest is the members' and the disk's. Without any left
 # asyncio would report an error for each connection.
 DESCRIPTORS_SHARE = 0.25
 BACKLOG = 1024
+# So often it is asked whether the tokens of those inside are still good: 20 us each.
+ASK_AGAIN_S = 1.0
 # asyncio lets in so many in one turn of the loop, before it makes a Visit of the first.
 _ADMITTED_AT_ONCE = 8
 
@@ -35,6 +37,7 @@ class HttpDoor:
         self._max_visits = min(MAX_VISITS, int(raise_descriptors() * DESCRIPTORS_SHARE))
         self._listener = _listen(address)
         self._server: asyncio.Server | None = None
+        self._ask_again_at = 0.0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -42,10 +45,20 @@ class HttpDoor:
         return str(host), int(port)
 
     def tick(self, now: float) -> None:
-        """Cut off everybody whose time is over."""
+        """Cut off everybody whose time is over, or whose token is."""
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + ASK_AGAIN_S
+            self._turn_out()
         for visit in [each for each in self._visits if each.deadline < now]:
             if not visit.is_idle:
                 self._premises.counts["late"] += 1
+            visit.abort()
+
+    def _turn_out(self) -> None:
+        """What a token is good for ends with it, whatever it was used for is under way."""
+        tokens = {each.token for each in self._visits} - {""}
+        over = {token for token in tokens if self._premises.access_of(token) is None}
+        for visit in [each for each in self._visits if each.token in over]:
             visit.abort()
 
     async def start(self) -> None:
@@ -70,10 +83,13 @@ class HttpDoor:
         return visit
 
     def _make_room(self) -> None:
-        """The one that has been idle longest goes, else the one that has been here longest."""
+        """The one that has been here longest goes, of those who have shown no valid token if there are any; else
+        the one that has been idle longest, if one is."""
         self._premises.counts["crowded_out"] += 1
-        idle = (each for each in self._visits if each.is_idle)
-        longest = min(idle, key=lambda each: each.deadline, default=next(iter(self._visits)))
+        longest = next((each for each in self._visits if not each.token), None)
+        if longest is None:
+            idle = (each for each in self._visits if each.is_idle)
+            longest = min(idle, key=lambda each: each.deadline, default=next(iter(self._visits)))
         longest.abort()
         self._left(longest)
 

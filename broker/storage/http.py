@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection of a ccache: requests in turn, their bodies to disk, values from disk.
 
 h11 knows HTTP; this knows what ccache means by it, and how long a client may take. Owns one connection's state;
-whose it is and which connection has to go is the door's business.
+which connection has to go is the door's business, and which is served next that of the rounds. What has come is
+kept, and nothing more is read, until they call.
 
 What ccache makes of answers (4.4 and newer): any status but 2xx to GET or HEAD is a miss; one to PUT or
 DELETE is an error, for which it leaves the storage alone until the process ends. So whoever may only read is
@@ -19,7 +20,10 @@ from typing import cast
 
 import h11
 
+from broker.allowance import Allowance
+from broker.limits import STORAGE_BURST, STORAGE_PER_S
 from broker.storage.paths import key_of
+from broker.storage.rounds import Rounds
 from broker.storage.tokens import Access, name_of, token_in
 from cache.errors import CacheError
 from cache.values import MAX_VALUE_BYTES, Value, ValueArrival, ValueStore
@@ -32,14 +36,14 @@ MAX_HEAD_BYTES = 16 << 10
 # connection for as long as its compile takes.
 HEAD_S = 10.0
 KEEP_ALIVE_S = 120.0
-# A body that stands still so long, or is slower than that on the whole, is cut off.
+# A body that stands still so long, or is slower than that on the whole, is cut off. So is one of which no such
+# stretch came in the time that it may take: who is ahead at first may not drip for the rest.
 STALL_S = 10.0
 MIN_BYTES_PER_S = 64 << 10
+STRETCH_BYTES = 256 << 10
 # The body of a request that is refused is read so far, to have the refusal heard; beyond it we hang up.
 MAX_DRAINED_BYTES = 1 << 20
 _PIECE_BYTES = 256 << 10
-# Pieces sent before the loop's other work has its turn.
-_PIECES_AT_ONCE = 4
 _METHODS = (b"GET", b"HEAD", b"PUT", b"DELETE")
 
 Headers = list[tuple[bytes, bytes]]
@@ -53,6 +57,9 @@ class Premises:
     access_of: Callable[[str], Access | None]
     now: Callable[[], float]
     counts: Counter[str] = field(default_factory=Counter)
+    rounds: Rounds = field(default_factory=Rounds)
+    # Requests of one token's, as of a member's key.
+    allowance: Allowance = field(default_factory=lambda: Allowance(STORAGE_BURST, STORAGE_PER_S))
 
 
 @dataclass(slots=True)
@@ -62,6 +69,7 @@ class _Order:
     method: bytes
     status: int = 204
     key: bytes = b""
+    has_body: bool = False
     arrival: ValueArrival | None = None
     headers: Headers = field(default_factory=list)
 
@@ -71,16 +79,19 @@ class Visit(asyncio.Protocol):
 
     def __init__(self, premises: Premises, on_over: Callable[[Visit], None]) -> None:
         self.deadline = premises.now() + HEAD_S
+        self.token = ""  # that of the last request, if it was valid
         self._premises = premises
         self._on_over = on_over
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._transport: asyncio.Transport | None = None
         self._order: _Order | None = None
         self._ends_at = 0.0  # when the body under way has to be over at the latest
+        self._stretch_ends_at = 0.0
+        self._stretch_bytes = 0  # have come of the stretch under way
         self._value: Value | None = None  # being sent
         self._offset = 0
         self._may_write = True
-        self._is_advancing = False
+        self._has_all = False  # the client has shut its side
 
     @property
     def is_idle(self) -> bool:
@@ -102,31 +113,40 @@ class Visit(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._guarded(lambda: self._receive(data))
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._http.receive_data(data)
+        self._transport.pause_reading()  # until this has been served
+        self._premises.rounds.wait(self)
 
     def eof_received(self) -> bool:
-        self._guarded(lambda: self._receive(b""))
-        return self._value is not None  # a client may shut its side and still read
+        self._has_all = True
+        self._http.receive_data(b"")
+        self._premises.rounds.wait(self)
+        return True  # a client may shut its side and still read; what has come is served, and we hang up
 
     def pause_writing(self) -> None:
         self._may_write = False
 
     def resume_writing(self) -> None:
         self._may_write = True
-        self._guarded(self._pump)
+        self._premises.rounds.wait(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._premises.rounds.leave(self)
         if self._order is not None and self._order.arrival is not None:
             self._order.arrival.drop()
         self._order = None
         self._end_value()
         self._on_over(self)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Whatever it is, it costs this connection and nothing else: the farm must go on."""
+    # ---- requests ------------------------------------------------------------------------------
+
+    def serve(self) -> bool:
+        """One step; whatever it meets, it costs this connection and nothing else: the farm must go on."""
         try:
-            step()
+            return self._step()
         except h11.RemoteProtocolError as error:
             self._premises.counts["malformed"] += 1
             self._refuse(error.error_status_hint)
@@ -134,42 +154,49 @@ class Visit(asyncio.Protocol):
             self._premises.counts["failed"] += 1
             logger.exception("a storage request failed")
             self.abort()
+        return False
 
-    # ---- requests ------------------------------------------------------------------------------
+    def _step(self) -> bool:
+        if not self._may_write or self._is_leaving:
+            return False  # who does not read his answers, is given none
+        if self._value is not None:
+            self._send_piece(self._value)
+            return True
+        return self._take_events()
 
-    def _receive(self, data: bytes) -> None:
-        if self._is_leaving:
-            return
-        self._http.receive_data(data)
-        self._advance()
-
-    def _advance(self) -> None:
-        if self._is_advancing:
-            return
-        self._is_advancing = True
-        try:
-            self._take_events()
-        finally:
-            self._is_advancing = False
-
-    def _take_events(self) -> None:
+    def _take_events(self) -> bool:
+        """What has come, up to the next answer; whether there may be more."""
         while (transport := self._transport) is not None and not transport.is_closing():
             event = self._http.next_event()
             match event:
                 case h11.Request():
                     self._begin(event)
+                    if self._has_to_wait():
+                        return False
                 case h11.Data():
                     self._take(bytes(event.data))
                 case h11.EndOfMessage():
                     self._finish()
+                    return True
                 case h11.ConnectionClosed():
                     transport.close()
-                case h11.PAUSED:
-                    # A request behind the one whose answer is being sent: it waits in the kernel.
-                    transport.pause_reading()
-                    return
-                case h11.NEED_DATA:
-                    return
+                case _:  # NEED_DATA
+                    if self._has_all:
+                        transport.close()
+                    transport.resume_reading()
+                    return False
+        return False
+
+    def _has_to_wait(self) -> bool:
+        """Whether the token has been used more than it may; the round comes back when it has made up for it."""
+        if not self.token:
+            return False
+        owed = -self._premises.allowance.left(name_of(self.token), self._premises.now())
+        if owed <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        loop.call_later(owed / STORAGE_PER_S, self._premises.rounds.wait, self)
+        return True
 
     def _begin(self, request: h11.Request) -> None:
         headers = dict(request.headers)
@@ -194,15 +221,17 @@ class Visit(asyncio.Protocol):
         method = request.method
         token = token_in(headers.get(b"authorization", b""))
         access = self._premises.access_of(token)
+        self.token = "" if access is None else token
         if access is None:
             self._premises.counts["unauthorized"] += 1
             return _Order(method, 401, headers=[(b"WWW-Authenticate", b'Basic realm="ccache"')])
+        self._premises.allowance.use(name_of(token), 1, self._premises.now())
         if method not in _METHODS:
             return _Order(method, 405, headers=[(b"Allow", b", ".join(_METHODS))])
         key = key_of(request.target)
         if key is None:
             return _Order(method, 404)
-        order = _Order(method, key=key)
+        order = _Order(method, key=key, has_body=length > 0)
         if method in (b"PUT", b"DELETE") and access is Access.READ:
             order.key = b""
         elif method == b"PUT":
@@ -220,7 +249,11 @@ class Visit(asyncio.Protocol):
             order.status = 507
 
     def _take(self, piece: bytes) -> None:
-        self.deadline = min(self._premises.now() + STALL_S, self._ends_at)
+        now = self._premises.now()
+        self._stretch_bytes += len(piece)
+        if self._stretch_bytes >= STRETCH_BYTES:
+            self._begin_stretch(now)
+        self.deadline = min(now + STALL_S, self._stretch_ends_at, self._ends_at)
         order = self._order
         if order is None or order.arrival is None:
             return
@@ -233,6 +266,13 @@ class Visit(asyncio.Protocol):
     def _finish(self) -> None:
         order, self._order = self._order, None
         if order is None:
+            return
+        if order.has_body and self._premises.access_of(self.token) is None:
+            # It was revoked, or has expired, while the body came.
+            if order.arrival is not None:
+                order.arrival.drop()
+            self._premises.counts["unauthorized"] += 1
+            self._answer(401, [])
             return
         if order.status == 204 and order.method in (b"GET", b"HEAD"):
             self._give(order)
@@ -268,32 +308,26 @@ class Visit(asyncio.Protocol):
             return
         self._value, self._offset = value, 0
         self._hasten(value.size_bytes)
-        self._pump()
 
     # ---- answers -------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """Send the value for as long as the client takes it, and others have their turn."""
-        for _ in range(_PIECES_AT_ONCE):
-            value = self._value
-            if value is None or not self._may_write or self._is_leaving:
-                return
-            self.deadline = min(self._premises.now() + STALL_S, self._ends_at)
-            piece = value.read(self._offset, _PIECE_BYTES)
-            if not piece:
-                raise OSError("a value became shorter while it was sent")
-            self._offset += len(piece)
-            self._write(self._http.send(h11.Data(data=piece)))
-            if self._offset >= value.size_bytes:
-                self._end_value()
-                self._end_answer()
-                return
-        asyncio.get_running_loop().call_soon(self._guarded, self._pump)
+    def _send_piece(self, value: Value) -> None:
+        self.deadline = min(self._premises.now() + STALL_S, self._ends_at)
+        piece = value.read(self._offset, _PIECE_BYTES)
+        if not piece:
+            raise OSError("a value became shorter while it was sent")
+        self._offset += len(piece)
+        self._write(self._http.send(h11.Data(data=piece)))
+        if self._offset >= value.size_bytes:
+            self._end_value()
+            self._end_answer()
 
     def _answer(self, status: int, headers: Headers) -> None:
         """An answer without a body."""
         length = [] if status == 204 else [(b"Content-Length", b"0")]
-        response = h11.Response(status_code=status, headers=[*headers, *length])
+        # A stranger has one answer a connection: making one costs him more than asking again.
+        last = [(b"Connection", b"close")] if status == 401 else []
+        response = h11.Response(status_code=status, headers=[*headers, *length, *last])
         self._write(self._http.send(response))
         self._end_answer()
 
@@ -306,8 +340,6 @@ class Visit(asyncio.Protocol):
             self._transport.close()
             return
         self._http.start_next_cycle()
-        self._transport.resume_reading()
-        self._advance()
 
     def _refuse(self, status: int, headers: Headers | None = None) -> None:
         """Answer without reading further, and hang up."""
@@ -334,3 +366,8 @@ class Visit(asyncio.Protocol):
         now = self._premises.now()
         self._ends_at = now + STALL_S + size_bytes / MIN_BYTES_PER_S
         self.deadline = now + STALL_S
+        self._begin_stretch(now)
+
+    def _begin_stretch(self, now: float) -> None:
+        self._stretch_bytes = 0
+        self._stretch_ends_at = now + STALL_S + STRETCH_BYTES / MIN_BYTES_PER_S

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from broker.allowance import Allowance
 from broker.errors import StartError
 from broker.storage import door as door_module
-from broker.storage.door import HttpDoor
+from broker.storage import http as http_module
+from broker.storage.door import ASK_AGAIN_S, HttpDoor
 from broker.storage.http import (
     HEAD_S,
     KEEP_ALIVE_S,
@@ -25,12 +27,13 @@ from broker.storage.http import (
     STALL_S,
     Premises,
 )
-from broker.storage.tokens import Access
+from broker.storage.tokens import Access, name_of
 from cache.values import MAX_VALUE_BYTES, ValueStore
 
 PATIENCE_S = 5.0
 KEY = "5652ec8584df4d793a5c5f070a158d22d612ea0a"
 PATH = f"/team/{KEY[:2]}/{KEY[2:]}"
+BURST = 4000
 TOKENS = {"reader": Access.READ, "writer": Access.WRITE}
 
 
@@ -240,12 +243,53 @@ def test_a_refusal_is_heard_behind_a_body_and_a_flood_is_not_read(tmp_path: Path
     async def story(served: Served) -> None:
         client = await served.connect()
         assert (await client.ask("PUT", body=b"x" * MAX_DRAINED_BYTES, token="no")).status == 401
-        assert (await client.ask("GET")).status == 404  # the connection has stayed
+        assert await client.wait_cut_off() == b""
+        client = await served.connect()
         client.writer.write(
             f"PUT {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n".encode()
         )
         assert (await client.answer()).status == 401
         assert await client.wait_cut_off() == b""
+
+    run(tmp_path, story)
+
+
+def test_a_token_that_ends_while_a_body_comes_stores_and_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOKENS, "leaver", Access.WRITE)
+
+    async def story(served: Served) -> None:
+        await served.ask("PUT", body=b"a value")
+        clients = [await served.connect() for _ in range(2)]
+        for client, method in zip(clients, ("PUT", "DELETE"), strict=True):
+            head = f"{method} {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer leaver\r\n"
+            client.writer.write(f"{head}Content-Length: 6\r\n\r\npoiso".encode())
+        await until(lambda: sum(each.token == "leaver" for each in served.door._visits) == 2)
+        monkeypatch.delitem(TOKENS, "leaver")
+        for client in clients:
+            client.writer.write(b"n")
+            assert (await client.answer()).status == 401
+        assert (await served.ask("GET", token="reader")).body == b"a value"
+
+    run(tmp_path, story)
+
+
+def test_who_is_inside_when_his_token_ends_is_turned_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOKENS, "leaver", Access.READ)
+
+    async def story(served: Served) -> None:
+        await served.ask("PUT", body=b"v" * (60 << 20))
+        stays, leaver = await served.connect(), await served.connect()
+        assert (await stays.ask("HEAD", token="reader")).status == 200
+        leaver.writer.write(heads(f"GET {PATH} HTTP/1.1").replace(b"writer", b"leaver"))
+        await leaver.reader.readexactly(100)
+        monkeypatch.delitem(TOKENS, "leaver")
+        served.let_pass(ASK_AGAIN_S)
+        assert len(await leaver.wait_cut_off()) < 60 << 20
+        assert (await stays.ask("HEAD", token="reader")).status == 200
 
     run(tmp_path, story)
 
@@ -420,6 +464,118 @@ def test_who_asks_and_does_not_read_holds_no_more_than_a_piece(tmp_path: Path) -
     run(tmp_path, story)
 
 
+def test_a_body_that_came_fast_may_not_drip_for_the_rest(tmp_path: Path) -> None:
+    """Of the 27 minutes that 100 MiB may take, none is left to who does not use them."""
+
+    async def story(served: Served) -> None:
+        client = await served.connect()
+        client.writer.write(heads(f"PUT {PATH} HTTP/1.1", f"Content-Length: {100 << 20}"))
+        client.writer.write(bytes(90 << 20))
+        await until(lambda: served.premises.values.arriving_bytes == 90 << 20)
+        seconds = 0
+        while served.premises.values.arriving_bytes:
+            client.writer.write(b"x")
+            await asyncio.sleep(0.002)
+            served.let_pass(1)
+            seconds += 1
+            assert seconds < 60
+        assert seconds > STALL_S
+
+    run(tmp_path, story)
+
+
+def test_who_asks_much_at_once_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        greedy, other = await served.connect(), await served.connect()
+        await other.ask("GET")
+        greedy.writer.write(heads(f"GET {PATH} HTTP/1.1") * BURST)
+        await until(lambda: served.premises.counts["misses"] > 1)
+        assert (await other.ask("GET")).status == 404
+        assert served.premises.counts["misses"] < BURST // 4
+        for _ in range(BURST):
+            assert (await greedy.answer()).status == 404
+
+    run(tmp_path, story)
+
+
+def test_who_asks_much_and_does_not_read_is_answered_no_further(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        for option in (
+            socket.SO_SNDBUF,
+            socket.SO_RCVBUF,
+        ):  # else the kernel takes megabytes of answers
+            served.door._listener.setsockopt(socket.SOL_SOCKET, option, 4096)
+        client = await served.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(10):
+            client.writer.write(heads(f"GET {PATH} HTTP/1.1") * BURST)
+        await until(lambda: any(not visit._may_write for visit in served.door._visits))
+        (visit,) = served.door._visits
+        assert visit._transport is not None
+        assert visit._transport.get_write_buffer_size() <= 128 << 10
+        answered = served.premises.counts["misses"]
+        assert (await served.ask("GET")).status == 404
+        assert served.premises.counts["misses"] == answered + 1
+
+    run(tmp_path, story)
+
+
+def test_a_stranger_has_one_answer_a_connection(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        client = await served.connect()
+        client.writer.write(heads(f"GET {PATH} HTTP/1.1").replace(b"writer", b"nobody") * BURST)
+        await until(lambda: not served.door._visits)
+        assert served.premises.counts["unauthorized"] == 1
+
+    run(tmp_path, story)
+
+
+def test_a_token_that_asks_more_than_it_may_waits_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "STORAGE_PER_S", 2.0)
+
+    async def story(served: Served) -> None:
+        served.premises.allowance = Allowance(10, 1.0)
+        client = await served.connect()
+        for _ in range(10):
+            await client.ask("GET")
+        client.writer.write(heads(f"GET {PATH} HTTP/1.1"))
+        await until(lambda: served.premises.allowance.left(name_of("writer"), 1000.0) < 0)
+        assert (await served.ask("GET", token="reader")).status == 404
+        assert served.premises.counts["misses"] == 11
+        assert (await client.answer()).status == 404
+        assert served.premises.counts["misses"] == 12
+
+    run(tmp_path, story)
+
+
+def test_beyond_the_limit_strangers_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "MAX_VISITS", 3)
+
+    async def story(served: Served) -> None:
+        busy, idle = await served.connect(), await served.connect()
+        await idle.ask("HEAD")
+        busy.writer.write(heads(f"PUT {PATH} HTTP/1.1", "Content-Length: 5", body=b"va"))
+        await until(lambda: served.premises.values.arriving_bytes == 2)
+        for _ in range(
+            20
+        ):  # each holds a body open, and has been here for less time than the others
+            stranger = await served.connect()
+            head = heads(f"PUT {PATH} HTTP/1.1", "Content-Length: 99", body=b"x")
+            stranger.writer.write(head.replace(b"writer", b"nobody"))
+        await until(lambda: served.premises.counts["crowded_out"] >= 18)
+        busy.writer.write(b"lue")
+        assert (await busy.answer()).status == 204
+        assert (await idle.ask("GET")).body == b"value"
+
+    run(tmp_path, story)
+
+
 def test_beyond_the_limit_the_idle_go_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,7 +585,11 @@ def test_beyond_the_limit_the_idle_go_first(
         busy = await served.connect()
         busy.writer.write(heads(f"PUT {PATH} HTTP/1.1", "Content-Length: 5", body=b"va"))
         await until(lambda: served.premises.values.arriving_bytes == 2)
-        idle = [await served.connect() for _ in range(5)]
+        idle = []
+        for _ in range(5):
+            idle.append(await served.connect())
+            await idle[-1].ask("GET")
+            served.clock.now += 0.001
         for cut in idle[:3]:
             assert await cut.wait_cut_off() == b""
         busy.writer.write(b"lue")
