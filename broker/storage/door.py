@@ -83,8 +83,8 @@ class HttpDoor:
         return visit
 
     def _make_room(self) -> None:
-        """The one that has been here longest goes, of those who have shown no valid token if there are any; else
-        the one that has been idle longest, if one is."""
+        """The one that has been here longest goes, of those who have shown no valid token if there are any;
+        else the one that has been idle longest, if one is."""
         self._premises.counts["crowded_out"] += 1
         longest = next((each for each in self._visits if not each.token), None)
         if longest is None:
