@@ -35,7 +35,7 @@ class FetchToolchain:
 
 @dataclass(frozen=True, slots=True)
 class InstallToolchain:
-    """The toolchain's blob is here: verify, unpack, try it."""
+    """The toolchain's blob is here: verify, unpack it."""
 
     digest: Digest
 

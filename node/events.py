@@ -61,7 +61,7 @@ class BlobFailed:
 
 @dataclass(frozen=True, slots=True)
 class ToolchainReady:
-    """Unpacked, and a one-line file compiled with it."""
+    """Unpacked; whether it works is for the first job that wants it to see."""
 
     digest: Digest
 

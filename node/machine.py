@@ -7,6 +7,9 @@ A lease goes one way:
 `fetching` waits for inputs and toolchain, `ready` for a slot, `ended` for the broker's Settled. A revoked
 lease is forgotten at once, except that a running sandbox keeps its slot until it is really gone.
 
+A toolchain is unpacked while a lease waits for it, a few at a time: those that have come wait for their turn,
+and one that nobody wants any more by then stays packed.
+
 While the node is paused (its disk is short) or lends no slot it says so, and gives back what does not run. When
 it lends fewer than before it says so, starts nothing beyond them, and lets what runs end; the broker takes back
 what has not begun.
@@ -62,6 +65,9 @@ from zcc.messages import Done, Failed, Fault, Offer, Started
 MAX_LEASES = 4096
 # A job whose files rot as often as that while it runs is another node's: this disk, or memory, is broken.
 MAX_SPOILED = 3
+MAX_DETAIL = 1000  # characters
+# Toolchains that are unpacked at a time; each keeps a core and the disk busy for seconds.
+MAX_INSTALLING = 2
 
 
 class Stage(Enum):
@@ -97,6 +103,9 @@ class NodeMachine:
     memory: Memory | None = None
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
+    _packed: deque[Digest] = field(
+        default_factory=deque
+    )  # toolchains that are here, to be unpacked
     _installing: set[Digest] = field(default_factory=set)
 
     @property
@@ -157,11 +166,12 @@ class NodeMachine:
                 effects = self._open_or_close(event)
             case _:
                 assert_never(event)
-        return effects + self._fill_slots() + self._leave_when_done()
+        return effects + self._install() + self._fill_slots() + self._leave_when_done()
 
     def validate(self) -> None:
         """What holds between events; tests call it after each."""
         assert 0 <= self.running <= self.slots
+        assert len(self._installing) <= MAX_INSTALLING
         for name in self._ready:
             assert name not in self.leases or self.leases[name].stage is not Stage.FETCHING
         for lease in self.leases.values():
@@ -193,8 +203,8 @@ class NodeMachine:
     def _fetch(self, lease: Lease) -> list[Effect]:
         effects: list[Effect] = []
         toolchain = lease.toolchain
-        is_new = toolchain not in self._wanted and toolchain not in self._installing
-        if lease.needs_toolchain and is_new:
+        is_here = toolchain in self._packed or toolchain in self._installing
+        if lease.needs_toolchain and not is_here and toolchain not in self._wanted:
             self._wanted.add(toolchain)
             effects.append(FetchToolchain(toolchain))
         fresh = lease.missing - self._wanted
@@ -241,14 +251,24 @@ class NodeMachine:
         self._wanted.discard(digest)
         for lease in self.leases.values():
             lease.missing.discard(digest)
-        effects: list[Effect] = []
-        waiting = any(
-            lease.needs_toolchain and lease.toolchain == digest for lease in self.leases.values()
-        )
-        if waiting and digest not in self._installing:
-            self._installing.add(digest)
-            effects.append(InstallToolchain(digest))
+        is_here = digest in self._packed or digest in self._installing
+        if not is_here and self._is_awaited(digest):
+            self._packed.append(digest)
         self._promote()
+        return []
+
+    def _is_awaited(self, toolchain: Digest) -> bool:
+        return any(
+            lease.needs_toolchain and lease.toolchain == toolchain for lease in self.leases.values()
+        )
+
+    def _install(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._packed and len(self._installing) < MAX_INSTALLING:
+            digest = self._packed.popleft()
+            if self._is_awaited(digest):
+                self._installing.add(digest)
+                effects.append(InstallToolchain(digest))
         return effects
 
     def _blob_failed(self, digest: Digest, fault: Fault, detail: str) -> list[Effect]:
@@ -350,12 +370,13 @@ class NodeMachine:
 
     def _fail(self, name: bytes, fault: Fault, detail: str) -> list[Effect]:
         """Give a lease that does not run back, with the reason."""
-        return self._end(name, Failed(name, fault.value, detail[:1000]), ())
+        return self._end(name, Failed(name, fault.value, detail[:MAX_DETAIL]), ())
 
     def _job_ended(self, event: JobEnded | JobFaulted) -> list[Effect]:
         if isinstance(event, JobEnded):
             return self._end(event.lease, Done(event.lease, event.body), event.outputs)
-        failed = Failed(event.lease, event.fault.value, event.detail, event.used_bytes)
+        detail = event.detail[:MAX_DETAIL]
+        failed = Failed(event.lease, event.fault.value, detail, event.used_bytes)
         return self._end(event.lease, failed, ())
 
     def _end(

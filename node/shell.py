@@ -57,7 +57,7 @@ from node.events import (
 from node.faults import noted
 from node.freshness import INPUTS_EVERY_S, Freshness
 from node.host import Host
-from node.machine import NodeMachine
+from node.machine import MAX_INSTALLING, NodeMachine
 from node.memory import Gauge
 from node.room import Room
 from node.sandbox import Limits, Sandbox
@@ -124,9 +124,8 @@ class NodeShell:
         self._machine.memory = self._gauge.look(0)
         self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
         # Toolchains are unpacked and stores swept for seconds, which no job waits for.
-        self._slow_hands = ThreadPoolExecutor(2, "slow-hands")
-        # A toolchain is tried out beside as many jobs as there may be.
-        self._job_threads = job_threads(slots + 1)
+        self._slow_hands = ThreadPoolExecutor(MAX_INSTALLING, "slow-hands")
+        self._job_threads = job_threads(slots)
         hands = Hands(self._hands, self._slow_hands, self._job_threads)
         self._workshop = Workshop(
             directory,

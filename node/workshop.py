@@ -46,6 +46,11 @@ _MAY_BE_THE_TREES = frozenset((Fault.TOOLCHAIN, Fault.INPUT, Fault.REFUSED, Faul
 # Toolchains whose contents are known by name; a node serves a few, and each takes a walk of some milliseconds.
 _MAX_VIEWS = 16
 _MAX_CONDEMNED = 64
+# Of a toolchain's self-test, which takes some 50 ms: a slot is not held longer by one that hangs.
+SELF_TEST_S = 30.0
+_MOST_TOLD = 1000
+# Toolchains known to work; beyond it each tests itself once more.
+_MAX_TRIED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class Workshop:
         self._watching: asyncio.TimerHandle | None = None
         self._report = report
         self._unpacked: OrderedDict[Digest, Unpacked] = OrderedDict()
+        self._tried: set[Digest] = set()  # those that have passed their self-tests since this start
         self._running: dict[bytes, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs = 0
@@ -250,6 +256,10 @@ class Workshop:
             raise SpoiledError("the toolchain is not here any more", True)
         with self.toolchains.lease(job.toolchain):
             unpacked = await self._toolchain(job.toolchain)
+            if job.toolchain not in self._tried:
+                useless = await self._try_out(running, job.toolchain, unpacked)
+                if useless is not None:
+                    return useless
             done = await self._run(running, job, client, unpacked, is_last=False)
             if done is None:
                 self._trees.forget(client)  # so that the next one is new
@@ -258,9 +268,16 @@ class Workshop:
             return done.finish
 
     async def _run(
-        self, running: _Running, job: Job, client: bytes, unpacked: Unpacked, is_last: bool
+        self,
+        running: _Running,
+        job: Job,
+        client: bytes,
+        unpacked: Unpacked,
+        is_last: bool,
+        wall_s: float | None = None,
     ) -> _Done | None:
-        """Run it over a tree of this client's. None: that had seen too much, a new one may do.
+        """Run it over a tree of this client's, for `wall_s` if a job may take longer. None: that
+        had seen too much, a new one may do.
 
         What was found and not declared is what an earlier job has left in the tree, such as a header that is
         gone since: the result would prove nothing. So is what covers up a part of the toolchain, without which
@@ -273,13 +290,13 @@ class Workshop:
         try:
             if running.is_killed:
                 return _Done.of_fault(RunFault(Fault.STOPPING, "stopped"))
-            memory_bytes = self._gauge.limit_of(running.reserved_bytes)
+            limits = replace(
+                self._limits,
+                memory_bytes=self._gauge.limit_of(running.reserved_bytes),
+                wall_s=min(filter(None, (wall_s, self._limits.wall_s)), default=None),
+            )
             running.run = self._runner.prepare(
-                job,
-                unpacked,
-                tree.root,
-                scratch=self._scratch_path(),
-                limits=replace(self._limits, memory_bytes=memory_bytes),
+                job, unpacked, tree.root, scratch=self._scratch_path(), limits=limits
             )
             running.begun_s = self._loop.time()
             carrying = self._loop.run_in_executor(
@@ -358,10 +375,10 @@ class Workshop:
     # ---- toolchains ----------------------------------------------------------------------------
 
     async def install(self, digest: Digest) -> None:
-        """Unpack a toolchain whose frame is here and compile one line with it.
+        """Unpack a toolchain whose frame is here. Nothing of it runs: that is for a job.
 
         Raises:
-            NodeError, OSError: it cannot be used; it is removed again.
+            NodeError, OSError: it cannot be used; nothing is left of it.
         """
         self._installing += 1
         try:
@@ -369,35 +386,49 @@ class Workshop:
             await self._loop.run_in_executor(
                 self._hands.slow, self.toolchains.install, digest, place
             )
-            await self._try_out(digest)
-        except Exception:
-            self._unpacked.pop(digest, None)
-            await self._beside(self.toolchains.remove, digest)
-            raise
+            self._tried.discard(digest)
         finally:
             self._installing -= 1
             self.frames.remove(digest)
 
-    async def _try_out(self, digest: Digest) -> None:
-        """Compile one line, as the toolchain's first and known-answer job."""
+    async def _try_out(
+        self, running: _Running, digest: Digest, unpacked: Unpacked
+    ) -> Finish | None:
+        """Compile one line, the known answer, before the first job that wants this toolchain; what ends the
+        job if that fails.
+
+        As a part of the job: an uploaded toolchain is foreign code, which runs in a slot and under a lease
+        only, is killed with it, and counts as what the job uses. Jobs that begin together each try for
+        themselves, so that none waits for another's.
+
+        Raises:
+            SpoiledError: what it says of itself is rotten.
+        """
         self.inputs.put(SELF_TEST_SOURCE)
-        self._trees.forget(
-            SELF_TEST_CLIENT
-        )  # the last one may be why a toolchain is installed again
-        job = self_test(digest, self.toolchains.about(digest)).job
-        unpacked = await self._toolchain(digest)
-        done = await self._run(_Running(), job, SELF_TEST_CLIENT, unpacked, is_last=True)
+        self._trees.forget(SELF_TEST_CLIENT)  # the last one may be why it is tried again
+        try:
+            job = self_test(digest, self.toolchains.about(digest)).job
+        except ToolchainError as error:
+            self._condemn(digest, unpacked)
+            raise SpoiledError(str(error), True) from error
+        done = await self._run(
+            running, job, SELF_TEST_CLIENT, unpacked, is_last=True, wall_s=SELF_TEST_S
+        )
         assert done is not None
         outcome = done.outcome
         if isinstance(outcome, RunFault):
-            why = f"{outcome.fault.value}: {outcome.detail}"
-            raise ToolchainError(f"the toolchain cannot be used: {why}")
+            return replace(done.finish, detail=f"its toolchain's self-test: {outcome.detail}")
         if outcome.exit_status or not outcome.outputs or outcome.lookups.flaw:
-            why = outcome.stderr.decode(errors="replace") or outcome.lookups.flaw
-            raise ToolchainError(
+            why = outcome.stderr[:_MOST_TOLD].decode(errors="replace") or outcome.lookups.flaw
+            detail = (
                 "the toolchain cannot be used: it does not compile one line"
                 f" (exit {outcome.exit_status}): {why}"
             )
+            return Finish(fault=Fault.TOOLCHAIN, detail=detail)
+        if len(self._tried) >= _MAX_TRIED:
+            self._tried.clear()
+        self._tried.add(digest)
+        return None
 
     async def _toolchain(self, digest: Digest) -> Unpacked:
         unpacked = self._unpacked.get(digest)

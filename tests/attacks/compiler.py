@@ -102,14 +102,15 @@ def build(directory: str) -> tuple[Digest, str]:
     os.makedirs(root)
     make_small_toolchain(root, program, program)
     frame = os.path.join(directory, "toolchain.zst")
-    packed = pack(_gathered(root), frame)
+    packed = pack(gathered(root, PLACE), frame)
     return packed.digest, frame
 
 
-def _gathered(root: str) -> Gathered:
+def gathered(root: str, program: bytes) -> Gathered:
+    """What `make_small_toolchain` has copied below the root, as a toolchain whose compiler is that program."""
     members = tuple(_member(path) for path in sorted(_paths(root)))
     identity = Identity(Family.GCC, "attack 1.0", "none")
-    return Gathered(identity, members, (), (), {"c": PLACE})
+    return Gathered(identity, members, (), (), {"c": program})
 
 
 def _paths(root: str) -> list[str]:

@@ -34,7 +34,7 @@ from node.events import (
     ToolchainReady,
     Welcomed,
 )
-from node.machine import MAX_SPOILED, NodeMachine
+from node.machine import MAX_INSTALLING, MAX_SPOILED, NodeMachine
 from zcc.messages import Done, Failed, Fault, Offer, Started
 
 TOOLCHAIN = digest_of(b"toolchain")
@@ -82,6 +82,25 @@ def test_a_toolchain_is_fetched_installed_and_only_then_used() -> None:
     assert machine.handle(BlobArrived(TOOLCHAIN)) == [InstallToolchain(TOOLCHAIN)]
     assert machine.handle(asked(3, here=False)) == []
     assert machine.handle(ToolchainReady(TOOLCHAIN)) == started(1) + started(2) + started(3)
+
+
+def test_toolchains_are_unpacked_a_few_at_a_time_and_only_while_somebody_waits() -> None:
+    machine = NodeMachine(slots=1)
+    toolchains = [digest_of(b"toolchain %d" % number) for number in range(MAX_INSTALLING + 2)]
+    effects = []
+    for number, digest in enumerate(toolchains):
+        machine.handle(RunAsked(lease(number), digest, frozenset(), False))
+    for digest in toolchains:
+        effects += machine.handle(BlobArrived(digest))
+        machine.validate()
+    first, (unwanted, last) = toolchains[:MAX_INSTALLING], toolchains[MAX_INSTALLING:]
+    assert effects == [InstallToolchain(digest) for digest in first]
+    again = RunAsked(lease(20), last, frozenset(), False)
+    assert machine.handle(again) == []  # it is here
+    machine.handle(LeaseRevoked(lease(toolchains.index(unwanted))))
+    failed = machine.handle(ToolchainFailed(first[0], "no loader"))
+    assert failed[1:] == [InstallToolchain(last)]
+    machine.validate()
 
 
 def test_a_toolchain_that_does_not_work_gives_its_jobs_back() -> None:

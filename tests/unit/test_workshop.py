@@ -48,11 +48,15 @@ class Bench:
 
     async def run(self) -> Finish:
         """One run of the job under a new lease."""
+        return await asyncio.wait_for(self.reports[self.start()], 60)
+
+    def start(self) -> bytes:
+        """Begin a run of the job; its lease."""
         self.runs += 1
         lease = b"%016d" % self.runs
         self.reports[lease] = asyncio.get_running_loop().create_future()
         self.workshop.start(lease, self.test.job, b"client")
-        return await asyncio.wait_for(self.reports[lease], 60)
+        return lease
 
     async def heal(self, finish: Finish) -> None:
         """What the broker sends for what has to come anew."""
@@ -66,9 +70,17 @@ class Bench:
 
 @asynccontextmanager
 async def bench(state: Path, packs: Packs) -> AsyncIterator[Bench]:
+    """A workshop with gcc, which runs what is gcc's self-test as a job too."""
     toolchain = packs.of("gcc")
     packs.unpacked("gcc")
     test = self_test(toolchain.digest, packs.store.about(toolchain.digest))
+    async with served(state, test, toolchain.pack_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def served(state: Path, test: SelfTest, pack_path: str) -> AsyncIterator[Bench]:
+    """A workshop that has this job's toolchain and input."""
     reports: dict[bytes, asyncio.Future[Finish]] = {}
     with (
         ThreadPoolExecutor(2) as quick,
@@ -85,8 +97,9 @@ async def bench(state: Path, packs: Packs) -> AsyncIterator[Bench]:
             Freshness(),
             lambda lease, finish: reports[lease].set_result(finish),
         )
-        made = Bench(workshop, state, test, toolchain.pack_path, reports)
+        made = Bench(workshop, state, test, pack_path, reports)
         await made.install()
+        workshop.inputs.put(test.source)
         yield made
         workshop.stop()
 
