@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from node.cgroup import Group
 from node.collect import Written
+from node.disk import Disk
 from node.errors import SandboxError
 from node.faults import noted
 from node.priority import LOWEST, lower, lower_running, lower_session
@@ -72,6 +73,7 @@ class Runner:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.turns = threading.BoundedSemaphore(MAX_TURNS)
+        self.disk = Disk()
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise SandboxError(f"prctl: {os.strerror(ctypes.get_errno())}")
@@ -101,6 +103,7 @@ class Run:
     ) -> None:
         self._sandbox = runner.sandbox
         self._turns = runner.turns
+        self._disk = runner.disk
         self._job = job
         self._toolchain = toolchain
         self._scratch = scratch
@@ -115,7 +118,7 @@ class Run:
         self._started_at = 0.0
         self._fault: RunFault | None = None
         self._group: Group | None = None
-        self._watch = Watch(limits, scratch)
+        self._watch = Watch(limits, scratch, self._disk)
         self._nice = limits.nice
         self._is_session_lowered = not self._nice
         self._told = b""  # what bubblewrap says of its child
@@ -242,7 +245,7 @@ class Run:
         if self._sandbox.cgroups is None or self._sandbox.mode is Mode.NONE:
             return
         self._group = self._sandbox.cgroups.make(self._limits.memory_bytes, self._limits.tasks)
-        self._watch = Watch(self._limits, self._scratch, self._group)
+        self._watch = Watch(self._limits, self._scratch, self._disk, self._group)
 
     def _options(self) -> list[bytes]:
         return self._sandbox.options(
@@ -260,7 +263,7 @@ class Run:
         """Look after the job until every process is dead and all that it said is read."""
         ending = self._handles.add(os.pidfd_open(self._pid))
         self._poll.register(ending, select.POLLIN)
-        with self._guarded("a job's run broke"):
+        with self._guarded("a job's run broke"), self._disk.written_by(self._watch):
             self._wait(ending)
         # At once, unless that broke: then it dies of having been stopped.
         os.waitid(os.P_PIDFD, ending, os.WEXITED | os.WNOWAIT)

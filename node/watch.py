@@ -16,10 +16,12 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from node.cgroup import Group
+from node.disk import Disk
 from node.errors import HoldsTooMuchError
 from node.nameless import has_ended, nameless_bytes, unless_ended
 from node.proof import LOG_BYTES
@@ -51,9 +53,15 @@ class Use:
 class Watch:
     """One sandbox's use, and the most memory seen."""
 
-    def __init__(self, limits: Limits, scratch: bytes, group: Group | None = None) -> None:
+    def __init__(
+        self, limits: Limits, scratch: bytes, disk: Disk, group: Group | None = None
+    ) -> None:
         self.peak_bytes = 0
-        self.used_bytes = 0  # at the last look
+        # At the last look.
+        self.used_bytes = 0
+        self.written_bytes = 0
+        self.looked_at = 0.0
+        self._disk = disk
         self._limits = limits
         self._scratch = scratch
         self._group = group
@@ -63,9 +71,10 @@ class Watch:
         limits = self._limits
         if limits.wall_s is not None and running_s > limits.wall_s:
             return Fault.DEADLINE, f"not done after {limits.wall_s:g} s"
-        disk = os.statvfs(self._scratch)
-        if disk.f_bavail * disk.f_frsize < limits.free_disk_bytes:
-            return Fault.RESOURCES, "the disk is almost full"
+        now = time.monotonic()
+        excess = self._disk.why_stop(self, self._scratch, limits.free_disk_bytes, now)
+        if excess is not None:
+            return excess
         tmp_files = held_bytes = 0
         if has_begun(init_pid):
             try:
@@ -83,7 +92,9 @@ class Watch:
                     if error.errno not in _HIDDEN:
                         raise
                     return Fault.RESOURCES, f"a process cannot be looked into: {error.strerror}"
-        return self.excess_of_files(tmp_files, held_bytes)
+        excess = self.excess_of_files(tmp_files, held_bytes)
+        self.looked_at = now
+        return excess
 
     def excess_of_files(self, tmp_files: int = 0, held_bytes: int = 0) -> tuple[Fault, str] | None:
         """Whether too much was written, by number or size: whatever follows goes through all of it.
@@ -104,6 +115,7 @@ class Watch:
                 written_bytes += block_bytes
                 if files > limits.files:
                     break
+            self.written_bytes = written_bytes
         except OSError as error:
             # Only its maker can have made it so: a compiler reads and writes its own directories.
             return Fault.RESOURCES, f"a directory cannot be looked into: {error.strerror}"
