@@ -104,14 +104,28 @@ class Registry:
         self._db.close()
 
     def _unite(self) -> None:
-        """What the registry or the file of revocations says is revoked, is: either may be older."""
-        written = self._revocations.read()
-        known = {row.public_key: row.revoked for row in self.rows() if row.revoked is not None}
-        for key in written.keys() - known.keys():
-            self._db.execute(
-                "UPDATE keys SET revoked = ? WHERE public_key = ?", (written[key], key)
-            )
-        self._revocations.add({key: known[key] for key in sorted(known.keys() - written.keys())})
+        """What the registry or the file of revocations says is revoked or used, is: either may be older."""
+        written, left = self._revocations.read(), self._revocations.uses_left()
+        revoked: dict[str, float] = {}
+        used_up: dict[str, int] = {}
+        for row in self.rows():
+            key = row.public_key
+            if row.revoked is None and key in written:
+                self._db.execute(
+                    "UPDATE keys SET revoked = ? WHERE public_key = ?", (written[key], key)
+                )
+            elif row.revoked is not None and key not in written:
+                revoked[key] = row.revoked
+            if row.uses_left is None:
+                continue
+            if row.uses_left > left.get(key, row.uses_left):
+                self._db.execute(
+                    "UPDATE keys SET uses_left = ? WHERE public_key = ?", (left[key], key)
+                )
+            elif not row.uses_left and key not in left:
+                used_up[key] = 0
+        self._revocations.add(revoked)
+        self._revocations.add_uses(used_up, time.time())
 
     def add_joiner(
         self, public_key: str, joins_as: Role, now: float, expires: float, uses: int
@@ -188,6 +202,8 @@ class Registry:
     def _use_up(self, token: Row, now: float) -> None:
         if not token.is_valid(now):
             raise EnrolError("the join token is used up, expired or revoked: make a new one")
+        if token.uses_left is not None:
+            self._revocations.add_uses({token.public_key: token.uses_left - 1}, now)
         self._db.execute(
             "UPDATE keys SET uses_left = uses_left - 1 WHERE public_key = ?", (token.public_key,)
         )

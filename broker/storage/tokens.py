@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from broker.errors import RegistryError
+from broker.revocations import Revocations
 from zcc.printable import printable
 
 FILE_NAME = "ccache-tokens.sqlite"
@@ -73,8 +74,21 @@ class StorageTokens:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
+            self._revocations = Revocations(state_dir)
+            self._unite()
         except (OSError, sqlite3.Error) as error:
             raise RegistryError(f"cannot open the tokens' file {path}: {error}") from error
+
+    def _unite(self) -> None:
+        """What this file or that of revocations says is revoked, is: either may be older."""
+        written = self._revocations.read()
+        revoked: dict[str, float] = {}
+        for row in self.rows():
+            if row.revoked is None and row.hash in written:
+                self._revoke(row.hash, written[row.hash])
+            elif row.revoked is not None and row.hash not in written:
+                revoked[row.hash] = row.revoked
+        self._revocations.add(revoked)
 
     def close(self) -> None:
         self._db.close()
@@ -109,8 +123,12 @@ class StorageTokens:
             raise RegistryError(f"no live token {selector!r}: see zcc-broker storage-tokens")
         if len(found) > 1:
             raise RegistryError(f"{selector!r} means {len(found)} tokens: give more of the hash")
-        self._db.execute("UPDATE tokens SET revoked = ? WHERE hash = ?", (now, found[0].hash))
+        self._revocations.add({found[0].hash: now})
+        self._revoke(found[0].hash, now)
         return found[0]
+
+    def _revoke(self, hash_: str, at: float) -> None:
+        self._db.execute("UPDATE tokens SET revoked = ? WHERE hash = ?", (at, hash_))
 
     def rows(self) -> list[Row]:
         """All tokens, oldest first."""

@@ -319,6 +319,43 @@ def test_a_registry_put_back_from_a_backup_revives_no_key(tmp_path: Path) -> Non
     registry.close()
 
 
+def test_a_registry_put_back_from_a_backup_gives_no_use_of_a_join_token_back(
+    tmp_path: Path,
+) -> None:
+    state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
+    once, often = (new_key_pair().public for _ in range(2))
+    with closing(Registry(str(state))) as registry:
+        registry.add_joiner(once, Role.NODE, NOW, NOW + 100, 1)
+        registry.add_joiner(often, Role.NODE, NOW, NOW + 100, 5)
+    shutil.copy(state / "registry.sqlite", backup)
+    joined = [new_key_pair().public for _ in range(4)]
+    with closing(Registry(str(state))) as registry:
+        for key, token in zip(joined, (once, often, often, often), strict=True):
+            registry.enrol(token, key, "n", NOW)
+    for left in state.glob("registry.sqlite*"):
+        left.unlink()
+    shutil.copy(backup, state / "registry.sqlite")
+    with closing(Registry(str(state))) as registry:
+        with pytest.raises(EnrolError, match="used up"):
+            registry.enrol(once, new_key_pair().public, "n", NOW)
+        # It is used, not revoked: who asks again for an answer that was lost is still heard.
+        assert registry.role_of(once, NOW) is Role.JOINER
+        for _ in range(2):
+            registry.enrol(often, new_key_pair().public, "n", NOW)
+        with pytest.raises(EnrolError, match="used up"):
+            registry.enrol(often, new_key_pair().public, "n", NOW)
+
+
+def test_what_was_used_up_before_uses_were_written_down_is_written_down(tmp_path: Path) -> None:
+    token = new_key_pair().public
+    with closing(Registry(str(tmp_path))) as registry:
+        registry.add_joiner(token, Role.NODE, NOW, NOW + 100, 1)
+        registry.enrol(token, new_key_pair().public, "n", NOW)
+    (tmp_path / "revoked").unlink()
+    Registry(str(tmp_path)).close()
+    assert Revocations(str(tmp_path)).uses_left() == {token: 0}
+
+
 def test_a_revoked_key_that_an_older_registry_does_not_know_cannot_enrol(tmp_path: Path) -> None:
     joiner, key = new_key_pair().public, new_key_pair().public
     registry = Registry(str(tmp_path))
@@ -346,5 +383,6 @@ def test_revocations_of_before_there_was_the_file_are_written_to_it(tmp_path: Pa
 
 
 def test_a_damaged_line_among_the_revocations_harms_no_other(tmp_path: Path) -> None:
-    (tmp_path / "revoked").write_bytes(b"a 1.5\n\xff\xff garbage\n\nb 2.5")
+    (tmp_path / "revoked").write_bytes(b"a 1.5\n\xff\xff garbage\n\nc 1 2\nc 1 2 3\nc 1 x\nb 2.5")
     assert Revocations(str(tmp_path)).read() == {"a": 1.5, "b": 2.5}
+    assert Revocations(str(tmp_path)).uses_left() == {"c": 2}

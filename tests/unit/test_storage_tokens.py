@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from broker.errors import RegistryError
 from broker.main import app
+from broker.revocations import Revocations
 from broker.state import broker_keys
 from broker.storage.service import DIRECTORY
 from broker.storage.tokens import FILE_NAME, NAME_LENGTH, Access, StorageTokens, token_in
@@ -62,6 +65,25 @@ def test_a_revocation_by_another_process_counts_at_once(
     other.revoke(other.rows()[0].hash[:10], NOW)
     other.close()
     assert tokens.access_of(made, NOW) is None
+
+
+def test_tokens_put_back_from_a_backup_revive_none(tmp_path: Path) -> None:
+    state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
+    with closing(StorageTokens(str(state))) as tokens:
+        gone, stays = (tokens.add(label, Access.WRITE, NOW, None) for label in ("gone", "stays"))
+    shutil.copy(state / FILE_NAME, backup)
+    with closing(StorageTokens(str(state))) as tokens:
+        tokens.revoke("gone", NOW + 1)
+    for left in state.glob(f"{FILE_NAME}*"):
+        left.unlink()
+    shutil.copy(backup, state / FILE_NAME)
+    with closing(StorageTokens(str(state))) as tokens:
+        assert tokens.access_of(gone, NOW + 2) is None
+        assert tokens.access_of(stays, NOW + 2) is Access.WRITE
+        assert [row.revoked for row in tokens.rows() if row.label == "gone"] == [NOW + 1]
+    (state / "revoked").unlink()  # of before it was kept of tokens
+    StorageTokens(str(state)).close()
+    assert list(Revocations(str(state)).read().values()) == [NOW + 1]
 
 
 def test_an_ambiguous_label_revokes_nothing(tokens: StorageTokens) -> None:
