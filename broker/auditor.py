@@ -35,6 +35,7 @@ from broker.machine import Machine
 from broker.reruns import BUSY, NO_NODE
 from broker.results import SharedResults
 from broker.shares import Lines
+from broker.state import put_aside
 from broker.verdicts import Told, Verdict, differences, judge
 from cache.blobs import BlobStore
 from cache.digest import Digest, short
@@ -82,9 +83,9 @@ class Auditor:
         has_blob: Callable[[Digest], bool],
     ) -> None:
         self._directory = os.path.join(state_dir, DIRECTORY)
-        self._jobs = BlobStore(
-            os.path.join(self._directory, "jobs"), int(limit_bytes * JOBS_KEPT_SHARE)
-        )
+        jobs = os.path.join(self._directory, "jobs")
+        put_aside(self._directory, jobs)
+        self._jobs = BlobStore(jobs, int(limit_bytes * JOBS_KEPT_SHARE))
         self._share = share
         self._results = results
         self._machine = machine

@@ -65,6 +65,17 @@ def require_state(state_dir: str, patience_s: float = 0.0) -> None:
         )
 
 
+def put_aside(*directories: str) -> None:
+    """Rename what is no directory in the place of one to `PLACE.damaged`: it keeps no broker from starting.
+
+    For directories whose loss costs the farm little. A link stays: it may lead to a disk that is not there yet.
+    """
+    for path in directories:
+        if os.path.lexists(path) and not os.path.isdir(path) and not os.path.islink(path):
+            os.replace(path, f"{path}.damaged")
+            logger.warning("%s is no directory: it is %s.damaged now", path, path)
+
+
 def take_lock(state_dir: str) -> int:
     """Hold the directory for one `serve`; returns a descriptor to keep open.
 
