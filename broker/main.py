@@ -48,6 +48,10 @@ from zcc.reaching import split_endpoint
 DEFAULT_PORT = 8317
 DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_CACHE_SIZE = "10G"
+# More than one broker has members, and descriptors. A descriptor is an int of C.
+MOST_USES = 1_000_000
+MOST_CONNECTIONS = 1_000_000
+MAX_DESCRIPTOR = (1 << 31) - 1
 # `zcc-broker serve & zcc-broker token`: for so long the second waits for what the first makes.
 START_S = 5.0
 _EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
@@ -136,6 +140,7 @@ def serve(
         typer.Option(
             metavar="N",
             min=1,
+            max=MOST_CONNECTIONS,
             help="The most connections that one key may have: each agent, node and ccache helper has one.",
         ),
     ] = KEY_CONNECTIONS,
@@ -145,7 +150,10 @@ def serve(
     ready_fd: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="For programs: write one line with the endpoint to this descriptor."
+            metavar="N",
+            min=0,
+            max=MAX_DESCRIPTOR,
+            help="For programs: write one line with the endpoint to this descriptor.",
         ),
     ] = None,
 ) -> None:
@@ -267,7 +275,8 @@ def token(
         str, typer.Option(metavar="AGE", help="How long the token is good: 30m, 1h, 7d.")
     ] = "1h",
     uses: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How many members may join with it.")
+        int,
+        typer.Option(metavar="N", min=1, max=MOST_USES, help="How many members may join with it."),
     ] = 1,
 ) -> None:
     """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""

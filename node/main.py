@@ -30,6 +30,7 @@ from node.seats import own_user_namespace
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
+from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
 from zcc.cli import leaving
 from zcc.cli.program import Program, run_program
@@ -136,7 +137,10 @@ def serve(
     slots: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Compiles at a time; 0: one a processor that may be used."
+            min=0,
+            max=MAX_SLOTS,
+            metavar="N",
+            help="Compiles at a time; 0: one a processor that may be used.",
         ),
     ] = 0,
     mode: Annotated[

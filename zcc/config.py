@@ -40,9 +40,12 @@ SOONER, FALLBACK = "sooner", "fallback"
 CACHE_MODES = ("on", "off", "refresh", "read")
 # One large C++ source with its headers.
 MIN_MEMORY_BYTES = 16 << 20
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,19})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"([0-9]{1,10})([smhd])")
+# What SQLite and every other program take of bytes; and of seconds a century, so that clocks do.
+MAX_SIZE_BYTES = (1 << 62) - 1
+MAX_DURATION_S = 100 * 365 * 86400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TYPES = {str: "a text in quotes", int: "a whole number", float: "a number"}
 # They go before the settings when the agent starts; others when a call comes (zcc/variables.py).
@@ -132,7 +135,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"{text!r} is not a size: write 500M or 10G")
-    return int(match[1]) << _SHIFTS[match[2].upper()]
+    size_bytes = int(match[1]) << _SHIFTS[match[2].upper()]
+    if size_bytes > MAX_SIZE_BYTES:
+        raise ConfigError(f"{text!r} is too large a size: less than {MAX_SIZE_BYTES + 1 >> 40}T")
+    return size_bytes
 
 
 def parse_duration(text: str) -> int:
@@ -144,7 +150,10 @@ def parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"{text!r} is not a duration: write 30m, 1h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
+    duration_s = int(match[1]) * _SECONDS[match[2]]
+    if duration_s > MAX_DURATION_S:
+        raise ConfigError(f"{text!r} is too long: {MAX_DURATION_S // 86400}d at the most")
+    return duration_s
 
 
 def parse_share(text: str) -> float:

@@ -21,7 +21,8 @@ from broker.registry import Registry, is_public_key
 from broker.revocations import Revocations
 from broker.roles import ALLOWED, may_send
 from broker.state import broker_keys, record_serving, take_lock
-from zcc.config import parse_duration
+from zcc.config import parse_duration, parse_size
+from zcc.errors import ConfigError
 from zcc.keys import Token, new_key_pair, public_of
 from zcc.messages import ALL, Role
 from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
@@ -224,6 +225,23 @@ def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
 
 def test_durations_are_read() -> None:
     assert [parse_duration(text) for text in ("90s", "30m", "1h", "7d")] == [90, 1800, 3600, 604800]
+
+
+@pytest.mark.parametrize("number", ["36501", "9" * 10, "9" * 20, "9" * 500, "\u0663"], ids=len)
+def test_a_duration_or_a_size_that_cannot_be_is_an_error(number: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_duration(f"{number}d")
+    with pytest.raises(ConfigError):
+        parse_size(f"{number}{'9' * 4}T")
+
+
+def test_a_token_for_more_than_the_registry_can_count_is_an_error(tmp_path: Path) -> None:
+    broker_keys(str(tmp_path))
+    words = ["token", "--role", "node", "--state", str(tmp_path)]
+    for option in (("--uses", "9" * 20), ("--expires", "9" * 400 + "d")):
+        done = CliRunner().invoke(app, [*words, *option])
+        assert done.exit_code
+        assert isinstance(done.exception, (SystemExit, ConfigError)), done.exception
 
 
 def lines_of(directory: Path) -> list[dict[str, object]]:

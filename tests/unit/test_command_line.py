@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -86,6 +86,18 @@ def test_help_names_what_a_value_means_and_no_python_type(
     shown = CliRunner().invoke(PROGRAMS[words[0]], [*words[1:], "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert not re.findall(r"<(?:bool|str|int|float|list\b[^>]*)>", shown.stdout)
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_each_number_has_a_least_and_a_most(words: tuple[str, ...], command: Any) -> None:
+    numbers = [each for each in command.params if _is_number(each.type_descriptor.annotation)]
+    infos = [(each.opts, each.type_descriptor.parameter_info) for each in numbers]
+    endless = [opts for opts, info in infos if info.min is None or info.max is None]
+    assert not endless, f"{' '.join(words)}: {endless}"
+
+
+def _is_number(annotation: Any) -> bool:
+    return bool({annotation, *get_args(annotation)} & {int, float})
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

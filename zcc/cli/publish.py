@@ -16,6 +16,7 @@ import time
 import typer
 
 from zcc import config, farm
+from zcc.bounds import MAX_SLOTS
 from zcc.cli import agent
 from zcc.cli.supervisor import Work, die_with_parent, is_agent, supervise
 from zcc.cli.up import last_words, run_command
@@ -28,7 +29,7 @@ STOP_TIMEOUT_S = 15.0
 def publish(
     command: list[str] = typer.Argument(metavar="COMMAND", help="What to run, a build mostly."),
     slots: int = typer.Option(
-        0, min=0, metavar="N", help="Compiles at a time; 0: one a processor."
+        0, min=0, max=MAX_SLOTS, metavar="N", help="Compiles at a time; 0: one a processor."
     ),
 ) -> None:
     """Run a build whose results the farm remembers, compiled here where no other node takes them.

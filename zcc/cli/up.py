@@ -16,6 +16,7 @@ import typer
 from zcc import farm
 from zcc.agent import door
 from zcc.agent.inheritance import MANAGER_VARIABLE
+from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
 from zcc.cli.agent import sibling
 from zcc.cli.supervisor import (
@@ -32,6 +33,8 @@ from zcc.cli.terminal import complaint
 from zcc.config import FALLBACK
 from zcc.errors import ConfigError
 
+# Each is a process that this machine has to carry.
+MAX_NODES = 1_000
 START_TIMEOUT_S = 30.0
 # All waits of the end together: the nodes' have what is left when the broker has its own.
 STOP_TIMEOUT_S = 15.0
@@ -223,9 +226,13 @@ def up(
     command: list[str] = typer.Argument(
         None, metavar="COMMAND", help="What to run with the farm; none: until Ctrl-C."
     ),
-    nodes: int = typer.Option(2, min=1, metavar="N", help="How many nodes."),
+    nodes: int = typer.Option(2, min=1, max=MAX_NODES, metavar="N", help="How many nodes."),
     slots: int = typer.Option(
-        0, min=0, metavar="N", help="Slots of each node; 0: the processors, shared out."
+        0,
+        min=0,
+        max=MAX_SLOTS,
+        metavar="N",
+        help="Slots of each node; 0: the processors, shared out.",
     ),
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
