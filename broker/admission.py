@@ -1,17 +1,52 @@
-"""What a job is in the books when it comes. Pure."""
+"""Whether a request is taken in, and what its job is in the books when it comes. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from broker.events import JobSubmitted
-from broker.farm import Farm
-from broker.jobs import Execution
-from broker.limits import MAX_BUILD_NAME, RESERVE_SHARE
+from broker.farm import Farm, Tally
+from broker.jobs import Execution, size_of
+from broker.limits import (
+    MAX_BUILD_NAME,
+    MAX_JOB_BYTES,
+    MAX_JOB_BYTES_PER_USER,
+    MAX_JOBS,
+    MAX_JOBS_PER_USER,
+    RESERVE_SHARE,
+)
 from broker.model import Known
 from broker.queue import Lane
 from broker.sessions import Session
 from cache.digest import Digest
+
+NO_NODES = "no-nodes"
+FARM_FULL = "farm-full"
+TOO_MANY = "too-many-queued"
+JOBS_FAIL = "jobs-failed"
+
+
+def reason_to_refuse(
+    farm: Farm, session: Session, event: JobSubmitted, now: float, *, is_first: bool
+) -> str:
+    """Why this request is not taken in; empty: it is. `is_first`: nobody waits for its job yet."""
+    user = session.user
+    if is_first and (reason := _reason_against_new(farm, user, event, now)):
+        return reason
+    return TOO_MANY if farm.requests[user] >= MAX_JOBS_PER_USER else ""
+
+
+def _reason_against_new(farm: Farm, user: str, event: JobSubmitted, now: float) -> str:
+    tally, size = farm.tallies.get(user, Tally()), size_of(event.body, event.inputs)
+    if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
+        return FARM_FULL
+    if farm.blame.is_refused(user, now):
+        return JOBS_FAIL
+    if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
+        return TOO_MANY
+    if not farm.is_servable(user, event.machine_class, event.toolchain, frozenset(), now):
+        return NO_NODES
+    return ""
 
 
 def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest) -> Execution:

@@ -76,7 +76,7 @@ class Decisions:
 
     def note(self, execution: Execution, lease: Lease, choice: Choice, now: float) -> None:
         """A job is given to a node; to be called before the seats are refreshed."""
-        waiters = execution.waiters
+        first = next(iter(execution.waiters.values()), None)
         decision = Decision(
             job=execution.job,
             users=(execution.lane.user,),
@@ -91,7 +91,7 @@ class Decisions:
             mean_s=choice.mean_s,
             finish_at=choice.finish_at,
             reason=choice.reason,
-            queued_s=now - waiters[0].since if waiters else 0.0,
+            queued_s=now - first.since if first is not None else 0.0,
             at=now,
             mark=self._stands.mark,
         )

@@ -69,6 +69,8 @@ class Farm:
         self.queue = Queue()
         self.ready = Queue()
         self.tallies: dict[str, Tally] = {}
+        # Open requests by key, those included that joined another's job.
+        self.requests: Counter[str] = Counter()
         self.total = Tally()
         # Granted and not yet leased, by (user, machine class): what the grant window bounds.
         self.granted: Counter[tuple[str, bytes]] = Counter()
@@ -95,6 +97,20 @@ class Farm:
     def take_effects(self) -> list[Effect]:
         effects, self._out = self._out, []
         return effects
+
+    def open_request(self, session: Session, ticket: int, key: Digest) -> None:
+        """This session waits for the execution of this name."""
+        session.tickets[ticket] = key
+        self.requests[session.user] += 1
+
+    def close_request(self, session: Session, ticket: int) -> Digest | None:
+        """It waits no more; for what it did."""
+        key = session.tickets.pop(ticket, None)
+        if key is not None:
+            self.requests[session.user] -= 1
+            if not self.requests[session.user]:
+                del self.requests[session.user]
+        return key
 
     def add(self, execution: Execution, *, at_front: bool = False) -> None:
         """Take in an execution, as queued; `at_front` where it has waited for its turn already."""
@@ -166,7 +182,8 @@ class Farm:
 
     def sources_of(self, execution: Execution) -> list[Session]:
         """The agents that can supply this execution's inputs, first submitter first."""
-        found = (self.sessions.get(waiter.session) for waiter in execution.waiters)
+        waiting = dict.fromkeys(session for session, _ in execution.waiters)
+        found = (self.sessions.get(session) for session in waiting)
         return [session for session in found if session is not None]
 
     def most_bytes(

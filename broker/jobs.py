@@ -162,7 +162,7 @@ class Execution:
     ready_at: float = 0.0
     missing: set[Digest] = field(default_factory=set)
     later: list[Digest] = field(default_factory=list)
-    waiters: list[Waiter] = field(default_factory=list)
+    waiters: dict[tuple[bytes, int], Waiter] = field(default_factory=dict)
     avoid: set[Identity] = field(default_factory=set)
     losses: int = 0
     complaints: list[Suspicion] = field(default_factory=list)
@@ -192,7 +192,11 @@ class Execution:
 
     @property
     def is_rerun(self) -> bool:
-        return bool(self.waiters) and self.waiters[0].session == AUDITOR
+        return (AUDITOR, 0) in self.waiters
+
+    def join(self, waiter: Waiter) -> None:
+        """Somebody waits for it, from now on."""
+        self.waiters[waiter.session, waiter.ticket] = waiter
 
     def avoids(self, node: Identity) -> bool:
         return is_avoided(self.avoid, node)

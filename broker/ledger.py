@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from broker import opinions
-from broker.admission import new_execution
+from broker.admission import NO_NODES, TOO_MANY, new_execution, reason_to_refuse
 from broker.blame import excuse
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
 from broker.events import JobSubmitted, Recalled, ResultArrived
-from broker.farm import Farm, Tally
+from broker.farm import Farm
 from broker.jobs import (
     AUDITOR,
     LEASED,
@@ -25,14 +25,9 @@ from broker.jobs import (
     Waiter,
     new_lease_id,
     private_key,
-    size_of,
 )
 from broker.limits import (
     BUSY_AFTER_S,
-    MAX_JOB_BYTES,
-    MAX_JOB_BYTES_PER_USER,
-    MAX_JOBS,
-    MAX_JOBS_PER_USER,
     MAX_LOSSES,
 )
 from broker.memory import why_too_large
@@ -43,11 +38,6 @@ from broker.sessions import Session
 from broker.uploads import Uploads
 from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
-
-NO_NODES = "no-nodes"
-FARM_FULL = "farm-full"
-TOO_MANY = "too-many-queued"
-JOBS_FAIL = "jobs-failed"
 
 
 class Ledger:
@@ -70,30 +60,29 @@ class Ledger:
             self._answer(session, event, event.recalled)
             return
         execution = farm.executions.get(key)
-        reason = self._reason_to_refuse(session, event, now) if execution is None else ""
-        if reason or len(session.tickets) >= MAX_JOBS_PER_USER:
-            reason = reason or TOO_MANY
+        reason = reason_to_refuse(farm, session, event, now, is_first=execution is None)
+        if reason:
             farm.send(session, Refused(event.ticket, reason))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
             return
         if not farm.holdings.unshown(session.user, (event.toolchain,)):
             farm.holdings.name_toolchain(session.user, event.toolchain)
         waiter = Waiter(session.id, event.ticket, now, shared=execution is not None)
-        session.tickets[event.ticket] = key
+        farm.open_request(session, event.ticket, key)
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
-            execution.waiters.append(waiter)
+            execution.join(waiter)
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
             self._say_where(execution, session, event.ticket)
             return
         execution = new_execution(farm, session, event, key)
         if why := why_too_large(farm, execution, (), now):
-            del session.tickets[event.ticket]
+            farm.close_request(session, event.ticket)
             farm.send(session, Refused(event.ticket, why))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=why)
             return
-        execution.waiters.append(waiter)
+        execution.join(waiter)
         farm.add(execution)
         farm.unanswered[session.id, event.ticket] = session, key
         self._adopt_orphan_of(execution, now)
@@ -105,15 +94,11 @@ class Ledger:
 
     def cancel(self, session: Session, ticket: int) -> None:
         """Nobody waits for this ticket any more; an unknown one is settled already."""
-        key = session.tickets.pop(ticket, None)
-        if key is None:
-            return
-        execution = self._farm.executions[key]
-        execution.waiters = [
-            waiter
-            for waiter in execution.waiters
-            if (waiter.session, waiter.ticket) != (session.id, ticket)
-        ]
+        key = self._farm.close_request(session, ticket)
+        execution = self._farm.executions.get(key) if key is not None else None
+        if execution is None:
+            return  # it had ended before the request of a session that is over was undone
+        execution.waiters.pop((session.id, ticket), None)
         if not execution.waiters:
             self._abandon(execution)
 
@@ -125,7 +110,7 @@ class Ledger:
         for waiter in self._remove(execution, ending):
             session = farm.sessions.get(waiter.session)
             if session is not None:
-                session.tickets.pop(waiter.ticket, None)
+                farm.close_request(session, waiter.ticket)
                 farm.send(session, Refused(waiter.ticket, reason))
             elif waiter.session == AUDITOR:
                 farm.emit(RerunEnded(execution.key, "", "", b"", reason))
@@ -144,7 +129,7 @@ class Ledger:
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if session is not None:
-                session.tickets.pop(waiter.ticket, None)
+                farm.close_request(session, waiter.ticket)
                 self._recall_for(session, waiter.ticket, execution.job, recalled)
 
     # --- leases -------------------------------------------------------------------------------
@@ -334,7 +319,7 @@ class Ledger:
                 farm.emit(RerunEnded(execution.key, name, key, event.body, ""))
             if session is None:
                 continue
-            session.tickets.pop(waiter.ticket, None)
+            farm.close_request(session, waiter.ticket)
             queued_s = max(0.0, lease.assigned_at - waiter.since)
             name = node.session.name
             message = Finished(waiter.ticket, name, queued_s, waiter.shared, False, event.body)
@@ -360,7 +345,7 @@ class Ledger:
 
     def _tell_start(self, execution: Execution, expected_s: float) -> None:
         """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
-        for waiter in execution.waiters:
+        for waiter in execution.waiters.values():
             if (session := self._farm.sessions.get(waiter.session)) is not None:
                 self._farm.send(session, Busy(waiter.ticket, expected_s))
 
@@ -408,19 +393,21 @@ class Ledger:
         joins it."""
         farm = self._farm
         known = farm.executions.get(execution.job)
-        waiters, execution.waiters = execution.waiters, []
+        waiters, execution.waiters = list(execution.waiters.values()), {}
         self.uploads.forget(execution)
         farm.remove(execution)
         execution.key, execution.phase = execution.job, Phase.QUEUED
         for waiter in waiters:
             session = farm.sessions.get(waiter.session)
-            if session is not None:
-                session.tickets[waiter.ticket] = execution.job
-        if known is not None:
-            known.waiters += [replace(waiter, shared=True) for waiter in waiters]
-            return
-        execution.waiters = waiters
-        farm.add(execution, at_front=True)
+            if session is None:
+                continue  # over, and not undone yet
+            session.tickets[waiter.ticket] = execution.job
+            if known is not None:
+                known.join(replace(waiter, shared=True))
+            else:
+                execution.join(waiter)
+        if execution.waiters:
+            farm.add(execution, at_front=True)
 
     def _remember(self, execution: Execution, node: Node, event: ResultArrived) -> None:
         """The result of a job that we handed out, from the node that held its lease: nothing else gets into
@@ -438,21 +425,6 @@ class Ledger:
                 job=execution.body,
             )
         )
-
-    def _reason_to_refuse(self, session: Session, event: JobSubmitted, now: float) -> str:
-        farm = self._farm
-        tally, size = farm.tallies.get(session.user, Tally()), size_of(event.body, event.inputs)
-        if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
-            return FARM_FULL
-        if farm.blame.is_refused(session.user, now):
-            return JOBS_FAIL
-        if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
-            return TOO_MANY
-        if not farm.is_servable(
-            session.user, event.machine_class, event.toolchain, frozenset(), now
-        ):
-            return NO_NODES
-        return ""
 
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
         found = self._farm.nodes.find_orphan(execution.key)
@@ -492,5 +464,5 @@ class Ledger:
         self._farm.remove(execution)
         opinions.note_complaints(execution, ending)
         self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
-        waiters, execution.waiters = execution.waiters, []
+        waiters, execution.waiters = list(execution.waiters.values()), {}
         return waiters

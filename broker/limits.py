@@ -82,6 +82,7 @@ MAX_SEEN_WRITES = 256
 
 # --- jobs -------------------------------------------------------------------------------------
 # What one user (one key) may have queued or running; `make -j1000` on several machines fits in.
+# Requests count, so that many for one job do.
 MAX_JOBS_PER_USER = 10_000
 MAX_JOB_BYTES_PER_USER = 512 << 20
 # Of the whole farm; beyond it jobs are refused and compiled locally.
@@ -92,6 +93,10 @@ MAX_BUILD_NAME = 256
 MAX_REASON = 200
 # A job lost with this many nodes is compiled locally: it may be what kills them.
 MAX_LOSSES = 2
+# What is undone in one turn of what sessions that are over leave behind, and of one of them: requests, blobs
+# that it was asked for. Each takes 30 us.
+UNDONE_AT_ONCE = 256
+UNDONE_OF_SESSION = 64
 # After an agent's new Hello its older requests are kept so long for it to submit them again.
 RESUBMIT_S = 5.0
 # Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
@@ -165,6 +170,10 @@ MAX_PROVEN_PER_KEY = 1_000
 # Inputs that one job asks for at a time: nothing that is done for one message may take longer than
 # some milliseconds, and a job may name 30,000.
 MAX_ASKED = 1_000
+# Blobs that one key's agents are asked for at a time, 1 KB each, and how often its jobs wait for one, 130 bytes
+# each. Of a job beyond it one blob is asked for after the other.
+MAX_ASKED_OF_KEY = 32_768
+MAX_AWAITED_OF_KEY = 8 * MAX_ASKED_OF_KEY
 # Agents are asked for at most MAX_ASKED in one turn of the loop, and those of one key for ASKED_PER_S a second:
 # some 5% of the loop. An agent that comes back is asked for all anew.
 ASKED_BURST = 32_768

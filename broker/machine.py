@@ -13,6 +13,7 @@ from typing import Any
 
 from broker import events
 from broker.allowance import Allowance
+from broker.departures import Departures
 from broker.dispatch import Dispatcher
 from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send
 from broker.events import Event, Origin
@@ -88,6 +89,7 @@ class Machine:
         self._reruns = Reruns(self.farm, self._ledger)
         self._stragglers = Stragglers(self.farm, self._ledger)
         self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
+        self.departures = Departures(self.farm, self._ledger)
         self._ticked_at = now
         self._beat_at = now
         self._has_judged_grace = False
@@ -166,6 +168,8 @@ class Machine:
             if known is not None and known.user == origin.user:
                 known.seen_at = now
             return  # it says Hello again until it is welcomed
+        if hello.session in self.departures:
+            return  # as above, until what it had here before is undone
         self._hellos.use(origin.user, 1 + len(hello.leases), now)
         reason = self._reason_against(origin, hello)
         if reason:
@@ -227,9 +231,7 @@ class Machine:
         self.farm.sessions.close(session)
         self.farm.emit(CloseTraffic(session.route))
         self.farm.audit("close", user=session.user, name=session.name, reason=reason)
-        for ticket in list(session.tickets):
-            self._ledger.cancel(session, ticket)
-        self.uploads.source_gone(session)
+        self.departures.add(session)
         node = self.farm.nodes.leave(session.id)
         if node is not None:
             self._hellos.use(session.user, len(node.leases), now)
@@ -447,9 +449,7 @@ class Machine:
     def _expire(self, now: float) -> None:
         for session in self.farm.sessions:
             if session.unconfirmed and now >= session.confirm_until:
-                for ticket in session.unconfirmed:
-                    self._ledger.cancel(session, ticket)
-                session.unconfirmed = set()
+                self.departures.give_up(session)
         self._fleet.expire_orphans(now)
         self._banned = {route: until for route, until in self._banned.items() if until > now}
         self._asked_who = {
@@ -457,7 +457,9 @@ class Machine:
         }
 
     def _batch_ended(self, event: events.BatchEnded, now: float) -> None:
+        self.departures.take_turn()
         self._dispatcher.run(now)
+        self.farm.is_dirty |= bool(self.departures)  # there is to be another one soon
 
 
 # Which method takes which event, and which message of a session; a test holds them against the types.

@@ -59,7 +59,7 @@ class Reruns:
             most_outputs=event.most_outputs,
             client=event.client,
         )
-        execution.waiters.append(Waiter(AUDITOR, 0, now, shared=False))
+        execution.join(Waiter(AUDITOR, 0, now, shared=False))
         farm.add(execution)
         execution.ready_at = now
         farm.set_phase(execution, Phase.READY)

@@ -19,14 +19,20 @@ when there is none, the jobs that wait are refused.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from broker.effects import AskBlobs, OfferBlobs
 from broker.farm import Farm
 from broker.jobs import Execution, Phase
-from broker.limits import ASK_OTHERS_S, MAX_ASKED, MAX_JOBS_LOOKED_AT
+from broker.limits import (
+    ASK_OTHERS_S,
+    MAX_ASKED,
+    MAX_ASKED_OF_KEY,
+    MAX_AWAITED_OF_KEY,
+    MAX_JOBS_LOOKED_AT,
+)
 from broker.sessions import Session
 from cache.digest import Digest
 from zcc.messages import Absent
@@ -69,6 +75,9 @@ class Uploads:
         self._refuse = refuse
         self._complete = complete
         self._asked: dict[Need, Asked] = {}
+        # What a key's agents are asked for, and how often its jobs wait for a blob.
+        self._of_key: Counter[str] = Counter()
+        self._awaited: Counter[str] = Counter()
         # What more than one key may need: what was asked for just now, and when others are, soonest first.
         self._fresh: list[Need] = []
         self._next_round: dict[Need, float] = {}
@@ -78,10 +87,17 @@ class Uploads:
 
     def need(self, execution: Execution, digests: Iterable[Digest]) -> None:
         """This execution cannot go on before these are here; refuses it if nobody has them."""
-        wanted = list(dict.fromkeys(digests))
-        execution.missing, execution.later = set(wanted[:MAX_ASKED]), wanted[MAX_ASKED:]
+        user, wanted = execution.lane.user, list(dict.fromkeys(digests))
+        room = min(
+            MAX_ASKED,
+            MAX_ASKED_OF_KEY - self._of_key[user],
+            MAX_AWAITED_OF_KEY - self._awaited[user],
+        )
+        now, execution.later = wanted[: max(1, room)], wanted[max(1, room) :]
+        execution.missing = set(now)
+        self._awaited[user] += len(now)
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
-        for digest in wanted[:MAX_ASKED]:
+        for digest in now:
             if not self._join(digest, execution, batches):
                 self._send(batches)
                 self._refuse(execution, ABSENT)
@@ -135,9 +151,16 @@ class Uploads:
             if asked is not None:
                 self._give_up(digest, asked, reason)
 
-    def source_gone(self, source: Session) -> None:
-        """The session is over (its requests are detached already): ask others."""
-        self._ask_another(list(source.asked), source.user)
+    def source_gone(self, source: Session, need: Need) -> int:
+        """The session is over (its requests are detached already): ask others for what it was asked for. How
+        many requests were looked at."""
+        del source.asked[need]
+        asked = self._asked.get(need)
+        if asked is None or asked.sources.get(source.user) != source.id:
+            return 0
+        looked_at = sum(len(execution.waiters) for execution in self._jobs_of(asked))
+        self._ask_another([need], source.user)
+        return looked_at
 
     def source_stalled(self, source: Session, *, is_moving: bool) -> None:
         """It sends nothing, or slowly: then it is passed over only where another of its key can send it."""
@@ -188,6 +211,7 @@ class Uploads:
 
     def forget(self, execution: Execution) -> None:
         """The execution needs nothing any more; what was asked for may still come."""
+        self._awaited[execution.lane.user] -= len(execution.missing)
         for digest in execution.missing:
             asked = self._asked.get((scope_of(execution, digest), digest))
             if asked is not None:
@@ -201,14 +225,21 @@ class Uploads:
                 self._farm.emit(OfferBlobs(session.route, ((digest, offset),)))
         # Each goes to the front of its lane, so the last one first.
         for execution in reversed(self._jobs_of(asked)):
-            execution.missing.discard(digest)
+            if digest in execution.missing:
+                execution.missing.discard(digest)
+                self._awaited[execution.lane.user] -= 1
             if execution.phase is Phase.PARKED and digest == execution.toolchain:
                 self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
         for execution in self._jobs_of(asked):
             if execution.phase is not Phase.FETCHING or execution.missing:
                 continue
-            if execution.later:
-                self.need(execution, execution.later)
+            later = execution.later
+            if (
+                execution.is_private
+            ):  # others of its key may have brought some; it is checked once more
+                later = self._farm.holdings.unshown(execution.lane.user, later)
+            if later:
+                self.need(execution, later)
             else:
                 self._complete(execution)
 
@@ -238,7 +269,7 @@ class Uploads:
         batches: defaultdict[bytes, list[Digest]] = defaultdict(list)
         for need in needs:
             asked = self._asked[need]
-            self._let_off(need, asked.sources.pop(user))
+            self._let_off(need, user, asked.sources.pop(user))
             source = self._next_source(asked, user)
             if source is None and not asked.sources:
                 source = self._next_source(asked)
@@ -266,10 +297,12 @@ class Uploads:
     ) -> None:
         asked.sources[source.user] = source.id
         asked.keys.add(source.user)
+        self._of_key[source.user] += 1
         source.asked[need] = None
         batches[source.route].append(need[1])
 
-    def _let_off(self, need: Need, session_id: bytes) -> None:
+    def _let_off(self, need: Need, user: str, session_id: bytes) -> None:
+        self._of_key[user] -= 1
         session = self._farm.sessions.get(session_id)
         if session is not None:
             session.asked.pop(need, None)
@@ -298,8 +331,8 @@ class Uploads:
     def _pop(self, need: Need) -> Asked | None:
         asked = self._asked.pop(need, None)
         if asked is not None:
-            for source in asked.sources.values():
-                self._let_off(need, source)
+            for user, source in asked.sources.items():
+                self._let_off(need, user, source)
         return asked
 
     def _send(self, batches: dict[bytes, list[Digest]]) -> None:

@@ -20,6 +20,7 @@ from broker.jobs import AUDITOR, GRANTED, LEASED, Phase
 from broker.limits import HELLO_EVERY_S
 from broker.machine import Machine
 from broker.nodes import Node
+from broker.sessions import Session
 from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
 from zcc.lent import Memory
@@ -268,6 +269,11 @@ def unbegun(machine: Machine, node: Node) -> int:
     return sum(machine.farm.executions[key].phase is Phase.ASSIGNED for key in given)
 
 
+def session_of(machine: Machine, session_id: bytes) -> Session | None:
+    """Of those that stand, or that are over and not all undone."""
+    return machine.farm.sessions.get(session_id) or machine.departures.get(session_id)
+
+
 def validate(machine: Machine) -> None:
     """What holds between events, whatever happened."""
     farm = machine.farm
@@ -294,10 +300,11 @@ def validate(machine: Machine) -> None:
         if execution.phase in GRANTED:
             place = (execution.lane.user, execution.lane.machine_class)
             granted[place] = granted.get(place, 0) + 1
-        for waiter in execution.waiters:
+        for at, waiter in execution.waiters.items():
+            assert at == (waiter.session, waiter.ticket)
             if waiter.session == AUDITOR:
                 continue
-            session = farm.sessions.get(waiter.session)
+            session = session_of(machine, waiter.session)
             assert session is not None
             assert session.tickets[waiter.ticket] == key
         if execution.phase in (Phase.FETCHING, Phase.PARKED):
@@ -309,9 +316,8 @@ def validate(machine: Machine) -> None:
                 "a job that has not shown its inputs"
             )
             assert execution.lease is None
-            assert {waiter.session for waiter in execution.waiters} <= {
-                session.id for session in farm.sessions.of_user(execution.lane.user)
-            }
+            waiting = [session_of(machine, session) for session, _ in execution.waiters]
+            assert all(each and each.user == execution.lane.user for each in waiting)
     assert dict(farm.granted) == granted
     assert {lease.key for lease in farm.leases.values()} <= set(farm.executions)
     for lease in farm.leases.values():
@@ -335,10 +341,18 @@ def validate(machine: Machine) -> None:
     for need, asked in machine.uploads._asked.items():
         assert asked.sources, "a blob is awaited from nobody"
         for user, session_id in asked.sources.items():
-            source = farm.sessions.get(session_id)
+            source = session_of(machine, session_id)
             assert source is not None, "a blob is awaited from somebody who is gone"
             assert source.user == user
             assert need in source.asked
+    assert farm.requests == Counter(
+        session.user for session in (*farm.sessions, *machine.departures) for _ in session.tickets
+    )
+    uploads = machine.uploads
+    of_key = Counter(user for asked in uploads._asked.values() for user in asked.sources)
+    assert +uploads._of_key == uploads._of_key | of_key == of_key
+    awaited = Counter(each.lane.user for each in farm.executions.values() for _ in each.missing)
+    assert +uploads._awaited == awaited
     assert farm.total.jobs == len(farm.executions) == sum(t.jobs for t in farm.tallies.values())
 
 

@@ -1181,7 +1181,7 @@ def test_users_take_turns_whatever_they_have_queued(desk: Desk) -> None:
 
 
 def test_an_agent_over_its_limit_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.ledger.MAX_JOBS_PER_USER", 3)
+    monkeypatch.setattr("broker.admission.MAX_JOBS_PER_USER", 3)
     agent = desk.client("a")
     desk.node("n")
     for ticket in range(5):
@@ -1191,7 +1191,7 @@ def test_an_agent_over_its_limit_is_refused(desk: Desk, monkeypatch: pytest.Monk
 
 
 def test_a_full_farm_refuses(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.ledger.MAX_JOB_BYTES", 8 + INPUT_BYTES)
+    monkeypatch.setattr("broker.admission.MAX_JOB_BYTES", 8 + INPUT_BYTES)
     agent = desk.client("a")
     desk.node("n")
     desk.submit(agent, 1, job("1"))
