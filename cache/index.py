@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 from cache.database import open_database, put_aside
 from cache.digest import Digest
 from cache.errors import RecordCorruptError, StoreError
+from cache.eviction import LOW_WATER
 from cache.record import Record, decode_record, encode_record
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,12 @@ _BUSY_S = 5.0
 MAX_PENDING = 512
 # What one result's outputs may sum up to; SQLite's integers end at 2^63, and sums of them must fit too.
 MAX_SIZE_BYTES = 1 << 48
+# What a row takes on disk beside its record: the other columns and the indexes (measured: 310 to 380).
+ROW_BYTES = 512
+# Of the file, what forgotten records may leave empty: it is filled by the next ones, or given back.
+_HOLLOW_SHARE = 0.5
+# What waits to be merged into the file is given back beyond this; SQLite merges it at some 4 MiB.
+_MAX_WAL_BYTES = 16 << 20
 # A last use is written down at most this often: eviction needs no better.
 _TOUCH_AFTER_S = 600.0
 
@@ -103,6 +110,7 @@ class ResultIndex:
         self._pending: dict[Digest, Record] = {}
         self._flushing: dict[Digest, Record] = {}
         self._touched: dict[Digest, float] = {}
+        self._rows_bytes: int | None = None  # of all rows, or more; None: nobody has asked yet
         self._db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         with contextlib.suppress(StoreError):
@@ -171,6 +179,7 @@ class ResultIndex:
                 touched, self._touched = self._touched, {}
             now = self._wall_s()
             rows = [self._row(record, now) for record in self._flushing.values()]
+            added_bytes = sum(len(encoded) + ROW_BYTES for _, _, encoded, *_ in rows)
             uses = [(used_s, self._space, key) for key, used_s in touched.items()]
 
             def write(db: sqlite3.Connection) -> None:
@@ -178,6 +187,8 @@ class ResultIndex:
                 db.executemany(_TOUCH, uses)
 
             self._write(write)
+            if self._rows_bytes is not None:
+                self._rows_bytes += added_bytes
             with self._memory:
                 self._flushing = {}
 
@@ -227,23 +238,46 @@ class ResultIndex:
             except sqlite3.OperationalError as error:
                 logger.info("%s is not compacted: %s", self.path, error)
 
-    def trim(self, limit_bytes: int, user: str = "") -> int:
-        """Forget the least recently used until the sizes sum to at most the limit; how many went.
+    @property
+    def size_bytes(self) -> int:
+        """What the file takes on disk, with what is empty in it and what waits to be merged into it."""
+        return _length(self.path) + _length(self.path + "-wal")
 
-        With `user`, of this one's results only: a quota.
+    def trim(self, limit_bytes: int) -> int:
+        """Forget the least recently used until the rows take LOW_WATER of so many bytes on disk, if they take
+        more than all; how many went. Rows are only walked through when the limit may have been passed."""
+        self.flush()
+        with self._lock:
+            if self._rows_bytes is None or self._rows_bytes > limit_bytes:
+                row = self._try(lambda db: db.execute(_ROWS, (self._space,)).fetchone(), (0, 0))
+                self._rows_bytes = row[0] * ROW_BYTES + row[1]
+            victims = []
+            if self._rows_bytes > limit_bytes:
+                victims = self._oldest(self._rows_bytes - int(limit_bytes * LOW_WATER))
+                self.remove(victims)
+                self._rows_bytes = None
+            self._give_back()
+        return len(victims)
+
+    def trim_outputs(self, limit_bytes: int, user: str) -> int:
+        """A quota: forget results of one user's jobs until the sizes of the others sum to LOW_WATER of it, if
+        they sum to more than it; how many went.
+
+        The most recently used stay. One that is too large for what is left of the quota goes, and none for it.
         """
         self.flush()
-        where, values = _where(Selection(user=user))
-        query = f"SELECT key, size FROM results WHERE space = ?{where} ORDER BY used DESC"
         with self._lock:
-            rows = self._all(query, (self._space, *values))
-            total, victims = 0, []
+            rows = self._all(_OUTPUTS, (self._space, user))
+            if sum(size for _, size in rows) <= limit_bytes:
+                return 0
+            room_bytes = int(limit_bytes * LOW_WATER)
+            victims = []
             for key, size in rows:
-                total += size
-                if total > limit_bytes:
+                if size > room_bytes:
                     victims.append(Digest(key))
-            if victims:
-                self.remove(victims)
+                else:
+                    room_bytes -= size
+            self.remove(victims)
         return len(victims)
 
     def by_label(self, column: str) -> list[tuple[str, int, int]]:
@@ -257,9 +291,38 @@ class ResultIndex:
         with self._lock:
             return self._all(query, (self._space,))
 
+    def _oldest(self, rows_bytes: int) -> list[Digest]:
+        """The least recently used whose rows take at least so much."""
+
+        def choose(db: sqlite3.Connection) -> list[Digest]:
+            chosen, left = [], rows_bytes
+            with contextlib.closing(db.execute(_OLDEST, (self._space,))) as rows:
+                for key, length in rows:
+                    if left <= 0:
+                        break
+                    left -= length + ROW_BYTES
+                    chosen.append(Digest(key))
+            return chosen
+
+        none: list[Digest] = []
+        return self._try(choose, none)
+
+    def _give_back(self) -> None:
+        """Give the disk back what is mostly empty; another process may be in the way, for now."""
+
+        def is_hollow(db: sqlite3.Connection) -> bool:
+            ((pages,),) = db.execute("PRAGMA page_count")
+            ((free,),) = db.execute("PRAGMA freelist_count")
+            return bool(free > pages * _HOLLOW_SHARE)
+
+        if self._try(is_hollow, False):
+            self.compact()
+        elif _length(self.path + "-wal") > _MAX_WAL_BYTES:
+            self._try(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone(), None)
+
     # --- the file -----------------------------------------------------------------------------
 
-    def _row(self, record: Record, now: float) -> tuple[object, ...]:
+    def _row(self, record: Record, now: float) -> tuple[Any, ...]:
         source = record.source
         return (
             self._space,
@@ -369,7 +432,17 @@ _GET = "SELECT record, used FROM results WHERE space = ? AND key = ?"
 _PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _TOUCH = "UPDATE results SET used = ? WHERE space = ? AND key = ?"
 _REMOVE = "DELETE FROM results WHERE space = ? AND key = ?"
+_ROWS = "SELECT count(*), coalesce(sum(length(record)), 0) FROM results WHERE space = ?"
+_OLDEST = "SELECT key, length(record) FROM results WHERE space = ? ORDER BY used"
+_OUTPUTS = "SELECT key, size FROM results WHERE space = ? AND user = ? ORDER BY used DESC"
 _TOTALS = "SELECT count(*), coalesce(sum(size), 0) FROM results WHERE space = ?"
+
+
+def _length(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _where(selection: Selection) -> tuple[str, Sequence[object]]:

@@ -18,11 +18,11 @@ from cache.errors import StoreError
 from cache.index import ResultIndex
 from cache.record import Record
 
-# Of a disk store's limit, what the records themselves may take: a record is some 300 bytes and its
+# Of a disk store's limit, what the records themselves may take: a record is some 300 bytes and its messages and
 # look-ups, its blobs are tens of kilobytes.
 RECORDS_SHARE = 0.1
-# A record's row in the index, roughly: what a count of rows is bounded by.
-ROW_BYTES = 1024
+# Blobs have at least this share, however large a file an earlier version, or another farm's results, have left.
+_BLOBS_SHARE = 0.5
 
 
 class Store(Protocol):
@@ -141,16 +141,14 @@ class DiskStore:
         if self.quota_bytes:
             for user, _, size_bytes in self.index.by_label("user"):
                 if size_bytes > self.quota_bytes:
-                    gone += self.index.trim(self.quota_bytes, user)
+                    gone += self.index.trim_outputs(self.quota_bytes, user)
         return gone
 
     def trim(self, limit_bytes: int) -> int:
         """Evict the least recently used down to a limit; how many blobs and records went."""
-        most_records = int(limit_bytes * RECORDS_SHARE) // ROW_BYTES
-        surplus = self.index.count() - most_records
-        victims = self.index.keys()[:surplus] if surplus > 0 else []
-        self.index.remove(victims)
-        return len(victims) + self.blobs.trim(limit_bytes)
+        gone = self.index.trim(int(limit_bytes * RECORDS_SHARE))
+        left_bytes = max(limit_bytes - self.index.size_bytes, int(limit_bytes * _BLOBS_SHARE))
+        return gone + self.blobs.trim(left_bytes)
 
     def close(self) -> None:
         self.index.close()

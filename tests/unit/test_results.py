@@ -23,9 +23,9 @@ from cache.database import open_database
 from cache.digest import Digest, digest_of
 from cache.errors import RecordCorruptError
 from cache.frame import compress, decompress
-from cache.index import ResultIndex, Selection
+from cache.index import ROW_BYTES, ResultIndex, Selection
 from cache.record import Record, Source, decode_record, encode_record
-from cache.stores import ROW_BYTES, DiskStore, MemoryStore, Store
+from cache.stores import RECORDS_SHARE, DiskStore, MemoryStore, Store
 
 LIMIT = 1 << 20
 
@@ -204,8 +204,54 @@ def test_the_least_recently_used_are_trimmed(tmp_path: Path) -> None:
         index.flush()
         clock.now += 3600
     assert index.get(digest("a")) is not None  # used just now
-    assert index.trim(250) == 1
+    assert index.trim(int(2.5 * (len(encode_record(record("a"))) + ROW_BYTES))) == 1
     assert set(index.keys()) == {digest("a"), digest("c")}
+
+
+def bulky(name: str, body_bytes: int = 100_000) -> Record:
+    return replace(record(name), body=os.urandom(body_bytes))
+
+
+def test_rows_count_as_what_they_take_and_are_given_back(tmp_path: Path) -> None:
+    """A compiler's messages lie in the record: megabytes of them are no row like any other."""
+    index = kept(ResultIndex(str(tmp_path), "farm"))
+    for at in range(60):
+        index.put(bulky(f"r{at}"))
+        index.flush()
+    assert index.size_bytes > 6_000_000
+    assert index.trim(1_000_000) > 50
+    assert index.count() >= 8
+    assert index.get(digest("r59")) is not None
+    assert index.size_bytes < 1_500_000
+
+
+def test_a_trim_at_the_limit_walks_through_the_rows_once_in_a_tenth_of_them(tmp_path: Path) -> None:
+    index = kept(ResultIndex(str(tmp_path), "farm"))
+    limit = 40 * (len(encode_record(bulky("x", 1000))) + ROW_BYTES)
+    said: list[str] = []
+    walks = []
+    for at in range(100):
+        index.put(bulky(f"r{at}", 1000))
+        index.flush()
+        said.clear()
+        index._connect().set_trace_callback(said.append)
+        index.trim(limit)
+        index._connect().set_trace_callback(None)
+        walks.append(any("length(record)" in query for query in said))
+    assert index.count() <= 40
+    assert sum(walks[50:]) <= 2 * 50 / 4
+
+
+def test_what_another_process_forgets_is_room(tmp_path: Path) -> None:
+    index, other = (kept(ResultIndex(str(tmp_path), "farm")) for _ in range(2))
+    limit = 20 * (len(encode_record(bulky("x", 1000))) + ROW_BYTES)
+    for at in range(20):
+        index.put(bulky(f"r{at}", 1000))
+        assert index.trim(limit) == 0
+    other.purge(Selection())
+    for at in range(20):
+        index.put(bulky(f"s{at}", 1000))
+        assert index.trim(limit) == 0
 
 
 def test_a_quota_trims_one_user_only(tmp_path: Path) -> None:
@@ -215,6 +261,16 @@ def test_a_quota_trims_one_user_only(tmp_path: Path) -> None:
     store.put_records((record("modest", user="modest"),))
     assert store.maintain() == 2
     assert [row[:2] for row in store.index.by_label("user")] == [("greedy", 2), ("modest", 1)]
+
+
+def test_a_result_that_is_larger_than_a_quota_goes_and_no_other_goes_for_it(tmp_path: Path) -> None:
+    store = kept(DiskStore(str(tmp_path), "farm", LIMIT, quota_bytes=1000))
+    for at in range(8):
+        store.put_records((record(f"r{at}"),))
+        store.index.flush()
+    store.put_records((record("all of it", size=1 << 30),))
+    assert store.maintain() == 1
+    assert set(store.index.keys()) == {digest(f"r{at}") for at in range(8)}
 
 
 def _empty(path: Path) -> None:
@@ -335,6 +391,19 @@ def test_a_disk_store_stays_within_its_limit(tmp_path: Path) -> None:
         store.put_records((record(f"r{at}", content),))
     assert store.maintain() > 0
     assert store.blobs.size_bytes <= limit
-    assert store.index.count() <= limit // (10 * ROW_BYTES)
+    assert store.index.count() <= RECORDS_SHARE * limit / ROW_BYTES
     last = digest_of(content)
     assert store.has_blobs((last,)) == {last}
+
+
+def test_records_and_blobs_are_within_a_stores_limit_together(tmp_path: Path) -> None:
+    limit = 20 << 20
+    store = kept(DiskStore(str(tmp_path), "farm", limit))
+    for at in range(60):
+        content = os.urandom(500_000)
+        store.put_blobs({digest_of(content): compress(content)})
+        store.put_records((bulky(f"r{at}"),))
+        if at % 10 == 9:
+            store.maintain()
+            assert store.index.size_bytes + store.blobs.size_bytes <= limit
+    assert store.index.get(digest("r59")) is not None
