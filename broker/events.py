@@ -167,8 +167,8 @@ class ResultArrived:
     """A Done whose body is a result. `is_complete`: all outputs that it names were pushed.
 
     `is_excused`: what lacks is our own disk's fault, not the node's. `is_sound`: the node's log of
-    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs,
-    `peak_bytes` the most memory that the job had.
+    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs
+    as they were pushed, `peak_bytes` the most memory that the job had.
     """
 
     origin: Origin

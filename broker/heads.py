@@ -34,12 +34,11 @@ class JobHead:
 
 @dataclass(frozen=True, slots=True)
 class ResultHead:
-    """`outputs` are their digests one after the other, nothing twice; `size_bytes` is that of the outputs."""
+    """`outputs` are their digests one after the other, nothing twice."""
 
     exit_status: int
     outputs: bytes
     is_sound: bool
-    size_bytes: int
     cpu_s: float
     wall_s: float
     peak_bytes: int
@@ -75,7 +74,6 @@ def read_result(body: bytes) -> ResultHead:
         exit_status=result.exit_status,
         outputs=b"".join(dict.fromkeys(output.digest for output in result.outputs)),
         is_sound=not (result.lookups.flaw or result.lookups.undeclared),
-        size_bytes=sum(output.size_bytes for output in result.outputs),
         cpu_s=result.usage.cpu_s,
         wall_s=result.usage.wall_s,
         peak_bytes=result.usage.peak_bytes,

@@ -34,7 +34,7 @@ from zcc.transfer import Piece
 class Push:
     """One blob. `leases` are those that announced it and are not over; none: it passes by.
 
-    `is_due`: chunks of it are to come. `is_stored`: another lease's Done has named it.
+    `is_due`: chunks of it are to come. `is_stored`: another lease's Done has named it; it is `plain_bytes`.
     `decoder_bytes`: what its decoder takes until it is whole. `held_bytes`: what it takes in memory when it is.
     """
 
@@ -43,6 +43,7 @@ class Push:
     is_due: bool = True
     is_whole: bool = False
     is_stored: bool = False
+    plain_bytes: int = 0
     decoder_bytes: int = 0
 
     @property
@@ -117,15 +118,15 @@ class Pushes:
             push.drop()
             raise
 
-    def keep(self, lease: bytes, outputs: Iterable[Digest]) -> list[Digest]:
+    def keep(self, lease: bytes, outputs: Iterable[Digest]) -> dict[Digest, int]:
         """The lease's Done names these: store those that came under it, drop what else did.
 
-        Returns those that are in the store now.
+        Returns those that are in the store now, and their sizes, uncompressed.
 
         Raises:
             OSError: the disk refused.
         """
-        kept = []
+        kept = {}
         try:
             for digest in outputs:
                 push = self._pushes.get(digest)
@@ -135,9 +136,10 @@ class Pushes:
                     push.arrival.keep()
                     if isinstance(push.arrival, Whole):
                         self._note_frame(digest, push.arrival.frame)
+                    push.plain_bytes = push.arrival.plain_bytes
                     push.arrival, push.is_stored = None, True
                 if push.is_stored:
-                    kept.append(digest)
+                    kept[digest] = push.plain_bytes
         finally:
             self.end(lease)
         return kept

@@ -169,16 +169,17 @@ class Reception:
 
     def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
         outputs = tuple(split_digests(head.outputs))
+        size_bytes = self._traffic.keep_pushes(origin.route, message.lease, outputs)
         self._happen(
             events.ResultArrived(
                 origin=origin,
                 lease=message.lease,
                 exit_status=head.exit_status,
                 outputs=outputs,
-                is_complete=self._traffic.keep_pushes(origin.route, message.lease, outputs),
+                is_complete=size_bytes is not None,
                 is_excused=self._clock() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
                 is_sound=head.is_sound,
-                size_bytes=head.size_bytes,
+                size_bytes=size_bytes or 0,
                 cpu_s=head.cpu_s,
                 wall_s=head.wall_s,
                 peak_bytes=head.peak_bytes,

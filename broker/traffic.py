@@ -246,21 +246,21 @@ class Traffic:
         for digest in forgotten:
             peer.receiver.forget(digest)
 
-    def keep_pushes(self, route: bytes, lease: bytes, outputs: Iterable[Digest]) -> bool:
-        """A lease's Done names these: they enter the store, what else was pushed for it goes. Whether all
-        were pushed for it."""
+    def keep_pushes(self, route: bytes, lease: bytes, outputs: Iterable[Digest]) -> int | None:
+        """A lease's Done names these: they enter the store, what else was pushed for it goes. What they are
+        together, uncompressed; None: not all were pushed for it."""
         peer = self._peers.get(route)
         wanted = set(outputs)
         if peer is None or peer.pushes is None:
-            return not wanted
+            return None if wanted else 0
         try:
             kept = peer.pushes.keep(lease, wanted)
         except OSError as error:
             self._note_disk_fault(peer, error)
-            return False
+            return None
         for digest in kept:
             self._note_stored(digest)
-        return len(kept) == len(wanted)
+        return sum(kept.values()) if len(kept) == len(wanted) else None
 
     def drop_pushes(self, route: bytes, lease: bytes) -> None:
         """The lease is over: nothing that was pushed for it is kept."""

@@ -342,7 +342,7 @@ def test_a_nodes_outputs_enter_the_store_when_their_done_names_them(bench: Bench
     (digest,) = announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1, 2)
     assert not bench.traffic.has(digest)
-    assert bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest]) == len(BIG)
     assert bench.traffic.has(digest)
     assert bench.store.read(digest) == BIG
 
@@ -351,7 +351,7 @@ def test_what_a_done_does_not_name_is_dropped(bench: Bench) -> None:
     named, junk = announced(bench, b"lease", BIG, b"junk")
     bench.take(NODE, named, 0, 1, 2)
     bench.take(NODE, junk, 0)
-    assert bench.traffic.keep_pushes(NODE, b"lease", [named])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [named]) == len(BIG)
     assert not bench.store.has(junk)
     assert os.listdir(bench.store.tmp_dir) == []
 
@@ -359,15 +359,15 @@ def test_what_a_done_does_not_name_is_dropped(bench: Bench) -> None:
 def test_a_done_may_not_name_what_was_not_pushed_for_it(bench: Bench) -> None:
     there = bench.store.put(b"another user's source")
     announced(bench, b"lease")
-    assert not bench.traffic.keep_pushes(NODE, b"lease", [there])
-    assert not bench.traffic.keep_pushes(NODE, b"no lease", [there])
-    assert bench.traffic.keep_pushes(NODE, b"no lease", [])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [there]) is None
+    assert bench.traffic.keep_pushes(NODE, b"no lease", [there]) is None
+    assert bench.traffic.keep_pushes(NODE, b"no lease", []) == 0
 
 
 def test_a_done_before_its_outputs_are_whole_keeps_none_of_them(bench: Bench) -> None:
     (digest,) = announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1)
-    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest]) is None
     bench.take(NODE, digest, 2)  # passes by
     assert not bench.store.has(digest)
 
@@ -399,8 +399,8 @@ def test_an_output_of_two_leases_comes_once_while_it_is_under_way(bench: Bench) 
     bench.take(NODE, digest, 0)
     announced(bench, b"two", BIG)
     bench.take(NODE, digest, 1, 2)
-    assert bench.traffic.keep_pushes(NODE, b"one", [digest])
-    assert bench.traffic.keep_pushes(NODE, b"two", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"one", [digest]) == len(BIG)
+    assert bench.traffic.keep_pushes(NODE, b"two", [digest]) == len(BIG)
     assert bench.store.read(digest) == BIG
 
 
@@ -409,9 +409,9 @@ def test_an_output_that_came_for_one_lease_comes_again_for_another(bench: Bench)
     bench.take(NODE, digest, 0, 1, 2)
     announced(bench, b"two", BIG)
     bench.take(NODE, digest, 0)
-    assert bench.traffic.keep_pushes(NODE, b"one", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"one", [digest]) == len(BIG)
     bench.take(NODE, digest, 1, 2)
-    assert bench.traffic.keep_pushes(NODE, b"two", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"two", [digest]) == len(BIG)
     assert os.listdir(bench.store.tmp_dir) == []
 
 
@@ -420,7 +420,7 @@ def test_a_lease_that_is_announced_again_begins_anew(bench: Bench) -> None:
     bench.take(NODE, digest, 0, 1)
     announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1, 2)
-    assert bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest]) == len(BIG)
 
 
 def test_a_lease_that_is_announced_again_with_other_outputs_awaits_only_those(bench: Bench) -> None:
@@ -460,7 +460,7 @@ def test_an_output_that_the_node_gives_up_leaves_nothing_behind(bench: Bench) ->
     bench.take(NODE, digest, 0)
     bench.traffic.absent(NODE, digest)
     assert os.listdir(bench.store.tmp_dir) == []
-    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest]) is None
 
 
 def test_outputs_beyond_a_jobs_limit_are_a_violation(
@@ -506,7 +506,7 @@ def test_a_full_disk_under_a_push_is_our_fault(
     monkeypatch.setattr(bench.store, "arrival", refuse)
     (digest,) = announced(bench, b"lease", BIG)
     bench.take(NODE, digest, 0, 1, 2)
-    assert not bench.traffic.keep_pushes(NODE, b"lease", [digest])
+    assert bench.traffic.keep_pushes(NODE, b"lease", [digest]) is None
     assert bench.traffic.last_disk_fault_at == bench.now
 
 
