@@ -93,7 +93,8 @@ class SharedResults:
         if self._fresh:
             fresh, self._fresh = self._fresh, {}
             self._handed.append(fresh)
-            self._writer.put_all(tuple(fresh.values()), self._handed.popleft)
+            for refused in self._writer.put_all(tuple(fresh.values()), self._handed.popleft):
+                del fresh[refused.key]
 
     def note_evictions(self) -> int:
         """How many blobs and records went since the last call; what traffic has seen is void then."""

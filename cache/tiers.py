@@ -182,13 +182,16 @@ class WriteBehind:
         size = sum(map(len, frames.values())) + len(record.body)
         return self._writer.put(lambda: self._tiers.put(record, frames), size)
 
-    def put_all(self, records: Iterable[Record], then: Callable[[], object]) -> None:
-        """Remember these soon, and then call `then`, in the thread; their blobs lie in the nearest tier. What
-        finds the queue full is dropped."""
+    def put_all(self, records: Sequence[Record], then: Callable[[], object]) -> list[Record]:
+        """Remember these soon, and then call `then`, in the thread; their blobs lie in the nearest tier.
+
+        Returns what found the queue full, and is dropped.
+        """
         tasks: list[tuple[Callable[[], object], int]] = [
             (partial(self._tiers.put, record, {}), len(record.body)) for record in records
         ]
-        self._writer.put_all([*tasks, (then, 0)])
+        taken = self._writer.put_all([*tasks, (then, 0)])
+        return [record for record, is_taken in zip(records, taken, strict=False) if not is_taken]
 
     def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
         """Forget this soon. It takes no room: a full queue must not keep what is rotten."""

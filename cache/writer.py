@@ -71,21 +71,22 @@ class Writer(Generic[_Task]):
 
     def put(self, task: _Task, size: int = 1) -> bool:
         """Have this done soon; False when too much waits already, or it is closed."""
-        return self.put_all([(task, size)]) == 1
+        return all(self.put_all([(task, size)]))
 
-    def put_all(self, tasks: Iterable[tuple[_Task, int]]) -> int:
-        """Have these done soon, each with its size, and wake the thread once for all; how many were taken."""
-        taken = 0
+    def put_all(self, tasks: Iterable[tuple[_Task, int]]) -> list[bool]:
+        """Have these done soon, each with its size, and wake the thread once for all; which were taken."""
+        taken = []
         with self._changed:
             for task, size in tasks:
-                if self._is_closing or self._size + size > self._limit:
+                has_room = not self._is_closing and self._size + size <= self._limit
+                taken.append(has_room)
+                if has_room:
+                    self._waiting.append((task, size))
+                    self._size += size
+                else:
                     self.dropped += 1
-                    continue
-                self._waiting.append((task, size))
-                self._size += size
-                taken += 1
-            if taken:
-                self._taken += taken
+            if any(taken):
+                self._taken += sum(taken)
                 self._see_to_thread()
                 self._changed.notify_all()
         return taken

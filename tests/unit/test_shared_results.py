@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -12,7 +13,9 @@ from broker.effects import Remember
 from broker.results import SharedResults
 from broker.traffic import Traffic
 from cache.digest import Digest, digest_of
+from cache.record import Record
 from cache.stores import DiskStore
+from cache.tiers import MAX_BEHIND_BYTES
 
 KEY = digest_of(b"key")
 
@@ -24,14 +27,14 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.store = DiskStore(str(self.directory), "farm", 1 << 30)
-        traffic = Traffic(self.store.blobs, lambda *_: True, lambda _: None)
-        self.results = SharedResults(self.store, traffic, self.checked.extend)
+        self.traffic = Traffic(self.store.blobs, lambda *_: True, lambda _: None)
+        self.results = SharedResults(self.store, self.traffic, self.checked.extend)
         self.output = self.store.blobs.put(b"object")
 
-    def remember(self, key: Digest = KEY) -> None:
+    def remember(self, key: Digest = KEY, body: bytes = b"result", node: str = "n") -> None:
         toolchain = digest_of(b"gcc")
         self.results.remember(
-            Remember(key, b"result", (self.output,), 6, toolchain, "n", "node", "user", b"job")
+            Remember(key, body, (self.output,), 6, toolchain, node, "node", "user", b"job")
         )
 
 
@@ -85,3 +88,30 @@ def test_many_results_do_not_wait_for_a_tick(desk: Desk, monkeypatch: pytest.Mon
         desk.remember(digest_of(b"%d" % at))
     assert desk.results._writer.wait_written()
     assert all(desk.store.index.get(digest_of(b"%d" % at)) for at in range(3))
+
+
+def test_what_a_disk_that_stands_still_does_not_take_is_not_kept_in_memory(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = Event()
+    put_records = desk.store.put_records
+
+    def stand_still(records: Iterable[Record]) -> None:
+        goes_on.wait()
+        put_records(records)
+
+    monkeypatch.setattr(desk.store, "put_records", stand_still)
+    body = bytes(1 << 20)
+    keys = [digest_of(b"%d" % at) for at in range(200)]
+    for at, key in enumerate(keys):
+        desk.remember(key, body)
+        if at % 3 == 0:
+            desk.results.write_down()
+    desk.results.write_down()
+    held = [record for handed in desk.results._handed for record in handed.values()]
+    assert sum(len(record.body) for record in held) <= MAX_BEHIND_BYTES
+    assert [key for key in keys if desk.results.recall(key) is not None] == keys[: len(held)]
+    goes_on.set()
+    assert desk.results._writer.wait_written()
+    assert not desk.results._handed
+    assert all(desk.results.recall(key) is not None for key in keys[: len(held)])

@@ -65,11 +65,11 @@ def test_of_many_tasks_those_that_find_no_room_are_dropped() -> None:
     done: list[int] = []
     writer = Writer[Task]("writer", run, 3)
     tasks = [(lambda at=at: done.append(at), size) for at, size in enumerate((1, 3, 2, 1))]
-    assert writer.put_all(tasks) == 2
+    assert writer.put_all(tasks) == [True, False, True, False]
     assert writer.wait_done()
     assert done == [0, 2]
     assert writer.dropped == 2
-    assert writer.put_all([]) == 0
+    assert writer.put_all([]) == []
     assert writer.close()
 
 
