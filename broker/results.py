@@ -68,10 +68,12 @@ class SharedResults:
 
     def keys_of(self, node: str) -> list[Digest]:
         """The keys of all results, or of those that this node (a name or key) made; slow: not for the loop."""
+        index = self._store.index
         if not node:
-            return self._store.index.keys()
-        named = self._store.index.keys(Selection(node=node))
-        return named or self._store.index.keys(Selection(node_key=node))
+            return index.keys()
+        # Both: a node chooses its name, which may be a key.
+        named, keyed = index.keys(Selection(node=node)), index.keys(Selection(node_key=node))
+        return list(dict.fromkeys((*named, *keyed)))
 
     def distrust(self, key: Digest) -> None:
         """Forget a result that another node does not confirm."""

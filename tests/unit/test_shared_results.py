@@ -115,3 +115,14 @@ def test_what_a_disk_that_stands_still_does_not_take_is_not_kept_in_memory(
     assert desk.results._writer.wait_written()
     assert not desk.results._handed
     assert all(desk.results.recall(key) is not None for key in keys[: len(held)])
+
+
+def test_a_nodes_results_are_those_of_its_name_and_of_its_key(desk: Desk) -> None:
+    """A node chooses its name: its own key, under which it made one result to hide the others."""
+    keys = [digest_of(b"%d" % at) for at in range(3)]
+    for key, name in zip(keys, ("node", "worker", "worker"), strict=True):
+        desk.remember(key, node=name)
+    desk.results.write_down()
+    assert desk.results._writer.wait_written()
+    assert set(desk.results.keys_of("node")) == set(desk.results.keys_of("")) == set(keys)
+    assert set(desk.results.keys_of("worker")) == set(keys[1:])
