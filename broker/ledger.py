@@ -71,6 +71,7 @@ class Ledger:
         farm.open_request(session, event.ticket, key)
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
+            execution.is_new |= event.is_fresh
             execution.join(waiter)
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
@@ -403,6 +404,7 @@ class Ledger:
                 continue  # over, and not undone yet
             session.tickets[waiter.ticket] = execution.job
             if known is not None:
+                known.is_new |= execution.is_new
                 known.join(replace(waiter, shared=True))
             else:
                 execution.join(waiter)

@@ -351,7 +351,7 @@ class Machine:
     def _inputs_checked(self, event: events.InputsChecked, now: float) -> None:
         execution = self.farm.executions.get(event.key)
         if execution is not None and execution.phase is Phase.CHECKING:
-            if event.recalled is not None:
+            if event.recalled is not None and not execution.is_new:
                 self._ledger.answer(execution, event.recalled)
             else:
                 self._dispatcher.inputs_checked(execution, event.missing, now)

@@ -53,11 +53,13 @@ class SharedResults:
         return record.body if record is not None and record.blobs == outputs else None
 
     def doubt(self, key: Digest) -> None:
-        """Somebody could not use this result: forget it, and look whether its blobs are rotten."""
+        """Somebody could not use this result: look whether its blobs are rotten.
+
+        It stays until then, or until a fresh one takes its place: one's word takes it from nobody else.
+        """
         record = self.record_of(key)
         if record is not None:
             self._check(record.blobs)
-            self._forget(key)
 
     def record_of(self, key: Digest) -> Record | None:
         """What is remembered under this key, whole or not."""

@@ -161,6 +161,7 @@ class Desk:
         recalled: events.Recalled | None = None,
         *,
         shows: bool = True,
+        is_fresh: bool = False,
     ) -> list[Effect]:
         """`shows`: the agent proves that it holds the inputs, of which the store can check those it has."""
         here = tuple(digest for digest in facts.inputs if digest in self.store and shows)
@@ -177,6 +178,7 @@ class Desk:
                 machine_class=facts.machine_class,
                 recalled=recalled,
                 body=b"job " + facts.name.encode(),
+                is_fresh=is_fresh,
                 traits=facts.traits,
             ),
         )

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from broker import events
+from broker import effects, events
 from broker.effects import (
     AskBlobs,
     Audit,
@@ -441,6 +441,32 @@ def test_what_is_remembered_answers_once_all_inputs_were_sent(desk: Desk) -> Non
     (finished,) = [each.message for each in effects if isinstance(each, Deliver)]
     assert isinstance(finished, Finished)
     assert finished.is_recalled
+
+
+def test_who_wants_a_fresh_result_gets_one_though_others_would_take_the_old(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It joins a job that is about to be answered from memory, as its inputs have just been shown."""
+    one, other, node = desk.client("a"), desk.client("b"), desk.node("n")
+    looked_for: list[effects.FindMissing] = []
+    perform = desk._perform
+
+    def look_later(effect: effects.Effect) -> list[events.Event]:
+        if isinstance(effect, effects.FindMissing) and effect.recalls:
+            looked_for.append(effect)
+            return []
+        return perform(effect)
+
+    monkeypatch.setattr(desk, "_perform", look_later)
+    desk.submit(one, 1, job("x"))
+    desk.stored(blob("x.c"))
+    desk.submit(other, 1, job("x"), is_fresh=True)
+    (effect,) = looked_for
+    recalled = events.Recalled("n", (blob("x.o"),), b"result")
+    desk.happen(events.InputsChecked(effect.key, frozenset(), recalled))
+    assert not desk.got(one, Finished)
+    assert not desk.got(other, Finished)
+    assert len(desk.runs(node)) == 1
 
 
 def test_a_job_whose_inputs_nobody_has_is_refused(desk: Desk) -> None:

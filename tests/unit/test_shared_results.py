@@ -64,7 +64,7 @@ def test_what_was_not_written_down_is_when_the_broker_leaves(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("is_written", [False, True])
-def test_what_is_doubted_is_forgotten_wherever_it_is(desk: Desk, is_written: bool) -> None:
+def test_what_one_key_doubts_is_looked_at_and_stays_others(desk: Desk, is_written: bool) -> None:
     desk.remember()
     if is_written:
         desk.results.write_down()
@@ -72,7 +72,21 @@ def test_what_is_doubted_is_forgotten_wherever_it_is(desk: Desk, is_written: boo
     assert desk.checked == [desk.output]
     desk.results.write_down()
     assert desk.results._writer.wait_written()
+    assert desk.results.recall(KEY) is not None
+    desk.remember(body=b"fresh")
+    recalled = desk.results.recall(KEY)
+    assert recalled is not None
+    assert recalled.body == b"fresh"
+
+
+def test_what_is_doubted_and_rotten_is_nobodys(desk: Desk) -> None:
+    desk.remember()
+    with open(desk.store.blobs.path_of(desk.output), "r+b") as file:
+        file.write(b"rot")
+    desk.results.doubt(KEY)
+    desk.traffic.reread(desk.checked)
     assert desk.results.recall(KEY) is None
+    assert desk.results.record_of(KEY) is None
 
 
 def test_a_result_whose_output_has_gone_is_forgotten(desk: Desk) -> None:
