@@ -367,13 +367,20 @@ class Run:
     # ---- the end -----------------------------------------------------------------------------------
 
     def _bury(self) -> None:
-        """bubblewrap has ended: count it, and the first process when that is dead too."""
+        """bubblewrap has ended: count it, and what it leaves to us when that is dead too."""
         with self._lock:
             pid, self._pid = self._pid, 0
+            # A child that it has not told of yet is in its group still, and may wait for it for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
             _, self._status, usage = os.wait4(pid, 0)
             self._count(usage)
             self._learn_init()
-        # If bubblewrap has reaped it, it is no child.
+        # Whom bubblewrap has reaped is no child.
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                _, _, usage = os.wait4(-pid, 0)
+                self._count(usage)
         with contextlib.suppress(ChildProcessError):
             if self._init_pid:
                 _, _, usage = os.wait4(self._init_pid, 0)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -448,7 +449,26 @@ def test_a_job_that_is_stopped_while_it_starts_leaves_nothing(
     job = farm.python("import time; time.sleep(60)", cwd)
     for tenth_ms in range(0, 200, 4):
         assert fault_of(farm.run(job, stop_after_s=tenth_ms / 10_000)) is Fault.STOPPING
-    assert [pid for pid in of_runs() if stat_of(pid)[0] != "Z"] == []
+    assert of_runs() == set()
+
+
+def test_a_child_that_was_not_told_of_is_buried_with_bubblewrap(
+    farm: Farm, cwd: bytes, of_runs: Callable[[], set[str]], tmp_path: Path
+) -> None:
+    starts = tmp_path / "bubblewrap"
+    starts.write_text("#!/bin/sh\n/bin/sleep 60 &\nwait\n")
+    starts.chmod(0o755)
+    dies = tmp_path / "dies"
+    dies.write_text("#!/bin/sh\n/bin/sleep 60 &\nkill -9 $$\n")
+    dies.chmod(0o755)
+    job = farm.python("", cwd)
+    for program, stop_after_s in ((starts, 0.5), (dies, None)):
+        farm.runner.sandbox = replace(farm.sandbox, bubblewrap=str(program))
+        try:
+            assert isinstance(farm.run(job, stop_after_s=stop_after_s), RunFault)
+        finally:
+            farm.runner.sandbox = farm.sandbox
+        assert of_runs() == set()
 
 
 def test_no_descriptor_and_no_child_is_left(
