@@ -347,6 +347,21 @@ def test_a_nodes_outputs_enter_the_store_when_their_done_names_them(bench: Bench
     assert bench.store.read(digest) == BIG
 
 
+@pytest.mark.parametrize("sender", ["node", "client"])
+def test_a_lie_about_the_empty_file_is_nobodys_blob(bench: Bench, sender: str) -> None:
+    """Its header says that it holds nothing, so that a careless decoder looks at nothing behind it."""
+    (empty,) = announced(bench, b"lease", b"")
+    bench.frames[empty] = bytes.fromhex("28b52ffd 2000") + bytes.fromhex("290000") + b"hello"
+    route = NODE
+    if sender == "client":
+        route = A
+        bench.traffic.ask(A, [empty], bench.now)
+    with pytest.raises(ProtocolError):
+        bench.take(route, empty, 0)
+    assert not bench.store.has(empty)
+    assert os.listdir(bench.store.tmp_dir) == []
+
+
 def test_what_a_done_does_not_name_is_dropped(bench: Bench) -> None:
     named, junk = announced(bench, b"lease", BIG, b"junk")
     bench.take(NODE, named, 0, 1, 2)
