@@ -26,12 +26,10 @@ class Departures:
         self._ledger = ledger
         self._gone: OrderedDict[bytes, Session] = OrderedDict()
         self._left = UNDONE_AT_ONCE  # of this turn
+        self.has_begun = False  # something was undone in this turn, or is left
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._gone
-
-    def __len__(self) -> int:
-        return len(self._gone)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._gone.values())
@@ -43,15 +41,18 @@ class Departures:
         """This session is over; what is little is undone at once."""
         if session.tickets or session.asked:
             self._gone[session.id] = session
+            self.has_begun = True
             self._go_on()
 
     def take_turn(self) -> None:
-        """A batch of events has ended: go on."""
+        """A batch of events has ended: go on. To be called where something `has_begun`."""
         self._left = UNDONE_AT_ONCE
         self._go_on()
+        self.has_begun = bool(self._gone)
 
     def give_up(self, session: Session) -> None:
         """These requests of a session that stands were not submitted again: they are void."""
+        self.has_begun = True
         for ticket in list(islice(session.unconfirmed, max(0, self._left))):
             session.unconfirmed.discard(ticket)
             self._cancel(session, ticket)

@@ -6,6 +6,7 @@ about to be. A job whose toolchain is still on its way is parked and holds up no
 
 from __future__ import annotations
 
+from collections import deque
 from math import ceil
 
 from broker import opinions
@@ -20,10 +21,13 @@ from broker.limits import (
     RECALL_GAIN_S,
     STARTUP_GRACE_S,
     TELL_EVERY_S,
+    TOLD_A_TICK,
+    TOLD_OF_SESSION,
 )
 from broker.pace import Horizon
 from broker.placement import Choice, Chooser, takes_s
 from broker.queue import Lane, Line
+from broker.sessions import Session
 from cache.digest import Digest, short
 from zcc.messages import Busy
 
@@ -36,6 +40,9 @@ class Dispatcher:
         self._told_all_at = -TELL_EVERY_S
         self._looked_at = farm.started_at
         self._owes_word = False
+        # Whose requests are still to be told in this round, the next one last; and how many in this tick.
+        self._to_tell: deque[tuple[Session, list[int]]] = deque()
+        self._tells_left = TOLD_A_TICK
 
     def run(self, now: float) -> None:
         """Place what can be placed; does nothing when nothing has changed."""
@@ -49,24 +56,36 @@ class Dispatcher:
 
     def tell_all(self, now: float) -> None:
         """The farm has shrunk: what agents were told about their start is void. They are told at once, or
-        when it is time again: a node may come and go as often as it likes."""
+        when it is time again, and by turns: a node may come and go as often as it likes."""
         self._owes_word = True
         self.tell_owed(now)
 
     def tell_owed(self, now: float) -> None:
         """Tell all whose start has changed since they were told, if it is time."""
-        if not self._owes_word or now - self._told_all_at < TELL_EVERY_S:
-            return
-        self._owes_word, self._told_all_at = False, now
-        farm = self._farm
-        for session in farm.sessions:
-            for ticket, key in session.tickets.items():
-                farm.unanswered[session.id, ticket] = session, key
-        farm.is_dirty = True
+        is_time = self._owes_word and now - self._told_all_at >= TELL_EVERY_S
+        if is_time and not self._to_tell:
+            self._owes_word, self._told_all_at = False, now
+            for session in self._farm.sessions:
+                if session.tickets:
+                    self._to_tell.append((session, list(reversed(session.tickets))))
+        while self._to_tell and self._tells_left > 0:
+            session, tickets = self._to_tell.popleft()
+            for _ in range(min(len(tickets), TOLD_OF_SESSION)):
+                self._tells_left -= 1
+                self._owe_word(session, tickets.pop())
+            if tickets:
+                self._to_tell.append((session, tickets))
+
+    def _owe_word(self, session: Session, ticket: int) -> None:
+        key = session.tickets.get(ticket)
+        if key is not None:
+            self._farm.unanswered[session.id, ticket] = session, key
+            self._farm.is_dirty = True
 
     def tick(self, now: float) -> None:
         """Time has passed."""
         self.recall(now)
+        self._tells_left = TOLD_A_TICK
         self.tell_owed(now)
         if now - self._looked_at < LOOK_AT_NODES_S:
             return

@@ -182,9 +182,8 @@ class Farm:
 
     def sources_of(self, execution: Execution) -> list[Session]:
         """The agents that can supply this execution's inputs, first submitter first."""
-        waiting = dict.fromkeys(session for session, _ in execution.waiters)
-        found = (self.sessions.get(session) for session in waiting)
-        return [session for session in found if session is not None]
+        found = {session: self.sessions.get(session) for session, _ in execution.waiters}
+        return [session for session in found.values() if session is not None]
 
     def most_bytes(
         self,

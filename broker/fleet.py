@@ -96,7 +96,7 @@ class Fleet:
             self._farm.audit("pause", user=user, node=name, reason=why_none or "over")
             self._farm.is_dirty = True
         if takes_no_more or (why_none and not was_none):
-            self._ledger.refuse_unservable(now)
+            self._ledger.unservable.look(now)
             self._dispatcher.tell_all(now)
 
     def _give_back_beyond(self, node: Node, now: float) -> None:
@@ -150,7 +150,7 @@ class Fleet:
             self._farm.decisions.ended(lease.id, "node-lost" if is_lost else "node-left", now)
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         node.let_go()
-        self._ledger.refuse_unservable(now)
+        self._ledger.unservable.look(now)
         self._dispatcher.tell_all(now)
         self._farm.is_dirty = True
 
@@ -166,7 +166,7 @@ class Fleet:
                 self._farm.audit(
                     "quarantine", node=each.node[1], for_s=round(each.for_s, 1), user=each.key
                 )
-            self._ledger.refuse_unservable(now)
+            self._ledger.unservable.look(now)
 
     def result(self, session: Session, event: ResultArrived, now: float) -> None:
         """A node has done a job, or says so."""
@@ -259,7 +259,7 @@ class Fleet:
             is_counted = execution.stops > MAX_STOPS
         self._ledger.give_back(lease, node, now, is_counted=is_counted, suspicion=suspicion)
         if fault in UNCOUNTED:
-            self._ledger.refuse_unservable(now)
+            self._ledger.unservable.look(now)
 
     def announced(self, session: Session, message: Announce, now: float) -> str:
         """A node will push: as many blobs as the job may write, for a lease that it holds; for one that is

@@ -16,7 +16,6 @@ from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm
 from broker.jobs import (
     AUDITOR,
-    LEASED,
     Ending,
     Execution,
     Lease,
@@ -31,10 +30,10 @@ from broker.limits import (
     MAX_LOSSES,
 )
 from broker.memory import why_too_large
-from broker.model import Identity
 from broker.nodes import Node
 from broker.patience import held_to
 from broker.sessions import Session
+from broker.unservable import Unservable
 from broker.uploads import Uploads
 from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
@@ -44,6 +43,7 @@ class Ledger:
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
         self.uploads = Uploads(farm, self.refuse, self.complete)
+        self.unservable = Unservable(farm, self.refuse)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -325,22 +325,6 @@ class Ledger:
             name = node.session.name
             message = Finished(waiter.ticket, name, queued_s, waiter.shared, False, event.body)
             farm.emit(Deliver(session.route, event.outputs, message))
-
-    def refuse_unservable(self, now: float) -> None:
-        """Nodes have left: refuse the jobs that none of the others may run."""
-        verdicts: dict[tuple[str, bytes, Digest, frozenset[Identity]], bool] = {}
-        for execution in list(self._farm.executions.values()):
-            if execution.phase in LEASED:
-                continue
-            lane = execution.lane
-            avoid = frozenset(execution.avoid)
-            need = (lane.user, lane.machine_class, execution.toolchain, avoid)
-            if need not in verdicts:
-                verdicts[need] = self._farm.is_servable(*need, now)
-            if not verdicts[need]:
-                self.refuse(execution, NO_NODES)
-            elif why := why_too_large(self._farm, execution, avoid, now):
-                self.refuse(execution, why)
 
     # --- within -------------------------------------------------------------------------------
 

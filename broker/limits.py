@@ -113,8 +113,14 @@ HELLO_PER_S = 512
 # Revokes that one node is sent in one turn, and all nodes in one tick: each takes 30 us. What is beyond waits.
 REVOKES_AT_ONCE = 32
 REVOKES_A_TICK = 256
-# All agents are told anew when the farm has shrunk, at most this often: some thousand messages each time.
+# Jobs that are looked at in one tick for those that no node may run, when the farm has shrunk: 8,000 that run,
+# or 1,000 that wait, or 100 that are refused; some milliseconds each.
+LOOKED_AT_A_TICK = 8_000
+# All agents are told anew when the farm has shrunk, at most this often, so many requests in a tick, and of one
+# agent at a time: 20 us each.
 TELL_EVERY_S = 1.0
+TOLD_A_TICK = 512
+TOLD_OF_SESSION = 64
 # An agent is told how long it will wait when that is longer than this: what is shorter is over before one that
 # has an idle slot could gain by it.
 BUSY_AFTER_S = 0.1

@@ -164,12 +164,10 @@ class Machine:
 
     def _hello(self, origin: Origin, hello: Hello, now: float) -> None:
         known = self.farm.sessions.get(hello.session)
-        if self._hellos.left(origin.user, now) <= 0:
+        if self._hellos.left(origin.user, now) <= 0 or hello.session in self.departures:
             if known is not None and known.user == origin.user:
                 known.seen_at = now
             return  # it says Hello again until it is welcomed
-        if hello.session in self.departures:
-            return  # as above, until what it had here before is undone
         self._hellos.use(origin.user, 1 + len(hello.leases), now)
         reason = self._reason_against(origin, hello)
         if reason:
@@ -429,7 +427,8 @@ class Machine:
                 farm.send(session, Beat(0.0, offer=self._share_of(session)))
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True
-            self._ledger.refuse_unservable(now)
+            self._ledger.unservable.look(now)
+        self._ledger.unservable.tick(now)
         self.uploads.ask_others(now)
         farm.seats.look_again()
         self._dispatcher.tick(now)
@@ -457,9 +456,10 @@ class Machine:
         }
 
     def _batch_ended(self, event: events.BatchEnded, now: float) -> None:
-        self.departures.take_turn()
+        if self.departures.has_begun:
+            self.departures.take_turn()
         self._dispatcher.run(now)
-        self.farm.is_dirty |= bool(self.departures)  # there is to be another one soon
+        self.farm.is_dirty |= self.departures.has_begun  # there is to be another one soon
 
 
 # Which method takes which event, and which message of a session; a test holds them against the types.

@@ -375,6 +375,9 @@ class Roster:
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, float] = {}  # keys, until when
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
 

@@ -72,4 +72,4 @@ class Reruns:
             if node.session.user == event.node_key:
                 farm.seats.touch(node)
         farm.audit("quarantine", node_key=event.node_key, for_s=event.for_s, reason="audit")
-        self._ledger.refuse_unservable(now)
+        self._ledger.unservable.look(now)

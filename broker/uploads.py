@@ -234,9 +234,8 @@ class Uploads:
             if execution.phase is not Phase.FETCHING or execution.missing:
                 continue
             later = execution.later
-            if (
-                execution.is_private
-            ):  # others of its key may have brought some; it is checked once more
+            if later and execution.is_private:
+                # Others of its key may have brought some; when all are shown the job is checked once more.
                 later = self._farm.holdings.unshown(execution.lane.user, later)
             if later:
                 self.need(execution, later)
