@@ -49,6 +49,7 @@ class HttpDoor:
         if now >= self._ask_again_at:
             self._ask_again_at = now + ASK_AGAIN_S
             self._turn_out()
+            self._premises.sum_up()
         for visit in [each for each in self._visits if each.deadline < now]:
             if not visit.is_idle:
                 self._premises.counts["late"] += 1

@@ -27,6 +27,7 @@ from broker.storage.rounds import Rounds
 from broker.storage.tokens import Access, name_of, token_in
 from cache.errors import CacheError
 from cache.values import MAX_VALUE_BYTES, Value, ValueArrival, ValueStore
+from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,17 @@ class Premises:
     rounds: Rounds = field(default_factory=Rounds)
     # Requests of one token's, as of a member's key.
     allowance: Allowance = field(default_factory=lambda: Allowance(STORAGE_BURST, STORAGE_PER_S))
+    warnings: Summing[str] = field(default_factory=Summing)
+
+    def warn(self, error: CacheError) -> None:
+        """Log it, unless the same was said often: a client can bring it about with each request."""
+        if self.warnings.admits(str(error), self.now()):
+            logger.warning("%s", error)
+
+    def sum_up(self) -> None:
+        """Log how many more there were; to be called now and then."""
+        for said, more in self.warnings.due(self.now()):
+            logger.warning("%s: %d times more", said or "other refusals", more)
 
 
 @dataclass(slots=True)
@@ -245,7 +257,7 @@ class Visit(asyncio.Protocol):
         try:
             order.arrival = self._premises.values.arrival(order.key, length, writer)
         except CacheError as error:
-            logger.warning("%s", error)
+            self._premises.warn(error)
             order.status = 507
 
     def _take(self, piece: bytes) -> None:
@@ -260,7 +272,7 @@ class Visit(asyncio.Protocol):
         try:
             order.arrival.feed(piece)
         except CacheError as error:
-            logger.warning("%s", error)
+            self._premises.warn(error)
             order.arrival, order.status = None, 507
 
     def _finish(self) -> None:
@@ -288,7 +300,7 @@ class Visit(asyncio.Protocol):
             arrival.finish()
             self._premises.counts["stored"] += 1
         except CacheError as error:
-            logger.warning("%s", error)
+            self._premises.warn(error)
             order.status = 507
 
     def _give(self, order: _Order) -> None:

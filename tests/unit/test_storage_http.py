@@ -29,6 +29,7 @@ from broker.storage.http import (
 )
 from broker.storage.tokens import Access, name_of
 from cache.values import MAX_VALUE_BYTES, ValueStore
+from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
 
 PATIENCE_S = 5.0
 KEY = "5652ec8584df4d793a5c5f070a158d22d612ea0a"
@@ -281,14 +282,14 @@ def test_who_is_inside_when_his_token_ends_is_turned_out(
     monkeypatch.setitem(TOKENS, "leaver", Access.READ)
 
     async def story(served: Served) -> None:
-        await served.ask("PUT", body=b"v" * (60 << 20))
+        await served.ask("PUT", body=b"v" * (20 << 20))
         stays, leaver = await served.connect(), await served.connect()
         assert (await stays.ask("HEAD", token="reader")).status == 200
         leaver.writer.write(heads(f"GET {PATH} HTTP/1.1").replace(b"writer", b"leaver"))
         await leaver.reader.readexactly(100)
         monkeypatch.delitem(TOKENS, "leaver")
         served.let_pass(ASK_AGAIN_S)
-        assert len(await leaver.wait_cut_off()) < 60 << 20
+        assert len(await leaver.wait_cut_off()) < 20 << 20
         assert (await stays.ask("HEAD", token="reader")).status == 200
 
     run(tmp_path, story)
@@ -351,6 +352,22 @@ def test_a_full_store_says_so_and_goes_on(tmp_path: Path) -> None:
         async with serving(tmp_path, limit_bytes=1000) as served:
             assert (await served.ask("PUT", body=b"x" * 2000)).status == 507
             assert (await served.ask("PUT", body=b"x" * 500)).status == 204
+
+    asyncio.run(whole())
+
+
+def test_what_one_client_brings_about_again_and_again_fills_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def whole() -> None:
+        async with serving(tmp_path, limit_bytes=1000) as served:
+            client = await served.connect()
+            for _ in range(50):
+                assert (await client.ask("PUT", body=b"x" * 2000)).status == 507
+            assert len(caplog.messages) == MOST_OF_THE_SAME
+            client.writer.close()
+            served.let_pass(PERIOD_S)
+            assert caplog.messages[-1].endswith(": 40 times more")
 
     asyncio.run(whole())
 
@@ -465,13 +482,13 @@ def test_who_asks_and_does_not_read_holds_no_more_than_a_piece(tmp_path: Path) -
 
 
 def test_a_body_that_came_fast_may_not_drip_for_the_rest(tmp_path: Path) -> None:
-    """Of the 27 minutes that 100 MiB may take, none is left to who does not use them."""
+    """Of the four minutes that 16 MiB may take, none is left to who does not use them."""
 
     async def story(served: Served) -> None:
         client = await served.connect()
-        client.writer.write(heads(f"PUT {PATH} HTTP/1.1", f"Content-Length: {100 << 20}"))
-        client.writer.write(bytes(90 << 20))
-        await until(lambda: served.premises.values.arriving_bytes == 90 << 20)
+        client.writer.write(heads(f"PUT {PATH} HTTP/1.1", f"Content-Length: {16 << 20}"))
+        client.writer.write(bytes(12 << 20))
+        await until(lambda: served.premises.values.arriving_bytes == 12 << 20)
         seconds = 0
         while served.premises.values.arriving_bytes:
             client.writer.write(b"x")
