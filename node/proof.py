@@ -362,8 +362,8 @@ def _group(
             grouped[directory].append(name)
         else:
             grouped[directory] = [name]
-    if b"" in grouped:
-        grouped[b"/"] = grouped.pop(b"")
+    if b"" in grouped:  # the root is also "/", where a path begins with two
+        grouped.setdefault(b"/", []).extend(grouped.pop(b""))
     if variables:
         grouped[VARIABLES] = list(variables)
     return tuple((at, tuple(sorted(set(grouped[at])))) for at in sorted(grouped))

@@ -130,6 +130,10 @@ def test_misses_are_grouped_by_directory_as_spelled() -> None:
     )
 
 
+def test_a_root_that_is_spelled_in_two_ways_loses_no_miss() -> None:
+    assert lookups_of(b"M//a.h", b"M/b.h").misses == ((b"/", (b"a.h", b"b.h")),)
+
+
 def test_a_miss_of_an_output_is_no_miss() -> None:
     assert lookups_of(b"M/src/out/a.o") == Lookups()
 
