@@ -63,11 +63,11 @@ def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
     return sorted(found)[:MAX_DUMPS]
 
 
-def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
+def find_unlisted(job: Job, roots: Collection[bytes]) -> set[bytes]:
     """What lies below these roots in a directory that the job may list, and not in its manifest: left there
     by an earlier job, or the toolchain's."""
     if not job.listed:
-        return []
+        return set()
     manifest = job.manifest
     known = {file.path for file in manifest.files}
     known.update(path for path, _ in (*manifest.symlinks, *manifest.hard_links))
@@ -75,13 +75,13 @@ def find_unlisted(job: Job, roots: Collection[bytes]) -> list[bytes]:
     for path in list(known):
         while (path := path.rpartition(b"/")[0]) and path not in known:
             known.add(path)
-    found = []
+    found: set[bytes] = set()
     for directory in job.listed:
         for root in roots:
             # A foreign toolchain's symlink must not lead to a directory of the host.
             with contextlib.suppress(OSError), _opened_beneath(root, directory) as at:
-                found += [directory + b"/" + os.fsencode(name) for name in os.listdir(at)]
-    return sorted(set(found) - known)
+                found.update(directory + b"/" + os.fsencode(name) for name in os.listdir(at))
+    return found - known
 
 
 def collect(upper: bytes, outputs: Collection[bytes], world: World, limit_bytes: int) -> Collected:

@@ -5,6 +5,7 @@ The log of its look-ups, its outputs and its messages; reads the disk, and knows
 
 from __future__ import annotations
 
+import heapq
 import os
 from dataclasses import dataclass, replace
 
@@ -106,7 +107,8 @@ def _lookups(remains: Remains, log: bytes, collected: Collected, world: World) -
     lookups = read_lookups(log, remains.job, remains.toolchain.view, world)
     unlisted = find_unlisted(remains.job, (remains.tree_root, remains.toolchain.root))
     if unlisted:
-        undeclared = tuple(sorted({*lookups.undeclared, *unlisted})[:MAX_UNDECLARED])
+        unlisted.update(lookups.undeclared)
+        undeclared = tuple(heapq.nsmallest(MAX_UNDECLARED, unlisted))
         lookups = replace(lookups, undeclared=undeclared)
     if collected.flaw and not lookups.flaw:
         return Lookups(lookups.misses, lookups.undeclared, collected.flaw)

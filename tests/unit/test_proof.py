@@ -271,6 +271,26 @@ def test_of_what_was_found_undeclared_so_much_is_told_as_a_result_holds() -> Non
     assert len(read_lookups(log, JOB, TOOLCHAIN).undeclared) == MAX_UNDECLARED
 
 
+@pytest.mark.parametrize("kind", [b"M/src/%d.h", b"M/%d/x.h", b"Nvariable%d", b"H/q/%d"])
+def test_no_more_is_sorted_at_a_time_than_leaves_others_a_turn(
+    kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one call sorts 300,000 paths, for a fifth of a second, no other thread runs."""
+    lengths = []
+
+    def noted(items: Iterable[bytes]) -> list[bytes]:
+        found = sorted(items)
+        lengths.append(len(found))
+        return found
+
+    monkeypatch.setattr("node.proof.sorted", noted, raising=False)
+    log = log_of([b"S" + GCC, *(kind % number for number in range(200_000))])
+    lookups = read_lookups(log, JOB, TOOLCHAIN)
+    assert max(lengths, default=0) <= 16_384
+    for found in (lookups.undeclared, *(names for _, names in lookups.misses)):
+        assert list(found) == sorted(found)
+
+
 def test_two_hundred_thousand_records_end() -> None:
     """Were the work a square of their number, the test would run into its time limit."""
     rng = random.Random(1)
