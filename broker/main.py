@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from broker import audit_command, members, placed_command
-from broker.descriptors import raise_descriptors
 from broker.errors import BrokerError
 from broker.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.options import DEFAULT_STATE, StateDir
@@ -38,6 +37,7 @@ from zcc.cli.cache import cache_commands
 from zcc.cli.program import Program, run_program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
+from zcc.descriptors import raise_descriptors
 from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair

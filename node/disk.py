@@ -78,6 +78,11 @@ class Disk:
             f"the disk is almost full, with {writer.written_bytes >> 20} MiB of the job's",
         )
 
+    def is_asking(self, writer: Writer, now: float) -> bool:
+        """Whether this run has to be looked at, so that one can be chosen."""
+        with self._lock:
+            return self._short_at is not None and writer.looked_at < self._short_at <= now
+
     def _is_known(self, now: float) -> bool:
         """Whether what each has written is known as of when the disk was short."""
         assert self._short_at is not None

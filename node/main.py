@@ -37,6 +37,7 @@ from zcc.cli.program import Program, run_program
 from zcc.cli.terminal import say
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
+from zcc.descriptors import raise_descriptors
 from zcc.errors import ZccError
 
 app = Program(
@@ -220,6 +221,7 @@ def serve(
     # With --own every job is this user's own, whose key lies where only he can read.
     _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
     own_user_namespace()
+    raise_descriptors()
     found = probe(state, way, cgroups)
     for weakness in found.weaker:
         logger.info("weaker than elsewhere: %s", weakness)

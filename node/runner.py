@@ -37,7 +37,7 @@ from node.remains import Remains, RunFault, RunOutcome, Toolchain, judge
 from node.sandbox import Limits, Mode, Sandbox
 from node.seats import has_own_network
 from node.spawning import Handles, Start
-from node.watch import Watch
+from node.watch import Searches, Watch
 from node.wiping import clear, wipe, wipe_later
 from zcc.job import Job, Usage
 from zcc.messages import Fault
@@ -73,6 +73,7 @@ class Runner:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.turns = threading.BoundedSemaphore(MAX_TURNS)
+        self.searches = Searches()
         self.disk = Disk()
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -103,6 +104,7 @@ class Run:
     ) -> None:
         self._sandbox = runner.sandbox
         self._turns = runner.turns
+        self._searches = runner.searches
         self._disk = runner.disk
         self._job = job
         self._toolchain = toolchain
@@ -118,7 +120,7 @@ class Run:
         self._started_at = 0.0
         self._fault: RunFault | None = None
         self._group: Group | None = None
-        self._watch = Watch(limits, scratch, self._disk)
+        self._watch = Watch(limits, scratch, self._disk, self._searches)
         self._nice = limits.nice
         self._is_session_lowered = not self._nice
         self._told = b""  # what bubblewrap says of its child
@@ -245,7 +247,7 @@ class Run:
         if self._sandbox.cgroups is None or self._sandbox.mode is Mode.NONE:
             return
         self._group = self._sandbox.cgroups.make(self._limits.memory_bytes, self._limits.tasks)
-        self._watch = Watch(self._limits, self._scratch, self._disk, self._group)
+        self._watch = Watch(self._limits, self._scratch, self._disk, self._searches, self._group)
 
     def _options(self) -> list[bytes]:
         return self._sandbox.options(
@@ -447,6 +449,7 @@ class Run:
         return judge(remains, self._limits.outputs_bytes)
 
     def _close(self) -> None:
+        self._watch.close()
         self._readers.clear()
         self._info = -1
         self._handles.close()

@@ -16,8 +16,8 @@ import errno
 import os
 import re
 import stat
+import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from node.cgroup import Group
@@ -26,20 +26,21 @@ from node.errors import HoldsTooMuchError
 from node.nameless import has_ended, nameless_bytes, unless_ended
 from node.proof import LOG_BYTES
 from node.sandbox import TMP_PLACE, Limits
+from node.walk import CHANGED, sizes_below
 from zcc.messages import Fault
 
 _FIELD = re.compile(rb"^(State|VmRSS|VmSwap|VmPTE|Threads):\s*(\w+)", re.MULTILINE)
 _PSS = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB", re.MULTILINE)
-# Of directories that a job wrote in; each costs a descriptor while we look.
-_MAX_DEPTH = 100
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Of a core: what all searches together may take, since Python runs one thread at a time. With a quarter another
+# job waits four times as long for its turns.
+SEARCHES_SHARE = 0.1
 _STAT_BLOCK_BYTES = 512
 # What a file system may take for a file beside its bytes: maps of its blocks, and some ahead.
 _LOG_SLACK_BYTES = 1 << 20
-# An entry that is gone, or no directory any more, since it was listed.
-_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # How something refuses to be looked at while its sandbox lasts; any other error is not the job's.
-_HIDDEN = (*_CHANGED, errno.EACCES, errno.EPERM)
+_HIDDEN = (*CHANGED, errno.EACCES, errno.EPERM)
+# So do directories that only a job can have made so.
+_ODD = (*_HIDDEN, errno.ENAMETOOLONG, errno.ESTALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,34 @@ class Use:
     tasks: int = 0  # threads, those of one thread included
 
 
+class Searches:
+    """How often jobs' files are gone through, which costs what the jobs like: so that all of it together takes
+    no more than its share, however many jobs there are. For all watches of a node."""
+
+    def __init__(self) -> None:
+        self.every_s = 0.0
+        self._costs_s: dict[Watch, float] = {}
+        self._lock = threading.Lock()
+
+    def note(self, watch: Watch, cost_s: float) -> None:
+        """A search has taken so much CPU time. 0: there will be no more."""
+        with self._lock:
+            self._costs_s.pop(watch, None)
+            if cost_s:
+                self._costs_s[watch] = cost_s
+            self.every_s = sum(self._costs_s.values()) / SEARCHES_SHARE
+
+
 class Watch:
     """One sandbox's use, and the most memory seen."""
 
     def __init__(
-        self, limits: Limits, scratch: bytes, disk: Disk, group: Group | None = None
+        self,
+        limits: Limits,
+        scratch: bytes,
+        disk: Disk,
+        searches: Searches,
+        group: Group | None = None,
     ) -> None:
         self.peak_bytes = 0
         # At the last look.
@@ -65,13 +89,35 @@ class Watch:
         self._limits = limits
         self._scratch = scratch
         self._group = group
+        self._searches = searches
+        self._searched_s = 0.0  # when, of the run's time
+
+    def close(self) -> None:
+        """The job is over."""
+        self._searches.note(self, 0.0)
 
     def excess(self, init_pid: int, running_s: float) -> tuple[Fault, str] | None:
-        """What the job has too much of, if anything; init_pid 0 when it is not known yet."""
+        """What the job has too much of, if anything; init_pid 0 when it is not known yet.
+
+        Its files, with those that it holds, are searched when it is time for that again.
+        """
+        now = time.monotonic()
+        is_due = running_s - self._searched_s >= self._searches.every_s
+        is_search = is_due or self._disk.is_asking(self, now)
+        begun_s = time.thread_time()
+        try:
+            return self._excess(init_pid, running_s, now, is_search)
+        finally:
+            if is_search:
+                self._searched_s, self.looked_at = running_s, now
+                self._searches.note(self, time.thread_time() - begun_s)
+
+    def _excess(
+        self, init_pid: int, running_s: float, now: float, is_search: bool
+    ) -> tuple[Fault, str] | None:
         limits = self._limits
         if limits.wall_s is not None and running_s > limits.wall_s:
             return Fault.DEADLINE, f"not done after {limits.wall_s:g} s"
-        now = time.monotonic()
         excess = self._disk.why_stop(self, self._scratch, limits.free_disk_bytes, now)
         if excess is not None:
             return excess
@@ -79,10 +125,12 @@ class Watch:
         if has_begun(init_pid):
             try:
                 tmp_bytes, tmp_files, tmp_device = _tmp_of(init_pid)
+                if tmp_files > limits.files:
+                    return self._too_many()
                 pids = pids_in(init_pid)
                 # First how many there are: what follows goes through the files of each.
                 excess = self._excess_of_processes(init_pid, pids, tmp_bytes)
-                if excess is not None:
+                if excess is not None or not is_search:
                     return excess
                 held_bytes = nameless_bytes(f"/proc/{init_pid}/root/proc", pids, tmp_device)
             except HoldsTooMuchError as error:
@@ -92,9 +140,7 @@ class Watch:
                     if error.errno not in _HIDDEN:
                         raise
                     return Fault.RESOURCES, f"a process cannot be looked into: {error.strerror}"
-        excess = self.excess_of_files(tmp_files, held_bytes)
-        self.looked_at = now
-        return excess
+        return self.excess_of_files(tmp_files, held_bytes) if is_search else None
 
     def excess_of_files(self, tmp_files: int = 0, held_bytes: int = 0) -> tuple[Fault, str] | None:
         """Whether too much was written, by number or size: whatever follows goes through all of it.
@@ -110,20 +156,25 @@ class Watch:
                 return Fault.RESOURCES, "the log of look-ups was made larger than it is"
             if not log.st_mode & stat.S_IRUSR:
                 return Fault.RESOURCES, "the log of look-ups was locked"
-            for block_bytes in _written(self._scratch + b"/upper"):
+            for size_bytes in sizes_below(self._scratch + b"/upper"):
                 files += 1
-                written_bytes += block_bytes
+                written_bytes += size_bytes
                 if files > limits.files:
                     break
             self.written_bytes = written_bytes
         except OSError as error:
-            # Only its maker can have made it so: a compiler reads and writes its own directories.
+            if error.errno not in _ODD:
+                raise
+            # A compiler reads and writes its own directories.
             return Fault.RESOURCES, f"a directory cannot be looked into: {error.strerror}"
         if files > limits.files:
-            return Fault.RESOURCES, f"more than {limits.files} files and directories"
+            return self._too_many()
         if written_bytes > limits.written_bytes:
             return Fault.RESOURCES, f"more than {limits.written_bytes} bytes on disk"
         return None
+
+    def _too_many(self) -> tuple[Fault, str]:
+        return Fault.RESOURCES, f"more than {self._limits.files} files and directories"
 
     def _excess_of_processes(
         self, init_pid: int, pids: list[int], tmp_bytes: int
@@ -214,39 +265,3 @@ def _tmp_of(init_pid: int) -> tuple[int, int, int]:
     tmp = os.statvfs(place)
     used_bytes = (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize
     return used_bytes, tmp.f_files - tmp.f_ffree, os.stat(place).st_dev
-
-
-def _written(directory: bytes) -> Iterator[int]:
-    """The bytes on disk of each file and directory below; no symlink is followed, also when the job
-    changes what lies there meanwhile.
-
-    Raises:
-        OSError: a directory cannot be read, or they are nested too deeply.
-    """
-    handle = os.open(directory, _DIRECTORY)
-    try:
-        yield from _written_at(handle, 1)
-    finally:
-        os.close(handle)
-
-
-def _written_at(handle: int, depth: int) -> Iterator[int]:
-    if depth > _MAX_DEPTH:
-        raise OSError(errno.ENAMETOOLONG, "they are nested too deeply")
-    with os.scandir(handle) as entries:
-        for entry in entries:
-            try:
-                size_bytes = entry.stat(follow_symlinks=False).st_blocks * _STAT_BLOCK_BYTES
-                is_directory = entry.is_dir(follow_symlinks=False)
-                below = os.open(entry.name, _DIRECTORY, dir_fd=handle) if is_directory else -1
-            except OSError as error:
-                if error.errno in _CHANGED:
-                    continue
-                raise
-            yield size_bytes
-            if below < 0:
-                continue
-            try:
-                yield from _written_at(below, depth + 1)
-            finally:
-                os.close(below)

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import socket
 
-from broker.descriptors import raise_descriptors
 from broker.errors import StartError
 from broker.storage.http import Premises, Visit
+from zcc.descriptors import raise_descriptors
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import resource
 def raise_descriptors() -> int:
     """Let this process have all the descriptors that it may; how many those are.
 
-    A key may have some 800 files open here (uploads, ccache's values), where many systems begin with 1024.
+    A key may have some 800 files of a broker's open (uploads, ccache's values), a job some 30 of a node's; many
+    systems begin with 1024.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
