@@ -123,6 +123,7 @@ class Run:
         self._watch = Watch(limits, scratch, self._disk, self._searches)
         self._nice = limits.nice
         self._is_session_lowered = not self._nice
+        self._is_stepping_back = False
         self._told = b""  # what bubblewrap says of its child
         self._is_told = False
         self._handles = Handles()
@@ -169,10 +170,14 @@ class Run:
             if self._nice >= LOWEST or not self._pid:
                 return
             self._nice, self._is_session_lowered = LOWEST, False
-            if self._init_pid:
-                lower_running(self._init_pid)
-            else:
-                lower(self._pid, LOWEST)
+            self._is_stepping_back = True
+            lower(self._pid, LOWEST)
+            self._lower_groups()
+
+    def _lower_groups(self) -> None:
+        """bubblewrap's, and that of the sandbox's first process, which leaves it; with the lock held."""
+        for leader in filter(None, (self._pid, self._init_pid)):
+            lower_running(leader)
 
     def carry_out(self) -> RunOutcome | RunFault:
         """Run the command to its end; what came of it. No process and no scratch of it is left then.
@@ -327,6 +332,10 @@ class Run:
             return  # it dies
         if self._init_pid and not self._is_session_lowered:
             self._is_session_lowered = lower_session(self._init_pid, self._nice)
+        if self._is_stepping_back:
+            # Who was being born when the others were lowered is not yet.
+            with self._lock:
+                self._lower_groups()
         excess = self._watch.excess(self._init_pid, time.monotonic() - self._started_at)
         if excess is not None:
             self.stop(*excess)

@@ -72,6 +72,8 @@ class Limits:
         """The limits that the kernel keeps for each process."""
         chosen = [
             (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NICE, 0),  # no way back from giving way
+            (resource.RLIMIT_RTPRIO, 0),
             (resource.RLIMIT_CPU, self.cpu_s),
             (resource.RLIMIT_NOFILE, self.open_files),
             (resource.RLIMIT_FSIZE, self.file_bytes),

@@ -59,6 +59,8 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
     "personality": (135, 92), "move_pages": (279, 239), "migrate_pages": (256, 238),
     "memfd_secret": (447, 447), "landlock_create_ruleset": (444, 444),
+    # A job stays one group and one session, by which it gives way as a whole: node/priority.py.
+    "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip
 ABSENT: dict[str, tuple[int | None, int | None]] = {
     # Its flags lie in memory that a filter cannot read; libc falls back to clone.

@@ -36,6 +36,8 @@ memfd_secret 0 EPERM
 io_setup 1,0 ENOSYS
 personality 0x40000 EPERM
 fallocate 1,1,0,4096 EOPNOTSUPP
+setsid 0 EPERM
+setpgid 0,0 EPERM
 """
 LATER = (463, 470, 500, 1000, 0x3FFFFFFF)
 

@@ -14,6 +14,7 @@ import pytest
 
 from node.priority import LOWEST, lower, lower_running, lower_session
 from node.remains import RunOutcome
+from node.watch import has_begun, pids_in
 from tests.unit.sandbox_toolchain import GENTLE, Farm, shared_toolchain
 
 SLEEPER = ["sleep", "60"]
@@ -121,3 +122,41 @@ def test_a_jobs_processes_give_way_from_their_first_moment(
     assert isinstance(outcome, RunOutcome), outcome
     shown = tuple(map(int, outcome.outputs[0].data.split()))
     assert shown == (max(expected[0], own), expected[1])
+
+
+LEAVES = """
+import os, time
+for leave in (os.setsid, lambda: os.setpgid(0, 0), os.getpid):
+    if not os.fork():
+        try:
+            leave()
+        except PermissionError:
+            pass
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+def test_a_job_steps_back_as_a_whole(farm: Farm, tmp_path: Path) -> None:
+    cwd = os.fsencode(tmp_path / "p")
+    os.mkdir(cwd)
+    job = farm.python(LEAVES, cwd)
+    farm.tree.fit(job.manifest)
+    run = farm.runner.prepare(
+        job, farm.toolchain, farm.tree.root, scratch=os.fsencode(tmp_path) + b"/run", limits=GENTLE
+    )
+    done = farm.workers.submit(run.carry_out)
+    inside = []
+    deadline = time.monotonic() + 10
+    while len(inside) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        inside = pids_in(run.first_process) if has_begun(run.first_process) else []
+    time.sleep(0.3)  # each has tried to leave
+    run.step_back()
+    shown = []
+    for pid in inside:
+        stat = Path(f"/proc/{run.first_process}/root/proc/{pid}/stat").read_text()
+        shown.append(int(stat.rpartition(")")[2].split()[16]))
+    run.stop()
+    done.result()
+    assert shown == [LOWEST] * 5

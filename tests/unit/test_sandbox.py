@@ -223,12 +223,12 @@ def test_limits_of_a_process_reach_it(farm: Farm, tmp_path: object) -> None:
     limits = Limits(cpu_s=7, open_files=99, file_bytes=12345, free_disk_bytes=0)
     code = (
         "import resource as r\n"
-        "for kind in (r.RLIMIT_CPU, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE):\n"
+        "for kind in (r.RLIMIT_CPU, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE, r.RLIMIT_NICE):\n"
         " print(*r.getrlimit(kind))"
     )
     outcome = farm.run(farm.python(code, os.fsencode(str(tmp_path))), limits)
     assert isinstance(outcome, RunOutcome)
-    assert outcome.stdout == b"7 7\n99 99\n12345 12345\n0 0\n"
+    assert outcome.stdout == b"7 7\n99 99\n12345 12345\n0 0\n0 0\n"
 
 
 @pytest.mark.parametrize(
