@@ -1,40 +1,28 @@
-"""The nodes that are here, and what is remembered of those that were. Pure.
-
-Only the farm's own faults count against a node, never a compiler's verdict: MAX_FAULTS in the last
-FAULT_WINDOW jobs put it in quarantine, each time twice as long. What is a fault is `broker/blame.py`'s affair.
-"""
+"""The nodes that are here, and what is remembered of those that were (`broker/conduct.py`). Pure."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil, inf
 
+from broker.conduct import Record
 from broker.jobs import Lease, lease_prefix
 from broker.limits import (
     ENDED_SHARE,
-    FAULT_WINDOW,
-    MAX_ASIDE,
-    MAX_FAULTS,
     MAX_PRESSURE,
-    MAX_QUARANTINE_S,
     MAX_RECORDS_PER_KEY,
-    MAX_REST_S,
     MAX_TOOLCHAINS_OF_NODE,
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
-    QUARANTINE_S,
-    REST_S,
     SMALL_JOB_BYTES,
-    UNDECIDED_FAULTS,
 )
 from broker.model import Identity
 from broker.sessions import Session
-from broker.strikes import Strikes
 from cache.digest import Digest
 from zcc.lent import Memory
 from zcc.messages import Fault
@@ -44,138 +32,9 @@ from zcc.messages import Fault
 SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.INTERNAL, Fault.REFUSED))
 
 
-class Record(Strikes):
-    """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
-
-    Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
-    `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
-    runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
-    those that it has now.
-    """
-
-    __slots__ = (
-        "_aside",
-        "_rest",
-        "_rests",
-        "beaten",
-        "faults",
-        "finished",
-        "outcomes",
-        "sessions",
-        "unanswered",
-        "undecided",
-    )
-
-    def __init__(self) -> None:
-        super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
-        self.sessions = 0
-        self.finished = 0
-        self.faults = 0
-        self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
-        self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
-        self.beaten: list[tuple[str, float]] = []  # whose, and begun when
-        self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
-        self._aside: OrderedDict[str, Strikes] = OrderedDict()
-        self._rest = _new_rest()
-        self._rests: OrderedDict[str, Strikes] = OrderedDict()
-
-    def is_resting(self, now: float) -> bool:
-        """Whether it is given nothing for a moment, which is no reason to refuse what waits for it."""
-        return now < self._rest.until
-
-    def rests_for(self, user: str, now: float) -> bool:
-        """The same for this key's jobs."""
-        rest = self._rests.get(user)
-        return rest is not None and now < rest.until
-
-    def note_short(self, user: str, now: float) -> None:
-        """A job of this key's ran out of something here: the key's jobs leave the node alone for a moment. That
-        is no reason for others to: what a job may have is its own."""
-        rest = self._rests.get(user)
-        if rest is None:
-            rest = self._rests[user] = _new_rest()
-            if len(self._rests) > MAX_ASIDE:
-                self._rests.popitem(last=False)
-        rest.note_bad(now)
-
-    def note_unanswered(self, user: str, now: float) -> bool:
-        """The same for a job that had no answer; and everybody's jobs do when no one key explains it. Whether
-        the latter begins."""
-        self.note_short(user, now)
-        self.unanswered.append(frozenset((user,)))
-        return bool(unexplained(self.unanswered)) and self._rest.note_bad(now)
-
-    def is_aside_for(self, user: str, now: float) -> bool:
-        """Whether this key's jobs avoid it."""
-        strikes = self._aside.get(user)
-        return strikes is not None and now < strikes.until
-
-    def aside(self) -> tuple[tuple[str, float], ...]:
-        """Whose jobs avoid it, or have, each until when."""
-        return tuple((user, each.until) for user, each in self._aside.items())
-
-    def note_success(self, user: str) -> None:
-        self.finished += 1
-        self.undecided.clear()
-        self.beaten.clear()
-        self.unanswered.clear()
-        self.outcomes.append(frozenset())
-        self.note_good()
-        self._rest.note_good()
-        for known in (self._aside, self._rests):
-            if user in known:
-                known[user].note_good()
-
-    def note_fault(self, keys: frozenset[str], now: float) -> bool:
-        """Count a fault with jobs of these keys; returns whether it puts the node aside for everybody."""
-        self.faults += 1
-        self.outcomes.append(keys)
-        if unexplained(self.outcomes) < MAX_FAULTS:
-            return False
-        self.outcomes.clear()
-        self.put_aside(now)
-        return True
-
-    def note_fault_of(self, user: str, now: float) -> float | None:
-        """Count it for this key; returns until when the node is aside for its jobs, if that begins now."""
-        strikes = self._aside.get(user)
-        if strikes is None:
-            strikes = Strikes(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
-            self._aside[user] = strikes
-            if len(self._aside) > MAX_ASIDE:
-                self._aside.popitem(last=False)
-        return strikes.until if strikes.note_bad(now) else None
-
-    def note_undecided(self, keys: frozenset[str], now: float) -> bool:
-        """A failure that no other node has judged; returns whether it puts the node aside for everybody."""
-        self.undecided.append(keys)
-        if unexplained(self.undecided) < UNDECIDED_FAULTS:
-            return False
-        self.faults += 1
-        self.put_aside(now)
-        return True
-
-    def forget_undecided(self) -> frozenset[str]:
-        """Nothing of it counts any more; whose jobs it was."""
-        keys = frozenset().union(*self.undecided)
-        self.undecided.clear()
-        return keys
-
-
-def _new_rest() -> Strikes:
-    return Strikes(1, 1, REST_S, MAX_REST_S)
-
-
 def most_leases(slots: int) -> int:
     """What a node of so many slots may hold: running plus prefetched."""
     return slots + max(1, ceil(slots * PREFETCH)) if slots else 0
-
-
-def unexplained(outcomes: Iterable[frozenset[str]]) -> int:
-    """How many of these failures are left whichever one key's jobs are taken away."""
-    failures = [keys for keys in outcomes if keys]
-    by_key = Counter(key for keys in failures for key in keys)
-    return len(failures) - max(by_key.values(), default=0)
 
 
 @dataclass(slots=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pytest
 
 from broker import events
+from broker.conduct import Record
 from broker.decisions import Decisions
 from broker.events import Origin
 from broker.limits import MAX_WORD_BYTES
-from broker.nodes import Node, Record
+from broker.nodes import Node
 from broker.sessions import Session
 from broker.stands import Stands
 from tests.broker_world import Desk, blob, job

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from broker.conduct import Record
 from broker.jobs import NICE_STEP, Execution, Lease
 from broker.limits import (
     AGED_S,
@@ -18,7 +19,7 @@ from broker.limits import (
     TOOLCHAIN_FETCH_S,
 )
 from broker.model import Model, cost_class
-from broker.nodes import Node, Record
+from broker.nodes import Node
 from broker.pace import Horizon
 from broker.placement import Chooser
 from broker.queue import Lane, Line, Queue

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from broker import effects
+from broker.conduct import Record
 from broker.events import Origin
 from broker.limits import (
     ANSWER_LIMIT_S,
@@ -24,7 +25,6 @@ from broker.limits import (
     UNKNOWN_RUN_LIMIT_S,
 )
 from broker.model import cost_class
-from broker.nodes import Record
 from broker.patience import Patience
 from tests.broker_world import Desk, blob, job
 from zcc.messages import (
