@@ -1,8 +1,8 @@
 """Runs remembered results again on other nodes and compares: by itself while the farm idles, or when asked.
 
-Owns the jobs' bytes that are kept with results, the choice of what is run again, its pace, and what follows
-from a verdict. A result is compared with what another key's node makes of the same job; where they differ a
-third one says who is wrong. Everything is run through the core like any job (`broker/reruns.py`).
+Owns the choice of what is run again, its pace, and what follows from a verdict. A result is compared with what
+another key's node makes of the same job; where they differ a third one says who is wrong. Everything is run
+through the core like any job (`broker/reruns.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 
 from broker.audit import AuditLog
 from broker.effects import Compare, Remember, RerunEnded
-from broker.events import Event, NodeCondemned, RerunAsked
-from broker.heads import read_job, split_digests
+from broker.events import Event, NodeCondemned
 from broker.inquiry import Finding, Report, read_inquiry, write_report
+from broker.kept import KeptJobs
 from broker.limits import (
     AUDIT_PAUSE_S,
     AUDIT_REST,
     AUDITS_AT_ONCE,
     CONDEMNED_S,
     CONDEMNING_KEYS,
-    JOBS_KEPT_SHARE,
     MAX_AUDITS_QUEUED_PER_KEY,
     MAX_FINDINGS,
     MAX_LOSSES,
@@ -35,22 +34,17 @@ from broker.machine import Machine
 from broker.reruns import BUSY, NO_NODE
 from broker.results import SharedResults
 from broker.shares import Lines
-from broker.state import put_aside
 from broker.verdicts import Told, Verdict, differences, judge
-from cache.blobs import BlobStore
 from cache.digest import Digest, short
 from cache.errors import CacheError
 from cache.frame import decompress
 from cache.record import Record
-from cache.writer import Writer
-from zcc.errors import JobError, ProtocolError
+from zcc.errors import JobError
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "audit"
-# Bytes of jobs that wait to be written down; beyond it they are not, and their results cannot be audited.
-_MAX_BEHIND_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -83,20 +77,13 @@ class Auditor:
         has_blob: Callable[[Digest], bool],
     ) -> None:
         self._directory = os.path.join(state_dir, DIRECTORY)
-        jobs = os.path.join(self._directory, "jobs")
-        put_aside(self._directory, jobs)
-        self._jobs = BlobStore(jobs, int(limit_bytes * JOBS_KEPT_SHARE))
+        self._jobs = KeptJobs(self._directory, limit_bytes, has_blob)
         self._share = share
         self._results = results
         self._machine = machine
         self._happen = happen
         self._log = log
-        self._has_blob = has_blob
         self._rng = random.SystemRandom()
-        self._writer: Writer[tuple[Digest, bytes]] = Writer(
-            "audit's writer", self._write, _MAX_BEHIND_BYTES
-        )
-        self._unwritten: list[tuple[tuple[Digest, bytes], int]] = []
         # By whose jobs gave them: nobody's results keep those of others from being looked at.
         self._chosen = Lines[Digest](MAX_AUDITS_QUEUED_PER_KEY)
         self._asked: deque[Digest] = deque()
@@ -113,22 +100,19 @@ class Auditor:
         self._against: OrderedDict[str, set[str]] = OrderedDict()
 
     def close(self) -> None:
-        self.write_down()
-        self._writer.close()
+        self._jobs.close()
         self._executor.shutdown(cancel_futures=True)
 
     def remembered(self, effect: Remember) -> None:
         """A result was remembered: keep its job, and choose at random whether it is run again. Nobody
         can know which, so nobody can lie in the others."""
-        self._unwritten.append(((effect.key, effect.job), len(effect.job)))
+        self._jobs.keep(effect.key, effect.job)
         if self._rng.random() < self._share:
             self._chosen.put(effect.user, effect.key)
 
     def write_down(self) -> None:
         """Have the jobs that came since the last call written, behind the loop's back."""
-        if self._unwritten:
-            unwritten, self._unwritten = self._unwritten, []
-            self._writer.put_all(unwritten)
+        self._jobs.write_down()
 
     def tick(self, now: float) -> None:
         """Go on, where the farm has nothing better to do. To be called about twice a second."""
@@ -233,30 +217,11 @@ class Auditor:
         self._ask(key, audit)
 
     def _ask(self, key: Digest, audit: _Audit) -> None:
-        try:
-            frame = self._jobs.read_stored(key)
-            head = read_job(frame, key)
-        except (OSError, ProtocolError):
-            self._jobs.remove(key)
-            self._end(key, "job-not-kept")
-            return
-        inputs = tuple(split_digests(head.inputs))
-        toolchain = Digest(head.toolchain)
-        if not all(map(self._has_blob, (toolchain, *inputs))):
-            self._end(key, "inputs-gone")
-            return
-        self._happen(
-            RerunAsked(
-                key=key,
-                toolchain=toolchain,
-                inputs=inputs,
-                machine_class=head.machine_class,
-                most_outputs=head.most_outputs,
-                client=audit.record.source.user,
-                avoid=frozenset(audit.avoid),
-                body=frame,
-            )
-        )
+        asked = self._jobs.asked_again(audit.record, frozenset(audit.avoid))
+        if isinstance(asked, str):
+            self._end(key, asked)
+        else:
+            self._happen(asked)
 
     def ended(self, effect: RerunEnded, now: float) -> None:
         """The core says what came of a rerun."""
@@ -370,14 +335,6 @@ class Auditor:
         while len(self._against) > MAX_FINDINGS:
             self._against.popitem(last=False)
         return len(users) >= CONDEMNING_KEYS
-
-    def _write(self, jobs: list[tuple[Digest, bytes]]) -> None:
-        for key, frame in jobs:
-            try:
-                self._jobs.adopt(key, frame)
-                self._jobs.sweep()
-            except OSError as error:
-                logger.warning("cannot keep a job for audits: %s", error.strerror)
 
 
 def _decoded(body: bytes) -> Result:
