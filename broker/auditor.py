@@ -15,9 +15,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from broker.answers import Answers
 from broker.audit import AuditLog
-from broker.effects import Compare, Remember, RerunEnded
+from broker.effects import Compare, Remember, RerunEnded, TryNode
 from broker.events import Event, NodeCondemned
+from broker.examiner import Examiner
 from broker.inquiry import Finding, Report, read_inquiry, write_report
 from broker.kept import KeptJobs
 from broker.limits import (
@@ -98,6 +100,15 @@ class Auditor:
         self._next_at = 0.0
         # Nodes' keys that were found wrong, and whose jobs said so.
         self._against: OrderedDict[str, set[str]] = OrderedDict()
+        answers = Answers(self._jobs, results, self._rng)
+        self._examiner = Examiner(
+            lambda *whose: self._executor.submit(answers.known, *whose),
+            self._jobs,
+            results,
+            happen,
+            log,
+            self._speaks_against,
+        )
 
     def close(self) -> None:
         self._jobs.close()
@@ -116,6 +127,7 @@ class Auditor:
 
     def tick(self, now: float) -> None:
         """Go on, where the farm has nothing better to do. To be called about twice a second."""
+        self._examiner.tick()
         self._look_for_inquiry()
         self._begin_inquiry()
         while self._asked and len(self._under_way) < AUDITS_AT_ONCE and self._machine.has_room(now):
@@ -228,6 +240,7 @@ class Auditor:
         key = effect.key
         audit = self._under_way.get(key)
         if audit is None:
+            self._examiner.ended(effect)
             return
         self._next_at = now + max(AUDIT_PAUSE_S, AUDIT_REST * (now - audit.begun_at))
         if effect.reason:
@@ -323,9 +336,18 @@ class Auditor:
             return
         logger.error("%s", finding.sentence())
         self._log.write("audit-differs", (("job", short(key)), ("what", ", ".join(what)[:500])))
-        if odd_key and self._is_bad(odd_key, source.user):
-            logger.error("%s gets no jobs for %.0f s", odd, CONDEMNED_S)
-            self._happen(NodeCondemned(odd_key, CONDEMNED_S))
+        if odd_key:
+            self._speaks_against(odd_key, odd, source.user)
+
+    def try_node(self, effect: TryNode) -> None:
+        """Put known jobs to a node that is back from quarantine, whatever share is audited."""
+        self._examiner.seek(effect)
+
+    def _speaks_against(self, node_key: str, node: str, user: str) -> None:
+        """A job of this key's has shown that this node gave a wrong result."""
+        if self._is_bad(node_key, user):
+            logger.error("%s gets no jobs for %.0f s", node, CONDEMNED_S)
+            self._happen(NodeCondemned(node_key, CONDEMNED_S))
 
     def _is_bad(self, node_key: str, user: str) -> bool:
         """Whether jobs of several keys speak against the node. One key's alone do not: a client could bring a

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
+from math import inf
 
 from broker.limits import (
     FAULT_WINDOW,
@@ -19,6 +20,7 @@ from broker.limits import (
     REST_S,
     UNDECIDED_FAULTS,
 )
+from broker.standing import Stage, Standing
 from broker.strikes import Strikes
 
 
@@ -28,7 +30,7 @@ class Record(Strikes):
     Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
     runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
-    those that it has now.
+    those that it has now. `standing` is whether it owes a proof.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Record(Strikes):
         "finished",
         "outcomes",
         "sessions",
+        "standing",
         "unanswered",
         "undecided",
     )
@@ -53,9 +56,38 @@ class Record(Strikes):
         self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.beaten: list[tuple[str, float]] = []  # whose, and begun when
         self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
+        self.standing = Standing()
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
         self._rest = _new_rest()
         self._rests: OrderedDict[str, Strikes] = OrderedDict()
+
+    def put_aside(self, now: float) -> None:
+        """Quarantine: it is given no job, and owes a proof when that is over."""
+        super().put_aside(now)
+        self.standing.owe(self.until - now)
+
+    def condemn(self, until: float, term_s: float) -> None:
+        """The same until then, at least."""
+        self.until = max(self.until, until)
+        self.standing.owe(term_s)
+
+    def fail_trial(self, now: float) -> None:
+        """Known jobs came out wrong: quarantine again, twice as long, or as long as a longer one was."""
+        term_s, self.standing.failed = self.standing.term_s, self.standing.failed + 1
+        self.faults += 1
+        self.put_aside(now)
+        self.condemn(now + term_s, max(term_s, self.standing.term_s))
+
+    def take_over(self, others: Iterable[Record]) -> None:
+        """This name is new, and one of the same key that owes a proof may have taken it: it owes the same."""
+        owing = [each for each in others if not each.standing.is_trusted]
+        if owing:
+            worst = max(owing, key=lambda each: each.until)
+            self.until, self.penalty_s = worst.until, worst.penalty_s
+            standing = worst.standing
+            self.standing = Standing(
+                Stage.OWING, standing.term_s, standing.failed, failed_for=standing.failed_for
+            )
 
     def is_resting(self, now: float) -> bool:
         """Whether it is given nothing for a moment, which is no reason to refuse what waits for it."""
@@ -86,13 +118,15 @@ class Record(Strikes):
     def is_aside_for(self, user: str, now: float) -> bool:
         """Whether this key's jobs avoid it."""
         strikes = self._aside.get(user)
-        return strikes is not None and now < strikes.until
+        return user in self.standing.failed_for or (strikes is not None and now < strikes.until)
 
     def aside(self) -> tuple[tuple[str, float], ...]:
         """Whose jobs avoid it, or have, each until when."""
-        return tuple((user, each.until) for user, each in self._aside.items())
+        known = tuple((user, each.until) for user, each in self._aside.items())
+        return known + tuple((user, inf) for user in sorted(self.standing.failed_for))
 
     def note_success(self, user: str) -> None:
+        """A verdict on a job of this key's."""
         self.finished += 1
         self.undecided.clear()
         self.beaten.clear()
@@ -103,6 +137,7 @@ class Record(Strikes):
         for known in (self._aside, self._rests):
             if user in known:
                 known[user].note_good()
+        self.standing.note_probe()
 
     def note_fault(self, keys: frozenset[str], now: float) -> bool:
         """Count a fault with jobs of these keys; returns whether it puts the node aside for everybody."""
@@ -116,13 +151,23 @@ class Record(Strikes):
 
     def note_fault_of(self, user: str, now: float) -> float | None:
         """Count it for this key; returns until when the node is aside for its jobs, if that begins now."""
+        strikes = self._strikes_for(user)
+        return strikes.until if strikes.note_bad(now) else None
+
+    def put_aside_for(self, user: str, now: float) -> float:
+        """Keep this key's jobs from it; returns until when."""
+        strikes = self._strikes_for(user)
+        strikes.put_aside(now)
+        return strikes.until
+
+    def _strikes_for(self, user: str) -> Strikes:
         strikes = self._aside.get(user)
         if strikes is None:
             strikes = Strikes(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
             self._aside[user] = strikes
             if len(self._aside) > MAX_ASIDE:
                 self._aside.popitem(last=False)
-        return strikes.until if strikes.note_bad(now) else None
+        return strikes
 
     def note_undecided(self, keys: frozenset[str], now: float) -> bool:
         """A failure that no other node has judged; returns whether it puts the node aside for everybody."""

@@ -201,7 +201,7 @@ _ORDER = {
     "memory": 2,
 }
 _ORDER |= dict.fromkeys(
-    ("draining", "paused", "quarantined", "resting", "not-for-it", "aside", "unfit"), 3
+    ("draining", "paused", "quarantined", "on-trial", "resting", "not-for-it", "aside", "unfit"), 3
 )
 
 

@@ -129,8 +129,9 @@ class Dispatcher:
         execution = self._farm.executions[lease.key]
         if execution.phase is not Phase.ASSIGNED or execution.hedge is not None:
             return False
-        # One that must avoid some nodes would be taken back for those, again and again.
-        return not execution.avoid
+        # One that must avoid some nodes would be taken back for those, again and again; a rerun is given to no
+        # second one, and one that is put to a node on trial is for that node.
+        return not (execution.avoid or execution.is_rerun)
 
     def inputs_checked(self, execution: Execution, missing: frozenset[Digest], now: float) -> None:
         """The store has been searched: the job is ready, or waits for what it lacks or has not shown."""

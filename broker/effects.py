@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.beaten import Winner
+from broker.model import Identity
 from cache.digest import Digest
 from zcc.messages import Finished, Message, Role
 
@@ -114,13 +115,32 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class RerunEnded:
-    """A rerun's result, as in Done; or `reason` says why there is none."""
+    """A rerun's result, as in Done; or `reason` says why there is none, and `fault` what its node said."""
 
     key: Digest
     node: str
     node_key: str
     body: bytes
     reason: str
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TryNode:
+    """The quarantine of this node is over: put known jobs to it, and say what came of them with TrialEnded.
+    `owner` is whose jobs alone it may run; empty: everybody's."""
+
+    session: bytes
+    node_key: str
+    node: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteOwing:
+    """Write down the nodes that owe a proof, by key and name, for the next broker."""
+
+    nodes: tuple[Identity, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +184,8 @@ Effect = (
     | Remember
     | NoteToolchain
     | RerunEnded
+    | TryNode
+    | NoteOwing
     | Compare
     | Audit
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker.standing import Outcome
 from cache.digest import Digest
 from zcc.messages import Message, Role
 from zcc.traits import Traits
@@ -91,7 +92,9 @@ class InputsShown:
 class RerunAsked:
     """A remembered job shall be run again, by no node of these keys. All that it reads is in the store.
 
-    `client` is the key that had submitted it.
+    `client` is the key that had submitted it. `job` is its key; as `key` it has another name in the books where
+    nobody who submits it meanwhile is to be served by it. `only` is the session of a node on trial, which
+    alone is to run it, now.
     """
 
     key: Digest
@@ -102,6 +105,21 @@ class RerunAsked:
     client: str
     avoid: frozenset[str]
     body: bytes
+    job: Digest | None = None
+    only: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """What came of known jobs that were put to a node (its session, key and name) which owes a proof.
+    `against` are the keys whose jobs it did wrong, `right` is how many it did right."""
+
+    session: bytes
+    node_key: str
+    node: str
+    outcome: Outcome
+    against: frozenset[str]
+    right: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +259,7 @@ Event = (
     | SubmitUnread
     | InputsShown
     | RerunAsked
+    | TrialEnded
     | NodeCondemned
     | InputsChecked
     | BlobsWanted

@@ -46,12 +46,13 @@ class Farm:
         started_at: float,
         toolchains: Iterable[tuple[Digest, str]] = (),
         run_limit_s: float = RUN_LIMIT_S,
+        owing: Iterable[Identity] = (),
     ) -> None:
         self.name = name
         self.rng = rng
         self.started_at = self.now = started_at
         self.sessions = Sessions()
-        self.nodes = Roster()
+        self.nodes = Roster(owing)
         self.blame = Blame(self.nodes)
         self.holdings = Holdings(toolchains)
         self.model = Model()
@@ -229,9 +230,10 @@ class Farm:
         """Whether this node may say that it runs the job already. A lease may fetch all that its job names, so
         nobody has one who could not be handed out: what its submitter has not shown to hold, or what no holder
         has named as a toolchain, is not read out so. Whoever names the lease of a rerun chooses the judge of a
-        result, and we have handed out every rerun ourselves."""
+        result, and we have handed out every rerun ourselves. A node that owes a proof is given none."""
         return (
             not (execution.is_private or execution.is_rerun)
+            and node.record.standing.is_trusted
             and self.holdings.is_toolchain(execution.toolchain)
             and node.serves(execution.lane.user, b"")
             and not execution.avoids(node.identity)

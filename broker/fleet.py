@@ -116,6 +116,8 @@ class Fleet:
         """A node holds a lease that is not its own in our books."""
         # Over, as the node will read: it wrote this Hello before, while we stood still for example.
         is_over = lease_id in node.ended
+        # Who owes a proof takes no job to itself, under whatever name it has come back.
+        is_over |= not node.record.standing.is_trusted
         if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_held:
             self._unwant(node, lease_id)
             return
@@ -181,8 +183,11 @@ class Fleet:
             fault = None if event.is_excused else Fault.INTERNAL
             self.end_badly(session, event.lease, fault, "outputs were not pushed", now)
             return
-        user = farm.executions[lease.key].lane.user
-        node.record.note_success(user)
+        execution = farm.executions[lease.key]
+        user = execution.lane.user
+        # Whether an answer to a known job is right is for whoever has asked to say.
+        if not execution.is_trial:
+            node.record.note_success(user)
         farm.audit(
             "result",
             user=user,
@@ -228,6 +233,7 @@ class Fleet:
         detail = brief(detail, MAX_WORD_BYTES)
         self._farm.decisions.ended(lease.id, named, now, detail)
         execution = self._farm.executions[lease.key]
+        execution.fault = named
         if fault is Fault.REFUSED:
             key = session.user
             if execution.is_rerun or not self._farm.can_ask_another(execution, key, now):

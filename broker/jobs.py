@@ -131,8 +131,9 @@ class Suspicion:
 
 @dataclass(slots=True)
 class Execution:
-    """`key` is its name in the books, `job` the job's key: another only while the execution is private.
-    `lane` is the first submitter's: fairness is counted to them. `is_new`: what is remembered is no answer.
+    """`key` is its name in the books, `job` the job's key: another only while the execution is private, and for
+    a rerun that nobody else is to wait for. `lane` is the first submitter's: fairness is counted to them.
+    `is_new`: what is remembered is no answer.
 
     `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
@@ -141,11 +142,12 @@ class Execution:
     node says is wrong with it. `most_outputs` is how many blobs a node may push for it.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
     `overruns` how often it was taken away from one that did not answer in time.
-    `client` is set for a rerun: whose job it was, in whose trees it runs. `known` is what it is known by, where
-    its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is known
-    not to do without, by what is believed of the `words` of nodes, else by `usual_bytes`; `stops` how often it
-    was stopped for want of memory. `unheard` are avoided until others have said what it needs. `nice` is its
-    agent's word.
+    `client` is set for a rerun: whose job it was, in whose trees it runs. `is_trial`: it is put to a node that
+    owes a proof. `fault` is what became of it on a node that gave no result. `known` is what it is known by,
+    where its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is
+    known not to do without, by what is believed of the `words` of nodes, else by `usual_bytes`; `stops` how
+    often it was stopped for want of memory. `unheard` are avoided until others have said what it needs. `nice`
+    is its agent's word.
     """
 
     key: Digest
@@ -176,6 +178,8 @@ class Execution:
     overruns: int = 0
     most_outputs: int = 1
     client: str = ""
+    is_trial: bool = False
+    fault: str = ""
     known: Known | None = None
     memory_bytes: int = 0
     least_bytes: int = 0
@@ -203,7 +207,7 @@ class Execution:
 
     @property
     def is_private(self) -> bool:
-        return self.key != self.job
+        return self.key != self.job and not self.client
 
     @property
     def size_bytes(self) -> int:

@@ -57,8 +57,19 @@ class KeptJobs:
             unwritten, self._unwritten = self._unwritten, []
             self._writer.put_all(unwritten)
 
-    def asked_again(self, record: Record, avoid: frozenset[str]) -> RerunAsked | str:
-        """What has this result's job run again, by no node of the keys `avoid`; else why it cannot be."""
+    def asked_again(
+        self,
+        record: Record,
+        avoid: frozenset[str],
+        *,
+        name: Digest | None = None,
+        only: bytes = b"",
+    ) -> RerunAsked | str:
+        """What has this result's job run again, by no node of the keys `avoid`; else why it cannot be.
+
+        `name` is what it is called in the core's books, where nobody else is to be served by it; `only` is the
+        session of a node on trial.
+        """
         key = record.key
         try:
             frame = self._jobs.read_stored(key)
@@ -71,7 +82,7 @@ class KeptJobs:
         if not all(map(self._has_blob, (toolchain, *inputs))):
             return "inputs-gone"
         return RerunAsked(
-            key=key,
+            key=name or key,
             toolchain=toolchain,
             inputs=inputs,
             machine_class=head.machine_class,
@@ -79,6 +90,8 @@ class KeptJobs:
             client=record.source.user,
             avoid=avoid,
             body=frame,
+            job=key,
+            only=only,
         )
 
     def _write(self, jobs: list[tuple[Digest, bytes]]) -> None:

@@ -114,7 +114,7 @@ class Ledger:
                 farm.close_request(session, waiter.ticket)
                 farm.send(session, Refused(waiter.ticket, reason))
             elif waiter.session == AUDITOR:
-                farm.emit(RerunEnded(execution.key, "", "", b"", reason))
+                farm.emit(RerunEnded(execution.key, "", "", b"", reason, execution.fault))
 
     def complete(self, execution: Execution) -> None:
         """All its inputs are here, and were shown by all who wait for it."""
@@ -361,7 +361,7 @@ class Ledger:
     def _send_run(self, execution: Execution, lease: Lease, node: Node) -> None:
         client = execution.client or execution.lane.user
         self._farm.send(
-            node.session, Run(lease.id, execution.key, client, lease.memory_bytes, execution.body)
+            node.session, Run(lease.id, execution.job, client, lease.memory_bytes, execution.body)
         )
 
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:

@@ -370,6 +370,25 @@ FAULT_WINDOW = 10
 MAX_FAULTS = 3
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
+# A node whose quarantine is over is tried with so many known jobs, where there are as many. Those of so many
+# keys have to speak against it. Nodes that owe that are looked for so often.
+KNOWN_JOBS = 3
+CONVICTING_KEYS = 2
+TRIALS_EVERY_S = 0.5
+# Known jobs that are put to it in all: what does not repeat itself, or cannot be run again, says nothing.
+MAX_KNOWN_JOBS = 12
+# What a known job takes at the most: CPU seconds where it was done, and bytes of outputs.
+MAX_KNOWN_CPU_S = 10.0
+MAX_KNOWN_BYTES = 8 << 20
+# Of so many keys, chosen at random, so many of the results that were used last are looked at for known jobs.
+KNOWN_OF_KEYS = 64
+KNOWN_OF_ONE = 32
+# Who could not be tried is tried again after so long, twice as long each time where that was its own doing.
+ASK_PROOF_AGAIN_S = 10.0
+# A trial that has not ended by then is given up: each of its runs has a limit of its own.
+TRIAL_LIMIT_S = 3600.0
+# Real jobs, one at a time, that a node has to do where no known job can be put to it.
+PROBES = 3
 # A node on which a job ran out of something, or that did not answer, is given nothing for so long, twice as
 # long each time until a job succeeds there.
 REST_S = 5.0

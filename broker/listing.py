@@ -14,14 +14,14 @@ def nodes_of(farm: Farm, now: float) -> Nodes:
 def _row(farm: Farm, node: Node, now: float) -> NodeRow:
     return NodeRow(
         name=node.session.name,
-        slots=node.slots,
-        running=max(min(node.held, node.slots), _count_begun(node)),
+        slots=node.width,
+        running=max(min(node.held, node.width), _count_begun(node)),
         speed=farm.model.speed(node.identity),
         state=node.state(now),
         load=node.load,
         finished=node.record.finished,
         faults=node.record.faults,
-        reason=node.reason,
+        reason=node.reason(now),
         all_slots=node.all_slots,
         mode=node.mode,
     )

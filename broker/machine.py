@@ -7,7 +7,7 @@ choice of nodes the dispatcher's. Must not know of sockets, disk, clocks or proc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from math import ceil
 from typing import Any
 
@@ -36,10 +36,12 @@ from broker.limits import (
     WHO_EVERY_S,
 )
 from broker.listing import nodes_of
+from broker.model import Identity
 from broker.reruns import Reruns
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
 from broker.stragglers import Stragglers
+from broker.trials import Trials
 from cache.digest import Digest
 from zcc import __version__
 from zcc.holding import HOLDING_KEY_BYTES
@@ -79,14 +81,16 @@ class Machine:
         toolchains: Iterable[tuple[Digest, str]] = (),
         holding_key: bytes = bytes(HOLDING_KEY_BYTES),
         run_limit_s: float = RUN_LIMIT_S,
+        owing: Sequence[Identity] = (),
     ) -> None:
-        self.farm = Farm(farm_name, rng, now, toolchains, run_limit_s)
+        self.farm = Farm(farm_name, rng, now, toolchains, run_limit_s, owing)
         self._holding_key = holding_key
         self.violations = 0
         self._ledger = Ledger(self.farm)
         self.uploads = self._ledger.uploads
         self._dispatcher = Dispatcher(self.farm, self._ledger)
         self._reruns = Reruns(self.farm, self._ledger)
+        self._trials = Trials(self.farm, self._ledger, owing)
         self._stragglers = Stragglers(self.farm, self._ledger)
         self._fleet = Fleet(self.farm, self._ledger, self._dispatcher)
         self.departures = Departures(self.farm, self._ledger)
@@ -116,7 +120,7 @@ class Machine:
         What a node alone says that it holds is no work: it could put off the audit of its results so.
         """
         nodes = self.farm.nodes.usable(now)
-        idle, slots = sum(node.unleased_slots for node in nodes), sum(node.slots for node in nodes)
+        idle, slots = sum(node.unleased_slots for node in nodes), sum(node.width for node in nodes)
         return self.has_room(now) and 2 * idle >= slots
 
     def is_banned(self, route: bytes) -> bool:
@@ -271,12 +275,6 @@ class Machine:
         self.farm.holdings.forget_key(event.user)
         for session in self.farm.sessions.of_user(event.user):
             self._say_bye(session, event.reason, now)
-
-    def _rerun(self, event: events.RerunAsked, now: float) -> None:
-        self._reruns.ask(event, now)
-
-    def _condemned(self, event: events.NodeCondemned, now: float) -> None:
-        self._reruns.condemn(event, now)
 
     def _stop(self, event: events.StopRequested, now: float) -> None:
         for session in self.farm.sessions:
@@ -433,6 +431,7 @@ class Machine:
         farm.seats.look_again()
         self._dispatcher.tick(now)
         self._stragglers.look(now)
+        self._trials.look(now)
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 
@@ -469,8 +468,9 @@ _HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
     events.JobSubmitted: Machine._submitted,
     events.SubmitUnread: Machine._unread,
     events.InputsShown: Machine._inputs_shown,
-    events.RerunAsked: Machine._rerun,
-    events.NodeCondemned: Machine._condemned,
+    events.RerunAsked: lambda machine, *told: machine._reruns.ask(*told),
+    events.NodeCondemned: lambda machine, *told: machine._reruns.condemn(*told),
+    events.TrialEnded: lambda machine, *told: machine._trials.ended(*told),
     events.InputsChecked: Machine._inputs_checked,
     events.BlobsWanted: Machine._wanted,
     events.BlobStored: Machine._stored,

@@ -19,10 +19,12 @@ from broker.limits import (
     MAX_UNFIT,
     MIN_ENDED,
     PREFETCH,
+    QUARANTINE_S,
     SMALL_JOB_BYTES,
 )
 from broker.model import Identity
 from broker.sessions import Session
+from broker.standing import Stage
 from cache.digest import Digest
 from zcc.lent import Memory
 from zcc.messages import Fault
@@ -79,8 +81,21 @@ class Node:
         return len(self.leases) + len(self.orphans)
 
     @property
+    def width(self) -> int:
+        """How many real jobs it is given at a time: as many as it lends, or one while it is probed, and none
+        while known ones are put to it then."""
+        standing = self.record.standing
+        if standing.stage is not Stage.PROBED:
+            return self.slots
+        return 0 if standing.asked or standing.has_probed else min(self.slots, 1)
+
+    @property
+    def is_probed(self) -> bool:
+        return self.record.standing.stage is Stage.PROBED
+
+    @property
     def idle_slots(self) -> int:
-        return max(0, self.slots - self.held)
+        return max(0, self.width - self.held)
 
     @property
     def is_short_of_memory(self) -> bool:
@@ -116,12 +131,12 @@ class Node:
     @property
     def unleased_slots(self) -> int:
         """Idle by our own books: orphans are its word alone."""
-        return max(0, self.slots - len(self.leases))
+        return max(0, self.width - len(self.leases))
 
     @property
     def most_leases(self) -> int:
         """Running plus prefetched."""
-        return most_leases(self.slots)
+        return min(self.slots, 1) if self.is_probed else most_leases(self.slots)
 
     @property
     def most_held(self) -> int:
@@ -137,7 +152,8 @@ class Node:
     @property
     def spare(self) -> int:
         """Leases that it may be given now, prefetched ones included."""
-        return max(0, self.most_leases - self.held)
+        most = self.width if self.is_probed else most_leases(self.slots)
+        return max(0, most - self.held)
 
     def leases_for(self, digests: Iterable[Digest]) -> dict[Digest, Lease]:
         """The lease that each of these may be fetched for; what is missing belongs to none. The newest comes
@@ -169,6 +185,10 @@ class Node:
         return lease in self.leases or lease in self.orphans or lease in self.ended
 
     def is_usable(self, now: float) -> bool:
+        return self.record.standing.stage is not Stage.OWING and self.is_there(now)
+
+    def is_there(self, now: float) -> bool:
+        """Whether it could be given a job, if only a known one."""
         return self.slots > 0 and not (self.is_draining or self.paused) and now >= self.record.until
 
     def takes(
@@ -210,6 +230,8 @@ class Node:
             return "paused"
         if now < self.record.until:
             return "quarantined"
+        if not self.record.standing.is_trusted:
+            return "probed" if self.is_probed else "on-trial"
         if self.record.is_resting(now):
             return "resting"
         return "limited" if self.unfit else "ready"
@@ -219,20 +241,24 @@ class Node:
         """Why it takes no job now, by its own word."""
         return self.paused or (not self.slots and self.lends_less) or ""
 
-    @property
-    def reason(self) -> str:
-        """Why it is paused or limited, or lends less than all, by its own word."""
-        return self.paused or next(iter(self.unfit.values()), "") or self.lends_less
+    def reason(self, now: float) -> str:
+        """Why it is paused or limited, or lends less than all, by its own word; and why it is not trusted."""
+        untrusted = self.record.standing.why(now, self.record.until)
+        own = self.paused or untrusted or next(iter(self.unfit.values()), "")
+        return own or self.lends_less
 
 
 class Roster:
     """Nodes by session id."""
 
-    def __init__(self) -> None:
+    def __init__(self, owing: Iterable[Identity] = ()) -> None:
+        """`owing` owe a proof since before our start."""
         self._nodes: dict[bytes, Node] = {}
         self._records: dict[str, dict[str, Record]] = {}  # by key and name, used last comes last
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
-        self._condemned: dict[str, float] = {}  # keys, until when
+        self._condemned: dict[str, tuple[float, float]] = {}  # keys: until when, and for how long
+        for identity in owing:
+            self.record(identity).standing.owe(QUARANTINE_S)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -249,7 +275,9 @@ class Roster:
         if node is None:
             record = self.record((session.user, session.name))
             record.sessions += 1
-            record.until = max(record.until, self._condemned.get(session.user, 0.0))
+            until, term_s = self._condemned.get(session.user, (0.0, 0.0))
+            if record.until < until:
+                record.condemn(until, term_s)
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
         node.slots = node.all_slots = slots
@@ -258,17 +286,17 @@ class Roster:
         node.unfit.clear()
         return node
 
-    def condemn(self, user: str, until: float) -> None:
-        """Give no node of this key a job before then, under whatever name it comes."""
-        self._condemned[user] = until
-        for node in self._nodes.values():
-            if node.session.user == user:
-                node.record.until = max(node.record.until, until)
+    def condemn(self, user: str, for_s: float, now: float) -> None:
+        """Give no node of this key a job for so long, under whatever name it comes."""
+        self._condemned[user] = now + for_s, for_s
+        for record in self._records.get(user, {}).values():
+            record.condemn(now + for_s, for_s)
 
     def leave(self, session_id: bytes) -> Node | None:
         node = self._nodes.pop(session_id, None)
         if node is not None:
             node.record.sessions -= 1
+            node.record.standing.gone()
             for lease in list(node.orphans):
                 self.drop_orphan(node, lease)
         return node
@@ -294,7 +322,9 @@ class Roster:
         """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many."""
         user, name = identity
         records = self._records.setdefault(user, {})
-        record = records.pop(name) if name in records else Record()
+        if (record := records.pop(name, None)) is None:
+            record = Record()
+            record.take_over(records.values())
         records[name] = record
         if len(records) > MAX_RECORDS_PER_KEY:
             gone = next((each for each, one in records.items() if not one.sessions), name)

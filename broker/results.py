@@ -77,6 +77,16 @@ class SharedResults:
         named, keyed = index.keys(Selection(node=node)), index.keys(Selection(node_key=node))
         return list(dict.fromkeys((*named, *keyed)))
 
+    def users(self) -> list[str]:
+        """Whose jobs have given what is written down; slow, as the next: not for the loop."""
+        return [user for user, _, _ in self._store.index.by_label("user") if user]
+
+    def latest_of(self, user: str, count: int) -> list[Record]:
+        """So many of the results that this key's jobs have given, those that were used last."""
+        index = self._store.index
+        found = (index.get(key) for key in index.latest(user, count))
+        return [record for record in found if record is not None]
+
     def distrust(self, key: Digest) -> None:
         """Forget a result that another node does not confirm."""
         self._forget(key)

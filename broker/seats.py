@@ -178,7 +178,7 @@ class Seats:
 
     def _seat(self, node: Node, is_ahead: bool) -> Seat:
         rate = math.exp(self._model.ln_rate(node.identity)) * self._model.mean_rate
-        wait_jobs = (node.held - node.slots + 1) / node.slots if is_ahead else 0.0
+        wait_jobs = (node.held - node.width + 1) / node.width if is_ahead else 0.0
         return Seat(node, rate, wait_jobs)
 
     def _note(self, node: Node, now: float) -> None:
@@ -224,10 +224,10 @@ class Seats:
             booked.power = 0.0
             self._aside[node.session.id] = node
             return
-        booked.slots = node.slots
+        booked.slots = node.width
         booked.idle = 0 if node.is_short_of_memory else node.idle_slots
         booked.spare = 0 if node.is_short_of_memory else node.spare
-        booked.power = node.slots * math.exp(-self._model.ln_rate(node.identity))
+        booked.power = node.width * math.exp(-self._model.ln_rate(node.identity))
 
     def _count(self, booked: _Booked, sign: int) -> None:
         for group in booked.groups:
@@ -239,14 +239,14 @@ class Seats:
                 room.power += sign * booked.power
 
     def _enter(self, room: _Room, node: Node, booked: _Booked, ln_rate: float) -> None:
-        share = node.held / node.slots
+        share = node.held / node.width
         if not booked.spare:
             return
         if booked.idle:
             key, heap = ln_rate + CROWDING * share, room.idle_nodes
         else:
             # The sooner one of its slots is free, the better.
-            wait = (node.held - node.slots + 1) / node.slots
+            wait = (node.held - node.width + 1) / node.width
             key, heap = math.exp(ln_rate) * wait, room.ahead_nodes
         heappush(heap, (key, booked.number, booked.version, node))
         if len(heap) > 2 * len(self._booked) + 64:

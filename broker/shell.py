@@ -40,7 +40,7 @@ from broker.roles import may_send
 from broker.roster import Roster
 from broker.router import RouterLink
 from broker.search import Search
-from broker.state import add_toolchain, known_toolchains
+from broker.state import add_toolchain, known_owing, known_toolchains, note_owing
 from broker.storage.service import Storage
 from broker.traffic import Traffic
 from cache.stores import DiskStore
@@ -113,7 +113,9 @@ class Shell:
         self._loop = asyncio.get_running_loop()
         holding_key = os.urandom(HOLDING_KEY_BYTES)
         known, rng = known_toolchains(state_dir), random.SystemRandom()
-        self._machine = Machine(farm, rng, self._now(), known, holding_key, run_limit_s)
+        self._machine = Machine(
+            farm, rng, self._now(), known, holding_key, run_limit_s, known_owing(state_dir)
+        )
         self._costbook = Costbook(state_dir, self._machine.farm.model.costs, self._now)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
         self._next_check = self._now()
@@ -152,7 +154,7 @@ class Shell:
             on_behalf_of=self._on_behalf_of,
             counts=self.counts,
         )
-        self._auditor = Auditor(
+        self._auditor: Auditor = Auditor(
             state_dir,
             store.limit_bytes,
             audit_share,
@@ -451,12 +453,6 @@ class Shell:
         self._results.remember(effect)
         self._auditor.remembered(effect)
 
-    def _do_rerun_ended(self, effect: effects.RerunEnded) -> None:
-        self._auditor.ended(effect, self._now())
-
-    def _do_compare(self, effect: effects.Compare) -> None:
-        self._auditor.compare(effect)
-
     def _do_audit(self, effect: effects.Audit) -> None:
         logger.debug("%s %s", effect.what, dict(effect.fields))
         self._audit.write(effect.what, effect.fields)
@@ -491,8 +487,10 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.FindMissing: Shell._do_find,
     effects.VerifyBlobs: lambda shell, due: shell._search.check(due.digests),
     effects.Remember: Shell._do_remember,
-    effects.RerunEnded: Shell._do_rerun_ended,
-    effects.Compare: Shell._do_compare,
+    effects.RerunEnded: lambda shell, due: shell._auditor.ended(due, shell._now()),
+    effects.Compare: lambda shell, due: shell._auditor.compare(due),
+    effects.TryNode: lambda shell, due: shell._auditor.try_node(due),
+    effects.NoteOwing: lambda shell, due: note_owing(shell._state_dir, due.nodes),
     effects.NoteToolchain: Shell._do_note_toolchain,
     effects.Audit: Shell._do_audit,
 }

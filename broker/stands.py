@@ -78,7 +78,7 @@ class Stands:
         """The node may have changed."""
         stand = Stand(
             node,
-            node.slots,
+            node.width,
             node.held,
             ln_rate,
             "" if node.is_usable(now) else node.state(now),

@@ -8,9 +8,11 @@ import logging
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import StartError
+from broker.model import Identity
 from cache.digest import DIGEST_SIZE, Digest
 from zcc.errors import ConfigError
 from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 KEY_FILE = "broker.key"
 SERVING_FILE = "serving.json"
 LOCK_FILE = "lock"
+# Nodes that owe a proof since they were in quarantine, in JSON.
+OWING_FILE = "owing.json"
 # Blobs that are toolchains, one a line: the digest in hexadecimal, and whose job has run in it. Files of before
 # 2026-12 have the digest alone.
 TOOLCHAINS_FILE = "toolchains"
@@ -117,6 +121,25 @@ def add_toolchain(state_dir: str, digest: Digest, user: str) -> None:
     try:
         with open(path, "ab") as file:
             file.write(f"{digest.hex()} {user}\n".encode())
+    except OSError as error:
+        logger.warning("cannot write %s: %s", path, error.strerror)
+
+
+def known_owing(state_dir: str) -> list[Identity]:
+    """The nodes that owed the last broker a proof, by key and name; what cannot be read is forgotten."""
+    document = read_document(os.path.join(state_dir, OWING_FILE)) or {}
+    nodes = document.get("nodes")
+    pairs = nodes if isinstance(nodes, list) else []
+    return [
+        (str(each[0]), str(each[1])) for each in pairs if isinstance(each, list) and len(each) == 2
+    ]
+
+
+def note_owing(state_dir: str, nodes: Sequence[Identity]) -> None:
+    """Write them down for the next start."""
+    path = os.path.join(state_dir, OWING_FILE)
+    try:
+        save_private(path, json.dumps({"nodes": nodes}))
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror)
 

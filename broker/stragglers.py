@@ -29,6 +29,8 @@ from broker.placement import Choice, may_go, takes_s
 from broker.seats import SEATS_TRIED, Seat
 from cache.digest import short
 
+UNANSWERED = "unanswered"
+
 
 class Stragglers:
     def __init__(self, farm: Farm, ledger: Ledger) -> None:
@@ -63,7 +65,7 @@ class Stragglers:
         farm, execution = self._farm, self._farm.executions[lease.key]
         user = execution.lane.user
         farm.audit(
-            "unanswered",
+            UNANSWERED,
             user=user,
             job=short(lease.key),
             node=node.session.name,
@@ -83,10 +85,11 @@ class Stragglers:
         has_begun = lease.began_at is not None
         execution.overruns += has_begun
         opinions.avoid(self._farm, execution, node, now)
+        execution.fault = UNANSWERED
         suspicion = None
         if has_begun or node.began_at < lease.assigned_at:
             suspicion = Suspicion(node.identity, now - lease.since)
-        self._farm.decisions.ended(lease.id, "unanswered", now)
+        self._farm.decisions.ended(lease.id, UNANSWERED, now)
         self._ledger.revoke(node, lease.id)
         if execution.overruns < MAX_OVERRUNS or execution.hedge is not None:
             self._ledger.give_back(lease, node, now, is_counted=False, suspicion=suspicion)

@@ -222,6 +222,13 @@ class ResultIndex:
             rows = self._all(query, (self._space, *values))
         return [Digest(row[0]) for row in rows]
 
+    def latest(self, user: str, count: int) -> list[Digest]:
+        """So many keys of this one's results, the most recently used first."""
+        self.flush()
+        with self._lock:
+            rows = self._all(_LATEST, (self._space, user, count))
+        return [Digest(row[0]) for row in rows]
+
     def purge(self, selection: Selection) -> int:
         """Forget the results that match; returns how many."""
         keys = self.keys(selection)
@@ -430,6 +437,7 @@ class ResultIndex:
 
 _GET = "SELECT record, used FROM results WHERE space = ? AND key = ?"
 _PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LATEST = "SELECT key FROM results WHERE space = ? AND user = ? ORDER BY used DESC LIMIT ?"
 _TOUCH = "UPDATE results SET used = ? WHERE space = ? AND key = ?"
 _REMOVE = "DELETE FROM results WHERE space = ? AND key = ?"
 _ROWS = "SELECT count(*), coalesce(sum(length(record)), 0) FROM results WHERE space = ?"

@@ -21,6 +21,7 @@ from broker.limits import HELLO_EVERY_S
 from broker.machine import Machine
 from broker.nodes import Node
 from broker.sessions import Session
+from broker.standing import Outcome
 from broker.uploads import scope_of
 from cache.digest import Digest, digest_of
 from zcc.lent import Memory
@@ -95,6 +96,9 @@ class Desk:
         self.effects: list[Effect] = []
         self.sent: defaultdict[bytes, list[Message]] = defaultdict(list)
         self.on_send: Callable[[bytes, Message], None] | None = None
+        # The auditor: it knows no jobs, and asks for no reruns.
+        self.on_try: Callable[[effects.TryNode], list[Event]] = nothing_known
+        self.on_rerun_ended: Callable[[effects.RerunEnded], list[Event]] = lambda _: []
         # On large farms only each n-th state is validated; 0: none.
         self.validates_each = 1
         self._happened = 0
@@ -211,6 +215,7 @@ class Desk:
         peak_bytes: int = 0,
         wall_s: float = 1.0,
         cpu_s: float | None = None,
+        body: bytes = b"result",
     ) -> list[Effect]:
         return self.happen(
             events.ResultArrived(
@@ -224,7 +229,7 @@ class Desk:
                 size_bytes=1,
                 cpu_s=wall_s if cpu_s is None else cpu_s,
                 wall_s=wall_s,
-                body=b"result",
+                body=body,
                 peak_bytes=peak_bytes,
             )
         )
@@ -255,6 +260,10 @@ class Desk:
             case effects.FindMissing(key, digests, recalls):
                 recalled = self.recalls.get(key) if recalls else None
                 return [events.InputsChecked(key, frozenset(digests) - self.store, recalled)]
+            case effects.TryNode():
+                return self.on_try(effect)
+            case effects.RerunEnded():
+                return self.on_rerun_ended(effect)
             case effects.AskBlobs(route, digests):
                 wanted = Want(tuple((digest, 0) for digest in digests))
                 self.sent[route].append(wanted)
@@ -263,6 +272,11 @@ class Desk:
             case _:
                 pass
         return []
+
+
+def nothing_known(due: effects.TryNode) -> list[Event]:
+    nothing = Outcome.NOTHING_KNOWN
+    return [events.TrialEnded(due.session, due.node_key, due.node, nothing, frozenset(), 0)]
 
 
 def unbegun(machine: Machine, node: Node) -> int:

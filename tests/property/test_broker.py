@@ -7,7 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from broker import events
+from broker import effects, events
 from broker.events import Origin
 from broker.jobs import LEASE_RANDOM_BYTES, lease_prefix, private_key
 from broker.limits import (
@@ -18,7 +18,8 @@ from broker.limits import (
     STARTUP_GRACE_S,
 )
 from broker.nodes import SUSPICIOUS
-from tests.broker_world import Desk, JobFacts, World, blob, job, session_id
+from broker.standing import Outcome
+from tests.broker_world import Desk, JobFacts, World, blob, job, nothing_known, session_id
 from zcc.lent import Memory
 from zcc.messages import (
     Absent,
@@ -70,6 +71,12 @@ class BrokerRules(RuleBasedStateMachine):
         self.ticket = 0
         self.open: dict[tuple[str, int], JobFacts] = {}
         self.leases: dict[str, dict[bytes, Run]] = {name: {} for name in NODES}
+        self.tried: list[effects.TryNode] = []
+        self.desk.on_try = self.note_try
+
+    def note_try(self, due: effects.TryNode) -> list[events.Event]:
+        self.tried.append(due)
+        return []
 
     # --- what the broker says -------------------------------------------------------------------
 
@@ -222,6 +229,38 @@ class BrokerRules(RuleBasedStateMachine):
         }[way]
         self.desk.happen(event)
 
+    @rule(name=names_of_nodes, seconds=st.sampled_from((0.5, 3.0)))
+    def node_is_put_aside(self, name: str, seconds: float) -> None:
+        self.desk.happen(events.NodeCondemned(f"user-{name}", seconds))
+
+    @rule(data=st.data(), facts=st.sampled_from(JOBS), user=names_of_agents)
+    def known_job_is_put(self, data: st.DataObject, facts: JobFacts, user: str) -> None:
+        if not self.tried:
+            return
+        due = data.draw(st.sampled_from(self.tried))
+        asked = events.RerunAsked(
+            key=blob(f"trial {facts.name} {due.node} {self.desk.now}"),
+            toolchain=facts.toolchain,
+            inputs=facts.inputs,
+            machine_class=facts.machine_class,
+            most_outputs=1,
+            client=f"user-{user}",
+            avoid=frozenset(),
+            body=b"job",
+            job=facts.key,
+            only=due.session,
+        )
+        self.desk.happen(asked)
+
+    @rule(outcome=st.sampled_from(Outcome), is_blamed=st.booleans())
+    def trial_ends(self, outcome: Outcome, is_blamed: bool) -> None:
+        if self.tried:
+            due = self.tried.pop()
+            against = frozenset(("user-a",)) if is_blamed else frozenset()
+            self.desk.happen(
+                events.TrialEnded(due.session, due.node_key, due.node, outcome, against, 0)
+            )
+
     @rule(name=names_of_agents)
     def upload_stalls(self, name: str) -> None:
         self.desk.happen(events.UploadStalled(self.origin(name).route))
@@ -249,6 +288,9 @@ class BrokerRules(RuleBasedStateMachine):
         """Every request that stands is answered once nodes serve and agents supply."""
         if not hasattr(self, "desk"):
             return
+        while self.tried:
+            self.trial_ends(Outcome.PASSED, False)
+        self.desk.on_try = nothing_known
         for name in NODES:
             self.leases[name] = {}
             self.node_says_hello(name, 2, True, True, [])

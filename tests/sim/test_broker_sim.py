@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from broker import effects, events
 from broker.limits import LEAST_RUN_LIMIT_S, STARTUP_GRACE_S
-from tests.broker_world import FakeAgent, JobFacts, World, job
+from broker.standing import Outcome
+from tests.broker_world import FakeAgent, FakeNode, JobFacts, World, job
 
 
 def farm(seed: int = 1, nodes: int = 4, slots: int = 4) -> World:
@@ -309,3 +311,67 @@ def test_a_silent_node_holds_no_job_while_others_wait_for_slots() -> None:
     assert len(agent.finished) == 400
     assert sound.is_alive
     assert took < 400 + 2 * LEAST_RUN_LIMIT_S
+
+
+def farm_with_a_bad_node(seed: int) -> tuple[World, FakeNode, list[FakeAgent]]:
+    """Its jobs fail, of two agents that build without an end."""
+    world = World(seed)
+    world.desk.validates_each = 50
+    bad = world.node("bad", 4, fault_share=1.0)
+    for number in range(2):
+        world.node(f"good{number}", 4)
+    agents = [world.agent(name) for name in ("one", "two")]
+    world.run(STARTUP_GRACE_S + 1.0)
+    return world, bad, agents
+
+
+def build_on(world: World, agents: list[FakeAgent], seconds: float) -> None:
+    end = world.now + seconds
+    while world.now < end:
+        for agent in agents:
+            while len(agent.waiting) < 8:
+                agent.submit(job(f"{agent.name}{agent.next_ticket}", inputs=(), hint_s=0.5))
+        world.run(0.25)
+
+
+def runs_on(world: World, node: FakeNode, since: float) -> int:
+    return sum(at >= since and line.startswith(f"{node.name} runs") for at, line in world.story)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_users_job_pays_for_a_node_that_stays_bad(seed: int) -> None:
+    """Known jobs tell, as an examiner would: a real one is given to it when it is mended."""
+    world, bad, agents = farm_with_a_bad_node(seed)
+
+    def examine(due: effects.TryNode) -> list[events.Event]:
+        is_bad = due.node == bad.name and bad.fault_share > 0
+        outcome = Outcome.FAILED if is_bad else Outcome.PASSED
+        against = frozenset(("user-one", "user-two")) if is_bad else frozenset()
+        return [events.TrialEnded(due.session, due.node_key, due.node, outcome, against, 0)]
+
+    world.desk.on_try = examine
+    build_on(world, agents, 20.0)
+    assert runs_on(world, bad, 0.0), "it has to be found bad"
+    since = world.now
+    build_on(world, agents, 100.0)
+    assert runs_on(world, bad, since) == 0
+    assert not any(agent.refused for agent in agents)
+    bad.fault_share = 0.0
+    build_on(world, agents, 150.0)
+    assert runs_on(world, bad, since) > 50
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_nothing_is_known_a_bad_node_has_one_job_at_a_time(seed: int) -> None:
+    world, bad, agents = farm_with_a_bad_node(seed)
+    build_on(world, agents, 20.0)
+    since, most = world.now, 0
+    for _ in range(100):
+        build_on(world, agents, 1.0)
+        most = max(most, len(bad.running) + len(bad.waiting))
+    assert most == 1
+    assert runs_on(world, bad, since) < 40
+    assert not any(agent.refused for agent in agents)
+    bad.fault_share = 0.0
+    build_on(world, agents, 200.0)
+    assert world.desk.machine.farm.nodes.record(("user-bad", "bad")).standing.is_trusted

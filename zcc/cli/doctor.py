@@ -184,8 +184,9 @@ def _sandbox() -> Finding:
     )
 
 
-# States of nodes that are given jobs; a limited one, no jobs of some toolchains, a resting one in a moment.
-_TAKING = frozenset(("ready", "limited", "resting"))
+# States of nodes that are given jobs; a limited one, no jobs of some toolchains, a resting one in a moment, a
+# probed one after another.
+_TAKING = frozenset(("ready", "limited", "resting", "probed"))
 
 
 def _agent_status() -> dict[str, Any]:

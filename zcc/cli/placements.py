@@ -24,6 +24,7 @@ _REASONS = {
     "hedge": "the first node took long: it was done a second time beside",
     "waited-enough": "it had waited for a faster slot as long as that could gain",
     "probe": "the node was rated slow, has run nothing since, and is tried again with a short job",
+    "trial": "the node is back from quarantine, and what it makes of this job is held against a known result",
     "in-its-place": "the job whose turn it was must not go to this node, and this one may",
 }
 # What stood against a node.
@@ -38,6 +39,7 @@ _VERDICTS = {
     "draining": "is leaving the farm",
     "paused": "takes no jobs",
     "quarantined": "in quarantine: its jobs fail",
+    "on-trial": "back from quarantine, and known jobs are put to it first",
     "resting": "left alone for a moment: jobs ran out of something there, or had no answer",
     "not-for-it": "not for such a job: machine class, or another publisher's node",
     "aside": "put aside for this user's jobs, of which it lost several",
