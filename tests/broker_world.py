@@ -279,10 +279,9 @@ def nothing_known(due: effects.TryNode) -> list[Event]:
     return [events.TrialEnded(due.session, due.node_key, due.node, nothing, frozenset(), 0)]
 
 
-def unbegun(machine: Machine, node: Node) -> int:
-    """How many jobs a node has been given that it could give back."""
-    given = (lease.key for lease in node.leases.values() if not lease.is_adopted)
-    return sum(machine.farm.executions[key].phase is Phase.ASSIGNED for key in given)
+def unbegun(node: Node) -> int:
+    """How many jobs a node has been given that it could give back; another node may run the same job."""
+    return sum(lease.began_at is None for lease in node.leases.values())
 
 
 def session_of(machine: Machine, session_id: bytes) -> Session | None:
@@ -298,7 +297,7 @@ def validate(machine: Machine) -> None:
         assert farm.sessions.get(node.session.id) is node.session
         assert node.slots <= node.all_slots
         # What runs, or what it says that it has, is let end where it lends less than before.
-        assert node.held <= node.most_leases or not unbegun(machine, node)
+        assert node.held <= node.most_leases or not unbegun(node)
         assert node.idle_slots >= 0
         promised = sum(lease.memory_bytes for lease in node.leases.values())
         assert node.reserved_bytes == promised
