@@ -76,6 +76,7 @@ class Fleet:
         node.memory = beat.memory
         self._farm.seats.touch(node)
         self._farm.is_dirty |= node.slots != was_slots
+        node.fill_slots(now)
         if node.slots < was_slots:
             self._give_back_beyond(node, now)
         self._note_word(node, was_none, now, takes_no_more=node.is_draining > was_draining)

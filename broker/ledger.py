@@ -163,6 +163,7 @@ class Ledger:
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
         lease = self._begin(execution, node, lease_id, now + wall_s, now)
         lease.is_adopted = True
+        node.begin(lease, now)
         execution.lease = lease
         farm.pace.leased(execution, lease)
         farm.patience.began(lease, execution, wall_s, now)
@@ -178,7 +179,7 @@ class Ledger:
             return
         execution = self._farm.executions[lease.key]
         self._farm.decisions.begun(lease.id, now)
-        node.began_at = now
+        node.begin(lease, now)
         if execution.toolchain not in node.toolchains:
             node.note_toolchain(execution.toolchain)
             self._farm.seats.stands.got_toolchain(node, execution.toolchain)
@@ -212,20 +213,18 @@ class Ledger:
         del self._farm.leases[lease.id]
         node = self._farm.nodes.get(lease.node)
         if node is not None:
-            del node.leases[lease.id]
-            node.reserved_bytes -= lease.memory_bytes
-            node.note_ended(lease.id)
+            node.give_up(lease, self._farm.now)
             self._farm.seats.touch(node)
             self._farm.emit(DropPushes(node.session.route, lease.id))
         return execution
 
     def charge(self, lease: Lease, now: float) -> None:
-        """A lease ends without a result: who submitted the job has had the slot."""
+        """A lease ends without a result: who submitted the job has had the slot, begun or not."""
         farm, node = self._farm, self._farm.nodes.get(lease.node)
         execution = farm.executions[lease.key]
-        if node is None or lease.began_at is None or lease is execution.hedge:
+        if node is None or lease.slot_at is None or lease is execution.hedge:
             return
-        cost_s = farm.model.held_cost_s(now - lease.began_at, node.identity)
+        cost_s = farm.model.held_cost_s(lease.held_s(now), node.identity)
         if cost_s > execution.cost_s:
             farm.served(execution, cost_s)
 
@@ -288,6 +287,7 @@ class Ledger:
             self._beat(execution.lease, execution, node, event, now)
         farm.patience.ended(lease, execution, predicted_s, now)
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
+        unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
         excuse(execution.suspicions, farm.model, node.identity, wall_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         if is_kept:
@@ -299,7 +299,7 @@ class Ledger:
                 execution,
                 max(
                     cpu_s * farm.model.speed(node.identity),
-                    farm.model.held_cost_s(wall_s, node.identity),
+                    farm.model.held_cost_s(wall_s + unbegun_s, node.identity),
                 ),
             )
             farm.model.observe(
@@ -426,8 +426,7 @@ class Ledger:
         lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
         lease.memory_bytes = execution.memory_bytes
         self._farm.patience.assigned(lease, now)
-        node.leases[lease_id] = lease
-        node.reserved_bytes += lease.memory_bytes
+        node.take(lease, now)
         self._farm.leases[lease_id] = lease
         self._farm.seats.touch(node)
         return lease

@@ -42,7 +42,8 @@ def most_leases(slots: int) -> int:
 @dataclass(slots=True)
 class Node:
     """A node's session. `orphans` are leases of a broker before us, with the time they are given, which grows.
-    `unwanted` are those that it is still to be told to give up.
+    `unwanted` are those that it is still to be told to give up, `behind` those of its leases for which no slot
+    has been idle yet.
 
     `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
     lends `slots` of `all_slots` now (`lends_less`: why not all), is `paused`, if that says why, cannot take
@@ -57,6 +58,7 @@ class Node:
     leases: dict[bytes, Lease] = field(default_factory=dict)
     orphans: dict[bytes, float] = field(default_factory=dict)
     unwanted: dict[bytes, None] = field(default_factory=dict)  # as a set that keeps the order
+    behind: dict[bytes, Lease] = field(default_factory=dict)
     toolchains: set[Digest] = field(default_factory=set)
     ended: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     load: float = 0.0
@@ -79,6 +81,37 @@ class Node:
     @property
     def held(self) -> int:
         return len(self.leases) + len(self.orphans)
+
+    def take(self, lease: Lease, now: float) -> None:
+        """It is given this lease."""
+        if self.held - len(self.behind) < self.slots:
+            lease.slot_at = now
+        else:
+            self.behind[lease.id] = lease
+        self.leases[lease.id] = lease
+        self.reserved_bytes += lease.memory_bytes
+
+    def give_up(self, lease: Lease, now: float) -> None:
+        """It has this lease no more."""
+        del self.leases[lease.id]
+        self.reserved_bytes -= lease.memory_bytes
+        self.note_ended(lease.id)
+        if self.behind:
+            self.behind.pop(lease.id, None)
+            self.fill_slots(now)
+
+    def begin(self, lease: Lease, now: float) -> None:
+        """It runs this lease's job, whichever it was given before."""
+        self.began_at = now
+        if lease.slot_at is None:
+            del self.behind[lease.id]
+            lease.slot_at = now
+
+    def fill_slots(self, now: float) -> None:
+        """What it was given first has its idle slots from now on."""
+        while self.behind and self.held - len(self.behind) < self.slots:
+            lease = self.behind.pop(next(iter(self.behind)))
+            lease.slot_at = now
 
     @property
     def width(self) -> int:
@@ -177,6 +210,7 @@ class Node:
     def let_go(self) -> None:
         """It has left: of what it held nothing is kept, though a log of decisions may tell of it for long."""
         self.leases.clear()
+        self.behind.clear()
         self.ended.clear()
         self.unwanted.clear()
 

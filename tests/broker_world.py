@@ -301,6 +301,9 @@ def validate(machine: Machine) -> None:
         assert node.idle_slots >= 0
         promised = sum(lease.memory_bytes for lease in node.leases.values())
         assert node.reserved_bytes == promised
+        behind = {id for id, lease in node.leases.items() if lease.slot_at is None}
+        assert behind == set(node.behind)
+        assert not any(lease.began_at is not None for lease in node.behind.values())
         leases.update(node.leases)
     assert leases == farm.leases
     granted: dict[tuple[str, bytes], int] = {}

@@ -23,7 +23,8 @@ def desk() -> Desk:
 
 @dataclass
 class Slots:
-    """A node with 16 slots beside which two keys wait; what each has held, in seconds of a slot."""
+    """A node with 16 slots beside which two keys wait; what each has held, in seconds of a slot. Jobs of those
+    who are `late` begin when they end."""
 
     desk: Desk
     clients: tuple[Origin, Origin]
@@ -31,6 +32,7 @@ class Slots:
     given: list[Run] = field(default_factory=list)
     running: dict[bytes, tuple[float, Run]] = field(default_factory=dict)
     held_s: Counter[str] = field(default_factory=Counter)
+    late: tuple[str, ...] = ()
 
     def step(self) -> list[tuple[float, Run]]:
         """Half a second; what runs, with how long it has."""
@@ -40,7 +42,8 @@ class Slots:
         self.given = [run for run in self.given + desk.runs(self.node) if run.lease not in gone]
         while self.given and len(self.running) < 16:
             run = self.given.pop(0)
-            desk.say(self.node, Started(run.lease))
+            if run.client not in self.late:
+                desk.say(self.node, Started(run.lease))
             self.running[run.lease] = desk.now, run
         desk.pass_time(0.5, frozenset((*self.clients, self.node)))
         for _, run in self.running.values():
@@ -49,15 +52,19 @@ class Slots:
 
     def end(self, run: Run, cpu_s: float, wall_s: float) -> None:
         del self.running[run.lease]
+        if run.client in self.late:
+            self.desk.say(self.node, Started(run.lease))
         self.desk.done(self.node, run.lease, cpu_s=cpu_s, wall_s=wall_s)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_a_key_whose_jobs_only_wait_has_no_more_of_the_slots_for_that(
-    desk: Desk, is_cancelled: bool
+    desk: Desk, is_cancelled: bool, is_late: bool
 ) -> None:
+    """`is_late`: they wait before they begin, for inputs or a toolchain of gigabytes."""
     sleeper, other, node = desk.client("sleeper"), desk.client("other"), desk.node("n", slots=16)
-    slots = Slots(desk, (sleeper, other), node)
+    slots = Slots(desk, (sleeper, other), node, late=(sleeper.user,) if is_late else ())
     for number in range(1200):
         facts = known(f"z{number % 50}")
         desk.submit(other, number, replace(facts, name=f"o{number}"))
@@ -74,7 +81,7 @@ def test_a_key_whose_jobs_only_wait_has_no_more_of_the_slots_for_that(
             elif since_s >= 20.0 and is_cancelled and run.body in tickets:
                 desk.say(sleeper, Cancel(tickets.pop(run.body)))
             elif since_s >= 20.0 and not is_cancelled:
-                slots.end(run, 0.01, since_s)
+                slots.end(run, 0.01, 0.01 if is_late else since_s)
     assert slots.held_s["user-other"] > 0.25 * slots.held_s.total(), slots.held_s
 
 
@@ -106,3 +113,22 @@ def test_no_nodes_word_takes_a_key_its_turns(desk: Desk, sources: int) -> None:
     serve(desk, node, here, {"user-victim": 3600.0}, 60)
     served = serve(desk, node, here, {}, 80)
     assert served.count("user-victim") >= 30
+
+
+def test_a_job_that_waits_behind_others_at_a_node_has_no_slot(desk: Desk) -> None:
+    """It is charged from when one is idle for it, which may be long before it begins."""
+    agent, node = desk.client("a"), desk.node("n", slots=1)
+    for number in range(2):
+        desk.submit(agent, number, replace(known("x"), name=f"x{number}"))
+    first, second = desk.runs(node)
+    leases = desk.machine.farm.leases
+    given_at = desk.now
+    assert [leases[run.lease].slot_at for run in (first, second)] == [given_at, None]
+    desk.say(node, Started(first.lease))
+    desk.now += 3.0
+    assert leases[second.lease].held_s(desk.now) == 0.0
+    desk.done(node, first.lease)
+    assert leases[second.lease].slot_at == desk.now
+    desk.now += 2.0
+    desk.say(node, Started(second.lease))
+    assert leases[second.lease].held_s(desk.now) == 2.0
