@@ -171,11 +171,16 @@ def wait_for_end(name: str) -> None:
     wait_until(lambda: not compilers_of(name))
 
 
-def compile_and_freeze(farm: Farm, directory: Path, name: str) -> subprocess.Popen[bytes]:
+def compile_and_freeze(
+    farm: Farm, directory: Path, name: str, *, compiler: tuple[str, ...] = (str(BIN / "zcc"), "g++")
+) -> subprocess.Popen[bytes]:
     """A compile whose node stands still once the compiler runs there; no slot was idle here until then."""
-    environment = {**farm.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}
+    path = f"{os.environ['PATH']}:{BIN}"
+    if len(compiler) == 1:
+        path = f"{Path(compiler[0]).parent}:{path}"
+    environment = {**farm.local.environment, "PATH": path}
     holders = hold_slots(farm, environment)
-    command = [str(BIN / "zcc"), "g++", "-g", "-O1", "-MD", "-c", name, "-o", f"{name}.o"]
+    command = [*compiler, "-g", "-O1", "-MD", "-c", name, "-o", f"{name}.o"]
     launcher = subprocess.Popen(command, cwd=directory, env=environment)
     wait_until(lambda: bool(compilers_of(name)) or launcher.poll() is not None)
     farm.local.nodes[0].send_signal(signal.SIGSTOP)
@@ -218,3 +223,25 @@ def test_a_compile_on_a_node_that_stands_still_ends_whole_or_not_at_all(
     wait_until(lambda: not raced(one_node))
     assert {path.name for path in tmp_path.iterdir()} <= {*names, *plain}
     assert races  # else this has shown nothing
+
+
+def test_a_compile_through_a_masquerade_is_raced_like_any_other(
+    one_node: Farm, tmp_path: Path
+) -> None:
+    """Found as the first g++ on PATH, which the compiler looks itself up on too."""
+    (node,) = one_node.local.nodes
+    one_node.run(str(BIN / "zcc"), "agent", "start", cwd=Path("/"))
+    links, project = tmp_path / "links", tmp_path / "project"
+    links.mkdir()
+    project.mkdir()
+    (links / "g++").symlink_to(BIN / "zcc")
+    (project / "a.cc").write_text(SOURCE.format(n=1))
+    launcher = compile_and_freeze(one_node, project, "a.cc", compiler=(str(links / "g++"),))
+    assert wait_for_race(one_node, launcher)
+    assert launcher.wait(100) == 0
+    node.send_signal(signal.SIGCONT)
+    reasons = one_node.stats()["local_reasons"]
+    assert (reasons.get("raced"), reasons.get("compile-error")) == (1, None)
+    placed = (project / "a.cc.o").read_bytes()
+    subprocess.run(["g++", "-g", "-O1", "-c", "a.cc", "-o", "a.cc.o"], cwd=project, check=True)
+    assert placed == (project / "a.cc.o").read_bytes()

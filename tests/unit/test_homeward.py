@@ -284,12 +284,13 @@ def test_nothing_is_raced_while_something_waits() -> None:
     assert homeward.to_race(9.1, is_tail=True) == 1
 
 
-def test_a_race_that_fails_like_the_compile_is_shown_to_the_user() -> None:
+def test_a_race_that_fails_takes_nothing_from_the_farm() -> None:
     agent = late_one()
     agent.handle(Looked(), 2.0)
-    counted = CountOutcome(1, "local", reason="compile-error", detail="exit status 1")
-    expected = [CancelJob(1), StopRace(1), counted, RunHere(1)]
-    assert agent.handle(RaceLost(1, 1), 3.0) == expected
+    assert agent.handle(RaceLost(1), 3.0) == []
+    agent.validate()
+    counted = CountOutcome(1, "remote", way="scanned")
+    assert agent.handle(ResultProven(1), 3.1) == [PlaceResult(1), counted]
     agent.validate()
 
 
@@ -324,7 +325,7 @@ def test_a_race_that_is_lost_without_the_farm_is_a_compile_here() -> None:
     agent = late_one()
     agent.handle(Looked(), 2.0)
     agent.handle(JobRefused(1, "no-nodes", ""), 2.5)
-    assert agent.handle(RaceLost(1, 1), 3.0) == [RunHere(1)]
+    assert agent.handle(RaceLost(1), 3.0) == [RunHere(1)]
     agent.validate()
 
 
@@ -424,7 +425,7 @@ class World:
         raced = sorted(self.racing)
         if raced and self.rng.random() < 0.4:
             call = self.rng.choice(raced)
-            choices = [RaceWon(call), RaceLost(call), RaceLost(call, 1)]
+            choices = [RaceWon(call), RaceLost(call)]
         weights = [1 if isinstance(each, _SELDOM) else 15 for each in choices]
         self.happen(self.rng.choices(choices, weights)[0])
 

@@ -144,6 +144,11 @@ class Caller:
         except OSError:
             return False
 
+    @property
+    def directory(self) -> bytes:
+        """Its working directory, whatever that is called by now; none of a process that this one cannot see."""
+        return b"/proc/%d/cwd" % self._pid
+
     def merges_streams(self) -> bool:
         """Whether its standard output and error go to one place, or that cannot be told.
 

@@ -154,10 +154,9 @@ class RaceWon:
 
 @dataclass(frozen=True, slots=True)
 class RaceLost:
-    """The compile here, beside the farm's, is of no use. `exit_status`: the compiler's."""
+    """The compile here, beside the farm's, has failed or is of no use."""
 
     call: int
-    exit_status: int = 0
 
 
 @dataclass(frozen=True, slots=True)

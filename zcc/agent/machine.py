@@ -441,8 +441,6 @@ class AgentMachine:
             if not is_remote:
                 return [PlaceResult(name)]  # it was counted when the farm gave it up
             return [CancelJob(name), PlaceResult(name), CountOutcome(name, "local", reason=RACED)]
-        if is_remote and event.exit_status:
-            return [CancelJob(name), *self._repeat(name, call, event.exit_status, now)]
         call.is_raced = False
         self.homeward.cannot_race(name)
         freed = self._release(name, now)

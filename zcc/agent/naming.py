@@ -15,6 +15,8 @@ _MAX_LINKS = 40
 # clang's names for itself under which it reads another command line (llvm/clang, lib/Driver/ToolChain.cpp,
 # FindDriverSuffix), a version or one more word behind them.
 _OTHER_MODES = re.compile(rb"(?:cl|cpp|dxc|flang)(?:-?[\d.]+|-[^-]*)?(?:\.exe)?\Z")
+# Of a process without one (search_path in program.c).
+_PATH = b"/usr/local/bin:/usr/bin:/bin"
 _LAUNCHERS = (b"zcc", b"zcc++", b"zcc-masquerade")
 
 
@@ -30,6 +32,21 @@ def run_reply(request: wire.Request) -> bytes:
     """Exec the compiler; a launcher that found none is told the name, and says so itself."""
     name = request.argv[0] or request.executable
     return wire.encode_run(request.executable or name, name)
+
+
+def name_here(request: wire.Request) -> bytes:
+    """What the compiler is told it is called when it runs here, as by the launcher (exec_compiler in call.c).
+
+    It is the name, unless that leads to something else: a gcc that looks itself up on PATH and meets a link to
+    the launcher takes that one's directory for its own, and misses its cc1.
+    """
+    name = request.argv[0] or request.executable
+    places = [b""] if b"/" in name else request.environment.get(b"PATH", _PATH).split(b":")
+    for place in places:
+        found = os.path.join(request.cwd, place, name)
+        if os.path.isfile(found) and os.access(found, os.X_OK):
+            return name if os.path.samefile(found, request.executable) else request.executable
+    return name
 
 
 def is_wrapper(executable: bytes) -> bool:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from glob import escape as glob_escape
 from glob import glob
 
+from zcc.agent.naming import name_here
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.returning import Files
@@ -48,14 +49,16 @@ _MAX_MESSAGE_BYTES = 8 << 20
 class Aside:
     """What a compile wrote: (path, mode, content) where it belongs, the main output last."""
 
-    exit_status: int
     files: Files
     stdout: bytes = b""
     stderr: bytes = b""
 
 
 class Unusable(Exception):
-    """Its outputs are not what the user's own command would write, or could not be had."""
+    """It failed, or its outputs are not what the user's own command would write, or could not be had.
+
+    A failure is no verdict: it may lie in what is different about a compile aside. What the farm says counts.
+    """
 
 
 class Races:
@@ -80,8 +83,9 @@ class Races:
         renaming = parts[0].prepared.renaming
         return renaming is not None and renaming.main != DROPPED
 
-    def start(self, number: int, prepared: Prepared, request: Request) -> None:
-        task = asyncio.get_running_loop().create_task(self._race(number, prepared, request))
+    def start(self, number: int, prepared: Prepared, request: Request, cwd: bytes) -> None:
+        """`cwd` leads to the directory that the caller stands in."""
+        task = asyncio.get_running_loop().create_task(self._race(number, prepared, request, cwd))
         self._tasks[number] = task
 
     def stop(self, number: int) -> None:
@@ -99,10 +103,10 @@ class Races:
         await asyncio.gather(*self._stopping, return_exceptions=True)
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    async def _race(self, number: int, prepared: Prepared, request: Request) -> None:
+    async def _race(self, number: int, prepared: Prepared, request: Request, cwd: bytes) -> None:
         aside: Aside | None = None
         try:
-            aside = await compile_aside(prepared, request, self._directory)
+            aside = await compile_aside(prepared, request, cwd, self._directory)
         except (Unusable, OSError) as error:
             logger.debug("a compile beside the farm came to nothing: %s", error)
         except Exception:  # a bug of ours must not cost more than the race
@@ -119,8 +123,8 @@ def _clear_up(stem: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-async def compile_aside(prepared: Prepared, request: Request, directory: str) -> Aside:
-    """Run the job's command here, with its outputs below `directory`.
+async def compile_aside(prepared: Prepared, request: Request, cwd: bytes, directory: str) -> Aside:
+    """Run the job's command here, in `cwd`, with its outputs below `directory`.
 
     Raises:
         Unusable: as its docstring says.
@@ -129,10 +133,10 @@ async def compile_aside(prepared: Prepared, request: Request, directory: str) ->
     os.makedirs(directory, mode=0o700, exist_ok=True)
     # What is being killed may still make a file there.
     with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as place:
-        return await _compile_in(os.fsencode(place), prepared, request)
+        return await _compile_in(os.fsencode(place), prepared, request, cwd)
 
 
-async def _compile_in(place: bytes, prepared: Prepared, request: Request) -> Aside:
+async def _compile_in(place: bytes, prepared: Prepared, request: Request, cwd: bytes) -> Aside:
     renaming, job = prepared.renaming, prepared.job_compared
     assert renaming is not None
     # As long as the neutral names: the rule of a dependency file is broken into lines as by these.
@@ -140,21 +144,21 @@ async def _compile_in(place: bytes, prepared: Prepared, request: Request) -> Asi
         neutral: os.path.join(place, os.path.basename(neutral))
         for neutral in (NEUTRAL_OBJECT, NEUTRAL_DEPENDENCIES)
     }
-    arguments = [names.get(word, word) for word in job.argv]
+    arguments = [name_here(request), *(names.get(word, word) for word in job.argv[1:])]
     # Temporary files go with the directory, however the compiler ends.
     environment = {
         **request.environment,
         b"ZCC_GUARD": b"%d" % (request.depth + 1),
         b"TMPDIR": place,
     }
-    status, stdout, stderr = await _run(arguments, job, environment)
+    status, stdout, stderr = await _run(arguments, job, cwd, environment)
     if status != 0:
-        return Aside(status, [])
+        raise Unusable(f"exit status {status}: {os.fsdecode(stderr[:200])}")
     if len(stdout) + len(stderr) > _MAX_MESSAGE_BYTES:
         raise Unusable("too many messages")
     if place in stdout or place in stderr:
         raise Unusable("a message names the output")
-    return Aside(0, _files(names, renaming, prepared.written_into), stdout, stderr)
+    return Aside(_files(names, renaming, prepared.written_into), stdout, stderr)
 
 
 def _files(
@@ -193,7 +197,7 @@ def _read(path: bytes) -> bytes:
 
 
 async def _run(
-    arguments: list[bytes], job: Job, environment: Mapping[bytes, bytes]
+    arguments: list[bytes], job: Job, cwd: bytes, environment: Mapping[bytes, bytes]
 ) -> tuple[int, bytes, bytes]:
     """Exit status, standard output and standard error; a run that is cancelled leaves no process behind."""
     with contextlib.ExitStack() as handles:
@@ -206,7 +210,7 @@ async def _run(
             process = await asyncio.create_subprocess_exec(
                 *arguments,
                 executable=job.executable,
-                cwd=job.cwd,
+                cwd=cwd,
                 env=environment,
                 stdin=stdin,
                 stdout=asyncio.subprocess.PIPE,

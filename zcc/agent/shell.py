@@ -370,9 +370,7 @@ class AgentShell:
     def _race_ended(self, number: int, aside: Aside | None) -> None:
         call = self._calls.get(number)
         if call is None or aside is None or not is_of_use(call, aside):
-            self._handle(RaceLost(number, 0))
-        elif aside.exit_status:
-            self._handle(RaceLost(number, aside.exit_status))
+            self._handle(RaceLost(number))
         else:
             call.aside = aside
             self._handle(RaceWon(number))
@@ -414,7 +412,8 @@ class AgentShell:
             case RaceHere(number):
                 call = self._calls[number]
                 if self._races.can_race(call.parts):
-                    self._races.start(number, call.parts[0].prepared, call.request)
+                    prepared, cwd = call.parts[0].prepared, call.visitor.caller.directory
+                    self._races.start(number, prepared, call.request, cwd)
                 else:  # it is done under its own names since
                     self._loop.call_soon(self._race_ended, number, None)
             case StopRace(number):
