@@ -36,6 +36,8 @@ from zcc.agent.wire import (
 
 SOURCES = sorted((Path(__file__).parents[2] / "zcc" / "launcher").glob("*.c"))
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
+# Of the launcher's names for what it has begun (outputs.c).
+ATTEMPTS, STEP = 100, 4096
 PATIENCE_S = 20  # for what must happen; nothing waits that long unless it is broken
 SAYS_WHO = 'echo "$(basename "$0") $*"\n'
 
@@ -583,8 +585,9 @@ def test_waiting_resets_the_deadline(desk: Desk) -> None:
 # ---- RESULT ----
 
 
-def leftovers(desk: Desk) -> list[str]:
-    return sorted(path.name for path in desk.project.iterdir() if ".zcc-" in path.name)
+def leftovers(desk: Desk, folder: str = ".") -> list[str]:
+    paths = (desk.project / folder).iterdir()
+    return sorted(path.name for path in paths if ".zcc-" in path.name)
 
 
 def test_a_result_is_placed(desk: Desk) -> None:
@@ -661,6 +664,105 @@ def test_an_output_that_cannot_be_placed_is_compiled_here(desk: Desk, name: byte
     desk.agent(result((b"x.d", 0o644, b"dep"), (name, 0o644, b"new"), out=b"said"))
     assert desk.run("zcc", "gcc-99", "-c") == (0, "gcc-99 -c\n", "")
     assert leftovers(desk) == []
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", [b"x.o", b"sub/x.o", b"./x.o"])
+def test_a_directory_that_was_renamed_is_written_under_its_new_name(
+    desk: Desk,
+    name: bytes,
+) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+    old = desk.root / "old"
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        desk.project.rename(old)
+        (desk.project / "sub").mkdir(parents=True)
+        (desk.project / "x.d").write_text("new")
+        files = [(b"x.d", 0o666 | INTO, b"dependencies"), (name, 0o666, b"object")]
+        connection.sendall(b"".join(encode_result(0, files, b"", b"")))
+
+    (desk.project / "sub").mkdir()
+    (desk.project / "x.d").write_text("old")
+    desk.agent(answer)
+    assert desk.run("zcc", "gcc-99", "-c")[0] == 0
+    assert contents(desk.project) == {"x.d": b"new"}
+    placed = os.path.normpath(name.decode())
+    assert contents(old) == {"x.d": b"dependencies", placed: b"object"}
+
+
+def test_a_directory_that_was_made_anew_is_not_the_launchers(desk: Desk) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        desk.project.rmdir()
+        desk.project.mkdir()
+        connection.sendall(b"".join(encode_result(0, [(b"x.o", 0o666, b"object")], b"", b"")))
+
+    desk.agent(answer)
+    assert desk.run("zcc", "gcc-99", "-c")[:2] == (0, "gcc-99 -c\n")  # sh has something to say
+    assert contents(desk.project) == {}
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_what_was_begun_is_ended_in_the_directory_that_it_was_begun_in(
+    desk: Desk,
+    is_interrupted: bool,
+) -> None:
+    desk.script("gcc-99", SAYS_WHO)
+    first, second = desk.project / "first", desk.project / "second"
+    first.mkdir()
+    begun, go_on = threading.Event(), threading.Event()
+    reply = b"".join(encode_result(0, [(b"first/x.o", 0o666, b"n" * 1_000_000)], b"", b""))
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        connection.sendall(reply[:900_000])
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        connection.sendall(reply[900_000:])
+
+    desk.agent(answer)
+    launcher = desk.start("zcc", "gcc-99", "-c")
+    assert begun.wait(PATIENCE_S)
+    while not leftovers(desk, "first"):
+        assert launcher.poll() is None
+    first.rename(second)
+    first.mkdir()
+    if is_interrupted:
+        launcher.send_signal(signal.SIGTERM)
+        launcher.communicate(timeout=PATIENCE_S)
+    go_on.set()
+    launcher.communicate(timeout=PATIENCE_S)
+    assert contents(first) == {}
+    assert contents(second) == ({} if is_interrupted else {"x.o": b"n" * 1_000_000})
+
+
+def test_what_others_have_begun_under_its_names_is_left_alone(desk: Desk) -> None:
+    """As it is where two process namespaces share a directory."""
+    desk.script("gcc-99", SAYS_WHO)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        asked.set()
+        go_on.wait(PATIENCE_S)
+        connection.sendall(b"".join(encode_result(0, [(b"x.o", 0o666, b"object")], b"", b"")))
+
+    desk.agent(answer)
+    launcher = desk.start("zcc", "gcc-99", "-c")
+    assert asked.wait(PATIENCE_S)
+    others = [f".x.o.zcc-{launcher.pid}-{attempt * STEP}" for attempt in range(ATTEMPTS)]
+    for name in others:
+        (desk.project / name).touch()
+    go_on.set()
+    assert launcher.communicate(timeout=PATIENCE_S)[0] == b"gcc-99 -c\n"
+    assert sorted(os.listdir(desk.project)) == sorted(others)
 
 
 @pytest.mark.parametrize("trap", ["", "trap '' XFSZ; "])

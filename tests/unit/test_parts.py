@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from cache.digest import digest_of
 from zcc.agent.parts import Part, joined, names_inode, names_sandbox, why_not_one
+from zcc.agent.places import Wanted
 from zcc.agent.prepared import Prepared
+from zcc.agent.writing import Way
 from zcc.compiler.arguments import split
 from zcc.compiler.options import Family
 from zcc.job import Lookups, OutputFile, Result, Usage
@@ -19,7 +24,7 @@ GCC, CLANG = Family.GCC, Family.CLANG
 def part(name: str, stderr: bytes = b"", *missed: bytes) -> Part:
     path = b"/p/" + name.encode()
     return Part(
-        prepared=cast(Prepared, None),
+        prepared=cast(Prepared, SimpleNamespace(outputs=None)),
         ticket=0,
         result=Result(
             exit_status=0,
@@ -71,6 +76,15 @@ def test_results_are_joined_in_the_order_of_the_sources() -> None:
     files, stdout, stderr = joined([part("a.o", b"1"), part("b.o", b"2")])
     assert [path for path, _, _ in files] == [b"/p/a.o", b"/p/b.o"]
     assert (stdout, stderr) == (b"a.o\nb.o\n", b"12")
+
+
+def test_files_are_placed_under_the_names_that_the_command_has_for_them(tmp_path: Path) -> None:
+    cwd = os.fsencode(tmp_path.resolve())
+    found = Wanted(cwd, 0o022, GCC, Way.REPLACES, (b"./a.o",)).find()
+    spelled = part("a.o")
+    spelled.prepared = cast(Prepared, SimpleNamespace(outputs=found))
+    spelled.files = [(cwd + b"/a.o", 0o644, b"x")]
+    assert joined([spelled])[0] == [(b"./a.o", 0o644, b"x")]
 
 
 @pytest.mark.parametrize(

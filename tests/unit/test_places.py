@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from cache.digest import digest_of
-from zcc.agent.places import Misplaced, Places, find_places, physical, physical_pwd
+from zcc.agent.places import (
+    Misplaced,
+    Outputs,
+    Places,
+    Wanted,
+    find_places,
+    physical,
+    physical_pwd,
+)
 from zcc.agent.uploads import Uploads
+from zcc.agent.writing import Way
 from zcc.compiler.options import Family
 from zcc.job import FileInput, Manifest
 
@@ -38,6 +47,39 @@ def test_a_directory_is_physical_without_its_links(tmp_path: Path) -> None:
     for spelled in (b"/link/..", b"/./real", b"/real/", b"/link/../../real"):
         assert physical(root + spelled) == root + b"/real" == os.path.realpath(root + spelled)
     assert physical(root + b"/file") is physical(root + b"/none") is None
+
+
+def test_outputs_keep_the_names_that_the_command_has_for_them(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    cwd, root = os.fsencode(tmp_path), os.fsencode(tmp_path.resolve())
+    files = (b"link/a.o", b"/dev/null", root + b"/real/../a.d")
+    found = Wanted(cwd, UMASK, Family.GCC, Way.REPLACES, files, (b"link/a.c",)).find()
+    assert isinstance(found, Outputs)
+    assert tuple(map(found.as_spelled, found.files.outputs)) == files
+    assert found.as_spelled(root + b"/real/a.c.005t.original") == b"link/a.c.005t.original"
+    assert found.as_spelled(root + b"/real/other") == root + b"/real/other"
+
+
+@pytest.mark.parametrize("what", ["link", "kind", "removed", "nothing"])
+def test_outputs_have_moved_where_they_would_be_written_otherwise(
+    tmp_path: Path, what: str
+) -> None:
+    for name in ("real", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("real")
+    wanted = Wanted(os.fsencode(tmp_path), UMASK, Family.GCC, Way.REPLACES, (b"link/a.o", b"a.d"))
+    found = wanted.find()
+    assert isinstance(found, Outputs)
+    if what == "link":
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to("other")
+    elif what == "kind":
+        (tmp_path / "x").touch()
+        os.link(tmp_path / "x", tmp_path / "a.d")
+    elif what == "removed":
+        (tmp_path / "real").rmdir()
+    assert (found.first_moved() is None) == (what == "nothing")
 
 
 def test_a_plain_file_may_be_replaced(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from zcc.agent.locales import catalogues_of, locale_files
 from zcc.agent.memory import Memory
 from zcc.agent.places import (
     Misplaced,
-    Places,
-    find_dump_places,
-    find_places,
+    Outputs,
+    Wanted,
     is_overwritten,
     is_process_bound,
     physical,
@@ -257,14 +256,14 @@ class Analyser:
             return Here("terminal-description", "~/.terminfo")
         is_assembly = parsed.stops_at is StopsAt.ASSEMBLY
         main = way_of_main(toolchain.family, is_assembly, parsed.is_assembled_apart)
-        places = find_places(request.cwd, parsed.outputs, request.umask, toolchain.family, main)
-        if isinstance(places, Misplaced):
-            return Here(places.reason, os.fsdecode(places.path))
+        outputs = Wanted(
+            request.cwd, request.umask, toolchain.family, main, parsed.outputs, parsed.dumps
+        ).find()
+        if isinstance(outputs, Misplaced):
+            return Here(outputs.reason, os.fsdecode(outputs.path))
+        places, dumps = outputs.files, outputs.dumps
         if is_overwritten(parsed.source, request.cwd, places.outputs):
             return Here("output-is-source", os.fsdecode(parsed.source))
-        dumps = find_dump_places(request.cwd, parsed.dumps, request.umask)
-        if isinstance(dumps, Misplaced):
-            return Here(dumps.reason, os.fsdecode(dumps.path))
         if oddity := odd_path(request.environment.get(b"PATH"), request.cwd, toolchain):
             return Here("environment", f"PATH: {oddity}")
         pwd = physical_pwd(request.environment, request.cwd)
@@ -359,7 +358,7 @@ class Analyser:
             ),
             renaming=renaming,
         )
-        return prepared if isinstance(prepared, Here) else _placed(prepared, places)
+        return prepared if isinstance(prepared, Here) else _placed(prepared, outputs)
 
     def keep_in_place(self, prepared: Prepared) -> None:
         """This command came to nothing when it was moved."""
@@ -474,13 +473,11 @@ def _bytes_read(command: _Command, parsed: Compilation | arguments.Local) -> int
     return _COMMAND_BYTES + _WORD_BYTES * len(command[0])
 
 
-def _placed(prepared: Prepared, places: Places) -> Prepared | Here:
+def _placed(prepared: Prepared, outputs: Outputs) -> Prepared | Here:
     """The job with what is to be known of its outputs here."""
-    if prepared.renaming is None and DROPPED in places.outputs:
+    if prepared.renaming is None and DROPPED in outputs.files.outputs:
         return Here("output-to-device", "the farm cannot give it another name")
-    if places.written_into:
-        return replace(prepared, written_into=places.written_into)
-    return prepared
+    return replace(prepared, outputs=outputs)
 
 
 def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from zcc.agent import wire
 from zcc.agent.builds import Build
-from zcc.agent.parts import Part, are_on_both_streams, joined, why_not_one
+from zcc.agent.parts import Part, are_on_both_streams, as_spelled, joined, why_not_one
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
 from zcc.agent.recall import CacheMode
@@ -39,9 +39,12 @@ class Call:
 
 
 def placed(call: Call) -> tuple[Files, bytes, bytes]:
-    """Files, standard output and standard error: of the compile here that won, else of what has come."""
+    """Files, by their names in the command, standard output and standard error: of the compile here that won,
+    else of what has come."""
     aside = call.aside
-    return joined(call.parts) if aside is None else (aside.files, aside.stdout, aside.stderr)
+    if aside is None:
+        return joined(call.parts)
+    return as_spelled(call.parts[0].prepared, aside.files), aside.stdout, aside.stderr
 
 
 def niceness_of(call: Call) -> int:

@@ -114,9 +114,17 @@ def are_on_both_streams(parts: Sequence[Part]) -> bool:
     return any(result.stdout for result in results) and any(result.stderr for result in results)
 
 
+def as_spelled(prepared: Prepared, files: Files) -> Files:
+    """The files under the names that the command has for them, for the launcher to find their places."""
+    outputs = prepared.outputs
+    if outputs is None:
+        return files
+    return [(outputs.as_spelled(path), mode, content) for path, mode, content in files]
+
+
 def joined(parts: Sequence[Part]) -> tuple[Files, bytes, bytes]:
     """Files (the main output of the last source last), stdout and stderr of the whole command."""
-    files = [file for part in parts for file in part.files]
+    files = [file for part in parts for file in as_spelled(part.prepared, part.files)]
     results = [part.result for part in parts if part.result is not None]
     stdout = b"".join(result.stdout for result in results)
     return files, stdout, b"".join(result.stderr for result in results)

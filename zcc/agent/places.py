@@ -23,11 +23,13 @@ _PROCESSES = re.compile(rb"^/+(?:proc|dev/+fd)(?=/|$)")
 class Places:
     """Physical paths of the outputs, the main one first, and the directories that they are in.
 
-    Into those of `written_into` the compiler writes; the others appear by rename.
+    `spelled` are the outputs as the command has them. Into those of `written_into` the compiler writes; the
+    others appear by rename.
     """
 
     outputs: tuple[bytes, ...]
     directories: tuple[bytes, ...]
+    spelled: tuple[bytes, ...] = ()
     written_into: frozenset[bytes] = frozenset()
 
 
@@ -39,6 +41,55 @@ class Misplaced:
     path: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a command writes, as it spells it: files, and dumps by their bases.
+
+    `main` is how the compiler writes the first of `files`.
+    """
+
+    cwd: bytes
+    umask: int
+    family: Family
+    main: Way
+    files: tuple[bytes, ...]
+    dumps: tuple[bytes, ...] = ()
+
+    def find(self) -> Outputs | Misplaced:
+        """Where all that goes now."""
+        files = find_places(self.cwd, self.files, self.umask, self.family, self.main)
+        if isinstance(files, Misplaced):
+            return files
+        dumps = find_dump_places(self.cwd, self.dumps, self.umask)
+        return dumps if isinstance(dumps, Misplaced) else Outputs(self, files, dumps)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where a command's outputs went when its job was made; of dumps, the bases."""
+
+    wanted: Wanted
+    files: Places
+    dumps: Places
+
+    def as_spelled(self, path: bytes) -> bytes:
+        """What the command calls this output. Only that says where the compiler would write it later, when a
+        directory has been renamed or made anew, or a link turned."""
+        if path in self.files.outputs:
+            return self.files.spelled[self.files.outputs.index(path)]
+        for base, spelled in zip(self.dumps.outputs, self.dumps.spelled, strict=True):
+            if is_dump(path, (base,)):
+                return spelled + path[len(base) :]
+        return path
+
+    def first_moved(self) -> bytes | None:
+        """What goes elsewhere by now, or is to be written in another way; None where nothing is."""
+        now = self.wanted.find()
+        if isinstance(now, Misplaced):
+            return now.path
+        return None if now == self else self.wanted.files[0]
+
+
 def find_places(
     cwd: bytes, outputs: Iterable[bytes], umask: int, family: Family, main: Way = Way.REPLACES
 ) -> Places | Misplaced:
@@ -47,11 +98,11 @@ def find_places(
     `main` is how the compiler writes the first one.
     """
     directories: dict[bytes, bytes] = {}
-    placed: list[bytes] = []
+    placed: dict[bytes, bytes] = {}  # as spelled
     into: set[bytes] = set()
     for at, output in enumerate(outputs):
         if output == DROPPED:
-            placed.append(output)
+            placed[output] = output
             continue
         spelled, name = os.path.split(os.path.join(cwd, output))
         directory = directories.get(spelled)
@@ -67,9 +118,9 @@ def find_places(
             return Misplaced("output-not-plain", path)
         if way_here is Way.WRITES_INTO:
             into.add(path)
-        placed.append(path)
-    spellings = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
-    return Places(tuple(dict.fromkeys(placed)), tuple(spellings), frozenset(into))
+        placed.setdefault(path, output)
+    names = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
+    return Places(tuple(placed), tuple(names), tuple(placed.values()), frozenset(into))
 
 
 def is_overwritten(source: bytes, cwd: bytes, outputs: Iterable[bytes]) -> bool:
@@ -92,19 +143,20 @@ def is_overwritten(source: bytes, cwd: bytes, outputs: Iterable[bytes]) -> bool:
 
 def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places | Misplaced:
     """As `find_places`, for the dumps with these bases; the physical bases stand for outputs."""
-    placed, directories = [], []
+    placed: dict[bytes, bytes] = {}
+    directories: list[bytes] = []
     for base in bases:
         spelled, name = os.path.split(os.path.join(cwd, base))
         directory = physical(spelled)
         if directory is None or not os.access(directory, os.R_OK | os.W_OK):
             return Misplaced("output-directory", spelled)
         names = os.listdir(directory)
-        placed.append(os.path.join(directory, name))
+        placed.setdefault(os.path.join(directory, name), base)
         directories += [spelled, directory]
         for path in (os.path.join(directory, each) for each in names):
             if is_dump(path, placed) and placing(path, Way.UNKNOWN, umask) is None:
                 return Misplaced("output-not-plain", path)
-    return Places(tuple(dict.fromkeys(placed)), tuple(dict.fromkeys(directories)))
+    return Places(tuple(placed), tuple(dict.fromkeys(directories)), tuple(placed.values()))
 
 
 def physical(directory: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from cache.digest import Digest, digest_of, short
 from cache.frame import compress
+from zcc.agent.places import Outputs
 from zcc.bounded import Bounded
 from zcc.compiler.closure import Closure, NotBounded
 from zcc.compiler.relocation import relocated
@@ -80,8 +81,8 @@ class Prepared:
     base: bytes = b""
     renaming: Renaming | None = None
     plain: Job | None = None
-    # Outputs that exist and are not to be replaced, by their paths here.
-    written_into: frozenset[bytes] = frozenset()
+    # Where its outputs go here, which is the call's own; what is remembered of a job has none.
+    outputs: Outputs | None = None
 
     @property
     def cost_key(self) -> tuple[bytes, int]:
@@ -92,6 +93,11 @@ class Prepared:
     def way(self) -> str:
         """How the inputs were found: `scanned`, or `listed: ` and the cause."""
         return "scanned" if self.unbounded is None else f"listed: {self.unbounded.reason.value}"
+
+    @property
+    def written_into(self) -> frozenset[bytes]:
+        """Outputs that exist and are not to be replaced, by their paths here."""
+        return frozenset() if self.outputs is None else self.outputs.files.written_into
 
     @property
     def is_moved(self) -> bool:

@@ -20,8 +20,10 @@ Replies, each u32 kind, u32 length of the payload, payload:
                 and is its slot: end-of-file means that the compiler has ended.
     RESULT (2)  i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr; for each file
                 u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
-                Files are renamed into place in this order, so the object belongs last. Bit 31 of a
-                mode: the file exists, and the content is to be written into it.
+                Paths are as the command spells them: the launcher looks a relative one up from its own
+                directory, as the compiler would at that moment. Files are renamed into place in this order,
+                so the object belongs last. Bit 31 of a mode: the file exists, and the content is to be
+                written into it.
     WAIT (3)    nothing: the launcher gives up after 30 s without a byte (ZCC_DEADLINE_MS).
     FAIL (4)    a message for the user: only under ZCC_FALLBACK=never or forbid.
     RESTART (5) nothing: this agent makes way for another one, whose launcher this may be.

@@ -28,7 +28,7 @@ static void remove_temporaries(void)
 {
     for (int i = 0; i < output_count; i++)
         if (outputs[i].temporary)
-            unlink(outputs[i].temporary);
+            unlinkat(outputs[i].directory, outputs[i].temporary, 0);
 }
 
 static void on_deadly_signal(int number)
@@ -65,6 +65,15 @@ static void unwatch_signals(void)
     for (size_t i = 0; i < COUNT(deadly); i++)
         change_handler(deadly[i], on_deadly_signal, SIG_DFL);
     change_handler(SIGXFSZ, on_full_file, SIG_DFL);
+}
+
+static void hold_signals(sigset_t *before)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (size_t i = 0; i < COUNT(deadly); i++)
+        sigaddset(&signals, deadly[i]);
+    sigprocmask(SIG_BLOCK, &signals, before);
 }
 
 _Noreturn void abandon_result(const char *reason)
@@ -106,22 +115,46 @@ static int takes_messages(int fd)
     return poll(&other, 1, 0) <= 0 || !(other.revents & POLLERR);
 }
 
-/* A new file beside output `number`'s path; its name is on record before it exists. */
+/* Where output `number` goes, as the compiler would find it now: a build directory may have been renamed, removed
+   or made anew since the compile was asked for. */
+static int open_directory(int number)
+{
+    const struct output *output = &outputs[number], *last = number > 0 ? output - 1 : NULL;
+    char directory[PATH_MAX];
+    size_t length = (size_t)(output->name - output->path);
+    if (length == 0)
+        return AT_FDCWD;
+    if (last && (size_t)(last->name - last->path) == length && memcmp(last->path, output->path, length) == 0)
+        return last->directory;
+    memcpy(directory, output->path, length);
+    directory[length] = '\0';
+    return open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A new file beside output `number`'s path. It is on record as soon as it exists, and no sooner: one of that name
+   may be another's, whose process has this one's number in another namespace. */
 static int open_temporary(int number)
 {
     struct output *output = &outputs[number];
-    const char *name = basename_of(output->path);
+    sigset_t before;
+    output->directory = open_directory(number);
     for (int attempt = 0; attempt < 100; attempt++) {
         char *temporary;
-        if (asprintf(&temporary, "%.*s.%.200s.zcc-%ld-%d", (int)(name - output->path), output->path,
-                     name, (long)getpid(), number + attempt * MAX_FILES) < 0)
+        if (asprintf(&temporary, ".%.200s.zcc-%ld-%d", output->name, (long)getpid(),
+                     number + attempt * MAX_FILES) < 0)
             return -1;
-        output->temporary = temporary;
-        output_count = number + 1;
-        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                      output->mode);
-        if (fd >= 0 || errno != EEXIST)
+        hold_signals(&before);
+        int fd = openat(output->directory, temporary,
+                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, output->mode);
+        int error = errno;
+        if (fd >= 0) {
+            output->temporary = temporary;
+            output_count = number + 1;
+        }
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        if (fd >= 0 || error != EEXIST)
             return fd;
+        free(temporary);
     }
     return -1;
 }
@@ -160,6 +193,7 @@ static uint64_t receive_heads(int agent, uint32_t files, uint64_t length)
         outputs[i].path = receive_text(agent, path_length);
         if (strlen(outputs[i].path) != path_length)
             abandon_result("the agent's answer makes no sense");
+        outputs[i].name = basename_of(outputs[i].path);
         used += 16 + path_length + outputs[i].size;
     }
     return used;
@@ -169,39 +203,43 @@ static uint64_t receive_heads(int agent, uint32_t files, uint64_t length)
 static int write_into(const struct output *output)
 {
     static char piece[64 << 10];
-    int from = open(output->temporary, O_RDONLY | O_CLOEXEC), result = -1;
+    int from = openat(output->directory, output->temporary, O_RDONLY | O_CLOEXEC), result = -1;
     if (from >= 0 && ftruncate(output->into, 0) == 0) {
         ssize_t got;
         while ((got = read(from, piece, sizeof piece)) > 0)
             if (write_all(output->into, piece, (size_t)got) != 0)
                 break;
-        result = got == 0 && unlink(output->temporary) == 0 ? 0 : -1;
+        result = got == 0 && unlinkat(output->directory, output->temporary, 0) == 0 ? 0 : -1;
     }
     close(from);
     return close(output->into) == 0 ? result : -1;
 }
 
+static int open_into(const struct output *output)
+{
+    return openat(output->directory, output->name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int replace(const struct output *output)
+{
+    return renameat(output->directory, output->temporary, output->directory, output->name);
+}
+
 static void place_files(uint32_t files)
 {
-    sigset_t signals, old_signals;
-    sigemptyset(&signals);
+    sigset_t before;
     for (uint32_t i = 0; i < files; i++)
-        if (outputs[i].is_into
-            && (outputs[i].into = open(outputs[i].path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+        if (outputs[i].is_into && (outputs[i].into = open_into(&outputs[i])) < 0)
             abandon_result("an output cannot be opened");
-    for (size_t i = 0; i < COUNT(deadly); i++)
-        sigaddset(&signals, deadly[i]);
-    sigprocmask(SIG_BLOCK, &signals, &old_signals);
+    hold_signals(&before);
     for (uint32_t i = 0; i < files; i++) {
-        int result = outputs[i].is_into ? write_into(&outputs[i])
-                                        : rename(outputs[i].temporary, outputs[i].path);
-        if (result != 0) {
-            sigprocmask(SIG_SETMASK, &old_signals, NULL);
+        if ((outputs[i].is_into ? write_into(&outputs[i]) : replace(&outputs[i])) != 0) {
+            sigprocmask(SIG_SETMASK, &before, NULL);
             abandon_result("an output cannot be put in its place");
         }
         outputs[i].temporary = NULL;
     }
-    sigprocmask(SIG_SETMASK, &old_signals, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 _Noreturn void place_result(int agent, uint32_t length)

@@ -6,7 +6,10 @@
 #include <sys/types.h>
 
 struct output {
-    char *path, *temporary;
+    char *path;           /* as the command has it: a relative one is the working directory's */
+    const char *name;     /* its last component */
+    char *temporary;      /* a name in `directory` */
+    int directory;        /* where it goes, held open: what is begun and what it becomes are in one place */
     uint64_t size;
     mode_t mode;
     int is_into; /* its content goes into the file that is there */

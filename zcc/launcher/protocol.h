@@ -13,6 +13,7 @@
  *            is its slot, and the kernel gives it back.
  *     RESULT (2) i32 exit status, u32 files, u32 bytes of stdout, u32 bytes of stderr, for each
  *            file u32 length of path, u32 mode, u64 size, path; then stdout, stderr, the contents.
+ *            Paths are the command's own words: a relative one is opened from the working directory.
  *            Bit 31 of a mode: the file exists, and the content is to be written into it.
  *     WAIT   (3) nothing: still at work, be patient.
  *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never or forbid.
