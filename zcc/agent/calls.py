@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from zcc.agent import wire
 from zcc.agent.builds import Build
+from zcc.agent.judging import OTHER_DIRECTORY
 from zcc.agent.parts import Part, are_on_both_streams, as_spelled, joined, why_not_one
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
@@ -55,6 +56,8 @@ def niceness_of(call: Call) -> int:
 
 def why_not_taken(call: Call) -> Here | None:
     """Why the results that have come do not make up what the command does."""
+    if not call.visitor.caller.stands_in(call.request.cwd):
+        return Here(OTHER_DIRECTORY, "it has another name by now, or none")
     if why := why_not_one(call.parts):
         return Here("several-sources", why)
     if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
@@ -64,8 +67,14 @@ def why_not_taken(call: Call) -> Here | None:
 
 def is_of_use(call: Call, aside: Aside | None) -> bool:
     """Whether what was compiled beside the farm may be placed: not where the farm has shown meanwhile that the
-    names of this command's outputs count, nor where the order of its messages would be lost."""
+    names of this command's outputs count, nor where an output goes elsewhere by now, nor where the order of its
+    messages would be lost."""
     if aside is None or any(part.prepared.renaming is None for part in call.parts):
+        return False
+    if not call.visitor.caller.stands_in(call.request.cwd):
+        return False
+    outputs = call.parts[0].prepared.outputs
+    if outputs is not None and outputs.first_moved() is not None:
         return False
     is_mixed = bool(aside.stdout and aside.stderr)
     return not (is_mixed and call.visitor.caller.merges_streams())

@@ -23,6 +23,17 @@ from zcc.compiler.lookups import check, first_set
 from zcc.compiler.renaming import DROPPED
 from zcc.job import Job, Result
 
+# Reasons that lie in what has been done to this disk since the job was made: they say nothing of the command.
+CHANGED_INPUTS = "inputs-changed"
+MOVED_OUTPUT = "output-moved"
+OTHER_DIRECTORY = "working-directory"
+SINCE = frozenset((CHANGED_INPUTS, MOVED_OUTPUT, OTHER_DIRECTORY))
+
+
+# What was looked at within this time is not looked at again for a result: results come in crowds, and when a
+# compiler here has written its object, it is longer ago that it read the headers.
+RECENT_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -60,6 +71,8 @@ def judge(
     Raises:
         ProtocolError, CacheError: its outputs did not come whole.
     """
+    if changed := _changed(prepared, disk):
+        return changed
     result = restored(came, prepared)
     verdict = check(result.lookups, disk, request.environment)
     if result.exit_status != 0 and not verdict.saw_other_files:
@@ -80,6 +93,26 @@ def judge(
     if output := names_inode(files):
         return Refused("inode-name", output)
     return Taken(result, files)
+
+
+def _changed(prepared: Prepared, disk: Disk) -> Refused | None:
+    """What was looked at when the job was made, as it is now: a compile may have waited for hours."""
+    manifest = prepared.closure.manifest
+    changed = disk.first_changed(manifest.files, disk.now - RECENT_S)
+    if changed is None:
+        turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
+        changed = next(turned, None)
+    if changed is not None:
+        return Refused(CHANGED_INPUTS, os.fsdecode(changed))
+    moved = prepared.outputs.first_moved() if prepared.outputs is not None else None
+    return None if moved is None else Refused(MOVED_OUTPUT, os.fsdecode(moved))
+
+
+def _leads_to(link: bytes, target: bytes) -> bool:
+    try:
+        return os.readlink(link) == target
+    except OSError:
+        return False
 
 
 def _written_input(job: Job) -> bytes:

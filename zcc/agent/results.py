@@ -15,10 +15,10 @@ from cache.errors import CacheError
 from cache.frame import decompress
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
-from zcc.agent.calls import Call, why_not_taken
+from zcc.agent.calls import MIXED_STREAMS, Call, why_not_taken
 from zcc.agent.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
 from zcc.agent.forecast import Forecast
-from zcc.agent.judging import Failed, Refused, Taken, as_asked, judge
+from zcc.agent.judging import SINCE, Failed, Refused, Taken, as_asked, judge
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Missed, Recall, Recalled
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Why a result is of no use: what was stored or sent of it is not what its digests say.
 DAMAGED = "damaged-result"
+# Reasons that say nothing of what the next result for this command will be worth.
+PASSING = SINCE | {DAMAGED, MIXED_STREAMS}
 # It names the neutral place where it must not: the command is one that cannot be moved.
 NAMES_PLACE = "names-neutral-place"
 
@@ -120,6 +122,8 @@ class Results:
     ) -> Event:
         """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
         fault of this job, nor of the scanner."""
+        if event.reason in SINCE:
+            return event  # the job is one of files that are no more
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
         elif event.reason == "proof" and self._analyser.plugins.distrust(

@@ -16,7 +16,6 @@ from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
 from zcc.agent.callers import Caller, Looks, Standing
 from zcc.agent.calls import (
-    MIXED_STREAMS,
     Call,
     failed,
     is_of_use,
@@ -70,7 +69,7 @@ from zcc.agent.racing import Aside, Races
 from zcc.agent.recall import CacheMode, Recall, mode_of
 from zcc.agent.refusals import Refusals
 from zcc.agent.resting import RestingRoom
-from zcc.agent.results import DAMAGED, Results
+from zcc.agent.results import PASSING, Results
 from zcc.agent.session import FarmSession
 from zcc.agent.slots import Slots
 from zcc.agent.succession import Succession
@@ -292,7 +291,7 @@ class AgentShell:
             self._refusals.taken(call.request)
         else:
             self._cancel(number, but=part)
-        if isinstance(event, ResultUnproven) and event.reason not in (DAMAGED, MIXED_STREAMS):
+        if isinstance(event, ResultUnproven) and event.reason not in PASSING:
             now = self._loop.time()
             self._refusals.refused(call.request, event.reason, event.detail, now)
         self._handle(event)

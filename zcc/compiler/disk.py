@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 
 from cache.digest import Digest, digest_of
@@ -214,9 +214,9 @@ class Disk:
 
     # Checking
 
-    def check(self, entries: Iterable[Entry]) -> None:
-        """Look at each of these again that was not looked at since the request arrived."""
-        arrived = self.arrived
+    def check(self, entries: Iterable[Entry], since: float | None = None) -> None:
+        """Look at each of these again that was not looked at since then, or since the request arrived."""
+        arrived = self.arrived if since is None else since
         stale = [entry for entry in entries if entry.checked_at < arrived]
         if not stale:
             return
@@ -232,6 +232,27 @@ class Disk:
                 entry.checked_at = now
             else:
                 self._recheck(entry)
+
+    def first_changed(self, inputs: Sequence[FileInput], since: float) -> bytes | None:
+        """The first of these that has other bytes by now, or cannot be read; None where all are the same.
+
+        What was looked at since that moment is not looked at again.
+        """
+        files = [self._files.get(each.path) for each in inputs]
+        try:
+            self.check((file for file in files if file is not None), since)
+            for each, known in zip(inputs, files, strict=True):
+                is_known = known is not None and known.checked_at >= since
+                file = known if is_known else self._found(each.path)
+                if file is None or self.input(file).digest != each.digest:
+                    return each.path
+        except DiskDoubtError as doubt:
+            return doubt.path
+        return None
+
+    def _found(self, path: bytes) -> File | None:
+        found = self.walk(self.root, path, Trail())
+        return found[1] if found is not None and isinstance(found[1], File) else None
 
     def _recheck(self, entry: Entry) -> None:
         try:
