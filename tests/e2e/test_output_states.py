@@ -239,3 +239,35 @@ def test_an_output_that_is_the_source_by_a_link(
         links = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_symlink()}
         seen.append((done.returncode, done.stderr, files, links))
     assert seen[0] == seen[1]
+
+
+ONE_FILE = {
+    "hard links": ("echo old > x.o; ln x.o x.d", "x.o", "x.d"),
+    "a link to the object": ("echo old > x.o; ln -s x.o x.d", "x.o", "x.d"),
+    "a link to the dependencies": ("echo old > x.d; ln -s x.d x.o", "x.o", "x.d"),
+    "a file": ("echo old > x.o", "x.o", "x.o"),
+    "a link": ("echo old > y; ln -s y x.o", "x.o", "x.o"),
+    "a hard link": ("echo old > y; ln y x.o", "x.o", "x.o"),
+    "nothing": (":", "x.o", "x.o"),
+}
+
+
+@pytest.mark.parametrize("how", ONE_FILE)
+@pytest.mark.parametrize("kind", ["-c", "-S"])
+def test_two_outputs_that_are_one_file(
+    farm: Farm, family: str, tmp_path: Path, how: str, kind: str
+) -> None:
+    """What is left depends on which the compiler opens first, and on how."""
+    prepare, main, dependencies = ONE_FILE[how]
+    command = [family, kind, "a.c", "-o", main, "-MMD", "-MF", dependencies]
+    seen = []
+    for launcher in ((), ("zcc",)):
+
+        def run(directory: Path, words: tuple[str, ...] = launcher) -> int:
+            return farm.run(*words, *command, cwd=directory, strict=False).returncode
+
+        def lay_out(output: Path) -> None:
+            subprocess.run(["sh", "-c", prepare], cwd=output.parent, check=True)
+
+        seen.append(compiled(tmp_path / "project", main, lay_out, run))
+    assert seen[0] == seen[1]

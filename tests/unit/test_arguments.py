@@ -211,6 +211,8 @@ def test_the_language_is_the_drivers(
         ("-c a.c -fstack-usage -o /dev/null", "output-to-device"),
         ("-c a.c -o /dev/stdout", "output-to-device"),
         ("-c a.c -o dir/", "odd-output"),
+        ("-c a.c -MD -MF a.o", "odd-output"),
+        ("-S a.c -MD -MF x.o -o x.o", "odd-output"),
         ("-c a.c -o a.c", "output-is-source"),
         ("-c a.c -o ./x/../a.c", "output-is-source"),
         ("-c a.c -MD -MF a.c", "output-is-source"),

@@ -82,6 +82,21 @@ def test_outputs_have_moved_where_they_would_be_written_otherwise(
     assert (found.first_moved() is None) == (what == "nothing")
 
 
+@pytest.mark.parametrize("how", ["same name", "hard link", "symlink", "two files"])
+def test_two_outputs_that_are_one_file_are_left_to_the_compiler(tmp_path: Path, how: str) -> None:
+    names = (b"a.s", b"a.s") if how == "same name" else (b"a.s", b"a.d")
+    assert isinstance(place(tmp_path, *names), Places)
+    (tmp_path / "a.s").write_text("old")
+    if how == "hard link":
+        os.link(tmp_path / "a.s", tmp_path / "a.d")
+    elif how == "symlink":
+        (tmp_path / "a.d").symlink_to("a.s")
+    elif how == "two files":
+        (tmp_path / "a.d").write_text("old")
+    found = place(tmp_path, *names)
+    assert isinstance(found, Places) == (how == "two files")
+
+
 def test_a_plain_file_may_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.o").touch(0o644)
     os.chmod(tmp_path / "a.o", 0o666 & ~UMASK)

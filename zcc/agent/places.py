@@ -114,13 +114,30 @@ def find_places(
         path = os.path.join(directory, name)
         way = way_of_side_file(family, path) if at else main
         way_here = placing(path, way, umask) if name else None
-        if way_here is None:
+        if way_here is None or (path in placed and os.path.lexists(path)):
             return Misplaced("output-not-plain", path)
         if way_here is Way.WRITES_INTO:
             into.add(path)
         placed.setdefault(path, output)
+    if len(placed) > 1 and (both := _written_twice(placed)):
+        return Misplaced("output-not-plain", both)
     names = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
     return Places(tuple(placed), tuple(names), tuple(placed.values()), frozenset(into))
+
+
+def _written_twice(paths: Iterable[bytes]) -> bytes:
+    """An output that is another one too, by a link; empty where none is. What is left of both depends on which
+    the compiler opens first, and on how."""
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            return path
+        seen.add((status.st_dev, status.st_ino))
+    return b""
 
 
 def is_overwritten(source: bytes, cwd: bytes, outputs: Iterable[bytes]) -> bool:

@@ -122,6 +122,8 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     outputs = _outputs(reading, naming)
     if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
         return Local("output-is-source", fsdecode(source))
+    if naming.main in reading.side_files and naming.main != DROPPED:
+        return Local("odd-output", fsdecode(naming.main))  # -MF names it too
     return Compilation(
         source=source,
         language=language,
