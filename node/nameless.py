@@ -72,9 +72,13 @@ def has_ended(place: str) -> bool:
     """
     try:
         with open(f"{place}/statm", "rb") as file:
-            return file.read().startswith(b"0 ")
+            if not file.read().startswith(b"0 "):
+                return False
+        # What is said of a process is said of its first thread, which may end before the others.
+        threads = os.listdir(f"{place}/task")
     except (FileNotFoundError, ProcessLookupError):
-        return True
+        return True  # or a thread, which has none of its own
+    return all(has_ended(f"{place}/task/{thread}") for thread in threads)
 
 
 class _Look:
