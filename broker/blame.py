@@ -8,7 +8,8 @@ A lease that ends without a verdict makes its node a suspect, and no more. What 
 * Two nodes could not use its inputs, and the store, which was re-read between them, lacked none: so does that.
 * A node says that the job itself is wrong: that follows from the job's bytes, so it tells on the key, and
   never on a node.
-* A key whose jobs fail too often is refused for a while. Nobody else is touched.
+* A key whose jobs fail too often is refused for a while, when there are as many left whichever one node key's
+  word is taken away. What one node key alone says has the jobs leave that key's nodes. Nobody else is touched.
 
 No key alone can take a node from others: a job may be made to fail on one node and to succeed on the next.
 So a node with MAX_FAULTS faults of one key's jobs is put aside for that key, and for everybody only when there
@@ -43,7 +44,7 @@ from broker.limits import (
 )
 from broker.model import Identity, Model
 from broker.nodes import Roster
-from broker.strikes import Strikes
+from broker.strikes import Failings
 
 # Endings that tell on the job's key though no node is a suspect.
 _TELLING = frozenset((Ending.CALLED_WRONG, Ending.JOB_AT_FAULT))
@@ -76,7 +77,7 @@ def excuse(suspicions: list[Suspicion], model: Model, node: Identity, wall_s: fl
 class Blame:
     def __init__(self, nodes: Roster) -> None:
         self._nodes = nodes
-        self._keys: OrderedDict[str, Strikes] = OrderedDict()
+        self._keys: OrderedDict[str, Failings] = OrderedDict()
         self._ended: list[tuple[tuple[Suspicion, ...], Ending, str]] = []
 
     def is_refused(self, user: str, now: float) -> bool:
@@ -112,7 +113,7 @@ class Blame:
                 self._keys[user].note_good()
             is_alone = all(each.keys == {user} for each in suspicions)
             if ending is Ending.CALLED_WRONG or (ending is Ending.JOB_AT_FAULT and is_alone):
-                self._strike(user, now)
+                found += self._strike(user, frozenset(each.node[0] for each in suspicions), now)
             for suspicion in suspicions:
                 suspicion.jobs -= 1
                 suspicion.endings.add(ending)
@@ -132,7 +133,7 @@ class Blame:
                 self._keys.pop(key, None)
             return [Blamed(suspicion.node, record.until - now)]
         if len(keys) == 1 and Ending.JOB_AT_FAULT not in suspicion.endings:
-            self._strike(next(iter(keys)), now)
+            return self._strike(next(iter(keys)), frozenset((suspicion.node[0],)), now)
         return []
 
     def _blame(self, node: Identity, keys: frozenset[str], now: float) -> list[Blamed]:
@@ -145,12 +146,20 @@ class Blame:
                 blamed.append(Blamed(node, until - now, key))
         return blamed
 
-    def _strike(self, user: str, now: float) -> None:
-        strikes = self._keys.get(user)
-        if strikes is None:
-            strikes = Strikes(JOB_WINDOW, MAX_FAILED_JOBS, QUARANTINE_S, MAX_QUARANTINE_S)
-            self._keys[user] = strikes
+    def _strike(self, user: str, said_by: frozenset[str], now: float) -> list[Blamed]:
+        """A job of this key's has failed, as nodes of these keys say."""
+        if not said_by:
+            return []
+        failings = self._keys.get(user)
+        if failings is None:
+            failings = Failings(JOB_WINDOW, MAX_FAILED_JOBS, QUARANTINE_S, MAX_QUARANTINE_S)
+            self._keys[user] = failings
         self._keys.move_to_end(user)
-        strikes.note_bad(now)
+        accuser = failings.note_failed(said_by, now)
         if len(self._keys) > MAX_RECORDS:
             self._keys.popitem(last=False)
+        found = []
+        for name, record in self._nodes.records_of(accuser):
+            until = record.put_aside_for(user, now)
+            found.append(Blamed((accuser, name), until - now, user))
+        return found

@@ -238,7 +238,7 @@ class Fleet:
         if fault is Fault.REFUSED:
             key = session.user
             if execution.is_rerun or not self._farm.can_ask_another(execution, key, now):
-                self._ledger.reject(lease, detail)
+                self._ledger.reject(lease, node, detail)
                 return
             execution.called_wrong = detail or "it says so"
         if fault is Fault.STOPPING:

@@ -271,9 +271,11 @@ class Ledger:
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
 
-    def reject(self, lease: Lease, detail: str) -> None:
+    def reject(self, lease: Lease, node: Node, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
         execution = self.end_lease(lease)
+        if not execution.is_rerun:
+            Suspicion(node.identity).note(execution)
         self.refuse(execution, opinions.wrong(detail), Ending.CALLED_WRONG)
 
     def finish(self, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:

@@ -352,6 +352,10 @@ class Roster:
         """A lease for this key that a node holds since before our start."""
         return self._orphans.get(lease_prefix(key))
 
+    def records_of(self, user: str) -> list[tuple[str, Record]]:
+        """This key's nodes by their names, those that have left too."""
+        return list(self._records.get(user, {}).items())
+
     def record(self, identity: Identity) -> Record:
         """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many."""
         user, name = identity

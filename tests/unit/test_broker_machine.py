@@ -887,6 +887,29 @@ def test_nodes_of_one_key_try_a_job_in_turn_where_there_is_no_other(desk: Desk) 
     assert len(desk.got(agent, Finished)) == 1
 
 
+@pytest.mark.parametrize("fault", [Fault.INTERNAL, Fault.REFUSED, Fault.INPUT])
+def test_one_node_keys_word_keeps_a_clients_jobs_from_that_keys_nodes_alone(
+    desk: Desk, fault: Fault
+) -> None:
+    """Its nodes alone offered a machine class, failed five of it, and had the client refused everywhere."""
+    agent, honest = desk.client("a"), desk.node("honest")
+    liars = [
+        desk.hello(name, Role.NODE, 8, user="user-liar", classes=(b"native",))
+        for name in ("one", "two")
+    ]
+    for ticket in range(2 * MAX_FAILED_JOBS):
+        facts = job(f"x{ticket}", inputs=(), machine_class=b"native")
+        desk.submit(agent, ticket, facts)
+        fail_everywhere(desk, liars, fault)
+    reasons = [each.reason for each in desk.got(agent, Refused)]
+    assert reasons[MAX_FAILED_JOBS:] == ["no-nodes"] * MAX_FAILED_JOBS
+    desk.submit(agent, 99, job("y", inputs=()))
+    assert len(desk.runs(honest)) == 1
+    other = desk.client("b")
+    desk.submit(other, 1, job("z", inputs=(), machine_class=b"native"))
+    assert sum(len(desk.runs(liar)) for liar in liars) == 1
+
+
 def test_inputs_that_the_store_had_rotten_do_not_tell_on_the_key(desk: Desk) -> None:
     agent, nodes = desk.client("a"), [desk.node("one"), desk.node("two")]
     for ticket in range(MAX_FAILED_JOBS):

@@ -25,7 +25,7 @@ from broker.placement import Chooser
 from broker.queue import Lane, Line, Queue
 from broker.seats import Seats
 from broker.sessions import Session
-from broker.strikes import Strikes
+from broker.strikes import Failings, Strikes
 from broker.turns import Turns
 from cache.digest import Digest, digest_of
 from zcc.messages import Role
@@ -397,6 +397,25 @@ def test_what_is_given_back_goes_first() -> None:
     assert list(line.in_order()) == [key("2"), key("1")]
     assert line.returned() == key("2")
     assert len(queue) == 2
+
+
+@pytest.mark.parametrize(
+    ("said_by", "is_refused", "accuser"),
+    [
+        (["a", "a", "a", "a", "a"], False, "a"),
+        (["a", "b", "a", "b", "a", "b", "c", "c"], True, ""),
+        (["ab", "ab", "ab", "ab", "ab"], True, ""),
+        (["ab", "ab", "a", "a", "a", "a"], False, ""),
+        (["ab", "ab", "b", "b", "b", "b", "b"], False, "b"),
+    ],
+)
+def test_a_key_whose_jobs_fail_is_refused_when_no_one_accuser_explains_it(
+    said_by: list[str], is_refused: bool, accuser: str
+) -> None:
+    failings = Failings(20, 5, 30.0, 1800.0)
+    found = [failings.note_failed(frozenset(keys), 1.0) for keys in said_by]
+    assert found == ["" for _ in said_by[1:]] + [accuser]
+    assert (failings.until > 1.0) == is_refused
 
 
 def test_quarantine_doubles_up_to_its_limit_and_is_forgiven() -> None:
