@@ -190,10 +190,10 @@ class Watch:
         used_bytes = sum(use.memory_bytes for use in uses) + tmp_bytes
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
             places = [f"/proc/{init_pid}/root/proc/{pid}" for pid in pids]
-            used_bytes = tmp_bytes + _shared_out(places, uses)
+            used_bytes = tmp_bytes + _shared_out(places)
             if used_bytes > limits.memory_bytes:
                 # One that ended meanwhile left what it shared to those that were asked after it.
-                used_bytes = tmp_bytes + _shared_out(places, uses)
+                used_bytes = tmp_bytes + _shared_out(places)
         self.used_bytes = used_bytes
         self.peak_bytes = max(self.peak_bytes, used_bytes)
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
@@ -241,18 +241,18 @@ def _status_in(place: str) -> dict[bytes, bytes]:
         return dict(_FIELD.findall(file.read()))
 
 
-def _shared_out(places: list[str], uses: list[Use]) -> int:
+def _shared_out(places: list[str]) -> int:
     """The bytes that processes have, where what they share is counted once: a walk over their pages."""
-    return sum(_shared_out_bytes(place, use) for place, use in zip(places, uses, strict=True))
+    return sum(map(_shared_out_bytes, places))
 
 
-def _shared_out_bytes(place: str, use: Use) -> int:
+def _shared_out_bytes(place: str) -> int:
     found: list[bytes] = []
     with contextlib.suppress(OSError), open(f"{place}/smaps_rollup", "rb") as file:
         found = _PSS.findall(file.read())
-    if not found and has_ended(place):
-        return 0  # since its use was asked for; what it shared is others' by now
-    return sum(int(value) for value in found) << 10 if found else use.memory_bytes
+    if not found:  # where it has ended what it shared is others' by now
+        return _use_of(place).memory_bytes
+    return sum(int(value) for value in found) << 10
 
 
 def _tmp_of(init_pid: int) -> tuple[int, int, int]:
