@@ -42,7 +42,9 @@ class Answers:
         return fitting
 
     def _fits(self, record: Record, node_key: str) -> bool:
-        if record.source.node_key == node_key or record.size_bytes > MAX_KNOWN_BYTES:
+        source = record.source
+        # What a publisher's own node has made of his own job is one key's word.
+        if source.node_key in (node_key, source.user) or record.size_bytes > MAX_KNOWN_BYTES:
             return False
         if not self._jobs.has(record.key):
             return False

@@ -3,6 +3,8 @@
 A lease that ends without a verdict makes its node a suspect, and no more. What becomes of the job tells:
 
 * Another node gives a verdict: the fault was the suspect's, with jobs of that key.
+* A node of the key that submitted it gives the verdict: that is the key's own word, and counts between the two
+  alone.
 * A second node fails it too: the fault is the job's, and tells on the key that submitted it. So does a
   failure that no other node could judge (there is none, nobody waits any more).
 * Two nodes could not use its inputs, and the store, which was re-read between them, lacked none: so does that.
@@ -125,12 +127,12 @@ class Blame:
         keys = frozenset(suspicion.keys)
         if suspicion.endings == {Ending.RAN_ELSEWHERE}:
             return self._blame(suspicion.node, keys, now)
-        if suspicion.endings & {Ending.RAN_ELSEWHERE, Ending.CALLED_WRONG}:
+        if suspicion.endings == {Ending.RAN_AT_HOME}:
+            return self._keep_from(suspicion.node, keys, now)
+        if suspicion.endings & {Ending.RAN_ELSEWHERE, Ending.RAN_AT_HOME, Ending.CALLED_WRONG}:
             return []
         record = self._nodes.record(suspicion.node)
         if record.note_undecided(keys, now):
-            for key in record.forget_undecided():
-                self._keys.pop(key, None)
             return [Blamed(suspicion.node, record.until - now)]
         if len(keys) == 1 and Ending.JOB_AT_FAULT not in suspicion.endings:
             return self._strike(next(iter(keys)), frozenset((suspicion.node[0],)), now)
@@ -141,6 +143,12 @@ class Blame:
         blamed = []
         if record.note_fault(keys, now):
             blamed.append(Blamed(node, record.until - now))
+        return blamed + self._keep_from(node, keys, now)
+
+    def _keep_from(self, node: Identity, keys: frozenset[str], now: float) -> list[Blamed]:
+        """Count it between the node and the key whose job it was."""
+        record = self._nodes.record(node)
+        blamed = []
         for key in keys:
             if len(keys) == 1 and (until := record.note_fault_of(key, now)) is not None:
                 blamed.append(Blamed(node, until - now, key))

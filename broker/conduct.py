@@ -170,19 +170,15 @@ class Record(Strikes):
         return strikes
 
     def note_undecided(self, keys: frozenset[str], now: float) -> bool:
-        """A failure that no other node has judged; returns whether it puts the node aside for everybody."""
+        """A failure that no other node has judged; returns whether it puts the node aside for everybody. Never
+        for longer: whether it is a bad node, its trial shows."""
         self.undecided.append(keys)
         if unexplained(self.undecided) < UNDECIDED_FAULTS:
             return False
-        self.faults += 1
-        self.put_aside(now)
-        return True
-
-    def forget_undecided(self) -> frozenset[str]:
-        """Nothing of it counts any more; whose jobs it was."""
-        keys = frozenset().union(*self.undecided)
         self.undecided.clear()
-        return keys
+        self.faults += 1
+        self.condemn(now + QUARANTINE_S, QUARANTINE_S)
+        return True
 
 
 def _new_rest() -> Strikes:

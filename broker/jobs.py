@@ -106,9 +106,10 @@ class Lease:
 
 
 class Ending(Enum):
-    """How a job that had failed somewhere ended."""
+    """How a job that had failed somewhere ended. `RAN_AT_HOME`: on a node of the key that submitted it."""
 
     RAN_ELSEWHERE = "ran-elsewhere"
+    RAN_AT_HOME = "ran-at-home"
     JOB_AT_FAULT = "job-at-fault"
     CALLED_WRONG = "called-wrong"
     UNTOLD = "untold"

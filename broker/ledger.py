@@ -315,7 +315,7 @@ class Ledger:
                 now,
             )
         farm.seats.touch(node)
-        for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
+        for waiter in self._remove(execution, opinions.ending_of_run(execution, node)):
             session = farm.sessions.get(waiter.session)
             if waiter.session == AUDITOR:
                 name, key = node.session.name, node.session.user
@@ -351,7 +351,8 @@ class Ledger:
         if (other := farm.nodes.get(lease.node)) is None:
             return
         user = execution.lane.user
-        if lease.began_at is not None and not execution.is_rerun:
+        is_told = opinions.ending_of_run(execution, node) is Ending.RAN_ELSEWHERE
+        if lease.began_at is not None and is_told and not execution.is_rerun:
             farm.blame.beaten(other.identity, user, lease.began_at, now)
         farm.beaten.note(lease, execution, node, event)
         farm.decisions.ended(lease.id, "beaten", now)

@@ -44,8 +44,14 @@ def verdict(execution: Execution) -> tuple[str, Ending]:
     return wrong(said) if said else LOST_TWICE, Ending.JOB_AT_FAULT
 
 
+def ending_of_run(execution: Execution, node: Node) -> Ending:
+    """A node has given a verdict. That of a publisher's own node is the publisher's word on his own job."""
+    is_at_home = node.session.user == execution.lane.user
+    return Ending.RAN_AT_HOME if is_at_home else Ending.RAN_ELSEWHERE
+
+
 def note_complaints(execution: Execution, ending: Ending) -> None:
     """The job is over: who complained of its inputs is a suspect where that can be judged."""
-    if ending in (Ending.RAN_ELSEWHERE, Ending.JOB_AT_FAULT):
+    if ending in (Ending.RAN_ELSEWHERE, Ending.RAN_AT_HOME, Ending.JOB_AT_FAULT):
         for suspicion in execution.complaints:
             suspicion.note(execution)

@@ -1010,6 +1010,21 @@ def test_a_job_that_takes_nodes_down_is_no_fault_of_theirs(desk: Desk) -> None:
     assert record.faults == 0
 
 
+def test_nodes_are_put_aside_no_longer_for_what_nobody_has_judged(desk: Desk) -> None:
+    """Two clients' jobs that no node can do had all of them put aside, for up to half an hour."""
+    agents, nodes = [desk.client(name) for name in "ab"], [desk.node("one"), desk.node("two")]
+    for ticket in range(40):
+        for agent in agents:
+            desk.submit(agent, ticket, job(f"{agent.user} {ticket}", inputs=()))
+            fail_everywhere(desk, nodes)
+        for node in desk.machine.farm.nodes:
+            assert node.record.until <= desk.now + QUARANTINE_S
+            node.record.standing.trust()  # as a trial shows, each time
+        desk.pass_time(QUARANTINE_S + 1, frozenset((*agents, *nodes)))
+    assert all(Refused(39, "jobs-failed") in desk.got(agent, Refused) for agent in agents)
+    assert set(states_of(desk).values()) == {"ready"}
+
+
 def test_a_single_node_that_fails_whoever_asks_is_put_aside(desk: Desk) -> None:
     node = desk.node("only", slots=4)
     for number in range(UNDECIDED_FAULTS + 1):

@@ -8,7 +8,7 @@ import pytest
 
 from broker.effects import Audit, Effect, Remember, Send
 from broker.events import Origin
-from broker.limits import STARTUP_GRACE_S
+from broker.limits import MAX_FAULTS, STARTUP_GRACE_S
 from broker.roles import ALLOWED, SESSION_ROLES
 from tests.broker_world import Desk, job, session_id
 from zcc.messages import Done, Failed, Finished, Hello, Refused, Role, Started, Submit, Want
@@ -151,3 +151,24 @@ def test_whatever_comes_from_random_keys_only_a_publisher_or_node_is_remembered(
         (record,) = remembered(desk.done(node, lease))
         assert record.user == "ci-key"
         assert remembered(desk.done(node, lease)) == []  # once
+
+
+def test_what_its_own_node_makes_of_its_jobs_keeps_others_nodes_from_nobody_else(
+    desk: Desk,
+) -> None:
+    """Two publishers' keys had any node put aside, for up to half an hour."""
+    good, other = desk.node("good", slots=1), desk.client("other")
+    for user in ("one-ci", "two-ci"):
+        agent = publisher(desk, user, user=user)
+        own = own_node(desk, f"{user}-node", user=user, slots=1)
+        for ticket in range(4 * MAX_FAULTS):
+            desk.submit(agent, ticket, job(f"{user} {ticket}", inputs=()))
+            for run in desk.runs(good):
+                desk.say(good, Failed(run.lease, "refused", "no such program"))
+            for run in desk.runs(own):
+                desk.done(own, run.lease)
+        record = desk.machine.farm.nodes.record((good.user, "good"))
+        assert record.is_aside_for(user, desk.now)
+        assert record.faults == 0
+    desk.submit(other, 1, job("y", inputs=()))
+    assert len(desk.runs(good)) == 1

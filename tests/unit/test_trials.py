@@ -541,6 +541,18 @@ def test_each_key_is_asked_once_a_round_however_much_it_has_remembered(farm: Tri
     assert {each.source.user for each in farm.answers.known("user-suspect", "user-b")} == {"user-b"}
 
 
+def test_what_a_publishers_own_node_has_made_is_not_known(farm: TrialFarm) -> None:
+    """Two publishers' keys had results of their own held against the one other node, for good."""
+    suspect = farm.node("n")
+    for user in ("user-ci", "user-cd"):
+        for number in range(2):
+            farm.know(f"{user}-{number}", user, user, wrong)
+    farm.quarantine("n")
+    farm.pass_time(BACK_S)
+    assert not suspect.ran
+    assert farm.state("n") == "probed"
+
+
 def test_long_jobs_are_not_known(farm: TrialFarm) -> None:
     def long(name: str) -> Result:
         return replace(right(name), usage=Usage(60.0, 60.0, 1))
