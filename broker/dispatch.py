@@ -123,7 +123,7 @@ class Dispatcher:
                 room[lane] -= 1
                 farm.decisions.ended(lease.id, "taken-back", now)
                 self._ledger.revoke(node, lease.id)
-                self._ledger.give_back(lease, node, now, is_counted=False)
+                self._ledger.give_back(lease, node, now, is_counted=False, may_return=True)
 
     def _can_be_recalled(self, lease: Lease) -> bool:
         execution = self._farm.executions[lease.key]

@@ -247,6 +247,6 @@ class Farm:
             and node.is_usable(now)
             and node.takes(lane.user, lane.machine_class, now, execution.toolchain)
             and execution.least_bytes <= node.most_bytes
-            and not execution.avoids(node.identity)
+            and not is_avoided(execution.lost_by, node.identity)
             for node in self.nodes
         )

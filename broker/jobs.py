@@ -143,8 +143,9 @@ class Execution:
     `is_new`: what is remembered is no answer.
 
     `later` is to be asked for when what is `missing` is here.
-    `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, `suspicions` those
-    failures that a verdict of another node's would tell on them. `complaints` are of nodes that could not use
+    `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, of them `left_by`
+    let it go for nobody's fault and are avoided while others may run it. `suspicions` are those failures that
+    a verdict of another node's would tell on them. `complaints` are of nodes that could not use
     its inputs since the store last lacked one; while it `is_doubted` they are re-read. `called_wrong`: what a
     node says is wrong with it. `most_outputs` is how many blobs a node may push for it.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
@@ -173,6 +174,7 @@ class Execution:
     later: list[Digest] = field(default_factory=list)
     waiters: dict[tuple[bytes, int], Waiter] = field(default_factory=dict)
     avoid: set[Identity] = field(default_factory=set)
+    left_by: set[Identity] = field(default_factory=set)
     losses: int = 0
     complaints: list[Suspicion] = field(default_factory=list)
     is_doubted: bool = False
@@ -208,6 +210,11 @@ class Execution:
     def join(self, waiter: Waiter) -> None:
         """Somebody waits for it, from now on."""
         self.waiters[waiter.session, waiter.ticket] = waiter
+
+    @property
+    def lost_by(self) -> set[Identity]:
+        """Those that it is to avoid whoever else there is."""
+        return self.avoid - self.left_by
 
     def avoids(self, node: Identity) -> bool:
         return is_avoided(self.avoid, node)

@@ -33,7 +33,7 @@ from broker.memory import why_too_large
 from broker.nodes import Node
 from broker.patience import held_to
 from broker.sessions import Session
-from broker.unservable import Unservable
+from broker.unservable import Unservable, why_unservable
 from broker.uploads import Uploads
 from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
@@ -235,12 +235,14 @@ class Ledger:
         now: float,
         *,
         is_counted: bool,
+        may_return: bool = False,
         suspicion: Suspicion | None = None,
     ) -> None:
         """The node did not run it to an end: another one may, unless two have lost it.
 
         `is_counted`: whether it tells on the job (a node that is stopping does not). What fails while another
-        node has the job too tells on the job only where that was the first to have it.
+        node has the job too tells on the job only where that was the first to have it. Counted or not, it goes
+        to another node, unless that is our own doing: it `may_return`.
         """
         self._farm.decisions.ended(lease.id, "given-back", now)
         self.charge(lease, now)
@@ -252,19 +254,16 @@ class Ledger:
         if is_counted:
             opinions.avoid(self._farm, execution, node, now)
             execution.losses += not is_hedge
+        elif not may_return:
+            opinions.note_left(execution, lease, node, now)
         if execution.lease is not None:
             return  # the other node goes on
-        lane, is_over = execution.lane, execution.losses >= MAX_LOSSES
+        is_over = execution.losses >= MAX_LOSSES
         if is_over and not execution.is_doubted:
             self.refuse(execution, *opinions.verdict(execution))
-        elif execution.is_rerun or not (
-            is_over
-            or self._farm.is_servable(
-                lane.user, lane.machine_class, execution.toolchain, execution.avoid, now
-            )
-        ):
+        elif execution.is_rerun:
             self.refuse(execution, NO_NODES)
-        elif not is_over and (why := why_too_large(self._farm, execution, execution.avoid, now)):
+        elif not is_over and (why := why_unservable(self._farm, execution, now)):
             self.refuse(execution, why)
         else:
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)

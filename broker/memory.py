@@ -20,7 +20,7 @@ def weigh(farm: Farm, execution: Execution, now: float) -> None:
     lane = execution.lane
 
     def reach(key: str) -> float | None:
-        avoid = {*execution.avoid, (key, EVERY)}
+        avoid = {*execution.lost_by, (key, EVERY)}
         return farm.most_bytes(lane.user, lane.machine_class, execution.toolchain, avoid, now)
 
     word = believed(execution.words, reach)

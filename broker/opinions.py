@@ -7,7 +7,7 @@ that may run it. So no node key alone has others' jobs refused, under however ma
 from __future__ import annotations
 
 from broker.farm import Farm
-from broker.jobs import EVERY, Ending, Execution
+from broker.jobs import EVERY, Ending, Execution, Lease
 from broker.limits import MAX_LOSSES, MAX_REASON
 from broker.nodes import Node
 
@@ -19,7 +19,28 @@ def avoid(farm: Farm, execution: Execution, node: Node, now: float) -> None:
     """This node has lost the job: another key's are to have it, or another node where there is none."""
     user = node.session.user
     has_judge = farm.can_ask_another(execution, user, now)
-    execution.avoid.add((user, EVERY) if has_judge else node.identity)
+    lost_by = (user, EVERY) if has_judge else node.identity
+    execution.avoid.add(lost_by)
+    execution.left_by.discard(lost_by)
+
+
+def note_left(execution: Execution, lease: Lease, node: Node, now: float) -> None:
+    """This node has let the job go, by what is nobody's fault: another node is to have it; another key's, if a
+    second one of this key's has done so, or it had it for longer than such jobs take."""
+    user = node.session.user
+    is_key_done = now >= lease.straggles_at or any(key == user for key, _ in execution.left_by)
+    left_by = (user, EVERY) if is_key_done else node.identity
+    if left_by not in execution.avoid:
+        execution.left_by.add(left_by)
+        execution.avoid.add(left_by)
+
+
+def relent(execution: Execution) -> bool:
+    """No other may run it: those that have let it go for nobody's fault may. Whether there are any."""
+    is_changed = bool(execution.left_by)
+    execution.avoid -= execution.left_by
+    execution.left_by.clear()
+    return is_changed
 
 
 def settle_doubt(execution: Execution, *, is_whole: bool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker import opinions
 from broker.admission import NO_NODES
 from broker.farm import Farm
 from broker.jobs import LEASED, Execution
@@ -21,6 +22,18 @@ _WAITS = 8
 _REFUSED = 64
 
 _Need = tuple[str, bytes, Digest, frozenset[Identity]]
+
+
+def why_unservable(farm: Farm, execution: Execution, now: float) -> str:
+    """Why no node may run it; empty: one may."""
+    lane, avoid = execution.lane, execution.avoid
+    if not farm.is_servable(lane.user, lane.machine_class, execution.toolchain, avoid, now):
+        why = NO_NODES
+    else:
+        why = why_too_large(farm, execution, avoid, now)
+    if why and opinions.relent(execution):
+        return why_unservable(farm, execution, now)
+    return why
 
 
 class Unservable:
@@ -54,7 +67,10 @@ class Unservable:
             if execution is None or execution.phase in LEASED:
                 continue
             self._left -= _WAITS
-            if why := self._why(execution, verdicts, now):
+            why = self._why(execution, verdicts, now)
+            if why and opinions.relent(execution):
+                why = self._why(execution, verdicts, now)
+            if why:
                 self._left -= _REFUSED
                 self._refuse(execution, why)
 

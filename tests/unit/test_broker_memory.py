@@ -111,7 +111,7 @@ def test_a_job_that_was_stopped_gets_twice_as_much_elsewhere_and_has_lost_nothin
     (again,) = desk.runs(large)
     assert again.memory_bytes == 2 * int(1.01 * GIB)
     (execution,) = desk.machine.farm.executions.values()
-    assert (execution.losses, execution.avoid) == (0, set())
+    assert (execution.losses, execution.lost_by) == (0, set())
     stop(desk, large, again, 2.5)  # it was not alone, say
     (third,) = desk.runs(large)
     assert third.memory_bytes == 2 * int(2.5 * GIB)
