@@ -7,8 +7,12 @@ A job that comes with traits has the cost that `broker/costs.py` knows of its so
 One without, or of which the agent alone knows what it took last, has that of its class.
 
 Each finished job moves both estimates by the clipped residual `r = ln observed - ln predicted`, where
-predicted is what is believed when it ends, at rates that shrink with the number of observations. The
-geometric mean of the speeds stays 1, so a cost is seconds on the farm's average slot.
+predicted is what is believed when it ends, at rates that shrink with the number of observations.
+
+Only the quotient of the two shows, so that both may be off by a factor. What is kept goes by that of the first
+nodes, so that what is learnt of one node changes nothing that is believed of others. What is told is over the
+mean of all nodes, so that a cost is seconds on the farm's average slot: the geometric mean, in which a key's
+nodes count as one.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ HALF_LIFE_S = 1800.0
 CHANGED = 0.7
 # `seen` of a node of which the next job says all.
 _FORGOTTEN = -1
+# No node is rated further from the others than that (in ln), whatever it says.
+MAX_RATING = math.log(64.0)
 MIN_COST_S = 0.001
 MAX_COST_S = 3600.0
 # Cost classes remembered; beyond it the oldest is forgotten.
@@ -56,6 +62,31 @@ class Speed:
     ln_slowdown: float = 0.0
     seen: int = 0
     seen_at: float = 0.0
+
+    def slow_down(self, step: float) -> None:
+        self.ln_slowdown = _bounded_rating(self.ln_slowdown + step)
+
+
+class _Voices:
+    """The mean of ratings, in which each key has one voice: the mean of those of its nodes. A key may have many
+    names, and would move what everybody else is held against."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._total = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self._total / len(self._sums) if self._sums else 0.0
+
+    def change(self, key: str, by: float, nodes: int) -> None:
+        """A key's ratings change by so much in all, and so do its nodes in number."""
+        rating, count = self._sums.pop(key, (0.0, 0))
+        self._total -= rating / count if count else 0.0
+        rating, count = rating + by, count + nodes
+        if count:
+            self._sums[key] = rating, count
+            self._total += rating / count
 
 
 @dataclass(slots=True)
@@ -105,13 +136,12 @@ class Model:
     def __init__(self) -> None:
         self._speeds: dict[Identity, Speed] = {}
         self._costs: dict[CostClass, Cost] = {}
-        self._sum_ln_speed = 0.0
+        self._voices = _Voices()
         self.costs = Costs()
 
     def speed(self, node: Identity) -> float:
         """How much faster than the farm's average slot; 1 for a node not seen yet."""
-        known = self._speeds.get(node)
-        return 1.0 if known is None else math.exp(known.ln_speed - self._mean())
+        return math.exp(self._ln_speed(node) - self._voices.mean)
 
     def slowdown(self, node: Identity) -> float:
         """Wall time over CPU time."""
@@ -122,7 +152,7 @@ class Model:
         """CPU seconds to expect on the average slot."""
         known = self._costs.get(job)
         if known is not None:
-            return math.exp(known.ln_cost) * scale_of(job, cost_hint_s)
+            return math.exp(known.ln_cost) / self.mean_rate * scale_of(job, cost_hint_s)
         return _bounded(cost_hint_s) if cost_hint_s > 0 else DEFAULT_COST_S
 
     def expect(
@@ -135,19 +165,19 @@ class Model:
             return Expectation(job, scale, cost_s, DEFAULT_PEAK_BYTES, (), cost_hint_s > 0)
         found = self.costs.expect(known.user, known.toolchain, known.traits)
         if found.is_known or cost_hint_s <= 0:
-            cost_s = _bounded(found.cost_s)
+            cost_s = _bounded(found.cost_s / self.mean_rate)
         is_known = found.is_known or cost_hint_s > 0
         return Expectation(job, scale, cost_s, found.usual_bytes, found.words, is_known)
 
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""
         known = self._speeds.get(node)
-        return 0.0 if known is None else known.ln_slowdown - known.ln_speed
+        return -self._ln_speed(node) + (0.0 if known is None else known.ln_slowdown)
 
     @property
     def mean_rate(self) -> float:
         """What `exp(ln_rate)` is to be multiplied by."""
-        return math.exp(self._mean())
+        return math.exp(self._voices.mean)
 
     def wall_s(self, cost_s: float, node: Identity) -> float:
         """Seconds that a job of this cost takes on that node, once started."""
@@ -177,9 +207,8 @@ class Model:
         """
         cpu_s, wall_s = _bounded(cpu_s), _bounded(wall_s)
         speed = self._speeds.get(node) or self._begin(node, now)
-        ln_relative = speed.ln_speed - self._mean()
-        # What the middle of its class would have cost on the average slot, by this job.
-        ln_observed = math.log(cpu_s / scale) + ln_relative
+        # What the middle of its class would have cost on a slot of speed 1, by this job.
+        ln_observed = math.log(cpu_s / scale) + speed.ln_speed
         of_class = self._costs.get(job)
         residual = 0.0 if of_class is None else ln_observed - of_class.ln_cost
         self._learn_cost(job, ln_observed, _clip(residual))
@@ -193,46 +222,59 @@ class Model:
         speed.seen_at = now
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
-        step = rate * (_clip(residual) if speed.seen >= NEW_JOBS else residual)
-        speed.ln_speed -= step
-        self._sum_ln_speed -= step
         is_new = speed.seen < NEW_JOBS
-        speed.ln_slowdown += rate * (ln_slowdown if is_new else _clip(ln_slowdown))
+        if not is_new:
+            residual = _clip(residual)
+        self._speed_up(node, speed, -rate * residual)
+        speed.slow_down(rate * (ln_slowdown if is_new else _clip(ln_slowdown)))
         speed.seen += 1
+
+    def note_slower(self, node: Identity, times: float, now: float) -> None:
+        """What runs there takes so many times as long as believed. What ends there next says more."""
+        speed = self._speeds.get(node) or self._begin(node, now)
+        speed.slow_down(math.log(times))
+        speed.seen = _FORGOTTEN
 
     def is_stale(self, node: Identity, now: float) -> bool:
         """Whether it is slower than most by what was seen so long ago that it should be tried again."""
         known = self._speeds.get(node)
         if known is None or now - known.seen_at <= STALE_S:
             return False
-        return known.ln_slowdown - known.ln_speed > -self._mean() + CHANGED / 2
+        return known.ln_slowdown - known.ln_speed > CHANGED / 2 - self._voices.mean
 
     def drift(self, now: float, seconds: float) -> list[Identity]:
         """So many seconds have passed: what has not been seen of late is believed less. Whose rates changed."""
         changed = []
-        mean, part = self._mean(), -math.expm1(-math.log(2.0) * seconds / HALF_LIFE_S)
+        mean, part = self._voices.mean, -math.expm1(-math.log(2.0) * seconds / HALF_LIFE_S)
         for node, speed in self._speeds.items():
             if now - speed.seen_at <= STALE_S:
                 continue
-            step = part * (speed.ln_speed - mean)
-            speed.ln_speed -= step
-            self._sum_ln_speed -= step
-            speed.ln_slowdown -= part * speed.ln_slowdown
+            self._speed_up(node, speed, -part * (speed.ln_speed - mean))
+            speed.slow_down(-part * speed.ln_slowdown)
             changed.append(node)
         return changed
 
     def forget(self, node: Identity) -> None:
         known = self._speeds.pop(node, None)
         if known is not None:
-            self._sum_ln_speed -= known.ln_speed
+            self._voices.change(node[0], -known.ln_speed, -1)
 
     def _begin(self, node: Identity, now: float) -> Speed:
         """A node that is not known yet: of a key that has too many, the first is forgotten."""
         of_key = [each for each in self._speeds if each[0] == node[0]]
         if len(of_key) >= MAX_RECORDS_PER_KEY:
             self.forget(of_key[0])
-        speed = self._speeds[node] = Speed(seen_at=now)
+        speed = self._speeds[node] = Speed(self._voices.mean, seen_at=now)
+        self._voices.change(node[0], speed.ln_speed, +1)
         return speed
+
+    def _ln_speed(self, node: Identity) -> float:
+        known = self._speeds.get(node)
+        return self._voices.mean if known is None else known.ln_speed
+
+    def _speed_up(self, node: Identity, speed: Speed, step: float) -> None:
+        before, speed.ln_speed = speed.ln_speed, _bounded_rating(speed.ln_speed + step)
+        self._voices.change(node[0], speed.ln_speed - before, 0)
 
     def _learn_known(
         self, known: Known, ln_cost: float, peak_bytes: int, residual: float, by: str
@@ -254,12 +296,13 @@ class Model:
         known.ln_cost = _bounded_ln(known.ln_cost + rate * residual)
         known.seen += 1
 
-    def _mean(self) -> float:
-        return self._sum_ln_speed / len(self._speeds) if self._speeds else 0.0
-
 
 def _clip(residual: float) -> float:
     return min(max(residual, -MAX_RESIDUAL), MAX_RESIDUAL)
+
+
+def _bounded_rating(rating: float) -> float:
+    return min(max(rating, -MAX_RATING), MAX_RATING)
 
 
 def _bounded(seconds: float) -> float:

@@ -12,7 +12,7 @@ blamed for it only when another node then succeeds, in less than that (`broker/b
 
 from __future__ import annotations
 
-from broker import opinions
+from broker import lateness, opinions
 from broker.farm import Farm
 from broker.jobs import Execution, Lease, Phase, Suspicion
 from broker.ledger import Ledger
@@ -46,7 +46,11 @@ class Stragglers:
             self._take_away_overdue(now)
         if now >= self._hedges_at:
             self._hedges_at = now + HEDGE_LOOK_S
-            self._hedge(now)
+            late = [each for each in self._farm.leases.values() if each.straggles_at <= now]
+            if late:
+                for node in lateness.rate_anew(self._farm, late, now):
+                    self._take_back_unbegun(node, now)
+                self._hedge(late, now)
 
     # --- limits -------------------------------------------------------------------------------
 
@@ -74,6 +78,9 @@ class Stragglers:
         if not execution.is_rerun and node.record.note_unanswered(user, now):
             farm.audit("rest", user=user, node=node.session.name)
         self._give_to_another(execution, lease, node, now)
+        self._take_back_unbegun(node, now)
+
+    def _take_back_unbegun(self, node: Node, now: float) -> None:
         for other in list(node.leases.values()):
             if other.began_at is None:
                 self._ledger.revoke(node, other.id)
@@ -101,12 +108,9 @@ class Stragglers:
 
     # --- hedges -------------------------------------------------------------------------------
 
-    def _hedge(self, now: float) -> None:
+    def _hedge(self, late: list[Lease], now: float) -> None:
         farm = self._farm
-        if farm.queue or farm.ready or not farm.leases:
-            return
-        late = [each for each in farm.leases.values() if each.straggles_at <= now]
-        if not late:
+        if farm.queue or farm.ready:
             return
         farm.seats.refresh(now)
         late.sort(key=lambda lease: lease.straggles_at)

@@ -558,6 +558,7 @@ class World:
         self.story: list[tuple[float, str]] = []
         self.running: dict[bytes, Digest] = {}
         self._costs: dict[Digest, float] = {}
+        self._truths: dict[Digest, float] = {}
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._heard: set[tuple[bytes, str]] = set()
@@ -592,7 +593,11 @@ class World:
                 self.note_stopped(lease)
 
     def cost_of(self, key: Digest) -> float:
-        return self._costs.get(key, 1.0)
+        return self._truths.get(key, self._costs.get(key, 1.0))
+
+    def takes(self, facts: JobFacts, cost_s: float) -> None:
+        """The job takes so long in truth, whatever was said of it."""
+        self._truths[facts.key] = cost_s
 
     def submit(self, agent: FakeAgent, ticket: int, facts: JobFacts) -> None:
         self._costs[facts.key] = facts.hint_s
