@@ -88,17 +88,9 @@ class Chooser:
         """The job of this line that the seat should take, and why."""
         if (returned := line.returned()) is not None:
             return returned, "given-back"
-        oldest = line.oldest()
-        has_waited = now - self._job_of(oldest).ready_at > AGED_S
-        # In the tail all that waits is soon over.
-        has_waited |= (
-            horizon.goes_on
-            and line.is_passed_over(oldest)
-            and line.cost_s(oldest) * seat.rate <= max(horizon.seconds, line.shortest_s * seat.rate)
-        )
-        if has_waited and not seat.wait_jobs:
+        oldest, lane = line.oldest(), line.lane
+        if self._is_due(oldest, line, seat, horizon, now):
             return oldest, "waited-long"
-        lane = line.lane
         if horizon.goes_on and self._seats.is_fast(seat, lane.user, lane.machine_class, now):
             return line.longest(), "longest"
         wait_s = seat.wait_jobs * line.waiting_s / len(line)
@@ -109,6 +101,22 @@ class Chooser:
         if horizon.goes_on and line.shortest_s * seat.rate <= horizon.at_most_s:
             return line.shortest(), "shortest"
         return None if seat.wait_jobs else self._worth_it(line, seat, now)
+
+    def _is_due(self, oldest: Digest, line: Line, seat: Seat, horizon: Horizon, now: float) -> bool:
+        """Whether it has waited so long that it goes next; on a slow slot that is later, by as much as the slot
+        is slower than the fastest."""
+        fastest = self._seats.fastest_rate(line.lane.user, line.lane.machine_class, now)
+        waited_s = now - self._job_of(oldest).ready_at
+        is_old = waited_s > AGED_S * max(1.0, seat.rate / fastest)
+        # In the tail all that waits is soon over.
+        if seat.wait_jobs:
+            return is_old and horizon.goes_on
+        return is_old or (
+            horizon.goes_on
+            and line.is_passed_over(oldest)
+            and line.cost_s(oldest) * seat.rate
+            <= max(horizon.seconds, min(line.shortest_s * seat.rate, horizon.at_most_s))
+        )
 
     def _worth_it(self, line: Line, seat: Seat, now: float) -> tuple[Digest, str] | None:
         """On an idle slot that is too slow the shortest job waits for a faster one, for no longer than that can

@@ -163,6 +163,27 @@ def test_what_was_given_back_and_what_has_waited_long_go_first() -> None:
     assert shop.choose(goes_on(1.0)) == ("c", "n", "given-back")
 
 
+def test_where_no_slot_is_idle_what_has_waited_long_goes_ahead_first() -> None:
+    full = node("n")
+    lease(full)
+    shop = Shop(Model(), full, jobs={"a": 1.0, "b": 9.0})
+    assert shop.choose(goes_on(100.0), NOW + AGED_S - 1) == ("b", "n", "ahead")
+    shop = Shop(Model(), full, jobs={"a": 1.0, "b": 9.0})
+    assert shop.choose(goes_on(100.0), NOW + AGED_S + 1) == ("a", "n", "ahead")
+
+
+def test_a_slow_slot_takes_what_has_waited_long_later() -> None:
+    """It would end sooner on a fast one that is soon free."""
+    model = model_with(slow=0.2, fast=1.0)
+    fast = node("fast")
+    lease(fast)
+    lease(fast, "ahead")
+    shop = Shop(model, node("slow"), fast, jobs={"a": 50.0, "b": 1.0})
+    assert shop.choose(goes_on(20.0), NOW + 2 * AGED_S) != ("a", "slow", "waited-long")
+    shop = Shop(model, node("slow"), fast, jobs={"a": 50.0, "b": 1.0})
+    assert shop.choose(goes_on(20.0), NOW + 6 * AGED_S) == ("a", "slow", "waited-long")
+
+
 def test_a_node_that_has_the_toolchain_is_preferred_where_its_transfer_would_take_longer() -> None:
     nodes = node("without", 4, has_toolchain=False), node("with", 4)
     lease(nodes[1])  # less idle, so that it would come second
