@@ -15,10 +15,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from broker.accusers import Accusers
 from broker.answers import Answers
 from broker.audit import AuditLog
 from broker.effects import Compare, Remember, RerunEnded, TryNode
-from broker.events import Event, NodeCondemned
+from broker.events import Event
 from broker.examiner import Examiner
 from broker.inquiry import Finding, Report, read_inquiry, write_report
 from broker.kept import KeptJobs
@@ -26,11 +27,10 @@ from broker.limits import (
     AUDIT_PAUSE_S,
     AUDIT_REST,
     AUDITS_AT_ONCE,
-    CONDEMNED_S,
-    CONDEMNING_KEYS,
     MAX_AUDITS_QUEUED_PER_KEY,
     MAX_FINDINGS,
     MAX_LOSSES,
+    REPEATS,
 )
 from broker.machine import Machine
 from broker.reruns import BUSY, NO_NODE
@@ -51,7 +51,8 @@ DIRECTORY = "audit"
 
 @dataclass(slots=True)
 class _Audit:
-    """One result under audit; `other` is what the first rerun gave. `is_asked`: for an inquiry."""
+    """One result under audit; `other` is what the first rerun gave, `third` the second one. `is_asked`: for an
+    inquiry. Whose turn it is to give it once more `turns` says, `repeats` how often that was the same."""
 
     record: Record
     maker: Told
@@ -60,6 +61,10 @@ class _Audit:
     other: Told | None = None
     other_node: str = ""
     losses: int = 0
+    verdict: Verdict | None = None
+    third: Told | None = None
+    turns: int = 0
+    repeats: int = 0
     is_repeat: bool = False  # nobody is left but the one that has run it again already
     avoid: set[str] = field(default_factory=set)
 
@@ -89,8 +94,9 @@ class Auditor:
         # By whose jobs gave them: nobody's results keep those of others from being looked at.
         self._chosen = Lines[Digest](MAX_AUDITS_QUEUED_PER_KEY)
         self._asked: deque[Digest] = deque()
-        # Results of jobs that were done twice, which differ: the other node's, and its name.
-        self._differing: OrderedDict[Digest, tuple[Told, str]] = OrderedDict()
+        # Results of jobs that were done twice, which differ: the other node's, its name, and the remembered one
+        # where it is not any more.
+        self._differing: OrderedDict[Digest, tuple[Told, str, Record | None]] = OrderedDict()
         self._under_way: OrderedDict[Digest, _Audit] = OrderedDict()
         # One of before our start was another broker's to answer.
         self._inquiry = read_inquiry(self._directory)
@@ -98,8 +104,7 @@ class Auditor:
         self._executor = ThreadPoolExecutor(1, "audit")
         self._gathering: Future[tuple[int, list[Digest]]] | None = None
         self._next_at = 0.0
-        # Nodes' keys that were found wrong, and whose jobs said so.
-        self._against: OrderedDict[str, set[str]] = OrderedDict()
+        self._accusers = Accusers()
         answers = Answers(self._jobs, results, self._rng)
         self._examiner = Examiner(
             lambda *whose: self._executor.submit(answers.known, *whose),
@@ -107,7 +112,7 @@ class Auditor:
             results,
             happen,
             log,
-            self._speaks_against,
+            self._look_into,
         )
 
     def close(self) -> None:
@@ -160,14 +165,21 @@ class Auditor:
             short(winner.key),
             ", ".join(what[:MAX_FINDINGS]),
         )
-        self._differing[winner.key] = Told(effect.node_key, second), effect.node
+        self._note_differing(winner.key, Told(effect.node_key, second), effect.node, None)
+
+    def _look_into(self, record: Record, told: Told, node: str) -> None:
+        """A trial has shown that this result may be wrong, which is served no more."""
+        self._note_differing(record.key, told, node, record)
+
+    def _note_differing(self, key: Digest, told: Told, node: str, record: Record | None) -> None:
+        self._differing[key] = told, node, record
         if len(self._differing) > MAX_FINDINGS:
             self._differing.popitem(last=False)
 
     def _begin_differing(self, now: float) -> None:
         """By now the winner's result is remembered, and its job is written down; if not, it serves nobody."""
-        key, (other, other_node) = self._differing.popitem(last=False)
-        record = self._results.record_of(key)
+        key, (other, other_node, gone) = self._differing.popitem(last=False)
+        record = gone or self._results.record_of(key)
         if record is None or key in self._under_way:
             return
         try:
@@ -262,12 +274,54 @@ class Auditor:
             else:
                 audit.avoid.add(effect.node_key)
                 self._ask(key, audit)
+        elif audit.verdict is None:
+            self._judge(key, audit, Told(effect.node_key, result))
         else:
-            third = Told(effect.node_key, result)
-            self._conclude(key, audit, judge(audit.maker, audit.other, third))
+            self._repeated(key, audit, Told(effect.node_key, result), now)
+
+    def _judge(self, key: Digest, audit: _Audit, third: Told) -> None:
+        """Two of three agree, perhaps; then those two have to repeat it before it is held against the third."""
+        assert audit.other is not None
+        verdict = judge(audit.maker, audit.other, third)
+        if verdict not in (Verdict.MAKER_AT_FAULT, Verdict.OTHER_AT_FAULT):
+            self._conclude(key, audit, verdict)
+            return
+        if verdict is Verdict.MAKER_AT_FAULT:
+            self._results.distrust(key)
+        audit.verdict, audit.third, audit.losses = verdict, third, 0
+        self._ask_once_more(key, audit)
+
+    def _ask_once_more(self, key: Digest, audit: _Audit) -> None:
+        """One of the two that agree, in turns."""
+        assert audit.other is not None
+        assert audit.third is not None
+        is_makers = audit.verdict is Verdict.OTHER_AT_FAULT
+        agreeing = (audit.maker if is_makers else audit.other, audit.third)
+        node_key = agreeing[audit.turns % 2].node_key
+        audit.turns += 1
+        audit.avoid = {node.session.user for node in self._machine.farm.nodes} - {node_key}
+        self._ask(key, audit)
+
+    def _repeated(self, key: Digest, audit: _Audit, told: Told, now: float) -> None:
+        assert audit.third is not None
+        if differences(told.result, audit.third.result):
+            self._conclude(key, audit, Verdict.UNSTABLE)
+            return
+        audit.repeats += 1
+        if audit.repeats < REPEATS:
+            self._ask_once_more(key, audit)
+            return
+        assert audit.verdict is not None
+        self._conclude(key, audit, audit.verdict, now)
 
     def _without_result(self, key: Digest, audit: _Audit, reason: str) -> None:
-        if reason not in (BUSY, NO_NODE) and audit.losses < MAX_LOSSES:
+        if audit.verdict is not None:
+            audit.losses += 1
+            if audit.losses < MAX_LOSSES:
+                self._ask_once_more(key, audit)
+            else:
+                self._conclude(key, audit, Verdict.DISPUTED)
+        elif reason not in (BUSY, NO_NODE) and audit.losses < MAX_LOSSES:
             audit.losses += 1  # the node that had it was lost, or is full: that says nothing
             self._ask(key, audit)
         elif audit.other is None:
@@ -294,7 +348,8 @@ class Auditor:
             skipped = self._report.skipped
             skipped[reason] = skipped.get(reason, 0) + 1
 
-    def _conclude(self, key: Digest, audit: _Audit, verdict: Verdict) -> None:
+    def _conclude(self, key: Digest, audit: _Audit, verdict: Verdict, now: float = 0.0) -> None:
+        """There is a verdict; `now` is wanted where somebody is at fault."""
         del self._under_way[key]
         other, source = audit.other, audit.record.source
         assert other is not None
@@ -337,26 +392,14 @@ class Auditor:
         logger.error("%s", finding.sentence())
         self._log.write("audit-differs", (("job", short(key)), ("what", ", ".join(what)[:500])))
         if odd_key:
-            self._speaks_against(odd_key, odd, source.user)
+            for condemned in self._accusers.shown(odd_key, source.user, now):
+                whose = f"no jobs of {condemned.user}" if condemned.user else "no jobs"
+                logger.error("%s gets %s for %.0f s", odd, whose, condemned.for_s)
+                self._happen(condemned)
 
     def try_node(self, effect: TryNode) -> None:
         """Put known jobs to a node that is back from quarantine, whatever share is audited."""
         self._examiner.seek(effect)
-
-    def _speaks_against(self, node_key: str, node: str, user: str) -> None:
-        """A job of this key's has shown that this node gave a wrong result."""
-        if self._is_bad(node_key, user):
-            logger.error("%s gets no jobs for %.0f s", node, CONDEMNED_S)
-            self._happen(NodeCondemned(node_key, CONDEMNED_S))
-
-    def _is_bad(self, node_key: str, user: str) -> bool:
-        """Whether jobs of several keys speak against the node. One key's alone do not: a client could bring a
-        compiler that gives something else on one node, and so take it from all others."""
-        users = self._against.setdefault(node_key, set())
-        users.add(user)
-        while len(self._against) > MAX_FINDINGS:
-            self._against.popitem(last=False)
-        return len(users) >= CONDEMNING_KEYS
 
 
 def _decoded(body: bytes) -> Result:

@@ -160,6 +160,11 @@ class Record(Strikes):
         strikes.put_aside(now)
         return strikes.until
 
+    def keep_from(self, user: str, until: float) -> None:
+        """Keep this key's jobs from it until then, at least."""
+        strikes = self._strikes_for(user)
+        strikes.until = max(strikes.until, until)
+
     def _strikes_for(self, user: str) -> Strikes:
         strikes = self._aside.get(user)
         if strikes is None:

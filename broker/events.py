@@ -124,10 +124,11 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True)
 class NodeCondemned:
-    """An audit has found that this key's nodes give wrong results."""
+    """An audit has found that this key's nodes give wrong results: they get no jobs, or none of `user`'s."""
 
     node_key: str
     for_s: float
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

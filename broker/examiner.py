@@ -91,8 +91,8 @@ class _Trial:
 
 
 class Examiner:
-    """`gather(node_key, owner)` has known jobs looked for in a thread. `speaks_against(node_key, node, user)`
-    is told of a node whose remembered result was wrong."""
+    """`gather(node_key, owner)` has known jobs looked for in a thread. `look_into(record, told, node)` has it
+    found out whether a remembered result was wrong, as this node's says."""
 
     def __init__(
         self,
@@ -101,14 +101,14 @@ class Examiner:
         results: SharedResults,
         happen: Callable[[Event], None],
         log: AuditLog,
-        speaks_against: Callable[[str, str, str], None],
+        look_into: Callable[[Record, Told, str], None],
     ) -> None:
         self._gather = gather
         self._jobs = jobs
         self._results = results
         self._happen = happen
         self._log = log
-        self._speaks_against = speaks_against
+        self._look_into = look_into
         self._sought: list[tuple[TryNode, Future[deque[Record]]]] = []
         # By the names that their runs have in the core's books.
         self._under_way: OrderedDict[Digest, tuple[_Trial, _Question]] = OrderedDict()
@@ -229,10 +229,9 @@ class Examiner:
         ):
             self._says_nothing(trial, question, "unstable")
         else:
-            source = question.record.source
             self._results.distrust(question.record.key)
             self._right(trial, question, "maker-at-fault", effect.node)
-            self._speaks_against(source.node_key, source.node, source.user)
+            self._look_into(question.record, told, effect.node)
 
     def _repeated(
         self, trial: _Trial, question: _Question, told: Told | None, effect: RerunEnded

@@ -283,10 +283,16 @@ AUDIT_PAUSE_S = 10.0
 AUDITS_AT_ONCE = 4
 MAX_AUDITS_QUEUED_PER_KEY = 1_000
 MAX_FINDINGS = 100
-# A key whose node gave a wrong result gets no jobs for a day, or until the broker starts anew: time to look.
+# A key whose nodes gave wrong results gets no jobs for a day, or until the broker starts anew: time to look.
 CONDEMNED_S = 86_400.0
-# Members whose jobs have to speak against it.
-CONDEMNING_KEYS = 2
+# Members whose jobs have to speak against it; fewer have it tried first, after MAX_QUARANTINE_S.
+CONDEMNING_KEYS = 3
+SUSPECTING_KEYS = 2
+# Node keys that one member's jobs count against in a day.
+MAX_ACCUSED = 2
+# The two that agree against a third have to give the same so many times more, together: a job that gives one
+# of two things by chance does so once in sixteen.
+REPEATS = 4
 
 # --- placement --------------------------------------------------------------------------------
 # Besides one job for each idle slot, inputs are asked for this share of all slots in advance.

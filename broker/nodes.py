@@ -291,6 +291,7 @@ class Roster:
         self._records: dict[str, dict[str, Record]] = {}  # by key and name, used last comes last
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, tuple[float, float]] = {}  # keys: until when, and for how long
+        self._kept: dict[str, dict[str, float]] = {}  # from nodes of a key: whose jobs, until when
         for identity in owing:
             self.record(identity).standing.owe(QUARANTINE_S)
 
@@ -312,6 +313,8 @@ class Roster:
             until, term_s = self._condemned.get(session.user, (0.0, 0.0))
             if record.until < until:
                 record.condemn(until, term_s)
+            for user, until in self._kept.get(session.user, {}).items():
+                record.keep_from(user, until)
             node = Node(session, record, slots, machine_classes)
             self._nodes[session.id] = node
         node.slots = node.all_slots = slots
@@ -325,6 +328,12 @@ class Roster:
         self._condemned[user] = now + for_s, for_s
         for record in self._records.get(user, {}).values():
             record.condemn(now + for_s, for_s)
+
+    def keep_from(self, user: str, accuser: str, for_s: float, now: float) -> None:
+        """Give no node of this key a job of the accuser's for so long, under whatever name it comes."""
+        self._kept.setdefault(user, {})[accuser] = now + for_s
+        for record in self._records.get(user, {}).values():
+            record.keep_from(accuser, now + for_s)
 
     def leave(self, session_id: bytes) -> Node | None:
         node = self._nodes.pop(session_id, None)

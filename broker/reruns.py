@@ -118,11 +118,15 @@ class Reruns:
         return execution
 
     def condemn(self, event: NodeCondemned, now: float) -> None:
-        """No node of this key is given jobs for a while."""
+        """No node of this key is given jobs for a while, or none of one member's."""
         farm = self._farm
-        farm.nodes.condemn(event.node_key, event.for_s, now)
+        if event.user:
+            farm.nodes.keep_from(event.node_key, event.user, event.for_s, now)
+        else:
+            farm.nodes.condemn(event.node_key, event.for_s, now)
         for node in farm.nodes:
             if node.session.user == event.node_key:
                 farm.seats.touch(node)
-        farm.audit("quarantine", node_key=event.node_key, for_s=event.for_s, reason="audit")
+        user, node_key, for_s = event.user, event.node_key, event.for_s
+        farm.audit("quarantine", node_key=node_key, for_s=for_s, user=user, reason="audit")
         self._ledger.unservable.look(now)

@@ -23,6 +23,7 @@ from broker.machine import Machine
 from broker.nodes import Node
 from broker.results import SharedResults
 from broker.traffic import Traffic
+from broker.verdicts import Told
 from cache.digest import Digest, digest_of
 from cache.frame import compress, decompress
 from cache.record import Record
@@ -96,7 +97,7 @@ class TrialFarm:
         self.results = SharedResults(self.store, traffic, lambda _: None)
         self.kept = KeptJobs(str(directory), 1 << 30, lambda digest: digest in self.desk.store)
         self.log = AuditLog(str(directory))
-        self.spoken_against: list[tuple[str, str, str]] = []
+        self.looked_into: list[tuple[Record, Told, str]] = []
         self.told: list[Event] = []
         self.answers = Answers(self.kept, self.results, random.Random(seed))
         self.examiner = Examiner(
@@ -105,7 +106,7 @@ class TrialFarm:
             self.results,
             self.told.append,
             self.log,
-            lambda *said: self.spoken_against.append(said),
+            lambda *said: self.looked_into.append(said),
         )
         self.nodes: dict[str, Member] = {}
         self.clients: set[Origin] = set()

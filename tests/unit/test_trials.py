@@ -189,7 +189,8 @@ def test_a_remembered_result_that_a_third_node_denies_tells_on_its_maker(farm: T
     farm.quarantine("suspect")
     farm.pass_time(BACK_S)
     assert farm.state("suspect") == "ready"
-    assert farm.spoken_against == [("user-maker", "user-maker", "user-a")]
+    ((record, told, node),) = farm.looked_into
+    assert (record.source.node_key, told.node_key, node) == ("user-maker", "user-third", "third")
     assert farm.known(key) is None
 
 
