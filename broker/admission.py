@@ -49,6 +49,11 @@ def _reason_against_new(farm: Farm, user: str, event: JobSubmitted, now: float) 
     return ""
 
 
+def lane_of(session: Session, event: JobSubmitted) -> Lane:
+    """Where it waits for its turn."""
+    return Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class)
+
+
 def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest) -> Execution:
     """An execution for this first submitter, under this name; with what it is expected to take."""
     known = None
@@ -60,7 +65,7 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
         job=event.key,
         toolchain=event.toolchain,
         inputs=event.inputs,
-        lane=Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class),
+        lane=lane_of(session, event),
         body=event.body,
         cost_class=expected.job,
         cost_s=expected.cost_s,

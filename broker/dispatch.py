@@ -169,6 +169,7 @@ class Dispatcher:
                 continue
             key = line.returned() or line.oldest()
             execution = farm.executions[key]
+            farm.serve(execution, line.lane.user)
             queue.charge(line, execution.cost_s, execution.weight)
             farm.set_phase(execution, Phase.CHECKING)
             # What it has not shown is asked for in any case: nobody need look for that.
@@ -188,6 +189,7 @@ class Dispatcher:
                 ready.pass_over(line)
                 continue
             execution = farm.executions[choice.key]
+            farm.serve(execution, line.lane.user)
             ready.charge(line, execution.cost_s, execution.weight)
             self._send_to(execution, choice, now)
             farm.seats.refresh(now)

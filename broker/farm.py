@@ -17,13 +17,22 @@ from broker.costs import MAX_COST_S
 from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.holdings import Holdings
-from broker.jobs import GRANTED, LEASED, Execution, Lease, Phase, is_avoided, lease_prefix
+from broker.jobs import (
+    GRANTED,
+    LEASED,
+    Execution,
+    Lease,
+    Phase,
+    Waiter,
+    is_avoided,
+    lease_prefix,
+)
 from broker.limits import FAR_OFF, RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.model import Identity, Model
 from broker.nodes import Node, Roster
 from broker.pace import Pace
 from broker.patience import Patience
-from broker.queue import Queue
+from broker.queue import Lane, Queue
 from broker.seats import Seats
 from broker.sessions import Session, Sessions
 from cache.digest import Digest
@@ -117,13 +126,11 @@ class Farm:
         """Take in an execution, as queued; `at_front` where it has waited for its turn already."""
         self.executions[execution.key] = execution
         self.by_prefix[lease_prefix(execution.key)] = execution
-        tally = self.tallies.setdefault(execution.lane.user, Tally())
-        for each in (tally, self.total):
-            each.jobs += 1
-            each.size_bytes += execution.size_bytes
+        self._count(execution, self.total, +1)
+        self._count(execution, self.tallies.setdefault(execution.lane.user, Tally()), +1)
         self.backlog_cost_s += execution.cost_s
         self.pace.added(execution)
-        self.queue.push(execution.key, execution.lane, execution.cost_s, at_front=at_front)
+        _push(self.queue, execution, at_front=at_front)
         self.is_dirty = True
 
     def remove(self, execution: Execution) -> None:
@@ -136,13 +143,76 @@ class Farm:
         self.pace.removed(execution)
         del self.executions[execution.key]
         self.by_prefix.pop(lease_prefix(execution.key), None)
-        tally = self.tallies[execution.lane.user]
-        for each in (tally, self.total):
-            each.jobs -= 1
-            each.size_bytes -= execution.size_bytes
-        if not tally.jobs:
-            del self.tallies[execution.lane.user]
+        self._count(execution, self.total, -1)
+        self._uncount(execution)
         self.is_dirty = True
+
+    def join(
+        self, execution: Execution, session: Session, waiter: Waiter, lane: Lane, nice: int
+    ) -> None:
+        """One more request for it: it waits in this lane, too. Not in a publisher's: that could lead it to
+        nodes that others have not asked for."""
+        if session.is_own:
+            lane, nice = execution.lane, execution.nice
+        has_moved = execution.join(waiter, lane, nice)
+        queue = self._queue_of(execution)
+        if queue is not None and has_moved:
+            queue.remove_from(execution.key, lane.user)
+            queue.push_too(execution.key, lane, execution.cost_s)
+            self.is_dirty = True
+
+    def leave(self, execution: Execution, session: Session, ticket: int) -> None:
+        """This request is over, and others wait for it or it is to be removed."""
+        before = set(execution.claims)
+        execution.leave(session.id, ticket)
+        queue = self._queue_of(execution)
+        if queue is None or not execution.claims:
+            return
+        for user in before - execution.claims.keys():
+            self._serve_a_claim(execution)
+            queue.remove_from(execution.key, user)
+            self.is_dirty = True
+
+    def serve(self, execution: Execution, user: str) -> None:
+        """It is this key's turn, of those that wait for it: it is charged to them. Not while it waits for what
+        it lacks."""
+        claim = execution.claims[user]
+        if execution.lane == claim.lane:
+            return
+        phase, lane = execution.phase, execution.lane
+        self.pace.removed(execution)
+        self._uncount(execution)
+        if phase in GRANTED:
+            self._grant(lane, -1)
+            self._grant(claim.lane, +1)
+        execution.lane, execution.nice = claim.lane, claim.nice
+        self._count(execution, self.tallies.setdefault(user, Tally()), +1)
+        self.pace.added(execution)
+
+    def _serve_a_claim(self, execution: Execution) -> None:
+        """Whoever has given it up is not charged for it."""
+        if execution.claims and execution.lane.user not in execution.claims:
+            self.serve(execution, next(iter(execution.claims)))
+
+    def _queue_of(self, execution: Execution) -> Queue | None:
+        """Where it waits for its turn."""
+        return {Phase.QUEUED: self.queue, Phase.READY: self.ready}.get(execution.phase)
+
+    def _count(self, execution: Execution, tally: Tally, sign: int) -> None:
+        tally.jobs += sign
+        tally.size_bytes += sign * execution.size_bytes
+
+    def _uncount(self, execution: Execution) -> None:
+        user = execution.lane.user
+        self._count(execution, self.tallies[user], -1)
+        if not self.tallies[user].jobs:
+            del self.tallies[user]
+
+    def _grant(self, lane: Lane, count: int) -> None:
+        place = (lane.user, lane.machine_class)
+        self.granted[place] += count
+        if not self.granted[place]:
+            del self.granted[place]
 
     def set_phase(self, execution: Execution, phase: Phase, *, at_front: bool = False) -> None:
         """Move an execution on; `at_front` for one that is given back to the queue."""
@@ -150,27 +220,19 @@ class Farm:
         was_leased, is_leased = execution.phase in LEASED, phase in LEASED
         self.backlog_cost_s += execution.cost_s * (was_leased - is_leased)
         execution.phase = phase
-        lane = execution.lane
         if phase in GRANTED:
-            self.granted[lane.user, lane.machine_class] += 1
-        if phase is Phase.QUEUED:
-            self.queue.push(execution.key, lane, execution.cost_s, at_front=at_front)
-        elif phase is Phase.READY:
-            self.ready.push(execution.key, lane, execution.cost_s)
+            self._grant(execution.lane, +1)
+        if (queue := self._queue_of(execution)) is not None:
+            self._serve_a_claim(execution)
+            _push(queue, execution, at_front=at_front)
         # Started is no news for placement: it changes neither a slot nor the queue.
         self.is_dirty |= phase is not Phase.STARTED
 
     def _leave_phase(self, execution: Execution) -> None:
-        lane = execution.lane
         if execution.phase in GRANTED:
-            place = (lane.user, lane.machine_class)
-            self.granted[place] -= 1
-            if not self.granted[place]:
-                del self.granted[place]
-        if execution.phase is Phase.QUEUED:
-            self.queue.remove(execution.key)
-        elif execution.phase is Phase.READY:
-            self.ready.remove(execution.key)
+            self._grant(execution.lane, -1)
+        if (queue := self._queue_of(execution)) is not None:
+            queue.remove(execution.key)
 
     def served(self, execution: Execution, cost_s: float) -> None:
         """It has cost so much, and its lane and user were charged what was expected: they are owed the rest, or
@@ -250,3 +312,11 @@ class Farm:
             and not is_avoided(execution.lost_by, node.identity)
             for node in self.nodes
         )
+
+
+def _push(queue: Queue, execution: Execution, *, at_front: bool) -> None:
+    """It waits in a lane of each key that wants it."""
+    first, *others = (claim.lane for claim in execution.claims.values())
+    queue.push(execution.key, first, execution.cost_s, at_front=at_front)
+    for lane in others:
+        queue.push_too(execution.key, lane, execution.cost_s, at_front=at_front)

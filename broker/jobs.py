@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 
@@ -60,12 +60,23 @@ GRANTED = frozenset((Phase.CHECKING, Phase.FETCHING, Phase.READY))
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """An agent's request for an execution. `session` is the session's id, `since` when it came."""
+    """An agent's request for an execution. `session` is the session's id, `since` when it came, `claimant`
+    the key whose turn it waits for."""
 
     session: bytes
     ticket: int
     since: float
     shared: bool
+    claimant: str = ""
+
+
+@dataclass(slots=True)
+class Claim:
+    """What one key's requests for an execution have in common: it waits in this lane of the key's, so nice."""
+
+    lane: Lane
+    nice: int = 0
+    requests: int = 0
 
 
 @dataclass(slots=True)
@@ -139,7 +150,8 @@ class Suspicion:
 @dataclass(slots=True)
 class Execution:
     """`key` is its name in the books, `job` the job's key: another only while the execution is private, and for
-    a rerun that nobody else is to wait for. `lane` is the first submitter's: fairness is counted to them.
+    a rerun that nobody else is to wait for. It waits in a lane of each key that has submitted it, as
+    the `claims` say, and is charged to that whose turn comes first: its `lane`, the first submitter's before.
     `is_new`: what is remembered is no answer.
 
     `later` is to be asked for when what is `missing` is here.
@@ -173,6 +185,7 @@ class Execution:
     missing: set[Digest] = field(default_factory=set)
     later: list[Digest] = field(default_factory=list)
     waiters: dict[tuple[bytes, int], Waiter] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
     avoid: set[Identity] = field(default_factory=set)
     left_by: set[Identity] = field(default_factory=set)
     losses: int = 0
@@ -207,9 +220,29 @@ class Execution:
     def is_rerun(self) -> bool:
         return (AUDITOR, 0) in self.waiters
 
-    def join(self, waiter: Waiter) -> None:
-        """Somebody waits for it, from now on."""
-        self.waiters[waiter.session, waiter.ticket] = waiter
+    def join(self, waiter: Waiter, lane: Lane | None = None, nice: int = 0) -> bool:
+        """Somebody waits for it, from now on; in this lane, where it is not the execution's own. Of a key's
+        lanes it is the one that is least nice. Whether that lane is new."""
+        if lane is None:
+            lane, nice = self.lane, self.nice
+        claim = self.claims.get(lane.user)
+        requests = claim.requests if claim is not None else 0
+        has_moved = claim is None or nice < claim.nice
+        if claim is None or nice < claim.nice:
+            claim = self.claims[lane.user] = Claim(lane, nice, requests)
+        claim.requests += (waiter.session, waiter.ticket) not in self.waiters
+        self.waiters[waiter.session, waiter.ticket] = replace(waiter, claimant=lane.user)
+        return has_moved
+
+    def leave(self, session: bytes, ticket: int) -> None:
+        """This request is over."""
+        waiter = self.waiters.pop((session, ticket), None)
+        if waiter is None:
+            return
+        claim = self.claims[waiter.claimant]
+        claim.requests -= 1
+        if not claim.requests:
+            del self.claims[waiter.claimant]
 
     @property
     def lost_by(self) -> set[Identity]:

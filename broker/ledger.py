@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from broker import opinions
-from broker.admission import NO_NODES, TOO_MANY, new_execution, reason_to_refuse
+from broker.admission import NO_NODES, TOO_MANY, lane_of, new_execution, reason_to_refuse
 from broker.blame import excuse
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
 from broker.events import JobSubmitted, Recalled, ResultArrived
@@ -72,7 +72,7 @@ class Ledger:
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
             execution.is_new |= event.is_fresh
-            execution.join(waiter)
+            farm.join(execution, session, waiter, lane_of(session, event), event.nice)
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
             self._say_where(execution, session, event.ticket)
@@ -99,7 +99,7 @@ class Ledger:
         execution = self._farm.executions.get(key) if key is not None else None
         if execution is None:
             return  # it had ended before the request of a session that is over was undone
-        execution.waiters.pop((session.id, ticket), None)
+        self._farm.leave(execution, session, ticket)
         if not execution.waiters:
             self._abandon(execution)
 
@@ -383,6 +383,7 @@ class Ledger:
         waiters, execution.waiters = list(execution.waiters.values()), {}
         self.uploads.forget(execution)
         farm.remove(execution)
+        execution.claims = {}
         execution.key, execution.phase = execution.job, Phase.QUEUED
         for waiter in waiters:
             session = farm.sessions.get(waiter.session)
@@ -391,7 +392,8 @@ class Ledger:
             session.tickets[waiter.ticket] = execution.job
             if known is not None:
                 known.is_new |= execution.is_new
-                known.join(replace(waiter, shared=True))
+                waiter = replace(waiter, shared=True)
+                farm.join(known, session, waiter, execution.lane, execution.nice)
             else:
                 execution.join(waiter)
         if execution.waiters:

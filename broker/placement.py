@@ -15,7 +15,7 @@ from broker.jobs import Execution
 from broker.limits import AGED_S, KEPT_FOR_S, MAX_SESSIONS, PROBE_COST_S, TOOLCHAIN_FETCH_S
 from broker.nodes import Node
 from broker.pace import Horizon
-from broker.queue import Line
+from broker.queue import Lane, Line
 from broker.seats import SEATS_TRIED, Seat, Seats
 from cache.digest import Digest
 
@@ -59,7 +59,7 @@ class Chooser:
         if picked is None:
             return None
         key, reason = picked
-        seat = self._better_for(self._job_of(key), found[0], is_ahead, now)
+        seat = self._better_for(line.lane, self._job_of(key), found[0], is_ahead, now)
         if seat is None:
             return self._elsewhere(line, key, found[0], is_ahead, now)
         line.passed_since = None
@@ -129,11 +129,12 @@ class Chooser:
             return line.shortest(), "waited-enough"
         return None
 
-    def _better_for(self, job: Execution, seat: Seat, is_ahead: bool, now: float) -> Seat | None:
+    def _better_for(
+        self, lane: Lane, job: Execution, seat: Seat, is_ahead: bool, now: float
+    ) -> Seat | None:
         """This seat, or one that has the toolchain; None when the job must not go to any that has room."""
         if job.toolchain in seat.node.toolchains and may_go(job, seat, now):
             return seat
-        lane = job.lane
         # A few as a rule, and all where those are not for this job.
         for most in (SEATS_TRIED, MAX_SESSIONS):
             found = self._seats.best(
@@ -146,9 +147,8 @@ class Chooser:
         empty = [each for each in found if may_go(job, each, now, alone=True)]
         return max(empty, key=lambda each: each.node.most_bytes, default=None)
 
-    def _keep_one_for(self, job: Execution, is_ahead: bool, now: float) -> None:
+    def _keep_one_for(self, lane: Lane, job: Execution, is_ahead: bool, now: float) -> None:
         """Give a node's memory to this job alone as it comes free: the one that holds least now."""
-        lane = job.lane
         seats = self._seats.best(
             lane.user, lane.machine_class, now, is_ahead=is_ahead, most=MAX_SESSIONS
         )
@@ -170,9 +170,9 @@ class Chooser:
         """The job that was picked has failed on all the nodes that have room, or they have no memory for it:
         another one may go there. For one that has waited long a node is emptied."""
         if now - self._job_of(picked).ready_at > AGED_S:
-            self._keep_one_for(self._job_of(picked), is_ahead, now)
+            self._keep_one_for(line.lane, self._job_of(picked), is_ahead, now)
         for key in islice(line.in_order(), SEATS_TRIED):
-            better = self._better_for(self._job_of(key), seat, is_ahead, now)
+            better = self._better_for(line.lane, self._job_of(key), seat, is_ahead, now)
             if better is not None:
                 return self._conclude(key, better, line, "in-its-place", now)
         return None

@@ -116,7 +116,7 @@ class Queue:
     """Keys of jobs, in lanes; no operation grows with the number of users or lanes by more than its log."""
 
     def __init__(self) -> None:
-        self._lane_of: dict[Digest, Lane] = {}
+        self._lanes_of: dict[Digest, list[Lane]] = {}
         self._users: Turns[str] = Turns()
         self._lanes: dict[str, Turns[Lane]] = {}
         self._lines: dict[Lane, Line] = {}
@@ -124,24 +124,40 @@ class Queue:
         self._passed: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._lane_of)
+        return len(self._lanes_of)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._lane_of
+        return key in self._lanes_of
 
     def __iter__(self) -> Iterator[Digest]:
-        return iter(self._lane_of)
+        return iter(self._lanes_of)
 
     def push(self, key: Digest, lane: Lane, cost_s: float, *, at_front: bool = False) -> None:
         """Add a job; `at_front` for one that was given back, so that it has waited already."""
-        assert key not in self._lane_of
+        assert key not in self._lanes_of
+        self._lanes_of[key] = []
+        self.push_too(key, lane, cost_s, at_front=at_front)
+
+    def push_too(self, key: Digest, lane: Lane, cost_s: float, *, at_front: bool = False) -> None:
+        """It waits in this lane besides."""
         line = self._lines.get(lane) or self._open(lane)
-        self._lane_of[key] = line.lane
-        line.push(key, cost_s, at_front=at_front)
+        if line.lane not in self._lanes_of[key]:
+            self._lanes_of[key].append(line.lane)
+            line.push(key, cost_s, at_front=at_front)
 
     def remove(self, key: Digest) -> None:
-        """Take a job out, at its turn or not."""
-        lane = self._lane_of.pop(key)
+        """Take a job out of all its lanes, at its turn or not."""
+        for lane in self._lanes_of.pop(key):
+            self._take_out(key, lane)
+
+    def remove_from(self, key: Digest, user: str) -> None:
+        """Take it out of this user's lane."""
+        lanes = self._lanes_of[key]
+        for lane in [each for each in lanes if each.user == user]:
+            lanes.remove(lane)
+            self._take_out(key, lane)
+
+    def _take_out(self, key: Digest, lane: Lane) -> None:
         line = self._lines[lane]
         line.remove(key)
         if line:

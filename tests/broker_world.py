@@ -16,7 +16,7 @@ from typing import TypeVar
 from broker import effects, events
 from broker.effects import Effect
 from broker.events import Event, Origin
-from broker.jobs import AUDITOR, GRANTED, LEASED, Phase
+from broker.jobs import AUDITOR, GRANTED, LEASED, Execution, Phase
 from broker.limits import HELLO_EVERY_S
 from broker.machine import Machine
 from broker.nodes import Node
@@ -166,6 +166,7 @@ class Desk:
         *,
         shows: bool = True,
         is_fresh: bool = False,
+        nice: int = 0,
     ) -> list[Effect]:
         """`shows`: the agent proves that it holds the inputs, of which the store can check those it has."""
         here = tuple(digest for digest in facts.inputs if digest in self.store and shows)
@@ -184,6 +185,7 @@ class Desk:
                 body=b"job " + facts.name.encode(),
                 is_fresh=is_fresh,
                 traits=facts.traits,
+                nice=nice,
             ),
         )
 
@@ -289,6 +291,17 @@ def session_of(machine: Machine, session_id: bytes) -> Session | None:
     return machine.farm.sessions.get(session_id) or machine.departures.get(session_id)
 
 
+def validate_claims(machine: Machine, execution: Execution) -> None:
+    """It waits in one lane of each key that waits for it."""
+    requests = Counter(waiter.claimant for waiter in execution.waiters.values())
+    assert requests == {user: claim.requests for user, claim in execution.claims.items()}
+    assert all(claim.lane.user == user for user, claim in execution.claims.items())
+    if (queue := machine.farm._queue_of(execution)) is not None:
+        assert execution.lane.user in execution.claims
+        users = sorted(lane.user for lane in queue._lanes_of[execution.key])
+        assert users == sorted(execution.claims)
+
+
 def validate(machine: Machine) -> None:
     """What holds between events, whatever happened."""
     farm = machine.farm
@@ -318,6 +331,7 @@ def validate(machine: Machine) -> None:
         if execution.phase in GRANTED:
             place = (execution.lane.user, execution.lane.machine_class)
             granted[place] = granted.get(place, 0) + 1
+        validate_claims(machine, execution)
         for at, waiter in execution.waiters.items():
             assert at == (waiter.session, waiter.ticket)
             if waiter.session == AUDITOR:

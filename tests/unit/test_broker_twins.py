@@ -1,0 +1,128 @@
+"""A job that several keys have submitted: each waits for it in a line of its own."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.events import Origin
+from broker.limits import STARTUP_GRACE_S
+from broker.queue import Lane, Queue
+from cache.digest import Digest
+from tests.broker_world import Desk, JobFacts, blob, job
+from zcc.messages import Cancel, Role, Started
+
+
+@pytest.fixture
+def desk() -> Desk:
+    desk = Desk()
+    desk.machine.farm.started_at -= STARTUP_GRACE_S
+    return desk
+
+
+def twin(number: int, build: str = "build") -> JobFacts:
+    return job(f"twin{number}", inputs=(), build=build)
+
+
+def crowd(desk: Desk, count: int, twins: int, nice: int = 0) -> tuple[Origin, Origin]:
+    """A node of one slot; a key that has submitted so many jobs, and these twins behind them, which
+    are shorter."""
+    greedy, node = desk.client("greedy"), desk.node("n", slots=1)
+    for number in range(count):
+        desk.submit(greedy, number, job(f"junk{number}", inputs=(), hint_s=2.0), nice=nice)
+    for number in range(twins):
+        desk.submit(greedy, count + number, twin(number), nice=nice)
+    return greedy, node
+
+
+def work(desk: Desk, node: Origin, count: int) -> list[tuple[Digest, str]]:
+    """The node does so many jobs; which, and for whom."""
+    done = []
+    given = desk.runs(node)
+    for _ in range(count):
+        run = given.pop(0)
+        desk.say(node, Started(run.lease))
+        desk.now += 1.0
+        desk.done(node, run.lease)
+        done.append((run.key, run.client))
+        given += desk.runs(node)
+    return done
+
+
+def test_who_comes_second_waits_in_his_own_line_and_is_charged(desk: Desk) -> None:
+    _, node = crowd(desk, 50, 5)
+    victim = desk.client("victim")
+    for number in range(5):
+        desk.submit(victim, number, twin(number))
+    done = work(desk, node, 14)
+    twins = {twin(number).key for number in range(5)}
+    assert {key for key, _ in done} > twins
+    assert {client for key, client in done if key in twins} == {"user-victim"}
+
+
+def test_who_is_less_nice_does_not_wait_with_who_is_nicer(desk: Desk) -> None:
+    _, node = crowd(desk, 10, 5, nice=19)
+    victim, third = desk.client("victim"), desk.client("third")
+    for number in range(40):
+        desk.submit(third, number, job(f"other{number}", inputs=()))
+    for number in range(5):
+        desk.submit(victim, number, twin(number))
+    done = work(desk, node, 16)
+    assert {key for key, _ in done} > {twin(number).key for number in range(5)}
+
+
+def test_of_one_keys_builds_the_least_nice_one_counts(desk: Desk) -> None:
+    greedy, node = crowd(desk, 40, 1, nice=19)
+    desk.submit(greedy, 100, twin(0, build="urgent"))
+    assert twin(0).key in [key for key, _ in work(desk, node, 6)]
+
+
+def test_who_has_given_it_up_is_not_charged(desk: Desk) -> None:
+    greedy, node = crowd(desk, 10, 1)
+    victim = desk.client("victim")
+    desk.submit(victim, 1, twin(0))
+    desk.say(greedy, Cancel(10))
+    farm = desk.machine.farm
+    assert farm.executions[twin(0).key].lane.user == "user-victim"
+    assert (twin(0).key, "user-victim") in work(desk, node, 6)
+
+
+def test_who_has_given_it_up_has_no_line_for_it_left(desk: Desk) -> None:
+    _, node = crowd(desk, 30, 1)
+    victim = desk.client("victim")
+    desk.submit(victim, 1, twin(0))
+    desk.say(victim, Cancel(1))
+    assert "user-victim" not in desk.machine.farm.tallies
+    assert (twin(0).key, "user-greedy") in work(desk, node, 31)
+
+
+def test_a_publisher_that_joins_has_nobodys_job_done_on_its_own_node(desk: Desk) -> None:
+    greedy, node = crowd(desk, 5, 1)
+    ci = desk.hello("ci", Role.PUBLISHER, user="ci-key")
+    desk.submit(ci, 1, twin(0))
+    assert desk.machine.farm.executions[twin(0).key].claims.keys() == {"user-greedy"}
+    desk.say(greedy, Cancel(5))
+    assert desk.machine.farm.executions[twin(0).key].claims.keys() == {"user-greedy"}
+    assert (twin(0).key, "user-greedy") in work(desk, node, 6)
+
+
+def test_a_job_leaves_all_its_lines_at_once() -> None:
+    rng = random.Random(1)
+    queue, users = Queue(), [f"u{number}" for number in range(5)]
+    for number in range(200):
+        first, *others = rng.sample(users, rng.randint(1, 4))
+        queue.push(blob(str(number)), Lane(first, "b", b""), 1.0)
+        for user in others:
+            queue.push_too(blob(str(number)), Lane(user, "b", b""), 1.0)
+        if len(others) > 1:
+            queue.remove_from(blob(str(number)), others[0])
+    seen = set()
+    while (line := queue.first()) is not None:
+        key = line.oldest()
+        queue.charge(line, 1.0)
+        queue.remove(key)
+        assert key not in seen
+        seen.add(key)
+    assert len(seen) == 200
+    assert not len(queue)
