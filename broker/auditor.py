@@ -265,8 +265,11 @@ class Auditor:
             return
         if effect.node_key in audit.avoid:
             self._end(key, "same-node")
-        elif result.lookups.flaw or result.lookups.undeclared:
-            self._end(key, "unproven")  # says nothing of anybody
+        elif result.lookups.flaw:
+            self._results.distrust(
+                key
+            )  # it says nothing of anybody, but the remembered one has no other word
+            self._end(key, "unproven")
         elif audit.other is None:
             audit.other, audit.other_node = Told(effect.node_key, result), effect.node
             if judge(audit.maker, audit.other, None) is Verdict.EQUAL:
@@ -283,6 +286,11 @@ class Auditor:
         """Two of three agree, perhaps; then those two have to repeat it before it is held against the third."""
         assert audit.other is not None
         verdict = judge(audit.maker, audit.other, third)
+        if verdict is Verdict.OTHER_AT_FAULT and audit.other.result.lookups.undeclared:
+            # It claims no proof, so nobody was ever to be served by it.
+            audit.other = None
+            self._end(key, "unproven")
+            return
         if verdict not in (Verdict.MAKER_AT_FAULT, Verdict.OTHER_AT_FAULT):
             self._conclude(key, audit, verdict)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from broker.auditor import Auditor
 from broker.effects import RerunEnded
 from broker.events import Event
 from broker.limits import CONDEMNED_S, MAX_QUARANTINE_S
-from tests.trial_world import Answer, TrialFarm, right, wrong
-from zcc.job import Result
+from tests.trial_world import Answer, TrialFarm, job_of, right, wrong
+from zcc.job import Lookups, Result, job_key
 
 NODES = ("n1", "n2", "n3", "n4")
 Where = Callable[[str, str], Result]
@@ -124,6 +125,42 @@ def test_two_members_with_a_compiler_that_tells_nodes_apart_do_little(farm: Audi
             farm.audit(f"{odd} {user} {len(farm.verdicts())}", user, odd, wrong)
     aside_s = [max(0.0, farm.record(name).until - farm.desk.now) for name in NODES]
     assert aside_s == [MAX_QUARANTINE_S, MAX_QUARANTINE_S, 0.0, 0.0]
+
+
+def undeclared(name: str) -> Result:
+    """What an honest node says of a job that reads what it does not name."""
+    return replace(right(name), lookups=Lookups(undeclared=(b"/src/hidden.h",)))
+
+
+def test_a_node_cannot_hide_behind_jobs_that_prove_nothing(farm: Audited) -> None:
+    join(farm, "n1", "n2", "n3", answer=undeclared)
+    farm.audit("a", "user-a", "n1", wrong)
+    assert farm.verdicts() == ["maker-at-fault"]
+    assert is_kept_from(farm, "n1", "user-a")
+    assert farm.known(job_key(job_of("a"))) is None
+
+
+def test_who_alone_says_that_a_job_proves_nothing_is_not_at_fault(farm: Audited) -> None:
+    join(farm, "n1", "n2", "n3")
+    farm.nodes["n2"].answer = undeclared
+    for number in range(4):
+        farm.audit(f"a{number}", "user-a", "n1")
+    assert set(farm.verdicts()) <= {"equal"}
+    assert not any(is_kept_from(farm, name, "user-a") for name in ("n1", "n2", "n3"))
+    assert farm.known(job_key(job_of("a0"))) is not None
+
+
+def test_a_result_that_one_other_node_cannot_prove_is_forgotten(farm: Audited) -> None:
+    join(farm, "n1", "n2")
+    for name, answer in (("a", undeclared), ("b", flawed)):
+        farm.nodes["n2"].answer = answer
+        farm.audit(name, "user-a", "n1")
+        assert farm.known(job_key(job_of(name))) is None
+    assert not is_kept_from(farm, "n1", "user-a")
+
+
+def flawed(name: str) -> Result:
+    return replace(right(name), lookups=Lookups(flaw="it was cut off"))
 
 
 def test_a_node_that_lies_in_an_audit_is_found_as_well(farm: Audited) -> None:
