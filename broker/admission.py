@@ -9,6 +9,7 @@ from broker.farm import Farm, Tally
 from broker.jobs import Execution, size_of
 from broker.limits import (
     MAX_BUILD_NAME,
+    MAX_CLOSURE_BYTES,
     MAX_JOB_BYTES,
     MAX_JOB_BYTES_PER_USER,
     MAX_JOBS,
@@ -58,7 +59,9 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
     """An execution for this first submitter, under this name; with what it is expected to take."""
     known = None
     if event.traits is not None:
-        known = Known(session.user, event.toolchain, event.traits)
+        closure_bytes = min(event.traits.closure_bytes, MAX_CLOSURE_BYTES)
+        traits = replace(event.traits, closure_bytes=closure_bytes)
+        known = Known(session.user, event.toolchain, traits)
     expected = farm.model.expect(event.toolchain, event.cost_hint_s, len(event.inputs), known)
     return Execution(
         key=key,

@@ -86,8 +86,9 @@ class Lease:
     `power` is how many seconds of cost its slot does in a second; `counted_end` what `broker/pace.py`
     counts with.
 
-    `memory_bytes` are reserved for it there. `slot_at` is when one of the node's slots was idle for it; None
-    while it waits behind others. `began_at` is when the node said that it runs; None before.
+    `memory_bytes` are reserved for it there, as much as so many `slots` have. `slot_at` is when one of the
+    node's slots was idle for it; None while it waits behind others. `began_at` is when the node said that it
+    runs; None before.
     `since` is its last step on the way: assigned, begun, outputs announced. From `straggles_at` on it takes
     unusually long, at `limit_at` it is taken away.
 
@@ -104,6 +105,7 @@ class Lease:
     counted_end: float = 0.0
     is_adopted: bool = False
     memory_bytes: int = 0
+    slots: float = 1.0
     slot_at: float | None = None
     began_at: float | None = None
     since: float = 0.0
@@ -112,7 +114,7 @@ class Lease:
     has_announced: bool = False
 
     def held_s(self, now: float) -> float:
-        """How long it has had a slot, idle or not."""
+        """How long it has had its slots, idle or not."""
         return max(0.0, now - self.slot_at) if self.slot_at is not None else 0.0
 
 

@@ -224,7 +224,7 @@ class Ledger:
         execution = farm.executions[lease.key]
         if node is None or lease.slot_at is None or lease is execution.hedge:
             return
-        cost_s = farm.model.held_cost_s(lease.held_s(now), node.identity)
+        cost_s = lease.slots * farm.model.held_cost_s(lease.held_s(now), node.identity)
         if cost_s > execution.cost_s:
             farm.served(execution, cost_s)
 
@@ -300,7 +300,7 @@ class Ledger:
                 execution,
                 max(
                     cpu_s * farm.model.speed(node.identity),
-                    farm.model.held_cost_s(wall_s + unbegun_s, node.identity),
+                    lease.slots * farm.model.held_cost_s(wall_s + unbegun_s, node.identity),
                 ),
             )
             farm.model.observe(

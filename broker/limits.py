@@ -445,6 +445,9 @@ UNDONE_PER_S = MAX_CHANGES
 # and 100 on disk. LLVM has 6,000, Chromium 50,000.
 MAX_COST_ROWS = 200_000
 MAX_COST_ROWS_PER_KEY = 60_000
+# What a job's inputs are believed to have in all, by its agent's word, before it has run: ten times what the
+# largest projects' sources include.
+MAX_CLOSURE_BYTES = 256 << 20
 # What is reserved for a job, in times of the peak that is expected.
 RESERVE_SHARE = 1.2
 # A job that nodes have stopped more often for want of memory is lost to them.

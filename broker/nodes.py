@@ -84,6 +84,9 @@ class Node:
 
     def take(self, lease: Lease, now: float) -> None:
         """It is given this lease."""
+        if self.memory is not None:
+            share = lease.memory_bytes / max(1, self.memory.usable_bytes)
+            lease.slots = max(1.0, self.slots * min(share, 1.0))
         if self.held - len(self.behind) < self.slots:
             lease.slot_at = now
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.events import Origin
-from broker.limits import AGED_S, MAX_STOPS, STARTUP_GRACE_S
+from broker.limits import AGED_S, MAX_CLOSURE_BYTES, MAX_STOPS, STARTUP_GRACE_S
 from broker.needs import Word, believed
 from tests.broker_world import Desk, JobFacts, blob, job
 from zcc.lent import Memory
-from zcc.messages import Beat, Bye, Failed, Fault, Finished, Refused, Run
+from zcc.messages import Beat, Bye, Failed, Fault, Finished, Refused, Run, Started
 from zcc.traits import Traits
 
 GIB = 1 << 30
@@ -285,3 +286,36 @@ def test_what_is_believed_is_within_what_others_give_or_what_others_say(
     if found is not None and found.least_bytes > (most := reach(found.by) or 0):
         assert any(most < each.least_bytes for each in words if each.by != found.by)
     assert found is not None or all(each.least_bytes > (reach(each.by) or 0) for each in words)
+
+
+def test_the_size_of_its_inputs_is_believed_up_to_what_projects_have(desk: Desk) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=8, memory=memory(64))
+    for ticket, closure_bytes in enumerate((MAX_CLOSURE_BYTES, 1 << 50)):
+        facts = known(f"x{ticket}")
+        assert facts.traits is not None
+        traits = replace(facts.traits, closure_bytes=closure_bytes)
+        desk.submit(agent, ticket, replace(facts, traits=traits))
+    most, more = desk.runs(node)
+    assert more.memory_bytes == most.memory_bytes < 4 * GIB
+
+
+def test_who_has_a_nodes_memory_is_charged_for_the_slots_that_have_none(desk: Desk) -> None:
+    agent, other = desk.client("a"), desk.client("b")
+    node = desk.node("n", slots=8, memory=memory(8))
+    teach(desk, agent, node, 1, known("large"), 6.0)
+    teach(desk, other, node, 1, known("small"), 0.1)
+    for number in range(2, 42):
+        desk.submit(agent, number, replace(known("large"), name=f"large{number}"))
+        desk.submit(other, number, replace(known("small"), name=f"small{number}"))
+    done = Counter[str]()
+    while done["user-b"] < 40:
+        given = desk.runs(node)
+        assert given, (done, desk.got(agent, Refused))
+        for run in given:
+            desk.say(node, Started(run.lease))
+        desk.pass_time(1.0, frozenset((agent, other, node)))
+        for run in given:
+            gib = 6.0 if run.client == "user-a" else 0.1
+            desk.done(node, run.lease, peak_bytes=int(gib * GIB))
+        done += Counter(run.client for run in given)
+    assert done["user-a"] <= 4  # without it 7
