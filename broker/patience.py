@@ -3,15 +3,19 @@
     straggles after   max(p95, 1.5 * predicted + 0.25 s)
     limit             min(--run-limit, max(60 s, 10 * predicted) * 4 ** times it was over its limit)
 
-p95 is the 95th percentile of taken / predicted among the runs of the job's class, times predicted; it is found
-without keeping them by stochastic approximation (Robbins and Monro 1951) on the logarithm. A job of which
+p95 is the 95th percentile of taken / predicted among the runs of the job's class that were its key's, times
+predicted: what one member's jobs take delays nobody else's. It is found without keeping them by stochastic
+approximation (Robbins and Monro 1951) on the logarithm. A job of which
 nothing is known has 300 s for 60. Predicted is the wall time on its node, as believed when the run begins.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from broker.jobs import Execution, Lease
 from broker.limits import (
@@ -19,6 +23,7 @@ from broker.limits import (
     LEAST_RUN_LIMIT_S,
     LIMIT_GROWTH,
     LIMIT_TIMES,
+    MAX_RECORDS,
     MOST_PROCESSORS,
     RUN_LIMIT_S,
     START_LIMIT_S,
@@ -28,6 +33,8 @@ from broker.limits import (
     UNKNOWN_RUN_LIMIT_S,
 )
 from broker.model import MAX_CLASSES, CostClass
+
+Key = TypeVar("Key", bound=Hashable)
 
 QUANTILE = 0.95
 # Where nothing is known: ln(taken / predicted) scatters by 0.55.
@@ -55,8 +62,9 @@ class Patience:
 
     def __init__(self, most_run_s: float = RUN_LIMIT_S) -> None:
         self._most_run_s = most_run_s
-        self._all = _Tail(_FIRST_LN_RATIO)
-        self._classes: dict[CostClass, _Tail] = {}
+        # By whose jobs they were, and by their class too. Used last comes last.
+        self._keys: OrderedDict[str, _Tail] = OrderedDict()
+        self._classes: OrderedDict[tuple[str, CostClass], _Tail] = OrderedDict()
 
     def assigned(self, lease: Lease, now: float) -> None:
         """A node is sent the job, which is expected to end as the lease says."""
@@ -68,7 +76,7 @@ class Patience:
         """The node says that it runs, which is expected to take so many seconds there."""
         lease.began_at = lease.since = now
         lease.expected_end = now + predicted_s
-        lease.straggles_at = now + self.straggles_after_s(execution.cost_class, predicted_s)
+        lease.straggles_at = now + self.straggles_after_s(execution, predicted_s)
         lease.limit_at = now + self.run_limit_s(
             predicted_s, execution.overruns, is_known=execution.is_known
         )
@@ -87,24 +95,37 @@ class Patience:
             return
         taken_s = max(now - lease.began_at, 1e-3)
         ln_ratio = math.log(taken_s / max(predicted_s, 1e-3))
-        self._all.note(ln_ratio)
-        tail = self._classes.get(execution.cost_class)
-        if tail is None:
-            if len(self._classes) >= MAX_CLASSES:
-                del self._classes[next(iter(self._classes))]
-            tail = self._classes[execution.cost_class] = _Tail(self._all.ln_ratio)
+        user = execution.lane.user
+        whole = _tail_of(self._keys, user, _FIRST_LN_RATIO, MAX_RECORDS)
+        place = user, execution.cost_class
+        tail = _tail_of(self._classes, place, whole.ln_ratio, MAX_CLASSES)
+        whole.note(ln_ratio)
         tail.note(ln_ratio)
 
-    def straggles_after_s(self, job: CostClass, predicted_s: float) -> float:
-        """A run of this class that takes longer is one of the slowest twentieth, and later than predicted."""
-        tail = self._classes.get(job, self._all)
-        return max(math.exp(tail.ln_ratio) * predicted_s, _at_least_s(predicted_s))
+    def straggles_after_s(self, execution: Execution, predicted_s: float) -> float:
+        """A run of its key's in this class that takes longer is one of the slowest twentieth, and later than
+        predicted."""
+        user = execution.lane.user
+        tail = self._classes.get((user, execution.cost_class)) or self._keys.get(user)
+        ln_ratio = _FIRST_LN_RATIO if tail is None else tail.ln_ratio
+        return max(math.exp(ln_ratio) * predicted_s, _at_least_s(predicted_s))
 
     def run_limit_s(self, predicted_s: float, overruns: int, *, is_known: bool) -> float:
         """How long a run may take before it is taken away from a node that says nothing."""
         least_s = LEAST_RUN_LIMIT_S if is_known else UNKNOWN_RUN_LIMIT_S
         limit_s = max(least_s, LIMIT_TIMES * predicted_s) * LIMIT_GROWTH**overruns
         return min(limit_s, self._most_run_s)
+
+
+def _tail_of(tails: OrderedDict[Key, _Tail], key: Key, ln_ratio: float, most: int) -> _Tail:
+    """What is known of these runs, from now on; at first as of those that they are some of."""
+    tail = tails.get(key)
+    if tail is None:
+        tail = tails[key] = _Tail(ln_ratio)
+        if len(tails) > most:
+            tails.popitem(last=False)
+    tails.move_to_end(key)
+    return tail
 
 
 def held_to(lease: Lease, cpu_s: float, wall_s: float, now: float) -> tuple[float, float]:

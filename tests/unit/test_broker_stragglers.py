@@ -459,7 +459,24 @@ def test_the_slowest_twentieth_of_a_class_counts_as_slow() -> None:
     ratios = [math.exp(rng.gauss(0.0, 0.6)) for _ in range(2_000)]
     for ratio in ratios:
         patience.ended(lease, execution, 1.0, ratio)
-    limit = patience.straggles_after_s(execution.cost_class, 1.0)
+    limit = patience.straggles_after_s(execution, 1.0)
     slower = sum(math.exp(rng.gauss(0.0, 0.6)) > limit for _ in range(4_000)) / 4_000
     assert 0.02 < slower < 0.09
     assert desk.got(agent, Want) == []
+
+
+def test_what_one_keys_jobs_take_delays_nobody_elses_second_copies(desk: Desk) -> None:
+    """With 240 jobs a member had all other runs of his class wait half a minute for theirs."""
+    patience, agents = Patience(), [desk.client("a"), desk.client("b")]
+    desk.node("n", slots=8)
+    for agent in agents:
+        desk.submit(agent, 1, job(agent.user, inputs=()))
+    one, two = [desk.machine.farm.executions[job(agent.user).key] for agent in agents]
+    assert one.lease is not None
+    one.lease.began_at = 0.0
+    assert one.cost_class == two.cost_class
+    was = patience.straggles_after_s(two, 1.0)
+    for _ in range(100):
+        patience.ended(one.lease, one, 1.0, 50.0)
+    assert patience.straggles_after_s(one, 1.0) > 10 * was
+    assert patience.straggles_after_s(two, 1.0) == was
