@@ -108,9 +108,9 @@ class Chooser:
         fastest = self._seats.fastest_rate(line.lane.user, line.lane.machine_class, now)
         waited_s = now - self._job_of(oldest).ready_at
         is_old = waited_s > AGED_S * max(1.0, seat.rate / fastest)
-        # In the tail all that waits is soon over.
+        # Where no slot is idle, in the tail too: others may never leave one idle.
         if seat.wait_jobs:
-            return is_old and horizon.goes_on
+            return is_old
         return is_old or (
             horizon.goes_on
             and line.is_passed_over(oldest)
