@@ -196,7 +196,9 @@ class Farm:
 
     def _queue_of(self, execution: Execution) -> Queue | None:
         """Where it waits for its turn."""
-        return {Phase.QUEUED: self.queue, Phase.READY: self.ready}.get(execution.phase)
+        if execution.phase is Phase.QUEUED:
+            return self.queue
+        return self.ready if execution.phase is Phase.READY else None
 
     def _count(self, execution: Execution, tally: Tally, sign: int) -> None:
         tally.jobs += sign

@@ -233,7 +233,9 @@ class Execution:
         if claim is None or nice < claim.nice:
             claim = self.claims[lane.user] = Claim(lane, nice, requests)
         claim.requests += (waiter.session, waiter.ticket) not in self.waiters
-        self.waiters[waiter.session, waiter.ticket] = replace(waiter, claimant=lane.user)
+        if waiter.claimant != lane.user:
+            waiter = replace(waiter, claimant=lane.user)
+        self.waiters[waiter.session, waiter.ticket] = waiter
         return has_moved
 
     def leave(self, session: bytes, ticket: int) -> None:

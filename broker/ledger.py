@@ -67,7 +67,8 @@ class Ledger:
             return
         if not farm.holdings.unshown(session.user, (event.toolchain,)):
             farm.holdings.name_toolchain(session.user, event.toolchain)
-        waiter = Waiter(session.id, event.ticket, now, shared=execution is not None)
+        is_shared = execution is not None
+        waiter = Waiter(session.id, event.ticket, now, is_shared, session.user)
         farm.open_request(session, event.ticket, key)
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
