@@ -45,8 +45,8 @@ class Finding:
         if self.odd_key:
             purge = f"zcc-broker cache purge --node={shlex.quote(self.odd_key)}"
             return (
-                f"{said}; a third node agrees with the other: {self.odd} is at fault, and gets no jobs for a"
-                f" day when jobs of several members say so; forget its results by {purge}"
+                f"{said}; two nodes agree, and again each time: {self.odd} is at fault, and gets none of this"
+                f" member's jobs for a day, nor others' when theirs say so too; forget its results by {purge}"
             )
         if self.verdict == "unstable":
             return f"{said}; the job does not repeat itself, so nobody is at fault"
