@@ -188,6 +188,7 @@ def test_a_job_that_runs_ends_when_its_node_lends_nothing_any_more(
 def test_a_drained_node_hands_over_what_it_runs_and_takes_nothing_more(
     farm: Farm, project: Path
 ) -> None:
+    write_long(project, 24)  # until it is asked twice, on a busy machine too
     running = compile_long(farm, project)
     node = farm.local.nodes[0]
     waiting = subprocess.Popen(
