@@ -368,6 +368,15 @@ class Roster:
         """This key's nodes by their names, those that have left too."""
         return list(self._records.get(user, {}).items())
 
+    def owing(self) -> list[Identity]:
+        """Who owes a proof, here or gone, of those that are remembered."""
+        return [
+            (user, name)
+            for user, records in self._records.items()
+            for name, record in records.items()
+            if not record.standing.is_trusted
+        ]
+
     def record(self, identity: Identity) -> Record:
         """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many."""
         user, name = identity

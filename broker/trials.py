@@ -28,7 +28,7 @@ class Trials:
     def __init__(self, farm: Farm, ledger: Ledger, owing: Iterable[Identity]) -> None:
         self._farm = farm
         self._ledger = ledger
-        self._owing = dict.fromkeys(owing)  # as a set that keeps the order
+        self._owing = set(owing)  # as written down
         # The others come first: somebody has to say who is right.
         self._look_at = farm.started_at + STARTUP_GRACE_S
 
@@ -42,15 +42,16 @@ class Trials:
             standing = node.record.standing
             is_news |= standing.is_trusted == (node.identity in self._owing)
             if standing.is_trusted:
-                self._owing.pop(node.identity, None)
                 continue
-            self._owing[node.identity] = None
             if standing.asked and now >= standing.until:
                 self._end(node.identity, standing.asked, Outcome.NOTHING_KNOWN, frozenset(), 0, now)
             if not standing.asked and now >= standing.again_at and node.is_there(now):
                 self._try(node, now)
         if is_news:
-            self._farm.emit(NoteOwing(tuple(self._owing)))
+            # Of those that are remembered, which are bounded: a node may come under ever new names.
+            owing = self._farm.nodes.owing()
+            self._owing = set(owing)
+            self._farm.emit(NoteOwing(tuple(owing)))
 
     def _try(self, node: Node, now: float) -> None:
         """What it held when it was put aside ends first; a probed one is asked between two jobs."""

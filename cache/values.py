@@ -141,9 +141,8 @@ class ValueStore:
         try:
             os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
             for left in os.listdir(self.tmp_dir):
-                with contextlib.suppress(
-                    OSError
-                ):  # whatever somebody has put there stays, and is in nobody's way
+                # Whatever else somebody has put there stays, and is in nobody's way.
+                with contextlib.suppress(OSError):
                     os.unlink(os.path.join(self.tmp_dir, left))
         except OSError as error:
             raise StoreError(f"cannot use {directory}: {error.strerror}") from error

@@ -103,9 +103,8 @@ class NodeMachine:
     memory: Memory | None = None
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
-    _packed: deque[Digest] = field(
-        default_factory=deque
-    )  # toolchains that are here, to be unpacked
+    # Toolchains that are here, to be unpacked.
+    _packed: deque[Digest] = field(default_factory=deque)
     _installing: set[Digest] = field(default_factory=set)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.effects import TryNode
+from broker.effects import NoteOwing, TryNode
 from broker.events import NodeCondemned, PeerUnreachable
 from broker.jobs import LEASE_KEY_BYTES
 from broker.limits import (
@@ -18,6 +18,7 @@ from broker.limits import (
     CONDEMNED_S,
     KNOWN_JOBS,
     LEAST_RUN_LIMIT_S,
+    MAX_RECORDS_PER_KEY,
     PROBES,
     QUARANTINE_S,
 )
@@ -416,6 +417,21 @@ def test_a_restart_of_the_broker_forgets_no_proof(farm: TrialFarm) -> None:
     assert farm.state("maker") == "ready"
     farm.pass_time(BACK_S)
     assert farm.state("suspect") == "quarantined"
+
+
+def test_of_a_key_that_comes_under_ever_new_names_no_more_is_written_than_remembered(
+    farm: TrialFarm,
+) -> None:
+    suspect = farm.node("suspect")
+    farm.quarantine("suspect")
+    leave(farm, suspect, "suspect")
+    for number in range(MAX_RECORDS_PER_KEY + 20):
+        name = f"n{number}"
+        back = farm.node(name, user=suspect.origin.user)
+        farm.pass_time(1.0)
+        leave(farm, back, name)
+    notes = [each for each in farm.desk.effects if isinstance(each, NoteOwing)]
+    assert len(notes[-1].nodes) == MAX_RECORDS_PER_KEY
 
 
 def test_who_owes_a_proof_is_written_down(tmp_path: Path) -> None:
