@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from broker import opinions
 from broker.dispatch import Dispatcher
 from broker.effects import Compare, TakePushes, VerifyBlobs
 from broker.events import ResultArrived
@@ -187,7 +188,9 @@ class Fleet:
         execution = farm.executions[lease.key]
         user = execution.lane.user
         # Whether an answer to a known job is right is for whoever has asked to say.
-        if not execution.is_trial:
+        is_doubted = opinions.is_doubted(farm, execution, node, event, now)
+        if not (execution.is_trial or is_doubted):
+            node.record.denials.append(opinions.is_denial(event))
             node.record.note_success(user)
         farm.audit(
             "result",
@@ -199,7 +202,10 @@ class Fleet:
         )
         verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
         farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
-        self._ledger.finish(lease, node, event, now)
+        if is_doubted:
+            self._ledger.ask_another(lease, node, now)
+        else:
+            self._ledger.finish(lease, node, event, now)
         farm.send(session, Settled(event.lease))
 
     def end_badly(

@@ -16,6 +16,7 @@ from broker.events import JobSubmitted, Recalled, ResultArrived
 from broker.farm import Farm
 from broker.jobs import (
     AUDITOR,
+    EVERY,
     Ending,
     Execution,
     Lease,
@@ -271,6 +272,13 @@ class Ledger:
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
 
+    def ask_another(self, lease: Lease, node: Node, now: float) -> None:
+        """The node has given a result that nobody can use, as it does too often."""
+        execution = self._farm.executions[lease.key]
+        execution.denied = Suspicion(node.identity)
+        execution.avoid.add((node.session.user, EVERY))
+        self.give_back(lease, node, now, is_counted=False, may_return=True)
+
     def reject(self, lease: Lease, node: Node, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
         execution = self.end_lease(lease)
@@ -287,6 +295,7 @@ class Ledger:
             if not event.is_sound:
                 return  # it proves nothing: another node may yet
             self._beat(execution.lease, execution, node, event, now)
+        opinions.settle_denial(farm, execution, event)
         farm.patience.ended(lease, execution, predicted_s, now)
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)

@@ -374,6 +374,9 @@ MAX_BEATEN_BODY_BYTES = 256 << 10
 # --- bad nodes --------------------------------------------------------------------------------
 FAULT_WINDOW = 10
 MAX_FAULTS = 3
+# Of so many of a node's last FAULT_WINDOW results that say no (an exit status, an unproven log) the next that
+# does is held against what another key's node makes of the job.
+DOUBTED_RESULTS = 5
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
 # A node whose quarantine is over is tried with so many known jobs, where there are as many. Those of so many

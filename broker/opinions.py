@@ -6,6 +6,7 @@ that may run it. So no node key alone has others' jobs refused, under however ma
 
 from __future__ import annotations
 
+from broker.events import ResultArrived
 from broker.farm import Farm
 from broker.jobs import EVERY, Ending, Execution, Lease
 from broker.limits import MAX_LOSSES, MAX_REASON
@@ -63,6 +64,38 @@ def verdict(execution: Execution) -> tuple[str, Ending]:
         return LOST_TWICE, Ending.UNTOLD
     said = execution.called_wrong
     return wrong(said) if said else LOST_TWICE, Ending.JOB_AT_FAULT
+
+
+def is_denial(event: ResultArrived) -> bool:
+    """Whether nobody can use this result: its agent compiles by itself."""
+    return event.exit_status != 0 or not event.is_sound
+
+
+def is_doubted(
+    farm: Farm, execution: Execution, node: Node, event: ResultArrived, now: float
+) -> bool:
+    """Whether this is one denial too many: another key's node is asked first, once for each job. A compiler's
+    own verdict is no fault, but a node that gives it whatever it gets would have all jobs that it can hold."""
+    return (
+        is_denial(event)
+        and node.record.is_doubted
+        and execution.denied is None
+        and not execution.is_rerun
+        and farm.can_ask_another(execution, node.session.user, now)
+    )
+
+
+def settle_denial(farm: Farm, execution: Execution, event: ResultArrived) -> None:
+    """Another node has given a result. If that can be used, the one before was the fault of its node."""
+    denied = execution.denied
+    if denied is None:
+        return
+    record, is_right = farm.nodes.record(denied.node), is_denial(event)
+    record.denials.append(not is_right)
+    if is_right:
+        record.note_success(execution.lane.user)
+    else:
+        denied.note(execution)
 
 
 def ending_of_run(execution: Execution, node: Node) -> Ending:
