@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 
+from broker.lines import add_lines, open_lines
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class AuditLog:
         self._of_jobs = Summing[tuple[str, str]](MOST_OF_JOBS, JOBS_PERIOD_S, MAX_MEMBERS_KINDS)
         self._path = os.path.join(state_dir, FILE_NAME)
         self._max_bytes = max_bytes
-        self._handle = self._open()
+        self._handle = open_lines(self._path)
         self._size_bytes = os.fstat(self._handle).st_size
 
     def write(self, what: str, fields: Fields) -> bool:
@@ -89,7 +90,7 @@ class AuditLog:
         try:
             if self._size_bytes + len(line) > self._max_bytes:
                 self._rotate()
-            self._size_bytes += os.write(self._handle, line)
+            self._size_bytes += add_lines(self._handle, line)
         except OSError as error:
             logger.warning("cannot write %s: %s", self._path, error.strerror)
 
@@ -97,17 +98,13 @@ class AuditLog:
         self.sum_up(is_last=True)
         os.close(self._handle)
 
-    def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.open(self._path, flags, 0o600)
-
     def _rotate(self) -> None:
         for number in range(KEPT, 0, -1):
             older = f"{self._path}.{number}"
             newer = f"{self._path}.{number - 1}" if number > 1 else self._path
             if os.path.exists(newer):
                 os.replace(newer, older)
-        fresh = self._open()
+        fresh = open_lines(self._path)
         os.close(self._handle)
         self._handle, self._size_bytes = fresh, 0
 

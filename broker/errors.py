@@ -11,6 +11,15 @@ class RegistryError(BrokerError):
     """The operator asked for what the registry cannot do: tell them."""
 
 
+class StateError(RegistryError):
+    """A file of the broker's own cannot be read or written now: tell whoever asked, and go on."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; nothing has changed")
+        self.path = path
+        self.reason = reason
+
+
 class EnrolError(BrokerError):
     """A joiner may not enrol (token used up, expired or revoked): refuse it."""
 

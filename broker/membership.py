@@ -10,7 +10,7 @@ import time
 
 from broker.attendance import Attendance
 from broker.audit import AuditLog
-from broker.errors import EnrolError
+from broker.errors import EnrolError, StateError
 from broker.registry import Registry
 from zcc.keys import member_id
 from zcc.messages import Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
@@ -19,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 # The answer to Leave.
 LEFT = "left"
+# And to what the registry's disk does not take.
+UNWRITTEN = (
+    "the broker cannot write this down now: nothing has changed, and no token is used up; its operator"
+    " finds why in its log"
+)
 
 
 class Membership:
@@ -32,16 +37,20 @@ class Membership:
 
     def answer(self, user: str, message: Enrol | Rejoin | Leave) -> tuple[Message, str]:
         """The answer, and the key whose sessions are void by now; empty: none's."""
-        match message:
-            case Enrol():
-                return self._enrol(user, message), ""
-            case Rejoin():
-                return self._rejoin(user, message), user
-            case Leave():
-                self._registry.revoke_key(user, time.time())
-                self._audit.write("leave", (("key", user),))
-                logger.info("%s has left", member_id(user))
-                return Bye(LEFT), user
+        try:
+            match message:
+                case Enrol():
+                    return self._enrol(user, message), ""
+                case Rejoin():
+                    return self._rejoin(user, message), user
+                case Leave():
+                    return self._leave(user), user
+        except EnrolError as error:
+            return self._refuse(user, str(error)), ""
+        except StateError as error:
+            logger.error("%s", error)
+            # The reason is the operator's: it names what lies where.
+            return self._refuse(user, UNWRITTEN), ""
 
     def write_attendance(self, now: float, is_last: bool = False) -> None:
         rows = self.attendance.due(now, is_last)
@@ -49,10 +58,7 @@ class Membership:
             self._registry.note_seen(rows)
 
     def _enrol(self, joiner: str, message: Enrol) -> Message:
-        try:
-            role = self._registry.enrol(joiner, message.public_key, message.label, time.time())
-        except EnrolError as error:
-            return self._refuse(joiner, error)
+        role = self._registry.enrol(joiner, message.public_key, message.label, time.time())
         fields = (("joiner", joiner), ("key", message.public_key), ("role", role.value))
         if self._audit.write("enrol", fields):
             key = member_id(message.public_key)
@@ -60,16 +66,19 @@ class Membership:
         return Enrolled(self._farm, role.value)
 
     def _rejoin(self, user: str, message: Rejoin) -> Message:
-        try:
-            joiner, role = self._registry.rejoin(message.secret, user, message.label, time.time())
-        except EnrolError as error:
-            return self._refuse(user, error)
+        joiner, role = self._registry.rejoin(message.secret, user, message.label, time.time())
         fields = (("joiner", joiner), ("key", user), ("role", role.value))
         if self._audit.write("rejoin", fields):
             logger.info("%s is a %s from now on (%s)", member_id(user), role.value, message.label)
         return Enrolled(self._farm, role.value)
 
-    def _refuse(self, user: str, error: EnrolError) -> Refused:
-        if self._audit.write("refuse", (("joiner", user), ("reason", str(error)))):
-            logger.warning("refused to enrol with %s: %s", user, error)
-        return Refused(0, str(error))
+    def _leave(self, user: str) -> Message:
+        self._registry.revoke_key(user, time.time())
+        self._audit.write("leave", (("key", user),))
+        logger.info("%s has left", member_id(user))
+        return Bye(LEFT)
+
+    def _refuse(self, user: str, reason: str) -> Refused:
+        if self._audit.write("refuse", (("joiner", user), ("reason", reason))):
+            logger.warning("refused %s: %s", user, reason)
+        return Refused(0, reason)

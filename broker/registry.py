@@ -6,16 +6,18 @@ change or show it while `serve` runs. Times are Unix seconds: they are compared 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sqlite3
 import string
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from broker.errors import EnrolError, RegistryError
+from broker.errors import EnrolError, RegistryError, StateError
 from broker.revocations import Revocations
+from broker.table import Table
 from zcc.errors import TokenError
 from zcc.keys import member_id, public_of
 from zcc.messages import OTHER_ROLE, Role
@@ -24,7 +26,6 @@ from zcc.printable import printable
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "registry.sqlite"
-_BUSY_MS = 5_000
 _KEY_LENGTH = 40  # Z85 of 32 bytes
 _Z85 = frozenset(string.ascii_letters + string.digits + ".-:+=^!/*?&<>()[]{}@%$#")
 MAX_LABEL = 200
@@ -44,6 +45,19 @@ CREATE TABLE IF NOT EXISTS keys (
 # What came later: when the member was last heard and from which address, as far as that was written down.
 _ADDED = (("seen", "REAL"), ("address", "TEXT NOT NULL DEFAULT ''"))
 _COLUMNS = "public_key, role, joins_as, label, created, expires, uses_left, revoked, seen, address"
+_OR_NOT = (float, type(None))
+_KINDS: tuple[Any, ...] = (
+    str,
+    str,
+    str,
+    str,
+    float,
+    _OR_NOT,
+    (int, type(None)),
+    _OR_NOT,
+    _OR_NOT,
+    str,
+)
 # Beginnings of keys shorter than that are more likely a slip than meant.
 _LEAST_BEGINNING = 3
 
@@ -83,49 +97,43 @@ def is_public_key(text: str) -> bool:
 
 
 class Registry:
-    """Raises RegistryError when the file cannot be opened."""
+    """The keys of the file, as the file of revocations lets them be.
+
+    Raises:
+        StateError: by the constructor and each method: the file cannot be read or written.
+    """
 
     def __init__(self, state_dir: str) -> None:
-        path = os.path.join(state_dir, FILE_NAME)
+        self._table = Table(os.path.join(state_dir, FILE_NAME), _SCHEMA)
+        self._revocations = Revocations(state_dir)
         try:
-            os.makedirs(state_dir, mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(_SCHEMA)
             self._add_columns()
-            self._revocations = Revocations(state_dir)
-            self._unite()
-        except (OSError, sqlite3.Error) as error:
-            raise RegistryError(f"cannot open the key registry {path}: {error}") from error
-        self._version = self._data_version()
+            self._copy()
+            self._version = self._data_version()
+        except StateError:
+            self._table.close()
+            raise
 
     def close(self) -> None:
-        self._db.close()
+        self._table.close()
 
-    def _unite(self) -> None:
-        """What the registry or the file of revocations says is revoked or used, is: either may be older."""
-        written, left = self._revocations.read(), self._revocations.uses_left()
-        revoked: dict[str, float] = {}
-        used_up: dict[str, int] = {}
-        for row in self.rows():
-            key = row.public_key
-            if row.revoked is None and key in written:
-                self._db.execute(
-                    "UPDATE keys SET revoked = ? WHERE public_key = ?", (written[key], key)
-                )
-            elif row.revoked is not None and key not in written:
-                revoked[key] = row.revoked
-            if row.uses_left is None:
-                continue
-            if row.uses_left > left.get(key, row.uses_left):
-                self._db.execute(
-                    "UPDATE keys SET uses_left = ? WHERE public_key = ?", (left[key], key)
-                )
-            elif not row.uses_left and key not in left:
-                used_up[key] = 0
-        self._revocations.add(revoked)
-        self._revocations.add_uses(used_up, time.time())
+    def reserve(self) -> None:
+        """Have room for revocations to come: for the broker itself, since it makes a file."""
+        self._revocations.reserve()
+
+    def _copy(self) -> None:
+        """Write down here and in the file of revocations what each lacks: either may have been lost."""
+        rows, written, left = self.rows(), *self._written()
+        self._table.take_over(
+            "SELECT public_key FROM keys WHERE revoked IS NULL",
+            "UPDATE keys SET revoked = ? WHERE public_key = ?",
+            written,
+        )
+        revoked = {row.public_key: row.revoked for row in rows if row.revoked is not None}
+        used_up = {row.public_key: 0 for row in rows if row.uses_left == 0}
+        self._revocations.add({key: at for key, at in revoked.items() if key not in written})
+        lost = {key: uses for key, uses in used_up.items() if key not in left}
+        self._revocations.add_uses(lost, time.time())
 
     def add_joiner(
         self, public_key: str, joins_as: Role, now: float, expires: float, uses: int
@@ -147,13 +155,12 @@ class Registry:
         """
         if not is_public_key(public_key):
             raise EnrolError("this is not a CURVE public key")
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._table.transaction():
             token, role, known = *self._token(joiner), self.find(public_key)
             if known is not None and known.revoked is None and known.role is role:
                 return role  # the answer was lost, the joiner asks again
             # A registry that is older than the key does not know it; the file does.
-            is_revoked = known is None and public_key in self._revocations.read()
+            is_revoked = known is None and public_key in self._written()[0]
             if is_revoked or (known is not None and known.revoked is not None):
                 raise EnrolError(
                     "this key was revoked: zcc leave --local (zcc-node leave --local) removes it, and joining"
@@ -163,6 +170,7 @@ class Registry:
                 raise EnrolError(f"{OTHER_ROLE}: {known.role.value}")
             self._use_up(token, now)
             self.add(public_key, role, printable(label), now)
+        self._note_use(token, now)
         return role
 
     def rejoin(self, secret: str, public_key: str, label: str, now: float) -> tuple[str, Role]:
@@ -175,8 +183,7 @@ class Registry:
             joiner = public_of(secret)
         except TokenError as error:
             raise EnrolError("this is not a join token's key") from error
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._table.transaction():
             token, role, known = *self._token(joiner), self.find(public_key)
             if known is None or known.revoked is not None:
                 raise EnrolError("this key is no member's")
@@ -187,10 +194,11 @@ class Registry:
                     f"{OTHER_ROLE}: {known.role.value}; a node's key stays a node's, and no other becomes one"
                 )
             self._use_up(token, now)
-            self._db.execute(
+            self._table.execute(
                 "UPDATE keys SET role = ?, label = ? WHERE public_key = ?",
                 (role.value, printable(label)[:MAX_LABEL], public_key),
             )
+        self._note_use(token, now)
         return joiner, role
 
     def _token(self, joiner: str) -> tuple[Row, Role]:
@@ -203,10 +211,13 @@ class Registry:
         if not token.is_valid(now):
             raise EnrolError("the join token is used up, expired or revoked: make a new one")
         if token.uses_left is not None:
+            left = (token.uses_left - 1, token.public_key)
+            self._table.execute("UPDATE keys SET uses_left = ? WHERE public_key = ?", left)
+
+    def _note_use(self, token: Row, now: float) -> None:
+        """After the registry has taken it: a disk that is full uses up no token."""
+        if token.uses_left is not None:
             self._revocations.add_uses({token.public_key: token.uses_left - 1}, now)
-        self._db.execute(
-            "UPDATE keys SET uses_left = uses_left - 1 WHERE public_key = ?", (token.public_key,)
-        )
 
     def find(self, public_key: str) -> Row | None:
         rows = self._select("WHERE public_key = ?", public_key)
@@ -250,8 +261,15 @@ class Registry:
         return found[0]
 
     def revoke_key(self, public_key: str, now: float) -> None:
-        self._revocations.add({public_key: now})
-        self._db.execute("UPDATE keys SET revoked = ? WHERE public_key = ?", (now, public_key))
+        """Either place will do: the row may need room that the disk does not have."""
+        is_written = self._revocations.add({public_key: now})
+        try:
+            changed = (now, public_key)
+            self._table.execute("UPDATE keys SET revoked = ? WHERE public_key = ?", changed)
+        except StateError as error:
+            if not is_written:
+                raise
+            logger.warning("revoked in the file of revocations alone: %s", error.reason)
 
     def note_seen(self, rows: Iterable[tuple[str, float, str]]) -> None:
         """Write down when these keys were last heard, and from where: (key, Unix seconds, address).
@@ -259,17 +277,16 @@ class Registry:
         Without waiting for the disk: a power cut may cost it, and nothing else.
         """
         try:
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(
+            self._table.execute("PRAGMA synchronous=NORMAL")
+            with self._table.transaction():
+                self._table.execute_for(
                     "UPDATE keys SET seen = ?, address = ? WHERE public_key = ?",
                     ((seen, address, key) for key, seen, address in rows),
                 )
-        except sqlite3.Error as error:
-            logger.warning("cannot write down who was heard: %s", error)
+        except StateError as error:
+            logger.warning("cannot write down who was heard: %s", error.reason)
         finally:
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._table.execute("PRAGMA synchronous=FULL")
 
     def key_called(self, text: str) -> str:
         """The public key of the member, a revoked one too, who has this id; any other text as it is.
@@ -294,33 +311,56 @@ class Registry:
 
     def _add_columns(self) -> None:
         """Bring a file up to date that an older zcc made; another process may do so at the same moment."""
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(keys)")}
+        there = {row[1] for row in self._table.execute("PRAGMA table_info(keys)")}
         for name, kind in _ADDED:
             if name not in there:
                 try:
-                    self._db.execute(f"ALTER TABLE keys ADD COLUMN {name} {kind}")
-                except sqlite3.OperationalError as error:
+                    self._table.execute(f"ALTER TABLE keys ADD COLUMN {name} {kind}")
+                except StateError as error:
                     if "duplicate column" not in str(error):
                         raise
 
-    def _data_version(self) -> int:
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+    def _data_version(self) -> tuple[int, int]:
+        self._written()
+        return int(self._table.execute("PRAGMA data_version")[0][0]), self._revocations.changes
 
     def _insert(self, row: Row) -> None:
-        try:
-            self._db.execute(
-                f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    row.public_key, row.role.value, row.joins_as, row.label, row.created,
-                    row.expires, row.uses_left, row.revoked, row.seen, row.address,
-                ),
-            )  # fmt: skip
-        except sqlite3.IntegrityError as error:
-            raise RegistryError(f"the key {row.public_key} is registered already") from error
+        if self.find(row.public_key) is not None:
+            raise RegistryError(f"the key {row.public_key} is registered already")
+        self._table.execute(
+            f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.public_key, row.role.value, row.joins_as, row.label, row.created,
+                row.expires, row.uses_left, row.revoked, row.seen, row.address,
+            ),
+        )  # fmt: skip
 
     def _select(self, tail: str, *values: str) -> list[Row]:
-        found = self._db.execute(f"SELECT {_COLUMNS} FROM keys {tail}", values).fetchall()
-        return [Row(row[0], Role(row[1]), *row[2:]) for row in found]
+        revoked, left = self._written()
+        rows = []
+        for found in self._table.execute(f"SELECT {_COLUMNS} FROM keys {tail}", values):
+            row = self._row(found)
+            if row.revoked is None and row.public_key in revoked:
+                row = replace(row, revoked=revoked[row.public_key])
+            if row.uses_left is not None and row.public_key in left:
+                row = replace(row, uses_left=min(row.uses_left, left[row.public_key]))
+            rows.append(row)
+        return rows
+
+    def _row(self, found: tuple[Any, ...]) -> Row:
+        if all(isinstance(*each) for each in zip(found, _KINDS, strict=True)):
+            with contextlib.suppress(ValueError):
+                return Row(found[0], Role(found[1]), *found[2:])
+        raise self._table.damaged(found)
+
+    def _written(self) -> tuple[dict[str, float], dict[str, int]]:
+        """What the file of revocations says: who is revoked since when, and how often tokens may be used."""
+        try:
+            return self._revocations.read(), self._revocations.uses_left()
+        except OSError as error:
+            raise StateError(
+                self._revocations.path, f"it cannot be read: {error.strerror}"
+            ) from error
 
 
 def _begins(row: Row, selector: str) -> bool:

@@ -100,6 +100,7 @@ class Shell:
         self._farm = farm
         self._state_dir = state_dir
         self._registry = Registry(state_dir)
+        self._registry.reserve()
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
         self.roster = Roster(self._registry, self._now())

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import StartError
+from broker.lines import add_lines, open_lines
 from broker.model import Identity
 from cache.digest import DIGEST_SIZE, Digest
 from zcc.errors import ConfigError
@@ -119,8 +120,11 @@ def add_toolchain(state_dir: str, digest: Digest, user: str) -> None:
     """Note a toolchain for the next start."""
     path = os.path.join(state_dir, TOOLCHAINS_FILE)
     try:
-        with open(path, "ab") as file:
-            file.write(f"{digest.hex()} {user}\n".encode())
+        handle = open_lines(path)
+        try:
+            add_lines(handle, f"{digest.hex()} {user}\n".encode())
+        finally:
+            os.close(handle)
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror)
 

@@ -249,6 +249,8 @@ async def _leave(access: Access) -> None:
             f"the broker at {access.endpoint} does not know this key: it was revoked, or another broker"
             " is there"
         ) from error
+    if isinstance(reply, Refused):
+        raise ConfigError(f"this key is a member's still: {reply.reason}")
     if not isinstance(reply, Bye):
         raise ConfigError(f"the broker at {access.endpoint} gave an unexpected answer")
 

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
+import logging
 import os
 import secrets
-import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
-from broker.errors import RegistryError
+from broker.errors import RegistryError, StateError
 from broker.revocations import Revocations
+from broker.table import Table
 from zcc.printable import printable
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "ccache-tokens.sqlite"
 _PREFIX = "zccs."
 _TOKEN_BYTES = 32
 _MAX_TOKEN = 200
 MAX_LABEL = 200
-_BUSY_MS = 5_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
@@ -36,6 +40,7 @@ CREATE TABLE IF NOT EXISTS tokens (
     revoked REAL             -- when, or NULL
 ) STRICT
 """
+_KINDS: tuple[Any, ...] = (str, str, str, float, (float, type(None)), (float, type(None)))
 
 
 NAME_LENGTH = 12
@@ -64,40 +69,41 @@ class Row:
 
 
 class StorageTokens:
-    """Raises RegistryError when the file cannot be opened."""
+    """The tokens of the file, as the file of revocations lets them be.
+
+    Raises:
+        StateError: by the constructor and each method: the file cannot be read or written.
+    """
 
     def __init__(self, state_dir: str) -> None:
-        path = os.path.join(state_dir, FILE_NAME)
+        self._table = Table(os.path.join(state_dir, FILE_NAME), _SCHEMA)
+        self._revocations = Revocations(state_dir)
         try:
-            os.makedirs(state_dir, mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(_SCHEMA)
-            self._revocations = Revocations(state_dir)
-            self._unite()
-        except (OSError, sqlite3.Error) as error:
-            raise RegistryError(f"cannot open the tokens' file {path}: {error}") from error
+            self._copy()
+        except StateError:
+            self._table.close()
+            raise
 
-    def _unite(self) -> None:
-        """What this file or that of revocations says is revoked, is: either may be older."""
-        written = self._revocations.read()
-        revoked: dict[str, float] = {}
-        for row in self.rows():
-            if row.revoked is None and row.hash in written:
-                self._revoke(row.hash, written[row.hash])
-            elif row.revoked is not None and row.hash not in written:
-                revoked[row.hash] = row.revoked
-        self._revocations.add(revoked)
+    def _copy(self) -> None:
+        """Write down here and in the file of revocations what each lacks, as the registry does."""
+        revoked, written = {row.hash: row.revoked for row in self.rows()}, self._written()
+        self._table.take_over(
+            "SELECT hash FROM tokens WHERE revoked IS NULL",
+            "UPDATE tokens SET revoked = ? WHERE hash = ?",
+            written,
+        )
+        self._revocations.add(
+            {name: at for name, at in revoked.items() if at is not None and name not in written}
+        )
 
     def close(self) -> None:
-        self._db.close()
+        self._table.close()
 
     def add(self, label: str, access: Access, now: float, expires: float | None) -> str:
         """Make a token; what is returned is kept nowhere."""
         token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         label = printable(label[:MAX_LABEL])
-        self._db.execute(
+        self._table.execute(
             "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, NULL)",
             (_hash(token), label, access.value, now, expires),
         )
@@ -123,12 +129,17 @@ class StorageTokens:
             raise RegistryError(f"no live token {selector!r}: see zcc-broker storage-tokens")
         if len(found) > 1:
             raise RegistryError(f"{selector!r} means {len(found)} tokens: give more of the hash")
-        self._revocations.add({found[0].hash: now})
         self._revoke(found[0].hash, now)
         return found[0]
 
-    def _revoke(self, hash_: str, at: float) -> None:
-        self._db.execute("UPDATE tokens SET revoked = ? WHERE hash = ?", (at, hash_))
+    def _revoke(self, hash_: str, now: float) -> None:
+        is_written = self._revocations.add({hash_: now})
+        try:
+            self._table.execute("UPDATE tokens SET revoked = ? WHERE hash = ?", (now, hash_))
+        except StateError as error:
+            if not is_written:
+                raise
+            logger.warning("revoked in the file of revocations alone: %s", error.reason)
 
     def rows(self) -> list[Row]:
         """All tokens, oldest first."""
@@ -136,8 +147,29 @@ class StorageTokens:
 
     def _select(self, tail: str, *values: str) -> list[Row]:
         columns = "hash, label, access, created, expires, revoked"
-        found = self._db.execute(f"SELECT {columns} FROM tokens {tail}", values).fetchall()
-        return [Row(row[0], row[1], Access(row[2]), *row[3:]) for row in found]
+        found = self._table.execute(f"SELECT {columns} FROM tokens {tail}", values)
+        rows, written = [self._row(each) for each in found], self._written()
+        return [
+            replace(row, revoked=written[row.hash])
+            if row.revoked is None and row.hash in written
+            else row
+            for row in rows
+        ]
+
+    def _row(self, found: tuple[Any, ...]) -> Row:
+        if all(isinstance(*each) for each in zip(found, _KINDS, strict=True)):
+            with contextlib.suppress(ValueError):
+                return Row(found[0], found[1], Access(found[2]), *found[3:])
+        raise self._table.damaged(found)
+
+    def _written(self) -> dict[str, float]:
+        """What the file of revocations says is revoked, and since when."""
+        try:
+            return self._revocations.read()
+        except OSError as error:
+            raise StateError(
+                self._revocations.path, f"it cannot be read: {error.strerror}"
+            ) from error
 
 
 def token_in(authorization: bytes) -> str:

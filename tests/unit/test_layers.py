@@ -186,3 +186,37 @@ def test_links_lead_somewhere(document: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+# Files of lines are added to by `broker/lines.py`, which knows what a torn end is. `zcc up` gives a file to
+# programs as their standard error.
+ADDING = {"broker.lines", "zcc.cli.up"}
+# SQLite's errors become words in `broker/table.py`, or cost what may be lost in the cost book.
+SQLITE_OF_BROKER = {"broker.table", "broker.costbook"}
+
+
+def test_lines_are_added_to_files_in_one_place() -> None:
+    for name, tree in modules().items():
+        appends = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and node.value in ("a", "ab", "at", "a+", "a+b")
+            and any(
+                isinstance(call, ast.Call)
+                and node in [*call.args, *(k.value for k in call.keywords)]
+                and isinstance(call.func, ast.Name)
+                and call.func.id == "open"
+                for call in ast.walk(tree)
+            )
+        }
+        if appends or "O_APPEND" in uses(tree, "os"):
+            assert name in ADDING, f"{name} adds to a file by itself: broker/lines.py does so"
+
+
+def test_sqlites_errors_become_words_in_one_place() -> None:
+    for name, tree in modules().items():
+        if name.startswith("broker") and uses(tree, "sqlite3") != {""}:
+            assert name in SQLITE_OF_BROKER, (
+                f"{name} uses SQLite by itself: broker/table.py tells its errors"
+            )
