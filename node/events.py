@@ -21,14 +21,15 @@ class SessionLost:
 
 @dataclass(frozen=True, slots=True)
 class RunAsked:
-    """A job came under a lease; `missing` are the inputs that the node's store lacks. `memory_bytes` are
-    reserved for it."""
+    """A job of `client` came under a lease; `missing` are the inputs that the node's store lacks.
+    `memory_bytes` are reserved for it."""
 
     lease: bytes
     toolchain: Digest
     missing: frozenset[Digest]
     is_toolchain_here: bool
     memory_bytes: int = 0
+    client: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

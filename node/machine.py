@@ -7,8 +7,9 @@ A lease goes one way:
 `fetching` waits for inputs and toolchain, `ready` for a slot, `ended` for the broker's Settled. A revoked
 lease is forgotten at once, except that a running sandbox keeps its slot until it is really gone.
 
-A toolchain is unpacked while a lease waits for it, a few at a time: those that have come wait for their turn,
-and one that nobody wants any more by then stays packed.
+A toolchain is unpacked while a lease waits for it, a few at a time. Those that have come wait for their turn:
+next is the one of the client whose last turn is longest ago. One that nobody wants any more by then stays
+packed.
 
 While the node is paused (its disk is short) or lends no slot it says so, and gives back what does not run. When
 it lends fewer than before it says so, starts nothing beyond them, and lets what runs end; the broker takes back
@@ -68,6 +69,8 @@ MAX_SPOILED = 3
 MAX_DETAIL = 1000  # characters
 # Toolchains that are unpacked at a time; each keeps a core and the disk busy for seconds.
 MAX_INSTALLING = 2
+# Clients of which it is remembered when they last had one unpacked.
+MAX_CLIENTS = 1024
 
 
 class Stage(Enum):
@@ -88,6 +91,7 @@ class Lease:
     outputs: tuple[Digest, ...] = ()
     spoiled: int = 0
     memory_bytes: int = 0
+    client: bytes = b""
 
 
 @dataclass(slots=True)
@@ -106,6 +110,8 @@ class NodeMachine:
     # Toolchains that are here, to be unpacked.
     _packed: deque[Digest] = field(default_factory=deque)
     _installing: set[Digest] = field(default_factory=set)
+    # Clients in the order of their last turn to have one unpacked.
+    _turns: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
     @property
     def offer(self) -> Offer:
@@ -193,6 +199,7 @@ class NodeMachine:
             set(event.missing),
             needs_toolchain,
             memory_bytes=event.memory_bytes,
+            client=event.client,
         )
         self.leases[event.lease] = lease
         effects = self._fetch(lease)
@@ -264,11 +271,30 @@ class NodeMachine:
     def _install(self) -> list[Effect]:
         effects: list[Effect] = []
         while self._packed and len(self._installing) < MAX_INSTALLING:
-            digest = self._packed.popleft()
-            if self._is_awaited(digest):
-                self._installing.add(digest)
-                effects.append(InstallToolchain(digest))
+            clients: dict[Digest, set[bytes]] = {}
+            for lease in self.leases.values():
+                if lease.needs_toolchain:
+                    clients.setdefault(lease.toolchain, set()).add(lease.client)
+            self._packed = deque(each for each in self._packed if each in clients)
+            if not self._packed:
+                break
+            last_turns = {client: at for at, client in enumerate(self._turns, 1)}
+            digest = min(
+                self._packed,
+                key=lambda each: min(last_turns.get(client, 0) for client in clients[each]),
+            )
+            self._packed.remove(digest)
+            self._take_turn(clients[digest])
+            self._installing.add(digest)
+            effects.append(InstallToolchain(digest))
         return effects
+
+    def _take_turn(self, clients: set[bytes]) -> None:
+        for client in clients:
+            self._turns[client] = None
+            self._turns.move_to_end(client)
+        while len(self._turns) > MAX_CLIENTS:
+            self._turns.popitem(last=False)
 
     def _blob_failed(self, digest: Digest, fault: Fault, detail: str) -> list[Effect]:
         self._wanted.discard(digest)

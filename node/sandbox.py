@@ -87,7 +87,7 @@ class Sandbox:
 
     bubblewrap: str
     shim: str
-    seccomp: str  # a file with the filter
+    seccomp: str  # a file with the filter, of this process's own
     mode: Mode = Mode.FULL
     devices: tuple[tuple[bytes, bytes], ...] = tuple((device, device) for device in DEVICES)
     cgroups: Cgroups | None = None  # without them the limits are watched
@@ -97,6 +97,12 @@ class Sandbox:
     def null(self) -> bytes:
         """The null device as the job has it, on the host."""
         return next(source for source, place in self.devices if place == b"/dev/null")
+
+    def why_none(self) -> str:
+        """Why no sandbox can be made any more, and what to do; empty while what it takes is there."""
+        needed = (self.bubblewrap, self.shim, *(os.fsdecode(source) for source, _ in self.devices))
+        gone = next((path for path in needed if not os.path.exists(path)), "")
+        return f"{gone} is gone, which every sandbox needs: restart the node" if gone else ""
 
     def options(
         self,

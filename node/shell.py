@@ -123,8 +123,8 @@ class NodeShell:
         self._gauge = gauge or Gauge()
         self._machine.memory = self._gauge.look(0)
         self._hands = ThreadPoolExecutor(min(MAX_HANDS, slots + 1), "hands")
-        # Toolchains are unpacked and stores swept for seconds, which no job waits for.
-        self._slow_hands = ThreadPoolExecutor(MAX_INSTALLING, "slow-hands")
+        # Toolchains are unpacked and stores swept for seconds, which no job waits for, nor one for the other.
+        self._slow_hands = ThreadPoolExecutor(MAX_INSTALLING + 1, "slow-hands")
         self._job_threads = job_threads(slots)
         hands = Hands(self._hands, self._slow_hands, self._job_threads)
         self._workshop = Workshop(
@@ -139,6 +139,7 @@ class NodeShell:
             gauge=self._gauge,
         )
         self._room = Room(directory, limits.free_disk_bytes)
+        self._sandbox = sandbox
         self._session = os.urandom(16)
         # Leases whose job is being read.
         self._reading: set[bytes] = set()
@@ -231,7 +232,7 @@ class NodeShell:
             self.stop()
 
     def _look_for_room(self) -> None:
-        reason = self._room.why_none(self._loop.time())
+        reason = self._room.why_none(self._loop.time()) or self._sandbox.why_none()
         if bool(reason) != bool(self._machine.paused):
             logger.warning("%s", f"no jobs for now: {reason}" if reason else "taking jobs again")
             self._handle(RoomChanged(reason))
@@ -343,11 +344,13 @@ class NodeShell:
         if lease not in self._reading:
             return
         self._reading.discard(lease)
-        self._jobs.setdefault(lease, (job, message.client.encode()))
+        client = message.client.encode()
+        self._jobs.setdefault(lease, (job, client))
         is_here = self._workshop.toolchains.has(job.toolchain)
-        self._handle(
-            RunAsked(lease, job.toolchain, frozenset(missing), is_here, message.memory_bytes)
+        asked = RunAsked(
+            lease, job.toolchain, frozenset(missing), is_here, message.memory_bytes, client
         )
+        self._handle(asked)
         if lease not in self._machine.leases:
             self._jobs.pop(lease, None)  # it was not taken
 
@@ -368,9 +371,13 @@ class NodeShell:
             self._handle(JobSpoiled(lease, finish.missing, is_here, finish.detail))
             return
         if finish.fault is not None:
-            if finish.fault is Fault.PAUSED:
+            fault = finish.fault
+            if fault is Fault.SANDBOX and self._sandbox.why_none():
+                fault = Fault.PAUSED  # no job can be run here, this one neither
+                self._look_for_room()
+            elif fault is Fault.PAUSED:
                 self._no_room(finish.detail)
-            self._handle(JobFaulted(lease, finish.fault, finish.detail, finish.used_bytes))
+            self._handle(JobFaulted(lease, fault, finish.detail, finish.used_bytes))
             return
         outputs = dict(finish.outputs)
         self._bulk.keep(lease, outputs)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
-from cache.eviction import Entry, choose_victims
+from cache.eviction import BLOCK_BYTES, Entry, choose_victims, size_on_disk
 from node.errors import BadToolchainError, QuotaError, ToolchainError
 from node.members import Members, decode_members, encode_members
 from node.sandbox import view_toolchain
@@ -60,13 +62,16 @@ class SelfTest:
 
 
 class ToolchainStore:
-    """Toolchains below one directory, with a size limit in bytes. For one process."""
+    """Toolchains below one directory, with a size limit in bytes of what they take on disk. For one process;
+    safe to use from several threads."""
 
     def __init__(self, directory: str, limit_bytes: int, caps: Caps | None = None) -> None:
         self.directory = os.path.abspath(directory)
         self._tmp_dir = os.path.join(self.directory, "tmp")
         self._limit_bytes = limit_bytes
         self._caps = caps
+        # Held while it is decided what is here, and while something comes or goes by rename.
+        self._lock = threading.RLock()
         self._leases: Counter[Digest] = Counter()
         self._members: dict[Digest, Members] = {}
         # Condemned while they were used: what they were renamed to, until nobody uses them.
@@ -79,7 +84,8 @@ class ToolchainStore:
 
     @property
     def size_bytes(self) -> int:
-        return sum(self._sizes.values())
+        with self._lock:
+            return sum(self._sizes.values())
 
     def has(self, digest: Digest) -> bool:
         return digest in self._sizes and os.path.isdir(self.root_of(digest))
@@ -121,16 +127,23 @@ class ToolchainStore:
         Raises:
             OSError: it cannot be moved away.
         """
+        with self._lock:
+            grave = self._bury(digest)
+            if grave is not None:
+                self._graves.setdefault(digest, []).append(grave)
+                self._fill_graves(digest)
+
+    def _bury(self, digest: Digest) -> str | None:
+        """It is not here any more; where it lies now, to be wiped. The lock is held."""
         self._sizes.pop(digest, None)
         self._members.pop(digest, None)
         place = self._place(digest)
         if not os.path.lexists(place):
-            return
+            return None
         os.makedirs(self._tmp_dir, mode=0o700, exist_ok=True)
         grave = tempfile.mkdtemp(dir=self._tmp_dir)
         os.rename(place, os.path.join(grave, "old"))
-        self._graves.setdefault(digest, []).append(grave)
-        self._fill_graves(digest)
+        return grave
 
     def _fill_graves(self, digest: Digest) -> None:
         if not self.is_used(digest):
@@ -140,7 +153,7 @@ class ToolchainStore:
     def check_room(self, size_bytes: int) -> None:
         """
         Raises:
-            QuotaError: a toolchain of so many bytes, unpacked, is more than all that may lie here.
+            QuotaError: a toolchain of so many bytes on disk is more than all that may lie here.
         """
         if size_bytes > self._limit_bytes:
             raise QuotaError(
@@ -155,6 +168,7 @@ class ToolchainStore:
 
         Raises:
             BadToolchainError: the pack is not a good toolchain; nothing is kept of it.
+            QuotaError: it takes more on disk than all that may lie here.
             OSError: the disk refused.
         """
         if self.has(digest):
@@ -170,16 +184,23 @@ class ToolchainStore:
                 view_toolchain(root)
             except ToolchainError as error:
                 raise BadToolchainError(str(error)) from error
+            self.check_room(unpacked.disk_bytes)
             _write(os.path.join(fresh, _METADATA_FILE), unpacked.metadata)
             _write(os.path.join(fresh, _MEMBERS_FILE), encode_members(unpacked.members))
-            self._discard(digest)  # damaged remains, if any
-            os.rename(fresh, self._place(digest))
+            with self._lock:
+                damaged = self._bury(digest)
+                os.rename(fresh, self._place(digest))
+                self._sizes[digest] = unpacked.disk_bytes
+                self.acquire(digest)
         except BaseException:
             wipe(os.fsencode(fresh))
             raise
-        self._sizes[digest] = unpacked.size_bytes
-        with self.lease(digest):
+        try:
+            if damaged is not None:
+                wipe(os.fsencode(damaged))
             self.sweep()
+        finally:
+            self.release(digest)
 
     def acquire(self, digest: Digest) -> None:
         """This toolchain is in use, once more: it stays until released as often.
@@ -187,17 +208,19 @@ class ToolchainStore:
         Raises:
             ToolchainError: it is not here (any more): fetch it.
         """
-        if not self.has(digest):
-            raise ToolchainError(f"toolchain {digest.hex()} is not here")
-        self._leases[digest] += 1
+        with self._lock:
+            if not self.has(digest):
+                raise ToolchainError(f"toolchain {digest.hex()} is not here")
+            self._leases[digest] += 1
         self._touch(digest)
 
     def release(self, digest: Digest) -> None:
-        assert self._leases[digest] > 0, "released more often than acquired"
-        self._leases[digest] -= 1
-        if not self._leases[digest]:
-            del self._leases[digest]
-            self._fill_graves(digest)
+        with self._lock:
+            assert self._leases[digest] > 0, "released more often than acquired"
+            self._leases[digest] -= 1
+            if not self._leases[digest]:
+                del self._leases[digest]
+                self._fill_graves(digest)
 
     @contextlib.contextmanager
     def lease(self, digest: Digest) -> Iterator[None]:
@@ -212,9 +235,12 @@ class ToolchainStore:
 
     def remove(self, digest: Digest) -> bool:
         """Remove a toolchain unless it is in use; whether it is gone."""
-        if self.is_used(digest):
-            return False
-        self._discard(digest)
+        with self._lock:
+            if self.is_used(digest):
+                return False
+            grave = self._bury(digest)
+        if grave is not None:
+            wipe(os.fsencode(grave))
         return True
 
     def sweep(self) -> int:
@@ -222,31 +248,16 @@ class ToolchainStore:
 
         Those in use count towards the limit, but stay.
         """
+        with self._lock:
+            sizes = list(self._sizes.items())
         entries = [
             Entry(digest, size, float("inf") if self.is_used(digest) else self._last_use_s(digest))
-            for digest, size in self._sizes.items()
+            for digest, size in sizes
         ]
-        victims = [
-            victim
-            for victim in choose_victims(entries, self._limit_bytes)
-            if not self.is_used(victim)
-        ]
-        for victim in victims:
-            self._discard(victim)
-        return len(victims)
+        return sum(map(self.remove, choose_victims(entries, self._limit_bytes)))
 
     def _place(self, digest: Digest) -> str:
         return os.path.join(self.directory, digest.hex())
-
-    def _discard(self, digest: Digest) -> None:
-        self._sizes.pop(digest, None)
-        self._members.pop(digest, None)
-        place = self._place(digest)
-        if not os.path.lexists(place):
-            return
-        grave = tempfile.mkdtemp(dir=self._tmp_dir)
-        os.rename(place, os.path.join(grave, "old"))
-        wipe(os.fsencode(grave))
 
     def _touch(self, digest: Digest) -> None:
         with contextlib.suppress(OSError):
@@ -331,9 +342,12 @@ def _driver(value: object) -> bytes:
 
 
 def _tree_bytes(directory: str) -> int:
-    total = 0
-    for above, _, names in os.walk(directory):
+    """What a tree takes on disk: see `size_on_disk`. A directory or a symlink takes a block."""
+    total = BLOCK_BYTES
+    for above, directories, names in os.walk(directory):
+        total += BLOCK_BYTES * len(directories)
         for name in names:
             with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(above, name)).st_size
+                status = os.lstat(os.path.join(above, name))
+                total += size_on_disk(status.st_size if stat.S_ISREG(status.st_mode) else 0)
     return total

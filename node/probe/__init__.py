@@ -120,13 +120,10 @@ def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -
         raise SandboxError(explain("", around))
     state_dir = os.path.abspath(state_dir)
     os.makedirs(state_dir, mode=0o700, exist_ok=True)
-    seccomp = os.path.join(state_dir, "seccomp")
     try:
-        program = filter_program(os.uname().machine)
+        seccomp = _held(filter_program(os.uname().machine))
     except KeyError as error:
         raise SandboxError(f"no system call filter for the architecture {error}") from error
-    with open(seccomp, "wb") as file:
-        file.write(program)
     sandbox = Sandbox(
         find_bubblewrap(), find_shim(state_dir), seccomp, mode, _find_devices(state_dir)
     )
@@ -140,6 +137,14 @@ def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -
         cgroups = failure
     why = f" ({cgroups})" if cgroups else ""
     return replace(sandbox, weaker=(f"memory and tasks are polled ten times a second{why}",))
+
+
+def _held(content: bytes) -> str:
+    """The path of a file of no directory with this content, there for as long as this process is."""
+    handle = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    with open(handle, "wb", closefd=False) as file:
+        file.write(content)
+    return f"/proc/self/fd/{handle}"
 
 
 def _find_devices(state_dir: str) -> tuple[tuple[bytes, bytes], ...]:

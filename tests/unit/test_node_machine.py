@@ -103,6 +103,22 @@ def test_toolchains_are_unpacked_a_few_at_a_time_and_only_while_somebody_waits()
     machine.validate()
 
 
+def test_a_client_of_many_toolchains_has_others_wait_for_one_of_them_only() -> None:
+    machine = NodeMachine(slots=1)
+    toolchains = [digest_of(b"toolchain %d" % number) for number in range(MAX_INSTALLING + 5)]
+    *many, late = toolchains
+    effects = []
+    for number, digest in enumerate(toolchains):
+        client = b"late" if digest == late else b"many"
+        machine.handle(RunAsked(lease(number), digest, frozenset(), False, client=client))
+    for digest in toolchains:
+        effects += machine.handle(BlobArrived(digest))
+    assert effects == [InstallToolchain(digest) for digest in many[:MAX_INSTALLING]]
+    assert InstallToolchain(late) in machine.handle(ToolchainReady(many[0]))
+    assert InstallToolchain(many[MAX_INSTALLING]) in machine.handle(ToolchainReady(late))
+    machine.validate()
+
+
 def test_a_toolchain_that_does_not_work_gives_its_jobs_back() -> None:
     machine = NodeMachine(slots=1)
     machine.handle(asked(1, here=False))

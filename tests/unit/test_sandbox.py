@@ -7,6 +7,8 @@ import platform
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -271,3 +273,25 @@ def test_a_sandbox_that_lets_something_through_is_refused_by_name(
     monkeypatch.setattr(probe_module, "filter_program", lambda _: everything)
     with pytest.raises(SandboxError, match=r"a job could .*open a socket.*\(memfd\)"):
         probe(f"{tmp_path}/state")
+
+
+# ---- what it consists of ---------------------------------------------------------------------------
+
+
+def test_a_sandbox_whose_parts_are_removed_says_which_and_what_to_do(farm: Farm) -> None:
+    sandbox = farm.sandbox
+    assert sandbox.why_none() == ""
+    gone = replace(sandbox, shim="/no/such/shim.so")
+    assert (
+        gone.why_none() == "/no/such/shim.so is gone, which every sandbox needs: restart the node"
+    )
+
+
+def test_the_filter_is_there_though_the_state_directory_is_emptied(tmp_path: Path) -> None:
+    sandbox = probe(str(tmp_path))
+    for path in tmp_path.iterdir():
+        if path.is_file():
+            path.unlink()
+    for _ in range(2):  # each job reads it from its beginning
+        with open(sandbox.seccomp, "rb") as file:
+            assert file.read() == filter_program(os.uname().machine)

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.digest import Digest, digest_of
-from node.errors import ToolchainError
+from cache.eviction import BLOCK_BYTES
+from node.errors import QuotaError, ToolchainError
 from node.toolchains import ToolchainStore, read_about, self_test
 from node.unpack import Caps, UnpackError, unpack
 from node.wiping import wipe
@@ -387,7 +389,7 @@ def test_of_a_bad_toolchain_nothing_is_kept(tmp_path: Path, frame_of: Framed, ta
 def test_the_least_recently_used_leaves_and_one_in_use_never(
     tmp_path: Path, frame_of: Framed
 ) -> None:
-    store = store_at(tmp_path, limit_bytes=25_000)
+    store = store_at(tmp_path, limit_bytes=10 * BLOCK_BYTES)
     installed = []
     for number in range(3):
         digest, path = frame_of(toolchain(10_000, str(number)))
@@ -405,14 +407,73 @@ def test_the_least_recently_used_leaves_and_one_in_use_never(
         store.acquire(installed[0])
 
 
-def test_a_toolchain_larger_than_the_limit_is_still_used(tmp_path: Path, frame_of: Framed) -> None:
-    store = store_at(tmp_path, limit_bytes=100)
+def test_a_toolchain_larger_than_the_limit_is_refused_with_the_cure(
+    tmp_path: Path, frame_of: Framed
+) -> None:
+    store = store_at(tmp_path, limit_bytes=3 * BLOCK_BYTES)
     digest, path = frame_of(toolchain(10_000))
+    with pytest.raises(QuotaError, match="--cache-size"):
+        store.install(digest, path)
+    assert os.listdir(store.directory) == ["tmp"]
+    assert os.listdir(os.path.join(store.directory, "tmp")) == []
+
+
+def test_a_limit_counts_what_small_files_directories_and_links_take_on_disk(
+    tmp_path: Path, frame_of: Framed
+) -> None:
+    below = [directory(f"d{n}") + entry(f"d{n}/f") + link(f"d{n}/l", "f") for n in range(20)]
+    digest, path = frame_of(metadata() + b"".join(below) + END)
+    store = store_at(tmp_path)
     store.install(digest, path)
-    with store.lease(digest):
-        assert store.sweep() == 0
+    assert store.size_bytes == (20 * 3 + 1) * BLOCK_BYTES
+    assert store_at(tmp_path).size_bytes == store.size_bytes  # as it is counted at a start
+
+
+def test_a_toolchain_that_is_taken_while_a_sweep_removes_another_stays(
+    tmp_path: Path, frame_of: Framed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both had been chosen, and wiping the first takes seconds."""
+    store = store_at(tmp_path)
+    installed = []
+    for number in range(2):
+        digest, path = frame_of(toolchain(10_000, str(number)))
+        store.install(digest, path)
+        os.utime(os.path.join(store.directory, digest.hex()), (number + 1, number + 1))
+        installed.append(digest)
+    wiped: list[bytes] = []
+
+    def slowly(path: bytes) -> None:
+        other = threading.Thread(target=store.acquire, args=(installed[1],))
+        other.start()
+        other.join(timeout=60)
+        assert not other.is_alive()  # nobody waits while something is wiped
+        wiped.append(path)
+
+    monkeypatch.setattr("node.toolchains.wipe", slowly)
+    monkeypatch.setattr(store, "_limit_bytes", 0)
     assert store.sweep() == 1
-    assert store.size_bytes == 0
+    assert (len(wiped), store.has(installed[0]), store.has(installed[1])) == (1, False, True)
+    assert os.path.isdir(store.root_of(installed[1]))
+
+
+def test_two_sweeps_at_a_time_remove_each_toolchain_once(
+    tmp_path: Path, frame_of: Framed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(tmp_path)
+    for number in range(3):
+        store.install(*frame_of(toolchain(10_000, str(number))))
+    monkeypatch.setattr(store, "_limit_bytes", 0)
+    wiped: list[bytes] = []
+
+    def while_another_sweeps(path: bytes) -> None:
+        wiped.append(path)
+        store.sweep()
+        wipe(path)
+
+    monkeypatch.setattr("node.toolchains.wipe", while_another_sweeps)
+    store.sweep()
+    assert len(wiped) == 3
+    assert os.listdir(os.path.join(store.directory, "tmp")) == []
 
 
 def test_a_toolchain_that_is_removed_leaves_nothing_on_the_disk() -> None:
