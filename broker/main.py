@@ -311,7 +311,7 @@ def _open_results(state: str) -> DiskStore:
     """The shared cache of the farm that was last served from here."""
     require_state(state)
     farm = last_serving(state)[1] or DEFAULT_FARM
-    return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE))
+    return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE), is_strict=True)
 
 
 audit_command.register(app, _open_results)

@@ -14,8 +14,9 @@ from broker.effects import Remember
 from broker.events import Recalled
 from broker.traffic import Traffic
 from cache.digest import Digest
-from cache.index import Selection
+from cache.forgotten import Forgotten
 from cache.record import Record, Source
+from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
 
@@ -32,7 +33,7 @@ class SharedResults:
         self._store = store
         self._traffic = traffic
         self._check = check
-        self._tiers = Tiers([Resting(store)])
+        self._tiers = Tiers([Resting(store)], Forgotten(store.directory, store.space))
         self._writer = WriteBehind(self._tiers)
         self._evicted = 0
         # What is not in the store yet: not handed to the writer, and handed to it, oldest first.
@@ -83,8 +84,7 @@ class SharedResults:
 
     def latest_of(self, user: str, count: int) -> list[Record]:
         """So many of the results that this key's jobs have given, those that were used last."""
-        index = self._store.index
-        found = (index.get(key) for key in index.latest(user, count))
+        found = (self._tiers.get_record(key) for key in self._store.index.latest(user, count))
         return [record for record in found if record is not None]
 
     def distrust(self, key: Digest) -> None:

@@ -348,12 +348,16 @@ class BlobStore:
             if time.time() - os.stat(path).st_mtime > _TOUCH_AFTER_S:
                 os.utime(path)
 
-    def remove(self, digest: Digest) -> None:
+    def remove(self, digest: Digest) -> bool:
+        """Whether it is gone."""
         path = self.path_of(digest)
-        with contextlib.suppress(OSError):
+        try:
             size = size_on_disk(os.stat(path).st_size)
             os.unlink(path)
-            self._add_size(-size)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        self._add_size(-size)
+        return True
 
     def sweep(self) -> int:
         """Remove the least recently used blobs beyond the limit; returns how many left."""

@@ -9,6 +9,12 @@ import time
 
 # Between two attempts at a lock for which SQLite itself does not wait.
 _PAUSE_S = 0.01
+_REFUSALS = (
+    sqlite3.OperationalError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+)
 
 
 def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connection:
@@ -48,6 +54,11 @@ def _open(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connec
     return db
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is at fault: not where it is full, read-only, busy, gone, or will not take a row."""
+    return not isinstance(error, _REFUSALS)
+
+
 def put_aside(path: str) -> None:
     """Rename a damaged file, so that the next `open_database` begins a new one. Close it first.
 
@@ -55,6 +66,21 @@ def put_aside(path: str) -> None:
         OSError: it cannot be renamed.
     """
     os.replace(path, path + ".damaged")
+    _remove_sides(path)
+
+
+def remove_database(path: str) -> None:
+    """Remove the file: what works on a disk that is full. Close it first; who has it open still reads it.
+
+    Raises:
+        OSError: it is there still.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    _remove_sides(path)
+
+
+def _remove_sides(path: str) -> None:
     for ending in ("-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + ending)

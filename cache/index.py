@@ -13,8 +13,11 @@ SQLite, because several processes read and write at once (an agent that leaves a
 last uses are gathered and go down in one transaction at `flush`: what a crash loses is some results.
 
 Who looks a record up never waits for a disk that writes: that goes through a connection of its own, and what is
-being written down is found in memory until it is. Locks: `_lock` for the connection that writes and for all
-that takes long, then `_reading` for the other one, then `_memory` for what waits; each inside those before it.
+being written down is found in memory until it is. Where the file refuses, what costs a miss is a warning; a
+removal is not: it raises, and who has asked for it tries again.
+
+Locks: `_lock` for the connection that writes and for all that takes long, then `_reading` for the other one,
+then `_memory` for what waits; each inside those before it.
 """
 
 from __future__ import annotations
@@ -29,11 +32,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cache.database import open_database, put_aside
+from cache.database import is_damage, open_database, put_aside, remove_database
 from cache.digest import Digest
 from cache.errors import RecordCorruptError, StoreError
 from cache.eviction import LOW_WATER
 from cache.record import Record, decode_record, encode_record
+from cache.selection import ALL, Selection, conditions
 
 logger = logging.getLogger(__name__)
 
@@ -76,19 +80,6 @@ CREATE INDEX IF NOT EXISTS by_user ON results (space, user, used, size);
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which results: all that match everything that is given. Times are Unix seconds."""
-
-    used_before_s: float | None = None
-    made_before_s: float | None = None
-    node: str = ""
-    node_key: str = ""
-    user: str = ""
-    toolchain_prefix: bytes = b""
-    key_prefix: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Totals:
     """`size_bytes` counts what the results' outputs are uncompressed, each result by itself."""
 
@@ -97,12 +88,24 @@ class Totals:
 
 
 class ResultIndex:
-    """The records of one space. Safe to use from several threads and beside other processes."""
+    """The records of one space. Safe to use from several threads and beside other processes.
 
-    def __init__(self, directory: str, space: str, wall_s: Callable[[], float] = time.time) -> None:
+    With `is_strict` a file that refuses raises StoreError, whatever it is asked: nothing there, and cannot be
+    read, are two answers.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        space: str,
+        wall_s: Callable[[], float] = time.time,
+        *,
+        is_strict: bool = False,
+    ) -> None:
         self.path = os.path.join(directory, FILE_NAME)
         self.faults = 0  # how often the file refused, or held what it should not
         self._space = space
+        self._is_strict = is_strict
         self._wall_s = wall_s
         self._lock = threading.RLock()
         self._reading = threading.Lock()
@@ -113,14 +116,16 @@ class ResultIndex:
         self._rows_bytes: int | None = None  # of all rows, or more; None: nobody has asked yet
         self._db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        with contextlib.suppress(StoreError):
+        with self._lenient():
             self._connect()
 
     def close(self) -> None:
         """Write down what waits, and let go of the file."""
         with self._lock:
-            self.flush()
-            self._let_go()
+            try:
+                self.flush()
+            finally:
+                self._let_go()
 
     # --- one record ---------------------------------------------------------------------------
 
@@ -138,7 +143,7 @@ class ResultIndex:
         except RecordCorruptError as error:
             logger.warning("%s", error)
             self.faults += 1
-            self.remove((key,))
+            self._evict((key,))
             return None
         now = self._wall_s()
         if now - row[1] > _TOUCH_AFTER_S or now < row[1]:
@@ -161,13 +166,36 @@ class ResultIndex:
         if is_full:
             self.flush()
 
-    def remove(self, keys: Iterable[Digest]) -> None:
+    def remove(self, keys: Iterable[Digest]) -> int:
+        """Forget these; how many were written down.
+
+        Raises:
+            StoreError: what is written down stays there.
+        """
         with self._lock:  # so that nothing is being written down
             rows = [(self._space, key) for key in keys]
             with self._memory:
                 for _, key in rows:
                     self._pending.pop(key, None)
-            self._write(lambda db: db.executemany(_REMOVE, rows))
+            return self._change(lambda db: db.executemany(_REMOVE, rows).rowcount)
+
+    def remove_all(self) -> None:
+        """Forget everything: where no row can be removed, with the file, which needs no room on the disk.
+
+        Raises:
+            StoreError: it can neither be written nor removed.
+        """
+        with self._lock:
+            with self._memory:
+                self._pending.clear()
+            try:
+                self._change(lambda db: db.execute(_REMOVE_ALL, (self._space,)))
+            except StoreError as error:
+                self._let_go()
+                try:
+                    remove_database(self.path)
+                except OSError:
+                    raise error from None
 
     def flush(self) -> None:
         """Write down the records and last uses that wait; a file that refuses costs them."""
@@ -186,7 +214,8 @@ class ResultIndex:
                 db.executemany(_PUT, rows)
                 db.executemany(_TOUCH, uses)
 
-            self._write(write)
+            with self._lenient():
+                self._change(write)
             if self._rows_bytes is not None:
                 self._rows_bytes += added_bytes
             with self._memory:
@@ -206,17 +235,17 @@ class ResultIndex:
         row = self._try(lambda db: db.execute(_TOTALS, (self._space,)).fetchone(), (0, 0))
         return Totals(*row)
 
-    def records(self, selection: Selection = Selection()) -> Iterator[Record]:
+    def records(self, selection: Selection = ALL) -> Iterator[Record]:
         """The records that match, the least recently used first; rotten ones are dropped on the way."""
         for key in self.keys(selection):
             record = self.get(key)
             if record is not None:
                 yield record
 
-    def keys(self, selection: Selection = Selection()) -> list[Digest]:
+    def keys(self, selection: Selection = ALL) -> list[Digest]:
         """The keys that match, the least recently used first."""
         self.flush()
-        where, values = _where(selection)
+        where, values = conditions(selection)
         query = f"SELECT key FROM results WHERE space = ?{where} ORDER BY used"
         with self._lock:
             rows = self._all(query, (self._space, *values))
@@ -228,12 +257,6 @@ class ResultIndex:
         with self._lock:
             rows = self._all(_LATEST, (self._space, user, count))
         return [Digest(row[0]) for row in rows]
-
-    def purge(self, selection: Selection) -> int:
-        """Forget the results that match; returns how many."""
-        keys = self.keys(selection)
-        self.remove(keys)
-        return len(keys)
 
     def compact(self) -> None:
         """Give the disk back what forgotten records took; beside another process's work it may not."""
@@ -261,7 +284,7 @@ class ResultIndex:
             victims = []
             if self._rows_bytes > limit_bytes:
                 victims = self._oldest(self._rows_bytes - int(limit_bytes * LOW_WATER))
-                self.remove(victims)
+                self._evict(victims)
                 self._rows_bytes = None
             self._give_back()
         return len(victims)
@@ -284,7 +307,7 @@ class ResultIndex:
                     victims.append(Digest(key))
                 else:
                     room_bytes -= size
-            self.remove(victims)
+            self._evict(victims)
         return len(victims)
 
     def by_label(self, column: str) -> list[tuple[str, int, int]]:
@@ -407,32 +430,52 @@ class ResultIndex:
         none: list[Any] = []
         return self._try(lambda db: db.execute(query, values).fetchall(), none)
 
-    def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        def transaction(db: sqlite3.Connection) -> None:
-            with db:
-                work(db)
+    def _evict(self, keys: Iterable[Digest]) -> None:
+        """Remove what only takes room: it may stay as well."""
+        with self._lenient():
+            self.remove(keys)
 
-        self._try(transaction, None)
+    @contextlib.contextmanager
+    def _lenient(self) -> Iterator[None]:
+        """What the file refuses in here is passed over, unless the index is strict."""
+        try:
+            yield
+        except StoreError:
+            if self._is_strict:
+                raise
 
     def _try(self, work: Callable[[sqlite3.Connection], _Answer], otherwise: _Answer) -> _Answer:
+        with self._lenient():
+            return self._ask(work)
+        return otherwise
+
+    def _change(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """As `_ask`, in a transaction."""
+
+        def transaction(db: sqlite3.Connection) -> _Answer:
+            with db:
+                return work(db)
+
+        return self._ask(transaction)
+
+    def _ask(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """What the file says.
+
+        Raises:
+            StoreError: it refuses, or was damaged and is put aside.
+        """
         with self._lock:
+            db = self._connect()
             try:
-                return work(self._connect())
-            except StoreError:
-                return otherwise
-            except (
-                sqlite3.OperationalError,
-                sqlite3.IntegrityError,
-                sqlite3.DataError,
-                sqlite3.ProgrammingError,
-            ) as error:
-                # Full, read-only, busy, gone, or a row that it will not take: what it holds is not damaged.
-                logger.warning("%s: %s", self.path, error)
+                return work(db)
+            except sqlite3.Error as error:
+                if not self._is_strict:
+                    logger.warning("%s: %s", self.path, error)
                 self.faults += 1
-            except sqlite3.DatabaseError as error:
-                with contextlib.suppress(OSError):
-                    self._put_aside(error)
-            return otherwise
+                if is_damage(error):
+                    with contextlib.suppress(OSError):
+                        self._put_aside(error)
+                raise StoreError(f"{self.path}: {error}") from error
 
 
 _GET = "SELECT record, used FROM results WHERE space = ? AND key = ?"
@@ -440,6 +483,7 @@ _PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LATEST = "SELECT key FROM results WHERE space = ? AND user = ? ORDER BY used DESC LIMIT ?"
 _TOUCH = "UPDATE results SET used = ? WHERE space = ? AND key = ?"
 _REMOVE = "DELETE FROM results WHERE space = ? AND key = ?"
+_REMOVE_ALL = "DELETE FROM results WHERE space = ?"
 _ROWS = "SELECT count(*), coalesce(sum(length(record)), 0) FROM results WHERE space = ?"
 _OLDEST = "SELECT key, length(record) FROM results WHERE space = ? ORDER BY used"
 _OUTPUTS = "SELECT key, size FROM results WHERE space = ? AND user = ? ORDER BY used DESC"
@@ -451,23 +495,3 @@ def _length(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
-
-
-def _where(selection: Selection) -> tuple[str, Sequence[object]]:
-    """The conditions behind `WHERE space = ?`, and their values."""
-    terms: list[tuple[str, object]] = []
-    if selection.used_before_s is not None:
-        terms.append(("used < ?", selection.used_before_s))
-    if selection.made_before_s is not None:
-        terms.append(("made < ?", selection.made_before_s))
-    for column in ("node", "node_key", "user"):
-        value = getattr(selection, column)
-        if value:
-            terms.append((f"{column} = ?", value))
-    for column, prefix in (
-        ("toolchain", selection.toolchain_prefix),
-        ("key", selection.key_prefix),
-    ):
-        if prefix:
-            terms.append((f"substr({column}, 1, {len(prefix)}) = ?", prefix))
-    return "".join(f" AND {term}" for term, _ in terms), [value for _, value in terms]

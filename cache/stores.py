@@ -35,6 +35,7 @@ class Store(Protocol):
     def get_records(self, keys: Iterable[Digest]) -> dict[Digest, Record]: ...
     def put_records(self, records: Iterable[Record]) -> None: ...
     def remove_records(self, keys: Iterable[Digest]) -> None: ...
+    def remove_all_records(self) -> None: ...
     def has_blobs(self, digests: Iterable[Digest]) -> set[Digest]: ...
     def get_blobs(self, digests: Iterable[Digest]) -> dict[Digest, bytes]: ...
     def put_blobs(self, frames: Mapping[Digest, bytes]) -> None: ...
@@ -60,6 +61,9 @@ class MemoryStore:
         for key in keys:
             self.records.pop(key, None)
 
+    def remove_all_records(self) -> None:
+        self.records.clear()
+
     def has_blobs(self, digests: Iterable[Digest]) -> set[Digest]:
         return self.blobs.keys() & set(digests)
 
@@ -84,17 +88,27 @@ class DiskStore:
     """Below one directory: `results.sqlite` and the blobs, together at most about `limit_bytes` on disk.
 
     `quota_bytes` bounds what the results of one user's jobs take, uncompressed; 0: no bound. Safe to use
-    from several threads: reads in one, writes and `maintain` in another.
+    from several threads: reads in one, writes and `maintain` in another. `is_strict` is for commands, which
+    tell somebody what is there and what was done: what the disk refuses is an error then.
 
     Raises:
         StoreError: the directory cannot be made or written.
     """
 
-    def __init__(self, directory: str, space: str, limit_bytes: int, quota_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        directory: str,
+        space: str,
+        limit_bytes: int,
+        quota_bytes: int = 0,
+        *,
+        is_strict: bool = False,
+    ) -> None:
         self.directory = directory
+        self.space = space
         self.quota_bytes = quota_bytes
         self.limit_bytes = limit_bytes
-        self.index = ResultIndex(directory, space)
+        self.index = ResultIndex(directory, space, is_strict=is_strict)
         try:
             self.blobs = BlobStore(os.path.join(directory, "blobs"), limit_bytes)
         except OSError as error:
@@ -111,6 +125,9 @@ class DiskStore:
 
     def remove_records(self, keys: Iterable[Digest]) -> None:
         self.index.remove(keys)
+
+    def remove_all_records(self) -> None:
+        self.index.remove_all()
 
     def has_blobs(self, digests: Iterable[Digest]) -> set[Digest]:
         return {digest for digest in digests if self.blobs.has(digest)}

@@ -1,12 +1,14 @@
 """Several stores as one: near ones first, writes behind the caller's back, a dead one for a miss.
 
 Owns the order of tiers, what is written behind (in a thread of `cache/writer.py`'s) and the patience with a
-tier that fails. Nothing in here raises for what a store does.
+tier that fails. Nothing in here raises for what a store does. What is forgotten is not served from that moment
+on, whether or not it could be removed (`cache/forgotten.py`); that is tried until it was.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,6 +16,7 @@ from typing import TypeVar
 
 from cache.digest import Digest
 from cache.errors import StoreError
+from cache.forgotten import Forgotten
 from cache.record import Record
 from cache.stores import Store
 from cache.writer import Upkeep, Writer
@@ -28,6 +31,8 @@ REST_S = 10.0
 MAX_BEHIND_BYTES = 64 << 20
 # What a killed process may have remembered in vain, and how far a store may grow beyond its limit.
 MAINTAIN_EVERY_S = 2.0
+# Who leaves a disk behind that stands still tries for so long to note there what is forgotten.
+LAST_NOTE_S = 1.0
 
 
 class Resting:
@@ -51,8 +56,18 @@ class Resting:
     def put_record(self, record: Record) -> bool:
         return self._do(lambda: self._store.put_records((record,)))
 
-    def remove_record(self, key: Digest) -> bool:
-        return self._do(lambda: self._store.remove_records((key,)))
+    def remove_records(self, keys: Iterable[Digest] | None) -> bool:
+        """Remove these, None: all. It is tried in a rest as well, and its failure begins none."""
+        try:
+            if keys is None:
+                self._store.remove_all_records()
+            else:
+                self._store.remove_records(keys)
+        except (StoreError, OSError) as error:
+            self.faults += 1
+            logger.warning("results are forgotten, and not removed yet: %s", error)
+            return False
+        return True
 
     def has_blobs(self, digests: Iterable[Digest]) -> set[Digest]:
         none: set[Digest] = set()
@@ -96,14 +111,19 @@ class Resting:
 class Tiers:
     """Stores in the order in which they are asked. What a farther one has is written to the nearer."""
 
-    def __init__(self, stores: Sequence[Resting]) -> None:
+    def __init__(self, stores: Sequence[Resting], forgotten: Forgotten | None = None) -> None:
         self._stores = stores
+        self.forgotten = Forgotten() if forgotten is None else forgotten
+        # Up to which number what was forgotten has been seen by who writes. What is put behind it is fresh.
+        self._reached = self.forgotten.last
 
     @property
     def faults(self) -> int:
         return sum(store.faults for store in self._stores)
 
     def get_record(self, key: Digest) -> Record | None:
+        if key in self.forgotten:
+            return None
         for at, store in enumerate(self._stores):
             found = store.get_record(key)
             if found is not None:
@@ -126,7 +146,13 @@ class Tiers:
         return frames
 
     def put(self, record: Record, frames: Mapping[Digest, bytes]) -> None:
-        """Write a record and its blobs to each store; what `frames` lacks lies in a nearer one already."""
+        """Write a record and its blobs to each store; what `frames` lacks lies in a nearer one already.
+
+        Not one that was forgotten since it was given, nor one whose forgotten forerunner cannot be removed.
+        """
+        number = self.forgotten.number_of(record.key)
+        if number > self._reached or (number and not self.settle(number)):
+            return
         for at, store in enumerate(self._stores):
             wanted = set(record.blobs) - store.has_blobs(record.blobs)
             given = {digest: frames[digest] for digest in wanted & frames.keys()}
@@ -135,17 +161,39 @@ class Tiers:
             if given.keys() == wanted and store.put_blobs(given):
                 store.put_record(record)
 
-    def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
-        """Drop a record that turned out not to hold, and blobs that were rotten."""
-        rotten = tuple(blobs)
+    def settle(self, number: int) -> bool:
+        """Remove what was forgotten up to this number; whether it is gone from every store."""
+        self._reached = max(self._reached, number)
+        due = self.forgotten.due(self._reached)
+        if due is None or due:
+            done = [store.remove_records(due) for store in self._stores]
+            if not all(done):
+                return False
+            self.forgotten.removed(due, self._reached)
+        return True
+
+    def remove_blobs(self, digests: Iterable[Digest]) -> None:
         for store in self._stores:
-            store.remove_record(key)
-            store.remove_blobs(rotten)
+            store.remove_blobs(digests)
 
     def maintain(self) -> int:
-        return sum(store.maintain() for store in self._stores)
+        """Evict, and try again what could not be removed; how many blobs and records went."""
+        gone = sum(store.maintain() for store in self._stores)
+        self.settle(self._reached)
+        self.forgotten.write_down()
+        return gone
 
     def close(self) -> None:
+        """What could be neither removed nor written down costs all results: that needs no room on a disk."""
+        self.settle(self.forgotten.last)
+        if not self.forgotten.write_down():
+            done = [store.remove_records(None) for store in self._stores]
+            if all(done):
+                logger.error("forgot all results, as a full disk takes no note of single ones")
+            else:
+                logger.error(
+                    "results that are forgotten could not be removed: purge the cache by hand"
+                )
         for store in self._stores:
             store.close()
 
@@ -166,6 +214,8 @@ class WriteBehind:
         self._tiers = tiers
         upkeep = Upkeep(self._maintain, maintain_every_s)
         self._writer = Writer("cache writer", _do_all, limit_bytes, upkeep=upkeep)
+        if not tiers.forgotten.is_empty:  # what the process before could not remove
+            self._settle(tiers.forgotten.last)
 
     @property
     def dropped(self) -> int:
@@ -194,9 +244,18 @@ class WriteBehind:
         return [record for record, is_taken in zip(records, taken, strict=False) if not is_taken]
 
     def forget(self, key: Digest, blobs: Iterable[Digest] = ()) -> None:
-        """Forget this soon. It takes no room: a full queue must not keep what is rotten."""
-        rotten = tuple(blobs)
-        self._writer.put(lambda: self._tiers.forget(key, rotten), 0)
+        """Serve this no more, and remove it soon: from a full queue and a resting disk as well."""
+        number, rotten = self._tiers.forgotten.add(key), tuple(blobs)
+        self._settle(number)
+        if rotten:
+            self._writer.put(lambda: self._tiers.remove_blobs(rotten), 0)
+
+    def forget_all(self) -> None:
+        """The same with all that was put before."""
+        self._settle(self._tiers.forgotten.add_all())
+
+    def _settle(self, number: int) -> None:
+        self._writer.put(lambda: self._tiers.settle(number), 0)
 
     def wait_written(self) -> bool:
         """Wait until all that was put before is written; False when the disk takes too long."""
@@ -206,9 +265,14 @@ class WriteBehind:
         """Write what waits and close the tiers, unless a disk stands still: then they are left as they are."""
         if self._writer.close():
             self._tiers.close()
+        elif not self._tiers.forgotten.is_empty:
+            noting = threading.Thread(target=self._tiers.forgotten.write_down, daemon=True)
+            noting.start()
+            noting.join(LAST_NOTE_S)
 
-    def _maintain(self) -> None:
+    def _maintain(self) -> bool:
         self.evicted += self._tiers.maintain()
+        return not self._tiers.forgotten.is_empty
 
 
 def _do_all(works: list[Callable[[], object]]) -> None:

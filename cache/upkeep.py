@@ -1,6 +1,7 @@
 """Looking after a disk store from outside: what it holds, and whether that is sound.
 
-May run beside the process whose store it is: what is taken away is a miss there.
+May run beside the process whose store it is: what is taken away is a miss there. The store has to be strict
+(`DiskStore`), as what is told here is what was done: what could not be is a StoreError that says so.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cache.digest import Digest
-from cache.errors import BlobCorruptError
-from cache.index import Selection
+from cache.errors import BlobCorruptError, StoreError
+from cache.selection import Selection
 from cache.stores import DiskStore
 
 
@@ -57,20 +58,23 @@ def purge(store: DiskStore, selection: Selection) -> Removed:
     """Forget the results that match, and remove the blobs that no other result needs.
 
     Inputs and toolchains stay, as nothing says whose they are: `clear` removes them.
+
+    Raises (as `clear`, `trim` and `verify`):
+        StoreError: the disk refuses; the message says what was done before.
     """
     keys = store.index.keys(selection)
     blobs = _blobs_of(store, keys)
-    store.index.remove(keys)
+    forgotten = store.index.remove(keys)
     if blobs:
         blobs -= _blobs_of(store, store.index.keys())
-    return _removed(store, len(keys), blobs)
+    return _removed(store, forgotten, blobs)
 
 
 def clear(store: DiskStore) -> Removed:
     """Forget all results, and remove all blobs: inputs and toolchains come again when they are needed."""
     keys = store.index.keys()
-    store.index.remove(keys)
-    removed = _removed(store, len(keys), [entry.key for entry in store.blobs.entries()])
+    forgotten = store.index.remove(keys)
+    removed = _removed(store, forgotten, [entry.key for entry in store.blobs.entries()])
     store.index.compact()
     return removed
 
@@ -81,6 +85,8 @@ def trim(store: DiskStore, limit_bytes: int) -> Removed:
     sizes = {entry.key: entry.size_bytes for entry in store.blobs.entries()}
     store.trim(limit_bytes)
     left = {entry.key for entry in store.blobs.entries()}
+    if sum(sizes.values()) > limit_bytes and not sizes.keys() - left:
+        raise StoreError(f"no blob in {store.directory} can be removed")
     store.index.remove(
         [record.key for record in store.index.records() if not left.issuperset(record.blobs)]
     )
@@ -96,8 +102,13 @@ def _blobs_of(store: DiskStore, keys: Iterable[Digest]) -> set[Digest]:
 
 def _removed(store: DiskStore, results: int, blobs: Iterable[Digest]) -> Removed:
     before = {entry.key: entry.size_bytes for entry in store.blobs.entries()}
-    gone = [digest for digest in blobs if digest in before]
-    store.remove_blobs(gone)
+    wanted = [digest for digest in blobs if digest in before]
+    gone = [digest for digest in wanted if store.blobs.remove(digest)]
+    if len(gone) < len(wanted):
+        raise StoreError(
+            f"forgot {results} results and removed {len(gone)} blobs, but"
+            f" {len(wanted) - len(gone)} more in {store.directory} cannot be removed"
+        )
     return Removed(results, len(gone), sum(before[digest] for digest in gone))
 
 
@@ -122,7 +133,8 @@ def verify(store: DiskStore, progress: Callable[[int, int], None]) -> Verified:
         except (OSError, BlobCorruptError):
             pass
         rotten += 1
-        store.blobs.remove(digest)
+        if not store.blobs.remove(digest):
+            raise StoreError(f"{store.blobs.path_of(digest)} is rotten, and cannot be removed")
     lost = []
     for done, key in enumerate(keys, len(blobs)):
         progress(done, every)

@@ -27,9 +27,10 @@ _LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is to be done besides, at most so often and only when something has been written since."""
+    """What is to be done besides, at most so often and only when something has been written since, or when
+    `work` has said that it is not done yet."""
 
-    work: Callable[[], None]
+    work: Callable[[], bool]
     every_s: float
 
 
@@ -181,7 +182,9 @@ class Writer(Generic[_Task]):
     def _do_upkeep(self) -> None:
         assert self._upkeep is not None
         try:
-            self._upkeep.work()
+            if self._upkeep.work():
+                with self._changed:
+                    self._upkeep_s = time.monotonic() + self._upkeep.every_s
         except Exception:
             self.failed += 1
             logger.exception("%s: upkeep", self._name)

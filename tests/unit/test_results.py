@@ -23,8 +23,9 @@ from cache.database import open_database
 from cache.digest import Digest, digest_of
 from cache.errors import RecordCorruptError
 from cache.frame import compress, decompress
-from cache.index import ROW_BYTES, ResultIndex, Selection
+from cache.index import ROW_BYTES, ResultIndex
 from cache.record import Record, Source, decode_record, encode_record
+from cache.selection import Selection
 from cache.stores import RECORDS_SHARE, DiskStore, MemoryStore, Store
 
 LIMIT = 1 << 20
@@ -114,7 +115,7 @@ def test_spaces_do_not_meet(tmp_path: Path) -> None:
     one.put(record("a"))
     one.flush()
     assert other.get(digest("a")) is None
-    assert other.purge(Selection()) == 0
+    assert other.remove(other.keys()) == 0
     assert one.get(digest("a")) == record("a")
 
 
@@ -192,7 +193,7 @@ def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:
     )
     for selection, names in selections:
         assert set(index.keys(selection)) == set(map(digest, names)), selection
-    assert index.purge(Selection(node="n1")) == 2
+    assert index.remove(index.keys(Selection(node="n1"))) == 2
     assert index.keys() == [digest("b")]
 
 
@@ -248,7 +249,7 @@ def test_what_another_process_forgets_is_room(tmp_path: Path) -> None:
     for at in range(20):
         index.put(bulky(f"r{at}", 1000))
         assert index.trim(limit) == 0
-    other.purge(Selection())
+    other.remove(other.keys())
     for at in range(20):
         index.put(bulky(f"s{at}", 1000))
         assert index.trim(limit) == 0

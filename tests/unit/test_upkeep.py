@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
+from cache.errors import StoreError
 from cache.frame import compress
-from cache.index import Selection
 from cache.record import Record, Source
+from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.upkeep import clear, purge, trim, verify
 from zcc.agent.recall import SPACE
@@ -118,3 +121,36 @@ def test_a_store_whose_blobs_another_process_removes_counts_anew(store: DiskStor
         clear(other)
     assert store.blobs.trim(1) == 0
     assert store.blobs.size_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["purge", "--all"], ["purge", "--node", "n1"], ["trim", "0"], ["verify"]],
+    ids=" ".join,
+)
+def test_a_command_that_cannot_do_its_work_says_so(
+    store: DiskStore, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.index._BUSY_S", 0.05)
+    store.blobs.remove(digest_of(SHARED))  # else a verification has nothing to change
+    with closing(sqlite3.connect(store.index.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = CliRunner().invoke(app, ["cache", *words, "--dir", store.directory])
+    assert isinstance(done.exception, StoreError)
+    assert ("locked" in str(done.exception), done.stdout) == (True, "")
+    assert len(store.index.keys()) == 2
+
+
+@pytest.mark.parametrize("words", [["purge", "--all"], ["trim", "0"]], ids=" ".join)
+def test_blobs_that_cannot_be_removed_are_told(
+    store: DiskStore, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: BlobStore, *_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(BlobStore, "remove", refuse)
+    monkeypatch.setattr(BlobStore, "trim", refuse)
+    done = CliRunner().invoke(app, ["cache", *words, "--dir", store.directory])
+    assert isinstance(done.exception, StoreError)
+    assert "can" in str(done.exception)
+    assert len(blobs(store)) == 4

@@ -143,11 +143,12 @@ def test_upkeep_that_fails_is_counted_and_done_again() -> None:
     rounds: list[int] = []
     is_done = threading.Event()
 
-    def tidy() -> None:
+    def tidy() -> bool:
         rounds.append(1)
         if len(rounds) == 1:
             raise OSError("disk")
         is_done.set()
+        return False
 
     writer = Writer[Task]("writer", run, 10, upkeep=Upkeep(tidy, 0.001))
     while not is_done.wait(0.01):

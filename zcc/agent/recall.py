@@ -16,6 +16,7 @@ from enum import Enum
 
 from cache.digest import Digest
 from cache.errors import CacheError, StoreError
+from cache.forgotten import Forgotten
 from cache.record import Record, Source
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
@@ -122,7 +123,7 @@ class Recall:
         except StoreError as error:
             logger.warning("no local cache: %s", error)
         stores = [] if self._store is None else [Resting(self._store)]
-        self._tiers = Tiers(stores)
+        self._tiers = Tiers(stores, Forgotten(directory, SPACE))
         self._writer = WriteBehind(self._tiers)
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 import typer
 
-from cache.index import Selection
+from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.upkeep import Removed, clear, holding, purge, trim, verify
 from zcc import config as configuration
@@ -40,7 +40,7 @@ def open_own(directory: str) -> DiskStore:
         raise ConfigError(f"{directory} holds no results: zcc config says where yours are kept")
     config = configuration.load(os.environ)
     place = directory or configuration.cache_dir(os.environ, config)
-    return DiskStore(place, SPACE, config.cache_bytes)
+    return DiskStore(place, SPACE, config.cache_bytes, is_strict=True)
 
 
 def cache_commands(

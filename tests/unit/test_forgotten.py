@@ -1,0 +1,189 @@
+"""To forget is no wish: what is forgotten is not served, and is removed when the disk lets it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from cache import forgotten
+from cache.digest import Digest
+from cache.errors import StoreError
+from cache.forgotten import Forgotten
+from cache.index import FILE_NAME
+from cache.stores import DiskStore, MemoryStore
+from cache.tiers import Resting, Tiers, WriteBehind
+from tests.unit.test_results import digest, record
+from tests.unit.test_tiers import FRAMES
+
+LIMIT = 1 << 30
+KEY = digest("a")
+WRONG, RIGHT = record("a", b"one"), record("a")
+
+
+class Stubborn(MemoryStore):
+    """A store that removes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stubborn = True
+
+    def remove_records(self, keys: Iterable[Digest]) -> None:
+        if self.is_stubborn:
+            raise StoreError("busy")
+        super().remove_records(keys)
+
+    def remove_all_records(self) -> None:
+        if self.is_stubborn:
+            raise StoreError("busy")
+        super().remove_all_records()
+
+
+@contextmanager
+def kept(directory: Path) -> Iterator[tuple[Tiers, WriteBehind, DiskStore]]:
+    """A store on disk as agent and broker have one."""
+    store = DiskStore(str(directory), "s", LIMIT)
+    tiers = Tiers([Resting(store)], Forgotten(str(directory), "s"))
+    writer = WriteBehind(tiers, maintain_every_s=0.05)
+    try:
+        yield tiers, writer, store
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    with kept(tmp_path) as (_, writer, _):
+        writer.put(WRONG, FRAMES)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cache.index._BUSY_S", 0.05)
+
+
+def locked(directory: Path) -> closing[sqlite3.Connection]:
+    other = sqlite3.connect(directory / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return closing(other)
+
+
+def still_there(directory: Path) -> bool:
+    with closing(sqlite3.connect(directory / FILE_NAME)) as db:
+        return bool(db.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+def test_what_is_forgotten_is_not_served_before_the_writer_comes_to_it() -> None:
+    store, go = MemoryStore(), threading.Event()
+    store.put_records((WRONG,))
+    tiers = Tiers([Resting(store)])
+    writer = WriteBehind(tiers)
+    writer._writer.put(lambda: go.wait(30), 0)  # a sweep, or a disk that stands still
+    writer.forget(KEY)
+    assert tiers.get_record(KEY) is None
+    go.set()
+    writer.close()
+    assert store.records == {}
+
+
+def test_a_locked_file_keeps_nothing_that_is_forgotten(stored: Path) -> None:
+    with kept(stored) as (tiers, writer, _):
+        assert tiers.get_record(KEY) == WRONG
+        with locked(stored):
+            writer.forget(KEY)
+            writer.wait_written()
+            assert tiers.get_record(KEY) is None
+        while still_there(stored):  # it is tried again with nothing else to write
+            pass
+    assert not [name for name in os.listdir(stored) if name.startswith("forgotten")]
+
+
+def test_what_cannot_be_removed_by_the_end_is_by_the_next_process(stored: Path) -> None:
+    with locked(stored), kept(stored) as (_, writer, _):
+        writer.forget(KEY)
+    assert still_there(stored)
+    with kept(stored) as (tiers, writer, _):
+        assert tiers.get_record(KEY) is None
+        writer.wait_written()
+    assert not still_there(stored)
+    with kept(stored) as (tiers, _, _):
+        assert tiers.get_record(KEY) is None
+
+
+def test_what_can_be_neither_removed_nor_written_down_costs_the_file(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Forgotten, "_write", full)
+    with locked(stored), kept(stored) as (_, writer, _):
+        writer.forget(KEY)
+    assert "forgot all results" in caplog.text
+    with kept(stored) as (tiers, _, _):
+        assert tiers.get_record(KEY) is None
+
+
+def test_a_resting_tier_removes() -> None:
+    store = Stubborn()
+    store.put_records((WRONG,))
+    resting = Resting(store)
+    resting._wakes_s = float("inf")
+    tiers = Tiers([resting])
+    writer = WriteBehind(tiers)
+    store.is_stubborn = False
+    writer.forget(KEY)
+    writer.wait_written()
+    assert store.records == {}
+    writer.close()
+
+
+def test_a_fresh_result_takes_its_place_once_the_old_one_is_gone() -> None:
+    store = Stubborn()
+    store.put_records((WRONG,))
+    tiers = Tiers([Resting(store)])
+    writer = WriteBehind(tiers)
+    writer.forget(KEY)
+    writer.put(RIGHT, {})
+    writer.wait_written()
+    assert tiers.get_record(KEY) is None
+    store.is_stubborn = False
+    writer.put(RIGHT, {})
+    writer.wait_written()
+    assert tiers.get_record(KEY) == RIGHT
+    writer.close()
+
+
+def test_what_was_given_before_it_was_forgotten_is_not_put() -> None:
+    store, go = MemoryStore(), threading.Event()
+    tiers = Tiers([Resting(store)])
+    writer = WriteBehind(tiers)
+    writer._writer.put(lambda: go.wait(30), 0)
+    writer.put(WRONG, FRAMES)
+    writer.forget(KEY)
+    go.set()
+    writer.wait_written()
+    assert (store.records, tiers.get_record(KEY)) == ({}, None)
+    writer.close()
+
+
+def test_too_many_to_list_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Stubborn()
+    store.put_records((WRONG, record("b"), record("c")))
+    tiers = Tiers([Resting(store)], Forgotten(limit=1))
+    writer = WriteBehind(tiers)
+    writer.forget(KEY)
+    assert tiers.get_record(digest("c")) is not None
+    writer.forget(digest("b"))
+    assert tiers.get_record(digest("c")) is None
+    store.is_stubborn = False
+    writer.close()
+    assert store.records == {}
+    assert tiers.forgotten.is_empty
+    assert forgotten.MAX_FORGOTTEN > 1
