@@ -57,7 +57,27 @@ def test_a_forged_result_is_found_said_aloud_and_forgotten(
     assert forge(place(remembering) / "cache", SPACE, other_object, is_packed=False)
     assert compile_(remembering, project, "1") == {"local": 1, "verify_differs": 1}
     assert "not what this machine compiles, from node1" in remembering.stats()["notes"][-1]
-    assert compile_(remembering, project) == {"shared_hit": 1}
+    # It is compiled anew by the farm, and here, and kept as they are equal.
+    assert compile_(remembering, project) == {"local": 1, "verified": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+
+
+def test_a_forged_shared_result_is_neither_placed_nor_kept_once_it_was_found(
+    remembering: Farm, project: Path
+) -> None:
+    state = Path(remembering.local.directory) / "broker"
+    with closing(DiskStore(str(state), DEFAULT_FARM, 1 << 30)) as store:
+        before = store.index.count()
+    compile_(remembering, project)
+    lose_own(remembering)
+    wait_until_written(state, before + 1)
+    assert forge(state, DEFAULT_FARM, other_object, is_packed=True)
+    assert compile_(remembering, project, "1") == {"local": 1, "verify_differs": 1}
+    stop_agent(remembering)  # the next one knows it too
+    assert compile_(remembering, project) == {"local": 1, "verified": 1}
+    assert compile_(remembering, project) == {"local_hit": 1}
+    lose_own(remembering)
+    assert compile_(remembering, project) == {"local": 1, "verified": 1}
 
 
 def test_a_forged_miss_of_what_is_here_makes_no_hit(remembering: Farm, project: Path) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from zcc.agent.builds import Build
+from zcc.agent.disputed import Disputed
 from zcc.agent.effects import CountOutcome
 from zcc.agent.lasts import Lasts, cause_of_miss, sources_in
 from zcc.agent.notebook import FILE_NAME, Notebook
@@ -31,6 +32,7 @@ class Account:
     def __init__(self, state_dir: str, checkout_of: Callable[[bytes], bytes | None]) -> None:
         self._notebook = Notebook(os.path.join(state_dir, FILE_NAME))
         self._lasts = Lasts(self._notebook)
+        self.disputed = Disputed(self._notebook)
         self._trips: dict[int, Trip] = {}
         self.stats = Stats(state_dir, self._notebook, checkout_of)
 

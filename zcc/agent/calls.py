@@ -38,6 +38,12 @@ class Call:
     check: Check | None = None  # of the result that came, against the run here
     aside: Aside | None = None  # what was compiled here beside the farm, and won
 
+    @property
+    def wants_fresh(self) -> bool:
+        """Whether the farm shall not answer from what it remembers."""
+        is_disputed = self.check is not None and self.check.is_disputed
+        return is_disputed or not self.cache_mode.looks_up
+
 
 def placed(call: Call) -> tuple[Files, bytes, bytes]:
     """Files, by their names in the command, standard output and standard error: of the compile here that won,

@@ -32,8 +32,10 @@ logger = logging.getLogger(__name__)
 
 # Why a result is of no use: what was stored or sent of it is not what its digests say.
 DAMAGED = "damaged-result"
+# It was submitted before a check of the same job (ZCC_VERIFY) has found what the farm has for it to be wrong.
+DISPUTED = "disputed"
 # Reasons that say nothing of what the next result for this command will be worth.
-PASSING = SINCE | {DAMAGED, MIXED_STREAMS}
+PASSING = SINCE | {DAMAGED, DISPUTED, MIXED_STREAMS}
 # It names the neutral place where it must not: the command is one that cannot be moved.
 NAMES_PLACE = "names-neutral-place"
 
@@ -106,6 +108,8 @@ class Results:
                 part.result, part.files, part.is_recalled = result, files, message.is_recalled
         if not message.is_recalled:
             self._remember_cost(call, part, came, message)
+        if call.check is None and part.prepared.key in self._account.disputed:
+            return ResultUnproven(number, DISPUTED, "a check has shown its result to be wrong")
         if call.check is not None:
             call.check.came.append((part.prepared, came, frames))
         elif call.cache_mode.keeps:

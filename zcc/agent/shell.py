@@ -134,7 +134,7 @@ class AgentShell:
         self._uploads = Uploads(memory.offers)
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes, memory.results)
-        self._checker = Checker(config.verify, self._stats, self._recall, self._analyser.disk)
+        self._checker = Checker(config.verify, self._account, self._recall, self._analyser.disk)
         self._calls: dict[int, Call] = {}
         self._resting = RestingRoom()
         self._refusals = Refusals()
@@ -346,8 +346,8 @@ class AgentShell:
             self._handle(ResultRecalled(number, way))
         else:
             keys = tuple(part.prepared.cost_key for part in call.parts)
-            is_fresh, can_race = not call.cache_mode.looks_up, self._races.can_race(call.parts)
-            self._handle(CallPrepared(number, way, is_fresh, keys, can_race))
+            can_race = self._races.can_race(call.parts)
+            self._handle(CallPrepared(number, way, call.wants_fresh, keys, can_race))
 
     def _run_here(self, number: int, call: Call, why: Here) -> None:
         request, limit = call.request, self._machine.slots.limit

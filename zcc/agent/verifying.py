@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cache.digest import Digest
+from zcc.agent.account import Account
 from zcc.agent.builds import Build
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Recall
 from zcc.agent.returning import Files
-from zcc.agent.stats import Stats
 from zcc.compiler.disk import Disk
 from zcc.config import parse_share
 from zcc.errors import ConfigError
@@ -60,22 +60,33 @@ class Comparison:
 
 @dataclass(slots=True)
 class Check:
-    """A call whose result is compared with a compile here; `came` is kept if they are equal."""
+    """A call whose result is compared with a compile here; `came` is kept if they are equal.
 
+    `is_disputed`: an earlier comparison has found its job's result wrong.
+    """
+
+    is_disputed: bool = False
     came: list[tuple[Prepared, Result, Mapping[Digest, bytes]]] = field(default_factory=list)
 
 
 class Checker:
-    """`share` is checked where the environment does not say otherwise."""
+    """`share` is checked where the environment does not say otherwise.
 
-    def __init__(self, share: float, stats: Stats, recall: Recall, disk: Disk) -> None:
+    A job whose result was wrong once is checked each time that something comes for it from the farm, which is
+    asked to compile it anew: what was wrong is then never placed, and kept only what was compared since.
+    """
+
+    def __init__(self, share: float, account: Account, recall: Recall, disk: Disk) -> None:
         self._share = share
-        self._stats = stats
+        self._stats = account.stats
+        self._disputed = account.disputed
         self._recall = recall
         self._disk = disk
 
     def choose(self, environment: Mapping[bytes, bytes], parts: Sequence[Part]) -> Check | None:
-        """Whether this call is one of the share."""
+        """Whether this call is one of the share, or is to be checked because its result was wrong before."""
+        if any(not part.result and part.prepared.key in self._disputed for part in parts):
+            return Check(is_disputed=True)
         share = share_of(environment, self._share)
         if share <= 0 or random.random() >= share or not is_comparable(parts):
             return None
@@ -101,6 +112,7 @@ class Checker:
                 text = f"not what this machine compiles, from {nodes}: {source}: {found.detail}"
                 self._stats.note(text)
                 logger.error("%s", text)
+                self._disputed.add(part.prepared.key for part in parts)
                 for part in parts:
                     self._recall.forget(part.prepared.key)
             case Outcome.EQUAL:
