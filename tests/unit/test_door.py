@@ -104,7 +104,8 @@ def test_a_door_knows_when_its_place_is_taken(tmp_path: Path) -> None:
             assert opened.door.is_in_place()
             path.unlink()
             assert not opened.door.is_in_place()
-            path.touch()
+            with socket.socket(socket.AF_UNIX) as anothers:
+                anothers.bind(str(path))
             assert not opened.door.is_in_place()
         assert path.exists()
         async with house(tmp_path):
@@ -283,17 +284,43 @@ def test_control_requests_are_answered(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_directory_is_closed_to_others_and_taken_by_one(tmp_path: Path) -> None:
+def test_the_directory_keeps_its_mode_and_is_taken_by_one(tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "state").mkdir(mode=0o755)
         async with house(tmp_path) as at:
-            assert stat.S_IMODE(at.path.parent.stat().st_mode) == 0o700
+            assert stat.S_IMODE(at.path.parent.stat().st_mode) == 0o755
             with pytest.raises(ConfigError, match="another agent listens"):
                 open_door(str(at.path), Recorder())
         opened = House(at.path)  # the socket that is left is nobody's
         opened.door.close()
 
     asyncio.run(main())
+
+
+def test_a_directory_that_is_made_is_closed_to_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            assert stat.S_IMODE(at.path.parent.stat().st_mode) == 0o700
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
+def test_a_directory_that_others_may_write_to_is_refused_and_left_alone(
+    tmp_path: Path, mode: int
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(mode)
+    with pytest.raises(ConfigError, match=r"others may write to .* of this user's alone"):
+        open_door(str(tmp_path / "shared" / "agent.sock"), Recorder())
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == mode
+
+
+def test_a_file_that_is_no_socket_is_not_removed_for_one(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="is no socket"):
+        open_door(str(tmp_path / "thesis.txt"), Recorder())
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_directory_of_all_users_is_not_closed_to_them(tmp_path: Path) -> None:

@@ -470,6 +470,14 @@ def test_the_socket_is_where_the_environment_says(
     assert len(agent.requests) == 1
 
 
+def test_a_home_that_is_relative_is_no_place_for_an_agent(desk: Desk) -> None:
+    """There would be one in each directory in which something is compiled."""
+    desk.script("gcc-99", "exit 3")
+    before = set(os.listdir(desk.root))
+    assert desk.run("zcc", "gcc-99", ZCC_STATE_DIR="", HOME=".")[0] == 3
+    assert set(os.listdir(desk.root)) == before
+
+
 def test_a_socket_path_may_be_long(desk: Desk) -> None:
     desk.script("gcc-99", "true")
     path = desk.root / ("d" * 100) / ("e" * 100) / "agent.sock"

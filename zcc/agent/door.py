@@ -120,10 +120,11 @@ def _groups(connection: socket.socket, group: int) -> frozenset[int] | None:
 
 
 def open_door(path: str, host: Host) -> Door:
-    """Listen at `path` in a directory that only we can enter.
+    """Listen at `path` in a directory in which only we can make files. It may be anything, somebody's home or
+    /run, so that its mode is its owner's: we make it when there is none, and change nothing.
 
     Raises:
-        ConfigError: the directory is not ours alone, or another agent listens there.
+        ConfigError: the directory is not ours alone, another agent listens there, or the file is no socket.
     """
     directory = os.path.dirname(os.path.abspath(path))
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -133,8 +134,8 @@ def open_door(path: str, host: Host) -> Door:
         raise ConfigError(f"{directory} belongs to another user: {where}")
     if status.st_mode & stat.S_ISVTX:  # /tmp, which root must not close to all others
         raise ConfigError(f"{directory} is for all users: {where}")
-    if status.st_mode & 0o077:
-        os.chmod(directory, 0o700)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):  # the launcher's rule, too
+        raise ConfigError(f"others may write to {directory} (chmod go-w): {where}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     handle = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
@@ -143,6 +144,8 @@ def open_door(path: str, host: Host) -> Door:
         if _is_served(place):
             raise ConfigError(f"another agent listens at {path}")
         if os.path.lexists(place):
+            if not stat.S_ISSOCK(os.lstat(place).st_mode):
+                raise ConfigError(f"{path} (ZCC_SOCKET) is there, and is no socket")
             os.unlink(place)
         listener.bind(place)
         listener.listen(_BACKLOG)

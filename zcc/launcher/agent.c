@@ -62,7 +62,7 @@ static int choose_socket_path(char *path, size_t size)
     else {
         /* Homes are shared over the network, sockets are not. */
         rest = (value = getenv("XDG_STATE_HOME")) && *value == '/' ? "" : "/.local/state";
-        if ((!*rest || ((value = getenv("HOME")) && *value)) && uname(&host) == 0)
+        if ((!*rest || ((value = getenv("HOME")) && *value == '/')) && uname(&host) == 0)
             length = snprintf(path, size, "%s%s/zcc/agent.%s.sock", value, rest, host.nodename);
         else
             return -1;
@@ -91,7 +91,7 @@ const char *find_place(struct place *place)
     char directory[PATH_MAX];
     struct stat status;
     if (choose_socket_path(place->path, sizeof place->path) != 0)
-        return "no place for the agent's socket: set ZCC_SOCKET, XDG_RUNTIME_DIR or HOME";
+        return "no place for the agent's socket: set ZCC_SOCKET, or XDG_RUNTIME_DIR or HOME from / on";
     place->name = basename_of(place->path);
     size_t length = (size_t)(place->name - place->path);
     snprintf(directory, sizeof directory, "%.*s", length ? (int)length : 1,
