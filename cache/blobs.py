@@ -21,7 +21,7 @@ from types import TracebackType
 
 from cache.digest import Digest, Hasher, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
-from cache.eviction import Entry, choose_victims, size_on_disk
+from cache.eviction import Entry, choose_victims, is_use_news, size_on_disk
 from cache.frame import Decoder, compress
 
 # What a frame may hold beyond a share of its own size. An object or a header packs to a third or a tenth; an
@@ -31,8 +31,6 @@ _MAX_RATIO = 256
 # Files of a plain store carry one fixed time, so that equal contents get equal times when linked.
 PLAIN_MTIME_S = 1_000_000_000
 _READ_BYTES = 1 << 20
-# A blob's last use is written down at most this often: a stat is cheaper than a metadata write.
-_TOUCH_AFTER_S = 3600.0
 
 
 class Form(Enum):
@@ -345,7 +343,7 @@ class BlobStore:
             return  # linking a file renews its ctime, which is what eviction reads for this form
         path = self.path_of(digest)
         with contextlib.suppress(OSError):
-            if time.time() - os.stat(path).st_mtime > _TOUCH_AFTER_S:
+            if is_use_news(os.stat(path).st_mtime, time.time()):
                 os.utime(path)
 
     def remove(self, digest: Digest) -> bool:
@@ -367,7 +365,7 @@ class BlobStore:
         """As `sweep`, down from another limit. May run in a thread beside puts and reads."""
         if self.size_bytes <= limit_bytes:
             return 0
-        victims = choose_victims(self.entries(), limit_bytes)
+        victims = choose_victims(self.entries(), limit_bytes, time.time())
         if not victims:
             self.recount()  # another process has removed some
         for victim in victims:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from cache.digest import Digest, Hasher
 from cache.errors import BlobCorruptError, StoreError
-from cache.eviction import Entry, choose_victims, size_on_disk
+from cache.eviction import Entry, choose_victims, is_use_news, size_on_disk
 
 # ccache's keys have 20 bytes; as hexadecimal digits all of these are valid file names.
 MIN_KEY_BYTES = 8
@@ -33,8 +33,6 @@ MAX_VALUE_BYTES = 128 << 20
 MAX_WRITER_BYTES = 40
 _MAGIC = b"zccval2\n"
 _HEADER = struct.Struct("8s32s40s")
-# A value's last use is written down at most this often.
-_TOUCH_AFTER_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -173,7 +171,7 @@ class ValueStore:
             os.close(handle)
             self.remove(key)
             return None
-        if time.time() - status.st_mtime > _TOUCH_AFTER_S:
+        if is_use_news(status.st_mtime, time.time()):
             with contextlib.suppress(OSError):
                 os.utime(handle)
         return Value(Digest(digest), status.st_size - _HEADER.size, handle)
@@ -230,7 +228,7 @@ class ValueStore:
             self._changed_bytes = 0
         entries = list(self._entries())
         size_bytes = sum(entry.size_bytes for entry in entries)
-        victims = choose_victims(entries, self.limit_bytes)
+        victims = choose_victims(entries, self.limit_bytes, time.time())
         with self._lock:
             # What came or went meanwhile may be counted twice: the next count corrects it.
             self._size_bytes = size_bytes + self._changed_bytes

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
-from cache.eviction import BLOCK_BYTES, Entry, choose_victims, size_on_disk
+from cache.eviction import BLOCK_BYTES, Entry, choose_victims, is_use_news, size_on_disk
 from node.errors import BadToolchainError, QuotaError, ToolchainError
 from node.members import Members, decode_members, encode_members
 from node.sandbox import view_toolchain
@@ -250,18 +250,19 @@ class ToolchainStore:
         """
         with self._lock:
             sizes = list(self._sizes.items())
+        now_s = time.time()
         entries = [
-            Entry(digest, size, float("inf") if self.is_used(digest) else self._last_use_s(digest))
+            Entry(digest, size, now_s if self.is_used(digest) else self._last_use_s(digest))
             for digest, size in sizes
         ]
-        return sum(map(self.remove, choose_victims(entries, self._limit_bytes)))
+        return sum(map(self.remove, choose_victims(entries, self._limit_bytes, now_s)))
 
     def _place(self, digest: Digest) -> str:
         return os.path.join(self.directory, digest.hex())
 
     def _touch(self, digest: Digest) -> None:
         with contextlib.suppress(OSError):
-            if time.time() - self._last_use_s(digest) > _TOUCH_AFTER_S:
+            if is_use_news(self._last_use_s(digest), time.time(), _TOUCH_AFTER_S):
                 os.utime(self._place(digest))
 
     def _last_use_s(self, digest: Digest) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_victims_bring_the_sum_within_the_limit_and_no_further_than_needed(
     sizes: list[tuple[int, float]], limit: int
 ) -> None:
     entries = [Entry(at, size, used) for at, (size, used) in enumerate(sizes)]
-    victims = set(choose_victims(entries, limit))
+    victims = set(choose_victims(entries, limit, now_s=1e6))
     total = sum(entry.size_bytes for entry in entries)
     kept = [entry for entry in entries if entry.key not in victims]
     if total <= limit:
@@ -146,6 +147,22 @@ def test_victims_bring_the_sum_within_the_limit_and_no_further_than_needed(
     assert max(entry.last_use_s for entry in gone) <= min(
         (entry.last_use_s for entry in kept), default=1e9
     )
+
+
+def test_what_a_clock_ahead_has_written_goes_before_what_is_new(tmp_path: Path) -> None:
+    """A machine that booted with a wrong clock: for ten years nothing new would stay."""
+    now_s, ahead_s = time.time(), time.time() + 10 * 365 * 86400
+    store = BlobStore(str(tmp_path), 20 * BLOCK_BYTES)
+    old = [store.put(os.urandom(1000)) for _ in range(12)]
+    for digest in old:
+        os.utime(store.path_of(digest), (ahead_s, ahead_s))
+    store.touch(old[0])
+    assert os.stat(store.path_of(old[0])).st_mtime < now_s + 60
+    new = [store.put(os.urandom(1000)) for _ in range(12)]
+    assert store.sweep() > 0
+    assert [store.has(digest) for digest in (old[0], *new)] == [True] * 13
+    entries = [Entry("slightly ahead", 10, now_s + 60), Entry("long ago", 10, now_s - 1e6)]
+    assert choose_victims(entries, 15, now_s) == ["long ago"]
 
 
 def test_an_unknown_digest_is_not_there(store: BlobStore) -> None:
