@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 
+from broker.errors import StartError
 from broker.lines import add_lines, open_lines
 from zcc.summing import Summing
 
@@ -39,7 +40,11 @@ Fields = tuple[tuple[str, str | int | float], ...]
 
 
 class AuditLog:
-    """Lines are written through at once; a disk that refuses costs lines (and a warning)."""
+    """Lines are written through at once; a disk that refuses costs lines (and a warning).
+
+    Raises:
+        StartError: there can be no file.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,12 @@ class AuditLog:
         self._of_jobs = Summing[tuple[str, str]](MOST_OF_JOBS, JOBS_PERIOD_S, MAX_MEMBERS_KINDS)
         self._path = os.path.join(state_dir, FILE_NAME)
         self._max_bytes = max_bytes
-        self._handle = open_lines(self._path)
+        try:
+            self._handle = open_lines(self._path)
+        except OSError as error:
+            raise StartError(
+                f"cannot write {self._path}: {error.strerror}; make way for it, or say --state DIR"
+            ) from error
         self._size_bytes = os.fstat(self._handle).st_size
 
     def write(self, what: str, fields: Fields) -> bool:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from broker import audit_command, members, placed_command
-from broker.errors import BrokerError
+from broker.errors import BrokerError, StartError
 from broker.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.options import DEFAULT_STATE, StateDir
 from broker.registry import Registry
@@ -42,7 +42,7 @@ from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
 from zcc.messages import Role
-from zcc.reaching import split_endpoint
+from zcc.reaching import check_listening, split_endpoint
 
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317
@@ -166,6 +166,9 @@ def serve(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    check_listening(listen)
+    if ready_fd is not None:
+        _check_open(ready_fd)
     limit_bytes, quota_bytes = parse_size(cache_size), parse_size(quota)
     storage_bytes = parse_size(ccache_size)
     if ccache_listen and not storage_bytes:
@@ -185,6 +188,14 @@ def serve(
         parse_duration(run_limit),
     )
     asyncio.run(_serve(options, ready_fd))
+
+
+def _check_open(ready_fd: int) -> None:
+    """Raises StartError when the caller has passed no such descriptor."""
+    try:
+        os.fstat(ready_fd)
+    except OSError as error:
+        raise StartError(f"--ready-fd {ready_fd}: no such descriptor is open here") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,8 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     name = options.farm or last_serving(state)[1] or DEFAULT_FARM
     store = DiskStore(state, name, options.limit_bytes, options.quota_bytes)
     storage = Storage(state, options.storage_bytes, options.members)
+    if options.storage_listen:  # what may fail comes before members are let in
+        await storage.listen(options.storage_listen)
     shell = Shell(
         name,
         options.listen,
@@ -240,8 +253,6 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     try:
-        if options.storage_listen:
-            await storage.listen(options.storage_listen)
         record_serving(state, shell.endpoint, name)
         if ready_fd is not None:
             with os.fdopen(ready_fd, "w") as ready:

@@ -15,6 +15,7 @@ from broker.errors import StartError
 from broker.lines import add_lines, open_lines
 from broker.model import Identity
 from cache.digest import DIGEST_SIZE, Digest
+from zcc.documents import read_json
 from zcc.errors import ConfigError
 from zcc.keys import KeyPair, load_key_pair, make_key_pair, save_private
 
@@ -151,17 +152,26 @@ def note_owing(state_dir: str, nodes: Sequence[Identity]) -> None:
 def read_document(path: str) -> dict[str, Any] | None:
     """The JSON object in this file; None where there is none that can be read."""
     try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
+        document = read_json(path)
+    except (OSError, ConfigError):
         return None
     return document if isinstance(document, dict) else None
 
 
 def record_serving(state_dir: str, endpoint: str, farm: str) -> None:
-    """Write down where we listen and the farm's name, for `token`."""
+    """Write down where we listen and the farm's name, for `token`.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    path = os.path.join(state_dir, SERVING_FILE)
     text = json.dumps({"endpoint": endpoint, "farm": farm}) + "\n"
-    save_private(os.path.join(state_dir, SERVING_FILE), text)
+    try:
+        save_private(path, text)
+    except OSError as error:
+        raise StartError(
+            f"cannot write {path}: {error.strerror}; make way for it, or say --state DIR"
+        ) from error
 
 
 def last_serving(state_dir: str) -> tuple[str, str]:
@@ -172,10 +182,9 @@ def last_serving(state_dir: str) -> tuple[str, str]:
     """
     path = os.path.join(state_dir, SERVING_FILE)
     try:
-        with open(path) as file:
-            values = json.load(file)
+        values = read_json(path)
         return str(values["endpoint"]), str(values["farm"])
     except FileNotFoundError:
         return "", ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): remove it") from error

@@ -38,7 +38,20 @@ def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite
             time.sleep(_PAUSE_S)
 
 
+def _close_to_others(path: str) -> None:
+    """Nobody else may read it, whoever has made the directory: compilers' messages quote sources.
+
+    SQLite gives the files beside it the mode of the file itself, when it makes them.
+    """
+    with contextlib.suppress(OSError):  # where it cannot be made, SQLite says so
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        for each in (path, f"{path}-wal", f"{path}-shm"):  # those of an older zcc
+            if os.stat(each).st_mode & 0o077:
+                os.chmod(each, 0o600)
+
+
 def _open(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connection:
+    _close_to_others(path)
     db = sqlite3.connect(path, timeout=busy_s, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")

@@ -6,6 +6,8 @@ import logging
 import os
 
 from node.errors import NodeError
+from zcc.documents import read_text
+from zcc.errors import ConfigError
 from zcc.keys import save_private
 
 FILE_NAME = "name"
@@ -27,12 +29,11 @@ def settled_name(state: str, wanted: str) -> str:
     """
     path = os.path.join(state, FILE_NAME)
     try:
-        with open(path) as file:
-            kept = file.read().strip()
+        kept = read_text(path).strip()
     except FileNotFoundError:
         kept = ""
-    except (OSError, ValueError) as error:
-        raise NodeError(f"cannot read this node's name in {path}: {error}") from error
+    except ConfigError as error:
+        raise NodeError(f"this node's name: {error}") from error
     if not wanted:
         return kept or os.uname().nodename
     if kept and kept != wanted:

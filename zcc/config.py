@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -31,6 +30,7 @@ from typing import Any
 import platformdirs
 
 from zcc.capacity import processors
+from zcc.documents import read_toml
 from zcc.errors import ConfigError
 from zcc.reaching import split_endpoint
 
@@ -233,12 +233,9 @@ def _one_of(words: tuple[str, ...]) -> str:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
+        values = read_toml(path)
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
     types = {field.name: type(field.default) for field in fields(Config)}
     for name, value in values.items():
         expected = types.get(name)

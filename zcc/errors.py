@@ -50,5 +50,7 @@ class NoRoomError(CompilerError):
 def told(error: Exception) -> str:
     """What the user reads of an error that ends a command; of the system's own, the file (if any) and why."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        # Of two the first is the temporary name of what was to be the second.
+        name = error.filename2 or error.filename
+        return error.strerror if name is None else f"{name}: {error.strerror}"
     return str(error)

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ import zmq
 
 from zcc import codec
 from zcc import config as configuration
+from zcc.documents import read_toml
 from zcc.errors import (
     BadEndpointError,
     ConfigError,
@@ -77,8 +77,7 @@ def load_access(directory: str, endpoint: str = "") -> Access | None:
     """
     path = os.path.join(directory, "farm.toml")
     try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
+        values = read_toml(path)
         access = Access(
             endpoint=str(values["endpoint"]),
             broker_public=str(values["broker_public"]),
@@ -89,8 +88,10 @@ def load_access(directory: str, endpoint: str = "") -> Access | None:
         split_endpoint(access.endpoint)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, tomllib.TOMLDecodeError, BadEndpointError) as error:
+    except (KeyError, BadEndpointError) as error:
         raise ConfigError(f"{path} is damaged ({error}): remove it and join again") from error
+    except ConfigError as error:
+        raise ConfigError(f"{error}; mend it, or remove it and join again") from error
     return replace(access, endpoint=endpoint) if endpoint else access
 
 

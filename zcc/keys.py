@@ -21,6 +21,7 @@ from dataclasses import astuple, dataclass
 import msgpack
 import zmq
 
+from zcc.documents import read_text
 from zcc.errors import BadEndpointError, ConfigError, TokenError
 from zcc.reaching import split_endpoint
 
@@ -144,13 +145,9 @@ def load_key_pair(path: str) -> KeyPair:
         ConfigError: missing, unreadable, damaged, or readable by others.
     """
     try:
-        with open(path) as file:
-            lines = file.read().split("\n")
-            mode = os.fstat(file.fileno()).st_mode
-    except OSError as error:
+        lines = read_text(path, is_secret=True).split("\n")
+    except FileNotFoundError as error:
         raise ConfigError(f"cannot read the key in {path}: {error.strerror}") from error
-    if mode & 0o077:
-        raise ConfigError(f"the key in {path} can be read by others: chmod 600 {path}")
     if len(lines) < 2 or len(lines[0]) != _KEY_LENGTH or len(lines[1]) != _KEY_LENGTH:
         raise ConfigError(f"{path} does not hold a key pair: remove it and join again")
     return KeyPair(lines[0], lines[1])

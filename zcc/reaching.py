@@ -33,6 +33,23 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
+def check_listening(endpoint: str) -> None:
+    """The one check of an endpoint to listen on: `*` is every address, and port 0 one that is free. libzmq
+    itself takes a port modulo 65536.
+
+    Raises:
+        BadEndpointError: it is not tcp://HOST:PORT.
+    """
+    host, _, port = endpoint.rpartition(":")
+    try:
+        split_endpoint(f"{host.replace('*', 'all')}:{'1' if port in ('0', '*') else port}")
+    except BadEndpointError as error:
+        raise BadEndpointError(
+            f"{endpoint!r} is nothing to listen on: expected tcp://HOST:PORT, a PORT up to {_MOST_PORT} (0: one"
+            " that is free), and an IPv6 address in brackets"
+        ) from error
+
+
 def why_unreachable(endpoint: str, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
     """A sentence with what to do; empty where something listens at tcp://HOST:PORT."""
     try:

@@ -220,3 +220,12 @@ def test_sqlites_errors_become_words_in_one_place() -> None:
             assert name in SQLITE_OF_BROKER, (
                 f"{name} uses SQLite by itself: broker/table.py tells its errors"
             )
+
+
+def test_documents_are_read_in_one_place() -> None:
+    """A file that holds no text raises what who reads TOML or JSON does not expect."""
+    for name, tree in modules().items():
+        if name == "zcc.documents":
+            continue
+        assert uses(tree, "tomllib") == {""}, f"{name} reads TOML by itself: zcc/documents.py"
+        assert "load" not in uses(tree, "json"), f"{name} reads JSON by itself: zcc/documents.py"

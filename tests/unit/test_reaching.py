@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from zcc.cli.doctor import _no_broker
-from zcc.reaching import why_unreachable
+from zcc.errors import BadEndpointError
+from zcc.reaching import check_listening, why_unreachable
 
 
 def test_where_something_listens_there_is_nothing_to_say() -> None:
@@ -60,3 +61,29 @@ def test_the_doctor_says_which_way_is_closed(
     found = _no_broker(status, "no answer")
     assert what in found.what
     assert advice in found.advice
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://127.0.0.1:0", "tcp://0.0.0.0:8317", "tcp://*:8317", "tcp://[::]:65535", "tcp://eth0:*"],
+)
+def test_what_can_be_listened_on_passes(endpoint: str) -> None:
+    check_listening(endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1",
+        "127.0.0.1:8317",
+        "tcp://::1:8317",
+        "ipc:///x",
+        "",
+    ],
+)
+def test_what_cannot_be_listened_on_is_said_before_libzmq_makes_something_of_it(
+    endpoint: str,
+) -> None:
+    with pytest.raises(BadEndpointError, match="nothing to listen on: expected tcp://HOST:PORT"):
+        check_listening(endpoint)

@@ -21,6 +21,8 @@ from zcc.agent.history import History, resumable
 from zcc.agent.notebook import Notebook
 from zcc.agent.tally import ANSWERS, Tally, tally_from
 from zcc.agent.trips import Split
+from zcc.documents import read_json
+from zcc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +177,7 @@ class Stats:
 def read(path: str) -> dict[str, Any]:
     """The saved document; empty when there is none or it is damaged."""
     try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
+        document = read_json(path)
+    except (OSError, ConfigError):
         return {}
     return document if isinstance(document, dict) else {}
