@@ -12,7 +12,8 @@ Each table has a bound, and no key's entries push out what others rely on (`brok
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from broker.limits import (
@@ -26,10 +27,18 @@ from cache.digest import Digest
 
 # Of what is one key's, the share that is forgotten when there is too much: some milliseconds' work.
 _FORGOTTEN = 64
+# A sweep begins when so many keys have left, and looks at so many blobs for each key that comes: 1 ms. So keys
+# that come and go need some 250 bits, in 32 bytes a blob.
+_LEAST_LEFT = 64
+_SWEPT_AT_ONCE = 4_096
 
 
 class Holdings:
     """One bit for each key in a number for each blob.
+
+    A key that is revoked leaves its bit in the numbers. It is given to another key when it stands in none of
+    them: when a sweep over all of them has ended that was begun after the key had left. Until then nobody has
+    that bit, so that nobody adds it anywhere behind the sweep, or is taken to hold what it still says.
 
     Beyond `limit` blobs, the key that was the first to show the most of them loses those first shown: it is
     asked for them as if they had never been here. Who else has shown them is not asked again.
@@ -41,7 +50,13 @@ class Holdings:
         self._limit = limit
         self._holders: dict[Digest, int] = {}
         self._bits: dict[str, int] = {}
-        self._keys = 0
+        # All bits of keys that are here, as one number. Those that were given, and of these: those of keys that
+        # have left and are in no sweep yet, and numbers of bits that stand nowhere, the lowest first.
+        self._live = 0
+        self._given = 0
+        self._left: list[int] = []
+        self._free: list[int] = []
+        self._sweep: Iterator[None] = iter(())
         # What was first shown by the key of this bit, oldest first: these entries are that key's.
         self._firsts: dict[int, dict[Digest, None]] = {}
         # What keys have named as toolchains, and those in which a compiler of a key's job has run.
@@ -52,10 +67,7 @@ class Holdings:
 
     def note(self, user: str, digests: Iterable[Digest]) -> None:
         """This key has shown that it holds these."""
-        bit = self._bits.get(user)
-        if bit is None:
-            bit = self._bits[user] = 1 << self._keys
-            self._keys += 1
+        bit = self._bits.get(user) or self._begin(user)
         holders = self._holders
         firsts = self._firsts.setdefault(bit, {})
         for digest in digests:
@@ -72,8 +84,11 @@ class Holdings:
         return [digest for digest in digests if not get(digest, 0) & bit]
 
     def forget_key(self, user: str) -> None:
-        """The key was revoked. Its bit is never given to another."""
-        self._bits.pop(user, None)
+        """The key was revoked."""
+        bit = self._bits.pop(user, 0)
+        if bit:
+            self._live &= ~bit
+            self._left.append(bit)
 
     def name_toolchain(self, user: str, digest: Digest) -> None:
         """This key holds this blob, and has named it as a toolchain."""
@@ -94,15 +109,60 @@ class Holdings:
     def is_toolchain(self, digest: Digest) -> bool:
         return digest in self._proven or digest in self._named
 
+    @property
+    def bits_given(self) -> int:
+        """How many bits the numbers may have."""
+        return self._given
+
+    def _begin(self, user: str) -> int:
+        """The bit of a key that has none; what keys have left is cleared away by those that come."""
+        if next(self._sweep, self) is self and len(self._left) >= _LEAST_LEFT:
+            self._sweep = self._swept(self._left)
+            self._left = []
+        if self._free:
+            number = heapq.heappop(self._free)
+        else:
+            number = self._given
+            self._given += 1
+        bit = self._bits[user] = 1 << number
+        self._live |= bit
+        return bit
+
+    def _swept(self, bits: list[int]) -> Iterator[None]:
+        """Take these bits, which nobody has, out of all numbers, a piece at a time; then they are free."""
+        room = _SWEPT_AT_ONCE
+        for bit in bits:
+            while bit in self._firsts:
+                count = min(room, len(self._firsts[bit]))
+                self._pass_on(bit, count)
+                room -= count
+                if not room:
+                    yield
+                    room = _SWEPT_AT_ONCE
+        gone = sum(bits)
+        # What comes behind this list has bits of keys that are here alone.
+        rest = iter(list(self._holders))
+        while piece := list(islice(rest, _SWEPT_AT_ONCE)):
+            for digest in piece:
+                held = self._holders.get(digest, 0)
+                if held & gone:
+                    self._holders[digest] = held & ~gone
+            yield
+        for bit in bits:
+            heapq.heappush(self._free, bit.bit_length() - 1)
+
     def _forget_some(self) -> None:
-        """A blob whose first key loses it becomes the entry of another that has shown it, if there is one.
-        Revoked keys are the first to lose theirs."""
-        live = frozenset(self._bits.values())
-        bit = max(self._firsts, key=lambda each: (each not in live, len(self._firsts[each])))
+        """Revoked keys are the first to lose theirs."""
+        bit = max(self._firsts, key=lambda each: (not each & self._live, len(self._firsts[each])))
+        self._pass_on(bit, 1 + len(self._firsts[bit]) // _FORGOTTEN)
+
+    def _pass_on(self, bit: int, count: int) -> None:
+        """The key of this bit loses so many of its entries: each becomes that of another key that is here and
+        has shown the blob, if there is one."""
         firsts = self._firsts[bit]
-        for digest in list(islice(firsts, 1 + len(firsts) // _FORGOTTEN)):
+        for digest in list(islice(firsts, count)):
             del firsts[digest]
-            left = self._holders[digest] & ~bit
+            left = self._holders[digest] & self._live & ~bit
             if left:
                 self._holders[digest] = left
                 self._firsts.setdefault(left & -left, {})[digest] = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+
+import pytest
 
 from broker.holdings import Holdings
 from broker.limits import MAX_NAMED_PER_KEY, MAX_PROVEN_PER_KEY, MAX_RECORDS_PER_KEY
@@ -96,6 +99,53 @@ def test_a_revoked_key_is_the_first_to_be_forgotten() -> None:
     for digest in blobs("more", 300):
         holdings.note("honest", [digest])
     assert not holdings.unshown("honest", [*blobs("mine", 600), *blobs("more", 300)])
+
+
+def check_bits(holdings: Holdings) -> None:
+    """Each blob is one key's entry, and a bit that is to be given stands nowhere."""
+    entries = [digest for firsts in holdings._firsts.values() for digest in firsts]
+    assert sorted(entries) == sorted(holdings._holders)
+    free = sum(1 << number for number in holdings._free)
+    assert not free & holdings._live
+    assert not any(held & free for held in holdings._holders.values())
+    assert not any(bit & free for bit in holdings._firsts)
+
+
+@pytest.mark.parametrize("limit", [10_000, 40])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_key_that_comes_holds_what_one_that_left_has_shown(
+    seed: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.holdings._LEAST_LEFT", 2)
+    monkeypatch.setattr("broker.holdings._SWEPT_AT_ONCE", 3)
+    rng, all_blobs, holdings = random.Random(seed), blobs("b", 60), Holdings(limit=limit)
+    shown: dict[str, set[Digest]] = {}
+    for number in range(400):
+        known = rng.choice(list(shown)) if shown and rng.random() < 0.6 else f"k{number}"
+        if known in shown and rng.random() < 0.4:
+            holdings.forget_key(known)
+            del shown[known]
+        else:
+            now = rng.sample(all_blobs, rng.choice((1, 2, 10, 30)))
+            holdings.note(known, now)
+            shown.setdefault(known, set()).update(now)
+        check_bits(holdings)
+        for user in (*shown, "stranger", known):
+            hers = [digest for digest in all_blobs if digest not in shown.get(user, ())]
+            unshown = holdings.unshown(user, all_blobs)
+            assert unshown == hers if limit == 10_000 else set(unshown) >= set(hers)
+    assert holdings.bits_given < len(shown) + 80
+
+
+def test_keys_that_come_and_go_cost_later_keys_nothing() -> None:
+    holdings = Holdings()
+    for number in range(20_000):
+        holdings.note(f"ci{number}", [blob(f"own {number}"), blob("common")])
+        holdings.forget_key(f"ci{number}")
+    assert holdings.bits_given < 250
+    holdings.note("dev", blobs("dev", 1_000))
+    assert max(held.bit_length() for held in holdings._holders.values()) < 250
+    check_bits(holdings)
 
 
 def test_keys_take_turns_and_a_line_loses_its_own_first() -> None:
