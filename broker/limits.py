@@ -68,6 +68,9 @@ ASKS_PER_S = 16.0
 # Enrol, Rejoin, Leave: each writes to the registry, some ms. A token may be for a pool of machines at once.
 JOINS_BURST = 1_000.0
 JOINS_PER_S = 20.0
+# After one of them, of whichever key, the loop is others' for so many times as long as it took: who joins waits
+# for 10 s, in which 1,000 do so where each takes 5 ms.
+JOINS_REST = 1.0
 # ccache's values: a piece of 256 KiB each; at this rate they are more than one loop relays.
 STORAGE_BURST = 20_000.0
 STORAGE_PER_S = 3_000.0

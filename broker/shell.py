@@ -27,6 +27,7 @@ from broker.effects import Effect
 from broker.errors import StartError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
+from broker.joins import Joins
 from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
 from broker.machine import Machine
 from broker.manners import Manners
@@ -165,6 +166,7 @@ class Shell:
             self._audit,
             self._traffic.has,
         )
+        self._joins = Joins(self._change_membership, self._on_behalf_of)
         self._placed = PlacedFiles(state_dir, self._machine.placed)
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)
@@ -190,6 +192,7 @@ class Shell:
         self._happen(events.StopRequested())
         self._is_closed = True
         self._timer.cancel()
+        self._joins.close()
         self._link.close()
         self._reception.close()
         self._search.close()
@@ -265,7 +268,7 @@ class Shell:
             self._link.ban(origin.user, f"more {kind.decode()}s than any peer has to say")
             return
         if isinstance(message, (Enrol, Rejoin, Leave)):
-            self._change_membership(origin, message)
+            self._joins.add(origin, message)
         elif not self._traffic.is_open(origin.route) and not isinstance(message, Hello):
             self._happen(events.StrangerSpoke(origin))
         else:
@@ -447,9 +450,6 @@ class Shell:
     def _do_find(self, effect: effects.FindMissing) -> None:
         self._search.find(effect, self._results.recall)
 
-    def _do_note_toolchain(self, effect: effects.NoteToolchain) -> None:
-        add_toolchain(self._state_dir, effect.digest, effect.user)
-
     def _do_remember(self, effect: effects.Remember) -> None:
         self._results.remember(effect)
         self._auditor.remembered(effect)
@@ -492,6 +492,6 @@ _PERFORMERS: dict[type[Effect], Callable[[Shell, Any], None]] = {
     effects.Compare: lambda shell, due: shell._auditor.compare(due),
     effects.TryNode: lambda shell, due: shell._auditor.try_node(due),
     effects.NoteOwing: lambda shell, due: note_owing(shell._state_dir, due.nodes),
-    effects.NoteToolchain: Shell._do_note_toolchain,
+    effects.NoteToolchain: lambda shell, due: add_toolchain(shell._state_dir, due.digest, due.user),
     effects.Audit: Shell._do_audit,
 }

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ from zcc.messages import (
     Chunk,
     Credit,
     Done,
+    Enrol,
     Enrolled,
     Failed,
     Fault,
@@ -66,6 +68,8 @@ from zcc.messages import (
     Run,
     Settled,
     Started,
+    StorageEnd,
+    StorageGet,
     Submit,
     Want,
     Welcome,
@@ -208,6 +212,35 @@ async def is_deaf(peer: Peer) -> bool:
 def test_a_strangers_key_is_refused(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
         assert await is_deaf(broker.dial(new_key_pair()))
+
+    run(story, tmp_path)
+
+
+def test_a_pool_of_machines_that_joins_at_once_holds_up_nobody(tmp_path: Path) -> None:
+    """Each is written through to the disk, which a slow one takes 20 ms for."""
+
+    async def story(broker: Broker) -> None:
+        token, own = new_key_pair(), new_key_pair()
+        broker.registry.add(own.public, Role.CLIENT, "other", time.time())
+        broker.registry.add_joiner(token.public, Role.CLIENT, time.time(), time.time() + 99, 50)
+        enrol = broker.shell._registry.enrol
+
+        def slow(*arguments: Any) -> Role:
+            time.sleep(0.02)
+            return enrol(*arguments)
+
+        broker.shell._registry.enrol = slow  # type: ignore[method-assign]
+        other, joiner = broker.dial(own), broker.dial(token)
+        await other.hello("client")
+        await joiner.say(*(Enrol(new_key_pair().public, "x") for _ in range(50)))
+        waits_s = []
+        while sum(isinstance(said, Enrolled) for said in joiner.inbox) < 50:
+            began_s = time.monotonic()
+            await other.say(StorageGet(1, b"k" * 20, 0))
+            await other.wait(StorageEnd)
+            waits_s.append(time.monotonic() - began_s)
+        assert len(waits_s) > 30
+        assert statistics.median(waits_s) < 0.1
 
     run(story, tmp_path)
 
