@@ -32,7 +32,7 @@ from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm
 from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
-from zcc.cli import leaving
+from zcc.cli import joining, leaving
 from zcc.cli.program import Program, run_program
 from zcc.cli.terminal import say
 from zcc.cli.version import add_version
@@ -67,9 +67,7 @@ add_version(app, "zcc-node")
 
 @app.command()
 def join(
-    token: Annotated[
-        str, typer.Argument(metavar="TOKEN", help="What `zcc-broker token --role node` printed.")
-    ],
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help=joining.HELP.format("node"))],
     state: State = DEFAULT_STATE,
     name: Annotated[
         str,
@@ -77,7 +75,7 @@ def join(
     ] = os.uname().nodename,
 ) -> None:
     """Enrol this machine with a join token (role node)."""
-    access = farm.join(token, state, name, ("node",))
+    access = farm.join(joining.told_token(token), state, name, ("node",))
     keep_name(state, name)
     where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
     say(f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from node.main import app as node_app
 from zcc import farm
+from zcc.cli.agent import sibling
+from zcc.cli.main import app as client_app
 from zcc.errors import TokenError
 from zcc.keys import KeyPair, Token, new_key_pair
 from zcc.messages import Enrolled
 
 TOKEN = Token("tcp://127.0.0.1:1", "b" * 40, new_key_pair().secret, "ours", "client", 0.0)
+
+NODES = Token("tcp://127.0.0.1:1", "b" * 40, new_key_pair().secret, "ours", "node", 0.0)
 
 
 def join(directory: Path) -> farm.Access:
@@ -50,3 +60,61 @@ def test_who_joins_again_after_a_lost_answer_has_the_same_key(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["farm.key", "farm.toml"]
     join(tmp_path)
     assert keys[2] == keys[1], "who has a key keeps it"
+
+
+@pytest.mark.parametrize(
+    "given", [f"{TOKEN.encode()}\n", TOKEN.encode(), f"  {TOKEN.encode()} \nmore\n"]
+)
+@pytest.mark.parametrize("app", [client_app, node_app], ids=["zcc", "zcc-node"])
+def test_a_token_is_read_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: typer.Typer, given: str
+) -> None:
+    """An argument can be read by everybody on the machine, for 10 s where the broker does not answer."""
+    used: list[Token] = []
+
+    async def enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
+        used.append(token)
+        return Enrolled("ours", token.role)
+
+    monkeypatch.setattr(farm, "_enrol", enrol)
+    monkeypatch.setenv("ZCC_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("ZCC_STATE_DIR", str(tmp_path))
+    token = given if app is client_app else given.replace(TOKEN.encode(), NODES.encode())
+    where = [] if app is client_app else ["--state", str(tmp_path)]
+    done = CliRunner().invoke(app, ["join", "-", *where], input=token, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert used == [TOKEN if app is client_app else NODES]
+
+
+@pytest.mark.parametrize("command", [["zcc"], ["zcc-node"]])
+def test_no_token_on_standard_input_is_said(tmp_path: Path, command: list[str]) -> None:
+    environment = os.environ | {"ZCC_CONFIG_DIR": str(tmp_path), "ZCC_STATE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sibling(command[0]), "join", "-"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "standard input has no join token" in done.stderr) == (1, True)
+
+
+def test_a_token_that_is_typed_is_not_shown(tmp_path: Path) -> None:
+    own, its = pty.openpty()
+    environment = os.environ | {"ZCC_CONFIG_DIR": str(tmp_path), "ZCC_STATE_DIR": str(tmp_path)}
+    joining = subprocess.Popen(
+        [sibling("zcc"), "join", "-"], env=environment, stdin=its, stdout=its, stderr=its,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(its)
+    seen = b""
+    while b"join token" not in seen:
+        seen += os.read(own, 1024)
+    os.write(own, b"zcc1.no-token\n")
+    joining.wait(30)
+    os.set_blocking(own, False)
+    seen += os.read(own, 4096)
+    os.close(own)
+    assert b"this join token is damaged" in b" ".join(seen.split())  # it is folded
+    assert b"no-token" not in seen

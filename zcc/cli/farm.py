@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from zcc import config, farm
-from zcc.cli import agent, layout, leaving, terminal
+from zcc.cli import agent, joining, layout, leaving, terminal
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 from zcc.printable import printable
@@ -19,9 +19,7 @@ _NODES = ("node", "state", "mode", "running", "speed", "load", "jobs")
 
 
 def join(
-    token: str = typer.Argument(
-        metavar="TOKEN", help="What `zcc-broker token --role client` printed."
-    ),
+    token: str = typer.Argument(metavar="TOKEN", help=joining.HELP.format("client")),
     label: str = typer.Option(
         "", metavar="NAME", help="How the broker lists this key; default USER@HOST."
     ),
@@ -32,7 +30,9 @@ def join(
     """
     directory = config.config_dir(os.environ)
     name = label or f"{os.environ.get('USER', 'user')}@{os.uname().nodename}"
-    access = farm.join(token, directory, name, ("client", "publisher", "admin", "monitor"))
+    access = farm.join(
+        joining.told_token(token), directory, name, ("client", "publisher", "admin", "monitor")
+    )
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
     say(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
