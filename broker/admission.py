@@ -84,4 +84,5 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
         is_new=event.is_fresh or key == event.key,
         is_known=expected.is_known,
         most_outputs=event.most_outputs,
+        declared=event.declared,
     )

@@ -52,7 +52,7 @@ class JobSubmitted:
     """A Submit whose body is a canonical job with this key.
 
     `inputs` are the digests of its files (without the toolchain), nothing twice; `most_outputs` is how many
-    files it may give back. `recalled` is its
+    files it may give back, `declared` which (`broker/heads.py`). `recalled` is its
     result, where that is remembered and the agent takes a remembered one. `traits` are its agent's word.
     """
 
@@ -67,6 +67,7 @@ class JobSubmitted:
     recalled: Recalled | None
     body: bytes
     most_outputs: int = 1
+    declared: bytes = b""
     is_fresh: bool = False
     traits: Traits | None = None
     nice: int = 0
@@ -107,6 +108,7 @@ class RerunAsked:
     body: bytes
     job: Digest | None = None
     only: bytes = b""
+    declared: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ class ResultArrived:
     """A Done whose body is a result. `is_complete`: all outputs that it names were pushed.
 
     `is_excused`: what lacks is our own disk's fault, not the node's. `is_sound`: the node's log of
-    look-ups is complete, and names nothing that the job did not declare. `size_bytes` is that of the outputs
+    look-ups is complete, and neither it nor the outputs name what the job did not declare; the job's output is
+    there, where the command went well. `size_bytes` is that of the outputs
     as they were pushed, `peak_bytes` the most memory that the job had.
     """
 

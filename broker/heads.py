@@ -12,7 +12,7 @@ from cache.blobs import pieces_of
 from cache.digest import DIGEST_SIZE, Digest, digest_of
 from cache.errors import BlobCorruptError
 from cache.frame import decompress
-from zcc.dumps import MAX_DUMPS
+from zcc.dumps import MAX_DUMPS, dump_bases
 from zcc.errors import ProtocolError
 from zcc.holding import shown_by
 from zcc.job import MAX_JOB_BYTES, MAX_RESULT_BYTES, decode_job, decode_result
@@ -20,24 +20,30 @@ from zcc.outline import outline
 
 # A tenth of a second, from zstd frames.
 MAX_READ_BYTES = 64 << 20
+# Of the digest of a path: nobody finds another path with the same.
+MARK_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class JobHead:
-    """`inputs` are the digests of its files one after the other, nothing twice."""
+    """`inputs` are the digests of its files one after the other, nothing twice. `declared` is what it may
+    write, the output that each result has first: marks one after the other."""
 
     toolchain: bytes
     inputs: bytes
     machine_class: bytes
     most_outputs: int
+    declared: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ResultHead:
-    """`outputs` are their digests one after the other, nothing twice."""
+    """`outputs` are their digests one after the other, nothing twice. `written` has for each path the marks of
+    which one has to be declared."""
 
     exit_status: int
     outputs: bytes
+    written: tuple[bytes, ...]
     is_sound: bool
     cpu_s: float
     wall_s: float
@@ -54,13 +60,15 @@ def read_job(body: bytes, key: bytes) -> JobHead:
         raise ProtocolError("its bytes do not match its key")
     found = outline(encoded)
     if found is not None:
-        return JobHead(found.toolchain, found.inputs, found.machine_class, found.outputs)
+        outputs, declared = found.outputs, _marks(found.outputs)
+        return JobHead(found.toolchain, found.inputs, found.machine_class, len(outputs), declared)
     job = decode_job(encoded)
     return JobHead(
         toolchain=job.toolchain,
         inputs=b"".join(dict.fromkeys(file.digest for file in job.manifest.files)),
         machine_class=job.machine_class,
         most_outputs=len(job.outputs) + (MAX_DUMPS if job.dumps else 0),
+        declared=_marks([*job.outputs, *map(_as_base, job.dumps)]),
     )
 
 
@@ -73,11 +81,39 @@ def read_result(body: bytes) -> ResultHead:
     return ResultHead(
         exit_status=result.exit_status,
         outputs=b"".join(dict.fromkeys(output.digest for output in result.outputs)),
+        written=tuple(
+            _marks([output.path, *map(_as_base, dump_bases(output.path))])
+            for output in result.outputs
+        ),
         is_sound=not (result.lookups.flaw or result.lookups.undeclared),
         cpu_s=result.usage.cpu_s,
         wall_s=result.usage.wall_s,
         peak_bytes=result.usage.peak_bytes,
     )
+
+
+def is_as_declared(declared: bytes, head: ResultHead) -> bool:
+    """Whether an agent could take this result: all that it has written is declared by the job, and the job's
+    output is among it, where it says that it went well."""
+    marks, written = set(_split_marks(declared)), list(map(_split_marks, head.written))
+    if any(marks.isdisjoint(each) for each in written):
+        return False
+    first = declared[:MARK_BYTES]
+    return head.exit_status != 0 or not first or any(first == each[0] for each in written)
+
+
+def _as_base(base: bytes) -> bytes:
+    """A base of dumps, as no path is."""
+    return base + b"\0"
+
+
+def _marks(paths: Iterable[bytes]) -> bytes:
+    """What is kept of them, since a hundred thousand jobs may have 256 long ones each."""
+    return b"".join(digest_of(path)[:MARK_BYTES] for path in paths)
+
+
+def _split_marks(joined: bytes) -> list[bytes]:
+    return [joined[at : at + MARK_BYTES] for at in range(0, len(joined), MARK_BYTES)]
 
 
 @dataclass(slots=True)

@@ -162,7 +162,7 @@ class Execution:
     a verdict of another node's would tell on them. `complaints` are of nodes that could not use
     its inputs since the store last lacked one; while it `is_doubted` they are re-read. `called_wrong`: what a
     node says is wrong with it. `denied` is of a node that says no too often: another's result tells whether it
-    was right. `most_outputs` is how many blobs a node may push for it.
+    was right. `most_outputs` is how many blobs a node may push for it, `declared` what it may write.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
     `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `is_trial`: it is put to a node that
@@ -203,6 +203,7 @@ class Execution:
     hedges: int = 0
     overruns: int = 0
     most_outputs: int = 1
+    declared: bytes = b""
     client: str = ""
     is_trial: bool = False
     fault: str = ""

@@ -92,6 +92,7 @@ class KeptJobs:
             body=frame,
             job=key,
             only=only,
+            declared=head.declared,
         )
 
     def _write(self, jobs: list[tuple[Digest, bytes]]) -> None:

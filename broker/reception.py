@@ -14,7 +14,7 @@ from broker import events
 from broker.errors import NoRoomError
 from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED
-from broker.heads import JobHead, ResultHead, split_digests
+from broker.heads import JobHead, ResultHead, is_as_declared, split_digests
 from broker.limits import DISK_FAULT_S, MAX_INTERNED, MAX_REASON
 from broker.machine import Machine
 from broker.reader import Head, Reader
@@ -161,6 +161,7 @@ class Reception:
                 recalled=recalled,
                 body=message.body,
                 most_outputs=head.most_outputs,
+                declared=head.declared,
                 is_fresh=message.is_fresh,
                 traits=message.traits,
                 nice=message.nice,
@@ -169,6 +170,8 @@ class Reception:
 
     def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
         outputs = tuple(split_digests(head.outputs))
+        execution = self._machine.leased(origin, message.lease)
+        is_declared = execution is None or is_as_declared(execution.declared, head)
         size_bytes = self._traffic.keep_pushes(origin.route, message.lease, outputs)
         self._happen(
             events.ResultArrived(
@@ -178,7 +181,7 @@ class Reception:
                 outputs=outputs,
                 is_complete=size_bytes is not None,
                 is_excused=self._clock() - self._traffic.last_disk_fault_at < DISK_FAULT_S,
-                is_sound=head.is_sound,
+                is_sound=head.is_sound and is_declared,
                 size_bytes=size_bytes or 0,
                 cpu_s=head.cpu_s,
                 wall_s=head.wall_s,

@@ -111,6 +111,7 @@ class Reruns:
             is_known=expected.is_known or bool(event.only),
             avoid=avoid,
             most_outputs=event.most_outputs,
+            declared=event.declared,
             client=event.client,
             is_trial=bool(event.only),
         )

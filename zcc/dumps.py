@@ -20,10 +20,10 @@ _GRAPH = b".dot"
 def is_dump(path: bytes, bases: Collection[bytes]) -> bool:
     """Whether this is the path of a dump with one of these bases. However many they are, it costs one look-up
     where they are a set."""
-    found = _DUMP.fullmatch(path)
-    if found is not None and found[1] in bases:
-        return True
-    if not path.endswith(_GRAPH):
-        return False
-    found = _DUMP.fullmatch(path, 0, len(path) - len(_GRAPH))
-    return found is not None and found[1] in bases
+    return any(base in bases for base in dump_bases(path))
+
+
+def dump_bases(path: bytes) -> list[bytes]:
+    """With which bases this may be the path of a dump: none, one, or two (a pass called `dot`, or a graph)."""
+    names = (path, path[: -len(_GRAPH)]) if path.endswith(_GRAPH) else (path,)
+    return [found[1] for name in names if (found := _DUMP.fullmatch(name)) is not None]

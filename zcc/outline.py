@@ -47,7 +47,7 @@ class Outline:
     toolchain: Digest
     inputs: bytes
     machine_class: bytes
-    outputs: int
+    outputs: tuple[bytes, ...]
 
 
 def outline(encoded: bytes) -> Outline | None:
@@ -81,7 +81,7 @@ def _outline(encoded: bytes) -> Outline | None:
         toolchain=bare.toolchain,
         inputs=joined if len(joined) == DIGEST_SIZE * len(unique) else b"".join(unique),
         machine_class=bare.machine_class,
-        outputs=len(bare.outputs),
+        outputs=bare.outputs,
     )
 
 

@@ -27,7 +27,7 @@ VALUES = WORDS | st.lists(WORDS, max_size=3)
 
 def said_by(job: Job) -> Outline:
     inputs = dict.fromkeys(file.digest for file in job.manifest.files)
-    return Outline(job.toolchain, b"".join(inputs), job.machine_class, len(job.outputs))
+    return Outline(job.toolchain, b"".join(inputs), job.machine_class, job.outputs)
 
 
 def assert_agrees(encoded: bytes) -> None:
