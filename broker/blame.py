@@ -21,7 +21,10 @@ where it is the only one, or no worse than the others.
 
 A node that does not answer in time (`broker/patience.py`) is a suspect too, unless the other node shows
 that the job does take so long. So is one whose runs second copies elsewhere end sooner, MAX_BEATEN times
-without a result of its own in between, and for BEATEN_S.
+without a result of its own in between, and for BEATEN_S; and one whose denial another's result contradicts.
+
+There the other node's word alone says that anything was wrong, and no node's word alone is the proof of
+another's fault: as many have to be left whichever one node key's word is taken away, too.
 
 A node that was lost with several leases failed once, however many there were: it may have been any of their
 keys' doing. It is not to blame when one of them fails elsewhere too or comes to no end, and then nobody is.
@@ -66,7 +69,8 @@ class Blamed:
 
 
 def excuse(suspicions: list[Suspicion], model: Model, node: Identity, wall_s: float) -> None:
-    """A node has done the job in this time. Those that had not answered in about as much are no suspects."""
+    """A node has done the job in this time, as it says. Those that had not answered in about as much are no
+    suspects; the others are by its word alone."""
     rate = wall_s / model.wall_s(1.0, node)
     suspicions[:] = [
         each
@@ -74,6 +78,9 @@ def excuse(suspicions: list[Suspicion], model: Model, node: Identity, wall_s: fl
         if not each.unanswered_s
         or EXCUSED_SHARE * each.unanswered_s > rate * model.wall_s(1.0, each.node)
     ]
+    for each in suspicions:
+        if each.unanswered_s:
+            each.shown_by = node[0]
 
 
 class Blame:
@@ -93,16 +100,17 @@ class Blame:
         if held or user in self._keys or ending in _TELLING:
             self._ended.append((held, ending, user))
 
-    def beaten(self, node: Identity, user: str, began_at: float, now: float) -> None:
-        """A run on this node was ended sooner by a second copy elsewhere. That says little: it may be slow. But
-        a node that loses some in a row, and gives no result in all that time, has not answered."""
+    def beaten(self, node: Identity, user: str, by: str, began_at: float, now: float) -> None:
+        """A run on this node was ended sooner by a second copy on a node of the key `by`. That says little: it
+        may be slow. But a node that loses some in a row, and gives no result in all that time, has not
+        answered."""
         beaten = self._nodes.record(node).beaten
-        beaten.append((user, began_at))
+        beaten.append((user, by, began_at))
         del beaten[1:-FAULT_WINDOW]  # the first one tells how long it has lasted
-        if len(beaten) < MAX_BEATEN or now - min(at for _, at in beaten) < BEATEN_S:
+        if len(beaten) < MAX_BEATEN or now - min(at for _, _, at in beaten) < BEATEN_S:
             return
-        for each, _ in beaten[-MAX_BEATEN:]:
-            suspicion = Suspicion(node, keys={each}, jobs=1)
+        for each, winner, _ in beaten[-MAX_BEATEN:]:
+            suspicion = Suspicion(node, shown_by=winner, keys={each}, jobs=1)
             self._ended.append(((suspicion,), Ending.RAN_ELSEWHERE, each))
         beaten.clear()
 
@@ -126,9 +134,9 @@ class Blame:
     def _conclude(self, suspicion: Suspicion, now: float) -> list[Blamed]:
         keys = frozenset(suspicion.keys)
         if suspicion.endings == {Ending.RAN_ELSEWHERE}:
-            return self._blame(suspicion.node, keys, now)
+            return self._blame(suspicion, now)
         if suspicion.endings == {Ending.RAN_AT_HOME}:
-            return self._keep_from(suspicion.node, keys, now)
+            return self._keep_from(suspicion, "", now)
         if suspicion.endings & {Ending.RAN_ELSEWHERE, Ending.RAN_AT_HOME, Ending.CALLED_WRONG}:
             return []
         record = self._nodes.record(suspicion.node)
@@ -138,19 +146,23 @@ class Blame:
             return self._strike(next(iter(keys)), frozenset((suspicion.node[0],)), now)
         return []
 
-    def _blame(self, node: Identity, keys: frozenset[str], now: float) -> list[Blamed]:
+    def _blame(self, suspicion: Suspicion, now: float) -> list[Blamed]:
+        node = suspicion.node
+        # A key's word on its own node is that node's.
+        shown_by = "" if suspicion.shown_by == node[0] else suspicion.shown_by
         record = self._nodes.record(node)
         blamed = []
-        if record.note_fault(keys, now):
+        if record.note_fault(frozenset({*suspicion.keys, shown_by} - {""}), now):
             blamed.append(Blamed(node, record.until - now))
-        return blamed + self._keep_from(node, keys, now)
+        return blamed + self._keep_from(suspicion, shown_by, now)
 
-    def _keep_from(self, node: Identity, keys: frozenset[str], now: float) -> list[Blamed]:
+    def _keep_from(self, suspicion: Suspicion, shown_by: str, now: float) -> list[Blamed]:
         """Count it between the node and the key whose job it was."""
+        node, keys = suspicion.node, suspicion.keys
         record = self._nodes.record(node)
         blamed = []
         for key in keys:
-            if len(keys) == 1 and (until := record.note_fault_of(key, now)) is not None:
+            if len(keys) == 1 and (until := record.note_fault_of(key, shown_by, now)) is not None:
                 blamed.append(Blamed(node, until - now, key))
         return blamed
 

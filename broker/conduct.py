@@ -28,7 +28,8 @@ from broker.strikes import Strikes
 class Record(Strikes):
     """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
 
-    Of its last jobs `outcomes` has the keys of those that failed here alone, nothing for verdicts;
+    Of its last jobs `outcomes` has the keys of those that failed here alone, and of the node whose word alone
+    says so; nothing for verdicts;
     `denials` has whether each of its last results said no: an exit status, or a log that proves nothing.
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
     runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
@@ -58,7 +59,7 @@ class Record(Strikes):
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.denials: deque[bool] = deque(maxlen=FAULT_WINDOW)
         self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
-        self.beaten: list[tuple[str, float]] = []  # whose, and begun when
+        self.beaten: list[tuple[str, str, float]] = []  # whose, by whose node, and begun when
         self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.standing = Standing()
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
@@ -85,13 +86,17 @@ class Record(Strikes):
     def take_over(self, others: Iterable[Record]) -> None:
         """This name is new, and one of the same key that owes a proof may have taken it: it owes the same."""
         owing = [each for each in others if not each.standing.is_trusted]
-        if owing:
+        if owing and self.standing.is_trusted:
             worst = max(owing, key=lambda each: each.until)
             self.until, self.penalty_s = worst.until, worst.penalty_s
             standing = worst.standing
             self.standing = Standing(
                 Stage.OWING, standing.term_s, standing.failed, failed_for=standing.failed_for
             )
+
+    def distrust(self) -> tuple[bool, float]:
+        """How much speaks against it, beside others of its key."""
+        return not self.standing.is_trusted, self.until
 
     def is_resting(self, now: float) -> bool:
         """Whether it is given nothing for a moment, which is no reason to refuse what waits for it."""
@@ -158,10 +163,11 @@ class Record(Strikes):
         self.put_aside(now)
         return True
 
-    def note_fault_of(self, user: str, now: float) -> float | None:
-        """Count it for this key; returns until when the node is aside for its jobs, if that begins now."""
+    def note_fault_of(self, user: str, shown_by: str, now: float) -> float | None:
+        """Count it for this key, where it is so for one node key's word alone; returns until when the node is
+        aside for its jobs, if that begins now."""
         strikes = self._strikes_for(user)
-        return strikes.until if strikes.note_bad(now) else None
+        return strikes.until if strikes.note_bad(now, shown_by) else None
 
     def put_aside_for(self, user: str, now: float) -> float:
         """Keep this key's jobs from it; returns until when."""

@@ -162,9 +162,9 @@ class Fleet:
         """Put nodes aside that have failed too often. What waits for them alone is refused, which may tell on
         others in turn."""
         while blamed := self._farm.blame.judge(now):
-            put_aside = {each.node for each in blamed}
+            put_aside = {id(self._farm.nodes.record(each.node)) for each in blamed}
             for node in self._farm.nodes:
-                if node.identity in put_aside:
+                if id(node.record) in put_aside:
                     self._farm.seats.touch(node)
             for each in blamed:
                 self._farm.audit(

@@ -133,11 +133,13 @@ class Suspicion:
     """One failure of a node: of one lease, or of all that it held when it was lost.
 
     `keys` are whose jobs they were. `jobs` of them have not ended yet, the others as `endings` say.
-    `unanswered_s`: it did not answer in this time; 0 where it failed in another way.
+    `unanswered_s`: it did not answer in this time; 0 where it failed in another way. `shown_by` is the key of
+    the node by whose word alone it failed at all; empty where it has said so itself, or was lost.
     """
 
     node: Identity
     unanswered_s: float = 0.0
+    shown_by: str = ""
     keys: set[str] = field(default_factory=set)
     jobs: int = 0
     endings: set[Ending] = field(default_factory=set)

@@ -295,7 +295,7 @@ class Ledger:
             if not event.is_sound:
                 return  # it proves nothing: another node may yet
             self._beat(execution.lease, execution, node, event, now)
-        opinions.settle_denial(farm, execution, event)
+        opinions.settle_denial(farm, execution, node, event)
         farm.patience.ended(lease, execution, predicted_s, now)
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
@@ -362,7 +362,7 @@ class Ledger:
         user = execution.lane.user
         is_told = opinions.ending_of_run(execution, node) is Ending.RAN_ELSEWHERE
         if lease.began_at is not None and is_told and not execution.is_rerun:
-            farm.blame.beaten(other.identity, user, lease.began_at, now)
+            farm.blame.beaten(other.identity, user, node.session.user, lease.began_at, now)
         farm.beaten.note(lease, execution, node, event)
         farm.decisions.ended(lease.id, "beaten", now)
         farm.audit("beaten", user=user, job=short(execution.key), node=other.session.name)

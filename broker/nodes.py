@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -295,8 +295,10 @@ class Roster:
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, tuple[float, float]] = {}  # keys: until when, and for how long
         self._kept: dict[str, dict[str, float]] = {}  # from nodes of a key: whose jobs, until when
-        for identity in owing:
-            self.record(identity).standing.owe(QUARANTINE_S)
+        self._here: Counter[Identity] = Counter()  # sessions
+        for user, name in owing:
+            record = self._records.setdefault(user, {}).setdefault(name, Record())
+            record.standing.owe(QUARANTINE_S)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -313,6 +315,7 @@ class Roster:
         if node is None:
             record = self.record((session.user, session.name))
             record.sessions += 1
+            self._here[session.user, session.name] += 1
             until, term_s = self._condemned.get(session.user, (0.0, 0.0))
             if record.until < until:
                 record.condemn(until, term_s)
@@ -342,6 +345,9 @@ class Roster:
         node = self._nodes.pop(session_id, None)
         if node is not None:
             node.record.sessions -= 1
+            self._here[node.identity] -= 1
+            if not self._here[node.identity]:
+                del self._here[node.identity]
             node.record.standing.gone()
             for lease in list(node.orphans):
                 self.drop_orphan(node, lease)
@@ -365,8 +371,9 @@ class Roster:
         return self._orphans.get(lease_prefix(key))
 
     def records_of(self, user: str) -> list[tuple[str, Record]]:
-        """This key's nodes by their names, those that have left too."""
-        return list(self._records.get(user, {}).items())
+        """This key's nodes by a name of each, those that have left too."""
+        by_name = self._records.get(user, {})
+        return list({id(record): (name, record) for name, record in by_name.items()}.values())
 
     def owing(self) -> list[Identity]:
         """Who owes a proof, here or gone, of those that are remembered."""
@@ -378,15 +385,20 @@ class Roster:
         ]
 
     def record(self, identity: Identity) -> Record:
-        """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many."""
+        """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many.
+
+        A new name goes on with what is known of a node of its key that is gone, the worst first, and shares it
+        with the old one: a key has as many records as it has had nodes here at a time, under all names.
+        """
         user, name = identity
         records = self._records.setdefault(user, {})
         if (record := records.pop(name, None)) is None:
-            record = Record()
+            gone = [each for each in records.values() if not each.sessions]
+            record = max(gone, key=Record.distrust, default=None) or Record()
             record.take_over(records.values())
         records[name] = record
         if len(records) > MAX_RECORDS_PER_KEY:
-            gone = next((each for each, one in records.items() if not one.sessions), name)
-            if gone != name:
-                del records[gone]
+            left = next((each for each in records if (user, each) not in self._here), name)
+            if left != name:
+                del records[left]
         return record

@@ -85,8 +85,9 @@ def is_doubted(
     )
 
 
-def settle_denial(farm: Farm, execution: Execution, event: ResultArrived) -> None:
-    """Another node has given a result. If that can be used, the one before was the fault of its node."""
+def settle_denial(farm: Farm, execution: Execution, node: Node, event: ResultArrived) -> None:
+    """This node has given another result. If that can be used, the one before was the fault of its node, by
+    this one's word alone."""
     denied = execution.denied
     if denied is None:
         return
@@ -95,6 +96,7 @@ def settle_denial(farm: Farm, execution: Execution, event: ResultArrived) -> Non
     if is_right:
         record.note_success(execution.lane.user)
     else:
+        denied.shown_by = node.session.user
         denied.note(execution)
 
 

@@ -102,14 +102,14 @@ class Trials:
     ) -> None:
         """Seats, the log, and who waits for this node alone."""
         farm = self._farm
+        record = farm.nodes.record(identity)
         for node in farm.nodes:
-            if node.identity == identity:
+            if node.record is record:
                 farm.seats.touch(node)
         farm.is_dirty = True
         key, name = identity
         fields = {"node": name, "node_key": key, "outcome": outcome.value, "right": right}
         farm.audit("trial", **fields, against=" ".join(sorted(against)))
-        record = farm.nodes.record(identity)
         if outcome is Outcome.FAILED:
             for_s = round(record.until - now, 1)
             farm.audit("quarantine", node=name, node_key=key, for_s=for_s, reason="trial")

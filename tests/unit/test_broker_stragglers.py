@@ -29,6 +29,7 @@ from broker.patience import Patience
 from tests.broker_world import Desk, blob, job
 from zcc.messages import (
     Announce,
+    Beat,
     Cancel,
     Failed,
     Fault,
@@ -225,20 +226,39 @@ def test_both_copies_are_revoked_when_nobody_wants_the_job(desk: Desk) -> None:
 def test_a_node_that_never_answers_is_to_blame_though_second_copies_end_its_jobs(
     desk: Desk,
 ) -> None:
-    agent, silent, good = desk.client("a"), desk.node("silent", slots=4), desk.node("good", slots=1)
-    ticket, begun = 0, desk.now
-    while faults_of(desk, silent) < MAX_BEATEN:
-        ticket += 1
-        assert desk.now - begun < 2 * BEATEN_S, "it is never blamed"
+    agent, silent = desk.client("a"), desk.node("silent", slots=4)
+    good = [desk.node(name, slots=1) for name in ("good", "too")]
+    begun = desk.now
+    tickets = iter(range(1, 1000))
+
+    def are_beaten(until: int, *winners: Origin) -> None:
+        """Second copies on these nodes, in turns, end its jobs until it has so many faults."""
+        for each in good:
+            desk.say(each, Beat(0.0, paused="" if each in winners else "busy"))
+        since = desk.now
+        while faults_of(desk, silent) < until:
+            ticket = next(tickets)
+            assert desk.now - since < 4 * BEATEN_S, "it is never blamed"
+            desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
+            start(desk, silent)
+            wait(desk, HEDGED_AFTER_S)
+            for node in winners:
+                for run in start(desk, node).values():
+                    desk.done(node, run.lease)
+
+    def is_aside() -> bool:
+        ticket = next(tickets)
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
-        start(desk, silent)
-        wait(desk, HEDGED_AFTER_S)
-        for run in start(desk, good).values():
-            desk.done(good, run.lease)
+        gets = bool(desk.runs(silent))
+        desk.say(agent, Cancel(ticket))
+        return not gets
+
+    are_beaten(2 * MAX_BEATEN, good[0])
     assert desk.now - begun >= BEATEN_S  # else it may be slow, and no more
-    desk.submit(agent, 100, job("last", inputs=()))
-    assert not desk.runs(silent)
-    assert faults_of(desk, good) == 0
+    assert not is_aside()  # one node's word alone
+    are_beaten(3 * MAX_BEATEN, good[1])
+    assert is_aside()
+    assert faults_of(desk, good[0]) == faults_of(desk, good[1]) == 0
 
 
 # --- limits -------------------------------------------------------------------------------------
