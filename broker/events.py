@@ -40,11 +40,12 @@ class StrangerSpoke:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What the shared cache holds for a key, whole: `body` as in Done."""
+    """What the shared cache holds for a key, whole: `body` as in Done. A node of `node_key` has made it."""
 
     node: str
     outputs: tuple[Digest, ...]
     body: bytes
+    node_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from broker.blame import Blame
 from broker.costs import MAX_COST_S
 from broker.decisions import Decisions
 from broker.effects import Audit, Effect, NoteToolchain, Send
+from broker.events import Origin
 from broker.holdings import Holdings
 from broker.jobs import (
     GRANTED,
@@ -121,6 +122,16 @@ class Farm:
             if not self.requests[session.user]:
                 del self.requests[session.user]
         return key
+
+    def node_at(self, origin: Origin) -> Node | None:
+        session = self.sessions.find(origin)
+        return self.nodes.get(session.id) if session is not None else None
+
+    def leased(self, origin: Origin, lease_id: bytes) -> Execution | None:
+        """What this node holds under this lease."""
+        node = self.node_at(origin)
+        lease = node.leases.get(lease_id) if node is not None else None
+        return self.executions[lease.key] if lease is not None else None
 
     def add(self, execution: Execution, *, at_front: bool = False) -> None:
         """Take in an execution, as queued; `at_front` where it has waited for its turn already."""

@@ -16,7 +16,7 @@ submitter for those inputs like any other; when they are here it becomes the exe
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
@@ -252,6 +252,35 @@ class Execution:
         claim.requests -= 1
         if not claim.requests:
             del self.claims[waiter.claimant]
+
+    def again(self, waiters: Sequence[Waiter], avoid: Identity) -> Execution:
+        """The same job for these of those who have waited for it, on no such node, as if they had just come."""
+        first = self.claims[waiters[0].claimant]
+        execution = Execution(
+            key=self.key,
+            job=self.job,
+            toolchain=self.toolchain,
+            inputs=self.inputs,
+            lane=first.lane,
+            body=self.body,
+            cost_class=self.cost_class,
+            cost_s=self.cost_s,
+            cost_scale=self.cost_scale,
+            avoid={avoid},
+            is_known=self.is_known,
+            most_outputs=self.most_outputs,
+            declared=self.declared,
+            known=self.known,
+            memory_bytes=self.memory_bytes,
+            least_bytes=self.least_bytes,
+            usual_bytes=self.usual_bytes,
+            words=self.words,
+            nice=first.nice,
+        )
+        for waiter in waiters:
+            claim = self.claims[waiter.claimant]
+            execution.join(waiter, claim.lane, claim.nice)
+        return execution
 
     @property
     def lost_by(self) -> set[Identity]:

@@ -26,10 +26,7 @@ from broker.jobs import (
     new_lease_id,
     private_key,
 )
-from broker.limits import (
-    BUSY_AFTER_S,
-    MAX_LOSSES,
-)
+from broker.limits import BUSY_AFTER_S, MAX_LOSSES
 from broker.memory import why_too_large
 from broker.nodes import Node
 from broker.patience import held_to
@@ -57,7 +54,7 @@ class Ledger:
         key = event.key
         if farm.holdings.unshown(session.user, event.inputs):
             key = private_key(event.key, session.user)
-        elif event.recalled is not None:
+        elif event.recalled is not None and not self._is_distrusted(event.recalled, session, now):
             self._answer(session, event, event.recalled)
             return
         execution = farm.executions.get(key)
@@ -125,15 +122,19 @@ class Ledger:
         else:
             self._farm.set_phase(execution, Phase.READY)
 
-    def answer(self, execution: Execution, recalled: Recalled) -> None:
-        """Its result is remembered, as was seen when its last input had been shown."""
+    def answer(self, execution: Execution, recalled: Recalled, now: float) -> bool:
+        """Its result is remembered, as was seen when its last input had been shown; unless it is none for one
+        who waits."""
         farm = self._farm
+        if any(self._is_distrusted(recalled, each, now) for each in farm.sources_of(execution)):
+            return False
         farm.audit("hit", user=execution.lane.user, job=short(execution.key))
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if session is not None:
                 farm.close_request(session, waiter.ticket)
                 self._recall_for(session, waiter.ticket, execution.job, recalled)
+        return True
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -301,6 +302,7 @@ class Ledger:
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
         excuse(execution.suspicions, farm.model, node.identity, wall_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
+        is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)
         if is_kept:
             farm.proved_toolchain(execution.lane.user, execution.toolchain)
         if is_kept and not execution.is_rerun:
@@ -324,20 +326,38 @@ class Ledger:
                 now,
             )
         farm.seats.touch(node)
-        for waiter in self._remove(execution, opinions.ending_of_run(execution, node)):
+        waiters = self._remove(execution, opinions.ending_of_run(execution, node))
+        self._serve(execution, waiters, lease, node, event, now)
+
+    # --- within -------------------------------------------------------------------------------
+
+    def _serve(
+        self,
+        execution: Execution,
+        waiters: list[Waiter],
+        lease: Lease,
+        node: Node,
+        event: ResultArrived,
+        now: float,
+    ) -> None:
+        """The result goes to these; for whoever takes none of this node's it is done once more."""
+        farm, name, key = self._farm, node.session.name, node.session.user
+        not_served = []
+        for waiter in waiters:
             session = farm.sessions.get(waiter.session)
             if waiter.session == AUDITOR:
-                name, key = node.session.name, node.session.user
                 farm.emit(RerunEnded(execution.key, name, key, event.body, ""))
             if session is None:
                 continue
+            if farm.nodes.is_distrusted(node.identity, session.user, now):
+                not_served.append(waiter)
+                continue
             farm.close_request(session, waiter.ticket)
             queued_s = max(0.0, lease.assigned_at - waiter.since)
-            name = node.session.name
             message = Finished(waiter.ticket, name, queued_s, waiter.shared, False, event.body)
             farm.emit(Deliver(session.route, event.outputs, message))
-
-    # --- within -------------------------------------------------------------------------------
+        if not_served:
+            self._run_again(execution.again(not_served, (key, EVERY)), now)
 
     def _tell_start(self, execution: Execution, expected_s: float) -> None:
         """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
@@ -375,6 +395,18 @@ class Ledger:
         self._farm.send(
             node.session, Run(lease.id, execution.job, client, lease.memory_bytes, execution.body)
         )
+
+    def _run_again(self, execution: Execution, now: float) -> None:
+        """Who waits for it takes nothing from the node that has done it."""
+        self._farm.add(execution, at_front=True)
+        if why := why_unservable(self._farm, execution, now):
+            self.refuse(execution, why)
+        else:
+            self._tell_start(execution, BUSY_AFTER_S)
+
+    def _is_distrusted(self, recalled: Recalled, session: Session, now: float) -> bool:
+        maker = (recalled.node_key, recalled.node)
+        return self._farm.nodes.is_distrusted(maker, session.user, now)
 
     def _answer(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """From the shared cache, before any scheduling."""

@@ -19,7 +19,7 @@ from broker.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send
 from broker.events import Event, Origin
 from broker.farm import Farm
 from broker.fleet import Fleet
-from broker.jobs import Execution, Phase
+from broker.jobs import Phase
 from broker.ledger import Ledger
 from broker.limits import (
     BAN_S,
@@ -37,7 +37,6 @@ from broker.limits import (
 )
 from broker.listing import nodes_of
 from broker.model import Identity
-from broker.nodes import Node
 from broker.reruns import Reruns
 from broker.roles import SESSION_ROLES
 from broker.sessions import SESSION_ID_BYTES, Session
@@ -129,25 +128,15 @@ class Machine:
 
     def fetchable(self, origin: Origin, digests: Iterable[Digest]) -> Container[Digest]:
         """Which of these the node may fetch: they belong to leases that it holds."""
-        node = self._node_of(origin)
+        node = self.farm.node_at(origin)
         return frozenset() if node is None else node.leases_for(digests)
 
     def payer_of(self, origin: Origin, lease_id: bytes) -> str | None:
         """Whose job this node holds under this lease, or has lost to a second copy just now; None: nobody's."""
-        if (execution := self.leased(origin, lease_id)) is not None:
+        if (execution := self.farm.leased(origin, lease_id)) is not None:
             return execution.lane.user
         session = self.farm.sessions.find(origin)
         return None if session is None else self.farm.beaten.payer_of(session.id, lease_id)
-
-    def leased(self, origin: Origin, lease_id: bytes) -> Execution | None:
-        """What this node holds under this lease."""
-        node = self._node_of(origin)
-        lease = node.leases.get(lease_id) if node is not None else None
-        return self.farm.executions[lease.key] if lease is not None else None
-
-    def _node_of(self, origin: Origin) -> Node | None:
-        session = self.farm.sessions.find(origin)
-        return self.farm.nodes.get(session.id) if session is not None else None
 
     # --- sessions -----------------------------------------------------------------------------
 
@@ -355,9 +344,8 @@ class Machine:
     def _inputs_checked(self, event: events.InputsChecked, now: float) -> None:
         execution = self.farm.executions.get(event.key)
         if execution is not None and execution.phase is Phase.CHECKING:
-            if event.recalled is not None and not execution.is_new:
-                self._ledger.answer(execution, event.recalled)
-            else:
+            recalled = None if execution.is_new else event.recalled
+            if recalled is None or not self._ledger.answer(execution, recalled, now):
                 self._dispatcher.inputs_checked(execution, event.missing, now)
 
     def _inputs_shown(self, event: events.InputsShown, now: float) -> None:
@@ -365,7 +353,7 @@ class Machine:
 
     def _wanted(self, event: events.BlobsWanted, now: float) -> None:
         """A node fetches: only what belongs to its leases."""
-        node = self._node_of(event.origin)
+        node = self.farm.node_at(event.origin)
         if node is None:
             self._ask_who(event.origin, now)
             return

@@ -341,6 +341,17 @@ class Roster:
         for record in self._records.get(user, {}).values():
             record.keep_from(accuser, now + for_s)
 
+    def is_distrusted(self, identity: Identity, user: str, now: float) -> bool:
+        """Whether no result of this node's is given to this key: its jobs have shown that nodes of that key
+        give wrong ones, or those of several keys have."""
+        node_key, name = identity
+        record = self._records.get(node_key, {}).get(name)
+        return (
+            now < self._condemned.get(node_key, (0.0, 0.0))[0]
+            or now < self._kept.get(node_key, {}).get(user, 0.0)
+            or (record is not None and user in record.standing.failed_for)
+        )
+
     def leave(self, session_id: bytes) -> Node | None:
         node = self._nodes.pop(session_id, None)
         if node is not None:

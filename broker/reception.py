@@ -170,7 +170,7 @@ class Reception:
 
     def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
         outputs = tuple(split_digests(head.outputs))
-        execution = self._machine.leased(origin, message.lease)
+        execution = self._machine.farm.leased(origin, message.lease)
         is_declared = execution is None or is_as_declared(execution.declared, head)
         size_bytes = self._traffic.keep_pushes(origin.route, message.lease, outputs)
         self._happen(

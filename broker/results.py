@@ -46,7 +46,8 @@ class SharedResults:
         if record is None or not self._is_whole(record):
             return None
         self._traffic.use(record.blobs)
-        return Recalled(record.source.node, record.blobs, record.body)
+        source = record.source
+        return Recalled(source.node, record.blobs, record.body, source.node_key)
 
     def body_of(self, key: Digest, outputs: tuple[Digest, ...]) -> bytes | None:
         """The body of this key's result, if it is still the one with these outputs."""
