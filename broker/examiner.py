@@ -109,21 +109,20 @@ class Examiner:
         self._happen = happen
         self._log = log
         self._look_into = look_into
-        self._sought: list[tuple[TryNode, Future[deque[Record]]]] = []
+        self._sought: dict[str, tuple[TryNode, Future[deque[Record]]]] = {}  # by node key
         # By the names that their runs have in the core's books.
         self._under_way: OrderedDict[Digest, tuple[_Trial, _Question]] = OrderedDict()
 
     def seek(self, effect: TryNode) -> None:
-        """This node is to be tried: look for known jobs."""
-        self._sought.append((effect, self._gather(effect.node_key, effect.owner)))
+        """This node is to be tried: look for known jobs. Another one of its key is not, any more."""
+        if effect.node_key in self._sought:
+            self._sought[effect.node_key][1].cancel()
+        self._sought[effect.node_key] = effect, self._gather(effect.node_key, effect.owner)
 
     def tick(self) -> None:
         """Begin with those for whom known jobs have been looked for."""
-        sought, self._sought = self._sought, []
-        for effect, found in sought:
-            if not found.done():
-                self._sought.append((effect, found))
-                continue
+        ready = [key for key, (_, found) in self._sought.items() if found.done()]
+        for effect, found in map(self._sought.pop, ready):
             failure = found.exception()
             if failure is not None:
                 logger.error("known jobs cannot be looked for", exc_info=failure)

@@ -6,6 +6,8 @@ quarantine again, twice as long, when it does those of two keys wrong: one key a
 that. Where only one key's say so, the node is aside for that key; where nothing known can be put to it, it is
 probed with real jobs, one at a time. So no node is out for ever that is well.
 
+A key's nodes are tried one after the other, so that no key's trials stand in others' way.
+
 A proof is owed by the key: who leaves and comes back owes it still, and under another name as well
 (`broker/conduct.py`). A restart of the broker forgets how long a quarantine was, and no proof.
 """
@@ -29,6 +31,8 @@ class Trials:
         self._farm = farm
         self._ledger = ledger
         self._owing = set(owing)  # as written down
+        # Of each node key the one session that known jobs are put to, and until when.
+        self._under_way: dict[str, tuple[bytes, float]] = {}
         # The others come first: somebody has to say who is right.
         self._look_at = farm.started_at + STARTUP_GRACE_S
 
@@ -45,7 +49,9 @@ class Trials:
                 continue
             if standing.asked and now >= standing.until:
                 self._end(node.identity, standing.asked, Outcome.NOTHING_KNOWN, frozenset(), 0, now)
-            if not standing.asked and now >= standing.again_at and node.is_there(now):
+            _, busy_until = self._under_way.get(node.session.user, (b"", 0.0))
+            is_time = now >= max(standing.again_at, busy_until)
+            if not standing.asked and is_time and node.is_there(now):
                 self._try(node, now)
         if is_news:
             # Of those that are remembered, which are bounded: a node may come under ever new names.
@@ -59,12 +65,15 @@ class Trials:
             return
         session, standing = node.session, node.record.standing
         standing.asked, standing.until = session.id, now + TRIAL_LIMIT_S
+        self._under_way[session.user] = session.id, standing.until
         self._farm.seats.touch(node)
         owner = session.user if session.is_own else ""
         self._farm.emit(TryNode(session.id, session.user, session.name, owner))
 
     def ended(self, event: TrialEnded, now: float) -> None:
         identity = (event.node_key, event.node)
+        if self._under_way.get(event.node_key, (b"", 0.0))[0] == event.session:
+            del self._under_way[event.node_key]
         self._end(identity, event.session, event.outcome, event.against, event.right, now)
 
     def _end(
