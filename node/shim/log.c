@@ -157,7 +157,7 @@ void note(char kind, int fd, const char *path, int code)
     }
     if (!*path)
         return;
-    if (code == NOENT || code == NOTDIR)
+    if (code == NOENT || code == NOTDIR || code == NAMETOOLONG)
         kind = kind == 'R' ? 'R' : 'M', code = 0;
     else if (kind == 'R' && !code)
         kind = 'H';

@@ -10,7 +10,7 @@
  *     S  a process started; the path is its program (physical)
  *     X  a program is about to be executed (physical path, or as given when it does not exist)
  *     H  the path was found                 D  the directory was opened for listing
- *     M  ENOENT or ENOTDIR                  W  opened for writing, or created
+ *     M  ENOENT, ENOTDIR or ENAMETOOLONG    W  opened for writing, or created
  *     R  as M, by an open for reading: no question about what is to be written there
  *     E  the look-up failed otherwise: one byte of errno stands before the path
  *     N  a slash and the name of a variable that was asked for

@@ -16,7 +16,8 @@ enum {
 
 enum { EMPTY_PATH = 0x1000, NO_FOLLOW = 0x100 };
 
-enum { NOENT = 2, NOEXEC = 8, ACCES = 13, FAULT = 14, EXIST = 17, NOTDIR = 20, ISDIR = 21, INVAL = 22, NOSYS = 38 };
+enum { NOENT = 2, NOEXEC = 8, ACCES = 13, FAULT = 14, EXIST = 17, NOTDIR = 20, ISDIR = 21, INVAL = 22 };
+enum { NAMETOOLONG = 36, NOSYS = 38 };
 
 enum { SEEK_END_ = 2, PROT_READ_WRITE = 3, MAP_SHARED_ = 1 };
 

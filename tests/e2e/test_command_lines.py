@@ -33,6 +33,17 @@ def test_a_header_that_is_gone_no_longer_hides_another(
     assert farm.stats()["proof_failures"] == refused
 
 
+@pytest.mark.parametrize("length", [250, 255])
+def test_a_name_is_as_long_as_names_can_be(length: int, farm: Farm, tmp_path: Path) -> None:
+    """What the compiler looks for beside it has a name that is none."""
+    long = "x" * (length - 2) + ".h"
+    (tmp_path / long).write_text("int q;\n")
+    source = "y" * 248 + ".c"
+    (tmp_path / source).write_text(f'#include "{long}"\n')
+    done = farm.run("zcc", "gcc", "-c", source, "-o", "x.o", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_command_that_is_too_long_for_a_sandbox_is_compiled_here(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:

@@ -245,6 +245,12 @@ def test_other_failures_carry_their_errno(log: Log, cwd: str) -> None:
     assert f"E\x28{cwd}/loop" in records
 
 
+def test_a_name_that_no_file_can_have_is_a_miss(log: Log, cwd: str) -> None:
+    name = "x" * 256
+    records = run_statement(log, cwd, f'stat("{name}", &status); open("{name}", O_RDONLY)')
+    assert {f"M{cwd}/{name}", f"R{cwd}/{name}"} <= records
+
+
 def test_errno_is_left_as_libc_set_it(log: Log, cwd: str) -> None:
     statement = '#include <errno.h>\nint bad = open("gone", 0) != -1 || errno != ENOENT;' + (
         'bad |= stat("there/x", &status) != -1 || errno != ENOTDIR;'

@@ -10,6 +10,7 @@ one check serves every request that was waiting when it was made.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -146,6 +147,8 @@ class Disk:
                 self._vanish(entry)
             return None
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None  # nothing has such a name here
             raise DiskDoubtError("unreadable", path) from error
         kind = kind_of(status.st_mode)
         if type(entry) is not kind:
