@@ -49,11 +49,11 @@ def project(one_node: Farm, tmp_path: Path) -> Path:
 class Away:
     """A compile that its node has and, standing still, does not begin; `came_home` lets it."""
 
-    def __init__(self, farm: Farm, cwd: Path, *arguments: str) -> None:
+    def __init__(self, farm: Farm, cwd: Path, *arguments: str, **variables: str) -> None:
         self._farm = farm
         self._signal(signal.SIGSTOP)
         command = [str(BIN / "zcc"), "gcc", "-DV=1", *arguments]
-        environment = {**farm.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}
+        environment = {**farm.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}"} | variables
         self.launcher = subprocess.Popen(
             command, cwd=cwd, env=environment, stderr=subprocess.DEVNULL
         )
@@ -146,6 +146,39 @@ def test_an_input_that_was_edited_meanwhile_is_compiled_as_it_is(
     assert away.came_home() == 0
     assert (project / "build" / "x.o").read_bytes() == plain(project, 1)
     assert reasons(one_node, "inputs-changed") == before + 1
+
+
+@pytest.mark.parametrize("how", ["edited", "put before", "output"])
+def test_a_source_that_was_done_first_is_judged_with_the_last(
+    how: str, one_node: Farm, project: Path
+) -> None:
+    """It is remembered here, and waits for the other one."""
+    build = project / "build"
+    words = ("-c", "-I.", "-I..", "../x.c", "y.c")
+    (project / "x.c").write_text("#include <x.h>\nint value(void) { return V + MORE; }\n")
+    (build / "y.c").write_text("int y;\n")
+    command = [str(BIN / "zcc"), "gcc", "-DV=1", *words]
+    assert one_node.run(*command, cwd=build, ZCC_CACHE="on").returncode == 0
+    (build / "x.o").unlink()
+    (build / "y.c").write_text("int z;\n")
+    name = "output-moved" if how == "output" else "inputs-changed"
+    before = reasons(one_node, name)
+    away = Away(one_node, build, *words, ZCC_CACHE="on")
+    if how == "output":
+        (build / "x.o").mkdir()
+    else:
+        path = project / "x.h" if how == "edited" else build / "x.h"
+        path.write_text("#define MORE 2\n")
+    time.sleep(2 * RECENT_S)
+    status = away.came_home()
+    assert reasons(one_node, name) == before + 1
+    if how == "output":
+        assert status == 1
+        assert (build / "x.o").is_dir()
+    else:
+        assert status == 0
+        subprocess.run(["gcc", "-DV=1", *words[:-1], "-o", "plain.o"], cwd=build, check=True)
+        assert (build / "x.o").read_bytes() == (build / "plain.o").read_bytes()
 
 
 def test_an_input_that_was_written_anew_as_it_was_has_not_changed(

@@ -19,15 +19,17 @@ from tests.conftest import needs
 from zcc.agent import wire
 from zcc.agent.analysis import Analyser
 from zcc.agent.callers import Caller
-from zcc.agent.calls import Call, is_of_use
+from zcc.agent.calls import Call
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
+from zcc.agent.lateness import is_of_use
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.agent.racing import Aside, Races
 from zcc.cli.explain import request_of
+from zcc.compiler.disk import Disk
 
 SOURCE = """
 #include <string.h>
@@ -241,7 +243,16 @@ def test_messages_on_both_streams_are_not_told_apart_where_they_go_to_one_place(
     assert aside is not None
     assert aside.stdout
     assert aside.stderr
-    assert is_of_use(call_of(prepared, request, is_merged), aside) is not is_merged
+    assert is_of_use(call_of(prepared, request, is_merged), aside, Disk(), 0.0) is not is_merged
+
+
+def test_nothing_is_placed_that_was_made_of_other_inputs(project: Path, tmp_path: Path) -> None:
+    needs("gcc")
+    request = request_of(["gcc", "-c", "a.c", "-o", "a.o"])
+    _, prepared, aside = asyncio.run(raced(tmp_path / "state", request))
+    assert is_of_use(call_of(prepared, request), aside, Disk(), 10.0)
+    (project / "own.h").write_text("#define VALUE 7777\n")
+    assert not is_of_use(call_of(prepared, request), aside, Disk(), 10.0)
 
 
 def test_nothing_is_placed_that_was_made_under_names_that_count(
@@ -250,10 +261,10 @@ def test_nothing_is_placed_that_was_made_under_names_that_count(
     needs("gcc")
     request = request_of(["gcc", "-Wall", "-c", "a.c", "-o", "a.o"])
     races, prepared, aside = asyncio.run(raced(tmp_path / "state", request))
-    assert is_of_use(call_of(prepared, request), aside)
+    assert is_of_use(call_of(prepared, request), aside, Disk(), 0.0)
     # What the farm made of it held the name, or it had looked for a file beside its output.
     again = call_of(prepared.in_place(), request)
-    assert not is_of_use(again, aside)
+    assert not is_of_use(again, aside, Disk(), 0.0)
     assert not races.can_race(again.parts)
 
 

@@ -71,21 +71,6 @@ def why_not_taken(call: Call) -> Here | None:
     return None
 
 
-def is_of_use(call: Call, aside: Aside | None) -> bool:
-    """Whether what was compiled beside the farm may be placed: not where the farm has shown meanwhile that the
-    names of this command's outputs count, nor where an output goes elsewhere by now, nor where the order of its
-    messages would be lost."""
-    if aside is None or any(part.prepared.renaming is None for part in call.parts):
-        return False
-    if not call.visitor.caller.stands_in(call.request.cwd):
-        return False
-    outputs = call.parts[0].prepared.outputs
-    if outputs is not None and outputs.first_moved() is not None:
-        return False
-    is_mixed = bool(aside.stdout and aside.stderr)
-    return not (is_mixed and call.visitor.caller.merges_streams())
-
-
 def failed(request: wire.Request, error: Exception) -> Here:
     """A bug of ours must not fail a build: the command runs here, and the log says why."""
     if isinstance(error, (ZccError, OSError)):

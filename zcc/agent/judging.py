@@ -19,7 +19,7 @@ from zcc.agent.recall import Missed, Recalled
 from zcc.agent.returning import Files, contents, restored
 from zcc.agent.wire import Request
 from zcc.compiler.disk import Disk
-from zcc.compiler.lookups import check, first_set
+from zcc.compiler.lookups import check, check_misses, first_set
 from zcc.compiler.renaming import DROPPED
 from zcc.job import Job, Result
 
@@ -95,15 +95,46 @@ def judge(
     return Taken(result, files)
 
 
+def outdated(
+    prepared: Prepared, result: Result | None, request: Request, disk: Disk
+) -> Refused | None:
+    """What speaks by now against placing what was judged before. As for `other_inputs`."""
+    return other_inputs(prepared, result, request, disk) or _moved_output(prepared)
+
+
+def other_inputs(
+    prepared: Prepared, result: Result | None, request: Request, disk: Disk
+) -> Refused | None:
+    """What a compile would read by now that this job's does not, as far as the scan and the result, where one
+    has been judged, can tell. `disk.begin` has to have been called."""
+    if changed := _changed_input(prepared, disk):
+        return changed
+    verdict = check_misses(tuple(prepared.closure.misses.items()), disk)
+    if verdict.is_accepted and result is not None:
+        verdict = check(result.lookups, disk, request.environment)
+    if not verdict.is_accepted:
+        return Refused(CHANGED_INPUTS, os.fsdecode(verdict.path))
+    misses = () if result is None else result.lookups.misses
+    if hidden := first_hidden(misses, prepared.job_in_place, request):
+        return Refused(CHANGED_INPUTS, f"PATH: {os.fsdecode(hidden)}")
+    return None
+
+
 def _changed(prepared: Prepared, disk: Disk) -> Refused | None:
     """What was looked at when the job was made, as it is now: a compile may have waited for hours."""
+    return _changed_input(prepared, disk) or _moved_output(prepared)
+
+
+def _changed_input(prepared: Prepared, disk: Disk) -> Refused | None:
     manifest = prepared.closure.manifest
     changed = disk.first_changed(manifest.files, disk.now - RECENT_S)
     if changed is None:
         turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
         changed = next(turned, None)
-    if changed is not None:
-        return Refused(CHANGED_INPUTS, os.fsdecode(changed))
+    return None if changed is None else Refused(CHANGED_INPUTS, os.fsdecode(changed))
+
+
+def _moved_output(prepared: Prepared) -> Refused | None:
     moved = prepared.outputs.first_moved() if prepared.outputs is not None else None
     return None if moved is None else Refused(MOVED_OUTPUT, os.fsdecode(moved))
 

@@ -19,6 +19,7 @@ from zcc.agent.calls import MIXED_STREAMS, Call, why_not_taken
 from zcc.agent.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
 from zcc.agent.forecast import Forecast
 from zcc.agent.judging import SINCE, Failed, Refused, Taken, as_asked, judge
+from zcc.agent.lateness import first_outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Missed, Recall, Recalled
@@ -119,6 +120,8 @@ class Results:
             return ResultUnproven(number, why.reason, why.detail)
         if not all(each.result for each in call.parts):
             return None
+        if gone := first_outdated(call, disk, self._loop.time(), part):
+            return ResultUnproven(number, gone.reason, gone.detail)
         return ResultProven(number, all(each.is_recalled for each in call.parts))
 
     def _second_chance(

@@ -18,7 +18,6 @@ from zcc.agent.callers import Caller, Looks, Standing
 from zcc.agent.calls import (
     Call,
     failed,
-    is_of_use,
     niceness_of,
     placed,
     why_not_taken,
@@ -59,6 +58,7 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
+from zcc.agent.lateness import first_outdated, is_of_use
 from zcc.agent.machine import SOONER_HERE, AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
@@ -340,9 +340,12 @@ class AgentShell:
         if call.check is not None:
             self._handle(CheckWanted(number))
         way, why = way_of(call.parts), why_not_taken(call)
+        is_known = all(part.result for part in call.parts)
+        if why is None and is_known:
+            why = first_outdated(call, self._analyser.disk, self._loop.time())
         if why is not None:
             self._run_here(number, call, why)
-        elif all(part.result for part in call.parts):
+        elif is_known:
             self._handle(ResultRecalled(number, way))
         else:
             keys = tuple(part.prepared.cost_key for part in call.parts)
@@ -367,8 +370,8 @@ class AgentShell:
                 self._session.cancel(part.ticket)
 
     def _race_ended(self, number: int, aside: Aside | None) -> None:
-        call = self._calls.get(number)
-        if call is None or aside is None or not is_of_use(call, aside):
+        call, disk, now = self._calls.get(number), self._analyser.disk, self._loop.time()
+        if call is None or not is_of_use(call, aside, disk, now):
             self._handle(RaceLost(number))
         else:
             call.aside = aside

@@ -1,0 +1,93 @@
+"""What was judged is judged again where it is placed late."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cache.digest import digest_of
+from zcc.agent.calls import Call
+from zcc.agent.judging import CHANGED_INPUTS, RECENT_S
+from zcc.agent.lateness import first_outdated
+from zcc.agent.parts import Part
+from zcc.agent.prepared import Here
+from zcc.compiler.disk import Disk
+from zcc.job import FileInput, Lookups, Manifest, Result, Usage
+
+HEADER = b"int x;\n"
+LATE_S = 10 * RECENT_S
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A source and a header of long ago, which was looked for in `first` before."""
+    for name in ("a.c", "second/x.h"):
+        write(tmp_path / name, HEADER)
+    (tmp_path / "first").mkdir()
+    return tmp_path
+
+
+def prepared_in(project: Path) -> Any:
+    at = os.fsencode(project)
+    files = tuple(FileInput(at + name, digest_of(HEADER)) for name in (b"/a.c", b"/second/x.h"))
+    closure = SimpleNamespace(manifest=Manifest(files=files), misses={at + b"/first": (b"x.h",)})
+    return SimpleNamespace(
+        closure=closure,
+        outputs=None,
+        job_in_place=SimpleNamespace(environment=()),
+    )
+
+
+def call_in(project: Path, parts: int = 1) -> Call:
+    """One whose results have come, and that has arrived at 0."""
+    request: Any = SimpleNamespace(
+        environment={},
+    )
+    call = Call(None, request, 0.0, None)  # type: ignore[arg-type]
+    result = Result(0, b"", b"", (), Usage(0.0, 0.0, 0), Lookups(), "n")
+    call.parts = [Part(prepared_in(project), each, result) for each in range(parts)]
+    return call
+
+
+def edit(project: Path) -> Path:
+    write(project / "second/x.h", b"int y;\n")
+    return project / "second/x.h"
+
+
+def put_before(project: Path) -> Path:
+    write(project / "first/x.h", HEADER)
+    return project / "first/x.h"
+
+
+def remove(project: Path) -> Path:
+    (project / "a.c").unlink()
+    return project / "a.c"
+
+
+CHANGES = [edit, put_before, remove]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_waited_for_its_placing_is_judged_once_more(project: Path, change: Any) -> None:
+    call, disk = call_in(project), Disk()
+    assert first_outdated(call, disk, LATE_S) is None
+    path = change(project)
+    assert first_outdated(call, disk, RECENT_S / 2) is None  # judged a moment ago
+    assert first_outdated(call, disk, 2 * LATE_S) == Here(CHANGED_INPUTS, str(path))
+
+
+def test_a_source_that_came_first_is_judged_with_the_one_that_came_last(project: Path) -> None:
+    call, disk = call_in(project, parts=2), Disk()
+    edit(project)
+    assert first_outdated(call, disk, LATE_S, call.parts[1]) is not None
+    call.parts.pop(0)
+    assert first_outdated(call, disk, LATE_S, call.parts[0]) is None  # that was just now
