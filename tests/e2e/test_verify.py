@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from cache.stores import DiskStore
-from tests.e2e.conftest import Farm
+from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.forging import forge, missing, other_object
+from tests.network_farm import wait_until
+from zcc.agent import door
 from zcc.agent.recall import SPACE
 from zcc.farm import DEFAULT_FARM
 
@@ -78,6 +82,57 @@ def test_a_forged_shared_result_is_neither_placed_nor_kept_once_it_was_found(
     assert compile_(remembering, project) == {"local_hit": 1}
     lose_own(remembering)
     assert compile_(remembering, project) == {"local": 1, "verified": 1}
+
+
+@contextmanager
+def no_slot(farm: Farm, project: Path) -> Iterator[None]:
+    """While as many compilers as there are slots here wait for a source from a pipe."""
+    slots = door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "slots"})
+    assert slots is not None
+    environment = {**farm.local.environment, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    before = farm.stats()["local_reasons"].get("stdin-source", 0)
+    waiting = [
+        subprocess.Popen(
+            ["zcc", "gcc", "-x", "c", "-c", "-", "-o", f"{number}.o"],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.PIPE,
+        )
+        for number in range(slots["local"])
+    ]
+    wait_until(
+        lambda: farm.stats()["local_reasons"].get("stdin-source", 0) == before + len(waiting),
+        "all slots to be taken",
+    )
+    yield
+    for each in waiting:
+        each.communicate(b"int x;\n", timeout=100)
+
+
+def test_compiles_of_two_states_of_a_header_are_not_compared(
+    remembering: Farm, project: Path
+) -> None:
+    """The result is here, and the compile that it is held against still waits."""
+    (project / "x.h").write_text("int a = 1;\n")
+    (project / "x.c").write_text(f'/* {project} */\n#include "x.h"\n')
+    environment = {**remembering.local.environment, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    assert remembering.run("zcc", "gcc", "-E", "x.c", cwd=project, strict=False).returncode == 0
+    before = remembering.stats()
+    with no_slot(remembering, project):
+        verified = before["local_reasons"].get("verify", 0)
+        checked = subprocess.Popen(COMMAND, cwd=project, env=environment | {"ZCC_VERIFY": "1"})
+        wait_until(
+            lambda: remembering.stats()["local_reasons"].get("verify", 0) == verified + 1,
+            "the result to have come",
+            timeout_s=100,
+        )
+        (project / "x.h").write_text("int a = 2;\n")
+    assert checked.wait(100) == 0
+    wait_until(
+        lambda: remembering.stats()["verify_unsure"] == before["verify_unsure"] + 1,
+        "the compiles to be left uncompared",
+    )
+    assert remembering.stats()["verify_differs"] == before["verify_differs"]
 
 
 def test_a_forged_miss_of_what_is_here_makes_no_hit(remembering: Farm, project: Path) -> None:

@@ -1,8 +1,9 @@
-"""What was judged is judged again where it is placed late."""
+"""What was judged is judged again where it is placed late, and compiles of two states are not compared."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from cache.digest import digest_of
 from zcc.agent.calls import Call
 from zcc.agent.judging import CHANGED_INPUTS, RECENT_S
-from zcc.agent.lateness import first_outdated
+from zcc.agent.lateness import first_other_input, first_outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.compiler.disk import Disk
@@ -52,9 +53,11 @@ def call_in(project: Path, parts: int = 1) -> Call:
     request: Any = SimpleNamespace(
         environment={},
     )
+    time.sleep(0.02)  # file times have the kernel's tick
     call = Call(None, request, 0.0, None)  # type: ignore[arg-type]
     result = Result(0, b"", b"", (), Usage(0.0, 0.0, 0), Lookups(), "n")
     call.parts = [Part(prepared_in(project), each, result) for each in range(parts)]
+    time.sleep(0.02)
     return call
 
 
@@ -91,3 +94,17 @@ def test_a_source_that_came_first_is_judged_with_the_one_that_came_last(project:
     assert first_outdated(call, disk, LATE_S, call.parts[1]) is not None
     call.parts.pop(0)
     assert first_outdated(call, disk, LATE_S, call.parts[0]) is None  # that was just now
+
+
+def edit_and_put_back(project: Path) -> Path:
+    edit(project)
+    write(project / "second/x.h", HEADER)
+    return project / "second/x.h"
+
+
+@pytest.mark.parametrize("change", [*CHANGES, edit_and_put_back])
+def test_two_compiles_that_may_have_read_other_inputs_are_told(project: Path, change: Any) -> None:
+    call, disk = call_in(project), Disk()
+    assert first_other_input(call, disk, LATE_S) == ""
+    path = change(project)
+    assert first_other_input(call, disk, 2 * LATE_S) == str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 
 from zcc.agent import wire
@@ -31,6 +32,7 @@ class Call:
     arrived_s: float
     build: Build
     cache_mode: CacheMode = CacheMode.ON
+    arrived_ns: int = field(default_factory=time.time_ns)  # wall clock, as files' times
     parts: list[Part] = field(default_factory=list)
     failed: Part | None = None  # whose remote run failed, which the local one is to confirm
     failed_with: int = 0  # its exit status

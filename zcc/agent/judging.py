@@ -21,7 +21,7 @@ from zcc.agent.wire import Request
 from zcc.compiler.disk import Disk
 from zcc.compiler.lookups import check, check_misses, first_set
 from zcc.compiler.renaming import DROPPED
-from zcc.job import Job, Result
+from zcc.job import Job, Manifest, Result
 
 # Reasons that lie in what has been done to this disk since the job was made: they say nothing of the command.
 CHANGED_INPUTS = "inputs-changed"
@@ -117,6 +117,22 @@ def other_inputs(
     misses = () if result is None else result.lookups.misses
     if hidden := first_hidden(misses, prepared.job_in_place, request):
         return Refused(CHANGED_INPUTS, f"PATH: {os.fsdecode(hidden)}")
+    return None
+
+
+def first_newer(manifest: Manifest, since_ns: int) -> bytes | None:
+    """The first input or link that was touched after that moment of the wall clock; None where none was.
+
+    Whoever has to show what the disk held at a moment, and has looked later, has nothing but this: the time
+    of change can be set by nobody, and what was edited and put back shows.
+    """
+    paths = [*(file.path for file in manifest.files), *(path for path, _ in manifest.symlinks)]
+    try:
+        for path in paths:
+            if os.lstat(path).st_ctime_ns > since_ns:
+                return path
+    except OSError:
+        return path
     return None
 
 

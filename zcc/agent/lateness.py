@@ -1,15 +1,18 @@
 """What is answered late: a judgement counts at the moment of what follows from it, and no longer.
 
-Owns the rule that nothing is placed by a judgement older than its placing, whether another source of the
-command was away meanwhile or the call waited to be answered.
+Owns two rules. Nothing is placed by a judgement older than its placing, whether another source of the command
+was away meanwhile or the call waited to be answered. And two compiles are compared only if they have read the
+same.
 
 What is answered within RECENT_S costs nothing here.
 """
 
 from __future__ import annotations
 
+import os
+
 from zcc.agent.calls import Call
-from zcc.agent.judging import RECENT_S, outdated
+from zcc.agent.judging import RECENT_S, first_newer, other_inputs, outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
@@ -38,6 +41,12 @@ def first_outdated(
     return None
 
 
+def first_other_input(call: Call, disk: Disk, now: float) -> str:
+    """What a compile that ends now may have read and the call's jobs did not, or not so; empty where they have
+    read the same."""
+    return _first_other_input(call, disk, now, call.arrived_ns)
+
+
 def is_of_use(call: Call, aside: Aside | None, disk: Disk, now: float) -> bool:
     """Whether what was compiled beside the farm may be placed: not where the farm has shown meanwhile that the
     names of this command's outputs count, nor where an input has changed or an output goes elsewhere by now,
@@ -50,3 +59,16 @@ def is_of_use(call: Call, aside: Aside | None, disk: Disk, now: float) -> bool:
         return False
     is_mixed = bool(aside.stdout and aside.stderr)
     return not (is_mixed and call.visitor.caller.merges_streams())
+
+
+def _first_other_input(call: Call, disk: Disk, now: float, since_ns: int) -> str:
+    disk.begin(now, now - RECENT_S)
+    for part in call.parts:
+        if other := other_inputs(part.prepared, part.result, call.request, disk):
+            return other.detail
+    return _first_newer(call, since_ns)
+
+
+def _first_newer(call: Call, since_ns: int) -> str:
+    newer = (first_newer(part.prepared.closure.manifest, since_ns) for part in call.parts)
+    return os.fsdecode(next(filter(None, newer), b""))

@@ -153,13 +153,13 @@ class Results:
         self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
-    def compare_verdicts(self, call: Call) -> None:
-        """Count a compile that failed on the farm and succeeded here.
+    def compare_verdicts(self, call: Call, other_input: str) -> None:
+        """Count a compile that failed on the farm and succeeded here, unless it may have read something else.
 
         The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
         fails leaves no output, and one that succeeds has just written it.
         """
-        if call.failed is None or not call.ran_here_ns:
+        if call.failed is None or other_input:
             return
         output = call.failed.prepared.job_in_place.outputs[0]
         try:

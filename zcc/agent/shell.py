@@ -58,7 +58,7 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.lateness import first_outdated, is_of_use
+from zcc.agent.lateness import first_other_input, first_outdated, is_of_use
 from zcc.agent.machine import SOONER_HERE, AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
@@ -239,12 +239,18 @@ class AgentShell:
     def call_closed(self, visitor: Visitor) -> None:
         self._idle_since_s = self._loop.time()
         call = self._calls.get(visitor.number)
-        if call is not None and call.failed_with:
-            self._results.compare_verdicts(call)
-        elif call is not None and call.check is not None and call.ran_here_ns:
-            keeps = call.cache_mode.keeps
-            self._checker.conclude(call.check, call.parts, call.build, call.ran_here_ns, keeps)
+        if call is not None and call.ran_here_ns and (call.failed_with or call.check is not None):
+            self._compare(call)
         self._handle(CallClosed(visitor.number))
+
+    def _compare(self, call: Call) -> None:
+        """What has come against the compile here, which has ended."""
+        other = first_other_input(call, self._analyser.disk, self._loop.time())
+        if call.failed_with:
+            self._results.compare_verdicts(call, other)
+        elif call.check is not None:
+            keeps, begun_ns = call.cache_mode.keeps, call.ran_here_ns
+            self._checker.conclude(call.check, call.parts, call.build, begun_ns, keeps, other)
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("op") == "stop":

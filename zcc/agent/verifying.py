@@ -93,14 +93,23 @@ class Checker:
         return Check()
 
     def conclude(
-        self, check: Check, parts: Sequence[Part], build: Build, begun_ns: int, keeps: bool
+        self,
+        check: Check,
+        parts: Sequence[Part],
+        build: Build,
+        begun_ns: int,
+        keeps: bool,
+        other_input: str,
     ) -> None:
         """The compile here, begun at that wall clock, is over. What had come is remembered (if the call
-        `keeps`) where it is the same, and said to be wrong, and forgotten, where it is not."""
+        `keeps`) where it is the same, and said to be wrong, and forgotten, where it is not. Where there is an
+        `other_input`, that compile may have read something else, and nothing follows."""
         files = [each for part in parts for each in part.files]
         if not files:
             return  # nothing came
         found = compare(files, begun_ns, time.time_ns())
+        if other_input:
+            found = Comparison(Outcome.UNSURE, f"{other_input} was changed meanwhile")
         source = os.fsdecode(parts[0].prepared.source)
         match found.outcome:
             case Outcome.UNSURE:
