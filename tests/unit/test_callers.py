@@ -139,6 +139,18 @@ def test_of_a_process_that_cannot_be_seen_the_worst_is_thought() -> None:
     assert Caller(0).merges_streams()
 
 
+def test_what_was_written_before_a_process_began_is_older_than_it(tmp_path: Path) -> None:
+    for number in range(5):
+        path = tmp_path / str(number)
+        path.touch()
+        with process() as caller:
+            age_s = caller.age_s()
+            assert path.stat().st_ctime_ns <= time.time_ns() - age_s * 1e9
+            time.sleep(0.2)
+            assert 0.15 <= caller.age_s() - age_s < 10
+    assert Caller(0).age_s() == 0
+
+
 def test_two_streams_to_one_pipe_are_merged() -> None:
     with process(stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as caller:
         assert caller.merges_streams()

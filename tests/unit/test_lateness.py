@@ -1,4 +1,4 @@
-"""What was judged is judged again where it is placed late, and compiles of two states are not compared."""
+"""What was judged is judged again where it is placed late, and ccache gets nothing that it has not named."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from cache.digest import digest_of
+from zcc.agent import wire
 from zcc.agent.calls import Call
 from zcc.agent.judging import CHANGED_INPUTS, RECENT_S
-from zcc.agent.lateness import first_other_input, first_outdated
+from zcc.agent.lateness import first_other_input, first_outdated, reply_here
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.compiler.disk import Disk
@@ -44,14 +45,20 @@ def prepared_in(project: Path) -> Any:
     return SimpleNamespace(
         closure=closure,
         outputs=None,
+        unbounded=None,
+        way="scanned",
         job_in_place=SimpleNamespace(environment=()),
     )
 
 
-def call_in(project: Path, parts: int = 1) -> Call:
+def call_in(project: Path, is_named: bool = False, parts: int = 1) -> Call:
     """One whose results have come, and that has arrived at 0."""
     request: Any = SimpleNamespace(
         environment={},
+        is_named=is_named,
+        cwd=os.fsencode(project),
+        argv=(b"gcc", b"-c", b"-o", b"a.o", b"a.c"),
+        executable=b"/usr/bin/gcc",
     )
     time.sleep(0.02)  # file times have the kernel's tick
     call = Call(None, request, 0.0, None)  # type: ignore[arg-type]
@@ -94,6 +101,58 @@ def test_a_source_that_came_first_is_judged_with_the_one_that_came_last(project:
     assert first_outdated(call, disk, LATE_S, call.parts[1]) is not None
     call.parts.pop(0)
     assert first_outdated(call, disk, LATE_S, call.parts[0]) is None  # that was just now
+
+
+def is_withdrawn(call: Call, now: float) -> bool:
+    call.ran_here_ns = 0
+    reply = reply_here(call, Disk(), now)
+    assert (reply == wire.encode_withdraw()) is not bool(call.ran_here_ns)
+    return reply == wire.encode_withdraw()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_ccache_gets_no_late_compile_of_what_it_has_not_seen(project: Path, change: Any) -> None:
+    call = call_in(project, is_named=True)
+    call.parts[0].result = None  # nothing has come, and the farm has given it up
+    assert not is_withdrawn(call, LATE_S)
+    change(project)
+    assert not is_withdrawn(call, RECENT_S / 2)
+    assert is_withdrawn(call, LATE_S)
+    call.request = call_in(project).request  # nobody's name
+    assert not is_withdrawn(call, LATE_S)
+
+
+def test_ccache_gets_nothing_that_was_looked_at_late(project: Path) -> None:
+    """The agent was slow to look, and found what the caller had not read: bytes do not show that."""
+    call = call_in(project, is_named=True)
+    write(project / "second/x.h", HEADER)
+    assert first_outdated(call, Disk(), LATE_S, call.parts[0]) is not None
+    assert is_withdrawn(call, LATE_S)
+
+
+def test_a_launcher_is_as_late_as_it_is_old(project: Path) -> None:
+    call = call_in(project, is_named=True)
+    edit(project)
+    call.age_s = (time.time_ns() - call.arrived_ns) / 1e9
+    assert not is_withdrawn(call, 0.0)  # began after the edit, just now
+    call.age_s = LATE_S
+    assert is_withdrawn(call, 0.0)
+
+
+def test_of_a_command_without_a_job_the_source_is_known(project: Path) -> None:
+    call = call_in(project, is_named=True)
+    call.parts = []
+    edit(project)
+    assert not is_withdrawn(call, LATE_S)
+    write(project / "a.c", HEADER)
+    assert is_withdrawn(call, LATE_S)
+
+
+def test_inputs_that_the_compiler_listed_cannot_be_shown_to_be_the_same(project: Path) -> None:
+    call = call_in(project, is_named=True)
+    call.parts[0].prepared.unbounded = "computed"  # type: ignore[misc, assignment]
+    assert not is_withdrawn(call, RECENT_S / 2)
+    assert is_withdrawn(call, LATE_S)
 
 
 def edit_and_put_back(project: Path) -> Path:

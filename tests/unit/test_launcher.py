@@ -32,6 +32,7 @@ from zcc.agent.wire import (
     encode_result,
     encode_run,
     encode_wait,
+    encode_withdraw,
 )
 
 SOURCES = sorted((Path(__file__).parents[2] / "zcc" / "launcher").glob("*.c"))
@@ -382,6 +383,69 @@ def test_the_agent_hears_everything(desk: Desk) -> None:
     assert request.umask == 0o027
     assert (request.terminal, request.stdin_is_terminal) == (None, False)
     assert (request.is_cxx, request.use_default, request.depth) == (False, False, 0)
+
+
+class Ccache:
+    """A shell of that name, which calls the launcher, waits, and says how that ended; or becomes it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._program = shutil.copy("/bin/sh", desk.root / "tools" / "ccache-9")
+        desk.script("gcc-99", SAYS_WHO)
+
+    def run(self, words: str, end: str = "; echo $?", **variables: str) -> str:
+        script = (
+            f"exec 7>&2; export UNCACHED_ERR_FD=7; {'' if end else 'exec '}zcc gcc-99 {words}{end}"
+        )
+        return self._desk.run(self._program, "-c", script, **variables)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "end", "is_named"),
+    [
+        ("-c -o x.o x.c", "; true", True),
+        ("-S -o x.s -- x.c", "; true", True),
+        ("-c -o x.o x.c", "", False),  # ccache has become it, and keeps nothing
+        ("-c x.c", "; true", False),
+        ("-E -o x.i x.c", "; true", False),
+        ("-o x x.o", "; true", False),
+    ],
+)
+def test_the_agent_hears_what_ccache_will_keep(
+    desk: Desk, words: str, end: str, is_named: bool
+) -> None:
+    agent = desk.agent(answer_run)
+    Ccache(desk).run(words, end)
+    assert agent.requests[0].is_named is is_named
+
+
+@pytest.mark.parametrize("there", ["nothing", "object", "link"])
+def test_what_is_withdrawn_leaves_no_object_and_succeeds(desk: Desk, there: str) -> None:
+    desk.agent(answering(encode_withdraw()))
+    output = desk.project / "x.o"
+    if there == "link":
+        output.symlink_to("gone")
+    elif there == "object":
+        output.write_bytes(b"of before")
+    assert Ccache(desk).run("-c -o x.o x.c") == "0\n"
+    assert not os.path.lexists(output)
+
+
+def test_what_cannot_be_withdrawn_is_compiled(desk: Desk) -> None:
+    desk.agent(answering(encode_withdraw()))
+    (desk.project / "x.o").mkdir()
+    assert Ccache(desk).run("-c -o x.o x.c") == "gcc-99 -c -o x.o x.c\n0\n"
+    assert desk.run("zcc", "gcc-99", "-c", "-o", "y.o", "y.c")[1] == "gcc-99 -c -o y.o y.c\n"
+
+
+@pytest.mark.parametrize(("pause_s", "said"), [(0.0, "gcc-99 -c -o x.o x.c\n0\n"), (2.1, "0\n")])
+def test_a_launcher_whose_agent_leaves_late_leaves_nothing_to_ccache(
+    desk: Desk, pause_s: float, said: str
+) -> None:
+    desk.agent(lambda *_: time.sleep(pause_s))
+    (desk.project / "x.o").write_bytes(b"of before")
+    assert Ccache(desk).run("-c -o x.o x.c") == said
+    assert (desk.project / "x.o").exists() is not (said == "0\n")
 
 
 def test_the_default_compiler_is_left_to_the_agent(desk: Desk) -> None:

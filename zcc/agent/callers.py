@@ -134,6 +134,18 @@ class Caller:
             return Standing.ENDED
         return Standing.STOPPED if fields[_STATE] in (b"T", b"t") else Standing.RUNNING
 
+    def age_s(self) -> float:
+        """How long ago its process began, less up to a tick: what was written just before it shows as earlier.
+        0 where nobody can tell."""
+        if not self._pid:
+            return 0.0
+        try:
+            with open(f"/proc/{self._pid}/stat", "rb") as file:
+                began = int(file.read().rpartition(b")")[2].split()[_STARTED])
+        except OSError:
+            return 0.0
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - (began + 1) * _TICK_S)
+
     def stands_in(self, cwd: bytes) -> bool:
         """Whether its working directory is what this process finds by that name; False where nobody can tell.
 

@@ -33,6 +33,7 @@ class Call:
     build: Build
     cache_mode: CacheMode = CacheMode.ON
     arrived_ns: int = field(default_factory=time.time_ns)  # wall clock, as files' times
+    age_s: float = 0.0  # of its launcher then, where somebody above has named the result
     parts: list[Part] = field(default_factory=list)
     failed: Part | None = None  # whose remote run failed, which the local one is to confirm
     failed_with: int = 0  # its exit status

@@ -1,26 +1,33 @@
 """What is answered late: a judgement counts at the moment of what follows from it, and no longer.
 
-Owns two rules. Nothing is placed by a judgement older than its placing, whether another source of the command
-was away meanwhile or the call waited to be answered. And two compiles are compared only if they have read the
-same.
+Owns three rules. Nothing is placed by a judgement older than its placing, whether another source of the command
+was away meanwhile or the call waited to be answered. Where somebody above has named the result by what the
+disk held when he called (ccache hashes the preprocessed source, and calls zcc then), a compile of what it holds
+later is no answer, whoever does it: the launcher leaves nothing, and ccache does the command again, uncached.
+And two compiles are compared only if they have read the same.
 
 What is answered within RECENT_S costs nothing here.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 
+from zcc.agent import naming, wire
 from zcc.agent.calls import Call
-from zcc.agent.judging import RECENT_S, first_newer, other_inputs, outdated
+from zcc.agent.judging import CHANGED_INPUTS, RECENT_S, first_newer, other_inputs, outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
 from zcc.compiler.disk import Disk
 
+logger = logging.getLogger(__name__)
+
 
 def _is_late(call: Call, now: float) -> bool:
-    return now - call.arrived_s > RECENT_S
+    return now - call.arrived_s + call.age_s > RECENT_S
 
 
 def first_outdated(
@@ -38,7 +45,8 @@ def first_outdated(
             continue
         if gone := outdated(part.prepared, part.result, call.request, disk):
             return Here(gone.reason, gone.detail)
-    return None
+    newer = _first_newer(call, _named_ns(call)) if call.request.is_named else ""
+    return Here(CHANGED_INPUTS, newer) if newer else None
 
 
 def first_other_input(call: Call, disk: Disk, now: float) -> str:
@@ -61,6 +69,35 @@ def is_of_use(call: Call, aside: Aside | None, disk: Disk, now: float) -> bool:
     return not (is_mixed and call.visitor.caller.merges_streams())
 
 
+def reply_here(call: Call, disk: Disk, now: float) -> bytes:
+    """What lets its launcher become the compiler, or has it leave nothing where that is no answer any more."""
+    if why := _why_withdrawn(call, disk, now):
+        logger.info("left to ccache, which does it again: %s", why)
+        return wire.encode_withdraw()
+    call.ran_here_ns = time.time_ns()
+    return naming.run_reply(call.request)
+
+
+def _why_withdrawn(call: Call, disk: Disk, now: float) -> str:
+    """Why the compiler, run here now, would be no answer to one who has named the result; empty where it is.
+
+    Where the compiler itself was asked for its inputs, nothing here can tell what it would miss. Of a command
+    that is no job only the source is known, which ccache puts last.
+    """
+    if not call.request.is_named or not _is_late(call, now):
+        return ""
+    if not call.parts:
+        return _touched(os.path.join(call.request.cwd, call.request.argv[-1]), _named_ns(call))
+    if any(part.prepared.unbounded is not None for part in call.parts):
+        return "nothing tells whether its inputs are the same"
+    return _first_other_input(call, disk, now, _named_ns(call))
+
+
+def _named_ns(call: Call) -> int:
+    """The wall clock when the launcher began: whoever called it had read the disk before."""
+    return call.arrived_ns - int(call.age_s * 1e9)
+
+
 def _first_other_input(call: Call, disk: Disk, now: float, since_ns: int) -> str:
     disk.begin(now, now - RECENT_S)
     for part in call.parts:
@@ -72,3 +109,10 @@ def _first_other_input(call: Call, disk: Disk, now: float, since_ns: int) -> str
 def _first_newer(call: Call, since_ns: int) -> str:
     newer = (first_newer(part.prepared.closure.manifest, since_ns) for part in call.parts)
     return os.fsdecode(next(filter(None, newer), b""))
+
+
+def _touched(path: bytes, since_ns: int) -> str:
+    try:
+        return os.fsdecode(path) if os.lstat(path).st_ctime_ns > since_ns else ""
+    except OSError:
+        return os.fsdecode(path)

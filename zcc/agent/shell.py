@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +57,7 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.lateness import first_other_input, first_outdated, is_of_use
+from zcc.agent.lateness import first_other_input, first_outdated, is_of_use, reply_here
 from zcc.agent.machine import SOONER_HERE, AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
@@ -197,6 +196,8 @@ class AgentShell:
         mode = mode_of(request.environment, self._cache_mode)
         build = self._stats.enter(request.cwd)
         call = Call(visitor, request, self._loop.time(), build, cache_mode=mode)
+        if request.is_named:
+            call.age_s = visitor.caller.age_s()
         self._calls[number] = call
         for each in wrong_in_call(request.environment):
             self._stats.note_once(each)
@@ -405,11 +406,9 @@ class AgentShell:
                 self._cancel(number)
             case RunHere(number):
                 call = self._calls[number]
-                call.ran_here_ns = time.time_ns()
-                call.visitor.send(naming.run_reply(call.request))
-                if (
-                    call.failed is None and call.check is None
-                ):  # else what it leaves is looked at when it ends
+                call.visitor.send(reply_here(call, self._analyser.disk, self._loop.time()))
+                # What is left by a compile that is compared is looked at when it ends.
+                if call.failed is None and call.check is None:
                     call.visitor.rest(self._resting)
             case PlaceResult(number):
                 call = self._calls[number]

@@ -11,8 +11,9 @@ Request, one for each connection, at most 16 MiB:
     environment strings.
 
     Flags: 1 stderr is a terminal (of rows and columns), 2 stdin is a terminal, 4 called as zcc++,
-    8 the compiler was not named; bits 8 to 31 say which build of the launcher it is. Without a name
-    the executable is what ZCC_CC or ZCC_CXX, else cc or c++, means.
+    8 the compiler was not named, 16 ccache has named the result by what the disk held when it called, and
+    does the command again, uncached, if it is left without an object; bits 8 to 31 say which build of
+    the launcher it is. Without a name the executable is what ZCC_CC or ZCC_CXX, else cc or c++, means.
 
 Replies, each u32 kind, u32 length of the payload, payload:
 
@@ -27,8 +28,9 @@ Replies, each u32 kind, u32 length of the payload, payload:
     WAIT (3)    nothing: the launcher gives up after 30 s without a byte (ZCC_DEADLINE_MS).
     FAIL (4)    a message for the user: only under ZCC_FALLBACK=never or forbid.
     RESTART (5) nothing: this agent makes way for another one, whose launcher this may be.
+    WITHDRAW (6) nothing: remove the main output and exit 0. Only where flag 16 was set.
 
-After RUN, RESULT, FAIL or RESTART the launcher reads no more. Before that, end-of-file means that it died:
+After any of these but WAIT the launcher reads no more. Before that, end-of-file means that it died:
 the job is cancelled.
 """
 
@@ -71,6 +73,7 @@ class _Kind(IntEnum):
     WAIT = 3
     FAIL = 4
     RESTART = 5
+    WITHDRAW = 6
 
 
 # Plain numbers: testing a flag of an enumeration makes a new member, eight times a request.
@@ -78,6 +81,7 @@ _STDERR_IS_TERMINAL = 1
 _STDIN_IS_TERMINAL = 2
 _IS_CXX = 4
 _IS_DEFAULT = 8
+_IS_NAMED = 16
 _BUILD_SHIFT = 8
 INTO = 1 << 31  # of a file's mode
 
@@ -102,7 +106,8 @@ class Request:
     """One call of the launcher.
 
     `argv[0]` is the compiler as the user named it, or empty when `use_default` is set; `executable`
-    is where the launcher found it, or empty. `environment` is the launcher's own, unfiltered; of a
+    is where the launcher found it, or empty. `is_named`: by ccache, which has the result's name already.
+    `environment` is the launcher's own, unfiltered; of a
     name that occurs twice, the first counts, as for getenv.
     """
 
@@ -116,6 +121,7 @@ class Request:
     is_cxx: bool
     use_default: bool
     build: int = 0
+    is_named: bool = False
 
     @property
     def depth(self) -> int:
@@ -194,6 +200,7 @@ def _parse(data: bytes) -> Request:
         is_cxx=bool(flags & _IS_CXX),
         use_default=bool(flags & _IS_DEFAULT),
         build=flags >> _BUILD_SHIFT,
+        is_named=bool(flags & _IS_NAMED),
     )
 
 
@@ -252,6 +259,11 @@ def encode_wait() -> bytes:
 def encode_restart() -> bytes:
     """This agent makes way: start another."""
     return _REPLY.pack(_Kind.RESTART, 0)
+
+
+def encode_withdraw() -> bytes:
+    """What could be made here now is no answer to ccache's question: let it do the command again, uncached."""
+    return _REPLY.pack(_Kind.WITHDRAW, 0)
 
 
 def encode_fail(message: str) -> bytes:

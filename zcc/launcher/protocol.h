@@ -6,8 +6,8 @@
  *            named (empty: the default), path of the executable found (absolute; empty: none),
  *            argc arguments after the compiler, envc environment strings (all of them).
  *            At most 16 MiB follow. Flags: 1 stderr is a terminal (rows and columns are its size),
- *            2 stdin is a terminal, 4 called as zcc++, 8 the compiler was not named. Bits 8 to
- *            31: which build of the launcher this is.
+ *            2 stdin is a terminal, 4 called as zcc++, 8 the compiler was not named, 16 ccache
+ *            has named the result. Bits 8 to 31: which build of the launcher this is.
  *   Reply    any number of messages u32 kind, u32 length of the payload, payload:
  *     RUN    (1) executable NUL argv[0] NUL. The compiler is exec'ed with the connection open: that
  *            is its slot, and the kernel gives it back.
@@ -17,10 +17,12 @@
  *            Bit 31 of a mode: the file exists, and the content is to be written into it.
  *     WAIT   (3) nothing: still at work, be patient.
  *     FAIL   (4) a message for the user: only under ZCC_FALLBACK=never or forbid.
- *     RESTART (5) nothing: this agent makes way, and its socket is gone; ask the next one. */
+ *     RESTART (5) nothing: this agent makes way, and its socket is gone; ask the next one.
+ *     WITHDRAW (6) nothing: what could be made now is no answer to ccache; leave no object, and exit 0.
+ *            Only where flag 16 was set. */
 #pragma once
 
-enum { RUN = 1, RESULT = 2, WAIT = 3, FAIL = 4, RESTART = 5 };
+enum { RUN = 1, RESULT = 2, WAIT = 3, FAIL = 4, RESTART = 5, WITHDRAW = 6 };
 
 #ifndef ZCC_BUILD
 #define ZCC_BUILD 0 /* the package's build says */

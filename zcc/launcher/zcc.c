@@ -112,12 +112,17 @@ static void obey_agent(int agent)
         uint32_t kind = (uint32_t)receive_number(agent, 4), length = (uint32_t)receive_number(agent, 4);
         if (kind == RESULT && length >= 16)
             place_result(agent, length);
-        if (length > MAX_TEXT || kind < RUN || kind > RESTART || (kind == WAIT && length > 0))
+        if (length > MAX_TEXT || kind < RUN || kind > WITHDRAW || (kind == WAIT && length > 0))
             fall_back("the agent's answer makes no sense");
         if (kind == RUN)
             run_as_told(agent, length);
         if (kind == RESTART)
             return;
+        if (kind == WITHDRAW) {
+            withdraw();
+            keep_for_compiler(agent);
+            run_locally();
+        }
         if (kind == FAIL) {
             say("zcc: %s", receive_text(agent, length));
             _exit(1);
@@ -131,6 +136,7 @@ int main(int argc, char **argv)
         return print_processor();
     learn_self();
     read_call(argc, argv);
+    learn_caller();
     check_policy();
     call.executable = find_program(call.flags & IS_DEFAULT ? default_compiler() : call.named);
     if (strchr(call.named, '/') && leads_to_self(call.named))

@@ -1,0 +1,178 @@
+"""A compile behind ccache that is away while its inputs change here: nothing wrong stays in ccache's cache."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needs
+from tests.e2e.conftest import BIN, Farm
+from tests.network_farm import wait_until
+from zcc.agent import door
+from zcc.cli.up import LocalFarm
+
+COMMAND = ("gcc", "-Ifirst", "-Isecond", "-c", "a.c", "-o", "a.o")
+PATIENCE_S = 100
+# What a launcher without an agent takes for more than a moment (call.c).
+MOMENT_S = 2.2
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[Farm]:
+    with tempfile.TemporaryDirectory(prefix="zcc-late-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            local.environment["ZCC_CACHE"] = "off"
+            yield Farm(local)
+        finally:
+            for node in local.nodes:
+                node.send_signal(signal.SIGCONT)
+            local.stop()
+
+
+@pytest.fixture(params=["of the system", "of PyPI"])
+def ccache(request: pytest.FixtureRequest) -> str:
+    path = BIN / "ccache" if request.param == "of PyPI" else Path("/usr/bin/ccache")
+    return needs(str(path))
+
+
+class Place:
+    """A source and its header, as ccache with zcc as its prefix compiles it."""
+
+    def __init__(self, farm: Farm, ccache: str, top: Path) -> None:
+        self.farm, self.ccache, self.top = farm, ccache, top
+        (top / "first").mkdir()
+        (top / "second").mkdir()
+        (top / "a.c").write_text(f"/* {top} */\n#include <x.h>\nint value = VALUE;\n")
+        self.edit("second/x.h", 1)
+        time.sleep(2.1)  # ccache does not believe times of just now
+        self.environment = {
+            **farm.local.environment,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "CCACHE_DIR": str(top / "ccache"),
+            "CCACHE_CONFIGPATH": str(top / "none"),
+            "CCACHE_PREFIX": "zcc",
+        }
+
+    def edit(self, name: str, value: int) -> None:
+        (self.top / name).write_text(f"#define VALUE {value}\n")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([self.ccache, *COMMAND], cwd=self.top, env=self.environment)
+
+    def compiled(self) -> bytes:
+        assert self.start().wait(PATIENCE_S) == 0
+        return (self.top / "a.o").read_bytes()
+
+    def plain(self) -> bytes:
+        subprocess.run([*COMMAND[:-1], "plain.o"], cwd=self.top, check=True)
+        return (self.top / "plain.o").read_bytes()
+
+    def away(self) -> subprocess.Popen[bytes]:
+        """Compile, the node standing still with the job."""
+        assert self.compiled_once()
+        self.farm.local.nodes[0].send_signal(signal.SIGSTOP)
+        begun = self.start()
+        wait_until(self._is_there, "the job to be at the node", timeout_s=PATIENCE_S)
+        return begun
+
+    def compiled_once(self) -> bool:
+        """The node has the compiler, and the agent is there."""
+        (self.top / "warm.c").write_text("int warm;\n")
+        return self.farm.run("zcc", "gcc", "-c", "warm.c", cwd=self.top).returncode == 0
+
+    def thaw(self) -> None:
+        self.farm.local.nodes[0].send_signal(signal.SIGCONT)
+
+    def _is_there(self) -> bool:
+        answer = door.ask(self.farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+        return any(row["running"] for row in answer.get("nodes", ()))
+
+    def stored(self) -> int:
+        done = subprocess.run(
+            [self.ccache, "--print-stats"],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return int(dict(map(str.split, done.stdout.splitlines()))["cache_miss"])
+
+
+@pytest.fixture
+def place(one_node: Farm, ccache: str, tmp_path: Path) -> Place:
+    return Place(one_node, ccache, tmp_path)
+
+
+def edited(place: Place) -> None:
+    place.edit("second/x.h", 2)
+
+
+def put_back(place: Place) -> None:
+    place.edit("second/x.h", 1)
+
+
+def put_before(place: Place) -> None:
+    place.edit("first/x.h", 2)
+
+
+def removed(place: Place) -> None:
+    (place.top / "first/x.h").unlink()
+
+
+HOW = {"edited": (edited, put_back), "put before": (put_before, removed)}
+
+
+@pytest.mark.parametrize("has_object", [False, True])
+@pytest.mark.parametrize(("change", "undo"), HOW.values(), ids=HOW.keys())
+def test_what_has_changed_meanwhile_is_not_kept_for_what_was_there(
+    place: Place,
+    has_object: bool,
+    change: Callable[[Place], None],
+    undo: Callable[[Place], None],
+) -> None:
+    if has_object:
+        (place.top / "a.o").write_bytes(b"an object of before")
+    away = place.away()
+    change(place)
+    time.sleep(0.2)  # else it might have been looked at just now
+    place.thaw()
+    assert away.wait(PATIENCE_S) == 0
+    assert (place.top / "a.o").read_bytes() == place.plain()
+    assert place.stored() == 0
+    undo(place)
+    time.sleep(2.1)
+    assert place.compiled() == place.plain()
+    assert place.stored() == 1
+
+
+def test_what_comes_back_as_it_was_asked_for_is_kept(place: Place) -> None:
+    away = place.away()
+    time.sleep(0.2)
+    place.thaw()
+    assert away.wait(PATIENCE_S) == 0
+    assert place.stored() == 1
+
+
+def test_a_launcher_that_loses_its_agent_leaves_nothing_to_keep(place: Place) -> None:
+    away = place.away()
+    put_before(place)
+    time.sleep(MOMENT_S)
+    status = door.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    os.kill(status["pid"], signal.SIGKILL)
+    place.thaw()
+    assert away.wait(PATIENCE_S) == 0
+    assert (place.top / "a.o").read_bytes() == place.plain()
+    assert place.stored() == 0
+    removed(place)
+    time.sleep(2.1)
+    assert place.compiled() == place.plain()
