@@ -74,6 +74,9 @@ JOINS_REST = 1.0
 # ccache's values: a piece of 256 KiB each; at this rate they are more than one loop relays.
 STORAGE_BURST = 20_000.0
 STORAGE_PER_S = 3_000.0
+# What a key may store of them at once and a second: hashed and written in the loop, 1 ms for a piece.
+STORED_BURST_BYTES = 64 << 20
+STORED_BYTES_PER_S = 32 << 20
 # All else but chunks: four for each job at 2,000 jobs a second, and what a whole build says at once.
 MESSAGES_BURST = 120_000.0
 MESSAGES_PER_S = 8_000.0

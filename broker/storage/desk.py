@@ -1,7 +1,8 @@
 """The storage for the farm's members, over the connection and with the key that they have anyway.
 
 Owns the values that are on their way in, by route and ticket. One request is one answer, at most a piece long.
-It is read when its peer has room for it.
+It is read when its peer has room for it. A key that stores more than its share begins no value, and has its
+next pieces asked for later.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.allowance import Allowance
+from broker.limits import STORED_BURST_BYTES, STORED_BYTES_PER_S
 from broker.storage.tokens import Access
 from cache.errors import BlobCorruptError, CacheError
 from cache.values import MAX_KEY_BYTES, MIN_KEY_BYTES, ValueArrival, ValueStore
@@ -29,6 +32,8 @@ from zcc.messages import (
 MAX_PUTS_PER_ROUTE = 64
 # And from all peers of one key, each an open file: four machines that store as fast as they can.
 MAX_PUTS_PER_KEY = 256
+# Pieces of a value that may be sent and not answered (zcc/storage, docs/protocol.md).
+MAX_UNANSWERED = 8
 # A value whose next piece has not come for so long is dropped.
 PUT_STALL_S = 30.0
 
@@ -41,6 +46,7 @@ class _Put:
     arrival: ValueArrival
     user: str
     moved_at: float
+    unanswered: int = 0
 
 
 class MembersDesk:
@@ -63,6 +69,7 @@ class MembersDesk:
         self._puts: dict[tuple[bytes, int], _Put] = {}
         self._by_route: Counter[bytes] = Counter()  # how many
         self._by_user: Counter[str] = Counter()
+        self._stored = Allowance(STORED_BURST_BYTES, STORED_BYTES_PER_S)
 
     def take(self, route: bytes, message: StorageMessage, now: float, user: str = "") -> None:
         """Answer one request; `user` is the key that it comes from, kept with what is stored.
@@ -93,6 +100,9 @@ class MembersDesk:
         for place in late:
             self._pop(place).drop()
             self._end(*place, "stalled")
+        for place, put in list(self._puts.items()):
+            if put.unanswered and self._stored.left(put.user, now) > 0:
+                self._ask_on(place, put)
 
     def close(self) -> None:
         for place in list(self._puts):
@@ -141,13 +151,21 @@ class MembersDesk:
             raise ProtocolError("a ticket for two values")
         if message.offset != arrival.received_bytes:
             raise ProtocolError("pieces of a value out of order")
+        if put.unanswered >= MAX_UNANSWERED:
+            self._pop(place).drop()
+            self._end(route, message.ticket, "too-many")
+            return
         put.moved_at = now
-        self._feed(place, arrival, message)
+        put.unanswered += 1
+        self._stored.use(user, len(message.body), now)
+        self._feed(place, put, message)
 
     def _begin(self, place: tuple[bytes, int], message: StoragePut, now: float, user: str) -> str:
         """Open a put; why not, if not."""
         if place in self._puts:
             raise ProtocolError("a ticket for two values")
+        if self._stored.left(user, now) <= 0:
+            return "too-many"
         if self._access is not Access.WRITE:
             return "read-only"
         if not message.is_overwriting and self._values.has(message.key):
@@ -179,12 +197,19 @@ class MembersDesk:
             del self._by_user[put.user]
         return put.arrival
 
-    def _feed(self, place: tuple[bytes, int], arrival: ValueArrival, message: StoragePut) -> None:
-        route, ticket = place
+    def _ask_on(self, place: tuple[bytes, int], put: _Put) -> None:
+        """Say that its pieces are here."""
+        for _ in range(put.unanswered):
+            self._send(place[0], StorageMore(place[1]))
+        put.unanswered = 0
+
+    def _feed(self, place: tuple[bytes, int], put: _Put, message: StoragePut) -> None:
+        (route, ticket), arrival = place, put.arrival
         try:
             arrival.feed(message.body)
             if not arrival.is_complete:
-                self._send(route, StorageMore(ticket))
+                if self._stored.left(put.user, put.moved_at) > 0:
+                    self._ask_on(place, put)
                 return
             arrival.finish(message.digest)
         except BlobCorruptError as error:

@@ -220,6 +220,31 @@ def test_one_key_has_so_many_puts_under_way_from_all_its_peers_and_no_more(
     assert farm.say(first, route=b"i", user="one") == [StorageMore(1)]
 
 
+def test_what_one_key_stores_is_bounded_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.storage.desk.STORED_BURST_BYTES", 4 * CHUNK_BYTES)
+    monkeypatch.setattr("broker.storage.desk.STORED_BYTES_PER_S", 2 * CHUNK_BYTES)
+    farm = Farm(tmp_path)
+    parts = pieces(os.urandom(7 * CHUNK_BYTES))
+    assert farm.say(*parts[:3], user="one") == [StorageMore(1)] * 3
+    assert farm.say(*parts[3:5], user="one") == [], "what comes next is asked for later"
+    assert farm.say(*pieces(b"short", 2), user="one") == [StorageEnd(2, False, "too-many")]
+    assert farm.say(*pieces(b"short", 3), user="another") == [StorageEnd(3, True, "")]
+    farm.now += 2.0
+    farm.answers.clear()
+    farm.desk.tick(farm.now)
+    assert farm.answers == [(b"a", StorageMore(1))] * 2
+    assert farm.say(*parts[5:], user="one")[-1] == StorageEnd(1, True, "")
+    # Who does not wait for the answers has his value dropped.
+    more = pieces(os.urandom(20 * CHUNK_BYTES), 4)
+    farm.now += 60.0
+    answers = farm.say(*more, user="one")
+    assert answers == [StorageMore(4)] * 3 + [StorageEnd(4, False, "too-many")]
+    assert farm.values.arriving_bytes == 0
+    farm.desk.close()
+
+
 def test_what_is_announced_and_does_not_come_takes_no_room(farm: Farm) -> None:
     first = pieces(os.urandom(CHUNK_BYTES))[0]
     for ticket in range(MAX_PUTS_PER_ROUTE):
