@@ -62,6 +62,8 @@ class Speed:
     ln_slowdown: float = 0.0
     seen: int = 0
     seen_at: float = 0.0
+    # What it was before it was rated by what runs there: (ln_slowdown, seen).
+    before: tuple[float, int] | None = None
 
     def slow_down(self, step: float) -> None:
         self.ln_slowdown = _bounded_rating(self.ln_slowdown + step)
@@ -109,7 +111,8 @@ class Expectation:
     """What a job will take: seconds of CPU on the average slot, and bytes of memory, by a source like it and by
     what nodes have said of this one. `scale` is its class's.
 
-    `is_known`: by what the same source has taken before, as the agent or the broker knows.
+    `is_known`: by what the same source has taken before, as the agent or the broker knows. `known` is what it
+    is known by.
     """
 
     job: CostClass
@@ -219,7 +222,7 @@ class Model:
         if now - speed.seen_at > STALE_S:
             is_other = abs(residual) + abs(ln_slowdown) > CHANGED
             speed.seen = _FORGOTTEN if is_other else min(speed.seen, NEW_JOBS)
-        speed.seen_at = now
+        speed.seen_at, speed.before = now, None
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
         is_new = speed.seen < NEW_JOBS
@@ -232,8 +235,21 @@ class Model:
     def note_slower(self, node: Identity, times: float, now: float) -> None:
         """What runs there takes so many times as long as believed. What ends there next says more."""
         speed = self._speeds.get(node) or self._begin(node, now)
+        speed.before = speed.before or (speed.ln_slowdown, speed.seen)
         speed.slow_down(math.log(times))
         speed.seen = _FORGOTTEN
+
+    def is_rated_by_runs(self, node: Identity) -> bool:
+        """Whether nothing has ended there since it was noted to be slower."""
+        known = self._speeds.get(node)
+        return known is not None and known.before is not None
+
+    def take_back_slower(self, node: Identity) -> None:
+        """What was noted so is void."""
+        known = self._speeds.get(node)
+        if known is not None and known.before is not None:
+            known.ln_slowdown, known.seen = known.before
+            known.before = None
 
     def is_stale(self, node: Identity, now: float) -> bool:
         """Whether it is slower than most by what was seen so long ago that it should be tried again."""

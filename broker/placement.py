@@ -7,6 +7,7 @@ jobs run on fast nodes, and nothing long is left for a slow one at the end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -57,7 +58,8 @@ class Chooser:
             return None
         picked = self._pick(line, found[0], horizon, now)
         if picked is None:
-            return None
+            # It waits anyway, for a faster slot than any that is idle.
+            return self._probe(line, horizon, now, math.inf)
         key, reason = picked
         seat = self._better_for(line.lane, self._job_of(key), found[0], is_ahead, now)
         if seat is None:
@@ -65,10 +67,12 @@ class Chooser:
         line.passed_since = None
         return self._conclude(key, seat, line, "ahead" if is_ahead else reason, now)
 
-    def _probe(self, line: Line, horizon: Horizon, now: float) -> Choice | None:
+    def _probe(
+        self, line: Line, horizon: Horizon, now: float, most_s: float = PROBE_COST_S
+    ) -> Choice | None:
         """The shortest job goes to a node that nobody has tried for long, if that holds up nothing."""
         key = line.shortest()
-        if horizon.jobs < 2 or not horizon.goes_on or line.cost_s(key) > PROBE_COST_S:
+        if horizon.jobs < 2 or not horizon.goes_on or line.cost_s(key) > most_s:
             return None
         lane = line.lane
         for session_id, node in list(self.to_try.items()):

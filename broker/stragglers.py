@@ -12,9 +12,10 @@ blamed for it only when another node then succeeds, in less than that (`broker/b
 
 from __future__ import annotations
 
-from broker import lateness, opinions
+from broker import opinions
 from broker.farm import Farm
 from broker.jobs import Execution, Lease, Phase, Suspicion
+from broker.lateness import Lateness
 from broker.ledger import Ledger
 from broker.limits import (
     HEDGE_LOOK_S,
@@ -36,6 +37,7 @@ class Stragglers:
     def __init__(self, farm: Farm, ledger: Ledger) -> None:
         self._farm = farm
         self._ledger = ledger
+        self._lateness = Lateness(farm)
         self._hedges_at = 0.0
         self._overdue_at = 0.0
 
@@ -47,8 +49,9 @@ class Stragglers:
         if now >= self._hedges_at:
             self._hedges_at = now + HEDGE_LOOK_S
             late = [each for each in self._farm.leases.values() if each.straggles_at <= now]
+            self._lateness.reconsider()
             if late:
-                for node in lateness.rate_anew(self._farm, late, now):
+                for node in self._lateness.rate_anew(late, now):
                     self._take_back_unbegun(node, now)
                 self._hedge(late, now)
 

@@ -9,6 +9,7 @@ import pytest
 from broker.limits import STARTUP_GRACE_S
 from broker.model import MAX_RATING, Model, cost_class
 from tests.broker_world import FakeAgent, FakeNode, World, blob, job
+from zcc.messages import Cancel
 
 CLASS = cost_class(blob("gcc"), 1.0, 0)
 
@@ -74,6 +75,84 @@ def test_one_keys_jobs_do_not_make_a_node_slow_beside_anothers() -> None:
         world.run(0.5)
         assert slowdown(world, node) < 1.1
     assert set(of_liar) < set(node.running)
+
+
+def sleepers(world: World, agent: FakeAgent, name: str, hint_s: float, count: int) -> list[int]:
+    tickets = []
+    for number in range(count):
+        facts = job(f"{name}{number}", inputs=(), hint_s=hint_s)
+        world.takes(facts, 1e6)
+        tickets.append(agent.submit(facts))
+    return tickets
+
+
+def call_off(
+    world: World, agent: FakeAgent, tickets: list[int], but: FakeNode | None = None
+) -> None:
+    """All of these that are not on this node."""
+    kept = {run.key for run in but.running.values()} if but is not None else set()
+    for ticket in tickets:
+        if ticket in agent.waiting and agent.waiting[ticket].key not in kept:
+            del agent.waiting[ticket]
+            world.say(agent, Cancel(ticket))
+
+
+def late_runs_on(world: World, agent: FakeAgent, node: FakeNode) -> list[int]:
+    """A key's runs are late on this node alone, by its own word of what they take."""
+    short = sleepers(world, agent, f"short-{node.name}", 0.02, 12)
+    world.run(1.0)
+    call_off(world, agent, short, but=node)
+    long = sleepers(world, agent, f"long-{node.name}", 50.0, 8)
+    world.run_until(lambda: slowdown(world, node) > 5.0)
+    return short + long
+
+
+def test_what_runs_alone_have_said_is_void_when_they_end_without_a_result() -> None:
+    world, nodes = farm_of(3)
+    liar = world.agent("liar")
+    tickets = late_runs_on(world, liar, nodes[0])
+    call_off(world, liar, tickets)
+    world.run(1.0)
+    assert slowdown(world, nodes[0]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_one_keys_runs_rate_no_node_for_another() -> None:
+    world, nodes = farm_of(3)
+    liar, honest = world.agent("liar"), world.agent("honest")
+    late_runs_on(world, liar, nodes[0])
+    submit(world, honest, "honest", 3)
+    world.run(1.0)
+    assert slowdown(world, nodes[0]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_what_result_ends_there_says_all_and_nothing_is_taken_back() -> None:
+    model, node = Model(), ("k", "n")
+    for _ in range(20):
+        model.observe(node, CLASS, 1.0, 1.0, 1.0)
+    model.note_slower(node, 8.0, 0.0)
+    assert model.is_rated_by_runs(node)
+    model.observe(node, CLASS, 1.0, 1.0, 8.0)
+    assert not model.is_rated_by_runs(node)
+    model.take_back_slower(node)
+    assert model.slowdown(node) > 4.0
+
+
+def test_a_stale_rating_does_not_bar_the_job_that_corrects_it() -> None:
+    """However long the jobs are, while slots idle and jobs wait."""
+    world, nodes = farm_of(4)
+    farm = world.desk.machine.farm
+    for node in nodes[:3]:
+        farm.model.note_slower((node.origin.user, node.name), 64.0, world.now)
+    for each in farm.nodes:
+        farm.seats.touch(each)
+    agent = world.agent("a")
+    for _ in range(150):
+        while len(agent.waiting) < 30:
+            facts = job(f"j{agent.next_ticket}", inputs=(), hint_s=8.0)
+            world.takes(facts, 8.0)
+            agent.submit(facts)
+        world.run(1.0)
+    assert [slowdown(world, node) for node in nodes] == pytest.approx([1.0] * 4, rel=0.2)
 
 
 def test_where_all_nodes_are_late_it_was_the_prediction() -> None:
