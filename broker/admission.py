@@ -14,6 +14,7 @@ from broker.limits import (
     MAX_JOB_BYTES_PER_USER,
     MAX_JOBS,
     MAX_JOBS_PER_USER,
+    MAX_REQUESTS_OF_JOB,
     RESERVE_SHARE,
 )
 from broker.model import Known
@@ -28,12 +29,16 @@ JOBS_FAIL = "jobs-failed"
 
 
 def reason_to_refuse(
-    farm: Farm, session: Session, event: JobSubmitted, now: float, *, is_first: bool
+    farm: Farm, session: Session, event: JobSubmitted, key: Digest, now: float
 ) -> str:
     """Why this request is not taken in; empty: it is. `is_first`: nobody waits for its job yet."""
     user = session.user
-    if is_first and (reason := _reason_against_new(farm, user, event, now)):
+    if farm.blame.is_refused(user, now):
+        return JOBS_FAIL
+    if key not in farm.executions and (reason := _reason_against_new(farm, user, event, now)):
         return reason
+    if farm.requests_of[user, key] >= MAX_REQUESTS_OF_JOB:
+        return TOO_MANY
     return TOO_MANY if farm.requests[user] >= MAX_JOBS_PER_USER else ""
 
 
@@ -41,8 +46,6 @@ def _reason_against_new(farm: Farm, user: str, event: JobSubmitted, now: float) 
     tally, size = farm.tallies.get(user, Tally()), size_of(event.body, event.inputs)
     if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
         return FARM_FULL
-    if farm.blame.is_refused(user, now):
-        return JOBS_FAIL
     if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
         return TOO_MANY
     if not farm.is_servable(user, event.machine_class, event.toolchain, frozenset(), now):

@@ -121,7 +121,8 @@ class Blame:
         for suspicions, ending, user in ended:
             if ending is Ending.RAN_ELSEWHERE and user in self._keys:
                 self._keys[user].note_good()
-            is_alone = all(each.keys == {user} for each in suspicions)
+            # One job's loss is that job's, whoever was to pay for it then: others may have come and gone.
+            is_alone = all(each.keys == {user} or each.leases == 1 for each in suspicions)
             if ending is Ending.CALLED_WRONG or (ending is Ending.JOB_AT_FAULT and is_alone):
                 found += self._strike(user, frozenset(each.node[0] for each in suspicions), now)
             for suspicion in suspicions:

@@ -82,6 +82,7 @@ class Farm:
         self.tallies: dict[str, Tally] = {}
         # Open requests by key, those included that joined another's job.
         self.requests: Counter[str] = Counter()
+        self.requests_of: Counter[tuple[str, Digest]] = Counter()  # by key and job
         self.total = Tally()
         # Granted and not yet leased, by (user, machine class): what the grant window bounds.
         self.granted: Counter[tuple[str, bytes]] = Counter()
@@ -113,6 +114,7 @@ class Farm:
         """This session waits for the execution of this name."""
         session.tickets[ticket] = key
         self.requests[session.user] += 1
+        self.requests_of[session.user, key] += 1
 
     def close_request(self, session: Session, ticket: int) -> Digest | None:
         """It waits no more; for what it did."""
@@ -121,6 +123,9 @@ class Farm:
             self.requests[session.user] -= 1
             if not self.requests[session.user]:
                 del self.requests[session.user]
+            self.requests_of[session.user, key] -= 1
+            if not self.requests_of[session.user, key]:
+                del self.requests_of[session.user, key]
         return key
 
     def node_at(self, origin: Origin) -> Node | None:

@@ -132,7 +132,8 @@ class Ending(Enum):
 class Suspicion:
     """One failure of a node: of one lease, or of all that it held when it was lost.
 
-    `keys` are whose jobs they were. `jobs` of them have not ended yet, the others as `endings` say.
+    `keys` are whose jobs they were, so many `leases`. `jobs` of them have not ended yet, the others as
+    `endings` say.
     `unanswered_s`: it did not answer in this time; 0 where it failed in another way. `shown_by` is the key of
     the node by whose word alone it failed at all; empty where it has said so itself, or was lost.
     """
@@ -142,12 +143,14 @@ class Suspicion:
     shown_by: str = ""
     keys: set[str] = field(default_factory=set)
     jobs: int = 0
+    leases: int = 0
     endings: set[Ending] = field(default_factory=set)
 
     def note(self, execution: Execution) -> None:
         """This job was lost by it."""
         self.keys.add(execution.lane.user)
         self.jobs += 1
+        self.leases += 1
         execution.suspicions.append(self)
 
 

@@ -58,15 +58,13 @@ class Ledger:
             self._answer(session, event, event.recalled)
             return
         execution = farm.executions.get(key)
-        reason = reason_to_refuse(farm, session, event, now, is_first=execution is None)
-        if reason:
+        if reason := reason_to_refuse(farm, session, event, key, now):
             farm.send(session, Refused(event.ticket, reason))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
             return
         if not farm.holdings.unshown(session.user, (event.toolchain,)):
             farm.holdings.name_toolchain(session.user, event.toolchain)
-        is_shared = execution is not None
-        waiter = Waiter(session.id, event.ticket, now, is_shared, session.user)
+        waiter = Waiter(session.id, event.ticket, now, execution is not None, session.user)
         farm.open_request(session, event.ticket, key)
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
@@ -431,7 +429,8 @@ class Ledger:
             session = farm.sessions.get(waiter.session)
             if session is None:
                 continue  # over, and not undone yet
-            session.tickets[waiter.ticket] = execution.job
+            farm.close_request(session, waiter.ticket)
+            farm.open_request(session, waiter.ticket, execution.job)
             if known is not None:
                 known.is_new |= execution.is_new
                 waiter = replace(waiter, shared=True)

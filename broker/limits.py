@@ -90,6 +90,8 @@ MAX_SEEN_WRITES = 256
 # What one user (one key) may have queued or running; `make -j1000` on several machines fits in.
 # Requests count, so that many for one job do.
 MAX_JOBS_PER_USER = 10_000
+# Requests of one key for one job: whoever waits is told in one go when it begins, 35 us each.
+MAX_REQUESTS_OF_JOB = 256
 MAX_JOB_BYTES_PER_USER = 512 << 20
 # Of the whole farm; beyond it jobs are refused and compiled locally.
 MAX_JOBS = 100_000

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
-from broker.events import Origin
-from broker.limits import STARTUP_GRACE_S
+from broker.events import Origin, Ticked
+from broker.limits import MAX_FAILED_JOBS, MAX_REQUESTS_OF_JOB, STARTUP_GRACE_S
 from broker.queue import Lane, Queue
 from cache.digest import Digest
 from tests.broker_world import Desk, JobFacts, blob, job
-from zcc.messages import Cancel, Role, Started
+from zcc.messages import Busy, Cancel, Failed, Refused, Role, Started
 
 
 @pytest.fixture
@@ -126,3 +127,41 @@ def test_a_job_leaves_all_its_lines_at_once() -> None:
         seen.add(key)
     assert len(seen) == 200
     assert not len(queue)
+
+
+def test_whoever_joins_and_cancels_jobs_that_fail_tell_on_a_key(desk: Desk) -> None:
+    first, second = desk.client("first"), desk.client("second")
+    nodes = [desk.node(f"n{number}", 1) for number in range(3)]
+    for number in range(MAX_FAILED_JOBS + 1):
+        facts = job(f"bad{number}", inputs=())
+        desk.submit(first, number, facts)
+        desk.submit(second, number, facts)
+        for turn in range(2):
+            desk.happen(Ticked(frozenset()))
+            for node in nodes:
+                for run in desk.runs(node):
+                    if not turn:
+                        desk.say(first, Cancel(number))
+                    desk.say(node, Started(run.lease))
+                    desk.say(node, Failed(run.lease, "sandbox", ""))
+    reasons = Counter(
+        each.reason for each in desk.got(second, Refused) if isinstance(each, Refused)
+    )
+    assert reasons == {"nodes-failed": MAX_FAILED_JOBS, "jobs-failed": 1}
+
+
+def test_a_key_has_so_many_requests_for_one_job_and_no_more(desk: Desk) -> None:
+    many, other, node = desk.client("many"), desk.client("other"), desk.node("n", 1)
+    facts = job("popular", inputs=())
+    for ticket in range(MAX_REQUESTS_OF_JOB + 5):
+        desk.submit(many, ticket, facts)
+    refused = [each for each in desk.got(many, Refused) if isinstance(each, Refused)]
+    assert [each.reason for each in refused] == ["too-many-queued"] * 5
+    desk.submit(other, 1, facts)
+    assert not desk.got(other, Refused)
+    desk.sent[many.route].clear()
+    (run,) = desk.runs(node)
+    desk.say(node, Started(run.lease))
+    assert len(desk.got(many, Busy)) == MAX_REQUESTS_OF_JOB
+    desk.done(node, run.lease)
+    assert not desk.machine.farm.requests_of
