@@ -17,7 +17,7 @@ from broker.limits import (
     MAX_REQUESTS_OF_JOB,
     RESERVE_SHARE,
 )
-from broker.model import Known
+from broker.model import Expectation, Known
 from broker.queue import Lane
 from broker.sessions import Session
 from cache.digest import Digest
@@ -31,7 +31,7 @@ JOBS_FAIL = "jobs-failed"
 def reason_to_refuse(
     farm: Farm, session: Session, event: JobSubmitted, key: Digest, now: float
 ) -> str:
-    """Why this request is not taken in; empty: it is. `is_first`: nobody waits for its job yet."""
+    """Why this request is not taken in; empty: it is. `key`: its job's name in the books."""
     user = session.user
     if farm.blame.is_refused(user, now):
         return JOBS_FAIL
@@ -58,14 +58,27 @@ def lane_of(session: Session, event: JobSubmitted) -> Lane:
     return Lane(session.user, event.build[:MAX_BUILD_NAME], event.machine_class)
 
 
-def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest) -> Execution:
-    """An execution for this first submitter, under this name; with what it is expected to take."""
+def expectation(farm: Farm, session: Session, event: JobSubmitted) -> Expectation:
+    """What the job is expected to take, by what this key says and knows of it: it goes for this key alone."""
     known = None
     if event.traits is not None:
         closure_bytes = min(event.traits.closure_bytes, MAX_CLOSURE_BYTES)
         traits = replace(event.traits, closure_bytes=closure_bytes)
         known = Known(session.user, event.toolchain, traits)
     expected = farm.model.expect(event.toolchain, event.cost_hint_s, len(event.inputs), known)
+    return replace(
+        expected,
+        usual_bytes=int(RESERVE_SHARE * expected.usual_bytes),
+        words=tuple(
+            replace(each, peak_bytes=int(RESERVE_SHARE * each.peak_bytes))
+            for each in expected.words
+        ),
+    )
+
+
+def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest) -> Execution:
+    """An execution for this first submitter, under this name; with what it is expected to take."""
+    expected = expectation(farm, session, event)
     return Execution(
         key=key,
         job=event.key,
@@ -76,13 +89,10 @@ def new_execution(farm: Farm, session: Session, event: JobSubmitted, key: Digest
         cost_class=expected.job,
         cost_s=expected.cost_s,
         cost_scale=expected.scale,
-        known=known,
-        memory_bytes=int(RESERVE_SHARE * expected.usual_bytes),
-        usual_bytes=int(RESERVE_SHARE * expected.usual_bytes),
-        words=tuple(
-            replace(each, peak_bytes=int(RESERVE_SHARE * each.peak_bytes))
-            for each in expected.words
-        ),
+        known=expected.known,
+        memory_bytes=expected.usual_bytes,
+        usual_bytes=expected.usual_bytes,
+        words=expected.words,
         nice=event.nice,
         is_new=event.is_fresh or key == event.key,
         is_known=expected.is_known,

@@ -36,7 +36,8 @@ class Dispatcher:
     def __init__(self, farm: Farm, ledger: Ledger) -> None:
         self._farm = farm
         self._ledger = ledger
-        self._chooser = Chooser(farm.seats, farm.executions.__getitem__)
+        self._chooser = Chooser(farm.seats, self._job_of)
+        self._whose = ""  # whose turn it is
         self._told_all_at = -TELL_EVERY_S
         self._looked_at = farm.started_at
         self._owes_word = False
@@ -169,8 +170,7 @@ class Dispatcher:
                 continue
             key = line.returned() or line.oldest()
             execution = farm.executions[key]
-            farm.serve(execution, line.lane.user)
-            queue.charge(line, execution.cost_s, execution.weight)
+            farm.charge(execution, queue, line)
             farm.set_phase(execution, Phase.CHECKING)
             # What it has not shown is asked for in any case: nobody need look for that.
             unshown = set(self._unshown(execution))
@@ -184,16 +184,20 @@ class Dispatcher:
         if not ready:
             return
         while not farm.seats.is_full() and (line := ready.first()) is not None:
+            self._whose = line.lane.user
             choice = self._chooser.choose(line, self._horizon_of(line, now), now)
             if choice is None:
                 ready.pass_over(line)
                 continue
             execution = farm.executions[choice.key]
-            farm.serve(execution, line.lane.user)
-            ready.charge(line, execution.cost_s, execution.weight)
+            farm.charge(execution, ready, line)
             self._send_to(execution, choice, now)
             farm.seats.refresh(now)
         ready.restore()
+
+    def _job_of(self, key: Digest) -> Execution:
+        """A job as the one whose turn it is expects it."""
+        return self._farm.seen_by(self._farm.executions[key], self._whose)
 
     def _horizon_of(self, line: Line, now: float) -> Horizon:
         farm, lane = self._farm, line.lane

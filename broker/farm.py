@@ -6,6 +6,7 @@ a change means for others (agents, nodes, uploads) is the business of `uploads`,
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -19,8 +20,10 @@ from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.events import Origin
 from broker.holdings import Holdings
 from broker.jobs import (
+    EVERY,
     GRANTED,
     LEASED,
+    Claim,
     Execution,
     Lease,
     Phase,
@@ -28,12 +31,13 @@ from broker.jobs import (
     is_avoided,
     lease_prefix,
 )
-from broker.limits import FAR_OFF, RUN_LIMIT_S, STARTUP_GRACE_S
-from broker.model import Identity, Model
+from broker.limits import RUN_LIMIT_S, STARTUP_GRACE_S
+from broker.model import Expectation, Identity, Model
+from broker.needs import believed
 from broker.nodes import Node, Roster
 from broker.pace import Pace
 from broker.patience import Patience
-from broker.queue import Lane, Queue
+from broker.queue import Lane, Line, Queue
 from broker.seats import Seats
 from broker.sessions import Session, Sessions
 from cache.digest import Digest
@@ -159,22 +163,31 @@ class Farm:
         self.pace.removed(execution)
         del self.executions[execution.key]
         self.by_prefix.pop(lease_prefix(execution.key), None)
+        self.given_up(execution)
         self._count(execution, self.total, -1)
         self._uncount(execution)
         self.is_dirty = True
 
     def join(
-        self, execution: Execution, session: Session, waiter: Waiter, lane: Lane, nice: int
+        self,
+        execution: Execution,
+        session: Session,
+        waiter: Waiter,
+        lane: Lane,
+        nice: int,
+        expected: Expectation,
     ) -> None:
-        """One more request for it: it waits in this lane, too. Not in a publisher's: that could lead it to
-        nodes that others have not asked for."""
+        """One more request for it: it waits in this lane, too, and is there what its key expects. Not in a
+        publisher's: that could lead it to nodes that others have not asked for."""
         if session.is_own:
             lane, nice = execution.lane, execution.nice
-        has_moved = execution.join(waiter, lane, nice)
+        has_moved = execution.join(waiter, lane, nice, expected)
+        if has_moved and execution.lease is not None:
+            self.patience.joined(execution.lease, execution, execution.claims[lane.user], self.now)
         queue = self._queue_of(execution)
         if queue is not None and has_moved:
             queue.remove_from(execution.key, lane.user)
-            queue.push_too(execution.key, lane, execution.cost_s)
+            queue.push_too(execution.key, lane, expected.cost_s)
             self.is_dirty = True
 
     def leave(self, execution: Execution, session: Session, ticket: int) -> None:
@@ -190,8 +203,8 @@ class Farm:
             self.is_dirty = True
 
     def serve(self, execution: Execution, user: str) -> None:
-        """It is this key's turn, of those that wait for it: it is charged to them. Not while it waits for what
-        it lacks."""
+        """It is this key's turn, of those that wait for it: it is charged to them, and taken to be what they
+        expect. Not while it waits for what it lacks."""
         claim = execution.claims[user]
         if execution.lane == claim.lane:
             return
@@ -201,9 +214,37 @@ class Farm:
         if phase in GRANTED:
             self._grant(lane, -1)
             self._grant(claim.lane, +1)
-        execution.lane, execution.nice = claim.lane, claim.nice
+        if phase not in LEASED:
+            self.backlog_cost_s += claim.expected.cost_s - execution.cost_s
+        self._turn_to(execution, claim)
         self._count(execution, self.tallies.setdefault(user, Tally()), +1)
         self.pace.added(execution)
+
+    def seen_by(self, execution: Execution, user: str) -> Execution:
+        """What it is if it is served as this key's: to be looked at."""
+        claim = execution.claims.get(user)
+        if claim is None or claim.lane == execution.lane:
+            return execution
+        seen = copy.copy(execution)
+        self._turn_to(seen, claim)
+        return seen
+
+    def _turn_to(self, execution: Execution, claim: Claim) -> None:
+        execution.lane, execution.nice = claim.lane, claim.nice
+        execution.expect(claim.expected)
+        self.weigh(execution, self.now)
+
+    def weigh(self, execution: Execution, now: float) -> None:
+        """Settle what memory it is given, by what nodes have said of it and which of them are here."""
+        lane = execution.lane
+
+        def reach(key: str) -> float | None:
+            avoid = {*execution.lost_by, (key, EVERY)}
+            return self.most_bytes(lane.user, lane.machine_class, execution.toolchain, avoid, now)
+
+        word = believed(execution.words, reach)
+        execution.least_bytes = word.least_bytes if word is not None else 0
+        execution.memory_bytes = word.peak_bytes if word is not None else execution.usual_bytes
 
     def _serve_a_claim(self, execution: Execution) -> None:
         """Whoever has given it up is not charged for it."""
@@ -252,14 +293,23 @@ class Farm:
         if (queue := self._queue_of(execution)) is not None:
             queue.remove(execution.key)
 
+    def charge(self, execution: Execution, queue: Queue, line: Line) -> None:
+        """It has its turn in this line, which is charged what is expected."""
+        self.serve(execution, line.lane.user)
+        execution.turns.append(queue.charge(line, execution.cost_s, execution.weight))
+
     def served(self, execution: Execution, cost_s: float) -> None:
-        """It has cost so much, and its lane and user were charged what was expected: they are owed the rest, or
-        owe it."""
+        """It has cost so much: whoever was charged what was expected is owed the rest, or owes it."""
         cost_s = min(max(0.0, cost_s), MAX_COST_S)
-        # Small errors even out; turns that change with each of them cost the end of a build (bench/scale.py).
-        if max(cost_s, execution.cost_s) > FAR_OFF * min(cost_s, execution.cost_s):
-            for queue in (self.queue, self.ready):
-                queue.correct(execution.lane, cost_s - execution.cost_s, execution.weight)
+        for turn in execution.turns:
+            turn.settle(cost_s)
+        execution.turns.clear()
+
+    def given_up(self, execution: Execution, held_cost_s: float = 0.0) -> None:
+        """It has no result: what was charged for it stands, or what it held meanwhile if that is more."""
+        for turn in execution.turns:
+            turn.settle(max(turn.cost_s, min(held_cost_s, MAX_COST_S)))
+        execution.turns.clear()
 
     def sources_of(self, execution: Execution) -> list[Session]:
         """The agents that can supply this execution's inputs, first submitter first."""
@@ -334,7 +384,7 @@ class Farm:
 
 def _push(queue: Queue, execution: Execution, *, at_front: bool) -> None:
     """It waits in a lane of each key that wants it."""
-    first, *others = (claim.lane for claim in execution.claims.values())
-    queue.push(execution.key, first, execution.cost_s, at_front=at_front)
-    for lane in others:
-        queue.push_too(execution.key, lane, execution.cost_s, at_front=at_front)
+    first, *others = execution.claims.values()
+    queue.push(execution.key, first.lane, first.expected.cost_s, at_front=at_front)
+    for claim in others:
+        queue.push_too(execution.key, claim.lane, claim.expected.cost_s, at_front=at_front)

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 
-from broker.model import CostClass, Identity, Known
+from broker.model import CostClass, Expectation, Identity, Known
 from broker.needs import Word
-from broker.queue import Lane
+from broker.queue import Lane, Turn
 from cache.digest import Digest, digest_of
 
 # A lease begins with so many bytes of the job's key, so that after a restart of the broker a lease that
@@ -72,11 +72,15 @@ class Waiter:
 
 @dataclass(slots=True)
 class Claim:
-    """What one key's requests for an execution have in common: it waits in this lane of the key's, so nice."""
+    """What one key's requests for an execution have in common: it waits in this lane of the key's, so nice, and
+    is there what that key expects of it. At `limit_at` it has waited too long for the run that another key's
+    turn has begun."""
 
     lane: Lane
+    expected: Expectation
     nice: int = 0
     requests: int = 0
+    limit_at: float = math.inf
 
 
 @dataclass(slots=True)
@@ -90,7 +94,8 @@ class Lease:
     node's slots was idle for it; None while it waits behind others. `began_at` is when the node said that it
     runs; None before.
     `since` is its last step on the way: assigned, begun, outputs announced. From `straggles_at` on it takes
-    unusually long, at `limit_at` it is taken away.
+    unusually long, at `limit_at` it is taken away. At `claims_at` some key other than the payer's has waited
+    too long for it.
 
     `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
     """
@@ -111,6 +116,7 @@ class Lease:
     since: float = 0.0
     straggles_at: float = math.inf
     limit_at: float = math.inf
+    claims_at: float = math.inf
     has_announced: bool = False
 
     def held_s(self, now: float) -> float:
@@ -174,8 +180,8 @@ class Execution:
     owes a proof. `fault` is what became of it on a node that gave no result. `known` is what it is known by,
     where its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is
     known not to do without, by what is believed of the `words` of nodes, else by `usual_bytes`; `stops` how
-    often it was stopped for want of memory. `unheard` are avoided until others have said what it needs. `nice`
-    is its agent's word.
+    often it was stopped for want of memory, and `told` what was said then. `turns` have been charged and are
+    not settled. `unheard` are avoided until others have said what it needs. `nice` is its agent's word.
     """
 
     key: Digest
@@ -217,6 +223,8 @@ class Execution:
     least_bytes: int = 0
     usual_bytes: int = 0
     words: tuple[Word, ...] = ()
+    told: dict[str, Word] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
     unheard: set[Identity] = field(default_factory=set)
     stops: int = 0
     nice: int = 0
@@ -230,7 +238,34 @@ class Execution:
     def is_rerun(self) -> bool:
         return (AUDITOR, 0) in self.waiters
 
-    def join(self, waiter: Waiter, lane: Lane | None = None, nice: int = 0) -> bool:
+    @property
+    def expected(self) -> Expectation:
+        """What its payer expects."""
+        return Expectation(
+            self.cost_class,
+            self.cost_scale,
+            self.cost_s,
+            self.usual_bytes,
+            self.words,
+            self.is_known,
+            self.known,
+        )
+
+    def expect(self, expected: Expectation) -> None:
+        """It is taken to be this from now on, but for what nodes that had it have said."""
+        self.cost_class, self.cost_scale = expected.job, expected.scale
+        self.cost_s, self.is_known = expected.cost_s, expected.is_known
+        self.usual_bytes, self.known = expected.usual_bytes, expected.known
+        words = {each.by: each for each in expected.words} | self.told
+        self.words = tuple(words.values())
+
+    def join(
+        self,
+        waiter: Waiter,
+        lane: Lane | None = None,
+        nice: int = 0,
+        expected: Expectation | None = None,
+    ) -> bool:
         """Somebody waits for it, from now on; in this lane, where it is not the execution's own. Of a key's
         lanes it is the one that is least nice. Whether that lane is new."""
         if lane is None:
@@ -239,7 +274,8 @@ class Execution:
         requests = claim.requests if claim is not None else 0
         has_moved = claim is None or nice < claim.nice
         if claim is None or nice < claim.nice:
-            claim = self.claims[lane.user] = Claim(lane, nice, requests)
+            claim = Claim(lane, expected or self.expected, nice, requests)
+            self.claims[lane.user] = claim
         claim.requests += (waiter.session, waiter.ticket) not in self.waiters
         if waiter.claimant != lane.user:
             waiter = replace(waiter, claimant=lane.user)
@@ -259,6 +295,7 @@ class Execution:
     def again(self, waiters: Sequence[Waiter], avoid: Identity) -> Execution:
         """The same job for these of those who have waited for it, on no such node, as if they had just come."""
         first = self.claims[waiters[0].claimant]
+        expected = first.expected
         execution = Execution(
             key=self.key,
             job=self.job,
@@ -266,23 +303,19 @@ class Execution:
             inputs=self.inputs,
             lane=first.lane,
             body=self.body,
-            cost_class=self.cost_class,
-            cost_s=self.cost_s,
-            cost_scale=self.cost_scale,
+            cost_class=expected.job,
+            cost_s=expected.cost_s,
+            cost_scale=expected.scale,
             avoid={avoid},
-            is_known=self.is_known,
             most_outputs=self.most_outputs,
             declared=self.declared,
-            known=self.known,
-            memory_bytes=self.memory_bytes,
-            least_bytes=self.least_bytes,
-            usual_bytes=self.usual_bytes,
-            words=self.words,
             nice=first.nice,
+            told=dict(self.told),
         )
+        execution.expect(expected)
         for waiter in waiters:
             claim = self.claims[waiter.claimant]
-            execution.join(waiter, claim.lane, claim.nice)
+            execution.join(waiter, claim.lane, claim.nice, claim.expected)
         return execution
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker import opinions
+from broker import admission, opinions
 from broker.admission import NO_NODES, TOO_MANY, lane_of, new_execution, reason_to_refuse
 from broker.blame import excuse
 from broker.effects import Deliver, DropPushes, Remember, RerunEnded
@@ -69,7 +69,8 @@ class Ledger:
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
             execution.is_new |= event.is_fresh
-            farm.join(execution, session, waiter, lane_of(session, event), event.nice)
+            expected = admission.expectation(farm, session, event)
+            farm.join(execution, session, waiter, lane_of(session, event), event.nice, expected)
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
             self._say_where(execution, session, event.ticket)
@@ -223,11 +224,9 @@ class Ledger:
         """A lease ends without a result: who submitted the job has had the slot, begun or not."""
         farm, node = self._farm, self._farm.nodes.get(lease.node)
         execution = farm.executions[lease.key]
-        if node is None or lease.slot_at is None or lease is execution.hedge:
-            return
-        cost_s = lease.slots * farm.model.held_cost_s(lease.held_s(now), node.identity)
-        if cost_s > execution.cost_s:
-            farm.served(execution, cost_s)
+        if node is not None and lease is not execution.hedge:
+            cost_s = lease.slots * farm.model.held_cost_s(lease.held_s(now), node.identity)
+            farm.given_up(execution, cost_s)
 
     def give_back(
         self,
@@ -396,6 +395,7 @@ class Ledger:
 
     def _run_again(self, execution: Execution, now: float) -> None:
         """Who waits for it takes nothing from the node that has done it."""
+        self._farm.weigh(execution, now)
         self._farm.add(execution, at_front=True)
         if why := why_unservable(self._farm, execution, now):
             self.refuse(execution, why)
@@ -434,7 +434,8 @@ class Ledger:
             if known is not None:
                 known.is_new |= execution.is_new
                 waiter = replace(waiter, shared=True)
-                farm.join(known, session, waiter, execution.lane, execution.nice)
+                lane, nice = execution.lane, execution.nice
+                farm.join(known, session, waiter, lane, nice, execution.expected)
             else:
                 execution.join(waiter)
         if execution.waiters:

@@ -331,11 +331,7 @@ app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cac
 
 
 def main() -> None:
-    """The program: a user's mistake ends in one line, not in a traceback.
-
-    Whatever it makes is its user's alone, below a directory of whatever mode.
-    """
-    os.umask(0o077)
+    """The program: a user's mistake ends in one line, not in a traceback."""
     run_program(app, "zcc-broker", (BrokerError, CacheError, ZccError, OSError))
 
 

@@ -10,22 +10,9 @@ from collections.abc import Collection
 from broker.farm import Farm
 from broker.jobs import EVERY, Execution
 from broker.model import Identity
-from broker.needs import Word, believed
+from broker.needs import Word
 
 NO_MEMORY = "needs-memory"
-
-
-def weigh(farm: Farm, execution: Execution, now: float) -> None:
-    """Settle what it is given, by what nodes have said of it and which of them are here."""
-    lane = execution.lane
-
-    def reach(key: str) -> float | None:
-        avoid = {*execution.lost_by, (key, EVERY)}
-        return farm.most_bytes(lane.user, lane.machine_class, execution.toolchain, avoid, now)
-
-    word = believed(execution.words, reach)
-    execution.least_bytes = word.least_bytes if word is not None else 0
-    execution.memory_bytes = word.peak_bytes if word is not None else execution.usual_bytes
 
 
 def was_stopped(farm: Farm, execution: Execution, key: str, used_bytes: int, now: float) -> None:
@@ -35,10 +22,11 @@ def was_stopped(farm: Farm, execution: Execution, key: str, used_bytes: int, now
     before = words.get(key, Word(key, 0))
     reserved = max(2 * used_bytes, before.peak_bytes, execution.memory_bytes)
     words[key] = Word(key, reserved, max(used_bytes, before.least_bytes))
+    execution.told[key] = words[key]
     execution.words = tuple(words.values())
     execution.avoid -= execution.unheard
     execution.unheard.clear()
-    weigh(farm, execution, now)
+    farm.weigh(execution, now)
     if execution.least_bytes < words[key].least_bytes and farm.can_ask_another(execution, key, now):
         execution.unheard.add((key, EVERY))
         execution.avoid |= execution.unheard
@@ -51,7 +39,7 @@ def why_too_large(farm: Farm, execution: Execution, avoid: Collection[Identity],
     """Why no node that may run it can ever hold it; empty when one can."""
     if not execution.words:
         return ""
-    weigh(farm, execution, now)
+    farm.weigh(execution, now)
     lane = execution.lane
     most_bytes = farm.most_bytes(lane.user, lane.machine_class, execution.toolchain, avoid, now)
     if most_bytes is None or execution.least_bytes <= most_bytes:

@@ -121,6 +121,7 @@ class Expectation:
     usual_bytes: int
     words: tuple[Word, ...] = ()
     is_known: bool = False
+    known: Known | None = None
 
 
 def cost_class(toolchain: Digest, cost_hint_s: float, inputs: int) -> CostClass:
@@ -170,7 +171,7 @@ class Model:
         if found.is_known or cost_hint_s <= 0:
             cost_s = _bounded(found.cost_s / self.mean_rate)
         is_known = found.is_known or cost_hint_s > 0
-        return Expectation(job, scale, cost_s, found.usual_bytes, found.words, is_known)
+        return Expectation(job, scale, cost_s, found.usual_bytes, found.words, is_known, known)
 
     def ln_rate(self, node: Identity) -> float:
         """ln of the wall time for a second of cost, without the farm's mean: it orders nodes all the same."""

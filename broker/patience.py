@@ -7,6 +7,9 @@ p95 is the 95th percentile of taken / predicted among the runs of the job's clas
 predicted: what one member's jobs take delays nobody else's. It is found without keeping them by stochastic
 approximation (Robbins and Monro 1951) on the logarithm. A job of which
 nothing is known has 300 s for 60. Predicted is the wall time on its node, as believed when the run begins.
+
+Each key that waits for a run expects something of its own, and has its own limit: what one says of a job
+takes no run away from another, and keeps no other waiting. A run straggles when it does for any of them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker.jobs import Execution, Lease
+from broker.jobs import Claim, Execution, Lease
 from broker.limits import (
     ANSWER_LIMIT_S,
     LEAST_RUN_LIMIT_S,
@@ -80,6 +83,23 @@ class Patience:
         lease.limit_at = now + self.run_limit_s(
             predicted_s, execution.overruns, is_known=execution.is_known
         )
+        for user, claim in execution.claims.items():
+            if user != execution.lane.user:
+                self.joined(lease, execution, claim, now)
+
+    def joined(self, lease: Lease, execution: Execution, claim: Claim, now: float) -> None:
+        """This key waits for the run too, which another one's turn has begun."""
+        if lease.began_at is None:
+            return
+        expected, user = claim.expected, claim.lane.user
+        predicted_s = expected.cost_s / lease.power
+        claim.limit_at = now + self.run_limit_s(
+            predicted_s, execution.overruns, is_known=expected.is_known
+        )
+        lease.claims_at = min(lease.claims_at, claim.limit_at)
+        if not lease.has_announced:
+            straggles_s = self._straggles_after_s(user, expected.job, predicted_s)
+            lease.straggles_at = min(lease.straggles_at, now + straggles_s)
 
     def announced(self, lease: Lease, now: float) -> None:
         """The node says what it has made, which is now on its way. To be believed once."""
@@ -105,8 +125,10 @@ class Patience:
     def straggles_after_s(self, execution: Execution, predicted_s: float) -> float:
         """A run of its key's in this class that takes longer is one of the slowest twentieth, and later than
         predicted."""
-        user = execution.lane.user
-        tail = self._classes.get((user, execution.cost_class)) or self._keys.get(user)
+        return self._straggles_after_s(execution.lane.user, execution.cost_class, predicted_s)
+
+    def _straggles_after_s(self, user: str, job: CostClass, predicted_s: float) -> float:
+        tail = self._classes.get((user, job)) or self._keys.get(user)
         ln_ratio = _FIRST_LN_RATIO if tail is None else tail.ln_ratio
         return max(math.exp(ln_ratio) * predicted_s, _at_least_s(predicted_s))
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.limits import LEAST_PASSED, MAX_LANES, PASSED_SHARE
-from broker.turns import Turns
+from broker.limits import FAR_OFF, LEAST_PASSED, MAX_LANES, PASSED_SHARE
+from broker.turns import Charge, Turns
 from cache.digest import Digest
 
 
@@ -27,6 +28,25 @@ class Lane(NamedTuple):
     user: str
     build: str
     machine_class: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that a job had, as it was charged, to its lane and its user: it is settled with these, whoever
+    waits for the job meanwhile, and by the weight that it had."""
+
+    cost_s: float
+    weight: float
+    of_lane: Charge[Lane]
+    of_user: Charge[str]
+
+    def settle(self, cost_s: float) -> None:
+        """It has cost so much. Small errors even out; turns that change with each of them cost the end of a
+        build (bench/scale.py)."""
+        if max(cost_s, self.cost_s) <= FAR_OFF * min(cost_s, self.cost_s):
+            cost_s = self.cost_s
+        self.of_lane.settle(cost_s / self.weight)
+        self.of_user.settle(cost_s / min(self.weight, 1.0))
 
 
 class Line:
@@ -169,18 +189,13 @@ class Queue:
             del self._lanes[lane.user]
             self._users.remove(lane.user)
 
-    def charge(self, line: Line, cost_s: float, weight: float = 1.0) -> None:
+    def charge(self, line: Line, cost_s: float, weight: float = 1.0) -> Turn:
         """A job of this line had its turn: its lane and its user are served for so many seconds. Who weighs
         less than 1 yields to other users too; who weighs more goes before his own builds alone."""
-        self._lanes[line.lane.user].charge(line.lane, cost_s / weight)
-        self._users.charge(line.lane.user, cost_s / min(weight, 1.0))
-
-    def correct(self, lane: Lane, more_s: float, weight: float = 1.0) -> None:
-        """What a job of this lane has cost beyond what was charged for it, or (below 0) less."""
-        lanes = self._lanes.get(lane.user)
-        if lanes is not None:
-            lanes.correct(lane, more_s / weight)
-        self._users.correct(lane.user, more_s / min(weight, 1.0))
+        lane = line.lane
+        of_lane = self._lanes[lane.user].charge(lane, cost_s / weight)
+        of_user = self._users.charge(lane.user, cost_s / min(weight, 1.0))
+        return Turn(cost_s, weight, of_lane, of_user)
 
     def first(self) -> Line | None:
         """The line whose turn it is, of those that were not passed over."""

@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "revoked"
 # A thousand lines.
 RESERVE_BYTES = 64 << 10
-_SHOWN = 100  # characters of a line that is none
 _BLOCK_BYTES = 512  # of st_blocks
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE (linux/falloc.h)
 
@@ -97,19 +96,12 @@ class Revocations:
 
     def _take(self, data: bytes) -> None:
         """What stands from `_begins_at` on. An end that is torn counts, and is read again."""
-        wrong = [
-            line
-            for line in data.decode("ascii", "replace").split("\n")
-            if not self._take_line(line)
-        ]
-        if wrong:
-            shown = (self.path, len(wrong), wrong[0][:_SHOWN])
-            logger.warning("%s: %d lines are no revocations, as %a", *shown)
+        for line in data.decode("ascii", "replace").splitlines():
+            self._take_line(line)
         self._size_bytes = self._begins_at + len(data)
         self._begins_at += data.rfind(b"\n") + 1
 
-    def _take_line(self, line: str) -> bool:
-        """Whether it is one, or empty."""
+    def _take_line(self, line: str) -> None:
         try:
             match line.split():
                 case []:
@@ -121,8 +113,7 @@ class Revocations:
                 case _:
                     raise ValueError
         except ValueError:
-            return False
-        return True
+            logger.warning("%s: %r is no revocation", self.path, line)
 
     def _write(self, lines: list[str]) -> bool:
         if not lines:

@@ -12,6 +12,8 @@ blamed for it only when another node then succeeds, in less than that (`broker/b
 
 from __future__ import annotations
 
+import math
+
 from broker import opinions
 from broker.farm import Farm
 from broker.jobs import Execution, Lease, Phase, Suspicion
@@ -29,6 +31,7 @@ from broker.nodes import Node
 from broker.placement import Choice, may_go, takes_s
 from broker.seats import SEATS_TRIED, Seat
 from cache.digest import short
+from zcc.messages import Refused
 
 UNANSWERED = "unanswered"
 
@@ -46,6 +49,7 @@ class Stragglers:
         if now >= self._overdue_at:
             self._overdue_at = now + OVERDUE_LOOK_S
             self._take_away_overdue(now)
+            self._turn_back_overdue(now)
         if now >= self._hedges_at:
             self._hedges_at = now + HEDGE_LOOK_S
             late = [each for each in self._farm.leases.values() if each.straggles_at <= now]
@@ -67,6 +71,33 @@ class Stragglers:
                 lease.limit_at = now + START_LIMIT_S
                 continue
             self._take_away(lease, node, now)
+
+    def _turn_back_overdue(self, now: float) -> None:
+        """Whoever has waited too long for a run of another key's turn, by what he expects of it, compiles it
+        himself: nobody's word keeps him waiting, nor takes the run away from the others."""
+        farm = self._farm
+        for lease in [each for each in farm.leases.values() if each.claims_at <= now]:
+            execution = farm.executions.get(lease.key)
+            if execution is None or lease.id not in farm.leases:
+                continue
+            payer = execution.lane.user
+            limits = {user: claim.limit_at for user, claim in execution.claims.items()}
+            limits.pop(payer, None)
+            lease.claims_at = min((at for at in limits.values() if at > now), default=math.inf)
+            if lease.has_announced:
+                continue
+            for user in [user for user, limit_at in limits.items() if limit_at <= now]:
+                self._turn_back(execution, user)
+
+    def _turn_back(self, execution: Execution, user: str) -> None:
+        farm = self._farm
+        reason = opinions.LOST_TWICE
+        farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
+        for waiter in [each for each in execution.waiters.values() if each.claimant == user]:
+            session = farm.sessions.get(waiter.session)
+            if session is not None:  # else over, and not undone yet
+                farm.send(session, Refused(waiter.ticket, reason))
+                self._ledger.cancel(session, waiter.ticket)
 
     def _take_away(self, lease: Lease, node: Node, now: float) -> None:
         farm, execution = self._farm, self._farm.executions[lease.key]
@@ -135,6 +166,11 @@ class Stragglers:
 
     def _seat_for(self, execution: Execution, lease: Lease, now: float) -> Seat | None:
         """The idle seat where a fresh start ends first; None where that is no sooner than the first's end."""
+        # For whoever expects it to take least: nobody's jobs delay the second copies of others'.
+        claims = execution.claims.values()
+        least = min(claims, key=lambda each: each.expected.cost_s, default=None)
+        if least is not None and least.expected.cost_s < execution.cost_s:
+            execution = self._farm.seen_by(execution, least.lane.user)
         lane, first = execution.lane, self._farm.nodes.get(lease.node)
         found = self._farm.seats.best(
             lane.user, lane.machine_class, now, is_ahead=False, most=SEATS_TRIED

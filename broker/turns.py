@@ -4,12 +4,17 @@ Start-time fair queueing (Goyal, Vin, Cheng 1996) over predicted seconds: each i
 will cost, and whoever comes new begins where those who are there stand, so that nobody can save up turns
 by staying away. What was charged is remembered for a while after one has left, so that nobody loses debts
 by leaving either.
+
+A charge is a prediction until it is settled, and a prediction sets nobody else's place: those who are there
+stand, for others, where the least served of them stands without what is not settled yet. Nobody is set before
+that, by coming or by what is given back: nobody can save up turns by a price that was too high either.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
@@ -21,12 +26,27 @@ _SLACK = 64
 Item = TypeVar("Item", bound=Hashable)
 
 
+@dataclass(slots=True, eq=False)
+class Charge(Generic[Item]):
+    """What an item was charged for a turn, as was expected of it; to be settled once."""
+
+    turns: Turns[Item]
+    item: Item
+    seconds: float
+
+    def settle(self, seconds: float) -> None:
+        """It was so much in truth."""
+        self.turns.settle(self, seconds)
+
+
 class Turns(Generic[Item]):
     """Every operation is O(log n) over the items that wait."""
 
     def __init__(self) -> None:
         self._served_s: dict[Item, float] = {}
         self._left: OrderedDict[Item, float] = OrderedDict()
+        # Of each, charges that are not settled: how many, and their sum.
+        self._open: dict[Item, tuple[int, float]] = {}
         # An entry counts while the item is there and stands at just this figure; numbers keep ties in order.
         self._heap: list[tuple[float, int, Item]] = []
         self._entries: dict[Item, int] = {}
@@ -41,8 +61,7 @@ class Turns(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """It waits from now on, at the place of the least served."""
-        first = self._peek()
-        served_s = max(self._left.pop(item, 0.0), first[0] if first is not None else 0.0)
+        served_s = max(self._left.pop(item, 0.0), self._least_s())
         self._served_s[item] = served_s
         self._push(item, served_s)
 
@@ -53,17 +72,33 @@ class Turns(Generic[Item]):
         if len(self._left) > MAX_RECORDS:
             self._left.popitem(last=False)
 
-    def charge(self, item: Item, seconds: float) -> None:
-        """It had a turn."""
+    def charge(self, item: Item, seconds: float) -> Charge[Item]:
+        """It had a turn, which is expected to be so long."""
+        count, open_s = self._open.get(item, (0, 0.0))
+        self._open[item] = count + 1, open_s + seconds
         self._served_s[item] += seconds
         self._push(item, self._served_s[item])
+        return Charge(self, item, seconds)
 
-    def correct(self, item: Item, seconds: float) -> None:
-        """It was charged too little, or (below 0) too much."""
-        if item in self._served_s:
-            self.charge(item, seconds)
-        elif item in self._left:
-            self._left[item] += seconds
+    def settle(self, charge: Charge[Item], seconds: float) -> None:
+        item, more_s, least_s = charge.item, seconds - charge.seconds, self._least_s()
+        count, open_s = self._open.pop(item)
+        if count > 1:
+            self._open[item] = count - 1, max(0.0, open_s - charge.seconds)
+        if item in self._left:
+            self._left[item] += more_s
+        elif more_s and item in self._served_s:
+            served_s = self._served_s[item]
+            self._served_s[item] = max(served_s + more_s, min(served_s, least_s))
+            self._push(item, self._served_s[item])
+
+    def _least_s(self) -> float:
+        """Where those who are there stand."""
+        first = self._peek()
+        if first is None:
+            return 0.0
+        _, open_s = self._open.get(first[2], (0, 0.0))
+        return first[0] - open_s
 
     def first(self) -> Item | None:
         """The least served of those that were not passed over."""

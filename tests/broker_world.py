@@ -380,6 +380,16 @@ def validate(machine: Machine) -> None:
     assert farm.requests == Counter(
         session.user for session in (*farm.sessions, *machine.departures) for _ in session.tickets
     )
+    assert farm.requests_of == Counter(
+        (session.user, key)
+        for session in (*farm.sessions, *machine.departures)
+        for key in session.tickets.values()
+    )
+    open_turns = Counter(id(turn) for each in farm.executions.values() for turn in each.turns)
+    charged = sum(
+        count for queue in (farm.queue, farm.ready) for count, _ in queue._users._open.values()
+    )
+    assert charged == open_turns.total(), "a charge that nothing settles"
     uploads = machine.uploads
     of_key = Counter(user for asked in uploads._asked.values() for user in asked.sources)
     assert +uploads._of_key == uploads._of_key | of_key == of_key

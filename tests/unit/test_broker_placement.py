@@ -323,7 +323,8 @@ def served(queue: Queue, count: int) -> list[Digest]:
         line = queue.first()
         assert line is not None
         taken.append(line.oldest())
-        queue.charge(line, line.cost_s(taken[-1]))
+        turn = queue.charge(line, line.cost_s(taken[-1]))
+        turn.settle(turn.cost_s)
         queue.remove(taken[-1])
     return taken
 
@@ -489,12 +490,10 @@ def test_what_a_job_has_cost_beyond_its_prediction_is_charged_when_it_ends() -> 
         line = queue.first()
         assert line is not None
         served[line.lane.user] += 1
-        queue.charge(line, 1.0)
+        turn = queue.charge(line, 1.0)
         queue.remove(line.oldest())
-        if line.lane.user == "u":
-            queue.correct(line.lane, 2.0)  # it was three
+        turn.settle(3.0 if line.lane.user == "u" else 1.0)
     assert served["v"] == pytest.approx(3 * served["u"], abs=3)
-    queue.correct(Lane("gone", "b", b""), 5.0)
 
 
 def test_a_job_is_overtaken_by_so_many_others_at_the_most() -> None:
