@@ -293,9 +293,11 @@ class Execution:
             del self.claims[waiter.claimant]
 
     def again(self, waiters: Sequence[Waiter], avoid: Identity) -> Execution:
-        """The same job for these of those who have waited for it, on no such node, as if they had just come."""
+        """The same job for these of those who have waited for it, as if they had just come: on no such node,
+        nor on one that has lost it."""
         first = self.claims[waiters[0].claimant]
         expected = first.expected
+        lost_by = set() if self.client else self.lost_by  # a rerun's are the audit's choice
         execution = Execution(
             key=self.key,
             job=self.job,
@@ -306,7 +308,7 @@ class Execution:
             cost_class=expected.job,
             cost_s=expected.cost_s,
             cost_scale=expected.scale,
-            avoid={avoid},
+            avoid={avoid, *lost_by},
             most_outputs=self.most_outputs,
             declared=self.declared,
             nice=first.nice,

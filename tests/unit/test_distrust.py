@@ -75,6 +75,31 @@ def test_the_job_is_done_once_more_for_those_who_were_not_served(desk: Desk) -> 
     assert not desk.machine.farm.executions
 
 
+def test_two_such_nodes_cannot_keep_it_going_round(desk: Desk) -> None:
+    desk.happen(NodeCondemned("user-second", CONDEMNED_S, "user-wary"))
+    other, wary, second = desk.client("other"), desk.client("wary"), desk.node("second", 1)
+    busy = desk.node("good", 1)
+    for node in (second, busy):
+        desk.say(node, Beat(0.0, paused="busy"))
+    desk.submit(other, 1, FACTS)
+    first = the_run(desk, forger(desk))
+    desk.submit(wary, 7, FACTS)
+    for node in (second, busy):
+        desk.say(node, Beat(0.0))
+    filler = job("filler", inputs=())
+    desk.submit(wary, 8, filler)  # the good one is taken
+    assert [run.key for run in desk.runs(busy)] == [filler.key]
+    desk.submit(wary, 9, job("ahead", inputs=()))
+    assert len(desk.runs(busy)) == 1
+    desk.done(forger(desk), first.lease, body=b"forged")
+    desk.submit(other, 2, FACTS)
+    desk.done(second, the_run(desk, second).lease, body=b"forged")
+    desk.submit(other, 3, FACTS)
+    assert not desk.runs(forger(desk))
+    assert not desk.runs(second)
+    assert answered(desk, wary) == []
+
+
 def test_who_joins_an_audits_run_is_not_served_by_such_a_node(desk: Desk) -> None:
     wary = desk.client("wary")
     args = (
