@@ -35,6 +35,9 @@ MOUNTED_FILES = (*DEVICES, SHIM_PLACE, LOG_PLACE)
 # bubblewrap makes its mount points by path before the root changes, so a symlink at one of these in a
 # toolchain or an input tree could lead it out, to a file of the host.
 MOUNTED_AT = (b"/proc", SANDBOX_DIRECTORY, *DEVICES)
+# Signals that a job may have wait, beside those that are just flags. From Linux 5.14 on they are counted for
+# its own user namespace.
+_WAITING_SIGNALS = 256
 # What a job may have however little is reserved for it: more than nine of ten C++ compiles, at all options.
 LEAST_LIMIT_BYTES = 2 << 30
 
@@ -71,7 +74,10 @@ class Limits:
     def of_process(self) -> list[tuple[int, tuple[int, int]]]:
         """The limits that the kernel keeps for each process."""
         chosen = [
-            (resource.RLIMIT_CORE, 0),
+            # Not 0, which a core_pattern that is a program's passes over, core(5). No file is of one byte.
+            (resource.RLIMIT_CORE, 1),
+            # Else signals that wait are counted for all of a user's processes together.
+            (resource.RLIMIT_SIGPENDING, _WAITING_SIGNALS),
             (resource.RLIMIT_NICE, 0),  # no way back from giving way
             (resource.RLIMIT_RTPRIO, 0),
             (resource.RLIMIT_CPU, self.cpu_s),

@@ -1,18 +1,20 @@
-"""The system calls that no compiler needs, refused by a filter assembled here. Pure.
+"""The filter of system calls: what `node/calls.py` allows, by number and some by argument. Pure.
 
 The filter is classic BPF over `struct seccomp_data` (linux/seccomp.h): number at offset 0, architecture
 at 4, arguments from 16 on, 8 bytes each. The sandbox's namespaces are the boundary, and this narrows
 the kernel that foreign code can reach from inside. It also closes the ways to memory that belongs to no
 process: where no cgroup counts for us, what a job uses is what its processes show.
 
-What no compiler calls fails in the way that makes programs do without: ENOSYS for what an older kernel
-lacks, EAFNOSUPPORT for sockets. Numbers that came after this table was written do not exist either.
+What is not allowed fails in the way that makes programs do without: ENOSYS, as of an older kernel, for a call;
+ENOTTY and EINVAL, as of a file that does not know it, for a command of ioctl, fcntl or prctl.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+
+from node.calls import ALLOWED, REFUSED
 
 # linux/bpf_common.h: load word, keep these bits of it, jump if equal, if greater or equal, if any bit is
 # set, return.
@@ -26,65 +28,27 @@ _NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT, _FOURTH_ARGUMENT_
 )
 # linux/seccomp.h
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 38, 95, 97
-# mseal, of Linux 6.10: each number up to here was looked at, on both architectures the same from 424 on.
-LAST_NUMBER = 462
+_EPERM, _EINVAL, _ENOTTY, _ENOSYS, _EOPNOTSUPP = 1, 22, 25, 38, 95
+ABSENT = _ERRNO | _ENOSYS
 # MAP_TYPE without the bits that no kernel knows, and MAP_ANONYMOUS (asm-generic/mman-common.h): shared
 # memory of no file keeps its pages when it is unmapped in part, and no process shows those any more.
 _MAPPING_BITS, _SHARED_ANONYMOUS = 0x2F, 0x21
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h)
 _NEW_NAMESPACE_BITS = 0x7E020000
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+# asm-generic/ioctls.h: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2. Not what
+# types into a terminal, takes it, or has the kernel load a line discipline.
+_IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A)
+# linux/fcntl.h: from F_LINUX_SPECIFIC_BASE on are leases, by which a job has others that open a file wait for
+# 45 s, notices, sizes of pipes. F_DUPFD_CLOEXEC is of POSIX.
+_FCNTL_LINUX, _F_DUPFD_CLOEXEC = 1024, 1030
+# linux/prctl.h: PDEATHSIG, DUMPABLE and NAME (set and get), CAPBSET_READ, NO_NEW_PRIVS and THP_DISABLE (set
+# and get), SYSCALL_USER_DISPATCH (node/shim/calls.c), SET_VMA. Not SET_SECCOMP: what filters are compiled to is
+# counted for all users together (net.core.bpf_jit_limit).
+_PRCTLS = (1, 2, 3, 4, 15, 16, 23, 38, 39, 41, 42, 59, 0x53564D41)
 
-# name -> (x86-64, aarch64) number; None where the architecture has no such call. From the kernel's
-# arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
-DENIED: dict[str, tuple[int | None, int | None]] = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
-    "process_madvise": (440, 440), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
-    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
-    "unshare": (272, 97), "setns": (308, 268),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
-    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
-    "finit_module": (313, 273), "delete_module": (176, 106),
-    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89),
-    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171),
-    "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
-    "iopl": (172, None), "ioperm": (173, None), "modify_ldt": (154, None), "vhangup": (153, 58),
-    "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116),
-    "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
-    "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
-    "personality": (135, 92), "move_pages": (279, 239), "migrate_pages": (256, 238),
-    "memfd_secret": (447, 447), "landlock_create_ruleset": (444, 444),
-    # A job stays one group and one session, by which it gives way as a whole: node/priority.py.
-    "setsid": (112, 157), "setpgid": (109, 154),
-}  # fmt: skip
-ABSENT: dict[str, tuple[int | None, int | None]] = {
-    # Its flags lie in memory that a filter cannot read; libc falls back to clone.
-    "clone3": (435, 435),
-    # Memory of no process: up to 5 GiB went by unseen in it.
-    "memfd_create": (319, 279), "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195),
-    "shmdt": (67, 197), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191),
-    "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
-    "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181), "vmsplice": (278, 75),
-    # The machine's aio-max-nr is for all its users together.
-    "io_setup": (206, 0),
-    "statmount": (457, 457), "listmount": (458, 458), "lsm_get_self_attr": (459, 459),
-    "lsm_set_self_attr": (460, 460), "lsm_list_modules": (461, 461),
-}  # fmt: skip
-# Each family is a part of the kernel for itself, and buffers of sockets are memory of no process. Neither gcc
-# nor clang opens one; who asks for names of users finds no nscd, as on most machines.
-SOCKETS: dict[str, tuple[int | None, int | None]] = {
-    "socket": (41, 198), "socketpair": (53, 199),
-}  # fmt: skip
-# machine -> (AUDIT_ARCH, column of the tables, clone, ioctl, fallocate, mmap)
-_MACHINES = {
-    "x86_64": (0xC000003E, 0, 56, 16, 285, 9),
-    "aarch64": (0xC00000B7, 1, 220, 29, 47, 222),
-}
+# machine -> (AUDIT_ARCH, column of the tables)
+_MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+_BY_ARGUMENT = ("clone", "ioctl", "fcntl", "prctl", "fallocate", "mmap")
 
 
 # An instruction: operation, where to go if so, if not ("": on), and its operand. A text alone names the place
@@ -92,52 +56,74 @@ _MACHINES = {
 _Line = tuple[int, str, str, int] | str
 
 
-def filter_program(machine: str) -> bytes:
+def filter_program(machine: str, unlisted: int = ABSENT) -> bytes:
     """The filter for `os.uname().machine`, as bubblewrap's --seccomp reads it.
+
+    `unlisted` is what becomes of a call that no table names.
 
     Raises:
         KeyError: an architecture that is not in the table.
     """
-    arch, column, clone, ioctl, fallocate, mmap = _MACHINES[machine]
-    answers = {clone: "clone", ioctl: "ioctl", fallocate: "fallocate", mmap: "mmap"}
-    for label, table in (("absent", ABSENT), ("no family", SOCKETS), ("deny", DENIED)):
-        numbers = (row[column] for row in table.values())
-        answers |= {number: label for number in numbers if number is not None}
-    code: list[_Line] = [
-        (_LOAD, "", "", _ARCH_AT),
-        (_IF_EQUAL, "", "kill", arch),
-        (_LOAD, "", "", _NUMBER_AT),
-        *_tree(_stretches(answers)),
-        "clone",
-        (_LOAD, "", "", _FIRST_ARGUMENT_AT),
-        (_IF_ANY, "deny", "allow", _NEW_NAMESPACE_BITS),
-        "ioctl",
-        (_LOAD, "", "", _SECOND_ARGUMENT_AT),
-        (_IF_EQUAL, "deny", "", _TIOCSTI),
-        (_IF_EQUAL, "deny", "allow", _TIOCLINUX),
-        # With a mode, it takes space that no limit on a file's size counts; linkers use none.
-        "fallocate",
-        (_LOAD, "", "", _SECOND_ARGUMENT_AT),
-        (_IF_EQUAL, "allow", "no mode", 0),
-        "mmap",
-        (_LOAD, "", "", _FOURTH_ARGUMENT_AT),
-        (_MASK, "", "", _MAPPING_BITS),
-        (_IF_EQUAL, "deny", "allow", _SHARED_ANONYMOUS),
-        *("allow", (_RETURN, "", "", _ALLOW)),
-        *("deny", (_RETURN, "", "", _ERRNO | _EPERM)),
-        *("absent", (_RETURN, "", "", _ERRNO | _ENOSYS)),
-        *("no family", (_RETURN, "", "", _ERRNO | _EAFNOSUPPORT)),
-        *("no mode", (_RETURN, "", "", _ERRNO | _EOPNOTSUPP)),
-        *("kill", (_RETURN, "", "", _KILL)),
-    ]
-    return _assembled(code)
+    arch, column = _MACHINES[machine]
+    answers: dict[int, str] = {}
+    for name, numbers in ALLOWED.items():
+        answers |= _row(numbers[column], name if name in _BY_ARGUMENT else "allow")
+    for code, table in REFUSED.items():
+        for numbers in table.values():
+            answers |= _row(numbers[column], f"errno {code}")
+    return _assembled(
+        [
+            (_LOAD, "", "", _ARCH_AT),
+            (_IF_EQUAL, "", "kill", arch),
+            (_LOAD, "", "", _NUMBER_AT),
+            *_tree(_stretches(answers)),
+            *_by_argument(),
+            *("allow", (_RETURN, "", "", _ALLOW)),
+            *("unlisted", (_RETURN, "", "", unlisted)),
+            *("kill", (_RETURN, "", "", _KILL)),
+            *(
+                line
+                for code in sorted({*REFUSED, _EINVAL, _ENOTTY})
+                for line in (f"errno {code}", (_RETURN, "", "", _ERRNO | code))
+            ),
+        ]
+    )
+
+
+def _row(number: int | None, answer: str) -> dict[int, str]:
+    return {} if number is None else {number: answer}
+
+
+def _by_argument() -> Iterator[_Line]:
+    """The calls that are allowed with some arguments only, each at its name."""
+    yield from ("clone", (_LOAD, "", "", _FIRST_ARGUMENT_AT))
+    yield (_IF_ANY, f"errno {_EPERM}", "allow", _NEW_NAMESPACE_BITS)
+    yield from ("ioctl", (_LOAD, "", "", _SECOND_ARGUMENT_AT))
+    yield from _one_of(_IOCTLS, f"errno {_ENOTTY}")
+    yield from ("fcntl", (_LOAD, "", "", _SECOND_ARGUMENT_AT))
+    yield (_IF_EQUAL, "allow", "", _F_DUPFD_CLOEXEC)
+    yield (_IF_FROM, f"errno {_EINVAL}", "allow", _FCNTL_LINUX)
+    yield from ("prctl", (_LOAD, "", "", _FIRST_ARGUMENT_AT))
+    yield from _one_of(_PRCTLS, f"errno {_EINVAL}")
+    # With a mode, it takes space that no limit on a file's size counts; linkers use none.
+    yield from ("fallocate", (_LOAD, "", "", _SECOND_ARGUMENT_AT))
+    yield (_IF_EQUAL, "allow", f"errno {_EOPNOTSUPP}", 0)
+    yield from ("mmap", (_LOAD, "", "", _FOURTH_ARGUMENT_AT))
+    yield (_MASK, "", "", _MAPPING_BITS)
+    yield (_IF_EQUAL, f"errno {_EPERM}", "allow", _SHARED_ANONYMOUS)
+
+
+def _one_of(allowed: Iterable[int], otherwise: str) -> Iterator[_Line]:
+    for value in allowed:
+        yield (_IF_EQUAL, "allow", "", value)
+    yield (_IF_ANY, otherwise, otherwise, 0)
 
 
 def _stretches(answers: Mapping[int, str]) -> list[tuple[int, str]]:
     """Where numbers begin that have another answer than those before, and which: x32's are among the last."""
     found: list[tuple[int, str]] = []
-    for number in range(LAST_NUMBER + 2):
-        answer = answers.get(number, "allow") if number <= LAST_NUMBER else "absent"
+    for number in range(max(answers) + 2):
+        answer = answers.get(number, "unlisted")
         if not found or found[-1][1] != answer:
             found.append((number, answer))
     return found

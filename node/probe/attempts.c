@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
@@ -85,6 +87,8 @@ static void try_calls(void)
 #endif
     check(mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED,
           "hold memory that no process shows (shared mappings)");
+    check(epoll_create1(EPOLL_CLOEXEC) >= 0 || inotify_init1(IN_CLOEXEC) >= 0,
+          "use up what the kernel counts for a user as a whole");
     check(syscall(LATER_CALL) != -1 || errno != ENOSYS, "make system calls that are not known");
     check(!unshare(CLONE_NEWUSER), "make a user namespace");
     check(!mount("none", "/", "tmpfs", 0, NULL), "mount");
