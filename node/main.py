@@ -18,6 +18,7 @@ import typer
 from node.cgroup import Cgroups, claim_cgroups
 from node.errors import CgroupError, NodeError
 from node.host import Host
+from node.keeper import end_left, kept, mark_of
 from node.lending import MODES, Lending
 from node.memory import Gauge
 from node.naming import keep_name, settled_name
@@ -218,6 +219,10 @@ def serve(
     cgroups = _claimed_cgroups()
     # With --own every job is this user's own, whose key lies where only he can read.
     _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
+    orders = Orders(state)
+    # Before this node is in a user namespace of its own: from there another's processes cannot be told.
+    if left := end_left(mark_of(state)):
+        logger.warning("%d processes of jobs were left by a node that was killed; ended", left)
     own_user_namespace()
     raise_descriptors()
     found = probe(state, way, cgroups)
@@ -225,7 +230,6 @@ def serve(
         logger.info("weaker than elsewhere: %s", weakness)
     slots = slots or processors()
     group = found.cgroups.path if found.cgroups is not None else ""
-    orders = Orders(state)
     if mode:
         keep_mode(state, chosen)
     lending = Lending(slots, len(os.sched_getaffinity(0)), idle_after_s)
@@ -243,7 +247,8 @@ def serve(
         host=host,
         gauge=_gauge(parse_size(memory)),
     )
-    asyncio.run(_serve(make_shell, grace_s))
+    with kept(mark_of(state)):
+        asyncio.run(_serve(make_shell, grace_s))
 
 
 def _gauge(limit_bytes: int) -> Gauge:

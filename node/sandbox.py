@@ -98,6 +98,7 @@ class Sandbox:
     devices: tuple[tuple[bytes, bytes], ...] = tuple((device, device) for device in DEVICES)
     cgroups: Cgroups | None = None  # without them the limits are watched
     weaker: tuple[str, ...] = ()  # what holds less here than elsewhere, for the operator
+    mark: bytes = b""  # by which a node's sandboxes are known when it is dead: node/keeper.py
 
     @property
     def null(self) -> bytes:

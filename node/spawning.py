@@ -13,6 +13,7 @@ import resource
 import signal
 
 from node.cgroup import Group
+from node.keeper import MARK
 from node.priority import lower
 from node.sandbox import Limits, Mode, Sandbox
 from zcc.job import Job, Terminal
@@ -125,7 +126,7 @@ class Start:
                 self._given.append(at)
             moved.append((os.POSIX_SPAWN_DUP2, at, to))
         pid = os.posix_spawn(
-            command[0], command, {}, file_actions=moved, setpgroup=0,
+            command[0], command, {MARK: self._sandbox.mark}, file_actions=moved, setpgroup=0,
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT), setsigmask=(),
         )  # fmt: skip
         for handle in self._given:

@@ -110,7 +110,7 @@ def attempts(bodies: Mapping[str, str]) -> str:
     return "\n".join([*lines, "return 0;"])
 
 
-def _make_toolchain(directory: str, text: str) -> Toolchain:
+def make_attack_toolchain(directory: str, text: str) -> Toolchain:
     """The attack, its libraries and nothing else."""
     source, program = f"{directory}/attack.c", f"{directory}/attack"
     with open(source, "w") as file:
@@ -138,7 +138,7 @@ def _main(request: str) -> None:
     limits: Limits = replace(LIMITS, **asked["limits"])
     directory = asked["directory"]
     text = f"{HEADERS}\nint main(void) {{\n{asked['body']}\n}}\n"
-    toolchain = _make_toolchain(directory, text)
+    toolchain = make_attack_toolchain(directory, text)
     place = os.path.join(directory, "node")
     os.mkdir(place)
     if asked["nodev"]:

@@ -20,7 +20,7 @@ from node.runner import Run
 from node.seats import job_threads
 from node.wiping import wipe
 from tests.attacks import enclosure
-from tests.attacks.job import HEADERS, LIMITS, _make_toolchain
+from tests.attacks.job import HEADERS, LIMITS, make_attack_toolchain
 from tests.conftest import needs
 from tests.unit.sandbox_toolchain import Farm, make_job
 
@@ -53,7 +53,7 @@ def test_a_job_that_fills_the_disk_takes_no_other_with_it() -> None:
 
 
 def _main(directory: str) -> None:
-    toolchain = _make_toolchain(directory, _JOBS)
+    toolchain = make_attack_toolchain(directory, _JOBS)
     place = os.path.join(directory, "node")
     os.mkdir(place)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "none", place]
