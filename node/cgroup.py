@@ -1,4 +1,5 @@
-"""A control group (version 2) for each job: the kernel then counts and keeps its memory and its tasks.
+"""A control group (version 2) for each job: the kernel then counts and keeps its memory and its tasks, and
+gives each job the same share of the processors, however many processes it has.
 
 What this machine must give us is a part of the tree of our own, with the controllers `memory` and `pids`:
 a service with `Delegate=yes`, or `systemd-run --user --scope -p Delegate=yes zcc-node serve`. Only leaves may
@@ -21,6 +22,9 @@ OWN_LEAF = "zcc-node"
 JOB_PREFIX = "zcc-job-"
 CALLER = 0  # as a process's number: whoever writes it
 _CONTROLLERS = frozenset({"memory", "pids"})
+# Taken where it is offered. Each job's group then weighs the default of 100; the node's own more, so that beats
+# go on beside many jobs.
+_SHARES, _OWN_WEIGHT = "cpu", 1000
 # What a user needs to own of a group to be given it.
 _DELEGATED_FILES = ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads")
 _CURE = (
@@ -167,10 +171,25 @@ def _settle(path: str, pid: int) -> None:
     os.makedirs(leaf, exist_ok=True)
     _write(f"{leaf}/cgroup.procs", str(pid))
     try:
-        _write(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in _CONTROLLERS))
+        _hand_down(path)
     except OSError:
         _write(f"{path}/cgroup.procs", str(pid))
         raise
+
+
+def _hand_down(path: str) -> None:
+    """Have the controllers in the groups below."""
+    if _SHARES in _read(f"{path}/cgroup.controllers").split():
+        # Refused where a process of a real-time class is in it.
+        with contextlib.suppress(OSError):
+            _enable(path, _CONTROLLERS | {_SHARES})
+            _write(f"{path}/{OWN_LEAF}/cpu.weight", str(_OWN_WEIGHT))
+            return
+    _enable(path, _CONTROLLERS)
+
+
+def _enable(path: str, controllers: frozenset[str]) -> None:
+    _write(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in controllers))
 
 
 def _clear(path: str) -> None:

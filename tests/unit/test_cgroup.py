@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from node import cgroup
 from node.cgroup import OWN_LEAF, Cgroups, claim_at, claim_cgroups
 from node.errors import CgroupError
 from zcc.messages import Fault
@@ -22,8 +23,13 @@ def tree(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(text)
     # The kernel makes the files of a new group; here they wait.
     (tmp_path / OWN_LEAF).mkdir()
-    (tmp_path / OWN_LEAF / "cgroup.procs").write_text("")
+    for name in ("cgroup.procs", "cpu.weight"):
+        (tmp_path / OWN_LEAF / name).write_text("")
     return tmp_path
+
+
+def handed_down(tree: Path) -> set[str]:
+    return set((tree / "cgroup.subtree_control").read_text().split())
 
 
 def group_in(tree: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> tuple[Cgroups, Path]:
@@ -45,7 +51,34 @@ def test_the_node_moves_into_a_leaf_and_hands_its_controllers_down(tree: Path) -
     (tree / "cgroup.procs").write_text("42\n")
     assert claim_at(str(tree), 42).path == str(tree)
     assert (tree / OWN_LEAF / "cgroup.procs").read_text() == "42"
-    assert set((tree / "cgroup.subtree_control").read_text().split()) == {"+memory", "+pids"}
+    assert handed_down(tree) == {"+cpu", "+memory", "+pids"}
+
+
+def test_jobs_weigh_alike_and_the_node_more_where_weights_are_offered(tree: Path) -> None:
+    claim_at(str(tree), 42)
+    assert (tree / OWN_LEAF / "cpu.weight").read_text() == "1000"
+
+
+def test_without_weights_the_limits_are_kept_as_ever(tree: Path) -> None:
+    (tree / "cgroup.controllers").write_text("memory pids\n")
+    claim_at(str(tree), 42)
+    assert handed_down(tree) == {"+memory", "+pids"}
+    assert (tree / OWN_LEAF / "cpu.weight").read_text() == ""
+
+
+def test_weights_that_the_kernel_refuses_are_done_without(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = cgroup._write
+
+    def refuse(path: str, text: str) -> None:
+        if "+cpu" in text:
+            raise OSError(22, "a process of a real-time class is in it")
+        write(path, text)
+
+    monkeypatch.setattr(cgroup, "_write", refuse)
+    claim_at(str(tree), 42)
+    assert handed_down(tree) == {"+memory", "+pids"}
 
 
 def test_a_node_that_has_moved_finds_its_tree_again(tree: Path) -> None:
