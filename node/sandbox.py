@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from node.cgroup import Cgroups
@@ -38,6 +38,8 @@ MOUNTED_AT = (b"/proc", SANDBOX_DIRECTORY, *DEVICES)
 # Signals that a job may have wait, beside those that are just flags. From Linux 5.14 on they are counted for
 # its own user namespace.
 _WAITING_SIGNALS = 256
+# A driver, what it starts, scripts around them: a JVM has some 30.
+_FEW_TASKS = 64
 # What a job may have however little is reserved for it: more than nine of ten C++ compiles, at all options.
 LEAST_LIMIT_BYTES = 2 << 30
 
@@ -45,6 +47,14 @@ LEAST_LIMIT_BYTES = 2 << 30
 class Mode(Enum):
     FULL = "full"
     NONE = "none"
+
+
+def most_tasks() -> int:
+    """Processes and threads that a job may have: what a tool starts for each processor, and drivers, scripts.
+
+    Where neither groups nor sessions are weighed as one, processors go by the number of tasks.
+    """
+    return _FEW_TASKS + 2 * len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Limits:
     memory_bytes: int | None = (
         LEAST_LIMIT_BYTES  # all processes and TMPDIR together; node/memory.py chooses it
     )
-    tasks: int | None = 512  # processes and threads
+    tasks: int | None = field(default_factory=most_tasks)  # processes and threads
     open_files: int | None = 1024
     file_bytes: int | None = MAX_BLOB_BYTES  # of one file
     outputs_bytes: int = MAX_BLOB_BYTES  # of all declared outputs together

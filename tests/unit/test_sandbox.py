@@ -107,6 +107,11 @@ def test_limits_of_a_process_reach_it(farm: Farm, tmp_path: object) -> None:
     assert outcome.stdout == b"7 7\n99 99\n12345 12345\n1 1\n0 0\n"
 
 
+def test_a_job_may_have_a_few_tasks_and_two_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(10)))
+    assert Limits().tasks == 84
+
+
 @pytest.mark.parametrize(
     ("path", "is_directory", "expected"),
     [
