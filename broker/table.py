@@ -47,7 +47,9 @@ class Table:
         self._path = path
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            # One that is there is not opened: to close it again would end this process's locks on it (POSIX).
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StateError(path, f"it cannot be opened: {error.strerror}") from error
         try:

@@ -41,10 +41,13 @@ def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite
 def _close_to_others(path: str) -> None:
     """Nobody else may read it, whoever has made the directory: compilers' messages quote sources.
 
-    SQLite gives the files beside it the mode of the file itself, when it makes them.
+    SQLite gives the files beside it the mode of the file itself, when it makes them. One that is there is not
+    opened: to close it again would end this process's locks on it (POSIX), those of its connections too, and
+    another process that leaves would then take the log of what was written away from under them.
     """
     with contextlib.suppress(OSError):  # where it cannot be made, SQLite says so
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         for each in (path, f"{path}-wal", f"{path}-shm"):  # those of an older zcc
             if os.stat(each).st_mode & 0o077:
                 os.chmod(each, 0o600)

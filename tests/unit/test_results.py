@@ -408,3 +408,21 @@ def test_records_and_blobs_are_within_a_stores_limit_together(tmp_path: Path) ->
             store.maintain()
             assert store.index.size_bytes + store.blobs.size_bytes <= limit
     assert store.index.get(digest("r59")) is not None
+
+
+def test_opening_a_file_once_more_leaves_this_processs_locks_on_it(tmp_path: Path) -> None:
+    """To close any descriptor of a file ends a process's locks on it: another process, when it leaves, would
+    then take away the log that holds what was written."""
+    index = kept(ResultIndex(str(tmp_path), "s"))
+    index.put(record("a"))
+    index.flush()
+    leaving = "db = sqlite3.connect(sys.argv[1]); db.execute('SELECT key FROM results').fetchall(); db.close()"
+    subprocess.run(
+        [sys.executable, "-c", f"import sqlite3, sys; {leaving}", index.path], check=True
+    )
+    assert os.path.exists(index.path + "-wal")
+    index.put(record("b"))
+    index.flush()
+    assert sorted(kept(ResultIndex(str(tmp_path), "s")).keys()) == sorted(
+        (digest("a"), digest("b"))
+    )
