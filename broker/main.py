@@ -31,6 +31,7 @@ from broker.state import (
 from broker.storage import commands
 from broker.storage.service import Storage
 from broker.storage.tokens import Access
+from broker.voided import note_purge
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
@@ -327,7 +328,7 @@ def _open_results(state: str) -> DiskStore:
 
 audit_command.register(app, _open_results)
 placed_command.register(app)
-app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state"), name="cache")
+app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge), name="cache")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from broker.limits import (
 from zcc.messages import (
     AskNodes,
     AskPlaced,
+    AskVoided,
     Beat,
     Chunk,
     Enrol,
@@ -48,6 +49,7 @@ class Manners:
             Hello: Allowance(FLOOD_BURST_S * hellos, hellos),
         }
         self._of_kind |= dict.fromkeys((AskNodes, AskPlaced), Allowance(ASKS_BURST, ASKS_PER_S))
+        self._of_kind[AskVoided] = Allowance(FLOOD_BURST_S * hellos, hellos)  # one for each Welcome
         joins, storage = (
             Allowance(JOINS_BURST, JOINS_PER_S),
             Allowance(STORAGE_BURST, STORAGE_PER_S),

@@ -25,11 +25,19 @@ MAX_FRESH = 1_000
 
 
 class SharedResults:
-    """Results in a disk store, whose blobs `traffic` sends; `check` re-reads what somebody could not use."""
+    """Results in a disk store, whose blobs `traffic` sends.
+
+    `check` re-reads what somebody could not use, `void` tells others what was found wrong.
+    """
 
     def __init__(
-        self, store: DiskStore, traffic: Traffic, check: Callable[[Iterable[Digest]], None]
+        self,
+        store: DiskStore,
+        traffic: Traffic,
+        check: Callable[[Iterable[Digest]], None],
+        void: Callable[[Digest], None],
     ) -> None:
+        self._void = void
         self._store = store
         self._traffic = traffic
         self._check = check
@@ -89,8 +97,9 @@ class SharedResults:
         return [record for record in found if record is not None]
 
     def distrust(self, key: Digest) -> None:
-        """Forget a result that another node does not confirm."""
+        """Forget a result that another node does not confirm, here and wherever it was taken from here."""
         self._forget(key)
+        self._void(key)
 
     def remember(self, effect: Remember) -> None:
         source = Source(effect.toolchain, effect.node, effect.node_key, effect.user)

@@ -7,6 +7,7 @@ from zcc.messages import (
     Announce,
     AskNodes,
     AskPlaced,
+    AskVoided,
     Beat,
     Bye,
     Cancel,
@@ -34,7 +35,15 @@ _STORAGE: tuple[type[Message], ...] = (StorageGet, StoragePut, StorageRemove)
 
 _ASKING: tuple[type[Message], ...] = (AskNodes, AskPlaced)
 
-_AGENT: tuple[type[Message], ...] = (*_SESSION, *_BULK, *_STORAGE, *_ASKING, Submit, Cancel)
+_AGENT: tuple[type[Message], ...] = (
+    *_SESSION,
+    *_BULK,
+    *_STORAGE,
+    *_ASKING,
+    AskVoided,
+    Submit,
+    Cancel,
+)
 _NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Announce, Done, Failed)
 
 ALLOWED: dict[Role, frozenset[type[Message]]] = {

@@ -44,6 +44,7 @@ from broker.search import Search
 from broker.state import add_toolchain, known_owing, known_toolchains, note_owing
 from broker.storage.service import Storage
 from broker.traffic import Traffic
+from broker.voided import Crier
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError
@@ -53,6 +54,7 @@ from zcc.keys import KeyPair
 from zcc.link import Frames
 from zcc.messages import (
     Absent,
+    AskVoided,
     Bye,
     Cancel,
     Chunk,
@@ -139,7 +141,8 @@ class Shell:
             self._failed_for,
             self._now,
         )
-        self._results = SharedResults(store, self._traffic, self._search.check)
+        self._crier = Crier(state_dir, self._say)
+        self._results = SharedResults(store, self._traffic, self._search.check, self._crier.add)
         self._outgoing = Outgoing(
             self._link, state_dir, self._traffic.read, self._results.body_of, self._failures
         )
@@ -200,6 +203,7 @@ class Shell:
         self._context.term()
         self._traffic.close_files()
         self._auditor.close()
+        self._crier.close()
         self._results.close()
         self._costbook.close()
         self._outgoing.stop()
@@ -369,7 +373,7 @@ class Shell:
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
-            steps.append(self._placed.tick)
+            steps += [self._placed.tick, self._crier.tick]
         for step in (self._write_down, *steps, self._sum_up, self._note_evictions):
             with self._failures.noted(f"{step.__qualname__}, due now and then"):
                 step(now)
@@ -436,6 +440,7 @@ class Shell:
         self._asking.forget(route)
         self._search.forget(route)
         self._storage.forget(route)
+        self._crier.forget(route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:
         session = self._machine.farm.sessions.on_route(effect.route)
@@ -470,6 +475,7 @@ _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Done: lambda shell, *said: shell._reception.done(*said),
     Cancel: lambda shell, *said: shell._reception.cancel(*said),
     Bye: lambda shell, *said: shell._reception.bye(*said),
+    AskVoided: lambda shell, origin, said: shell._crier.ask(origin.route, said),
     StorageGet: Shell._read_storage,
     StoragePut: Shell._read_storage,
     StorageRemove: Shell._read_storage,

@@ -254,6 +254,10 @@ class WriteBehind:
         """The same with all that was put before."""
         self._settle(self._tiers.forgotten.add_all())
 
+    def do(self, work: Callable[[], object]) -> None:
+        """Have this done in the thread, behind what was asked before; not any more once it is closed."""
+        self._writer.put(work, 0)
+
     def _settle(self, number: int) -> None:
         self._writer.put(lambda: self._tiers.settle(number), 0)
 

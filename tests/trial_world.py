@@ -94,7 +94,7 @@ class TrialFarm:
         self.directory = directory
         self.store = DiskStore(str(directory), "farm", 1 << 30)
         traffic = Traffic(self.store.blobs, lambda *_: True, lambda _: None)
-        self.results = SharedResults(self.store, traffic, lambda _: None)
+        self.results = SharedResults(self.store, traffic, lambda _: None, lambda _: None)
         self.kept = KeptJobs(str(directory), 1 << 30, lambda digest: digest in self.desk.store)
         self.log = AuditLog(str(directory))
         self.looked_into: list[tuple[Record, Told, str]] = []

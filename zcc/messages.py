@@ -52,6 +52,8 @@ MAX_WANTED = 32_768
 MAX_ANNOUNCED = 256 + 1024
 # How a Refused begins that a Rejoin may mend: the key is a member's, under another role than the token's.
 OTHER_ROLE = "this key has another role here"
+# What an agent is told at once of results that are void: beyond it the farm begins a new list.
+MAX_VOIDED = 16_384
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
 # What one Submit shows: all inputs that a job may have.
@@ -436,6 +438,33 @@ class Placed(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class AskVoided(Message):
+    """Agent -> broker, after each Welcome and before all else: which results has the farm taken back?
+
+    `list_id` and `number` are those of the last Voided of this broker that it has acted on; empty and 0 when
+    there was none. From then on it is told what comes.
+    """
+
+    KIND: ClassVar[bytes] = b"ask-voided"
+    list_id: Id
+    number: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Voided(Message):
+    """Broker -> agent: what stands in this list behind the number `since`, up to `last`: results of these jobs,
+    and all by nodes of these names. An agent that has acted on another list of this broker's, or not on
+    a number between these two, forgets all that it has."""
+
+    KIND: ClassVar[bytes] = b"voided"
+    list_id: Id
+    since: Count
+    last: Count
+    keys: Annotated[tuple[Digest, ...], Length(MAX_VOIDED)]
+    nodes: Annotated[tuple[Name, ...], Length(MAX_VOIDED)]
+
+
+@dataclass(frozen=True, slots=True)
 class StorageGet(Message):
     """Agent's key -> broker: a piece of the value of this key in ccache's storage, from `offset` on."""
 
@@ -502,5 +531,6 @@ class StorageEnd(Message):
 ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want,
     Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
-    AskPlaced, Placed, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore, StorageEnd,
+    AskPlaced, Placed, AskVoided, Voided, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore,
+    StorageEnd,
 )  # fmt: skip

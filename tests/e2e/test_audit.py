@@ -14,9 +14,10 @@ import pytest
 
 from cache.stores import DiskStore
 from tests.e2e.conftest import BIN, Farm
-from tests.e2e.test_memory import wait_until_written
+from tests.e2e.test_memory import place, wait_until_written
 from tests.forging import forge, no_misses, other_object
 from tests.network_farm import wait_until
+from zcc.agent.recall import SPACE
 from zcc.cli.up import LocalFarm
 from zcc.farm import DEFAULT_FARM
 
@@ -65,6 +66,21 @@ def makers(farm: Farm) -> dict[str, int]:
         return {node: count for node, count, _ in store.index.by_label("node")}
 
 
+def take_all(farm: Farm, project: Path) -> list[bytes]:
+    """The objects as this member gets them, remembered or not."""
+    objects = []
+    for number in range(SOURCES):
+        command = ("zcc", "g++", "-g", "-O1", "-c", f"f{number}.cc", "-o", f"f{number}.o")
+        assert farm.run(*command, cwd=project).returncode == 0
+        objects.append((project / f"f{number}.o").read_bytes())
+    return objects
+
+
+def own_results(farm: Farm) -> int:
+    with closing(DiskStore(str(place(farm) / "cache"), SPACE, 1 << 30)) as store:
+        return store.index.count()
+
+
 @pytest.mark.parametrize("farm", [2], indirect=True)
 def test_what_nodes_have_made_is_made_again_by_others(farm: Farm, tmp_path: Path) -> None:
     build(farm, tmp_path)
@@ -109,9 +125,15 @@ def test_of_two_nodes_neither_is_believed_and_the_result_is_forgotten(
 ) -> None:
     build(farm, tmp_path)
     forge(state_of(farm), DEFAULT_FARM, other_object, is_packed=True)
+    # A member's own cache has taken them.
+    wrong = take_all(farm, tmp_path)
+    wait_until(lambda: own_results(farm) == SOURCES, "the member's cache to keep them")
     report = audit(farm, "--share", "1%", status=1)
     assert report["verdicts"] == {"disputed": 1}, report
     wait_until(lambda: sum(makers(farm).values()) == SOURCES - 1, "the result to be forgotten")
+    wait_until(lambda: own_results(farm) == SOURCES - 1, "the member's cache to forget it too")
+    taken = take_all(farm, tmp_path)
+    assert sum(before != now for before, now in zip(wrong, taken, strict=True)) == 1
 
 
 @pytest.mark.parametrize("farm", [1], indirect=True)

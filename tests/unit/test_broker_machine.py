@@ -47,6 +47,7 @@ from zcc.messages import (
     Absent,
     Announce,
     AskNodes,
+    AskVoided,
     Beat,
     Busy,
     Bye,
@@ -93,7 +94,7 @@ def bulk_and_control(effects: list[object]) -> list[object]:
 def test_every_event_and_every_message_that_a_role_may_send_has_a_handler() -> None:
     assert set(_HANDLERS) == set(get_args(Event))
     decoded_by_the_shell = {Hello, Enrol, Submit, Done, Want, Chunk, Credit}
-    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove, Rejoin, Leave}
+    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove, Rejoin, Leave, AskVoided}
     assert set(_MESSAGE_HANDLERS) == set().union(*ALLOWED.values()) - decoded_by_the_shell
 
 

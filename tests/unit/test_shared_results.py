@@ -24,11 +24,14 @@ KEY = digest_of(b"key")
 class Desk:
     directory: Path
     checked: list[Digest] = field(default_factory=list)
+    voided: list[Digest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = DiskStore(str(self.directory), "farm", 1 << 30)
         self.traffic = Traffic(self.store.blobs, lambda *_: True, lambda _: None)
-        self.results = SharedResults(self.store, self.traffic, self.checked.extend)
+        self.results = SharedResults(
+            self.store, self.traffic, self.checked.extend, self.voided.append
+        )
         self.output = self.store.blobs.put(b"object")
 
     def remember(self, key: Digest = KEY, body: bytes = b"result", node: str = "n") -> None:
@@ -140,3 +143,10 @@ def test_a_nodes_results_are_those_of_its_name_and_of_its_key(desk: Desk) -> Non
     assert desk.results._writer.wait_written()
     assert set(desk.results.keys_of("node")) == set(desk.results.keys_of("")) == set(keys)
     assert set(desk.results.keys_of("worker")) == set(keys[1:])
+
+
+def test_what_is_distrusted_is_told_to_those_who_took_it(desk: Desk) -> None:
+    desk.remember()
+    desk.results.distrust(KEY)
+    assert desk.results.recall(KEY) is None
+    assert desk.voided == [KEY]

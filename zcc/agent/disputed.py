@@ -1,4 +1,5 @@
-"""Jobs of which this machine's own compiler has made something else than the farm: they are believed no more.
+"""Jobs of which this machine's own compiler has made something else than the farm, or which the farm has taken
+back while they were on their way: they are believed no more.
 
     disputed (key, at)      a job's key, when that was found in Unix seconds
 
@@ -36,6 +37,8 @@ class Disputed:
 
     def add(self, keys: Iterable[Digest]) -> None:
         new = tuple(keys)
+        if not new:
+            return
         for key in new:
             self._keys.pop(key, None)
             self._keys[key] = None

@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from cache.digest import Digest
 from cache.errors import CacheError, StoreError
 from cache.forgotten import Forgotten
 from cache.record import Record, Source
+from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.tiers import Resting, Tiers, WriteBehind
 from zcc.agent.prepared import Prepared
@@ -113,10 +116,12 @@ class Recall:
 
     def __init__(self, directory: str, limit_bytes: int, memory_bytes: int) -> None:
         self.refused = 0  # hits that were none, because a name that was missed is there now
+        self.may_keep: Callable[[], bool] = lambda: True
         self._rotten = 0
         self._written = 0
         self._limit_bytes = limit_bytes
         self.known: Bounded[_Place, _Understood] = Bounded(memory_bytes, _bytes_of)
+        self._void_nodes: Counter[str] = Counter()
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
@@ -159,7 +164,7 @@ class Recall:
         `disk.begin` has to have been called for the request.
         """
         record = self._tiers.get_record(prepared.key)
-        if record is None:
+        if record is None or self._void_nodes[record.source.node] > 0:
             return UNKNOWN
         try:
             known = self._understood(record, prepared)
@@ -176,6 +181,8 @@ class Recall:
         self, prepared: Prepared, result: Result, frames: Mapping[Digest, bytes], disk: Disk
     ) -> None:
         """Keep a result as it came, which has been proven; `frames` are its outputs, checked."""
+        if not self.may_keep():
+            return
         base = prepared.base
         here = restored(result, prepared)
         closure = prepared.closure
@@ -193,6 +200,28 @@ class Recall:
     def forget(self, key: Digest) -> None:
         """Drop a result that is not to be trusted."""
         self._writer.forget(key)
+
+    def forget_all(self) -> None:
+        self._writer.forget_all()
+
+    def forget_void(self, keys: Iterable[Digest], nodes: Iterable[str]) -> None:
+        """Drop the results of these jobs, and all that nodes of these names have made."""
+        for key in keys:
+            self._writer.forget(key)
+        for node in nodes:
+            # Which these are says the disk. Until then none of them is placed.
+            self._void_nodes[node] += 1
+            self._writer.do(partial(self._forget_node, node))
+
+    def when_forgotten(self, then: Callable[[], object]) -> None:
+        """Call `then`, in another thread, behind all that was to be forgotten before."""
+        self._writer.do(then)
+
+    def _forget_node(self, node: str) -> None:
+        if self._store is not None:
+            for key in self._store.index.keys(Selection(node=node)):
+                self._writer.forget(key)
+        self._void_nodes[node] -= 1
 
     def wait_written(self) -> bool:
         """Wait until all that was remembered before is on disk, for other processes too; False when that

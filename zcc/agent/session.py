@@ -39,6 +39,7 @@ from zcc.messages import (
     Placed,
     Refused,
     Submit,
+    Voided,
     Want,
     Welcome,
     Who,
@@ -65,6 +66,7 @@ class Listener(Protocol):
     def job_refused(self, ticket: int, reason: str) -> None: ...
     def job_begins(self, ticket: int, expected_s: float) -> None: ...
     def broker_answered(self, answer: Nodes | Placed) -> None: ...
+    def results_voided(self, message: Voided) -> None: ...
 
 
 class FarmSession:
@@ -250,6 +252,8 @@ class FarmSession:
                 self._lose("broker-stopped")
             case Nodes() | Placed():
                 self._listener.broker_answered(message)
+            case Voided():
+                self._listener.results_voided(message)
             case Absent(digest):
                 self._receiver.forget(digest)
                 self._parts.pop(digest, None)

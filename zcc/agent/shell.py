@@ -75,10 +75,11 @@ from zcc.agent.succession import Succession
 from zcc.agent.uploads import Uploads
 from zcc.agent.verifying import Checker
 from zcc.agent.visitor import Visitor
+from zcc.agent.voiding import Voiding
 from zcc.agent.weight import slots_of
 from zcc.config import SOONER, Config
 from zcc.farm import Access
-from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit
+from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit, Voided
 from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,9 @@ class AgentShell:
         self._holders = Looks(self._idle_since_s)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._session: FarmSession | None = None
+        self._voiding: Voiding | None = None
         if access is not None:
+            self._voiding = Voiding(cache_dir, self._recall, access.broker_public)
             name = f"{os.uname().nodename}:{os.getpid()}"
             uploads = self._uploads
             self._session = FarmSession(
@@ -263,6 +266,8 @@ class AgentShell:
     # ---- the farm (Listener) -------------------------------------------------------------------
 
     def farm_opened(self) -> None:
+        if self._session is not None and self._voiding is not None:
+            self._session.ask(self._voiding.question())
         self._handle(FarmOpened())
         self._desk.farm_opened()
 
@@ -305,6 +310,13 @@ class AgentShell:
 
     def broker_answered(self, answer: Nodes | Placed) -> None:
         self._desk.broker_answered(answer)
+
+    def results_voided(self, message: Voided) -> None:
+        if self._voiding is not None:
+            self._voiding.told(message)
+        # What is on its way, sent before the verdict, is not to be believed either.
+        coming = {part.prepared.key for call in self._calls.values() for part in call.parts}
+        self._account.disputed.add(coming.intersection(message.keys))
 
     # ---- one call ------------------------------------------------------------------------------
 

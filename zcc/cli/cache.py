@@ -44,9 +44,17 @@ def open_own(directory: str) -> DiskStore:
 
 
 def cache_commands(
-    open_store: Callable[[str], DiskStore], default: str, option: str
+    open_store: Callable[[str], DiskStore],
+    default: str,
+    option: str,
+    note: Callable[[DiskStore, Selection], Callable[[], None]] = lambda store, selection: (
+        lambda: None
+    ),
 ) -> typer.Typer:
-    """The command group for the stores that `open_store(DIR)` opens; `option` names the directory."""
+    """The command group for the stores that `open_store(DIR)` opens; `option` names the directory.
+
+    `note` is told what is about to be purged; what it answers is called when that is done.
+    """
     app = Program(help="Show, trim, purge and verify remembered results.")
     where = typer.Option(default, option, metavar="DIR", help="Where the results are kept.")
     as_json = typer.Option(False, "--json", help="One JSON object, for scripts.")
@@ -94,7 +102,9 @@ def cache_commands(
             node, user = key_of(store, "node_key", node), key_of(store, "user", user)
             selection = _selection(unused, older, node, user, toolchain, key)
             refuse_strangers(store, selection)
+            tell = note(store, selection)
             removed = clear(store) if selection == Selection() else purge(store, selection)
+            tell()
         agent.ask({"op": "recount"})
         say(told(removed, as_json))
 

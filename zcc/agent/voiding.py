@@ -1,0 +1,86 @@
+"""What the farm has taken back, and this user's own cache forgets therefore.
+
+    heard.BROKER    in the cache's directory: "LIST NUMBER" of the last Voided that was acted on; BROKER are the
+                    first digits of the digest of its public key
+
+It belongs to the results that it speaks of, whichever agent uses them, and is written only behind what it
+stands for. Where a broker has none, nothing was taken from it yet: so it is written before the first result is
+kept. A broker that has another list than the one that is known costs all results.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+
+from cache.digest import digest_of
+from zcc.agent.recall import Recall
+from zcc.keys import save_private
+from zcc.messages import AskVoided, Voided
+
+logger = logging.getLogger(__name__)
+
+_DIGITS = 16
+# No broker's list is called so: what is in the file cannot be read, and its results are not to be trusted.
+_DAMAGED = bytes(16)
+
+
+class Voiding:
+    """For one broker, known by its public key."""
+
+    def __init__(self, cache_dir: str, recall: Recall, broker_public: str) -> None:
+        name = f"heard.{digest_of(broker_public.encode()).hex()[:_DIGITS]}"
+        self._path = os.path.join(cache_dir, name)
+        self._recall = recall
+        self._list, self._number = _read(self._path)
+        recall.may_keep = self._is_noted
+
+    def question(self) -> AskVoided:
+        return AskVoided(self._list, self._number)
+
+    def told(self, message: Voided) -> None:
+        """Forget what is void."""
+        is_known = message.list_id == self._list and message.since <= self._number <= message.last
+        if is_known and message.last == self._number:
+            return
+        keys, nodes = message.keys, message.nodes
+        if not self._list:
+            logger.info("nothing was taken from this farm yet")
+        elif is_known:
+            logger.info(
+                "the farm takes back results: %d, and all of %d nodes", len(keys), len(nodes)
+            )
+            self._recall.forget_void(keys, nodes)
+        else:
+            logger.info(
+                "forgetting all results: which of them the farm has taken back is not known"
+            )
+            self._recall.forget_all()
+        self._list, self._number = message.list_id, message.last
+        self._recall.when_forgotten(partial(self._write, self._list, self._number))
+
+    def _is_noted(self) -> bool:
+        """Whether the next agent will know of which list this one has heard: somebody may have cleaned up."""
+        if not self._list or os.path.exists(self._path):
+            return True
+        return self._write(self._list, self._number)
+
+    def _write(self, list_id: bytes, number: int) -> bool:
+        try:
+            save_private(self._path, f"{list_id.hex()} {number}\n")
+        except OSError as error:  # what was forgotten is heard once more
+            logger.warning("%s: %s", self._path, error)
+            return False
+        return True
+
+
+def _read(path: str) -> tuple[bytes, int]:
+    try:
+        with open(path, encoding="ascii") as file:
+            listed, number = file.read().split()
+        return bytes.fromhex(listed), int(number)
+    except FileNotFoundError:
+        return b"", 0
+    except (OSError, ValueError):
+        return _DAMAGED, 0
