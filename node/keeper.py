@@ -22,31 +22,41 @@ MARK = b"ZCC_NODE"
 # A sandbox that was being started when its node died has no mark yet: until it has, which takes a millisecond.
 _QUIET_S = 2.0
 _LOOK_EVERY_S = 0.05
+# One that the kernel cannot bury, for a disk that does not answer say, is not waited for longer.
+_PATIENCE_S = 10.0
+_TOKEN_BYTES = 8
 _ENDED_IN_ORDER = b"."
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def mark_of(state: str) -> bytes:
-    """What the sandboxes of the node of this state directory are known by: the value of MARK."""
-    return os.fsencode(os.path.realpath(state))
+    """What the marks of all nodes of this state directory begin with, and no others'."""
+    return os.fsencode(os.path.realpath(state)) + b"//"
+
+
+def new_mark(state: str) -> bytes:
+    """A mark for one node's life: its keeper may still look when the next one has jobs."""
+    return mark_of(state) + os.urandom(_TOKEN_BYTES).hex().encode()
 
 
 def end_left(mark: bytes, quiet_s: float = 0.0) -> int:
-    """Kill all sandboxes of this node until there has been none for so long; how many there were.
+    """Kill all sandboxes whose mark begins so, until there has been none for so long; how many there were.
 
-    For a node that is dead: who calls holds the lock of its state directory, or is its keeper. From within a
-    user namespace beside that node's, marks are not to be seen.
+    For nodes that are dead: who calls holds the lock of their state directory, or is the keeper. From within a
+    user namespace beside theirs, marks are not to be seen.
     """
-    environment = MARK + b"=" + mark + b"\0"
-    count = 0
-    until = time.monotonic() + quiet_s
+    environment = MARK + b"=" + mark
+    ended: set[int] = set()
+    now = time.monotonic()
+    until, at_last = now + quiet_s, now + _PATIENCE_S
     while True:
-        killed = sum(_kill(pid, environment) for pid in _pids())
-        count += killed
+        killed = {pid for pid in _pids() if _kill(pid, environment)}
+        ended |= killed
+        now = time.monotonic()
         if killed:
-            until = time.monotonic() + quiet_s
-        elif time.monotonic() >= until:
-            return count
+            until = now + quiet_s
+        if (not killed and now >= until) or now >= at_last:
+            return len(ended)
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -55,13 +65,13 @@ def _pids() -> list[int]:
 
 
 def _kill(pid: int, environment: bytes) -> bool:
-    """Kill this process if it was started with this environment; one that is dead has none."""
+    """Kill this process if it was started with an environment that begins so; one that is dead has none."""
     with contextlib.suppress(OSError):
         # The number may be another's by now, the handle cannot.
         handle = os.pidfd_open(pid)
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
-                is_marked = file.read(len(environment) + 1) == environment
+                is_marked = file.read(len(environment)) == environment
             if is_marked:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
             return is_marked

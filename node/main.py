@@ -247,7 +247,7 @@ def serve(
         host=host,
         gauge=_gauge(parse_size(memory)),
     )
-    with kept(mark_of(state)):
+    with kept(found.mark):
         asyncio.run(_serve(make_shell, grace_s))
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from cache.digest import digest_of, short
 from node.cgroup import CALLER, Cgroups
 from node.errors import SandboxError
-from node.keeper import mark_of
+from node.keeper import new_mark
 from node.obstacles import Surroundings, explain
 from node.proof import empty_log, is_started
 from node.sandbox import DEVICES, Mode, Sandbox
@@ -127,7 +127,7 @@ def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -
         raise SandboxError(f"no system call filter for the architecture {error}") from error
     sandbox = Sandbox(
         find_bubblewrap(), find_shim(state_dir), seccomp, mode, _find_devices(state_dir),
-        mark=mark_of(state_dir),
+        mark=new_mark(state_dir),
     )  # fmt: skip
     attempts = find_attempts(state_dir)
     with job_threads(1) as seat:  # where jobs are started too

@@ -94,7 +94,7 @@ def _main(directory: str, is_kept: bool) -> None:
         own_user_namespace()
         if not is_kept:
             _node(place, Farm(place, toolchain, sandbox))
-        with kept(mark_of(place)):
+        with kept(sandbox.mark):
             _node(place, Farm(place, toolchain, sandbox))
     os.waitpid(node, 0)
     told = {"begun": [] if is_kept else _wait_left(True, _BEGUN_WITHIN_S)}

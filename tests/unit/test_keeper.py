@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from node.keeper import MARK, end_left, mark_of
+from node.keeper import MARK, end_left, mark_of, new_mark
 
 NODE = """
 import os, subprocess, sys
-from node.keeper import MARK, kept, mark_of
-mark = mark_of(sys.argv[1])
+from node.keeper import MARK, kept, new_mark
+mark = new_mark(sys.argv[1])
 with kept(mark):
     print(subprocess.Popen(["sleep", "60"], env={MARK: mark}, stdout=subprocess.DEVNULL).pid, flush=True)
     sys.stdin.read()
@@ -65,15 +65,18 @@ def test_a_keeper_goes_with_a_node_that_ends_in_order(node: subprocess.Popen[byt
 
 
 def test_only_what_bears_this_very_mark_is_ended(tmp_path: Path) -> None:
-    marks = {name: mark_of(f"{tmp_path}/{name}") for name in ("state", "state2")}
-    environments = [
-        {MARK: marks["state"]}, {MARK: marks["state2"]}, {MARK: marks["state"], b"MORE": b"1"},
-    ]  # fmt: skip
-    sleepers = [subprocess.Popen(["sleep", "60"], env=each) for each in environments]
+    state = f"{tmp_path}/state"
+    mark = new_mark(state)
+    # Its own; that of the next node of this state directory; that of another directory.
+    marks = [mark, new_mark(state), new_mark(state + "2")]
+    sleepers = [subprocess.Popen(["sleep", "60"], env={MARK: each}) for each in marks]
     try:
-        assert end_left(marks["state"]) == 1
+        assert end_left(mark) == 1
         assert sleepers[0].wait(20) == -signal.SIGKILL
         assert [each.poll() for each in sleepers[1:]] == [None, None]
+        assert end_left(mark_of(state)) == 1
+        assert sleepers[1].wait(20) == -signal.SIGKILL
+        assert sleepers[2].poll() is None
     finally:
         for each in sleepers:
             each.kill()
