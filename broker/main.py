@@ -332,7 +332,11 @@ app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge
 
 
 def main() -> None:
-    """The program: a user's mistake ends in one line, not in a traceback."""
+    """The program: a user's mistake ends in one line, not in a traceback.
+
+    Whatever it makes is its user's alone, below a directory of whatever mode.
+    """
+    os.umask(0o077)
     run_program(app, "zcc-broker", (BrokerError, CacheError, ZccError, OSError))
 
 

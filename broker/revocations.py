@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "revoked"
 # A thousand lines.
 RESERVE_BYTES = 64 << 10
+_SHOWN = 100  # characters of a line that is none
 _BLOCK_BYTES = 512  # of st_blocks
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE (linux/falloc.h)
 
@@ -96,12 +97,19 @@ class Revocations:
 
     def _take(self, data: bytes) -> None:
         """What stands from `_begins_at` on. An end that is torn counts, and is read again."""
-        for line in data.decode("ascii", "replace").splitlines():
-            self._take_line(line)
+        wrong = [
+            line
+            for line in data.decode("ascii", "replace").split("\n")
+            if not self._take_line(line)
+        ]
+        if wrong:
+            shown = (self.path, len(wrong), wrong[0][:_SHOWN])
+            logger.warning("%s: %d lines are no revocations, as %a", *shown)
         self._size_bytes = self._begins_at + len(data)
         self._begins_at += data.rfind(b"\n") + 1
 
-    def _take_line(self, line: str) -> None:
+    def _take_line(self, line: str) -> bool:
+        """Whether it is one, or empty."""
         try:
             match line.split():
                 case []:
@@ -113,7 +121,8 @@ class Revocations:
                 case _:
                     raise ValueError
         except ValueError:
-            logger.warning("%s: %r is no revocation", self.path, line)
+            return False
+        return True
 
     def _write(self, lines: list[str]) -> bool:
         if not lines:

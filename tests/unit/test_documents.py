@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,26 @@ def test_a_broker_that_cannot_serve_lets_nobody_in_before(tmp_path: Path) -> Non
     assert "'foo' is not an address" in _serve(tmp_path, *own, "--ccache-listen", "foo")
     assert "--ready-fd 77: no such descriptor" in _serve(tmp_path, *own, "--ready-fd", "77")
     assert "'tcp://127.0.0.1:99999'" in _serve(tmp_path, "--listen", "tcp://127.0.0.1:99999")
+
+
+def test_what_a_broker_makes_is_its_users_alone_in_any_directory(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o755)
+    with (tmp_path / "log").open("w+") as log:
+        command = [sibling("zcc-broker"), "serve", "--state", str(state)]
+        command += ["--listen", "tcp://127.0.0.1:0", "--ccache-listen", "127.0.0.1:0"]
+        broker = subprocess.Popen(command, stderr=log, umask=0o022)
+        deadline_s = time.monotonic() + 30
+        while "the farm listens" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        made = list(state.rglob("*"))
+        modes = {str(each.relative_to(state)): each.stat().st_mode & 0o077 for each in made}
+        broker.terminate()
+        broker.wait(30)
+    assert len(modes) > 10
+    assert {name: mode for name, mode in modes.items() if mode} == {}
 
 
 def test_a_database_is_its_owners_alone_wherever_it_lies(tmp_path: Path) -> None:
