@@ -50,7 +50,7 @@ UNREAD_MESSAGES = 64
 MAX_AHEAD_BYTES = 32 << 20
 MAX_AHEAD_BYTES_PER_KEY = 192 << 20
 MAX_AHEAD_BYTES_IN_ALL = 1 << 30
-# Heartbeats of libzmq are no messages: 82 bytes in 5 s both ways.
+# A peer's libzmq may send heartbeats, which are no messages: 82 bytes in 5 s both ways. Ours sends none.
 HEARTBEAT_BYTES_PER_S = 20
 # Connections are looked at so often, at most so many in one go: 5 us each.
 LOOK_EVERY_S = 0.25

@@ -1,4 +1,4 @@
-"""The only place that makes sockets of the farm: CURVE, bounds and heartbeats, all explicit.
+"""The only place that makes sockets of the farm: CURVE, bounds and time limits, all explicit.
 
 libzmq's file descriptor is edge-triggered: after every read *and* every send the socket's own events
 must be asked again, so all links drain until nothing is left and look again after each send.
@@ -21,10 +21,15 @@ from zcc.messages import MAX_FRAME_BYTES, RECEIVING_BYTES
 # Messages that libzmq may hold for one peer. With control and chunks under credit a peer never has more
 # than CREDIT_BYTES of bulk under way; the rest is headers.
 HIGH_WATER_MESSAGES = 4096
-# A connection that says nothing for this long is dead for TCP's sake (a cut cable); the processes'
+# A connection whose other end does not answer is dead after so long (a cut cable): nothing was said for
+# KEEPALIVE_IDLE_S and then no probe confirmed, or what was sent was not confirmed for UNCONFIRMED_MS. These are
+# the kernel's means. Not libzmq's heartbeats: one whose turn comes when the other end is gone, and what
+# it had sent is not all read yet, ends the process by an assertion (`!_io_error`, libzmq 4.3.5). The processes'
 # own beats, once a second, decide about sessions.
-HEARTBEAT_MS = 5_000
-HEARTBEAT_TIMEOUT_MS = 15_000
+KEEPALIVE_IDLE_S = 5
+KEEPALIVE_PROBES_EACH_S = 5
+KEEPALIVE_PROBES = 2
+UNCONFIRMED_MS = 15_000
 # A stranger gets two seconds to prove who he is, not libzmq's thirty.
 HANDSHAKE_MS = 2_000
 RECONNECT_MS = 100
@@ -69,9 +74,11 @@ def bounded_socket(
     socket.rcvhwm = unread_messages
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_PROBES_EACH_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+    socket.setsockopt(zmq.TCP_MAXRT, UNCONFIRMED_MS)
     # Only where it is asked for: with it, an IPv4 endpoint would be reported in mapped form.
     socket.setsockopt(zmq.IPV6, int("[" in endpoint))
     return socket

@@ -34,7 +34,7 @@ LOST_AFTER_S = 5.0
 # What Busy says of a job whose compiler runs.
 HAS_BEGUN_S = 0.0
 # Who sends a long message over a slow line can say nothing else meanwhile: he is heard when so much of it has
-# come since the last look. libzmq's own heartbeats are 41 bytes each.
+# come since the last look. Heartbeats that a peer's libzmq may send are 41 bytes each.
 RECEIVING_BYTES = 1 << 10
 # Pieces of one value of ccache's that may be on their way to the broker, or asked of it, at a time.
 STORAGE_WINDOW = 8

@@ -24,6 +24,7 @@ from zcc.job import (
     Job,
     Lookups,
     Manifest,
+    OutputFile,
     Result,
     Usage,
     encode_job,
@@ -121,9 +122,14 @@ def test_what_is_beyond_a_keys_bound_is_refused(
 
 
 def result(size_bytes: int, exit_status: int = 1) -> bytes:
-    """A result without outputs, whose messages are so long, as a frame; too large to be read at once."""
+    """A result of a job of `runs`, whose messages are so long, as a frame; too large to be read at once.
+
+    One that says 0 has the job's output, of contents that the farm has.
+    """
     stderr = os.urandom(size_bytes)
-    made = Result(exit_status, b"", stderr, (), Usage(0.1, 0.1, 1), Lookups(), "node")
+    written = (OutputFile(b"/src/x.o", digest_of(b"s"), 1, 0o644),)
+    outputs = () if exit_status else written
+    made = Result(exit_status, b"", stderr, outputs, Usage(0.1, 0.1, 1), Lookups(), "node")
     return compress(encode_result(made))
 
 

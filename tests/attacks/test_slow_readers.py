@@ -18,6 +18,7 @@ import zmq
 
 from broker.limits import MAX_UNSENT_BYTES
 from cache.digest import digest_of
+from cache.frame import compress
 from tests.attacks.test_floods import result, runs, submit
 from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
 from zcc import codec
@@ -26,6 +27,7 @@ from zcc.keys import KeyPair
 from zcc.messages import (
     CHUNK_BYTES,
     MAX_FRAME_BYTES,
+    Announce,
     AskNodes,
     Beat,
     Done,
@@ -157,7 +159,12 @@ def test_results_that_an_agent_does_not_read_wait_for_it_and_none_is_lost(
         await node.hello("node", slots=others)
         (given,) = await runs(broker, agent, node, 1)
         remembered = result(2 << 20, exit_status=0)
-        await node.say(Done(given.lease, remembered))
+        output = digest_of(b"s")
+        node.blobs[output] = compress(b"s")
+        await node.say(Announce(given.lease, (output,)))
+        node.sender.offer(output)
+        node.sender.after(Done(given.lease, remembered))
+        node.pump()
         await agent.wait(Finished)
         await asyncio.sleep(1.0)  # until it is written down
         with slow_peer(broker, pair) as slow:

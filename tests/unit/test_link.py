@@ -1,0 +1,55 @@
+"""What all sockets of the farm have in common."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import zmq
+
+from zcc.link import bounded_socket
+
+
+@pytest.mark.parametrize("kind", [zmq.ROUTER, zmq.DEALER])
+def test_dead_connections_are_found_by_the_kernel_and_not_by_heartbeats(kind: int) -> None:
+    """A heartbeat of libzmq 4.3.5 ends the process where a peer is gone of whose messages some are unread."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    socket = bounded_socket(context, kind, "tcp://127.0.0.1:1")
+    try:
+        assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE) == 1
+        idle_s = socket.getsockopt(zmq.TCP_KEEPALIVE_IDLE)
+        probing_s = socket.getsockopt(zmq.TCP_KEEPALIVE_INTVL) * socket.getsockopt(
+            zmq.TCP_KEEPALIVE_CNT
+        )
+        assert 0 < idle_s + probing_s <= 15
+        assert 0 < socket.getsockopt(zmq.TCP_MAXRT) <= 15_000
+    finally:
+        socket.close()
+        context.term()
+
+
+def test_a_peer_that_leaves_while_its_messages_are_unread_does_no_harm() -> None:
+    context = zmq.Context[zmq.Socket[bytes]]()
+    router = bounded_socket(context, zmq.ROUTER, "tcp://127.0.0.1:0", unread_messages=2)
+    try:
+        router.bind("tcp://127.0.0.1:0")
+        endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        other = zmq.Context[zmq.Socket[bytes]]()
+        dealer = other.socket(zmq.DEALER)
+        dealer.linger = 0
+        dealer.connect(endpoint.rstrip(b"\0").decode())
+        for _ in range(20):
+            dealer.send(bytes(100_000))
+        assert router.poll(10_000)
+        dealer.close()
+        other.term()
+        read, deadline = 0, time.monotonic() + 30
+        while router.poll(200) and time.monotonic() < deadline:
+            router.recv_multipart()
+            read += 1
+        assert 2 <= read <= 20
+    finally:
+        router.close()
+        context.term()
