@@ -30,7 +30,8 @@ from zcc.agent.queries import run_query
 from zcc.cli.compilers import compilers_of
 from zcc.cli.up import LocalFarm
 from zcc.compiler.closure import Closure as Bounded
-from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest
+from zcc.compiler.closure import Local, NotBounded, ScanRequest
+from zcc.reasons import Reason
 
 STORE = Path(__file__).resolve().parents[1] / ".demo" / "boost"
 ZCC = str(Path(sys.executable).parent / "zcc")

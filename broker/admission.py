@@ -21,11 +21,12 @@ from broker.model import Expectation, Known
 from broker.queue import Lane
 from broker.sessions import Session
 from cache.digest import Digest
+from zcc.reasons import Reason
 
-NO_NODES = "no-nodes"
-FARM_FULL = "farm-full"
-TOO_MANY = "too-many-queued"
-JOBS_FAIL = "jobs-failed"
+NO_NODES = Reason.NO_NODES
+FARM_FULL = Reason.FARM_FULL
+TOO_MANY = Reason.TOO_MANY_QUEUED
+JOBS_FAIL = Reason.JOBS_FAILED
 
 
 def reason_to_refuse(

@@ -15,10 +15,11 @@ from broker.spool import Spool, Spooled
 from cache.digest import Digest
 from zcc.errors import ProtocolError
 from zcc.messages import CREDIT_BYTES, Absent, Chunk, Finished, Message, Refused
+from zcc.reasons import Reason
 from zcc.transfer import Read, Sender
 
 # Why an agent does not get a result that waited for it: it was evicted, or more waited than there is room for.
-RESULT_GONE = "result-gone"
+RESULT_GONE = Reason.RESULT_GONE
 
 # (key, outputs) -> the body of this key's result, if it is remembered with just these outputs.
 BodyOf = Callable[[Digest, tuple[Digest, ...]], bytes | None]

@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from zcc.reasons import Reason
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
 
 # Why a job or a session ends over a mistake of ours.
-BROKER_FAILED = "broker-failed"
+BROKER_FAILED = Reason.BROKER_FAILED
 
 
 class Failures:

@@ -66,8 +66,9 @@ from zcc.messages import (
     Who,
 )
 from zcc.printable import printable
+from zcc.reasons import Reason
 
-DISK_FULL = "broker-disk"
+DISK_FULL = Reason.BROKER_DISK
 
 
 class Machine:

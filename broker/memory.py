@@ -11,8 +11,9 @@ from broker.farm import Farm
 from broker.jobs import EVERY, Execution
 from broker.model import Identity
 from broker.needs import Word
+from zcc.reasons import Reason
 
-NO_MEMORY = "needs-memory"
+NO_MEMORY = Reason.NEEDS_MEMORY
 
 
 def was_stopped(farm: Farm, execution: Execution, key: str, used_bytes: int, now: float) -> None:

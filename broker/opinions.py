@@ -11,9 +11,10 @@ from broker.farm import Farm
 from broker.jobs import EVERY, Ending, Execution, Lease
 from broker.limits import MAX_LOSSES, MAX_REASON
 from broker.nodes import Node
+from zcc.reasons import Reason
 
-LOST_TWICE = "nodes-failed"
-JOB_WRONG = "job-refused"
+LOST_TWICE = Reason.NODES_FAILED
+JOB_WRONG = Reason.JOB_REFUSED
 
 
 def avoid(farm: Farm, execution: Execution, node: Node, now: float) -> None:

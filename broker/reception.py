@@ -23,11 +23,12 @@ from broker.traffic import Traffic
 from cache.digest import Digest
 from zcc.errors import ProtocolError
 from zcc.messages import Bye, Cancel, Done, Message, Refused, Submit
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
 # Why a Submit that was not read is refused.
-UNREADABLE = "unreadable"
+UNREADABLE = Reason.UNREADABLE
 # Who pays for the results of a key's jobs. No key looks like this: keys are Z85.
 RESULTS_OF = "results of "
 

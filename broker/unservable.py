@@ -28,7 +28,7 @@ def why_unservable(farm: Farm, execution: Execution, now: float) -> str:
     """Why no node may run it; empty: one may."""
     lane, avoid = execution.lane, execution.avoid
     if not farm.is_servable(lane.user, lane.machine_class, execution.toolchain, avoid, now):
-        why = NO_NODES
+        why: str = NO_NODES
     else:
         why = why_too_large(farm, execution, avoid, now)
     if why and opinions.relent(execution):

@@ -36,8 +36,9 @@ from broker.limits import (
 from broker.sessions import Session
 from cache.digest import Digest
 from zcc.messages import Absent
+from zcc.reasons import Reason
 
-ABSENT = "input-absent"
+ABSENT = Reason.INPUT_ABSENT
 # No key looks like these: keys are Z85.
 COMMON = ""
 TOOLCHAIN = " toolchain"

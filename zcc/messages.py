@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Annotated, ClassVar
 
 from cache.digest import DIGEST_SIZE, Digest
+from zcc import reasons
 from zcc.bounds import Count, Id, Length, Load, Name, Range, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 from zcc.lent import Memory
@@ -39,7 +40,7 @@ RECEIVING_BYTES = 1 << 10
 # Pieces of one value of ccache's that may be on their way to the broker, or asked of it, at a time.
 STORAGE_WINDOW = 8
 # Reasons of `Refused` that tell of the job and not of the farm: it is not worth while to send it again.
-WRONG_JOB = frozenset(("unreadable", "job-refused"))
+WRONG_JOB = frozenset((reasons.Reason.UNREADABLE, reasons.Reason.JOB_REFUSED))
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
 # Leases that one node may hold, and a little: a broker that leases more is broken.

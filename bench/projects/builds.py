@@ -16,8 +16,8 @@ from pathlib import Path
 from catalogue import JOBS, Project
 from sources import unpack
 
-from zcc.agent.prepared import CHOICES
 from zcc.cli.up import LocalFarm
+from zcc.reasons import Reason
 
 BIN = Path(sys.executable).parent
 RECORDER = Path(__file__).resolve().parent / "recorder"
@@ -161,6 +161,10 @@ def read_command(record: Path) -> Command:
     return Command(words, *parts)
 
 
+# What no farm could take; a compile that failed there, or was checked here, was one that it could.
+_PASSED = {each for each in Reason if each.is_choice} - {Reason.COMPILE_ERROR, Reason.VERIFY}
+
+
 def count(before: dict[str, object], after: dict[str, object]) -> Counts:
     """What was added to the agent's counters."""
     if not after:
@@ -169,8 +173,8 @@ def count(before: dict[str, object], after: dict[str, object]) -> Counts:
         Counter(after[name]) - Counter(before[name])  # type: ignore[call-overload]
         for name in ("outcomes", "ways", "local_reasons")
     )
-    passed = sum(number for name, number in reasons.items() if name in CHOICES)
-    local = {name: number for name, number in reasons.items() if name not in CHOICES}
+    passed = sum(number for name, number in reasons.items() if name in _PASSED)
+    local = {name: number for name, number in reasons.items() if name not in _PASSED}
     notes = list(after["notes"])  # type: ignore[call-overload]
     return Counts(
         compiles=sum(outcomes.values()) - passed,

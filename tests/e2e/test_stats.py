@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import stop_agent
 from zcc.agent import door
+from zcc.reasons import Reason
 
 SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'
 HIDDEN = '#define CAT(a, b) a##b\n#if CAT(__has_, include)("hidden.h")\nint hidden;\n#endif\n'
@@ -81,6 +82,28 @@ def test_why_names_what_has_changed_since_the_last_compile(
     compile_(remembering, project)
     assert cause(remembering, project, "x.o") == ("changed", str(project / "a.h"))
     assert f"no hit: the header {project}/a.h changed" in text(remembering, project, "why", "x.c")
+
+
+def test_a_reason_is_told_with_what_to_do_wherever_it_is_asked_for(
+    remembering: Farm, project: Path
+) -> None:
+    (project / "x.c").write_text("const char *now = __TIME__;\n")
+    compile_(remembering, project, strict=False)
+    reason = Reason.TIME_MACRO
+    for words in (("explain", *COMMAND), ("why", "x.c"), ("why", *COMMAND), ("stats",)):
+        said = remembering.run("zcc", *words, cwd=project, COLUMNS="80").stdout.decode()
+        assert "time-macro" in said, words
+        assert max(map(len, said.splitlines())) <= 80 + len(str(project)), words
+        told = " ".join(said.split())
+        assert reason.what in told, words
+        assert reason.advice in told, words
+    about = ask(remembering, project, "explain", *COMMAND)["about"]
+    assert (about["code"], about["kind"], about["advice"]) == (reason, "limit", reason.advice)
+    assert ask(remembering, project, "why", "x.c")["answers"][0]["about"] == about
+    assert ask(remembering, project, "why", *COMMAND)["answers"][0]["cause"]["about"] == about
+    stats = ask(remembering, project, "stats")
+    assert stats["about"]["time-macro"] == about
+    assert stats["local_reasons"]["time-macro"] >= 1
 
 
 def test_why_takes_a_second_output_of_the_compile(remembering: Farm, project: Path) -> None:

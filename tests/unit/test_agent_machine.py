@@ -36,6 +36,7 @@ from zcc.agent.events import (
 )
 from zcc.agent.machine import AgentMachine
 from zcc.agent.slots import Slots
+from zcc.reasons import Reason
 
 
 def machine(slots: int = 1, is_open: bool = True) -> AgentMachine:
@@ -68,10 +69,19 @@ def local(reason: str, detail: str = "", call: int = 1) -> CountOutcome:
     return CountOutcome(call, "local", reason=reason, detail=detail)
 
 
+def test_a_broker_does_not_choose_for_a_user_who_wants_no_fallback() -> None:
+    """Its word may be spelt as a choice of the agent's own."""
+    agent = machine()
+    agent.handle(CallArrived(1, is_nested=False, is_strict=True), 0.0)
+    agent.handle(CallPrepared(1, "scanned"), 0.0)
+    effects = agent.handle(JobRefused(1, Reason.SMALL.value, ""), 0.0)
+    assert isinstance(effects[0], FailCall)
+
+
 def test_who_forbids_it_has_nothing_run_here_neither_a_link_nor_a_compile_that_failed() -> None:
     agent = machine()
     forbid(agent)
-    assert agent.handle(CallIsLocal(1, "not-a-compile", "link", True), 0.0) == refused(
+    assert agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, "link"), 0.0) == refused(
         "not-a-compile", "link"
     )
     agent = machine()
@@ -125,7 +135,7 @@ def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
     agent = machine()
     arrive(agent, 1, 2, 3)
     for call in (1, 2, 3):
-        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
+        agent.handle(CallIsLocal(call, Reason.NOT_A_COMPILE, ""), 0.0)
     assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2)]
     assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(3)]
 
@@ -134,7 +144,7 @@ def test_a_compiler_that_is_stopped_makes_way_once() -> None:
     agent = machine()
     arrive(agent, 1, 2, 3)
     for call in (1, 2, 3):
-        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
+        agent.handle(CallIsLocal(call, Reason.NOT_A_COMPILE, ""), 0.0)
     assert agent.running_here() == [1]
     assert agent.handle(CallStopped(1), 1.0) == [RunHere(2)]
     assert agent.handle(CallStopped(1), 2.0) == []
@@ -148,9 +158,9 @@ def test_a_compiler_that_is_stopped_makes_way_once() -> None:
 def test_two_heavy_links_do_not_overlap_and_others_wait_behind() -> None:
     agent = machine(slots=4)
     arrive(agent, 1, 2, 3, 4)
-    assert agent.handle(CallIsLocal(1, "not-a-compile", "", True, slots=4), 0.0)[-1] == RunHere(1)
+    assert agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, "", slots=4), 0.0)[-1] == RunHere(1)
     for call, slots in ((2, 99), (3, 1), (4, 1)):
-        assert len(agent.handle(CallIsLocal(call, "not-a-compile", "", True, slots), 0.0)) == 1
+        assert len(agent.handle(CallIsLocal(call, Reason.NOT_A_COMPILE, "", slots), 0.0)) == 1
         agent.validate()
     assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(2)]
     agent.validate()
@@ -161,9 +171,9 @@ def test_a_heavy_link_waits_until_as_many_slots_are_free_as_it_takes() -> None:
     agent = machine(slots=4)
     arrive(agent, 1, 2, 3, 4)
     for call in (1, 2):
-        agent.handle(CallIsLocal(call, "not-a-compile", "", True), 0.0)
-    agent.handle(CallIsLocal(3, "not-a-compile", "", True, slots=3), 0.0)
-    agent.handle(CallIsLocal(4, "not-a-compile", "", True), 0.0)
+        agent.handle(CallIsLocal(call, Reason.NOT_A_COMPILE, ""), 0.0)
+    agent.handle(CallIsLocal(3, Reason.NOT_A_COMPILE, "", slots=3), 0.0)
+    agent.handle(CallIsLocal(4, Reason.NOT_A_COMPILE, ""), 0.0)
     assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2), RunHere(3)]
     assert agent.handle(CallClosed(1), 0.0) == [ForgetCall(1), RunHere(4)]
     assert agent.slots.used == 4
@@ -172,9 +182,9 @@ def test_a_heavy_link_waits_until_as_many_slots_are_free_as_it_takes() -> None:
 def test_a_heavy_link_that_gives_up_waiting_holds_nobody_back() -> None:
     agent = machine(slots=2)
     arrive(agent, 1, 2, 3)
-    agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)
-    agent.handle(CallIsLocal(2, "not-a-compile", "", True, slots=2), 0.0)
-    agent.handle(CallIsLocal(3, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, ""), 0.0)
+    agent.handle(CallIsLocal(2, Reason.NOT_A_COMPILE, "", slots=2), 0.0)
+    agent.handle(CallIsLocal(3, Reason.NOT_A_COMPILE, ""), 0.0)
     assert agent.handle(CallClosed(2), 0.0) == [ForgetCall(2), RunHere(3)]
 
 
@@ -182,8 +192,8 @@ def test_a_call_from_inside_another_never_waits() -> None:
     agent = machine()
     arrive(agent, 1)
     arrive(agent, 2, is_nested=True)
-    agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)
-    inner = agent.handle(CallIsLocal(2, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, ""), 0.0)
+    inner = agent.handle(CallIsLocal(2, Reason.NOT_A_COMPILE, ""), 0.0)
     assert inner[-1] == RunHere(2)
 
 
@@ -214,7 +224,7 @@ def test_strict_mode_names_the_reason_instead_of_falling_back() -> None:
 def test_strict_mode_lets_a_link_pass() -> None:
     agent = machine()
     arrive(agent, 1, is_strict=True)
-    assert agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)[-1] == RunHere(1)
+    assert agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, ""), 0.0)[-1] == RunHere(1)
 
 
 def test_a_lost_farm_sends_every_remote_call_home() -> None:
@@ -280,7 +290,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         return CallClosed(call)
     return (
         CallPrepared(call, "scanned"),
-        CallIsLocal(call, "not-a-compile", "", True),
+        CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
         FarmOpened(),
         FarmClosed("broker-silent"),
         JobRefused(call, "no-nodes", ""),
@@ -331,6 +341,9 @@ def test_a_call_that_is_to_be_checked_runs_here_whatever_came() -> None:
     agent.handle(CheckWanted(1), 0.0)
     agent.handle(CheckWanted(2), 0.0)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    assert agent.handle(ResultProven(1), 1.0) == [local("verify"), RunHere(1)]
-    assert agent.handle(ResultRecalled(2, "scanned"), 1.0) == [local("verify", call=2), RunHere(2)]
+    assert agent.handle(ResultProven(1), 1.0) == [local(Reason.VERIFY), RunHere(1)]
+    assert agent.handle(ResultRecalled(2, "scanned"), 1.0) == [
+        local(Reason.VERIFY, call=2),
+        RunHere(2),
+    ]
     agent.validate()

@@ -75,6 +75,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.reasons import Reason
 from zcc.transfer import Receiver, Sender
 
 PATIENCE_S = 5.0
@@ -530,7 +531,7 @@ def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: 
             await agent.say(Submit(ticket, key, 0.0, "b", False, b"", None, 0, body))
             refused = await agent.wait(Refused)
             assert refused.ticket == ticket
-            assert refused.reason.startswith("unreadable: ")
+            assert refused.reason.startswith(f"{Reason.UNREADABLE}: ")
         assert broker.shell.counts == {"unreadable_jobs": len(bodies)}
         await agent.say(Submit(9, job_key(job), 0.0, "b", False, b"", None, 0, compress(job)))
         assert (await node.wait(Run)).key == job_key(job)

@@ -40,6 +40,7 @@ from zcc.errors import ConfigError
 from zcc.farm import spoken
 from zcc.keys import member_id, new_key_pair
 from zcc.messages import Role
+from zcc.reasons import Reason
 
 BIN = Path(sys.executable).parent
 
@@ -417,7 +418,12 @@ def test_an_explanation_is_told_in_words() -> None:
         "arguments": [], "compiler": "/usr/bin/gcc", "way": "local", "reason": "no-source",
         "detail": "", "base_dir": {"directory": "", "is_used": False},
     }))  # fmt: skip
-    assert here[1:] == ["way          local: no-source", "base_dir     none is in force"]
+    assert here[1:] == [
+        "way          local: no-source",
+        f"why          {Reason.NO_SOURCE.sentence}",
+        "do           Name a source.",
+        "base_dir     none is in force",
+    ]
 
 
 def test_config_shows_which_checkout_auto_means(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.deliveries import RESULT_GONE, Deliveries
+from broker.deliveries import Deliveries
 from broker.limits import HELD_BYTES
 from broker.outbox import Answer, Outbox
 from broker.spool import Spool
@@ -29,6 +29,7 @@ from zcc.messages import (
     Settled,
     Want,
 )
+from zcc.reasons import Reason
 
 A, B, OTHER = b"agent a", b"agent b", b"another key's"
 KEY = digest_of(b"job")
@@ -210,7 +211,7 @@ def test_a_remembered_result_that_was_evicted_meanwhile_is_refused(bench: Bench)
     bench.stand_still(A)
     bench.deliver(A, finished(7, bytes(100_000)), key=KEY)
     bench.move_on()
-    assert bench.got(A) == [Refused(7, RESULT_GONE)]
+    assert bench.got(A) == [Refused(7, Reason.RESULT_GONE)]
 
 
 def test_results_that_wait_and_are_not_remembered_go_to_disk(
@@ -237,7 +238,11 @@ def test_results_beyond_what_the_disk_keeps_are_refused_and_no_session_ends(
     bench.stand_still(A)
     assert all(bench.deliver(A, result) for result in results)
     bench.move_on()
-    assert bench.got(A) == [*results[:2], Refused(2, RESULT_GONE), Refused(3, RESULT_GONE)]
+    assert bench.got(A) == [
+        *results[:2],
+        Refused(2, Reason.RESULT_GONE),
+        Refused(3, Reason.RESULT_GONE),
+    ]
 
 
 def test_what_waits_on_disk_for_a_gone_peer_is_removed(

@@ -44,6 +44,7 @@ from zcc.agent.forecast import ENOUGH_TRIPS, Forecast
 from zcc.agent.homeward import Homeward
 from zcc.agent.machine import AgentMachine, Stage
 from zcc.agent.slots import Slots
+from zcc.reasons import Reason
 
 
 def machine(slots: int = 1, *, is_sharing: bool = True) -> AgentMachine:
@@ -98,7 +99,7 @@ def test_a_job_that_begins_at_once_stays_there_though_slots_are_idle() -> None:
 def test_of_those_who_wait_the_one_at_the_back_comes_home() -> None:
     agent = machine(2)
     agent.handle(CallArrived(9, False, False), 0.0)
-    agent.handle(CallIsLocal(9, "not-a-compile", "", True, slots=2), 0.0)
+    agent.handle(CallIsLocal(9, Reason.NOT_A_COMPILE, "", slots=2), 0.0)
     submit(agent, 1, 2, 3, 4)
     for call, expected_s in ((1, 0.5), (2, 1.5), (3, 2.5), (4, 3.5)):
         assert agent.handle(JobWaits(call, expected_s), 0.1) == []  # no slot is idle
@@ -133,7 +134,7 @@ def test_the_longest_gain_counts_where_this_machine_is_faster() -> None:
     for _ in range(20):
         agent.forecast.ran_here((3,), 0.25)
     agent.handle(CallArrived(9, False, False), 0.0)
-    agent.handle(CallIsLocal(9, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(9, Reason.NOT_A_COMPILE, ""), 0.0)
     submit(agent, 2, 1)
     agent.handle(JobWaits(1, 1.0), 0.05)
     assert RunHere(2) in agent.handle(CallClosed(9), 0.1)
@@ -142,9 +143,9 @@ def test_the_longest_gain_counts_where_this_machine_is_faster() -> None:
 def test_a_heavy_link_that_waits_for_slots_is_not_overtaken() -> None:
     agent = machine(2)
     agent.handle(CallArrived(1, False, False), 0.0)
-    agent.handle(CallIsLocal(1, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(1, Reason.NOT_A_COMPILE, ""), 0.0)
     agent.handle(CallArrived(2, False, False), 0.0)
-    agent.handle(CallIsLocal(2, "not-a-compile", "", True, slots=2), 0.0)
+    agent.handle(CallIsLocal(2, Reason.NOT_A_COMPILE, "", slots=2), 0.0)
     submit(agent, 3)
     assert (
         agent.handle(JobWaits(3, 30.0), 0.1) == []
@@ -189,7 +190,7 @@ def test_who_waits_for_a_compiler_to_be_packed_may_have_an_idle_slot() -> None:
     agent.handle(CallArrived(2, False, is_strict=True), 0.0)
     agent.handle(CallArrived(3, False, False), 0.0)
     assert [agent.may_begin_here(call) for call in (1, 2, 3)] == [True, False, True]
-    agent.handle(CallIsLocal(1, "sooner-here", "", True), 0.0)
+    agent.handle(CallIsLocal(1, Reason.SOONER_HERE, ""), 0.0)
     assert not agent.may_begin_here(3)
     agent.handle(CallClosed(1), 0.0)
     assert agent.may_begin_here(3)
@@ -203,7 +204,7 @@ def test_who_waits_for_a_compiler_to_be_packed_may_have_an_idle_slot() -> None:
 def test_a_compile_that_is_over_before_the_farm_could_answer_stays_here() -> None:
     agent = machine()
     knowing(agent, _1=0.05, _2=0.3)
-    small = CountOutcome(1, "local", "small")
+    small = CountOutcome(1, "local", Reason.SMALL)
     assert submit(agent, 1) == [small, RunHere(1)]
     assert submit(agent, 2) == [SubmitJob(2)]  # no slot is idle, and it is not small
 
@@ -239,7 +240,7 @@ def test_what_is_overdue_is_done_here_too_and_the_first_wins() -> None:
     assert agent.handle(Looked(), 2.0) == [RaceHere(1)]
     agent.validate()
     assert agent.handle(Looked(), 3.0) == []
-    won = [CancelJob(1), PlaceResult(1), CountOutcome(1, "local", reason="raced")]
+    won = [CancelJob(1), PlaceResult(1), CountOutcome(1, "local", reason=Reason.RACED)]
     assert agent.handle(RaceWon(1), 3.1) == won
     assert agent.handle(ResultProven(1), 3.1) == []
     assert agent.handle(CallClosed(1), 3.2) == [ForgetCall(1)]
@@ -262,7 +263,7 @@ def test_in_the_tail_the_one_that_will_end_last_is_raced() -> None:
     for _ in range(20):
         agent.forecast.ran_here((3,), 0.3)  # three times as fast as a node
     agent.handle(CallArrived(9, False, False), 0.0)
-    agent.handle(CallIsLocal(9, "not-a-compile", "", True), 0.0)
+    agent.handle(CallIsLocal(9, Reason.NOT_A_COMPILE, ""), 0.0)
     submit(agent, 1, 2, 3)
     for call in (1, 2, 3):
         agent.handle(JobBegan(call), 0.01)
@@ -407,7 +408,7 @@ class World:
         call = self.rng.choice(calls)
         choices: list[Event] = [
             CallPrepared(call, "scanned", keys=(call % 7,), can_race=self.rng.random() < 0.7),
-            CallIsLocal(call, "not-a-compile", "", True),
+            CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
             FarmOpened(),
             FarmClosed("broker-silent"),
             JobRefused(call, "no-nodes", ""),

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from cache.digest import digest_of
-from zcc.agent.judging import CHANGED_INPUTS, MOVED_OUTPUT, Refused, judge
+from zcc.agent.judging import Refused, judge
 from zcc.agent.places import Outputs, Wanted
 from zcc.agent.prepared import Prepared
 from zcc.agent.writing import Way
@@ -18,6 +18,7 @@ from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Trail
 from zcc.compiler.options import Family
 from zcc.job import FileInput, Lookups, Manifest, Result, Usage
+from zcc.reasons import Reason
 
 HEADER = b"int x;\n"
 # The farm's verdict is a failure, which is passed on where nothing has changed.
@@ -69,7 +70,7 @@ def test_inputs_that_are_what_they_were_are_no_matter(tmp_path: Path, disk: Disk
 def test_inputs_that_the_disk_has_forgotten_are_read_again(tmp_path: Path, disk: Disk) -> None:
     assert not isinstance(verdict(tmp_path, Disk()), Refused)
     (tmp_path / "y.h").write_bytes(b"long x;\n")
-    assert verdict(tmp_path, Disk()) == Refused(CHANGED_INPUTS, str(tmp_path / "y.h"))
+    assert verdict(tmp_path, Disk()) == Refused(Reason.INPUTS_CHANGED, str(tmp_path / "y.h"))
 
 
 @pytest.mark.parametrize("how", ["edited", "replaced", "removed", "directory"])
@@ -83,13 +84,13 @@ def test_an_input_with_other_bytes_is_named(tmp_path: Path, disk: Disk, how: str
         path.unlink()
     if how == "directory":
         path.mkdir()
-    assert verdict(tmp_path, disk) == Refused(CHANGED_INPUTS, str(path))
+    assert verdict(tmp_path, disk) == Refused(Reason.INPUTS_CHANGED, str(path))
 
 
 def test_a_link_on_the_way_that_was_turned_is_a_change(tmp_path: Path, disk: Disk) -> None:
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to("v2")
-    assert verdict(tmp_path, disk) == Refused(CHANGED_INPUTS, str(tmp_path / "link"))
+    assert verdict(tmp_path, disk) == Refused(Reason.INPUTS_CHANGED, str(tmp_path / "link"))
 
 
 def test_an_output_that_goes_elsewhere_is_a_change(tmp_path: Path, disk: Disk) -> None:
@@ -103,4 +104,4 @@ def test_an_output_that_goes_elsewhere_is_a_change(tmp_path: Path, disk: Disk) -
     (tmp_path / "out").rename(tmp_path / "old")
     (tmp_path / "out").symlink_to("old")
     found = judge(CAME, {}, prepared, cast(Any, None), disk)
-    assert found == Refused(MOVED_OUTPUT, "out/x.o")
+    assert found == Refused(Reason.OUTPUT_MOVED, "out/x.o")

@@ -13,12 +13,13 @@ import pytest
 from cache.digest import digest_of
 from zcc.agent import wire
 from zcc.agent.calls import Call
-from zcc.agent.judging import CHANGED_INPUTS, RECENT_S
+from zcc.agent.judging import RECENT_S
 from zcc.agent.lateness import first_other_input, first_outdated, reply_here
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.compiler.disk import Disk
 from zcc.job import FileInput, Lookups, Manifest, Result, Usage
+from zcc.reasons import Reason
 
 HEADER = b"int x;\n"
 LATE_S = 10 * RECENT_S
@@ -92,7 +93,7 @@ def test_what_waited_for_its_placing_is_judged_once_more(project: Path, change: 
     assert first_outdated(call, disk, LATE_S) is None
     path = change(project)
     assert first_outdated(call, disk, RECENT_S / 2) is None  # judged a moment ago
-    assert first_outdated(call, disk, 2 * LATE_S) == Here(CHANGED_INPUTS, str(path))
+    assert first_outdated(call, disk, 2 * LATE_S) == Here(Reason.INPUTS_CHANGED, str(path))
 
 
 def test_a_source_that_came_first_is_judged_with_the_one_that_came_last(project: Path) -> None:

@@ -18,7 +18,6 @@ from zcc.compiler.closure import (
     Forced,
     Local,
     NotBounded,
-    Reason,
     ScanRequest,
     is_project,
     is_too_wide,
@@ -39,6 +38,7 @@ from zcc.compiler.search import (
 )
 from zcc.compiler.signatures import RACY_WINDOW_NS
 from zcc.errors import CompilerError
+from zcc.reasons import Reason
 
 LATER_NS = 10 * RACY_WINDOW_NS
 

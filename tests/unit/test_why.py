@@ -22,6 +22,7 @@ from zcc.compiler.closure import Closure
 from zcc.compiler.renaming import NEUTRAL_OBJECT
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import FileInput, Job, Manifest, Terminal, encode_job, job_key
+from zcc.reasons import Reason
 
 SOURCE = b"/p/x.c"
 
@@ -153,7 +154,7 @@ def test_the_first_compile_has_no_one_before_it(pages: Pages) -> None:
     pages.lasts.compiled(prepared(JOB), "remote")
     last = pages.only()
     assert (last.outcome, last.output) == ("remote", b"/p/x.o")
-    assert last.cause == Cause("first", "", [], 0)
+    assert last.cause == Cause(Reason.FIRST, "", [], 0)
 
 
 def test_hits_are_counted_and_rewrite_nothing(pages: Pages) -> None:
@@ -174,7 +175,7 @@ def test_a_change_is_named_also_by_the_next_agent(pages: Pages) -> None:
     pages.lasts.compiled(prepared(OTHER), "remote")
     cause = pages.only().cause
     assert cause is not None
-    assert (cause.kind, cause.count) == ("changed", 1)
+    assert (cause.kind, cause.count) == (Reason.CHANGED, 1)
     assert sentences(cause) == ["the header /p/b.h changed"]
 
 
@@ -183,7 +184,7 @@ def test_the_same_job_without_a_result_was_evicted_or_never_kept(pages: Pages) -
     pages.lasts.compiled(prepared(JOB), "remote")
     assert pages.only().cause == Cause("not-kept", "no-farm", [], 0)
     pages.lasts.compiled(prepared(JOB), "remote")
-    assert pages.only().cause == Cause("evicted", "", [], 0)
+    assert pages.only().cause == Cause(Reason.EVICTED, "", [], 0)
 
 
 def test_what_ran_here_again_is_the_latest_again(pages: Pages) -> None:
@@ -202,7 +203,7 @@ def test_what_ran_here_again_is_the_latest_again(pages: Pages) -> None:
 
 def test_what_the_cache_says_itself_comes_first() -> None:
     assert cause_of_miss(CacheMode.OFF, None) == Cause("cache-off")
-    assert cause_of_miss(CacheMode.REFRESH, None) == Cause("refresh")
+    assert cause_of_miss(CacheMode.REFRESH, None) == Cause(Reason.REFRESH)
     refused = Missed("refused", "/p/hidden.h")
     found = cause_of_miss(CacheMode.ON, refused)
     assert found is not None

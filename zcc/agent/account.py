@@ -16,7 +16,6 @@ from zcc.agent.effects import CountOutcome
 from zcc.agent.lasts import Lasts, cause_of_miss, sources_in
 from zcc.agent.notebook import FILE_NAME, Notebook
 from zcc.agent.parts import Part
-from zcc.agent.prepared import CHOICES
 from zcc.agent.recall import CacheMode
 from zcc.agent.session import FarmSession
 from zcc.agent.stats import Stats
@@ -24,6 +23,7 @@ from zcc.agent.trips import Trip
 from zcc.agent.wire import Request
 from zcc.job import Result
 from zcc.messages import Finished
+from zcc.reasons import reason_of
 
 
 class Account:
@@ -80,7 +80,8 @@ class Account:
         for part in parts:
             missed = cause_of_miss(mode, part.missed)
             self._lasts.compiled(part.prepared, outcome.outcome, outcome.reason, missed)
-        if not parts and outcome.reason not in CHOICES:
+        reason = reason_of(outcome.reason)
+        if not parts and not (reason is not None and reason.is_choice):
             for source in sources_in(request):
                 self._lasts.ran_here(source, outcome.reason, outcome.detail)
 

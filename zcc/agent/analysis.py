@@ -45,7 +45,6 @@ from zcc.compiler.closure import (
     Closure,
     Forced,
     NotBounded,
-    Reason,
     ScanRequest,
 )
 from zcc.compiler.closure import Local as NotScannable
@@ -68,10 +67,9 @@ from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError, NoRoomError
 from zcc.job import Job, Manifest, can_be_run
 from zcc.machine_class import floating_point_class, processor_class
+from zcc.reasons import Reason
 from zcc.regular import opener
 
-# The disk takes no toolchain of a compiler that is not packed yet.
-NO_ROOM = "no-room"
 # Of a command that is remembered as read, and of each word; measured.
 _COMMAND_BYTES = 1000
 _WORD_BYTES = 150
@@ -141,9 +139,9 @@ class Analyser:
     def at_once(self, request: Request) -> Here | None:
         """Why this request runs here, where the command line alone says so; None: ask `analyse`."""
         if not request.executable:
-            return Here("no-compiler")
+            return Here(Reason.NO_COMPILER)
         parsed = self._parse(request, _guess_family(request), names_cxx(request))
-        if not isinstance(parsed, Here) or parsed.reason == "several-sources":
+        if not isinstance(parsed, Here) or parsed.reason is Reason.SEVERAL_SOURCES:
             return None
         return _wrapped(request) or parsed
 
@@ -152,7 +150,7 @@ class Analyser:
     ) -> Prepared | Here:
         """What to do with this request. Never raises for a command that is merely odd."""
         if not request.executable:
-            return Here("no-compiler")
+            return Here(Reason.NO_COMPILER)
         is_cxx = names_cxx(request)
         guess = _guess_family(request)
         parsed = self._parse(request, guess, is_cxx)
@@ -169,30 +167,30 @@ class Analyser:
                 request.executable, request.argv[0], path
             )
             if toolchain.family is Family.CLANG and naming.has_other_mode(request):
-                return Here("config-file", "its name says --driver-mode")
+                return Here(Reason.CONFIG_FILE, "its name says --driver-mode")
             if toolchain.family is not guess:
                 parsed = self._parse(request, toolchain.family, is_cxx)
                 if isinstance(parsed, Here):
                     return parsed
             if is_preloaded():
-                return Here("environment", "/etc/ld.so.preload: code inside the compiler")
+                return Here(Reason.ENVIRONMENT, "/etc/ld.so.preload: code inside the compiler")
             if classified.libraries:
                 path = classified.libraries
                 shadow = self._library_path.first_shadow(path, request.cwd, toolchain)
                 if shadow is not None:
-                    return Here("environment", f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
+                    return Here(Reason.ENVIRONMENT, f"LD_LIBRARY_PATH: {os.fsdecode(shadow)}")
             if reason := _unusable_temporary(request, toolchain.family):
-                return Here("environment", reason)
+                return Here(Reason.ENVIRONMENT, reason)
             texts = await self._configurations.texts(request, parsed, toolchain)
             if configured := what_stays(texts):
-                return Here("config-file", f"the compiler's configuration says {configured}")
+                return Here(Reason.CONFIG_FILE, f"the compiler's configuration says {configured}")
             search = await self._questions.search_list(
                 request, parsed, toolchain, classified.search
             )
         except NoRoomError as error:
-            return _wrapped(request) or Here(NO_ROOM, str(error))
+            return _wrapped(request) or Here(Reason.NO_ROOM, str(error))
         except CompilerError as error:
-            return _wrapped(request) or Here("compiler-not-understood", str(error))
+            return _wrapped(request) or Here(Reason.COMPILER_NOT_UNDERSTOOD, str(error))
         return await self._prepare(
             request, parsed, classified, toolchain, search, texts, arrived, now
         )
@@ -219,7 +217,7 @@ class Analyser:
         if isinstance(parsed, arguments.Local):
             return Here(parsed.reason, parsed.detail)
         if not os.path.isfile(os.path.join(request.cwd, parsed.source)):
-            return Here("missing-source", os.fsdecode(parsed.source))
+            return Here(Reason.MISSING_SOURCE, os.fsdecode(parsed.source))
         return parsed
 
     def _locale_files(self, request: Request, toolchain: Toolchain) -> tuple[bytes, ...]:
@@ -253,7 +251,7 @@ class Analyser:
         if hindrance is not None:
             return hindrance
         if has_own_terminals(request, toolchain.family):
-            return Here("terminal-description", "~/.terminfo")
+            return Here(Reason.TERMINAL_DESCRIPTION, "~/.terminfo")
         is_assembly = parsed.stops_at is StopsAt.ASSEMBLY
         main = way_of_main(toolchain.family, is_assembly, parsed.is_assembled_apart)
         outputs = Wanted(
@@ -263,23 +261,23 @@ class Analyser:
             return Here(outputs.reason, os.fsdecode(outputs.path))
         places, dumps = outputs.files, outputs.dumps
         if is_overwritten(parsed.source, request.cwd, places.outputs):
-            return Here("output-is-source", os.fsdecode(parsed.source))
+            return Here(Reason.OUTPUT_IS_SOURCE, os.fsdecode(parsed.source))
         if oddity := odd_path(request.environment.get(b"PATH"), request.cwd, toolchain):
-            return Here("environment", f"PATH: {oddity}")
+            return Here(Reason.ENVIRONMENT, f"PATH: {oddity}")
         pwd = physical_pwd(request.environment, request.cwd)
         if isinstance(pwd, Misplaced):
             return Here(pwd.reason, os.fsdecode(pwd.path))
         variables = job_environment(request, classified, toolchain, pwd)
         if not can_be_run(request.argv, variables, _WORDS_SHARE):
-            return Here("long-command", f"{len(request.argv)} arguments")
+            return Here(Reason.LONG_COMMAND, f"{len(request.argv)} arguments")
         profiles = _profiles(request, parsed, toolchain.family, pwd)
         for path in profiles if parsed.removes_profile else ():
             if os.path.lexists(os.path.join(request.cwd, path)):
-                return Here("stale-profile", os.fsdecode(path))
+                return Here(Reason.STALE_PROFILE, os.fsdecode(path))
         try:
             named = self._module_maps.named(parsed.module_maps, request.cwd)
         except CompilerError as error:
-            return Here("module-map", str(error))
+            return Here(Reason.MODULE_MAP, str(error))
         libraries = classified.libraries
         brought = await self.plugins.find(request, parsed, toolchain, libraries, texts)
         if isinstance(brought, Here):
@@ -329,11 +327,11 @@ class Analyser:
         if isinstance(answer, NotBounded):
             if brought.files:
                 # The list would have to be asked of the plugin too, which may do more than answer.
-                return Here("plugin", f"{answer.reason.value}: {os.fsdecode(answer.detail)}")
+                return Here(Reason.PLUGIN, f"{answer.reason}: {os.fsdecode(answer.detail)}")
             unbounded = answer
             answer = await self._list(request, parsed, toolchain, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
-            return Here(answer.reason.value, os.fsdecode(answer.detail))
+            return Here(answer.reason, os.fsdecode(answer.detail))
         command = Job(
             toolchain=toolchain.digest,
             executable=request.executable,
@@ -476,7 +474,7 @@ def _bytes_read(command: _Command, parsed: Compilation | arguments.Local) -> int
 def _placed(prepared: Prepared, outputs: Outputs) -> Prepared | Here:
     """The job with what is to be known of its outputs here."""
     if prepared.renaming is None and DROPPED in outputs.files.outputs:
-        return Here("output-to-device", "the farm cannot give it another name")
+        return Here(Reason.OUTPUT_TO_DEVICE, "the farm cannot give it another name")
     return replace(prepared, outputs=outputs)
 
 
@@ -485,8 +483,8 @@ def _hindrance(parsed: Compilation, has_date: bool) -> Here | None:
     # The variable decides __DATE__ and __TIME__, never __TIMESTAMP__.
     times = [text for text in parsed.time_macros if not has_date or b"__TIMESTAMP__" in text]
     rows = (
-        ("native", () if processor_class() else parsed.machine_dependent),
-        ("time-macro", times),
+        (Reason.NATIVE, () if processor_class() else parsed.machine_dependent),
+        (Reason.TIME_MACRO, times),
     )
     for reason, names in rows:
         if names:
@@ -499,8 +497,8 @@ def _wrapped(request: Request) -> Here | None:
     if not naming.is_wrapper(request.executable):
         return None
     if naming.will_return(request):
-        return Here("wrapper")
-    return Here("wrapper-without-zcc", "CCACHE_PREFIX=zcc sends what ccache misses")
+        return Here(Reason.WRAPPER)
+    return Here(Reason.WRAPPER_WITHOUT_ZCC, "CCACHE_PREFIX=zcc sends what ccache misses")
 
 
 def _precompiled(request: Request, parsed: Compilation, scan: ScanRequest) -> tuple[bytes, ...]:

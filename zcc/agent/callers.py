@@ -14,6 +14,7 @@ from functools import cache
 
 from zcc.agent.prepared import Here
 from zcc.agent.wire import Request
+from zcc.reasons import Reason
 
 # Device and inode numbers of the mount namespace, then of the root directory.
 _View = tuple[int, int, int, int]
@@ -77,13 +78,13 @@ class Caller:
     def why_here(self, request: Request) -> Here | None:
         """What of the process keeps this command on this machine; None: nothing does."""
         if not self.sees_our_files():
-            return Here("other-namespace", "another mount namespace or root than the agent's")
+            return Here(Reason.OTHER_NAMESPACE, "another mount namespace or root than the agent's")
         if not self.has_our_rights():
-            return Here("other-rights", "the agent may read files that the caller may not")
+            return Here(Reason.OTHER_RIGHTS, "the agent may read files that the caller may not")
         if not self.stands_in(request.cwd):
-            return Here("working-directory", "something has been mounted over it")
+            return Here(Reason.WORKING_DIRECTORY, "something has been mounted over it")
         if b"-pipe" in request.argv and not self._has_streams():
-            return Here("closed-stream", "gcc's own pipe takes its place")
+            return Here(Reason.CLOSED_STREAM, "gcc's own pipe takes its place")
         return None
 
     def sees_our_files(self) -> bool:

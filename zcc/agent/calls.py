@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from zcc.agent import wire
 from zcc.agent.builds import Build
-from zcc.agent.judging import OTHER_DIRECTORY
 from zcc.agent.parts import Part, are_on_both_streams, as_spelled, joined, why_not_one
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
@@ -17,12 +16,10 @@ from zcc.agent.returning import Files
 from zcc.agent.verifying import Check
 from zcc.agent.visitor import Visitor
 from zcc.errors import ZccError
+from zcc.reasons import Reason
 from zcc.variables import priority_of
 
 logger = logging.getLogger(__name__)
-
-# The caller's doing, not the command's.
-MIXED_STREAMS = "mixed-streams"
 
 
 @dataclass(slots=True)
@@ -66,17 +63,17 @@ def niceness_of(call: Call) -> int:
 def why_not_taken(call: Call) -> Here | None:
     """Why the results that have come do not make up what the command does."""
     if not call.visitor.caller.stands_in(call.request.cwd):
-        return Here(OTHER_DIRECTORY, "it has another name by now, or none")
+        return Here(Reason.WORKING_DIRECTORY, "it has another name by now, or none")
     if why := why_not_one(call.parts):
-        return Here("several-sources", why)
+        return Here(Reason.SEVERAL_SOURCES, why)
     if are_on_both_streams(call.parts) and call.visitor.caller.merges_streams():
-        return Here(MIXED_STREAMS, "standard output and error go to one place")
+        return Here(Reason.MIXED_STREAMS, "standard output and error go to one place")
     return None
 
 
 def failed(request: wire.Request, error: Exception) -> Here:
     """A bug of ours must not fail a build: the command runs here, and the log says why."""
     if isinstance(error, (ZccError, OSError)):
-        return Here("analysis-failed", str(error))
+        return Here(Reason.ANALYSIS_FAILED, str(error))
     logger.error("analysing %r", request.argv, exc_info=error)
-    return Here("internal-error", repr(error))
+    return Here(Reason.INTERNAL_ERROR, repr(error))

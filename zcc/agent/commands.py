@@ -14,6 +14,7 @@ from zcc.agent.prepared import Here, Prepared
 from zcc.agent.programs import with_plain_executable
 from zcc.agent.wire import Request
 from zcc.compiler import arguments
+from zcc.reasons import Reason
 
 # A command with more is compiled here: its reply holds every output at once.
 MAX_SOURCES = 64
@@ -27,7 +28,7 @@ async def jobs_of(
     answer = await analyser.analyse(request, arrived, now)
     if isinstance(answer, Prepared):
         return [answer]
-    if answer.reason != "several-sources":
+    if answer.reason is not Reason.SEVERAL_SOURCES:
         return answer
     family = await analyser.family(request)
     commands = arguments.split(request.argv[1:], family, names_cxx(request))

@@ -12,7 +12,6 @@ from typing import Any
 from cache.digest import DIGEST_SIZE
 from zcc import __version__
 from zcc.agent.account import Account
-from zcc.agent.analysis import NO_ROOM
 from zcc.agent.effects import CountOutcome
 from zcc.agent.inheritance import standing
 from zcc.agent.machine import AgentMachine
@@ -21,13 +20,12 @@ from zcc.agent.recall import Recall
 from zcc.agent.session import FarmSession
 from zcc.agent.uploads import Uploads
 from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed
+from zcc.reasons import Reason
 
 ASK_TIMEOUT_S = 5.0
 # A broker answers within FIRST_ANSWER_S and beats within a second from then on, if it is there.
 FIRST_WORD_S = 4.0
 LOOK_S = 0.05
-# The broker's word for it (broker/ledger.py).
-NO_NODES = "no-nodes"
 _OF_A_NODE = (
     "name", "slots", "all_slots", "mode", "running", "speed", "state", "load", "finished", "faults", "reason",
 )  # fmt: skip
@@ -119,9 +117,9 @@ class Desk:
         """What became of a call."""
         if outcome.outcome == "remote":
             self._is_without_nodes = False
-        elif outcome.reason == NO_NODES:
+        elif outcome.reason == Reason.NO_NODES:
             self._is_without_nodes = True
-        if outcome.reason == NO_ROOM:
+        if outcome.reason == Reason.NO_ROOM:
             self._no_room = outcome.detail
         elif outcome.way:
             self._no_room = ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from zcc.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class CallArrived:
@@ -48,13 +50,11 @@ class ResultRecalled:
 
 @dataclass(frozen=True, slots=True)
 class CallIsLocal:
-    """It has to run here. `is_choice`: no compile that the farm could have taken (a link, `-E`). `slots`: that
-    it takes."""
+    """It has to run here. `slots`: that it takes."""
 
     call: int
-    reason: str
+    reason: Reason
     detail: str
-    is_choice: bool
     slots: int = 1
 
 
@@ -81,12 +81,12 @@ class FarmOpened:
 class FarmClosed:
     """The broker is silent or unknown."""
 
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
 class JobRefused:
-    """The farm will not run this call's job."""
+    """The farm will not run this call's job. `reason` is the broker's word, which this zcc may not have."""
 
     call: int
     reason: str
@@ -109,16 +109,16 @@ class RecallRefused:
     """What the farm remembered does not hold on this machine, or a result did not arrive whole."""
 
     call: int
-    reason: str
+    reason: Reason
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResultUnproven:
-    """`reason` is `proof` (a scanner bug; `detail` is the path) or what else spoilt the result."""
+    """`reason` is PROOF (a scanner bug; `detail` is the path) or what else spoilt the result."""
 
     call: int
-    reason: str
+    reason: Reason
     detail: str
 
 

@@ -22,12 +22,10 @@ from zcc.compiler.disk import Disk
 from zcc.compiler.lookups import check, check_misses, first_set
 from zcc.compiler.renaming import DROPPED
 from zcc.job import Job, Manifest, Result
+from zcc.reasons import Reason
 
 # Reasons that lie in what has been done to this disk since the job was made: they say nothing of the command.
-CHANGED_INPUTS = "inputs-changed"
-MOVED_OUTPUT = "output-moved"
-OTHER_DIRECTORY = "working-directory"
-SINCE = frozenset((CHANGED_INPUTS, MOVED_OUTPUT, OTHER_DIRECTORY))
+SINCE = frozenset((Reason.INPUTS_CHANGED, Reason.OUTPUT_MOVED, Reason.WORKING_DIRECTORY))
 
 
 # What was looked at within this time is not looked at again for a result: results come in crowds, and when a
@@ -53,9 +51,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A result that proves nothing. `reason` is machine-readable."""
+    """A result that proves nothing."""
 
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -77,21 +75,21 @@ def judge(
     verdict = check(result.lookups, disk, request.environment)
     if result.exit_status != 0 and not verdict.saw_other_files:
         if both := _written_input(prepared.job):
-            return Refused("output-is-input", os.fsdecode(both))
+            return Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(both))
         return Failed(result.exit_status, result.stderr)
     if not verdict.is_accepted:
-        return Refused("proof", os.fsdecode(verdict.path))
+        return Refused(Reason.PROOF, os.fsdecode(verdict.path))
     job = prepared.job_in_place
     if hidden := first_hidden(result.lookups.misses, job, request):
-        return Refused("environment", f"PATH: {os.fsdecode(hidden)}")
+        return Refused(Reason.ENVIRONMENT, f"PATH: {os.fsdecode(hidden)}")
     produced = [output.path for output in result.outputs]
     if job.outputs[0] not in produced or not all(map(job.declares, produced)):
-        return Refused("output-missing", os.fsdecode(job.outputs[0]))
+        return Refused(Reason.OUTPUT_MISSING, os.fsdecode(job.outputs[0]))
     files, result = _told(contents(came, frames, prepared), result, prepared, request)
     if output := names_sandbox(files, result):
-        return Refused("temporary-name", output)
+        return Refused(Reason.TEMPORARY_NAME, output)
     if output := names_inode(files):
-        return Refused("inode-name", output)
+        return Refused(Reason.INODE_NAME, output)
     return Taken(result, files)
 
 
@@ -113,10 +111,10 @@ def other_inputs(
     if verdict.is_accepted and result is not None:
         verdict = check(result.lookups, disk, request.environment)
     if not verdict.is_accepted:
-        return Refused(CHANGED_INPUTS, os.fsdecode(verdict.path))
+        return Refused(Reason.INPUTS_CHANGED, os.fsdecode(verdict.path))
     misses = () if result is None else result.lookups.misses
     if hidden := first_hidden(misses, prepared.job_in_place, request):
-        return Refused(CHANGED_INPUTS, f"PATH: {os.fsdecode(hidden)}")
+        return Refused(Reason.INPUTS_CHANGED, f"PATH: {os.fsdecode(hidden)}")
     return None
 
 
@@ -147,12 +145,12 @@ def _changed_input(prepared: Prepared, disk: Disk) -> Refused | None:
     if changed is None:
         turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
         changed = next(turned, None)
-    return None if changed is None else Refused(CHANGED_INPUTS, os.fsdecode(changed))
+    return None if changed is None else Refused(Reason.INPUTS_CHANGED, os.fsdecode(changed))
 
 
 def _moved_output(prepared: Prepared) -> Refused | None:
     moved = prepared.outputs.first_moved() if prepared.outputs is not None else None
-    return None if moved is None else Refused(MOVED_OUTPUT, os.fsdecode(moved))
+    return None if moved is None else Refused(Reason.OUTPUT_MOVED, os.fsdecode(moved))
 
 
 def _leads_to(link: bytes, target: bytes) -> bool:
@@ -174,9 +172,9 @@ def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken 
     looked for in vain, or a program is on PATH that the compiler did."""
     misses = recalled.result.lookups.misses
     if name := first_set(misses, request.environment):
-        return Missed("refused", "$" + os.fsdecode(name))
+        return Missed(Reason.REFUSED, "$" + os.fsdecode(name))
     if hidden := first_hidden(misses, prepared.job_in_place, request):
-        return Missed("refused", os.fsdecode(hidden))
+        return Missed(Reason.REFUSED, os.fsdecode(hidden))
     files, result = _told(recalled.files, recalled.result, prepared, request)
     return Taken(result, files)
 

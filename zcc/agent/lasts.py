@@ -38,6 +38,7 @@ from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Missed
 from zcc.agent.wire import Request
 from zcc.job import MAX_JOB_BYTES
+from zcc.reasons import Reason
 
 # Compiles that this agent knows the last key of; another one is looked up in the notebook.
 MAX_KNOWN = 20_000
@@ -123,7 +124,7 @@ class Lasts:
             self._again(place, known)
             return
         self._know(place, key)
-        cause = Cause("not-a-job", f"{reason} ({detail})" if detail else reason)
+        cause = Cause(Reason.NOT_A_JOB, f"{reason} ({detail})" if detail else reason)
         at_s = self._wall_s()
         self._notebook.write(partial(_write_local, source, reason, cause, at_s))
 
@@ -154,8 +155,8 @@ class Lasts:
 def cause_of_miss(mode: CacheMode, missed: Missed | None) -> Cause | None:
     """Why this machine's cache had no answer, as far as the cache itself knows."""
     if not mode.looks_up:
-        return Cause("refresh" if mode is CacheMode.REFRESH else "cache-off")
-    if missed is None or missed.kind == "unknown":
+        return Cause(Reason.REFRESH if mode is CacheMode.REFRESH else Reason.CACHE_OFF)
+    if missed is None or missed.kind == Reason.UNKNOWN:
         return None
     return Cause(missed.kind, missed.detail)
 
@@ -205,17 +206,17 @@ def _write_local(
 def cause_of(last: Last | None, key: bytes, fingerprint: bytes) -> Cause:
     """Why a job with this key is not answered by the result of the last one."""
     if last is None:
-        return Cause("first")
+        return Cause(Reason.FIRST)
     if last.key == key:
         if last.outcome in ("local", "failed"):
-            return Cause("not-kept", last.reason)
-        if last.cause is not None and last.cause.kind == "cache-off":
-            return Cause("not-kept", "cache-off")
-        return Cause("evicted")
+            return Cause(Reason.NOT_KEPT, last.reason)
+        if last.cause is not None and last.cause.kind == Reason.CACHE_OFF:
+            return Cause(Reason.NOT_KEPT, Reason.CACHE_OFF)
+        return Cause(Reason.EVICTED)
     found = differences(last.fingerprint, fingerprint)
     if last.fingerprint == fingerprint:  # what was moved then is not moved now, or the reverse
         found = [Difference("base", "base directory")]
-    return Cause("changed", "", found[:MAX_DIFFERENCES], len(found))
+    return Cause(Reason.CHANGED, "", found[:MAX_DIFFERENCES], len(found))
 
 
 def _put(db: sqlite3.Connection, row: Last, job: bytes) -> None:

@@ -17,11 +17,12 @@ import time
 
 from zcc.agent import naming, wire
 from zcc.agent.calls import Call
-from zcc.agent.judging import CHANGED_INPUTS, RECENT_S, first_newer, other_inputs, outdated
+from zcc.agent.judging import RECENT_S, first_newer, other_inputs, outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.agent.racing import Aside
 from zcc.compiler.disk import Disk
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def first_outdated(
         if gone := outdated(part.prepared, part.result, call.request, disk):
             return Here(gone.reason, gone.detail)
     newer = _first_newer(call, _named_ns(call)) if call.request.is_named else ""
-    return Here(CHANGED_INPUTS, newer) if newer else None
+    return Here(Reason.INPUTS_CHANGED, newer) if newer else None
 
 
 def first_other_input(call: Call, disk: Disk, now: float) -> str:

@@ -57,11 +57,8 @@ from zcc.agent.events import (
 from zcc.agent.forecast import Forecast, Keys
 from zcc.agent.homeward import TAIL_S, Homeward
 from zcc.agent.slots import Slots
+from zcc.reasons import Reason
 
-# Why a compile that the farm could have taken runs here by choice.
-SOONER_HERE = "sooner-here"
-SMALL = "small"
-RACED = "raced"
 # Idle slots look for work so often, besides when something happens; where all that is away has begun, so often.
 LOOK_S = 0.02
 LOOK_AT_BEGUN_S = 0.1
@@ -114,7 +111,7 @@ class AgentMachine:
     calls: dict[int, Call] = field(default_factory=dict)
     is_farm_open: bool = False
     is_farm_expected: bool = False
-    farm_reason: str = "no-farm"
+    farm_reason: Reason = Reason.NO_FARM
     homeward: Homeward = field(init=False)
     # When the last call came, when the last one ended, and when idle slots looked for work.
     _arrived_s: float = field(default=-math.inf, init=False)
@@ -145,8 +142,8 @@ class AgentMachine:
                 return self._prepared(event, now)
             case ResultRecalled(name, way):
                 return self._recalled(name, way, now)
-            case CallIsLocal(name, reason, detail, is_choice, slots):
-                return self._locally(name, reason, now, detail, is_choice, slots)
+            case CallIsLocal(name, reason, detail, slots):
+                return self._locally(name, reason, now, detail, slots)
             case CallClosed(name):
                 return self._closed(name, now)
             case CallStopped(name):
@@ -265,7 +262,7 @@ class AgentMachine:
         if not self.is_farm_open and not self.is_farm_expected:
             return self._locally(name, self.farm_reason, now)
         if self._is_small(call):
-            return self._locally(name, SMALL, now, is_choice=True)
+            return self._locally(name, Reason.SMALL, now)
         call.stage = Stage.REMOTE
         call.due_s = now
         self._send(name, call, now)
@@ -297,11 +294,11 @@ class AgentMachine:
         call.is_strict = False
         stopped = self._stop_race(name, now)
         detail = f"exit status {exit_status}"
-        return stopped + self._locally(name, "compile-error", now, detail, is_choice=True)
+        return stopped + self._locally(name, Reason.COMPILE_ERROR, now, detail)
 
     def _check_here(self, name: int, now: float) -> list[Effect]:
         """The result is here and waits to be compared: that is no fallback."""
-        return self._locally(name, "verify", now, is_choice=True)
+        return self._locally(name, Reason.VERIFY, now)
 
     def _locally(
         self,
@@ -309,13 +306,14 @@ class AgentMachine:
         reason: str,
         now: float,
         detail: str = "",
-        is_choice: bool = False,
         slots: int = 1,
     ) -> list[Effect]:
+        """`reason` is one of ours, or the broker's word: that is never a choice."""
         call = self.calls.get(name)
         if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
             return []
         self.homeward.gone(name)
+        is_choice = isinstance(reason, Reason) and reason.is_choice
         counted = CountOutcome(name, "local", reason=reason, detail=detail)
         if call.is_forbidden or (call.is_strict and not is_choice):
             call.stage = Stage.ANSWERED
@@ -387,7 +385,7 @@ class AgentMachine:
             name for name in self._remote() if now - self.calls[name].due_s > self.remote_timeout_s
         ]
         cancels: list[Effect] = [CancelJob(name) for name in late]
-        return cancels + self._all_locally(late, "remote-timeout", now)
+        return cancels + self._all_locally(late, Reason.REMOTE_TIMEOUT, now)
 
     def _remote(self) -> list[int]:
         return [name for name, call in self.calls.items() if call.stage is Stage.REMOTE]
@@ -421,7 +419,7 @@ class AgentMachine:
         called_off: list[Effect] = [] if submits else [CancelJob(name)]
         late_s = self.homeward.ends_there_s(name, now) - now
         detail = f"there in {late_s:.1f} s"
-        return called_off + self._locally(name, SOONER_HERE, now, detail, is_choice=True)
+        return called_off + self._locally(name, Reason.SOONER_HERE, now, detail)
 
     def _race(self, name: int) -> list[Effect]:
         self.slots.take(name)
@@ -440,7 +438,11 @@ class AgentMachine:
             self.homeward.gone(name)
             if not is_remote:
                 return [PlaceResult(name)]  # it was counted when the farm gave it up
-            return [CancelJob(name), PlaceResult(name), CountOutcome(name, "local", reason=RACED)]
+            return [
+                CancelJob(name),
+                PlaceResult(name),
+                CountOutcome(name, "local", reason=Reason.RACED),
+            ]
         call.is_raced = False
         self.homeward.cannot_race(name)
         freed = self._release(name, now)

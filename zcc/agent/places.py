@@ -13,6 +13,7 @@ from zcc.agent.writing import Way, placing, way_of_side_file
 from zcc.compiler.options import Family
 from zcc.compiler.renaming import DROPPED
 from zcc.dumps import is_dump
+from zcc.reasons import Reason
 
 _OWN_DIRECTORY = re.compile(rb"^/+proc/+(?:thread-)?self/+cwd(?=/|$)")
 # Where names mean another thing to each process.
@@ -37,7 +38,7 @@ class Places:
 class Misplaced:
     """An output that only the compiler itself can write as it would."""
 
-    reason: str
+    reason: Reason
     path: bytes
 
 
@@ -109,18 +110,18 @@ def find_places(
         if directory is None:
             found = physical(spelled)
             if found is None or not os.access(found, os.W_OK):
-                return Misplaced("output-directory", spelled)
+                return Misplaced(Reason.OUTPUT_DIRECTORY, spelled)
             directory = directories[spelled] = found
         path = os.path.join(directory, name)
         way = way_of_side_file(family, path) if at else main
         way_here = placing(path, way, umask) if name else None
         if way_here is None or (path in placed and os.path.lexists(path)):
-            return Misplaced("output-not-plain", path)
+            return Misplaced(Reason.OUTPUT_NOT_PLAIN, path)
         if way_here is Way.WRITES_INTO:
             into.add(path)
         placed.setdefault(path, output)
     if len(placed) > 1 and (both := _written_twice(placed)):
-        return Misplaced("output-not-plain", both)
+        return Misplaced(Reason.OUTPUT_NOT_PLAIN, both)
     names = {**dict.fromkeys(directories), **dict.fromkeys(directories.values())}
     return Places(tuple(placed), tuple(names), tuple(placed.values()), frozenset(into))
 
@@ -166,13 +167,13 @@ def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places |
         spelled, name = os.path.split(os.path.join(cwd, base))
         directory = physical(spelled)
         if directory is None or not os.access(directory, os.R_OK | os.W_OK):
-            return Misplaced("output-directory", spelled)
+            return Misplaced(Reason.OUTPUT_DIRECTORY, spelled)
         names = os.listdir(directory)
         placed.setdefault(os.path.join(directory, name), base)
         directories += [spelled, directory]
         for path in (os.path.join(directory, each) for each in names):
             if is_dump(path, placed) and placing(path, Way.UNKNOWN, umask) is None:
-                return Misplaced("output-not-plain", path)
+                return Misplaced(Reason.OUTPUT_NOT_PLAIN, path)
     return Places(tuple(placed), tuple(dict.fromkeys(directories)), tuple(placed.values()))
 
 
@@ -209,10 +210,10 @@ def physical_pwd(environment: dict[bytes, bytes], cwd: bytes) -> bytes | Misplac
         return None
     place = _OWN_DIRECTORY.sub(lambda _: cwd, pwd)
     if is_process_bound(place) and not is_process_bound(cwd):
-        return Misplaced("working-directory", pwd)
+        return Misplaced(Reason.WORKING_DIRECTORY, pwd)
     if physical(place) == cwd:
         return pwd
     try:
-        return Misplaced("working-directory", pwd) if os.path.samefile(place, cwd) else None
+        return Misplaced(Reason.WORKING_DIRECTORY, pwd) if os.path.samefile(place, cwd) else None
     except OSError:
         return None

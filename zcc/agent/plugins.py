@@ -20,6 +20,7 @@ from zcc.compiler.plugins import Plugins
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.job import Job
+from zcc.reasons import Reason
 
 MAX_COMMANDS = 8192
 MAX_DISTRUSTED = 1024
@@ -75,13 +76,13 @@ class PluginFinder:
         paths += [os.path.join(own, name + b".so") for name in names]
         plugins = tuple(os.path.join(request.cwd, path) for path in dict.fromkeys(paths))
         if libraries:
-            return Here("plugin", "LD_LIBRARY_PATH: its libraries could lie there")
+            return Here(Reason.PLUGIN, "LD_LIBRARY_PATH: its libraries could lie there")
         if plugins in self._distrusted:
-            return Here("plugin", self._distrusted[plugins])
+            return Here(Reason.PLUGIN, self._distrusted[plugins])
         try:
             brought = self._plugins.brought(plugins, toolchain)
         except CompilerError as error:
-            return Here("plugin", str(error))
+            return Here(Reason.PLUGIN, str(error))
         self._used[request.argv, request.cwd] = plugins
         if len(self._used) > MAX_COMMANDS:
             self._used.popitem(last=False)

@@ -13,6 +13,7 @@ from zcc.compiler.relocation import relocated
 from zcc.compiler.renaming import Renaming, renamed, with_directories
 from zcc.compiler.toolchain import Toolchain
 from zcc.job import Job, Manifest, encode_job, job_key, why_no_job
+from zcc.reasons import Reason
 from zcc.traits import Traits, traits_of
 
 # Commands that are known to come to nothing elsewhere.
@@ -21,41 +22,13 @@ MAX_UNMOVABLE = 8192
 _JOB_BYTES = 1500
 _INPUT_BYTES = 110
 
-# Reasons by which a command is none that a farm could take, or ends sooner here: that is no fallback.
-CHOICES = frozenset(
-    (
-        "not-a-compile",
-        "preprocess-only",
-        "no-source",
-        "stdin-source",
-        "output-to-stdout",
-        "output-to-device",
-        "syntax-only",
-        "information",
-        "verbose",  # CMake's probes read what the driver says of its steps
-        "other-action",
-        "makes-pch",
-        "conftest",
-        "no-compiler",
-        "missing-source",
-        "wrapper",
-        "sooner-here",
-        "small",
-        "raced",
-    )
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The command runs on this machine. `reason` is machine-readable."""
+    """The command runs on this machine; `detail` is what is special about this one."""
 
-    reason: str
+    reason: Reason
     detail: str = ""
-
-    @property
-    def is_choice(self) -> bool:
-        return self.reason in CHOICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +65,7 @@ class Prepared:
     @property
     def way(self) -> str:
         """How the inputs were found: `scanned`, or `listed: ` and the cause."""
-        return "scanned" if self.unbounded is None else f"listed: {self.unbounded.reason.value}"
+        return "scanned" if self.unbounded is None else f"listed: {self.unbounded.reason}"
 
     @property
     def written_into(self) -> frozenset[bytes]:
@@ -178,7 +151,7 @@ class JobMemo:
         job, base = _moved(plain, bare, base, renaming)
         why = why_no_job(job) or (why_no_job(plain) if job is not plain else "")
         if why:
-            return Here("out-of-bounds", why)
+            return Here(Reason.OUT_OF_BOUNDS, why)
         encoded = encode_job(job)
         made = Prepared(
             job=job,

@@ -33,6 +33,7 @@ from zcc.compiler.relocation import neutral_misses
 from zcc.compiler.renaming import Renaming
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +84,13 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Why there is no result: `kind` is `unknown`, `refused` (`detail`: the name that is there now) or
-    `damaged`."""
+    """Why there is no result: `kind` is UNKNOWN, REFUSED (`detail`: the name that is there now) or DAMAGED."""
 
-    kind: str
+    kind: Reason
     detail: str = ""
 
 
-UNKNOWN = Missed("unknown")
+UNKNOWN = Missed(Reason.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +171,11 @@ class Recall:
             verdict = known.watch.check(disk)
             if not verdict.is_accepted:
                 self.refused += 1
-                return Missed("refused", os.fsdecode(verdict.path))
+                return Missed(Reason.REFUSED, os.fsdecode(verdict.path))
             return Recalled(known.result, self._read(known.kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
-            return Missed("damaged", str(error))
+            return Missed(Reason.DAMAGED, str(error))
 
     def remember(
         self, prepared: Prepared, result: Result, frames: Mapping[Digest, bytes], disk: Disk

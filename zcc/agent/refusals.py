@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from zcc.agent.prepared import Here
 from zcc.agent.wire import Request
+from zcc.reasons import Reason
 
 ENOUGH = 2
 # The source may be another by then.
@@ -40,7 +41,7 @@ class Refusals:
         return refusal.why if now - refusal.last_s < TRY_AGAIN_S else None
 
     def refused(
-        self, request: Request, reason: str, detail: str, now: float, is_clear: bool = False
+        self, request: Request, reason: Reason, detail: str, now: float, is_clear: bool = False
     ) -> None:
         """Its result was of no use; `is_clear`: once is enough to know."""
         key, why = (request.argv, request.cwd), Here(reason, detail)

@@ -15,7 +15,7 @@ from cache.errors import CacheError
 from cache.frame import decompress
 from zcc.agent.account import Account
 from zcc.agent.analysis import Analyser
-from zcc.agent.calls import MIXED_STREAMS, Call, why_not_taken
+from zcc.agent.calls import Call, why_not_taken
 from zcc.agent.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
 from zcc.agent.forecast import Forecast
 from zcc.agent.judging import SINCE, Failed, Refused, Taken, as_asked, judge
@@ -28,17 +28,12 @@ from zcc.agent.verifying import CLOCK_GRAIN_NS
 from zcc.errors import ProtocolError
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import Finished
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-# Why a result is of no use: what was stored or sent of it is not what its digests say.
-DAMAGED = "damaged-result"
-# It was submitted before a check of the same job (ZCC_VERIFY) has found what the farm has for it to be wrong.
-DISPUTED = "disputed"
 # Reasons that say nothing of what the next result for this command will be worth.
-PASSING = SINCE | {DAMAGED, DISPUTED, MIXED_STREAMS}
-# It names the neutral place where it must not: the command is one that cannot be moved.
-NAMES_PLACE = "names-neutral-place"
+PASSING = SINCE | {Reason.DAMAGED_RESULT, Reason.DISPUTED, Reason.MIXED_STREAMS}
 
 
 class Results:
@@ -80,9 +75,10 @@ class Results:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
             event = self._judged(number, call, part, message, result)
         except CacheError as error:
-            event = ResultUnproven(number, DAMAGED, str(error))
+            event = ResultUnproven(number, Reason.DAMAGED_RESULT, str(error))
         except ProtocolError as error:
-            reason = NAMES_PLACE if part.prepared.is_moved else DAMAGED
+            is_moved = part.prepared.is_moved
+            reason = Reason.NAMES_NEUTRAL_PLACE if is_moved else Reason.DAMAGED_RESULT
             event = ResultUnproven(number, reason, str(error))
         if isinstance(event, ResultUnproven):
             event = self._second_chance(message, call, part, event)
@@ -110,7 +106,10 @@ class Results:
         if not message.is_recalled:
             self._remember_cost(call, part, came, message)
         if call.check is None and part.prepared.key in self._account.disputed:
-            return ResultUnproven(number, DISPUTED, "a check has shown its result to be wrong")
+            # It was submitted before a check of the same job (ZCC_VERIFY).
+            return ResultUnproven(
+                number, Reason.DISPUTED, "a check has shown its result to be wrong"
+            )
         if call.check is not None:
             call.check.came.append((part.prepared, came, frames))
         elif call.cache_mode.keeps:
@@ -133,19 +132,19 @@ class Results:
             return event  # the job is one of files that are no more
         if message.is_recalled:
             self._stats.add("recalls_refused", call.build)
-        elif event.reason == "proof" and self._analyser.plugins.distrust(
+        elif event.reason is Reason.PROOF and self._analyser.plugins.distrust(
             part.prepared.job_in_place, event.detail
         ):
-            return ResultUnproven(event.call, "plugin", event.detail)
-        elif event.reason == "proof" and not part.prepared.is_moved:
+            return ResultUnproven(event.call, Reason.PLUGIN, event.detail)
+        elif event.reason is Reason.PROOF and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
         # What is only damaged is asked for anew, so that the broker looks for what is rotten.
-        if part.prepared.is_moved and event.reason != DAMAGED:
+        if part.prepared.is_moved and event.reason is not Reason.DAMAGED_RESULT:
             logger.debug("compiling in place: %s %s", event.reason, event.detail)
             self._analyser.keep_in_place(part.prepared)
             part.prepared = part.prepared.in_place()
             return RecallRefused(event.call, event.reason, event.detail)
-        if len(call.parts) == 1 and (message.is_recalled or event.reason == DAMAGED):
+        if len(call.parts) == 1 and (message.is_recalled or event.reason is Reason.DAMAGED_RESULT):
             return RecallRefused(event.call, event.reason, event.detail)
         return event
 

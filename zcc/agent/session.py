@@ -44,6 +44,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.reasons import Reason
 from zcc.transfer import Receiver, Sender
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Listener(Protocol):
     """Who is told what comes from the farm."""
 
     def farm_opened(self) -> None: ...
-    def farm_closed(self, reason: str) -> None: ...
+    def farm_closed(self, reason: Reason) -> None: ...
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
     def job_begins(self, ticket: int, expected_s: float) -> None: ...
@@ -179,7 +180,7 @@ class FarmSession:
         if self._link.is_receiving():
             self._heard_s = self._loop.time()
         if self._is_announced and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._lose("broker-silent")
+            self._lose(Reason.BROKER_SILENT)
         if self.is_open:
             self._send(Beat(0.0))
         else:
@@ -191,9 +192,9 @@ class FarmSession:
             self._refusal = ""
         else:
             self._refusal = REVOKED
-            self._lose("key-revoked")
+            self._lose(Reason.KEY_REVOKED)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: Reason) -> None:
         self._suspend()
         self.share = None
         if self._is_announced or (self._refusal and reason != self._told_reason):
@@ -217,7 +218,7 @@ class FarmSession:
             self._take(codec.decode(frames))
         except ProtocolError as error:
             logger.error("the broker sent what it must not: %s", error)
-            self._lose("protocol-error")
+            self._lose(Reason.PROTOCOL_ERROR)
 
     def _take(self, message: Message) -> None:
         match message:
@@ -237,7 +238,7 @@ class FarmSession:
             case Refused(0, reason):
                 self._refusal = reason
                 logger.error("the broker refuses this session: %s", reason)
-                self._lose("session-refused")
+                self._lose(Reason.SESSION_REFUSED)
             case Refused(ticket, reason):
                 self._showing.void(ticket)
                 self._listener.job_refused(ticket, reason)
@@ -249,7 +250,7 @@ class FarmSession:
             case Bye("revoked"):
                 self._greeted(False)
             case Bye():
-                self._lose("broker-stopped")
+                self._lose(Reason.BROKER_STOPPED)
             case Nodes() | Placed():
                 self._listener.broker_answered(message)
             case Voided():

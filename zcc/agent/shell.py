@@ -58,7 +58,7 @@ from zcc.agent.events import (
     Ticked,
 )
 from zcc.agent.lateness import first_other_input, first_outdated, is_of_use, reply_here
-from zcc.agent.machine import SOONER_HERE, AgentMachine
+from zcc.agent.machine import AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of
 from zcc.agent.prepared import Here, Prepared
@@ -80,6 +80,7 @@ from zcc.agent.weight import slots_of
 from zcc.config import SOONER, Config
 from zcc.farm import Access
 from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit, Voided
+from zcc.reasons import Reason, reason_of
 from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class AgentShell:
         )
         self._machine.is_farm_expected = access is not None
         if access is None:
-            self._machine.farm_reason = "not-joined"
+            self._machine.farm_reason = Reason.NOT_JOINED
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
         memory = Memory(config.memory_bytes)
         self._analyser = Analyser(
@@ -271,7 +272,7 @@ class AgentShell:
         self._handle(FarmOpened())
         self._desk.farm_opened()
 
-    def farm_closed(self, reason: str) -> None:
+    def farm_closed(self, reason: Reason) -> None:
         self._handle(FarmClosed(reason))
         self._desk.farm_closed()
 
@@ -280,9 +281,10 @@ class AgentShell:
         if ticket in self._tickets:
             number, part = self._tickets[ticket]
             self._cancel(number, but=part)
-            if code in WRONG_JOB:
+            known = reason_of(code)
+            if known is not None and known in WRONG_JOB:
                 request, now = self._calls[number].request, self._loop.time()
-                self._refusals.refused(request, code, detail, now, is_clear=True)
+                self._refusals.refused(request, known, detail, now, is_clear=True)
             self._handle(JobRefused(number, code, detail))
 
     def job_begins(self, ticket: int, expected_s: float) -> None:
@@ -336,7 +338,7 @@ class AgentShell:
         if not self._compilers.is_packing(call.request.executable):
             return None
         is_idle = self._machine.may_begin_here(number)
-        return Here(SOONER_HERE, "its compiler is being packed") if is_idle else None
+        return Here(Reason.SOONER_HERE, "its compiler is being packed") if is_idle else None
 
     async def _analyse(self, number: int, call: Call) -> None:
         answer: list[Prepared] | Here
@@ -374,7 +376,7 @@ class AgentShell:
     def _run_here(self, number: int, call: Call, why: Here) -> None:
         request, limit = call.request, self._machine.slots.limit
         slots = slots_of(request.argv[1:], request.environment, limit)
-        self._handle(CallIsLocal(number, why.reason, why.detail, why.is_choice, slots))
+        self._handle(CallIsLocal(number, why.reason, why.detail, slots))
 
     def _with_compiler(self, request: wire.Request) -> wire.Request:
         if not request.use_default:
@@ -469,7 +471,7 @@ class AgentShell:
         call = self._calls[effect.call]
         if effect.reason:
             logger.debug("local: %s %s", effect.reason, effect.detail)
-            if effect.reason == "unknown-option":
+            if effect.reason == Reason.UNKNOWN_OPTION:
                 self._count_unknown(os.fsencode(effect.detail))
         took_s = self._loop.time() - call.arrived_s
         account, mode = self._account, call.cache_mode

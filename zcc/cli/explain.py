@@ -23,11 +23,13 @@ from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.cli.figures import size_text
+from zcc.cli.reasons import about, lines_about
 from zcc.cli.terminal import say
 from zcc.compiler import arguments
 from zcc.compiler.options import Family
 from zcc.compiler.toolchain import describe
 from zcc.errors import ConfigError
+from zcc.reasons import Reason
 
 _LAUNCHERS = ("zcc", "zcc++")
 # Endings of what a compiler reads: `file_endings` of zcc/launcher/words.c.
@@ -79,6 +81,7 @@ def told(document: dict[str, Any]) -> Iterator[str]:
     if document["way"] == "local":
         detail = f" ({document['detail']})" if document["detail"] else ""
         yield f"{'way':12} local: {document['reason']}{detail}"
+        yield from _told_reason(document)
     elif document["way"] == "several":
         yield f"{'way':12} {len(document['jobs'])} sources, each a compile of its own"
         for job in document["jobs"]:
@@ -90,11 +93,18 @@ def told(document: dict[str, Any]) -> Iterator[str]:
 
 def _told_job(document: dict[str, Any]) -> Iterator[str]:
     yield f"{'way':12} {_told_way(document)}: a farm can run it"
+    yield from _told_reason(document)
     yield f"{'inputs':12} {document['files']} files, {size_text(document['bytes'])}"
     for at, path in enumerate(document["outputs"]):
         yield f"{'' if at else 'outputs':12} {path}"
     yield f"{'toolchain':12} {document['toolchain']}"
     yield f"{'job':12} {size_text(document['job_bytes'])}, key {document['key']}"
+
+
+def _told_reason(document: dict[str, Any]) -> Iterator[str]:
+    """Why it is local, or was listed."""
+    for label, text in lines_about(document.get("reason", "")):
+        yield f"{label:12} {text}"
 
 
 def _told_way(document: dict[str, Any]) -> str:
@@ -197,7 +207,7 @@ def _describe(request: wire.Request, answer: list[Prepared] | Here) -> dict[str,
         roles = [[os.fsdecode(word), role.value, note] for word, role, note in parsed.role_of]
     document: dict[str, Any] = {"arguments": roles, "compiler": os.fsdecode(request.executable)}
     if isinstance(answer, Here):
-        return document | {"way": "local", "reason": answer.reason, "detail": answer.detail}
+        return document | {"way": "local", **_reason_document(answer.reason, answer.detail)}
     jobs = list(map(_describe_job, answer))
     return document | (jobs[0] if len(jobs) == 1 else {"way": "several", "jobs": jobs})
 
@@ -206,7 +216,7 @@ def _describe_job(job: Prepared) -> dict[str, Any]:
     document: dict[str, Any] = {}
     why = job.unbounded
     if why is not None:
-        document |= {"reason": why.reason.value, "detail": os.fsdecode(why.detail)}
+        document |= _reason_document(why.reason, os.fsdecode(why.detail))
     return document | {
         "way": "scanned" if why is None else "listed",
         "files": job.closure.file_count,
@@ -216,6 +226,10 @@ def _describe_job(job: Prepared) -> dict[str, Any]:
         "job_bytes": len(job.frame()),
         "key": job.key.hex(),
     }
+
+
+def _reason_document(reason: Reason, detail: str) -> dict[str, Any]:
+    return {"reason": reason.value, "detail": detail, "about": about(reason)}
 
 
 def home() -> bytes:

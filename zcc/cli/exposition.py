@@ -10,6 +10,7 @@ from typing import Any
 
 from zcc.agent.histogram import BOUNDS_S, histogram_from
 from zcc.agent.tally import NUMBERS, OUTCOMES, WAYS
+from zcc.reasons import RETIRED, Kind, reason_of
 
 # What `ccache --print-stats` prints (4.14; 4.7 has less), in its order. What has no like here is 0.
 CCACHE_NAMES = """
@@ -28,61 +29,8 @@ CCACHE_NAMES = """
     unsupported_environment_variable unsupported_source_encoding unsupported_source_language
 """.split()  # noqa: SIM905 (a table, not fifty lines)
 
-# A reason by which a command cannot be answered from a cache -> ccache's name for it. Commands that ran here
-# for another reason (no farm, a farm that failed) are misses.
-_UNCACHEABLE = {
-    "conftest": "autoconf_test",
-    "missing-operand": "bad_compiler_arguments",
-    "response-missing": "bad_compiler_arguments",
-    "odd-output": "bad_output_file",
-    "output-directory": "bad_output_file",
-    "output-is-input": "bad_output_file",
-    "output-is-source": "bad_output_file",
-    "output-moved": "bad_output_file",
-    "output-not-plain": "bad_output_file",
-    "output-to-device": "bad_output_file",
-    "not-a-compile": "called_for_link",
-    "preprocess-only": "called_for_preprocessing",
-    "compile-error": "compile_failed",
-    "no-compiler": "could_not_find_compiler",
-    "modules": "could_not_use_modules",
-    "module-map": "could_not_use_modules",
-    "makes-pch": "could_not_use_precompiled_header",
-    "precompiled-header": "could_not_use_precompiled_header",
-    "analysis-failed": "internal_error",
-    "internal-error": "internal_error",
-    "inputs-changed": "modified_input_file",
-    "several-sources": "multiple_source_files",
-    "information": "no_input_file",
-    "missing-source": "no_input_file",
-    "no-source": "no_input_file",
-    "stdin-source": "no_input_file",
-    "output-to-stdout": "output_to_stdout",
-    "assembler-input": "unsupported_code_directive",
-    "computed-include": "unsupported_code_directive",
-    "pragma-dependency": "unsupported_code_directive",
-    "inode-name": "unsupported_code_directive",
-    "pasted-probe": "unsupported_code_directive",
-    "time-macro": "unsupported_code_directive",
-    "dump-names": "unsupported_compiler_option",
-    "dump-output": "unsupported_compiler_option",
-    "listing-time": "unsupported_compiler_option",
-    "trace-in-temporary": "unsupported_compiler_option",
-    "native": "unsupported_compiler_option",
-    "nested-option": "unsupported_compiler_option",
-    "other-action": "unsupported_compiler_option",
-    "plugin": "unsupported_compiler_option",
-    "syntax-only": "unsupported_compiler_option",
-    "time-report": "unsupported_compiler_option",
-    "verbose": "unsupported_compiler_option",
-    "unknown-option": "unsupported_compiler_option",
-    "environment": "unsupported_environment_variable",
-    "encoding": "unsupported_source_encoding",
-    "linker-input": "unsupported_source_language",
-    "not-a-source": "unsupported_source_language",
-    "objective-c": "unsupported_source_language",
-}
-
+# Of reasons why a call ran here.
+KINDS = (*(kind.value for kind in Kind if kind is not Kind.MISS), "other")
 _KIB = 1024
 
 
@@ -91,9 +39,10 @@ def ccache(document: dict[str, Any]) -> str:
     outcomes = document["outcomes"]
     cache = document.get("cache") or {}
     counts = dict.fromkeys(CCACHE_NAMES, 0)
-    for reason, count in document["local_reasons"].items():
-        name = _UNCACHEABLE.get(reason)
-        if name is not None:
+    for code, count in document["local_reasons"].items():
+        reason = reason_of(code)
+        # Commands that ran here for another reason (no farm, a farm that failed) are misses.
+        if name := RETIRED.get(code, "") if reason is None else reason.ccache:
             counts[name] += count
     counts["recache"] = document["refreshes"]
     shared = outcomes["shared_hit"]
@@ -132,9 +81,11 @@ def _prometheus(document: dict[str, Any]) -> Iterator[str]:
         metric = f"zcc_{base}_seconds_total" if unit == "s" else f"zcc_{name}_total"
         yield from _head(metric, "counter", text)
         yield f"{metric} {_number(document[name])}"
+    kinds = {"kinds": _by_kind(document["local_reasons"])}
     rows = (
         ("outcomes", "zcc_outcomes_total", "outcome", "calls by what became of them", OUTCOMES),
         ("local_reasons", "zcc_local_total", "reason", "calls that ran here, by reason", ()),
+        ("kinds", "zcc_local_kind_total", "kind", "calls that ran here, by kind of reason", KINDS),
         ("ways", "zcc_ways_total", "way", "jobs by how their inputs were found", WAYS),
         (
             "listed_reasons",
@@ -147,10 +98,20 @@ def _prometheus(document: dict[str, Any]) -> Iterator[str]:
     )
     for name, metric, label, text, always in rows:
         yield from _head(metric, "counter", text)
-        for value, count in (dict.fromkeys(always, 0) | document.get(name, {})).items():
+        for value, count in (dict.fromkeys(always, 0) | (document | kinds).get(name, {})).items():
             yield f'{metric}{{{label}="{_escaped(value)}"}} {_number(count)}'
     yield from _times(document["answer_times"])
     yield from _gauges(document)
+
+
+def _by_kind(local_reasons: dict[str, int]) -> dict[str, int]:
+    """`other`: reasons that another zcc has given."""
+    counts = dict.fromkeys(KINDS, 0)
+    for code, count in local_reasons.items():
+        reason = reason_of(code)
+        kind = "other" if reason is None else reason.kind.value
+        counts[kind if kind in counts else "other"] += count
+    return counts
 
 
 def _times(answer_times: dict[str, Any]) -> Iterator[str]:

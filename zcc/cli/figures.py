@@ -9,6 +9,7 @@ from typing import Any
 from zcc.agent.histogram import histogram_from
 from zcc.agent.tally import OUTCOMES
 from zcc.cli.layout import GLUE, fold
+from zcc.cli.reasons import brief
 
 _BOLD, _RED, _GREEN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
 # Reasons beyond these are summed up in one line.
@@ -120,21 +121,21 @@ def _outcomes(document: dict[str, Any]) -> Iterator[str]:
     shown = reasons[:_MOST_REASONS]
     if len(reasons) > _MOST_REASONS:
         shown.append(("(others: --json)", sum(count for _, count in reasons[_MOST_REASONS:])))
-    yield from _counted(shown)
+    yield from _counted([(name, count, brief(name)) for name, count in shown])
 
 
 def _unknown(document: dict[str, Any]) -> Iterator[str]:
     found = document.get("unknown_options") or {}
     if found:
         yield "options that this zcc does not know"
-    yield from _counted(list(found.items()))
+    yield from _counted([(name, count, "") for name, count in found.items()])
 
 
-def _counted(rows: list[tuple[str, int]]) -> Iterator[str]:
-    """Names and counts, in columns as wide as the longest name needs."""
-    wide = max((_NAME_COLUMNS, *(len(name) for name, _ in rows)))
-    for name, count in rows:
-        yield f"  {name:{wide}} {count:>6}"
+def _counted(rows: list[tuple[str, int, str]]) -> Iterator[str]:
+    """Names, counts and texts, in columns as wide as the longest name needs."""
+    wide = max((_NAME_COLUMNS, *(len(name) for name, _, _ in rows)))
+    for name, count, text in rows:
+        yield f"  {name:{wide}} {count:>6}  {text}".rstrip()
 
 
 def _facts(document: dict[str, Any]) -> Iterator[str]:

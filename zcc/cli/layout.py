@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 GLUE = "\u00a0"
 _GAP = "  "
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# What stands in a column of its own in front of the text.
-_LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}| +")
+# What stands in columns of its own in front of the text: a name, and a number.
+_LABEL = re.compile(r" *(?:\S+ )*?\S+ {2,}(?:\d+ {2,})?| +")
 
 
 def fold(text: str, columns: int, indent: str | None = None) -> list[str]:

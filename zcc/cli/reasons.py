@@ -1,38 +1,82 @@
-"""Causes of misses as sentences. Pure."""
+"""Reasons and causes of misses, as people and programs are told of them. Pure.
+
+Whatever stands here may come from another zcc: a code without a reason is told as it is.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from zcc.agent.causes import Cause
 from zcc.agent.fingerprint import Difference
 from zcc.compiler.renaming import NEUTRAL_DIRECTORY
+from zcc.reasons import NOTHING, Reason, reason_of
 
-_CAUSES = {
-    "first": "nothing is known of an earlier compile of it",
-    "refused": "what the cache holds does not hold any more: {} was looked for in vain, and is there now",
-    "evicted": "nothing has changed, but its result is not kept any more (cache_size, zcc stats: evicted)",
-    "not-kept": "nothing has changed, but the compile before left no result to keep: {}",
-    "damaged": "what the cache held was damaged, and is forgotten: {}",
-    "unknown": "this machine's cache does not hold it",
-    "cache-off": "the cache is off (ZCC_CACHE or the setting cache)",
-    "refresh": "a new compile was asked for (ZCC_CACHE=refresh)",
-    "not-a-job": "it can only run here: {}",
-}
 _MOST_SHOWN = 5
 _NEUTRAL = re.compile(rf"{re.escape(NEUTRAL_DIRECTORY.decode())}/\S*")
 
 
+def about(code: str) -> dict[str, str] | None:
+    """For programs: what this zcc knows of the reason."""
+    reason = reason_of(code)
+    if reason is None:
+        return None
+    return {
+        "code": reason.value,
+        "kind": reason.kind.value,
+        "sentence": reason.sentence,
+        "advice": reason.advice,
+    }
+
+
+def brief(code: str) -> str:
+    """What is the case, and what to do where that is anything; empty for a code without a reason."""
+    reason = reason_of(code)
+    if reason is None:
+        return ""
+    return (
+        reason.what
+        if reason.is_choice or not needs_doing(reason)
+        else f"{reason.what} {reason.advice}"
+    )
+
+
+def lines_about(code: str) -> Iterator[tuple[str, str]]:
+    """(`why` or `do`, what is to be said under it)."""
+    reason = reason_of(code)
+    if reason is not None:
+        yield "why", reason.sentence
+        if needs_doing(reason):
+            yield "do", reason.advice
+
+
+def needs_doing(reason: Reason) -> bool:
+    return reason.advice != NOTHING
+
+
+def code_in(text: str) -> str:
+    """The code in front of a detail, as in `time-macro (/p/x.c)`."""
+    return text.partition(" (")[0]
+
+
 def sentences(cause: Cause) -> list[str]:
     """What made the compile a miss: the first difference, then others."""
-    if cause.kind != "changed":
-        return [_CAUSES[cause.kind].format(cause.detail)]
+    if cause.kind != Reason.CHANGED:
+        return [_within(cause)]
     if not cause.differences:
         return ["something has changed since the compile before; what it was has been lost"]
     lines = [phrase(each) for each in cause.differences[:_MOST_SHOWN]]
     if cause.count > len(lines):
         lines.append(f"and {cause.count - len(lines)} more")
     return lines
+
+
+def _within(cause: Cause) -> str:
+    """The reason's sentence within a line, and its detail."""
+    reason = reason_of(cause.kind)
+    said = cause.kind if reason is None else f"{reason.what[0].lower()}{reason.what[1:-1]}"
+    return f"{said}: {cause.detail}" if cause.detail else said
 
 
 def phrase(difference: Difference) -> str:

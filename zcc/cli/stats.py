@@ -24,6 +24,7 @@ from zcc.cli import agent, layout, terminal
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table
 from zcc.cli.program import Command
+from zcc.cli.reasons import about
 from zcc.errors import ConfigError
 
 # Builds that can be asked for, and that `--builds` lists.
@@ -133,7 +134,8 @@ def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
     match form:
         case Format.JSON:
             complaints = [asdict(complaint) for complaint in health(document)]
-            return json.dumps(document | {"health": complaints}) + "\n"
+            more = {"health": complaints, "about": _about(document)}
+            return json.dumps(document | more) + "\n"
         case Format.CCACHE:
             return ccache(document)
         case Format.PROMETHEUS:
@@ -143,6 +145,13 @@ def _shown(form: Format, build: int, builds: bool, begin: str) -> str:
             return "".join(
                 f"{line}\n" for line in table(document, title, has_colour, terminal.width())
             )
+
+
+def _about(document: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What is known of each reason that has been counted, by its code."""
+    codes = (*document["local_reasons"], *document["listed_reasons"])
+    found = ((code, about(code)) for code in codes)
+    return {code: told for code, told in found if told is not None}
 
 
 def _document(build: int, begin: str) -> tuple[dict[str, Any], str]:

@@ -30,12 +30,11 @@ from zcc.agent.recall import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_
 from zcc.cli import agent
 from zcc.cli.compilers import compilers_of
 from zcc.cli.explain import home, request_of
-from zcc.cli.reasons import phrase, sentences
+from zcc.cli.reasons import about, code_in, lines_about, phrase, sentences
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
+from zcc.reasons import Reason
 
-# What a broker refuses a job with that no node has the memory for.
-NEEDS_MEMORY = "needs-memory"
 _USAGE = "name a source, an object or a command: zcc why x.c, zcc why gcc -c x.c"
 
 
@@ -96,8 +95,7 @@ def _story(last: Last) -> Iterable[str]:
     reason = f" ({last.reason})" if last.reason else ""
     outcome = last.outcome.replace("_", " ")
     yield f"compiled {moment(last.made_s)}: {outcome}{reason}"
-    if last.reason == NEEDS_MEMORY:
-        yield "it was stopped for want of memory before: no node gives a job as much (zcc-node serve --memory)"
+    yield from (f"{label}: {text}" for label, text in lines_about(last.reason))
     if last.cause is not None:
         first, *others = sentences(last.cause)
         yield f"no hit: {first}"
@@ -114,8 +112,9 @@ def _document(last: Last) -> dict[str, Any]:
         "output": os.fsdecode(last.output),
         "outcome": last.outcome,
         "reason": last.reason,
+        "about": about(last.reason),
         "compiled_at": last.made_s,
-        "cause": None if last.cause is None else asdict(last.cause),
+        "cause": _cause_document(last.cause),
         "hits_since": last.hits,
         "used_at": last.used_s,
     }
@@ -145,7 +144,7 @@ def _forecast(request: wire.Request) -> list[Forecast]:
     jobs = asyncio.run(jobs_of(analyser, request, time.monotonic(), time.monotonic))
     if isinstance(jobs, Here):
         detail = f"{jobs.reason} ({jobs.detail})" if jobs.detail else jobs.reason
-        return [Forecast(b"", b"", "local", Cause("not-a-job", detail))]
+        return [Forecast(b"", b"", "local", Cause(Reason.NOT_A_JOB, detail))]
     mode = mode_of(request.environment, CacheMode(config.cache))
     directory = configuration.cache_dir(os.environ, config)
     if not mode.looks_up or not os.path.isdir(directory):
@@ -181,6 +180,9 @@ def _prophecy(forecast: Forecast) -> Iterable[str]:
     first, *others = sentences(forecast.cause)
     yield f"would be no hit: {first}"
     yield from (f"                 {line}" for line in others)
+    if forecast.cause.kind == Reason.NOT_A_JOB:
+        code = code_in(forecast.cause.detail)
+        yield from (f"{label}: {text}" for label, text in lines_about(code))
 
 
 def _forecast_document(forecast: Forecast) -> dict[str, Any]:
@@ -188,9 +190,17 @@ def _forecast_document(forecast: Forecast) -> dict[str, Any]:
         "source": os.fsdecode(forecast.source),
         "output": os.fsdecode(forecast.output),
         "outcome": forecast.outcome,
-        "cause": None if forecast.cause is None else asdict(forecast.cause),
+        "cause": _cause_document(forecast.cause),
         "changes": [asdict(change) for change in forecast.changes],
     }
+
+
+def _cause_document(cause: Cause | None) -> dict[str, Any] | None:
+    """`about` is of the reason why it can only run here, or of the kind of miss."""
+    if cause is None:
+        return None
+    code = code_in(cause.detail) if cause.kind == Reason.NOT_A_JOB else cause.kind
+    return asdict(cause) | {"about": about(code)}
 
 
 def _terminal() -> wire.Terminal | None:

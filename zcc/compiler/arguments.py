@@ -20,13 +20,20 @@ from zcc.compiler.outputs import Naming
 from zcc.compiler.reading import Reading, is_device
 from zcc.compiler.renaming import DROPPED, neutral_command
 from zcc.compiler.response import ResponseDoubtError, expand
+from zcc.reasons import Reason
 
 __all__ = [
     "Compilation", "Local", "StopsAt", "Word", "dependency_arguments", "parse", "split",
 ]  # fmt: skip
 
 # A command that has one of these does not compile, whatever else is odd about it.
-_OTHER_ACTIONS = ("preprocess-only", "syntax-only", "information", "other-action", "makes-pch")
+_OTHER_ACTIONS = (
+    Reason.PREPROCESS_ONLY,
+    Reason.SYNTAX_ONLY,
+    Reason.INFORMATION,
+    Reason.OTHER_ACTION,
+    Reason.MAKES_PCH,
+)
 _TELLS_PRECOMPILED = re.compile(rb"invalid-pch|(?:^|[\0,])-H(?:[\0,]|$)")
 _OTHER_ASSEMBLER = re.compile(rb"(?:^|\0)-{1,2}f?no-integrated-as(?:\0|$)")
 _SWITCHES_MODULES_ON = re.compile(rb"(?:^|\0)-fmodules-ts(?:\0|$)")
@@ -121,9 +128,9 @@ def _conclude(reading: Reading, cwd: bytes, response_files: list[bytes]) -> Comp
     )
     outputs = _outputs(reading, naming)
     if _place(cwd, source) in {_place(cwd, name) for name in outputs}:
-        return Local("output-is-source", fsdecode(source))
+        return Local(Reason.OUTPUT_IS_SOURCE, fsdecode(source))
     if naming.main in reading.side_files and naming.main != DROPPED:
-        return Local("odd-output", fsdecode(naming.main))  # -MF names it too
+        return Local(Reason.ODD_OUTPUT, fsdecode(naming.main))  # -MF names it too
     return Compilation(
         source=source,
         language=language,
@@ -192,13 +199,13 @@ def _why_local(reading: Reading) -> Local | None:
         if reason in by_reason:
             return by_reason[reason]
     for name, language, reason in reading.sources:
-        if language is None and reason in ("makes-pch", "modules"):
+        if language is None and reason in (Reason.MAKES_PCH, Reason.MODULES):
             return Local(reason, fsdecode(name))
     if reading.stops_at is None:
-        return Local("not-a-compile")
+        return Local(Reason.NOT_A_COMPILE)
     return (
         # The operand of an unknown option may pass for a source.
-        by_reason.get("unknown-option")
+        by_reason.get(Reason.UNKNOWN_OPTION)
         or _why_source_is_local(reading)
         or _why_output_is_local(reading)
         or next(iter(reading.locals), None)
@@ -207,22 +214,22 @@ def _why_local(reading: Reading) -> Local | None:
 
 def _why_source_is_local(reading: Reading) -> Local | None:
     if not reading.sources:
-        return Local("no-source")
+        return Local(Reason.NO_SOURCE)
     if any(name == b"-" for name, _, _ in reading.sources):
-        return Local("stdin-source")
-    compiled = [name for name, _, reason in reading.sources if reason != "linker-input"]
+        return Local(Reason.STDIN_SOURCE)
+    compiled = [name for name, _, reason in reading.sources if reason != Reason.LINKER_INPUT]
     if len(compiled) > 1:
-        return Local("several-sources", fsdecode(compiled[1]))
+        return Local(Reason.SEVERAL_SOURCES, fsdecode(compiled[1]))
     for name, language, reason in reading.sources:
         if language is None:
             return Local(reason, fsdecode(name))
     name, language, _ = reading.sources[0]
     if language in languages.IS_ASSEMBLY and reading.stops_at is StopsAt.ASSEMBLY:
-        return Local("preprocess-only", "assembly from assembly")
+        return Local(Reason.PREPROCESS_ONLY, "assembly from assembly")
     if len(reading.sources) > 1:
-        return Local("several-sources", fsdecode(reading.sources[1][0]))
+        return Local(Reason.SEVERAL_SOURCES, fsdecode(reading.sources[1][0]))
     if name.rpartition(b"/")[2].startswith(b"conftest."):
-        return Local("conftest", fsdecode(name))
+        return Local(Reason.CONFTEST, fsdecode(name))
     return None
 
 
@@ -230,13 +237,13 @@ def _why_output_is_local(reading: Reading) -> Local | None:
     output = reading.output
     if output is None:
         if reading.is_windows and reading.family is Family.CLANG:
-            return Local("default-output", "clang names it .obj for some targets")
+            return Local(Reason.DEFAULT_OUTPUT, "clang names it .obj for some targets")
     elif output == b"-":
-        return Local("output-to-stdout")
+        return Local(Reason.OUTPUT_TO_STDOUT)
     elif not output or output.endswith(b"/"):
-        return Local("odd-output", fsdecode(output))
+        return Local(Reason.ODD_OUTPUT, fsdecode(output))
     elif is_device(output) and not _is_dropped(reading, output):
-        return Local("output-to-device", fsdecode(output))
+        return Local(Reason.OUTPUT_TO_DEVICE, fsdecode(output))
     return _why_trace_is_local(reading)
 
 
@@ -258,7 +265,7 @@ def _why_trace_is_local(reading: Reading) -> Local | None:
         map(_SEVERAL_STEPS.fullmatch, given)
     )
     asked = [word for word in given if _OF_EACH_STEP.fullmatch(word)]
-    return Local("trace-in-temporary", fsdecode(asked[0])) if is_followed and asked else None
+    return Local(Reason.TRACE_IN_TEMPORARY, fsdecode(asked[0])) if is_followed and asked else None
 
 
 def _compilation_dir(reading: Reading) -> bytes:

@@ -22,6 +22,7 @@ from zcc.compiler.hazards import Hazard
 from zcc.compiler.lexing import Lexis
 from zcc.compiler.search import SearchList
 from zcc.job import FileInput, Manifest
+from zcc.reasons import Reason
 
 # What stands at the top of a checked-out tree, in the order of how common it is.
 _PROJECT_MARKS = (
@@ -86,26 +87,6 @@ class ScanRequest:
     has_modules: bool = False
     module_mapper: bytes | None = None
     lexis: Lexis = Lexis.OLD
-
-
-class Reason(Enum):
-    """Why a compile cannot be scanned, or cannot leave this machine."""
-
-    COMPUTED_INCLUDE = "computed-include"
-    OUTSIDE_ROOTS = "outside-roots"
-    ENCODING = "encoding"
-    DISK = "disk"
-    TOO_LARGE = "too-large"
-    PRECOMPILED_HEADER = "precompiled-header"
-    TIME_MACRO = "time-macro"
-    ASSEMBLER_INPUT = "assembler-input"
-    PRAGMA_DEPENDENCY = "pragma-dependency"
-    MODULES = "modules"
-    INODE_NAME = "inode-name"
-    MISSING_INPUT = "missing-input"
-    SPECIAL_FILE = "special-file"
-    PASTED_PROBE = "pasted-probe"
-    LISTING = "listing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from zcc.compiler.lexing import Lexis
 from zcc.compiler.options import Role
+from zcc.reasons import Reason
 
 
 class StopsAt(Enum):
@@ -16,9 +17,9 @@ class StopsAt(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The command has to run here. `reason` is kebab-case and machine-readable; `detail` is for people."""
+    """The command has to run here. `detail` is what is special about it, for people."""
 
-    reason: str
+    reason: Reason
     detail: str = ""
 
 

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from os import fsdecode
 
 from zcc.compiler.arguments import Local
+from zcc.reasons import Reason
 
 
 class Use(Enum):
@@ -296,4 +297,4 @@ def _find(name: bytes) -> Variable | None:
 
 
 def _local(name: bytes, row: Variable) -> Local:
-    return Local("environment", f"{fsdecode(name)}: {row.why}")
+    return Local(Reason.ENVIRONMENT, f"{fsdecode(name)}: {row.why}")

@@ -13,6 +13,7 @@ from zcc.compiler.closure import ScanRequest
 from zcc.compiler.directives import Include
 from zcc.compiler.disk import Disk
 from zcc.compiler.entries import Directory, DiskDoubtError, Entry, File, Special, Symlink, Trail
+from zcc.reasons import Reason
 
 _GCC_PCH = (b".gch",)
 _CLANG_FORCED_PCH = (b".pch", b".gch")
@@ -172,7 +173,7 @@ class Finder:
                 return None
             entry = found[1]
         if isinstance(entry, Special):
-            raise DiskDoubtError("special-file", entry.path)
+            raise DiskDoubtError(Reason.SPECIAL_FILE, entry.path)
         if isinstance(entry, Directory):
             self.trail.directories.add(entry)  # both compilers pass over it and search on
             return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 from zcc.compiler import clock
-from zcc.compiler.closure import Local, NotBounded, Reason, ScanRequest, is_project, is_too_wide
+from zcc.compiler.closure import Local, NotBounded, ScanRequest, is_project, is_too_wide
 from zcc.compiler.computed import FILE_MACROS, asked_headers, named_headers
 from zcc.compiler.directives import Computed, FileFacts, Include
 from zcc.compiler.disk import Disk
@@ -21,6 +21,7 @@ from zcc.compiler.hazards import Hazard
 from zcc.compiler.macros import Macros, given_definitions
 from zcc.compiler.precompiled import is_one_for
 from zcc.errors import CompilerError
+from zcc.reasons import Reason
 
 # GCC reads it first of all, unasked, where the C library has it.
 _PREINCLUDED = Include(b"stdc-predef.h", is_quoted=False, is_next=False)

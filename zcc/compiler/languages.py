@@ -6,6 +6,7 @@ The suffixes are those of gcc's and clang's own tables (gcc/gcc.cc, gcc/cp/lang-
 from __future__ import annotations
 
 from zcc.compiler.options import Family
+from zcc.reasons import Reason
 
 C = "c"
 CXX = "c++"
@@ -67,12 +68,16 @@ _AS_CXX = {
 
 # Why a suffix, or an operand of -x, is not a compile that zcc takes.
 _UNTAKEN_SUFFIXES = {
-    **dict.fromkeys(b"h hh H hp hxx hpp HPP h++ tcc".split(), "makes-pch"),
-    **dict.fromkeys(b"cppm ixx ccm cxxm c++m mpp iim pcm".split(), "modules"),
-    **dict.fromkeys(b"cu hip cui".split(), "offload"),
-    **dict.fromkeys(b"o a so lo la obj lib def ld lds x dylib tbd".split(), "linker-input"),
+    **dict.fromkeys(b"h hh H hp hxx hpp HPP h++ tcc".split(), Reason.MAKES_PCH),
+    **dict.fromkeys(b"cppm ixx ccm cxxm c++m mpp iim pcm".split(), Reason.MODULES),
+    **dict.fromkeys(b"cu hip cui".split(), Reason.OFFLOAD),
+    **dict.fromkeys(b"o a so lo la obj lib def ld lds x dylib tbd".split(), Reason.LINKER_INPUT),
 }
-_UNTAKEN_LANGUAGES = {"cuda": "offload", "cuda-cpp-output": "offload", "hip": "offload"}
+_UNTAKEN_LANGUAGES = {
+    "cuda": Reason.OFFLOAD,
+    "cuda-cpp-output": Reason.OFFLOAD,
+    "hip": Reason.OFFLOAD,
+}
 
 
 def language_of(source: bytes, family: Family, is_cxx: bool) -> str | None:
@@ -90,20 +95,22 @@ def language_named(operand: bytes) -> str | None:
     return name if name in PREPROCESSED_SUFFIX else None
 
 
-def reason_against_source(source: bytes) -> str:
+def reason_against_source(source: bytes) -> Reason:
     """Why a file of no language that zcc handles makes the compile local."""
-    return _UNTAKEN_SUFFIXES.get(_suffix(source), "language")
+    return _UNTAKEN_SUFFIXES.get(_suffix(source), Reason.LANGUAGE)
 
 
-def reason_against_language(operand: bytes) -> str:
+def reason_against_language(operand: bytes) -> Reason:
     name = operand.decode("ascii", "replace")
     if name.endswith(("-header", "-header-unit")):
         return (
-            "modules" if name.endswith(("-system-header", "-user-header", "unit")) else "makes-pch"
+            Reason.MODULES
+            if name.endswith(("-system-header", "-user-header", "unit"))
+            else Reason.MAKES_PCH
         )
     if name.endswith("-module"):
-        return "modules"
-    return _UNTAKEN_LANGUAGES.get(name, "language")
+        return Reason.MODULES
+    return _UNTAKEN_LANGUAGES.get(name, Reason.LANGUAGE)
 
 
 def _suffix(path: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zcc.compiler.option import EITHER, E, F, J, Option, Role, S, local, rows
+from zcc.reasons import Reason
 
 # The words inside -Wp, and behind -Xpreprocessor, as gcc's preprocessor takes them.
 PREPROCESSOR: tuple[Option, ...] = (
@@ -47,16 +48,16 @@ FRONTEND: tuple[Option, ...] = (
     *rows(Role.FORCED_INCLUDE, S, "-include -imacros"),
     *rows(Role.DEFINE, EITHER, "-D"),
     *rows(Role.CARRIED, EITHER, "-U"),
-    *local("makes-pch", F, "-emit-pch"),
+    *local(Reason.MAKES_PCH, F, "-emit-pch"),
     *rows(Role.CARRIED, S, "-add-plugin"),
     *rows(Role.EXTRA_INPUT, J, "-plugin-arg-"),
-    *local("plugin", J, "-plugin"),  # an action in place of compiling
-    *local("dump-output", J, "-fdump -ast-dump"),
+    *local(Reason.PLUGIN, J, "-plugin"),  # an action in place of compiling
+    *local(Reason.DUMP_OUTPUT, J, "-fdump -ast-dump"),
     *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file="),
     *rows(Role.CARRIED, J, "-fmodule-name= -fmodules-decluse -fmodules-strict-decluse"),
     *rows(Role.CARRIED, F, "-fmodule-map-file-home-is-cwd"),
-    *local("modules", J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),
-    *local("time-report", J, "-ftime-report -print-stats"),
+    *local(Reason.MODULES, J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),
+    *local(Reason.TIME_REPORT, J, "-ftime-report -print-stats"),
     *rows(
         Role.CARRIED,
         S,

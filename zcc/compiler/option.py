@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 
+from zcc.reasons import Reason
+
 
 class Family(Enum):
     GCC = "gcc"
@@ -67,7 +69,7 @@ class Option:
     role: Role
     families: frozenset[Family]
     means: bytes
-    reason: str
+    reason: Reason | None
     derives: tuple[bytes, ...]
     searches: bool
 
@@ -99,7 +101,7 @@ def rows(
     names: str,
     *,
     families: frozenset[Family] = BOTH,
-    reason: str = "",
+    reason: Reason | None = None,
     derives: str = "",
     searches: bool | None = None,
 ) -> list[Option]:
@@ -116,7 +118,7 @@ def rows(
 
 
 def local(
-    reason: str, spelling: Spelling, names: str, families: frozenset[Family] = BOTH
+    reason: Reason, spelling: Spelling, names: str, families: frozenset[Family] = BOTH
 ) -> list[Option]:
     return rows(Role.LOCAL, spelling, names, families=families, reason=reason)
 

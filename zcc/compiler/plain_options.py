@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, local, rows
+from zcc.reasons import Reason
 
 PLAIN: tuple[Option, ...] = (
     # What is made.
     *rows(Role.MODE, F, "-c -S --compile>-c --assemble>-S"),
     *rows(Role.MODE, F, "-emit-llvm", families=CLANG),
-    *local("preprocess-only", F, "-E -M -MM --preprocess --dependencies --user-dependencies"),
-    *local("syntax-only", F, "-fsyntax-only"),
+    *local(Reason.PREPROCESS_ONLY, F, "-E -M -MM --preprocess --dependencies --user-dependencies"),
+    *local(Reason.SYNTAX_ONLY, F, "-fsyntax-only"),
     *local(
-        "information",
+        Reason.INFORMATION,
         F | E,
         "--help --version --target-help -dumpspecs -dumpversion -dumpfullversion -dumpmachine",
     ),
     *local(
-        "information", J, "-print- --print- --help- --completion= -cc1 -ccc- --autocomplete= -help"
+        Reason.INFORMATION,
+        J,
+        "-print- --print- --help- --completion= -cc1 -ccc- --autocomplete= -help",
     ),
     *local(
-        "other-action",
+        Reason.OTHER_ACTION,
         F,
         "--analyze -emit-ast -emit-interface-stubs -emit-merged-ifs -extract-api -module-file-info "
         "-rewrite-objc -rewrite-legacy-objc --migrate --emit-static-lib -verify-pch -r "
         "--emit-extension-symbol-graphs --pretty-sgf -showFilenames -showFilenames-",
         CLANG,
     ),
-    *local("makes-pch", F, "-emit-pch -building-pch-with-obj -relocatable-pch", CLANG),
-    *local("makes-pch", S | J, "--output-pch --output-pch=", GCC),
+    *local(Reason.MAKES_PCH, F, "-emit-pch -building-pch-with-obj -relocatable-pch", CLANG),
+    *local(Reason.MAKES_PCH, S | J, "--output-pch --output-pch=", GCC),
     # The source's language.
     *rows(Role.LANGUAGE, EITHER, "-x"),
     *rows(Role.LANGUAGE, LONG, "--language>-x"),

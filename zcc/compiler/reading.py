@@ -25,6 +25,7 @@ from zcc.compiler.options import (
     looks_like_files,
     names_file,
 )
+from zcc.reasons import Reason
 
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
 _PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
@@ -47,7 +48,7 @@ class Reading:
         self._is_cxx = is_cxx
         self.words: list[Word] = []
         self.locals: list[Local] = []
-        self.sources: list[tuple[bytes, str | None, str]] = []
+        self.sources: list[tuple[bytes, str | None, Reason]] = []
         self.source_places: list[int] = []
         self._nested: dict[Lookup, list[bytes]] = {
             IN_PREPROCESSOR: [],
@@ -101,7 +102,7 @@ class Reading:
             elif word == b"--":
                 self.words.append(Word((word,), Role.CARRIED, asks=(word,)))
                 if self.family is Family.GCC:
-                    self._stays("end-of-options", word)
+                    self._stays(Reason.END_OF_OPTIONS, word)
                 for place in range(at, len(words)):
                     self._read_source(words[place], place)
                 break
@@ -120,14 +121,14 @@ class Reading:
         match = DRIVER[self.family].find(word)
         if match is None:
             if looks_like_files(word):
-                self._stays("unknown-option", word)
+                self._stays(Reason.UNKNOWN_OPTION, word)
             self.words.append(Word((word,), Role.UNKNOWN, asks=(word,), searches=True))
             return 0
         option, operand = match.option, match.operand
         arguments: tuple[bytes, ...] = (word,)
         if match.takes_next:
             if following is None:
-                self._stays("missing-operand", word)
+                self._stays(Reason.MISSING_OPERAND, word)
                 return 0
             operand = following
             arguments = (word, following)
@@ -169,7 +170,7 @@ class Reading:
                 return ()
             case b"-mllvm":
                 if names_file(operand):
-                    self._stays("nested-option", operand)
+                    self._stays(Reason.NESTED_OPTION, operand)
                 return arguments
             case _:
                 self._nested[IN_FRONTEND].append(operand)
@@ -191,7 +192,7 @@ class Reading:
                 own = (word, operand)
                 at += 1
             if match is None or (match.takes_next and operand is None):
-                self._stays("nested-option", word)
+                self._stays(Reason.NESTED_OPTION, word)
                 continue
             if table is IN_ASSEMBLER and match.option.role is Role.SEARCH:
                 self.assembler_directories.append(operand or b"")
@@ -210,11 +211,12 @@ class Reading:
         self.seen.add(option.means)
         match option.role:
             case Role.LOCAL:
+                assert option.reason is not None
                 self._stays(option.reason, word)
                 return Role.LOCAL, option.reason
             case Role.GUARDED:
                 if names_file(word):
-                    self._stays("unknown-option", word)
+                    self._stays(Reason.UNKNOWN_OPTION, word)
                 return Role.CARRIED, ""
             case Role.MACHINE:
                 if value != b"native" and not value.startswith(b"native+"):
@@ -263,7 +265,7 @@ class Reading:
         if option.means == b"-arch":
             self._architectures += 1
             if self._architectures > 1:
-                self._stays("multiple-arch", value)
+                self._stays(Reason.MULTIPLE_ARCH, value)
         elif option.means == b"-target":
             self.is_windows = b"windows" in value or b"win32" in value
         elif option.means in _SYSROOTS:
@@ -289,7 +291,7 @@ class Reading:
             self.inputs.append(value)
         elif option.means == b"-fmodule-mapper=":
             if not _MAPPER_FILE.fullmatch(value):
-                self._stays("modules", word)
+                self._stays(Reason.MODULES, word)
             self.module_mapper = value
         elif option.means == b"-specs":
             self.specs.append(value)
@@ -304,7 +306,7 @@ class Reading:
         elif self.family is Family.GCC and value:
             self.plugin_names.append(value)
         else:
-            self._stays("plugin", word)  # looked for as a library is
+            self._stays(Reason.PLUGIN, word)  # looked for as a library is
 
     def _take_output(self, option: Option, value: bytes, word: bytes) -> None:
         match option.means:
@@ -323,7 +325,7 @@ class Reading:
             case means if means in _DUMPS and b"=" not in value:
                 self.has_dumps = True
             case b"-a" if b"g" in value.partition(b"=")[0]:
-                self._stays("listing-time", word)  # it says when it was made
+                self._stays(Reason.LISTING_TIME, word)  # it says when it was made
             case means if means in (b"-fopt-info", b"-a", *_DUMPS):
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
@@ -346,10 +348,10 @@ class Reading:
         if name in _STREAMS:
             return
         if is_device(name):
-            self._stays("output-to-device", name)
+            self._stays(Reason.OUTPUT_TO_DEVICE, name)
         self.side_files.append(name)
 
-    def _stays(self, reason: str, word: bytes) -> None:
+    def _stays(self, reason: Reason, word: bytes) -> None:
         self.locals.append(Local(reason, fsdecode(word)))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from zcc.compiler.options import Family
 from zcc.errors import CompilerError
+from zcc.reasons import Reason
 
 # As gcc; a file that names itself ends here.
 MAX_FILES = 2000
@@ -27,10 +28,10 @@ _ENCODING_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 class ResponseDoubtError(CompilerError):
     """A response file that cannot be read, or that compilers read differently.
 
-    `reason` is machine-readable, `path` is as spelled.
+    `path` is as spelled.
     """
 
-    def __init__(self, reason: str, path: bytes) -> None:
+    def __init__(self, reason: Reason, path: bytes) -> None:
         super().__init__(f"{reason}: {path!r}")
         self.reason = reason
         self.path = path
@@ -59,16 +60,16 @@ def expand(
         name = word[1:]
         content = read(name)
         if content is None:
-            raise ResponseDoubtError("response-missing", name)
+            raise ResponseDoubtError(Reason.RESPONSE_MISSING, name)
         files.append(name)
         size_bytes += len(content)
         if len(files) > MAX_FILES or size_bytes > MAX_BYTES:
-            raise ResponseDoubtError("response-size", name)
+            raise ResponseDoubtError(Reason.RESPONSE_SIZE, name)
         if b"\0" in content or content.startswith(_ENCODING_MARKS):
-            raise ResponseDoubtError("response-encoding", name)
+            raise ResponseDoubtError(Reason.RESPONSE_ENCODING, name)
         inside = split(content, family)
         if inside is None:
-            raise ResponseDoubtError("response-quoting", name)
+            raise ResponseDoubtError(Reason.RESPONSE_QUOTING, name)
         ahead.extend(reversed(inside))
     return expanded, list(dict.fromkeys(files))
 

@@ -17,7 +17,6 @@ from zcc.compiler.closure import (
     Closure,
     Local,
     NotBounded,
-    Reason,
     ScanRequest,
     ancestors,
     build_manifest,
@@ -27,6 +26,7 @@ from zcc.compiler.entries import DiskDoubtError, Entry
 from zcc.compiler.inclusion import Inclusion, StopScanError
 from zcc.compiler.standing import Absence, Completeness, Grounds
 from zcc.job import MAX_INPUTS
+from zcc.reasons import Reason
 
 # What all remembered scans may take.
 MAX_REMEMBERED_BYTES = 128 << 20
@@ -141,7 +141,7 @@ class Scanner:
         except DiskDoubtError as doubt:
             if left_until is not None:
                 return _Upset(left_until)
-            if doubt.doubt == "special-file":
+            if doubt.doubt == Reason.SPECIAL_FILE:
                 # Whoever reads a pipe takes what is in it: the compiler itself has to be the first.
                 return Local(Reason.SPECIAL_FILE, doubt.path)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
