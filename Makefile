@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check differ attack edits faults bench clean
+.PHONY: help test demo check docs differ attack edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,9 @@ check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(FOLDERS)
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
+	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
 
 faults: $(INSTALLED) ## parts that die, freeze, are cut off, as long as in life (half an hour)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ZCC_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults -m '' $(ARGS)

@@ -1,4 +1,4 @@
-"""Each reason is made somewhere, told everywhere, and reached by a test; no code stands alone."""
+"""Each reason is made somewhere, told everywhere, documented, and reached by a test; no code stands alone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from zcc.cli.exposition import CCACHE_NAMES, ccache, prometheus
 from zcc.cli.figures import table
 from zcc.cli.layout import fold
 from zcc.cli.reasons import about, sentences
+from zcc.cli.reasons_page import page
 from zcc.compiler.hazards import Hazard
 from zcc.messages import Refused
 from zcc.reasons import NOTHING, RETIRED, Kind, Reason, reason_of
@@ -166,6 +167,12 @@ def reached() -> set[Reason]:
 def test_each_reason_is_reached_by_a_test() -> None:
     """A code of one word, such as `small`, may stand for anything: those are named by member."""
     assert set(Reason) - reached() == set()
+
+
+def test_the_page_is_as_the_code_is() -> None:
+    written = (ROOT / "docs" / "reference" / "reasons.md").read_text()
+    assert written == page(), "make docs"
+    assert all(f"`{reason}`" in written for reason in Reason)
 
 
 # ---- codes ----
