@@ -165,7 +165,9 @@ def _find_devices(state_dir: str) -> tuple[tuple[bytes, bytes], ...]:
                 return tuple((_copied_device(place, device), device) for device in DEVICES)
             except OSError:
                 with contextlib.suppress(OSError):
-                    os.removedirs(place)  # up to what holds something
+                    os.rmdir(place)
+                    if directory != state_dir:
+                        os.removedirs(directory)  # up to what holds something
     return tuple((device, device) for device in DEVICES)
 
 

@@ -176,3 +176,22 @@ def test_a_launcher_that_loses_its_agent_leaves_nothing_to_keep(place: Place) ->
     removed(place)
     time.sleep(2.1)
     assert place.compiled() == place.plain()
+
+
+def test_a_check_of_the_syntax_that_fails_is_no_success_to_keep(place: Place) -> None:
+    """ccache expects no object of it, so that "0, and no object" would be one."""
+    (place.top / "bad.c").write_text("int f(void) { return undeclared; }\n")
+    command = [place.ccache, "gcc", "-c", "-fsyntax-only", "bad.c", "-o", "bad.o"]
+    assert place.compiled_once()
+    status = door.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    os.kill(status["pid"], signal.SIGSTOP)
+    waits = subprocess.Popen(command, cwd=place.top, env=place.environment, stderr=subprocess.PIPE)
+    time.sleep(MOMENT_S)
+    os.kill(status["pid"], signal.SIGKILL)
+    assert b"undeclared" in waits.communicate(timeout=PATIENCE_S)[1]
+    assert waits.returncode == 1
+    again = subprocess.run(
+        command, check=False, cwd=place.top, env=place.environment, capture_output=True
+    )
+    assert (again.returncode, b"undeclared" in again.stderr) == (1, True)

@@ -15,7 +15,9 @@ from zcc.messages import Finished, Hello, Refused, Revoke, Welcome
 
 
 @pytest.fixture
-def desk() -> Desk:
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # So that there is much to be undone of one job, too.
+    monkeypatch.setattr("broker.admission.MAX_REQUESTS_OF_JOB", 10_000)
     desk = Desk()
     desk.validates_each = 0  # 10,000 requests are looked through each time
     return desk

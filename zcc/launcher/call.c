@@ -44,13 +44,14 @@ static void run_as_script(const char *path)
     execv("/bin/sh", argv);
 }
 
-/* Where the compile that ccache asks for writes; NULL for any other command. */
+/* Where the compile that ccache asks for writes; NULL for any other command. Of -fsyntax-only ccache expects no
+ * object: it would keep "no object, and 0" as a success. */
 static const char *named_output(void)
 {
     const char *output = NULL;
     int is_compile = 0;
     for (char **word = call.argv + 1; *word; word++) {
-        if (strcmp(*word, "-E") == 0)
+        if (strcmp(*word, "-E") == 0 || strcmp(*word, "-fsyntax-only") == 0)
             return NULL;
         is_compile |= strcmp(*word, "-c") == 0 || strcmp(*word, "-S") == 0;
         if (strcmp(*word, "-o") == 0 && word[1])
