@@ -18,7 +18,7 @@ from zcc.agent.analysis import Analyser
 from zcc.agent.calls import Call, why_not_taken
 from zcc.agent.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
 from zcc.agent.forecast import Forecast
-from zcc.agent.judging import SINCE, Failed, Refused, Taken, as_asked, judge
+from zcc.agent.judging import RECENT_S, SINCE, Failed, Refused, Taken, as_asked, judge
 from zcc.agent.lateness import first_outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
@@ -152,11 +152,12 @@ class Results:
         self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
-    def compare_verdicts(self, call: Call, other_input: str) -> None:
+    def compare_verdicts(self, call: Call, other_input: str, ended_ns: int) -> None:
         """Count a compile that failed on the farm and succeeded here, unless it may have read something else.
 
         The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
-        fails leaves no output, and one that succeeds has just written it.
+        fails leaves no output, and one that succeeds has just written it. What was written longer before its
+        end was heard of (`ended_ns`) may be another's: of an agent that was held, or of a busy machine.
         """
         if call.failed is None or other_input:
             return
@@ -165,7 +166,8 @@ class Results:
             written_ns = os.stat(output).st_mtime_ns
         except OSError:
             return
-        if written_ns >= call.ran_here_ns - CLOCK_GRAIN_NS:
+        begun_ns = max(call.ran_here_ns, ended_ns - int(RECENT_S * 1e9))
+        if written_ns >= begun_ns - CLOCK_GRAIN_NS:
             self._stats.add("discrepancies", call.build)
             self._analyser.keep_in_place(call.failed.prepared)
             source = os.fsdecode(call.failed.prepared.source)

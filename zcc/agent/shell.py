@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -250,9 +251,10 @@ class AgentShell:
 
     def _compare(self, call: Call) -> None:
         """What has come against the compile here, which has ended."""
+        ended_ns = time.time_ns()
         other = first_other_input(call, self._analyser.disk, self._loop.time())
         if call.failed_with:
-            self._results.compare_verdicts(call, other)
+            self._results.compare_verdicts(call, other, ended_ns)
         elif call.check is not None:
             keeps, begun_ns = call.cache_mode.keeps, call.ran_here_ns
             self._checker.conclude(call.check, call.parts, call.build, begun_ns, keeps, other)
