@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from cache.digest import Digest, digest_of
@@ -30,6 +30,7 @@ from zcc.compiler.entries import (
     Trail,
     kind_of,
 )
+from zcc.compiler.mounts import MOUNTS, Mounts
 from zcc.compiler.paths import MAX_SYMLINKS
 from zcc.compiler.signatures import Signature, is_racy, signature_of
 from zcc.job import MAX_BLOB_BYTES, FileInput
@@ -53,7 +54,10 @@ class Disk:
     """The client's disk, as far as anybody asked. Not thread-safe: one request at a time."""
 
     def __init__(
-        self, wall_ns: Callable[[], int] = time.time_ns, limit_bytes: int | None = None
+        self,
+        wall_ns: Callable[[], int] = time.time_ns,
+        limit_bytes: int | None = None,
+        mounts: Mounts = MOUNTS,
     ) -> None:
         self.root = Directory(b"/", b"", None)
         self.now = self.arrived = 0.0
@@ -61,6 +65,8 @@ class Disk:
         # Moves when what was known already turns out to be something else, or is forgotten.
         self.upsets = 0
         self._wall_ns = wall_ns
+        self._mounts = mounts
+        self._mounts_changes = mounts.look()
         self._max_files, self._max_names = MAX_FILES, MAX_NAMES
         if limit_bytes is not None:
             self._max_files = min(MAX_FILES, int(limit_bytes * _FILES_SHARE / FILE_BYTES))
@@ -75,6 +81,8 @@ class Disk:
         self.arrived = now if arrived is None else min(arrived, now)
         if len(self._files) > self._max_files or self._name_count > self._max_names:
             self._trim()
+        if self._mounts.look() != self._mounts_changes:
+            self._doubt_images()
 
     @property
     def entries(self) -> int:
@@ -283,16 +291,31 @@ class Disk:
                     entry.needs_listing = True
         entry.checked_at = self.now
 
+    def _doubt_images(self) -> None:
+        """Read once more, before it is believed, what lies where another file system may be by now."""
+        self._mounts_changes = self._mounts.changes
+        for point in self._mounts.exchangeable:
+            entry: Entry | None = self.root
+            for name in filter(None, point.split(b"/")):
+                entry = entry.children.get(name) if isinstance(entry, Directory) else None
+            for doubted in _all_below(entry):
+                # What was not read yet is not believed anyway.
+                is_read = not isinstance(doubted, File) or doubted.input is not None
+                is_listed = not isinstance(doubted, Directory) or not doubted.needs_listing
+                doubted.racy = doubted.racy or (is_read and is_listed)
+
     def _vanish(self, entry: Entry) -> None:
-        self._move(entry)
+        """Take it out of the tree, with all below it, where it would not be found when it is to be doubted."""
         self.upsets += 1
-        entry.checked_at = NEVER
+        for each in _all_below(entry):
+            self._move(each)
+            each.checked_at = NEVER
+            if self._files.get(each.path) is each:
+                del self._files[each.path]
+            if isinstance(each, Directory) and self._listed.get(each.path) is each:
+                self._drop_listing(each)
         if entry.parent is not None and entry.parent.children.get(entry.name) is entry:
             del entry.parent.children[entry.name]
-        if self._files.get(entry.path) is entry:
-            del self._files[entry.path]
-        if isinstance(entry, Directory) and self._listed.get(entry.path) is entry:
-            self._drop_listing(entry)
 
     def _drop_listing(self, node: Directory) -> None:
         self._name_count -= len(node.names)
@@ -387,10 +410,11 @@ class Disk:
         node.racy = is_racy(node.signature, wall_ns)
 
     def _trim(self) -> None:
-        """Forget what was not looked at for longest; who still holds an entry may go on using it."""
+        """Forget what was not looked at for longest, and with it the answers that stand on it."""
         files = sorted(self._files.values(), key=_checked_at)
         self.upsets += 1
         for file in files[: max(0, len(files) - int(self._max_files * _KEPT_SHARE))]:
+            self._move(file)
             del self._files[file.path]
             if file.parent is not None and file.parent.children.get(file.name) is file:
                 del file.parent.children[file.name]
@@ -402,6 +426,16 @@ class Disk:
 
 _path_of = attrgetter("path")
 _checked_at = attrgetter("checked_at")
+
+
+def _all_below(entry: Entry | None) -> Iterator[Entry]:
+    """This one, and all that is remembered below it."""
+    pending = [entry] if entry is not None else []
+    while pending:
+        each = pending.pop()
+        yield each
+        if isinstance(each, Directory):
+            pending += each.children.values()
 
 
 def _read_all(handle: int, size_bytes: int) -> bytes:

@@ -35,6 +35,7 @@ import zstandard
 
 from cache.digest import Digest, Hasher
 from zcc.compiler.members import gather
+from zcc.compiler.mounts import MOUNTS
 from zcc.compiler.signatures import RACY_WINDOW_NS, racy_ns, signature_of
 from zcc.compiler.toolchain import (
     Gathered,
@@ -124,7 +125,13 @@ def _at_rest(compiler: bytes, search_path: bytes) -> Gathered:
 
 
 def _twin_of(index: ToolchainIndex, gathered: Gathered) -> Toolchain | None:
-    """A toolchain packed before from the same files: g++ after gcc, or another PATH."""
+    """A toolchain packed before from the same files: g++ after gcc, or another PATH.
+
+    In an image these may be others that look the same: such a toolchain is always packed.
+    """
+    MOUNTS.look()
+    if MOUNTS.may_outlast(gathered.one_of_each_device()):
+        return None
     metadata = _metadata(gathered)
     for toolchain in index.all():
         same = toolchain.members == gathered.members and _metadata(toolchain.gathered) == metadata

@@ -1,8 +1,10 @@
 """What tells one state of a file or directory from the next, and answers that hold as long as it stays.
 
 Owns the one rule for that. Modification times alone tell nothing: `rsync -a`, tar and images set them back. The
-time of change nobody can set, and a mount shows in inode and device. What has changed only just may change
-again within the same tick of its clock, so an answer that was made of it is not kept.
+time of change nobody can set where a kernel stamps it. In an image its maker has set it, and the next image at
+the same place may give a file the times, inode and device that another had in the last: that images were
+exchanged shows as an event alone (`mounts.py`), after which what lies in one is not believed. What has changed
+only just may change again within the same tick of its clock, so an answer that was made of it is not kept.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Generic, TypeVar
+
+from zcc.compiler.mounts import MOUNTS, Mounts
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -23,7 +27,7 @@ signature_of: Callable[[os.stat_result], Signature] = attrgetter(
     "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
 )
 # Where in a signature.
-CHANGED, SIZE = 1, 2
+CHANGED, SIZE, DEVICE = 1, 2, 4
 
 # What changed less than this before it was looked at may change again without its times showing it. The
 # kernel stamps with its tick (1 to 10 ms), NFS servers and ext3 with 1 s, FAT with 2 s; the agent's clock and a
@@ -49,14 +53,21 @@ def is_racy(signature: Signature, wall_ns: int) -> bool:
     return racy_ns(signature, wall_ns) > 0
 
 
+def one_of_each_device(signed: Iterable[tuple[bytes, Signature]]) -> Iterable[bytes]:
+    """Of these paths with their signatures one for each file system: what holds for it holds for all on it."""
+    return {signature[DEVICE]: path for path, signature in signed if signature}.values()
+
+
 class Sightings:
     """The paths that an answer was made of, and what they were. Made before the first of them is read.
 
     What changes between that moment and the look at its signature is racy by then.
     """
 
-    def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, wall_ns: Callable[[], int] = time.time_ns, mounts: Mounts = MOUNTS) -> None:
         self._begun_ns = wall_ns()
+        self._mounts = mounts
+        self._mounts_changes = mounts.look()
         self._present: dict[bytes, Signature] = {}
         self._absent: set[bytes] = set()
         self._is_racy = False
@@ -76,11 +87,18 @@ class Sightings:
         """Whether everything is what it was: one stat for each path, 1 to 2 us."""
         if self._is_racy:
             return False
+        changes = self._mounts.look()
         try:
             found = list(map(signature_of, map(os.stat, self._present)))
         except OSError:
             return False
-        return found == list(self._present.values()) and not any(map(os.path.exists, self._absent))
+        if found != list(self._present.values()) or any(map(os.path.exists, self._absent)):
+            return False
+        if changes != self._mounts_changes:
+            if self._mounts.may_be_exchanged(one_of_each_device(self._present.items())):
+                return False
+            self._mounts_changes = changes
+        return True
 
 
 class Memo(Generic[K, V]):

@@ -28,9 +28,17 @@ from typing import Any
 import msgpack
 
 from cache.digest import Digest, digest_of
+from zcc.compiler.mounts import MOUNTS
 from zcc.compiler.options import Family
 from zcc.compiler.paths import PathWalker
-from zcc.compiler.signatures import SIZE, Sightings, Signature, signature_at, signature_of
+from zcc.compiler.signatures import (
+    SIZE,
+    Sightings,
+    Signature,
+    one_of_each_device,
+    signature_at,
+    signature_of,
+)
 from zcc.errors import CompilerError
 
 RECORD_FORMAT = 3
@@ -100,6 +108,11 @@ class Gathered:
             and not any(os.path.lexists(path) for path in self.absent)
             and all(signature_at(path) == signature for path, signature in self.listed)
         )
+
+    def one_of_each_device(self) -> Iterable[bytes]:
+        """A path for each file system that a part of it lies on."""
+        signed = ((member.path, member.signature) for member in self.members)
+        return one_of_each_device((*signed, *self.listed))
 
     def watch(self, seen: Sightings) -> None:
         """Tell the sightings all that `is_current` depends on.
@@ -179,7 +192,11 @@ def describe(toolchain: Toolchain) -> dict[str, Any]:
 
 
 class ToolchainIndex:
-    """The toolchains of this user's compilers. Several processes may share its directory."""
+    """The toolchains of this user's compilers. Several processes may share its directory.
+
+    A record of what lies in an image (`mounts.py`) is believed only where this process has asked for it since
+    something was mounted last: to its signatures the next image's files look the same.
+    """
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -188,7 +205,9 @@ class ToolchainIndex:
         for path in (directory, self.packs_dir, self._records_dir):
             os.makedirs(path, mode=0o700, exist_ok=True)
         self._known: dict[str, Toolchain] = {}
-        self._refusals: dict[str, tuple[Signature, str]] = {}
+        # As many changes of the mounts had been seen when it was packed, or found to lie in no image.
+        self._believed: dict[str, int] = {}
+        self._refusals: dict[str, tuple[Signature, int, str]] = {}
 
     def lookup(self, compiler: bytes, environment: Mapping[bytes, bytes]) -> Toolchain | None:
         """The toolchain of the compiler at this absolute path, checked against the disk.
@@ -199,25 +218,46 @@ class ToolchainIndex:
             CompilerError: packing failed before (`refuse`), and the compiler has not changed since.
         """
         name = _record_name(compiler, environment.get(b"PATH", b""))
+        changes = MOUNTS.look()
         refusal = self._refusals.get(name)
         if refusal is not None:
-            if refusal[0] == signature_at(compiler):
-                raise CompilerError(refusal[1])
+            signature, at, reason = refusal
+            is_same = at == changes or not MOUNTS.may_be_exchanged((compiler,))
+            if is_same and signature == signature_at(compiler):
+                raise CompilerError(reason)
             del self._refusals[name]
         toolchain = self._known.get(name) or self._read(name)
         if toolchain is None or not _has_pack(toolchain) or not toolchain.gathered.is_current():
             self._known.pop(name, None)
             return None
+        if not self._is_believed(name, toolchain, changes):
+            self._known.pop(name, None)
+            # A packing that fails must not leave it to be believed.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._records_dir, name))
+            return None
         self._known[name] = toolchain
         return toolchain
+
+    def _is_believed(self, name: str, toolchain: Toolchain, changes: int) -> bool:
+        at = self._believed.get(name)
+        if at != changes:
+            places = toolchain.gathered.one_of_each_device()
+            is_doubted = MOUNTS.may_outlast if at is None else MOUNTS.may_be_exchanged
+            if is_doubted(places):
+                return False
+            self._believed[name] = changes
+        return True
 
     def refuse(self, compiler: bytes, environment: Mapping[bytes, bytes], reason: str) -> None:
         """Remember, while this process lives, that packing this compiler failed."""
         name = _record_name(compiler, environment.get(b"PATH", b""))
-        self._refusals[name] = (signature_at(compiler), reason)
+        packed_at = self._believed.get(name, MOUNTS.changes)
+        self._refusals[name] = (signature_at(compiler), packed_at, reason)
 
     def pack_command(self, compiler: bytes, argv0: bytes, search_path: bytes) -> list[bytes]:
-        """The child that packs: it prints one line of JSON and leaves a record for `lookup`."""
+        """The child that packs, to be run now: it prints one line of JSON and leaves a record for `lookup`."""
+        self._believed[_record_name(compiler, search_path)] = MOUNTS.look()
         return [
             os.fsencode(sys.executable), b"-m", b"zcc.compiler.pack", compiler,
             b"--argv0=" + argv0, b"--path=" + search_path,
