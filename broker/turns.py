@@ -8,6 +8,9 @@ by leaving either.
 A charge is a prediction until it is settled, and a prediction sets nobody else's place: those who are there
 stand, for others, where the least served of them stands without what is not settled yet. Nobody is set before
 that, by coming or by what is given back: nobody can save up turns by a price that was too high either.
+
+Where nobody waits, the place goes on from what the last one of them had that is settled, and never falls behind
+it: what one had while nobody else waited was taken from nobody, and is held against nobody.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ class Turns(Generic[Item]):
         self._entries: dict[Item, int] = {}
         self._passed: list[tuple[float, int, Item]] = []
         self._number = 0
+        # Where those who were there stood when nobody waited any more.
+        self._last_s = 0.0
 
     def __len__(self) -> int:
         return len(self._served_s)
@@ -71,6 +76,7 @@ class Turns(Generic[Item]):
         self._left[item] = served_s
         if len(self._left) > MAX_RECORDS:
             self._left.popitem(last=False)
+        self._go_on_from(item)
 
     def charge(self, item: Item, seconds: float) -> Charge[Item]:
         """It had a turn, which is expected to be so long."""
@@ -87,18 +93,25 @@ class Turns(Generic[Item]):
             self._open[item] = count - 1, max(0.0, open_s - charge.seconds)
         if item in self._left:
             self._left[item] += more_s
+            self._go_on_from(item)
         elif more_s and item in self._served_s:
             served_s = self._served_s[item]
             self._served_s[item] = max(served_s + more_s, min(served_s, least_s))
             self._push(item, self._served_s[item])
 
     def _least_s(self) -> float:
-        """Where those who are there stand."""
+        """Where those who are there stand, or stood when the last of them left."""
         first = self._peek()
         if first is None:
-            return 0.0
+            return self._last_s
         _, open_s = self._open.get(first[2], (0, 0.0))
-        return first[0] - open_s
+        return max(self._last_s, first[0] - open_s)
+
+    def _go_on_from(self, item: Item) -> None:
+        """Who comes next begins no earlier than this one, who has left, where nobody waits."""
+        if not self._served_s:
+            _, open_s = self._open.get(item, (0, 0.0))
+            self._last_s = max(self._last_s, self._left[item] - open_s)
 
     def first(self) -> Item | None:
         """The least served of those that were not passed over."""
