@@ -1,8 +1,9 @@
 """Where a job goes, and why. Pure.
 
-It is a slot that looks for a job: the fastest idle one, for the line whose turn it is. Of that line's
-jobs it takes the longest that suits it (`broker/pace.py`). So no slot idles while a build goes on, long
-jobs run on fast nodes, and nothing long is left for a slow one at the end.
+It is a slot that looks for a job: the fastest idle one, for the line whose turn it is; where no idle one
+may have any of that line's jobs, one that is soon idle. Of that line's jobs it takes the longest that suits
+it (`broker/pace.py`). So no slot idles while a build goes on, long jobs run on fast nodes, and nothing long is
+left for a slow one at the end.
 """
 
 from __future__ import annotations
@@ -49,23 +50,37 @@ class Chooser:
         if self.to_try and (probe := self._probe(line, horizon, now)) is not None:
             return probe
         lane = line.lane
-        is_ahead = False
-        found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=False)
-        if not found:
-            is_ahead = True
-            found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=True)
-        if not found:
-            return None
-        picked = self._pick(line, found[0], horizon, now)
-        if picked is None:
-            # It waits anyway, for a faster slot than any that is idle.
-            return self._probe(line, horizon, now, math.inf)
+        for is_ahead in (False, True):
+            found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=is_ahead)
+            if not found:
+                continue
+            picked = self._pick(line, found[0], horizon, now)
+            if picked is not None:
+                choice = self._place(line, picked, found[0], is_ahead, now)
+                if choice is not None:
+                    return choice
+            elif is_ahead or self._has_one_for_shortest(line, found[0], now):
+                # It waits anyway, for a faster slot than any that is idle.
+                return self._probe(line, horizon, now, math.inf)
+            # An idle seat that takes none of its jobs hides no other: the line would wait for ever where other
+            # lines' jobs, to which that seat is none, go ahead to all the others.
+        return None
+
+    def _has_one_for_shortest(self, line: Line, seat: Seat, now: float) -> bool:
+        """Whether any idle seat may have the job that the line waits with."""
+        job = self._job_of(line.shortest())
+        return self._better_for(line.lane, job, seat, is_ahead=False, now=now) is not None
+
+    def _place(
+        self, line: Line, picked: tuple[Digest, str], seat: Seat, is_ahead: bool, now: float
+    ) -> Choice | None:
+        """The job that was picked goes to this seat or one like it, or another job of its line does."""
         key, reason = picked
-        seat = self._better_for(line.lane, self._job_of(key), found[0], is_ahead, now)
-        if seat is None:
-            return self._elsewhere(line, key, found[0], is_ahead, now)
+        better = self._better_for(line.lane, self._job_of(key), seat, is_ahead, now)
+        if better is None:
+            return self._elsewhere(line, key, seat, is_ahead, now)
         line.passed_since = None
-        return self._conclude(key, seat, line, "ahead" if is_ahead else reason, now)
+        return self._conclude(key, better, line, "ahead" if is_ahead else reason, now)
 
     def _probe(
         self, line: Line, horizon: Horizon, now: float, most_s: float = PROBE_COST_S
@@ -152,21 +167,24 @@ class Chooser:
         return max(empty, key=lambda each: each.node.most_bytes, default=None)
 
     def _keep_one_for(self, lane: Lane, job: Execution, is_ahead: bool, now: float) -> None:
-        """Give a node's memory to this job alone as it comes free: the one that holds least now."""
-        seats = self._seats.best(
-            lane.user, lane.machine_class, now, is_ahead=is_ahead, most=MAX_SESSIONS
-        )
-        could = [
-            seat.node
-            for seat in seats
-            if not job.avoids(seat.node.identity)
-            and job.toolchain not in seat.node.unfit
-            and job.least_bytes <= seat.node.most_bytes
-            and (seat.node.kept_for in (None, job.key) or now >= seat.node.kept_until)
-        ]
-        if could:
-            node = min(could, key=lambda each: (each.kept_for != job.key, each.reserved_bytes))
-            node.kept_for, node.kept_until = job.key, now + KEPT_FOR_S
+        """Give a node's memory to this job alone as it comes free: the one that holds least now. One without an
+        idle slot, only where there is none with one."""
+        for is_full in (False, True)[: 1 + is_ahead]:
+            seats = self._seats.best(
+                lane.user, lane.machine_class, now, is_ahead=is_full, most=MAX_SESSIONS
+            )
+            could = [
+                seat.node
+                for seat in seats
+                if not job.avoids(seat.node.identity)
+                and job.toolchain not in seat.node.unfit
+                and job.least_bytes <= seat.node.most_bytes
+                and (seat.node.kept_for in (None, job.key) or now >= seat.node.kept_until)
+            ]
+            if could:
+                node = min(could, key=lambda each: (each.kept_for != job.key, each.reserved_bytes))
+                node.kept_for, node.kept_until = job.key, now + KEPT_FOR_S
+                return
 
     def _elsewhere(
         self, line: Line, picked: Digest, seat: Seat, is_ahead: bool, now: float

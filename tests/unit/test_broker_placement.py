@@ -156,6 +156,17 @@ def test_when_nobody_is_idle_a_job_goes_ahead_to_where_a_slot_is_free_soonest() 
     assert shop.choose(goes_on(1.0)) is None
 
 
+@pytest.mark.parametrize("idle_speed", [5.0, 1.0, 0.1])
+def test_an_idle_slot_that_takes_none_of_the_jobs_hides_no_other(idle_speed: float) -> None:
+    """Nor does the line wait for longer where that slot would be too slow for it."""
+    unfit, full = node("unfit"), node("full")
+    unfit.note_unfit(GCC, "no room")
+    lease(full)
+    model = model_with(unfit=idle_speed, full=1.0)
+    shop = Shop(model, unfit, full, jobs={"a": 1.0})
+    assert shop.choose(goes_on(5.0, at_most_s=1.5)) == ("a", "full", "ahead")
+
+
 def test_what_was_given_back_and_what_has_waited_long_go_first() -> None:
     shop = Shop(Model(), node("n"), jobs={"a": 1.0, "b": 9.0})
     assert shop.choose(goes_on(1.0), NOW + AGED_S + 1) == ("a", "n", "waited-long")
