@@ -97,7 +97,8 @@ class Lease:
     unusually long, at `limit_at` it is taken away. At `claims_at` some key other than the payer's has waited
     too long for it.
 
-    `is_adopted`: the node says that it holds it, and no broker since our start handed it out.
+    `had_to_fetch`: the node was not known to have its toolchain. `is_adopted`: the node says that it holds it,
+    and no broker since our start handed it out.
     """
 
     id: bytes
@@ -109,6 +110,7 @@ class Lease:
     power: float
     counted_end: float = 0.0
     is_adopted: bool = False
+    had_to_fetch: bool = False
     memory_bytes: int = 0
     slots: float = 1.0
     slot_at: float | None = None

@@ -29,7 +29,7 @@ from broker.jobs import (
 from broker.limits import BUSY_AFTER_S, MAX_LOSSES
 from broker.memory import why_too_large
 from broker.nodes import Node
-from broker.patience import held_to
+from broker.patience import held_to, seen_wall_s
 from broker.sessions import Session
 from broker.unservable import Unservable, why_unservable
 from broker.uploads import Uploads
@@ -297,7 +297,8 @@ class Ledger:
         farm.patience.ended(lease, execution, predicted_s, now)
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
-        excuse(execution.suspicions, farm.model, node.identity, wall_s)
+        seen_s = seen_wall_s(lease, wall_s, predicted_s, now)
+        excuse(execution.suspicions, farm.model, node.identity, seen_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)
         if is_kept:
@@ -312,16 +313,10 @@ class Ledger:
                     lease.slots * farm.model.held_cost_s(wall_s + unbegun_s, node.identity),
                 ),
             )
-            farm.model.observe(
-                node.identity,
-                execution.cost_class,
-                execution.cost_scale,
-                cpu_s,
-                wall_s,
-                execution.known,
-                event.peak_bytes,
-                now,
-            )
+            if not opinions.is_denial(event):  # which takes what its node likes
+                what = execution.cost_class, execution.cost_scale, cpu_s, seen_s
+                known, peak = execution.known, event.peak_bytes
+                farm.model.observe(node.identity, *what, known, peak, now)
         farm.seats.touch(node)
         waiters = self._remove(execution, opinions.ending_of_run(execution, node))
         self._serve(execution, waiters, lease, node, event, now)
@@ -471,6 +466,7 @@ class Ledger:
         power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
         lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
         lease.memory_bytes = execution.memory_bytes
+        lease.had_to_fetch = execution.toolchain not in node.toolchains
         self._farm.patience.assigned(lease, now)
         node.take(lease, now)
         self._farm.leases[lease_id] = lease

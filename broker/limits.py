@@ -482,5 +482,7 @@ COSTS_EVERY_S = 2.0
 # A node's word for what a job took, in CPU seconds a second by our own clock; and beyond that clock.
 MOST_PROCESSORS = 4.0
 TOLD_BEYOND_S = 1.0
+# And of the time by that clock, at the least, for its speed: the rest may be the inputs' and the outputs' way.
+LEAST_SEEN_SHARE = 0.5
 # For so much of a node's slowdown a key whose job has held a slot is not charged.
 MOST_SLOWDOWN = 2.0

@@ -24,6 +24,7 @@ from broker.jobs import Claim, Execution, Lease
 from broker.limits import (
     ANSWER_LIMIT_S,
     LEAST_RUN_LIMIT_S,
+    LEAST_SEEN_SHARE,
     LIMIT_GROWTH,
     LIMIT_TIMES,
     MAX_RECORDS,
@@ -155,6 +156,15 @@ def held_to(lease: Lease, cpu_s: float, wall_s: float, now: float) -> tuple[floa
     next jobs are expected to take as long."""
     most_s = now - lease.assigned_at + TOLD_BEYOND_S
     return min(cpu_s, MOST_PROCESSORS * most_s), min(wall_s, most_s)
+
+
+def seen_wall_s(lease: Lease, told_s: float, predicted_s: float, now: float) -> float:
+    """What a run has taken as far as its node's speed goes by it: what the node says, but no less than half of
+    the time by our own clock, since others' slots wait for the faster node. Where it may have waited for its
+    toolchain, that time alone makes no node slower than it is believed to be."""
+    since = lease.slot_at if lease.slot_at is not None else lease.assigned_at
+    least_s = LEAST_SEEN_SHARE * (now - since)
+    return max(told_s, min(least_s, predicted_s) if lease.had_to_fetch else least_s)
 
 
 def _at_least_s(predicted_s: float) -> float:
