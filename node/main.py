@@ -219,6 +219,7 @@ def serve(
     cgroups = _claimed_cgroups()
     # With --own every job is this user's own, whose key lies where only he can read.
     _become_nobody_special(choose_user(STAY if own else user, state), state, cgroups)
+    os.makedirs(state, mode=0o700, exist_ok=True)
     orders = Orders(state)
     # Before this node is in a user namespace of its own: from there another's processes cannot be told.
     if left := end_left(mark_of(state)):

@@ -67,8 +67,8 @@ async def heard(peer: Peer, kind: type[M]) -> M:
 
 
 def result(message: bytes) -> bytes:
-    """A Done's body: nothing was written but this."""
-    made = Result(0, message, b"", (), Usage(0.1, 0.1, 1), Lookups(), "node")
+    """A Done's body: the compile has failed, and said this."""
+    made = Result(1, message, b"", (), Usage(0.1, 0.1, 1), Lookups(), "node")
     return compress(encode_result(made))
 
 
