@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import time
 from contextlib import closing
@@ -14,6 +17,7 @@ from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.e2e.test_verify import COMMAND
 from tests.forging import forge, other_object
+from zcc.agent import door
 from zcc.farm import DEFAULT_FARM
 
 PATIENCE_S = 20.0
@@ -90,3 +94,57 @@ def test_an_agent_that_was_away_hears_of_it_with_its_next_connection(
     assert is_right(remembering, other)  # it starts, and connects
     wait_until_more(remembering, before)
     assert is_right(remembering, project)
+
+
+def _received_bytes(pid: int) -> int:
+    """By the largest of this process's connections."""
+    lines = subprocess.run(["ss", "-tinpH"], check=True, capture_output=True, text=True).stdout
+    rows = lines.splitlines()
+    counts = [
+        int(count)
+        for at, line in enumerate(rows)
+        if f"pid={pid}," in line
+        for count in re.findall(r"bytes_received:(\d+)", rows[at + 1])
+    ]
+    return max(counts, default=0)
+
+
+@pytest.mark.needs("ss")
+@pytest.mark.parametrize("how", ["key", "node", "all"])
+def test_what_is_on_its_way_when_it_is_taken_back_is_compiled_here(
+    remembering: Farm, tmp_path: Path, how: str
+) -> None:
+    farm, command = remembering, ("zcc", "gcc", "-c", "x.c", "-o", "x.o")
+    (tmp_path / "big.bin").write_bytes(os.urandom(30 << 20))
+    incbin = '.section .rodata\\n.incbin \\"big.bin\\"\\n'
+    (tmp_path / "x.c").write_text(f'/* {tmp_path} */ __asm__("{incbin}"); int v = 1;\n')
+    state = Path(farm.local.directory) / "broker"
+    with closing(DiskStore(str(state), DEFAULT_FARM, 1 << 30)) as store:
+        count = store.index.count()
+    assert farm.run(*command, cwd=tmp_path).returncode == 0
+    lose_own(farm)
+    wait_until_written(state, count + 1)
+    (tmp_path / "w.c").write_text("int w;\n")
+    assert farm.run("zcc", "gcc", "-c", "w.c", cwd=tmp_path).returncode == 0
+    wait_until_written(state, count + 2)
+    before = farm.stats()["outcomes"]
+    status = door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    environment = {**farm.local.environment, "PATH": os.environ["PATH"]}
+    had_bytes = _received_bytes(status["pid"])
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as waits:
+        deadline = time.monotonic() + 60
+        while _received_bytes(status["pid"]) - had_bytes < 4 << 20:
+            assert time.monotonic() < deadline
+        os.kill(status["pid"], signal.SIGSTOP)
+        assert waits.poll() is None
+        with closing(DiskStore(str(state), DEFAULT_FARM, 1 << 30)) as store:
+            large = [each for each in store.index.records() if each.size_bytes > 16 << 20]
+        key = max(large, key=lambda each: each.made_s).key
+        words = {"key": ("--key", key.hex()), "node": ("--node", "node1"), "all": ("--all",)}
+        purge(state, *words[how])
+        time.sleep(1.5)  # the broker has told it by then, behind what is on its way
+        os.kill(status["pid"], signal.SIGCONT)
+        assert waits.wait(60) == 0
+    after = farm.stats()["outcomes"]
+    assert after["shared_hit"] == before["shared_hit"]

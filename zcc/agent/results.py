@@ -138,6 +138,7 @@ class Results:
             return ResultUnproven(event.call, Reason.PLUGIN, event.detail)
         elif event.reason is Reason.PROOF and not part.prepared.is_moved:
             self._note_proof_failure(call, part.prepared, event.detail)
+        part.result = None  # else it would not be submitted again
         # What is only damaged is asked for anew, so that the broker looks for what is rotten.
         if part.prepared.is_moved and event.reason is not Reason.DAMAGED_RESULT:
             logger.debug("compiling in place: %s %s", event.reason, event.detail)

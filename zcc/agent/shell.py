@@ -316,11 +316,10 @@ class AgentShell:
         self._desk.broker_answered(answer)
 
     def results_voided(self, message: Voided) -> None:
-        if self._voiding is not None:
-            self._voiding.told(message)
+        is_all_in_doubt = self._voiding is not None and self._voiding.told(message)
         # What is on its way, sent before the verdict, is not to be believed either.
         coming = {part.prepared.key for call in self._calls.values() for part in call.parts}
-        self._account.disputed.add(coming.intersection(message.keys))
+        self._account.disputed.add(coming if is_all_in_doubt else coming.intersection(message.keys))
 
     # ---- one call ------------------------------------------------------------------------------
 

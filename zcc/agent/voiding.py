@@ -39,11 +39,13 @@ class Voiding:
     def question(self) -> AskVoided:
         return AskVoided(self._list, self._number)
 
-    def told(self, message: Voided) -> None:
-        """Forget what is void."""
+    def told(self, message: Voided) -> bool:
+        """Forget what is void. Whether any result that is on its way now may be void as well: whose it is shows
+        when it is here, and a node's name is asked of what is kept alone."""
         is_known = message.list_id == self._list and message.since <= self._number <= message.last
         if is_known and message.last == self._number:
-            return
+            return False
+        is_all_in_doubt = bool(self._list) and (not is_known or bool(message.nodes))
         keys, nodes = message.keys, message.nodes
         if not self._list:
             logger.info("nothing was taken from this farm yet")
@@ -59,6 +61,7 @@ class Voiding:
             self._recall.forget_all()
         self._list, self._number = message.list_id, message.last
         self._recall.when_forgotten(partial(self._write, self._list, self._number))
+        return is_all_in_doubt
 
     def _is_noted(self) -> bool:
         """Whether the next agent will know of which list this one has heard: somebody may have cleaned up."""
