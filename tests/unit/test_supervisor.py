@@ -29,7 +29,9 @@ from zcc.errors import ConfigError
 
 def run(group):
     os.makedirs(os.path.join(make_directory("zcc-test-"), "inner", "closed"))
-    subprocess.Popen(["sh", "-c", "trap '' TERM HUP INT; sleep 600 & sleep 600"], start_new_session=True)
+    # A shell whose child is killed first says so: not among what is compared.
+    stubborn = ["sh", "-c", "trap '' TERM HUP INT; sleep 600 & sleep 600"]
+    subprocess.Popen(stubborn, start_new_session=True, stderr=subprocess.DEVNULL)
     subprocess.run(["sh", "-c", "setsid sh -c 'sleep 600; :' & :"])
     {extra}
     return run_command(["sh", "-c", {command!r}], os.environ, group)
