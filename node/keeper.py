@@ -30,8 +30,16 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def mark_of(state: str) -> bytes:
-    """What the marks of all nodes of this state directory begin with, and no others'."""
-    return os.fsencode(os.path.realpath(state)) + b"//"
+    """What the marks of all nodes of this state directory begin with, and no others'.
+
+    By the directory itself and not by its name alone, which another container may have for another one.
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    status = os.stat(state)
+    place = b"%d:%d:" % (status.st_dev, status.st_ino)
+    return place + os.fsencode(os.path.realpath(state)) + b"//"
 
 
 def new_mark(state: str) -> bytes:

@@ -66,9 +66,15 @@ def test_a_keeper_goes_with_a_node_that_ends_in_order(node: subprocess.Popen[byt
 
 def test_only_what_bears_this_very_mark_is_ended(tmp_path: Path) -> None:
     state = f"{tmp_path}/state"
+    os.mkdir(state)
     mark = new_mark(state)
-    # Its own; that of the next node of this state directory; that of another directory.
-    marks = [mark, new_mark(state), new_mark(state + "2")]
+    # Its own; that of the next node of this state directory; that of another directory with the same name.
+    marks = [mark, new_mark(state)]
+    os.rename(state, f"{tmp_path}/mine")
+    os.mkdir(state)
+    marks.append(new_mark(state))
+    os.rename(state, f"{tmp_path}/others")
+    os.rename(f"{tmp_path}/mine", state)
     sleepers = [subprocess.Popen(["sleep", "60"], env={MARK: each}) for each in marks]
     try:
         assert end_left(mark) == 1
