@@ -39,7 +39,7 @@ class Forgotten:
         self._numbers: dict[Digest, int] = {}
         self._everything = 0  # the number under which all was forgotten
         self.last = 0
-        self._written: frozenset[Digest] = frozenset()
+        self._written: frozenset[Digest] | None = frozenset()  # None: nobody can tell
         for key in self._left_behind():
             self.add(key)
 
@@ -125,7 +125,9 @@ class Forgotten:
         except FileNotFoundError:
             return []
         except OSError as error:
-            logger.error("cannot read which results are forgotten: %s", error)
+            logger.error("cannot read which results are forgotten, so that all are: %s", error)
+            self.add_all()
+            self._written = None
             return []
         found = [Digest(keys[at : at + DIGEST_SIZE]) for at in range(0, len(keys), DIGEST_SIZE)]
         self._written = frozenset(found)

@@ -187,3 +187,21 @@ def test_too_many_to_list_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.records == {}
     assert tiers.forgotten.is_empty
     assert forgotten.MAX_FORGOTTEN > 1
+
+
+def test_where_the_list_cannot_be_read_nothing_that_is_stored_is_served(tmp_path: Path) -> None:
+    left = Forgotten(str(tmp_path), "s")
+    left.add(KEY)
+    assert left.write_down()
+    (path,) = tmp_path.glob("forgotten.*")
+    path.unlink()
+    path.mkdir()  # as unreadable for root as for anybody
+    found = Forgotten(str(tmp_path), "s")
+    assert KEY in found
+    assert digest("another") in found
+    assert found.due(found.last) is None
+    path.rmdir()
+    path.write_bytes(KEY)
+    found.removed(None, found.last)
+    assert found.write_down()
+    assert not path.exists()
