@@ -22,7 +22,7 @@ from zcc.agent.callers import Caller
 from zcc.agent.calls import Call
 from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
-from zcc.agent.lateness import is_of_use
+from zcc.agent.late_answers import is_of_use
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.queries import run_query

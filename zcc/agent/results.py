@@ -19,7 +19,7 @@ from zcc.agent.calls import Call, why_not_taken
 from zcc.agent.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
 from zcc.agent.forecast import Forecast
 from zcc.agent.judging import RECENT_S, SINCE, Failed, Refused, Taken, as_asked, judge
-from zcc.agent.lateness import first_outdated
+from zcc.agent.late_answers import first_outdated
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import Missed, Recall, Recalled

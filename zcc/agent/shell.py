@@ -58,7 +58,7 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.lateness import first_other_input, first_outdated, is_of_use, reply_here
+from zcc.agent.late_answers import first_other_input, first_outdated, is_of_use, reply_here
 from zcc.agent.machine import AgentMachine
 from zcc.agent.memory import Memory
 from zcc.agent.parts import Part, way_of

@@ -14,7 +14,7 @@ from cache.digest import digest_of
 from zcc.agent import wire
 from zcc.agent.calls import Call
 from zcc.agent.judging import RECENT_S
-from zcc.agent.lateness import first_other_input, first_outdated, reply_here
+from zcc.agent.late_answers import first_other_input, first_outdated, reply_here
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Here
 from zcc.compiler.disk import Disk
