@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,21 @@ def remembering() -> Iterator[Farm]:
             local.start(nodes=1, slots=2)
             yield Farm(local)
         finally:
+            local.stop()
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[Farm]:
+    """A farm of one node for a file's own use, which a test may have stand still."""
+    with tempfile.TemporaryDirectory(prefix="zcc-one-") as directory:
+        local = LocalFarm(directory)
+        try:
+            local.start(nodes=1, slots=2)
+            local.environment["ZCC_CACHE"] = "off"
+            yield Farm(local)
+        finally:
+            for node in local.nodes:
+                node.send_signal(signal.SIGCONT)
             local.stop()
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,11 @@ from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from tests.network_farm import wait_until
 from zcc.agent import door
-from zcc.cli.up import LocalFarm
 
 COMMAND = ("gcc", "-Ifirst", "-Isecond", "-c", "a.c", "-o", "a.o")
 PATIENCE_S = 100
 # What a launcher without an agent takes for more than a moment (call.c).
 MOMENT_S = 2.2
-
-
-@pytest.fixture(scope="module")
-def one_node() -> Iterator[Farm]:
-    with tempfile.TemporaryDirectory(prefix="zcc-late-") as directory:
-        local = LocalFarm(directory)
-        try:
-            local.start(nodes=1, slots=2)
-            local.environment["ZCC_CACHE"] = "off"
-            yield Farm(local)
-        finally:
-            for node in local.nodes:
-                node.send_signal(signal.SIGCONT)
-            local.stop()
 
 
 @pytest.fixture(params=["of the system", "of PyPI"])

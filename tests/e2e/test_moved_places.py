@@ -6,9 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +14,8 @@ import pytest
 from tests.e2e.conftest import BIN, Farm
 from zcc.agent import door
 from zcc.agent.judging import RECENT_S
-from zcc.cli.up import LocalFarm
 
 PATIENCE_S = 100
-
-
-@pytest.fixture(scope="module")
-def one_node() -> Iterator[Farm]:
-    with tempfile.TemporaryDirectory(prefix="zcc-moved-") as directory:
-        local = LocalFarm(directory)
-        try:
-            local.start(nodes=1, slots=2)
-            local.environment["ZCC_CACHE"] = "off"
-            yield Farm(local)
-        finally:
-            for node in local.nodes:
-                node.send_signal(signal.SIGCONT)
-            local.stop()
 
 
 @pytest.fixture
