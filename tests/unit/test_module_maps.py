@@ -44,7 +44,7 @@ def test_further_maps_are_read_from_the_maps_directory_and_from_here(tmp_path: P
     )
     (tmp_path / "s" / "module.private.modulemap").write_text('module p { header "/p.h" }')
     named = ModuleMaps().named([b"top.map"], bytes(tmp_path))
-    assert set(named.files) == {
+    assert set(named.mentioned) == {
         b"top.map", b"t.h", b"s/module.modulemap", b"s/../h.h", b"../h.h", b"s/top.map", b"s/none",
         b"none", b"s/module.private.modulemap", b"/p.h",
     }  # fmt: skip
@@ -54,11 +54,11 @@ def test_further_maps_are_read_from_the_maps_directory_and_from_here(tmp_path: P
 def test_a_map_that_changed_is_read_again(tmp_path: Path) -> None:
     maps, path = ModuleMaps(), tmp_path / "a.map"
     path.write_text('module a { header "a.h" }')
-    assert maps.named([b"a.map"], bytes(tmp_path)).files == (b"a.map", b"a.h")
+    assert maps.named([b"a.map"], bytes(tmp_path)).mentioned == (b"a.map", b"a.h")
     path.write_text('module a { header "longer.h" }')
-    assert maps.named([b"a.map"], bytes(tmp_path)).files == (b"a.map", b"longer.h")
+    assert maps.named([b"a.map"], bytes(tmp_path)).mentioned == (b"a.map", b"longer.h")
     path.unlink()
-    assert maps.named([b"a.map"], bytes(tmp_path)).files == (b"a.map",)
+    assert maps.named([b"a.map"], bytes(tmp_path)).mentioned == (b"a.map",)
 
 
 def test_a_map_with_a_name_that_cannot_be_told_says_where(tmp_path: Path) -> None:

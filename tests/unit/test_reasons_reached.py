@@ -178,7 +178,7 @@ def test_a_source_and_a_compiler_that_are_not_there(directory: Path, toolchains:
 def test_a_processor_without_a_description(
     directory: Path, toolchains: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zcc.agent.analysis.processor_class", lambda: b"")
+    monkeypatch.setattr("zcc.agent.hindrances.processor_class", lambda: b"")
     request = request_of([needs("gcc"), "-march=native", "-c", "a.c"])
     assert reason_for(request, toolchains) is Reason.NATIVE
 

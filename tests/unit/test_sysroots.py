@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zcc.compiler.sysroots import Places, Sysroots
+from zcc.compiler.provision import NOTHING
+from zcc.compiler.sysroots import Sysroots
 
 TREE = (
     "lib/x86_64-linux-gnu/libc.so.6",
@@ -28,7 +29,7 @@ def root(tmp_path: Path) -> bytes:
 
 
 def test_no_sysroot_is_no_question() -> None:
-    assert Sysroots().places((), is_clang=True) == Places()
+    assert Sysroots().places((), is_clang=True) == NOTHING
 
 
 def test_gcc_looks_for_directories_of_libraries(root: bytes) -> None:
@@ -37,7 +38,7 @@ def test_gcc_looks_for_directories_of_libraries(root: bytes) -> None:
     multiarch = root + b"/lib/x86_64-linux-gnu"
     assert {root + b"/lib", multiarch, multiarch + b"/12"} <= {*found.directories}
     assert root + b"/lib/firmware" not in found.directories
-    assert (found.listed, found.files) == ((), ())
+    assert (found.listed, found.optional) == ((), ())
 
 
 def test_clang_looks_for_the_newest_gcc(root: bytes) -> None:
@@ -45,10 +46,10 @@ def test_clang_looks_for_the_newest_gcc(root: bytes) -> None:
     triple = root + b"/usr/lib/gcc/x86_64-linux-gnu"
     assert {triple, root + b"/usr/include/c++"} <= {*found.listed}
     assert root + b"/usr/include" not in found.listed
-    assert {triple + b"/11/crtbegin.o", triple + b"/12.2.0/32/crtbegin.o"} <= {*found.files}
+    assert {triple + b"/11/crtbegin.o", triple + b"/12.2.0/32/crtbegin.o"} <= {*found.optional}
     assert triple + b"/12.2.0/../../../../include/c++/12.2.0" in found.directories
     named = Sysroots().places((triple + b"/11",), is_clang=True)
-    assert triple + b"/11/crtbegin.o" in named.files
+    assert triple + b"/11/crtbegin.o" in named.optional
 
 
 def test_clang_looks_for_the_newest_api_of_android(root: bytes) -> None:

@@ -8,16 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
 
+from zcc.agent.command import Command
 from zcc.agent.prepared import Here
 from zcc.agent.questions import NamedFile
-from zcc.agent.wire import Request
-from zcc.compiler.compilation import Compilation
 from zcc.compiler.options import Family
 from zcc.compiler.plugins import Plugins
-from zcc.compiler.toolchain import Toolchain
+from zcc.compiler.provision import NOTHING, Provision
 from zcc.errors import CompilerError
 from zcc.job import Job
 from zcc.reasons import Reason
@@ -32,16 +29,6 @@ _GIVEN = re.compile(rb"-fplugin=([^\s%{}|;]+)")
 _ASKED = b"%:find-plugindir("
 
 
-@dataclass(frozen=True, slots=True)
-class Luggage:
-    """What goes along on account of plugins: files that have to be there, files that are sent where they are
-    (their absence counts), directories that are shown where they are."""
-
-    files: tuple[bytes, ...] = ()
-    optional: tuple[bytes, ...] = ()
-    directories: tuple[bytes, ...] = ()
-
-
 class PluginFinder:
     """One for each agent. `named_file` asks the compiler for a file among its own."""
 
@@ -52,35 +39,29 @@ class PluginFinder:
         self._used: OrderedDict[tuple[tuple[bytes, ...], bytes], tuple[bytes, ...]] = OrderedDict()
         self._distrusted: OrderedDict[tuple[bytes, ...], str] = OrderedDict()
 
-    async def find(
-        self,
-        request: Request,
-        parsed: Compilation,
-        toolchain: Toolchain,
-        libraries: bytes,
-        texts: Sequence[bytes],
-    ) -> Luggage | Here:
-        """What this command's plugins need, or why it stays here. `libraries`: LD_LIBRARY_PATH; `texts`: what
-        configures the compiler (`Configurations.texts`)."""
+    async def find(self, command: Command) -> Provision | Here:
+        """What this command's plugins need, or why it stays here."""
+        request, parsed, texts = command.request, command.parsed, command.texts
         given = [name for text in texts for name in _GIVEN.findall(text)]
         paths = [*parsed.plugins, *(name for name in given if b"/" in name)]
         names = [*parsed.plugin_names, *(name for name in given if b"/" not in name)]
         has_plugins = bool(paths or names)
         if not has_plugins and not any(_ASKED in text for text in texts):
-            return Luggage()
+            return NOTHING
         # Under any -fplugin= the driver asks whether this directory is there.
-        is_gcc = toolchain.family is Family.GCC
-        own = await self._named_file(request, parsed.search_arguments, _OWN) if is_gcc else b""
+        own = b""
+        if command.family is Family.GCC:
+            own = await self._named_file(request, parsed.search_arguments, _OWN)
         if not has_plugins:
-            return Luggage(directories=(own,) if own.startswith(b"/") else ())
+            return Provision(directories=(own,) if own.startswith(b"/") else ())
         paths += [os.path.join(own, name + b".so") for name in names]
         plugins = tuple(os.path.join(request.cwd, path) for path in dict.fromkeys(paths))
-        if libraries:
+        if command.environment.libraries:
             return Here(Reason.PLUGIN, "LD_LIBRARY_PATH: its libraries could lie there")
         if plugins in self._distrusted:
             return Here(Reason.PLUGIN, self._distrusted[plugins])
         try:
-            brought = self._plugins.brought(plugins, toolchain)
+            brought = self._plugins.brought(plugins, command.toolchain)
         except CompilerError as error:
             return Here(Reason.PLUGIN, str(error))
         self._used[request.argv, request.cwd] = plugins
@@ -90,10 +71,11 @@ class PluginFinder:
         directories = tuple(path for path, at in named.items() if os.path.isdir(at))
         # What an argument names may be read; if it is written, nobody has declared that.
         optional = tuple(path for path in named if path not in directories and b"\n" not in path)
-        return Luggage(
-            files=(*plugins, *brought.files),
-            optional=(*optional, *brought.absent),
+        return Provision(
+            required=(*plugins, *brought.required),
+            optional=(*optional, *brought.optional),
             directories=(own, *directories) if own.startswith(b"/") else directories,
+            has_code=True,
         )
 
     def distrust(self, job: Job, why: str) -> bool:

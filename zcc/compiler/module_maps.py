@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from zcc.compiler.provision import Provision
 from zcc.compiler.signatures import Memo, Sightings
 from zcc.errors import CompilerError
 from zcc.regular import opener
@@ -42,17 +43,6 @@ class ModuleMap:
 
     maps: tuple[bytes, ...] = ()
     headers: tuple[bytes, ...] = ()
-    directories: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What a set of maps names, as clang spells it: files, maps among them, and directories.
-
-    Any of it may be missing.
-    """
-
-    files: tuple[bytes, ...] = ()
     directories: tuple[bytes, ...] = ()
 
 
@@ -93,8 +83,10 @@ class ModuleMaps:
     def __init__(self) -> None:
         self._known: Memo[bytes, ModuleMap] = Memo(MAX_REMEMBERED)
 
-    def named(self, maps: Iterable[bytes], cwd: bytes) -> Named:
+    def named(self, maps: Iterable[bytes], cwd: bytes) -> Provision:
         """All that clang asks for on account of these maps, which are relative to `cwd`.
+
+        Files, maps among them, and directories, as clang spells them. Any of it may be missing.
 
         Raises:
             CompilerError: too much, or a map that cannot be read as clang would.
@@ -116,7 +108,7 @@ class ModuleMaps:
             directories |= dict.fromkeys(_places(one.directories, above))
             if len(files) + len(waiting) > MAX_NAMES:
                 raise CompilerError(f"more than {MAX_NAMES} names in module maps")
-        return Named(tuple(files), tuple(directories))
+        return Provision(mentioned=tuple(files), directories=tuple(directories))
 
 
 def _read(path: bytes, seen: Sightings) -> ModuleMap:

@@ -11,12 +11,12 @@ twice here either.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
 
 from cache.digest import Digest
 from zcc.compiler.elf import LD_SO_CACHE, LibrarySearch, read_imports
 from zcc.compiler.paths import PathWalker
+from zcc.compiler.provision import NOTHING, Provision
 from zcc.compiler.signatures import Memo, Sightings
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
@@ -27,33 +27,29 @@ MAX_REMEMBERED = 64
 _UNSEEN = frozenset((b"environ", b"__environ", b"_environ"))
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What plugins need beyond the toolchain: files that have to exist, places that have to stay empty."""
-
-    files: tuple[bytes, ...] = ()
-    absent: tuple[bytes, ...] = ()
-
-
 class Plugins:
     """Finds what plugins bring along."""
 
     def __init__(self) -> None:
-        self._known: Memo[tuple[tuple[bytes, ...], Digest], Brought] = Memo(MAX_REMEMBERED)
+        self._known: Memo[tuple[tuple[bytes, ...], Digest], Provision] = Memo(MAX_REMEMBERED)
         self._members: dict[Digest, frozenset[bytes]] = {}
 
-    def brought(self, plugins: tuple[bytes, ...], toolchain: Toolchain) -> Brought:
-        """What these plugins, at absolute paths, need to be loaded.
+    def brought(self, plugins: tuple[bytes, ...], toolchain: Toolchain) -> Provision:
+        """What these plugins, at absolute paths, need to be loaded beyond the toolchain.
+
+        Files that have to exist (`required`), and places that have to stay empty (`optional`).
 
         Raises:
             CompilerError: one of them cannot be sent.
         """
         if not plugins:
-            return Brought()
+            return NOTHING
         find = partial(self._search, plugins, toolchain)
         return self._known.answer((plugins, toolchain.digest), find)
 
-    def _search(self, plugins: tuple[bytes, ...], toolchain: Toolchain, seen: Sightings) -> Brought:
+    def _search(
+        self, plugins: tuple[bytes, ...], toolchain: Toolchain, seen: Sightings
+    ) -> Provision:
         search = LibrarySearch(PathWalker())
         program = toolchain.programs.get("cc1") or toolchain.programs["c"]
         for plugin in plugins:
@@ -69,7 +65,7 @@ class Plugins:
         if needs.needs_cache and LD_SO_CACHE not in members:
             files.add(LD_SO_CACHE)
         absent = {path for path in needs.absent if not os.path.lexists(path)}
-        return Brought(tuple(sorted(files)), tuple(sorted(absent)))
+        return Provision(required=tuple(sorted(files)), optional=tuple(sorted(absent)))
 
     def _members_of(self, toolchain: Toolchain) -> frozenset[bytes]:
         if toolchain.digest not in self._members:

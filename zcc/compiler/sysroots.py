@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from zcc.compiler.compilation import Compilation
+from zcc.compiler.provision import NOTHING, Provision
 from zcc.compiler.signatures import Memo, Sightings
 
 MAX_REMEMBERED = 256
@@ -20,15 +20,6 @@ LIBRARY_NAMES = (b"lib", b"lib64", b"lib32", b"libx32")
 _TRIPLE = re.compile(rb"[a-z0-9_]+-[a-z0-9_.-]+")
 _VERSION = re.compile(rb"\d[0-9.]*")
 _MULTILIBS = (b"", b"/64", b"/32", b"/x32", b"/n32")
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """`directories` are shown where they exist, `listed` may be listed too, `files` go along."""
-
-    directories: tuple[bytes, ...] = ()
-    listed: tuple[bytes, ...] = ()
-    files: tuple[bytes, ...] = ()
 
 
 def startup_files(installation: bytes) -> Iterator[bytes]:
@@ -67,19 +58,21 @@ class Sysroots:
     """Remembers what it found as long as every directory that it has listed is what it was."""
 
     def __init__(self) -> None:
-        self._known: Memo[tuple[tuple[bytes, ...], bool, bool], Places] = Memo(MAX_REMEMBERED)
+        self._known: Memo[tuple[tuple[bytes, ...], bool, bool], Provision] = Memo(MAX_REMEMBERED)
 
     def places(
         self, sysroots: tuple[bytes, ...], *, is_clang: bool, is_android: bool = False
-    ) -> Places:
+    ) -> Provision:
         """What counts below these absolute paths. `is_android`: the target is."""
         if not sysroots:
-            return Places()
+            return NOTHING
         key = (sysroots, is_clang, is_android)
         return self._known.answer(key, lambda seen: _look(sysroots, is_clang, is_android, seen))
 
 
-def _look(sysroots: Iterable[bytes], is_clang: bool, is_android: bool, seen: Sightings) -> Places:
+def _look(
+    sysroots: Iterable[bytes], is_clang: bool, is_android: bool, seen: Sightings
+) -> Provision:
     directories: list[bytes] = []
     listed: list[bytes] = []
     installations: list[bytes] = []
@@ -100,10 +93,10 @@ def _look(sysroots: Iterable[bytes], is_clang: bool, is_android: bool, seen: Sig
                         installations.append(triple + b"/" + version)
     for installation in installations:
         directories += (installation, *around_installation(installation))
-    return Places(
-        tuple(dict.fromkeys(directories)),
-        tuple(dict.fromkeys(listed)),
-        tuple(at for each in dict.fromkeys(installations) for at in startup_files(each)),
+    return Provision(
+        directories=tuple(dict.fromkeys(directories)),
+        listed=tuple(dict.fromkeys(listed)),
+        optional=tuple(at for each in dict.fromkeys(installations) for at in startup_files(each)),
     )
 
 
