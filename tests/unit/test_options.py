@@ -19,6 +19,7 @@ from zcc.compiler.options import (
     Option,
     Role,
     Spelling,
+    Use,
     looks_like_files,
     names_file,
 )
@@ -45,12 +46,21 @@ def test_each_local_option_says_why() -> None:
         assert bool(row.reason) == (row.role is Role.LOCAL), row.name
 
 
-def test_an_alias_means_a_row_of_the_same_role() -> None:
-    roles = {(row.name, family): row.role for row in TABLE for family in row.families}
+def test_an_alias_means_a_row_of_the_same_role_and_use() -> None:
+    known = {(row.name, family): (row.role, row.use) for row in TABLE for family in row.families}
     for row in TABLE:
         for family in row.families:
             if row.means != row.name:
-                assert roles[row.means, family] is row.role, row.name
+                assert known[row.means, family] == (row.role, row.use), row.name
+
+
+def test_each_use_belongs_to_one_role_and_is_some_row_s() -> None:
+    tables = (TABLE, PREPROCESSOR, ASSEMBLER, FRONTEND)
+    roles: dict[Use, set[Role]] = {use: set() for use in Use}
+    for row in (row for table in tables for row in table):
+        roles[row.use].add(row.role)
+    del roles[Use.PLAIN]
+    assert [use for use, found in roles.items() if len(found) != 1] == []
 
 
 @pytest.mark.parametrize(
@@ -90,8 +100,8 @@ def test_the_longest_spelling_wins(word: bytes, name: bytes, operand: bytes | No
 
 def test_a_row_of_one_family_goes_before_a_row_of_both() -> None:
     def row(role: Role, *families: Family) -> Option:
-        spelled = Spelling.JOINED
-        return Option(b"-x=", spelled, role, frozenset(families), b"-x=", "", (), False)
+        spelled, use = Spelling.JOINED, Use.PLAIN
+        return Option(b"-x=", spelled, role, use, frozenset(families), b"-x=", None, (), False)
 
     rows = (row(Role.LOCAL, *Family), row(Role.EXTRA_INPUT, Family.CLANG))
     for family, role in ((Family.GCC, Role.LOCAL), (Family.CLANG, Role.EXTRA_INPUT)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, local, rows
+from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, Use, local, rows
 from zcc.reasons import Reason
 
 FILES: tuple[Option, ...] = (
@@ -17,7 +17,8 @@ FILES: tuple[Option, ...] = (
         "-iwithsysroot",
         families=CLANG,
     ),
-    *rows(Role.SEARCH, LONG, "--sysroot --include-directory>-I --include-prefix>-iprefix"),
+    *rows(Role.SEARCH, LONG, "--sysroot", use=Use.SYSROOT),
+    *rows(Role.SEARCH, LONG, "--include-directory>-I --include-prefix>-iprefix"),
     *rows(Role.SEARCH, LONG, "--include-directory-after>-idirafter"),
     *rows(Role.SEARCH, LONG, "--include-with-prefix>-iwithprefix"),
     *rows(Role.SEARCH, LONG, "--include-with-prefix-after>-iwithprefix"),
@@ -26,12 +27,16 @@ FILES: tuple[Option, ...] = (
     *rows(Role.SEARCH, F, "--include-barrier>-I- --no-standard-includes>-nostdinc"),
     *rows(Role.SEARCH, F, "-nostdlibinc -nobuiltininc -ibuiltininc", families=CLANG),
     *rows(Role.SEARCH, J, "-stdlib= --stdlib=>-stdlib="),
-    *rows(Role.SEARCH, S, "--stdlib>-stdlib= -target", families=CLANG),
-    *rows(Role.SEARCH, LONG, "--target>-target --gcc-toolchain", families=CLANG),
-    *rows(Role.SEARCH, J, "-gcc-toolchain= --gcc-install-dir= --gcc-triple=", families=CLANG),
+    *rows(Role.SEARCH, S, "--stdlib>-stdlib=", families=CLANG),
+    *rows(Role.SEARCH, S, "-target", use=Use.TARGET, families=CLANG),
+    *rows(Role.SEARCH, LONG, "--target>-target", use=Use.TARGET, families=CLANG),
+    *rows(Role.SEARCH, LONG, "--gcc-toolchain", use=Use.SYSROOT, families=CLANG),
+    *rows(Role.SEARCH, J, "-gcc-toolchain= --gcc-install-dir=", use=Use.SYSROOT, families=CLANG),
+    *rows(Role.SEARCH, J, "--gcc-triple=", families=CLANG),
     *rows(Role.SEARCH, F, "-pthread -pthreads -fopenmp -no-pthread"),
-    *rows(Role.SEARCH, S, "-arch -arch_only", families=CLANG),
-    *rows(Role.EXTRA_INPUT, LONG, "-specs --specs>-specs", searches=True),
+    *rows(Role.SEARCH, S, "-arch", use=Use.ARCHITECTURE, families=CLANG),
+    *rows(Role.SEARCH, S, "-arch_only", families=CLANG),
+    *rows(Role.EXTRA_INPUT, LONG, "-specs --specs>-specs", use=Use.SPECS, searches=True),
     *local(Reason.PROGRAM_PREFIX, EITHER, "-B"),
     *local(Reason.PROGRAM_PREFIX, LONG, "--prefix"),
     *local(Reason.WRAPPER, S, "-wrapper", GCC),
@@ -49,15 +54,18 @@ FILES: tuple[Option, ...] = (
     # Files that are read.
     *rows(Role.FORCED_INCLUDE, EITHER, "-include -imacros"),
     *rows(Role.FORCED_INCLUDE, LONG, "--include>-include --imacros>-imacros"),
-    *rows(Role.EXTRA_INPUT, EITHER, "-include-pch", families=CLANG),
-    *rows(Role.EXTRA_INPUT, J, "-fplugin= -fauto-profile="),
+    *rows(Role.EXTRA_INPUT, EITHER, "-include-pch", use=Use.PRECOMPILED, families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fplugin=", use=Use.PLUGIN),
+    *rows(Role.EXTRA_INPUT, J, "-fpass-plugin=", use=Use.PLUGIN, families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fauto-profile=", use=Use.SAMPLES),
+    *rows(Role.EXTRA_INPUT, J, "-fprofile-instr-use=", use=Use.PROFILE, families=CLANG),
     *rows(
         Role.EXTRA_INPUT,
         J,
-        "-fpass-plugin= -fsanitize-blacklist= -fsanitize-ignorelist= "
+        "-fsanitize-blacklist= -fsanitize-ignorelist= "
         "-fsanitize-system-blacklist= -fsanitize-system-ignorelist= -fsanitize-coverage-allowlist= "
         "-fsanitize-coverage-whitelist= -fsanitize-coverage-ignorelist= "
-        "-fsanitize-coverage-blacklist= -fprofile-instr-use= -fprofile-sample-use= -fprofile-list= "
+        "-fsanitize-coverage-blacklist= -fprofile-sample-use= -fprofile-list= "
         "-fprofile-remapping-file= -fmemory-profile-use= -fxray-attr-list= "
         "-fxray-always-instrument= -fxray-never-instrument= -fthinlto-index= "
         "-fembed-offload-object= -frewrite-map-file= -frandomize-layout-seed-file= "
@@ -66,38 +74,57 @@ FILES: tuple[Option, ...] = (
         families=CLANG,
     ),
     # Maps alone declare what may be included; with -fmodules (local_options.py) they build modules.
-    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", families=CLANG),
-    *rows(Role.EXTRA_INPUT, J, "-fplugin-arg-"),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", use=Use.MODULE_MAP, families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fplugin-arg-", use=Use.PLUGIN_ARGUMENT),
     *rows(
         Role.EXTRA_INPUT,
         J,
         "-finput-charset= -fexec-charset=>-finput-charset= -fwide-exec-charset=>-finput-charset=",
+        use=Use.CHARSET,
         families=GCC,
         searches=True,
     ),
     *local(Reason.PLUGIN, J, "-iplugindir="),
-    *rows(Role.EXTRA_INPUT, J, "-fprofile-use="),
-    *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use="),
-    *rows(Role.EXTRA_INPUT, F, "-fbranch-probabilities>-fprofile-use=", families=GCC),
-    *rows(Role.EXTRA_INPUT, F, "-fauto-profile>-fauto-profile=", families=GCC),
-    *rows(Role.EXTRA_INPUT, F, "-fprofile-instr-use>-fprofile-use=", families=CLANG),
+    *rows(Role.EXTRA_INPUT, J, "-fprofile-use=", use=Use.PROFILE),
+    *rows(Role.EXTRA_INPUT, F, "-fprofile-use>-fprofile-use=", use=Use.PROFILE),
+    *rows(
+        Role.EXTRA_INPUT,
+        F,
+        "-fbranch-probabilities>-fprofile-use=",
+        use=Use.PROFILE,
+        families=GCC,
+    ),
+    *rows(Role.EXTRA_INPUT, F, "-fauto-profile>-fauto-profile=", use=Use.SAMPLES, families=GCC),
+    *rows(
+        Role.EXTRA_INPUT,
+        F,
+        "-fprofile-instr-use>-fprofile-use=",
+        use=Use.PROFILE,
+        families=CLANG,
+    ),
     # Undo a -fno-... before them and read nothing: clang takes a name from the forms with one alone.
     *rows(Role.CARRIED, F, "-fauto-profile -fprofile-sample-use", families=CLANG, searches=False),
     *local(Reason.PROFILE_USE, F, "-fcs-profile-use", CLANG),
     *local(Reason.BUILD_SESSION, J, "-fbuild-session-", CLANG),
     # Files that are written.
-    *rows(Role.OUTPUT, EITHER, "-o"),
-    *rows(Role.OUTPUT, LONG, "--output>-o"),
+    *rows(Role.OUTPUT, EITHER, "-o", use=Use.MAIN),
+    *rows(Role.OUTPUT, LONG, "--output>-o", use=Use.MAIN),
     *rows(Role.OUTPUT, S, "-serialize-diagnostics", families=CLANG),
     *rows(Role.OUTPUT, LONG, "--serialize-diagnostics>-serialize-diagnostics", families=CLANG),
     *rows(Role.OUTPUT, EITHER, "-MJ", families=CLANG),
     *rows(Role.OUTPUT, J, "-foptimization-record-file= -fthin-link-bitcode=", families=CLANG),
     *rows(Role.OUTPUT, F, "-fstack-usage", derives=".su"),
-    *rows(Role.OUTPUT, F | E, "-gsplit-dwarf", derives=".dwo"),
+    *rows(Role.OUTPUT, F | E, "-gsplit-dwarf", use=Use.SPLIT_DEBUG, derives=".dwo"),
     *rows(Role.OUTPUT, F, "--coverage -coverage>--coverage -ftest-coverage", derives=".gcno"),
-    *rows(Role.OUTPUT, F | E, "-save-temps --save-temps>-save-temps"),
-    *rows(Role.OUTPUT, F | E, "-ftime-trace", families=CLANG, derives=".json"),
-    *rows(Role.OUTPUT, F | E, "-save-stats --save-stats>-save-stats", families=CLANG),
+    *rows(Role.OUTPUT, F | E, "-save-temps --save-temps>-save-temps", use=Use.SAVED_TEMPS),
+    *rows(Role.OUTPUT, F | E, "-ftime-trace", use=Use.TIME_TRACE, families=CLANG, derives=".json"),
+    *rows(
+        Role.OUTPUT,
+        F | E,
+        "-save-stats --save-stats>-save-stats",
+        use=Use.STATISTICS,
+        families=CLANG,
+    ),
     *rows(Role.OUTPUT, F, "-fsave-optimization-record", families=CLANG, derives=".opt.yaml"),
     *rows(
         Role.OUTPUT,
@@ -114,13 +141,24 @@ FILES: tuple[Option, ...] = (
         families=GCC,
         derives="*.opt-record.json.gz",
     ),
-    *rows(Role.OUTPUT, F | J, "-fopt-info", families=GCC),
+    *rows(Role.OUTPUT, F | J, "-fopt-info", use=Use.OPTIMIZATIONS, families=GCC),
     *rows(Role.OUTPUT, S | E, "-aux-info", families=GCC),
-    *rows(Role.OUTPUT, J, "-fprofile-dir="),
+    *rows(Role.OUTPUT, J, "-fprofile-dir=", use=Use.PROFILE_DIRECTORY),
     # Unless they name their file it is a dump, with the number of a pass (zcc/dumps.py).
-    *rows(Role.OUTPUT, J, "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang-", families=GCC),
-    *rows(Role.OUTPUT, F, "-da>-fdump-rtl- -fdump-statistics>-fdump-rtl-", families=GCC),
-    *rows(Role.OUTPUT, J, "-fdump-statistics->-fdump-rtl-", families=GCC),
+    *rows(
+        Role.OUTPUT,
+        J,
+        "-fdump-tree- -fdump-rtl- -fdump-ipa- -fdump-lang- -fdump-statistics->-fdump-rtl-",
+        use=Use.DUMP,
+        families=GCC,
+    ),
+    *rows(
+        Role.OUTPUT,
+        F,
+        "-da>-fdump-rtl- -fdump-statistics>-fdump-rtl-",
+        use=Use.DUMP,
+        families=GCC,
+    ),
     *rows(
         Role.CARRIED,
         F,
@@ -154,9 +192,15 @@ FILES: tuple[Option, ...] = (
     *local(Reason.VERBOSE_ASM, F, "-fverbose-asm"),
     *local(Reason.COMPARE_DEBUG, F | E, "-fcompare-debug -fcompare-debug-second", GCC),
     # Dependency files.
-    *rows(Role.DEPFILE, F, "-MD -MMD -MP -MG -MV -Mmodules -Mno-modules"),
-    *rows(Role.DEPFILE, F, "--write-dependencies>-MD --write-user-dependencies>-MMD"),
+    *rows(
+        Role.DEPFILE,
+        F,
+        "-MD -MMD --write-dependencies>-MD --write-user-dependencies>-MMD",
+        use=Use.RULE,
+    ),
+    *rows(Role.DEPFILE, F, "-MP -MG -MV -Mmodules -Mno-modules"),
     *rows(Role.DEPFILE, F, "--print-missing-file-dependencies>-MG"),
-    *rows(Role.DEPFILE, EITHER, "-MF -MT -MQ"),
+    *rows(Role.DEPFILE, EITHER, "-MF", use=Use.RULE_FILE),
+    *rows(Role.DEPFILE, EITHER, "-MT -MQ"),
     *rows(Role.DEPFILE, J, "-fdeps-target=", families=GCC),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zcc.compiler.option import CLANG, EITHER, GCC, LONG, F, J, Option, Role, S, local, rows
+from zcc.compiler.option import CLANG, EITHER, GCC, LONG, F, J, Option, Role, S, Use, local, rows
 from zcc.reasons import Reason
 
 LOCALS: tuple[Option, ...] = (
@@ -19,7 +19,7 @@ LOCALS: tuple[Option, ...] = (
     # Modules: one compile reads what another one has just written. Where they are only switched on, as CMake
     # does for gcc, the scanner sees whether a source has anything to do with one.
     *rows(Role.CARRIED, F, "-fmodules-ts", families=GCC, searches=False),
-    *rows(Role.EXTRA_INPUT, J, "-fmodule-mapper=", families=GCC),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-mapper=", use=Use.MODULE_MAPPER, families=GCC),
     *rows(Role.OUTPUT, J, "-fdeps-format=", families=GCC, derives=".ddi"),
     *local(Reason.MODULES, J, "-fmodule -fimplicit-module-maps -fprebuilt- -fdeps-format="),
     *local(Reason.MODULES, J, "-fcxx-modules -fbuiltin-module-map -fimplicit-modules --precompile"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from zcc.compiler.option import EITHER, E, F, J, Option, Role, S, local, rows
+from zcc.compiler.option import EITHER, E, F, J, Option, Role, S, Use, local, rows
 from zcc.reasons import Reason
 
 # The words inside -Wp, and behind -Xpreprocessor, as gcc's preprocessor takes them.
 PREPROCESSOR: tuple[Option, ...] = (
     *rows(Role.DEFINE, EITHER, "-D"),
     *rows(Role.CARRIED, EITHER, "-U -A"),
-    *rows(Role.DEPFILE, EITHER, "-MD -MMD -MF -MT -MQ"),
+    *rows(Role.DEPFILE, EITHER, "-MD -MMD", use=Use.RULE),
+    *rows(Role.DEPFILE, EITHER, "-MF", use=Use.RULE_FILE),
+    *rows(Role.DEPFILE, EITHER, "-MT -MQ"),
     *rows(Role.DEPFILE, F, "-MP -MG"),
     *rows(Role.CARRIED, J, "-W -f -m"),
     *rows(Role.CARRIED, F, "-P -C -CC -H -w -pedantic -pedantic-errors -undef"),
@@ -37,23 +39,24 @@ ASSEMBLER: tuple[Option, ...] = (
     *rows(Role.CARRIED, J, "--listing-lhs-width --listing-rhs-width= --listing-cont-lines="),
     *rows(Role.CARRIED, J, "--hash-size= --gdwarf-cie-version="),
     *rows(Role.SEARCH, EITHER, "-I"),
-    *rows(Role.OUTPUT, F | J, "-a"),
+    *rows(Role.OUTPUT, F | J, "-a", use=Use.LISTING),
     *rows(Role.OUTPUT, S, "--MD"),
     *rows(Role.OUTPUT, S | E, "-MD"),
 )
 
 # The words behind -Xclang; whatever else begins with these letters neither reads nor writes.
 FRONTEND: tuple[Option, ...] = (
-    *rows(Role.EXTRA_INPUT, S, "-include-pch -load"),
+    *rows(Role.EXTRA_INPUT, S, "-include-pch", use=Use.PRECOMPILED),
+    *rows(Role.EXTRA_INPUT, S, "-load", use=Use.PLUGIN),
     *rows(Role.FORCED_INCLUDE, S, "-include -imacros"),
     *rows(Role.DEFINE, EITHER, "-D"),
     *rows(Role.CARRIED, EITHER, "-U"),
     *local(Reason.MAKES_PCH, F, "-emit-pch"),
     *rows(Role.CARRIED, S, "-add-plugin"),
-    *rows(Role.EXTRA_INPUT, J, "-plugin-arg-"),
+    *rows(Role.EXTRA_INPUT, J, "-plugin-arg-", use=Use.PLUGIN_ARGUMENT),
     *local(Reason.PLUGIN, J, "-plugin"),  # an action in place of compiling
     *local(Reason.DUMP_OUTPUT, J, "-fdump -ast-dump"),
-    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file="),
+    *rows(Role.EXTRA_INPUT, J, "-fmodule-map-file=", use=Use.MODULE_MAP),
     *rows(Role.CARRIED, J, "-fmodule-name= -fmodules-decluse -fmodules-strict-decluse"),
     *rows(Role.CARRIED, F, "-fmodule-map-file-home-is-cwd"),
     *local(Reason.MODULES, J, "-fmodule -fimplicit-module -fprebuilt- -emit-module"),

@@ -51,6 +51,54 @@ class Role(Enum):
     LOCAL = "local"
 
 
+class Use(Enum):
+    """Which of its role's options it is, where the reader treats one otherwise than the rest (`reading.py`)."""
+
+    PLAIN = auto()
+    # MODE
+    OBJECT = auto()
+    ASSEMBLY = auto()
+    BITCODE = auto()
+    # LANGUAGE: the operand is the language of the sources that follow; or it is this one.
+    OF_SOURCES = auto()
+    OBJC = auto()
+    OBJCXX = auto()
+    # SEARCH
+    ARCHITECTURE = auto()
+    TARGET = auto()
+    SYSROOT = auto()  # or another place below which whole installations lie
+    # EXTRA_INPUT
+    PRECOMPILED = auto()
+    PROFILE = auto()  # a directory, mostly: the file in it has a derived name
+    SAMPLES = auto()
+    PLUGIN = auto()
+    PLUGIN_ARGUMENT = auto()
+    CHARSET = auto()
+    MODULE_MAP = auto()
+    MODULE_MAPPER = auto()
+    SPECS = auto()
+    # OUTPUT
+    MAIN = auto()
+    SPLIT_DEBUG = auto()
+    PROFILE_DIRECTORY = auto()
+    SAVED_TEMPS = auto()
+    STATISTICS = auto()
+    TIME_TRACE = auto()
+    DUMP = auto()
+    OPTIMIZATIONS = auto()
+    LISTING = auto()
+    # DEPFILE
+    RULE = auto()
+    RULE_FILE = auto()
+    # NESTED: whose words they are.
+    PREPROCESSOR_LIST = auto()
+    PREPROCESSOR_WORD = auto()
+    ASSEMBLER_LIST = auto()
+    ASSEMBLER_WORD = auto()
+    FRONTEND_WORD = auto()
+    BACKEND_WORD = auto()
+
+
 _CAN_MOVE_THE_SEARCH_LIST = frozenset(
     (Role.CARRIED, Role.GUARDED, Role.SEARCH, Role.LANGUAGE, Role.MACHINE)
 )
@@ -58,15 +106,16 @@ _CAN_MOVE_THE_SEARCH_LIST = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A row. `reason` says why a LOCAL one is local; `derives` are the side files of an OUTPUT one that
-    names none itself: suffixes behind the name that the compiler derives them from, `*` standing for the
-    source's own suffix, `^` for that too, in any place that releases of the compiler choose. `searches`:
-    whether it can move the search list. `means`: the row it is an alias of.
+    """A row. `use` is what sets it apart within its role, `reason` why a LOCAL one is local. `derives` are the
+    side files of an OUTPUT one that names none itself: suffixes behind the name that the compiler derives them
+    from, `*` standing for the source's own suffix, `^` for that too, in any place that releases of the compiler
+    choose. `searches`: whether it can move the search list. `means`: the row it is an alias of.
     """
 
     name: bytes
     spelling: Spelling
     role: Role
+    use: Use
     families: frozenset[Family]
     means: bytes
     reason: Reason | None
@@ -100,6 +149,7 @@ def rows(
     spelling: Spelling,
     names: str,
     *,
+    use: Use = Use.PLAIN,
     families: frozenset[Family] = BOTH,
     reason: Reason | None = None,
     derives: str = "",
@@ -112,7 +162,9 @@ def rows(
     for name in names.split():
         spelled, _, means = name.encode().partition(b">")
         made.append(
-            Option(spelled, spelling, role, families, means or spelled, reason, suffixes, moves)
+            Option(
+                spelled, spelling, role, use, families, means or spelled, reason, suffixes, moves
+            )
         )
     return made
 

@@ -12,12 +12,12 @@ import re
 from zcc.compiler.file_options import FILES
 from zcc.compiler.local_options import LOCALS
 from zcc.compiler.nested_options import ASSEMBLER, FRONTEND, PREPROCESSOR
-from zcc.compiler.option import Family, Lookup, Match, Option, Role, Spelling
+from zcc.compiler.option import Family, Lookup, Match, Option, Role, Spelling, Use
 from zcc.compiler.plain_options import PLAIN
 
 __all__ = [
     "ASSEMBLER", "DRIVER", "FRONTEND", "IN_ASSEMBLER", "IN_FRONTEND", "IN_PREPROCESSOR",
-    "PREPROCESSOR", "TABLE", "Family", "Lookup", "Match", "Option", "Role", "Spelling",
+    "PREPROCESSOR", "TABLE", "Family", "Lookup", "Match", "Option", "Role", "Spelling", "Use",
     "looks_like_files", "names_file",
 ]  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, local, rows
+from zcc.compiler.option import CLANG, EITHER, GCC, LONG, E, F, J, Option, Role, S, Use, local, rows
 from zcc.reasons import Reason
 
 PLAIN: tuple[Option, ...] = (
     # What is made.
-    *rows(Role.MODE, F, "-c -S --compile>-c --assemble>-S"),
-    *rows(Role.MODE, F, "-emit-llvm", families=CLANG),
+    *rows(Role.MODE, F, "-c --compile>-c", use=Use.OBJECT),
+    *rows(Role.MODE, F, "-S --assemble>-S", use=Use.ASSEMBLY),
+    *rows(Role.MODE, F, "-emit-llvm", use=Use.BITCODE, families=CLANG),
     *local(Reason.PREPROCESS_ONLY, F, "-E -M -MM --preprocess --dependencies --user-dependencies"),
     *local(Reason.SYNTAX_ONLY, F, "-fsyntax-only"),
     *local(
@@ -32,12 +33,14 @@ PLAIN: tuple[Option, ...] = (
     *local(Reason.MAKES_PCH, F, "-emit-pch -building-pch-with-obj -relocatable-pch", CLANG),
     *local(Reason.MAKES_PCH, S | J, "--output-pch --output-pch=", GCC),
     # The source's language.
-    *rows(Role.LANGUAGE, EITHER, "-x"),
-    *rows(Role.LANGUAGE, LONG, "--language>-x"),
+    *rows(Role.LANGUAGE, EITHER, "-x", use=Use.OF_SOURCES),
+    *rows(Role.LANGUAGE, LONG, "--language>-x", use=Use.OF_SOURCES),
     *rows(Role.LANGUAGE, J, "-std= --std=>-std="),
     *rows(Role.LANGUAGE, S, "--std>-std="),
     *rows(Role.LANGUAGE, F, "-ansi --ansi>-ansi -trigraphs --trigraphs>-trigraphs"),
-    *rows(Role.LANGUAGE, F, "-traditional-cpp --traditional-cpp>-traditional-cpp -ObjC -ObjC++"),
+    *rows(Role.LANGUAGE, F, "-traditional-cpp --traditional-cpp>-traditional-cpp"),
+    *rows(Role.LANGUAGE, F, "-ObjC", use=Use.OBJC),
+    *rows(Role.LANGUAGE, F, "-ObjC++", use=Use.OBJCXX),
     *rows(Role.LANGUAGE, F, "-fpch-preprocess -fdirectives-only", searches=False),
     # Macros.
     *rows(Role.DEFINE, EITHER, "-D"),
@@ -45,11 +48,15 @@ PLAIN: tuple[Option, ...] = (
     *rows(Role.CARRIED, EITHER, "-U -A", searches=False),
     *rows(Role.CARRIED, LONG, "--undefine-macro>-U --assert>-A", searches=False),
     # Words for another program.
-    *rows(Role.NESTED, J, "-Wp, -Wa,"),
-    *rows(Role.NESTED, S, "-Xpreprocessor -Xassembler"),
-    *rows(Role.NESTED, LONG, "--for-assembler>-Xassembler"),
-    *rows(Role.NESTED, S, "-Xclang -mllvm", families=CLANG),
-    *rows(Role.NESTED, J, "-Xclang= -mllvm=>-mllvm", families=CLANG),
+    *rows(Role.NESTED, J, "-Wp,", use=Use.PREPROCESSOR_LIST),
+    *rows(Role.NESTED, J, "-Wa,", use=Use.ASSEMBLER_LIST),
+    *rows(Role.NESTED, S, "-Xpreprocessor", use=Use.PREPROCESSOR_WORD),
+    *rows(Role.NESTED, S, "-Xassembler", use=Use.ASSEMBLER_WORD),
+    *rows(Role.NESTED, LONG, "--for-assembler>-Xassembler", use=Use.ASSEMBLER_WORD),
+    *rows(Role.NESTED, S, "-Xclang", use=Use.FRONTEND_WORD, families=CLANG),
+    *rows(Role.NESTED, J, "-Xclang=", use=Use.FRONTEND_WORD, families=CLANG),
+    *rows(Role.NESTED, S, "-mllvm", use=Use.BACKEND_WORD, families=CLANG),
+    *rows(Role.NESTED, J, "-mllvm=>-mllvm", use=Use.BACKEND_WORD, families=CLANG),
     *rows(Role.CARRIED, S, "-Xlinker -Xanalyzer", searches=False),
     *rows(Role.CARRIED, LONG, "--for-linker -z", searches=False),
     # The linker's: unused in a compile, not even looked at.

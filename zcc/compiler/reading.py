@@ -22,19 +22,13 @@ from zcc.compiler.options import (
     Match,
     Option,
     Role,
+    Use,
     looks_like_files,
     names_file,
 )
 from zcc.reasons import Reason
 
 _STREAMS = (b"", b"-", b"stderr", b"stdout", b"/dev/null", b"/dev/stdout", b"/dev/stderr")
-_PLUGINS = (b"-fplugin=", b"-fpass-plugin=", b"-load")
-# clang's takes the next word although its own goes on.
-_PLUGIN_ARGUMENTS = (b"-fplugin-arg-", b"-plugin-arg-")
-_DUMPS = (b"-fdump-tree-", b"-fdump-rtl-", b"-fdump-ipa-", b"-fdump-lang-")
-_PROFILES = (b"-fprofile-use=", b"-fprofile-instr-use=")
-# Below them lie whole installations.
-_SYSROOTS = (b"--sysroot", b"--gcc-toolchain", b"-gcc-toolchain=", b"--gcc-install-dir=")
 # Else it may be a program that is run, or a socket (gcc/cp/mapper-client.cc).
 _MAPPER_FILE = re.compile(rb"[\w./+-]+")
 _WITHOUT_QUESTION = (Role.MODE, Role.OUTPUT, Role.DEPFILE)
@@ -88,7 +82,6 @@ class Reading:
         self.machine: list[bytes] = []
         self._architectures = 0
         self.is_windows = False
-        self.seen: set[bytes] = set()
 
     # -- the walk ---------------------------------------------------------------------------------
 
@@ -136,7 +129,7 @@ class Reading:
         asks = () if role in _WITHOUT_QUESTION else arguments
         if role is Role.NESTED:
             asks = self._keep_nested(option, operand or b"", arguments)
-        searches = option.searches and option.means != b"-x"
+        searches = option.searches and option.use is not Use.OF_SOURCES
         self.words.append(Word(arguments, role, note, asks, searches))
         return len(arguments) - 1
 
@@ -155,20 +148,20 @@ class Reading:
         self, option: Option, operand: bytes, arguments: tuple[bytes, ...]
     ) -> tuple[bytes, ...]:
         """Puts a word for another program by; what of it stands in the question for dependencies."""
-        match option.means:
-            case b"-Wp,":
+        match option.use:
+            case Use.PREPROCESSOR_LIST:
                 self._nested[IN_PREPROCESSOR] += operand.split(b",")
                 return ()
-            case b"-Wa,":
+            case Use.ASSEMBLER_LIST:
                 self._nested[IN_ASSEMBLER] += operand.split(b",")
                 return ()
-            case b"-Xpreprocessor":
+            case Use.PREPROCESSOR_WORD:
                 self._nested[IN_PREPROCESSOR].append(operand)
                 return ()
-            case b"-Xassembler":
+            case Use.ASSEMBLER_WORD:
                 self._nested[IN_ASSEMBLER].append(operand)
                 return ()
-            case b"-mllvm":
+            case Use.BACKEND_WORD:
                 if names_file(operand):
                     self._stays(Reason.NESTED_OPTION, operand)
                 return arguments
@@ -208,7 +201,6 @@ class Reading:
     def _take(self, option: Option, operand: bytes | None, word: bytes) -> tuple[Role, str]:
         """Acts on an option; its role here and a note."""
         value = operand or b""
-        self.seen.add(option.means)
         match option.role:
             case Role.LOCAL:
                 assert option.reason is not None
@@ -245,59 +237,61 @@ class Reading:
         return option.role, fsdecode(value)
 
     def _take_mode(self, option: Option) -> None:
-        if option.means == b"-emit-llvm":
-            self.is_bitcode = True
-        elif option.means == b"-S":
-            self.stops_at = StopsAt.ASSEMBLY
-        elif self.stops_at is None:
-            self.stops_at = StopsAt.OBJECT
+        match option.use:
+            case Use.BITCODE:
+                self.is_bitcode = True
+            case Use.ASSEMBLY:
+                self.stops_at = StopsAt.ASSEMBLY
+            case _ if self.stops_at is None:
+                self.stops_at = StopsAt.OBJECT
 
     def _take_language(self, option: Option, value: bytes) -> None:
-        match option.means:
-            case b"-x":
+        match option.use:
+            case Use.OF_SOURCES:
                 self._named = None if value == b"none" else value
-            case b"-ObjC":
+            case Use.OBJC:
                 self._named = languages.OBJC.encode()
-            case b"-ObjC++":
+            case Use.OBJCXX:
                 self._named = languages.OBJCXX.encode()
 
     def _take_search(self, option: Option, value: bytes) -> None:
-        if option.means == b"-arch":
-            self._architectures += 1
-            if self._architectures > 1:
-                self._stays(Reason.MULTIPLE_ARCH, value)
-        elif option.means == b"-target":
-            self.is_windows = b"windows" in value or b"win32" in value
-        elif option.means in _SYSROOTS:
-            self.sysroots.append(value)
+        match option.use:
+            case Use.ARCHITECTURE:
+                self._architectures += 1
+                if self._architectures > 1:
+                    self._stays(Reason.MULTIPLE_ARCH, value)
+            case Use.TARGET:
+                self.is_windows = b"windows" in value or b"win32" in value
+            case Use.SYSROOT:
+                self.sysroots.append(value)
 
     def _take_input(self, option: Option, value: bytes, word: bytes) -> None:
-        if option.means == b"-include-pch":
-            self.pch = value
-        elif option.means in _PROFILES:
-            # A directory, mostly: the file in it has a derived name.
-            self.profiles.append(value)
-            self.reads_profile = True
-        elif option.means == b"-fauto-profile=" and not value:
-            self.inputs.append(b"fbdata.afdo")
-        elif option.means in _PLUGIN_ARGUMENTS:
-            self.plugin_arguments += (value, value.partition(b"=")[2])
-        elif option.means in _PLUGINS:
-            self._take_plugin(value, word)
-        elif option.means == b"-finput-charset=":
-            self.charsets.append(value)
-        elif option.means == b"-fmodule-map-file=":
-            self.module_maps.append(value)
-            self.inputs.append(value)
-        elif option.means == b"-fmodule-mapper=":
-            if not _MAPPER_FILE.fullmatch(value):
-                self._stays(Reason.MODULES, word)
-            self.module_mapper = value
-        elif option.means == b"-specs":
-            self.specs.append(value)
-            (self.inputs if b"/" in value else self.toolchain_files).append(value)
-        elif value not in _STREAMS:
-            self.inputs.append(value)
+        match option.use:
+            case Use.PRECOMPILED:
+                self.pch = value
+            case Use.PROFILE:
+                self.profiles.append(value)
+                self.reads_profile = True
+            case Use.SAMPLES if not value:
+                self.inputs.append(b"fbdata.afdo")
+            case Use.PLUGIN_ARGUMENT:
+                self.plugin_arguments += (value, value.partition(b"=")[2])
+            case Use.PLUGIN:
+                self._take_plugin(value, word)
+            case Use.CHARSET:
+                self.charsets.append(value)
+            case Use.MODULE_MAP:
+                self.module_maps.append(value)
+                self.inputs.append(value)
+            case Use.MODULE_MAPPER:
+                if not _MAPPER_FILE.fullmatch(value):
+                    self._stays(Reason.MODULES, word)
+                self.module_mapper = value
+            case Use.SPECS:
+                self.specs.append(value)
+                (self.inputs if b"/" in value else self.toolchain_files).append(value)
+            case _ if value not in _STREAMS:
+                self.inputs.append(value)
 
     def _take_plugin(self, value: bytes, word: bytes) -> None:
         if b"/" in value:
@@ -309,24 +303,24 @@ class Reading:
             self._stays(Reason.PLUGIN, word)  # looked for as a library is
 
     def _take_output(self, option: Option, value: bytes, word: bytes) -> None:
-        match option.means:
-            case b"-o":
+        match option.use:
+            case Use.MAIN:
                 self.output = value
-            case b"-gsplit-dwarf" if value == b"single":
+            case Use.SPLIT_DEBUG if value == b"single":
                 return
-            case b"-fprofile-dir=":
+            case Use.PROFILE_DIRECTORY:
                 self.profiles.append(value)
-            case b"-save-temps":
+            case Use.SAVED_TEMPS:
                 self.saves_temps = value
-            case b"-save-stats":
+            case Use.STATISTICS:
                 self.statistics = value
-            case b"-ftime-trace" if value:
+            case Use.TIME_TRACE if value:
                 self.time_trace = value
-            case means if means in _DUMPS and b"=" not in value:
+            case Use.DUMP if b"=" not in value:
                 self.has_dumps = True
-            case b"-a" if b"g" in value.partition(b"=")[0]:
+            case Use.LISTING if b"g" in value.partition(b"=")[0]:
                 self._stays(Reason.LISTING_TIME, word)  # it says when it was made
-            case means if means in (b"-fopt-info", b"-a", *_DUMPS):
+            case Use.DUMP | Use.OPTIMIZATIONS | Use.LISTING:
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
                 self.suffixes += option.derives
@@ -335,14 +329,14 @@ class Reading:
                 self._write(value)
 
     def _take_depfile(self, option: Option, operand: bytes | None) -> None:
-        if option.means in (b"-MD", b"-MMD"):
-            if operand is None:
+        match option.use:
+            case Use.RULE if operand is None:
                 self.writes_default_depfile = True
-            else:
-                self._write(operand)
-        elif option.means == b"-MF":
-            self.names_depfile = True
-            self._write(operand or b"")
+            case Use.RULE:
+                self._write(operand or b"")
+            case Use.RULE_FILE:
+                self.names_depfile = True
+                self._write(operand or b"")
 
     def _write(self, name: bytes) -> None:
         if name in _STREAMS:
@@ -356,7 +350,7 @@ class Reading:
 
 
 def _takes_next(match: Match | None) -> bool:
-    return match is not None and (match.takes_next or match.option.means == b"-plugin-arg-")
+    return match is not None and (match.takes_next or match.option.use is Use.PLUGIN_ARGUMENT)
 
 
 # Flags repeat in every command: remembering them takes 87 words from 970 to 400 us (medians, loaded machine).
