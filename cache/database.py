@@ -16,6 +16,17 @@ _REFUSALS = (
     sqlite3.ProgrammingError,
 )
 
+Identity = tuple[int, int]  # device, inode
+
+
+def identity_of(path: str) -> Identity | None:
+    """Which file bears this name now: the one that is open bears it as long as this stays. None: none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
 
 def open_database(path: str, schema: str, version: int, busy_s: float) -> sqlite3.Connection:
     """The file in WAL mode, made with `schema` where it is new; usable from any one thread at a time.
@@ -86,7 +97,8 @@ def put_aside(path: str) -> None:
 
 
 def remove_database(path: str) -> None:
-    """Remove the file: what works on a disk that is full. Close it first; who has it open still reads it.
+    """Remove the file: what works on a disk that is full. Close it first; who has it open still reads it, if he
+    does not look whose name that is (`identity_of`).
 
     Raises:
         OSError: it is there still.

@@ -1,7 +1,7 @@
 """Which job has which result: records by key, in one SQLite file.
 
-Owns the file and its faults: one that is damaged is put aside and begun anew. Must not know what a record's
-body means, nor whether its blobs are there.
+Owns the file and its faults: one that is damaged is put aside and begun anew, and another that takes its place
+while it is open is emptied. Must not know what a record's body means, nor whether its blobs are there.
 
     results (space, key, record, toolchain, node, node_key, user, made, used, size)
 
@@ -32,7 +32,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cache.database import is_damage, open_database, put_aside, remove_database
+from cache.database import (
+    Identity,
+    identity_of,
+    is_damage,
+    open_database,
+    put_aside,
+    remove_database,
+)
 from cache.digest import Digest
 from cache.errors import RecordCorruptError, StoreError
 from cache.eviction import LOW_WATER
@@ -114,6 +121,7 @@ class ResultIndex:
         self._flushing: dict[Digest, Record] = {}
         self._touched: dict[Digest, float] = {}
         self._rows_bytes: int | None = None  # of all rows, or more; None: nobody has asked yet
+        self._file: Identity | None = None  # which one is open, or was last
         self._db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         with self._lenient():
@@ -244,11 +252,21 @@ class ResultIndex:
 
     def keys(self, selection: Selection = ALL) -> list[Digest]:
         """The keys that match, the least recently used first."""
+        none: list[Digest] = []
+        with self._lenient():
+            return self.keys_surely(selection)
+        return none
+
+    def keys_surely(self, selection: Selection) -> list[Digest]:
+        """The same for who must not take a file that refuses for an empty one.
+
+        Raises:
+            StoreError: it refuses.
+        """
         self.flush()
         where, values = conditions(selection)
         query = f"SELECT key FROM results WHERE space = ?{where} ORDER BY used"
-        with self._lock:
-            rows = self._all(query, (self._space, *values))
+        rows = self._ask(lambda db: db.execute(query, (self._space, *values)).fetchall())
         return [Digest(row[0]) for row in rows]
 
     def latest(self, user: str, count: int) -> list[Digest]:
@@ -373,10 +391,12 @@ class ResultIndex:
         Raises:
             StoreError: it cannot be opened; the next call tries again.
         """
-        if self._db is not None and os.path.exists(self.path):
+        found = identity_of(self.path)
+        if self._db is not None and found == self._file:
             return self._db
         # Whoever cleans up may have taken the file away: what is written there is written to nowhere.
         self._let_go()
+        is_another = None not in (found, self._file) and found != self._file
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             try:
@@ -385,7 +405,11 @@ class ResultIndex:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 self._put_aside(error)
-                self._db = self._open()
+                self._db, found = self._open(), None
+            if is_another:  # what was removed from the one that was here may be in it
+                with self._db:
+                    self._db.execute(_REMOVE_ALL, (self._space,))
+            self._file = found or identity_of(self.path)
             with self._reading:
                 self._reader = self._open()
         except (OSError, sqlite3.Error) as error:
@@ -416,10 +440,10 @@ class ResultIndex:
     def _look_up(self, key: Digest) -> tuple[bytes, float] | None:
         """A record's bytes and last use, without waiting for who writes."""
         with self._reading:
-            if self._reader is not None:
+            if self._reader is not None and identity_of(self.path) == self._file:
                 with contextlib.suppress(sqlite3.Error):
                     return self._found(self._reader, key)
-        # Not open, or not in order: who writes sees to that, and counts it.
+        # Not open, not the same, or not in order: who writes sees to that, and counts it.
         return self._try(lambda db: self._found(db, key), None)
 
     def _found(self, db: sqlite3.Connection, key: Digest) -> tuple[bytes, float] | None:

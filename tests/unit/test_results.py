@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.database import open_database
+from cache.database import open_database, remove_database
 from cache.digest import Digest, digest_of
-from cache.errors import RecordCorruptError
+from cache.errors import RecordCorruptError, StoreError
 from cache.frame import compress, decompress
 from cache.index import ROW_BYTES, ResultIndex
 from cache.record import Record, Source, decode_record, encode_record
@@ -312,6 +312,56 @@ def test_a_rotten_record_is_dropped_and_counted(tmp_path: Path) -> None:
     index = kept(ResultIndex(str(tmp_path), "farm"))
     assert index.get(digest("a")) is None
     assert (index.faults, index.count()) == (1, 0)
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["looked up", "written"])
+def test_what_lies_in_another_file_of_the_same_name_is_not_served(
+    tmp_path: Path, is_asked: bool
+) -> None:
+    """Another process made it, or it was put back from a copy: what was removed from the one that was here
+    may be in that."""
+    before, here = tmp_path / "before", tmp_path / "here"
+    with closing(ResultIndex(str(before), "farm")) as old:
+        old.put(record("a"))
+    index = kept(ResultIndex(str(here), "farm"))
+    index.put(record("a"))
+    index.flush()
+    assert index.get(digest("a")) == record("a")
+    index.remove([digest("a")])
+    for ending in ("-wal", "-shm"):
+        (here / f"results.sqlite{ending}").unlink()
+    os.replace(before / "results.sqlite", here / "results.sqlite")
+    if not is_asked:
+        index.put(record("b"))
+        index.flush()
+    assert index.get(digest("a")) is None
+    index.put(record("b"))
+    index.flush()
+    with closing(ResultIndex(str(here), "farm")) as new:
+        assert new.keys() == [digest("b")]
+
+
+def test_a_file_that_another_process_has_removed_is_not_looked_into(tmp_path: Path) -> None:
+    """So are results forgotten where a disk takes no single removal."""
+    index = kept(ResultIndex(str(tmp_path), "farm"))
+    index.put(record("a"))
+    index.flush()
+    remove_database(index.path)
+    assert index.get(digest("a")) is None
+
+
+def test_keys_that_have_to_be_known_are_no_empty_list_where_the_file_refuses(
+    tmp_path: Path,
+) -> None:
+    index = kept(ResultIndex(str(tmp_path), "farm"))
+    index.put(record("a"))
+    assert index.keys_surely(Selection(node="n")) == [digest("a")]
+    index.close()
+    remove_database(index.path)
+    Path(index.path).mkdir()
+    assert index.keys(Selection(node="n")) == []
+    with pytest.raises(StoreError):
+        index.keys_surely(Selection(node="n"))
 
 
 def test_a_full_disk_costs_what_was_to_be_remembered(tmp_path: Path) -> None:
