@@ -3,9 +3,13 @@
 Owns the list, in memory and, for what could not be removed before its process ended, in a file. To lose a
 result costs a miss; to lose a removal would cost a wrong object: hence a list of those that are not done yet.
 
-    forgotten.SPACE     keys of 32 bytes, one behind the other; SPACE: the first digits of the space's digest
+    forgotten.SPACE.NAME    keys of 32 bytes, one behind the other; whatever else is in it: everything
+                            SPACE: the first digits of the space's digest; NAME: random
 
-The file is there only while something is left to remove.
+Several processes may have one store. A file never changes: who has more to say writes another, then removes
+his former one. So a start reads them all, and whoever has removed from the store what one of them says may
+remove that file, whoever wrote it. There is none while nothing is left to remove. `forgotten.SPACE` is an
+earlier version's, who may replace it: it is given a name of its own, and then read.
 """
 
 from __future__ import annotations
@@ -23,6 +27,11 @@ logger = logging.getLogger(__name__)
 # Beyond so many (2 MiB of keys) all that is stored is void: a disk that refuses so many removals is no store.
 MAX_FORGOTTEN = 1 << 16
 _SPACE_DIGITS = 16
+_NAME_BYTES = 8
+_ALL = b"*"
+_UNFINISHED = ".new"
+# A file that is gone when it is to be read was replaced at that moment: so often not.
+_ATTEMPTS = 10
 
 
 class Forgotten:
@@ -32,16 +41,20 @@ class Forgotten:
     """
 
     def __init__(self, directory: str = "", space: str = "", limit: int = MAX_FORGOTTEN) -> None:
-        name = f"forgotten.{digest_of(os.fsencode(space)).hex()[:_SPACE_DIGITS]}"
-        self._path = os.path.join(directory, name) if directory else ""
+        self._directory = directory
+        self._name = f"forgotten.{digest_of(os.fsencode(space)).hex()[:_SPACE_DIGITS]}"
         self._limit = limit
         self._lock = threading.Lock()
         self._numbers: dict[Digest, int] = {}
         self._everything = 0  # the number under which all was forgotten
         self.last = 0
-        self._written: frozenset[Digest] | None = frozenset()  # None: nobody can tell
-        for key in self._left_behind():
-            self.add(key)
+        # With the numbers: what is forgotten once more is written once more, as another process may have worked
+        # off the first. None: nobody can tell.
+        self._written: tuple[dict[Digest, int], int] | None = ({}, 0)
+        self._files: list[str] = []  # what says so, if anything is left
+        self._outdated: list[str] = []
+        if directory:
+            self._read_all()
 
     def __contains__(self, key: Digest) -> bool:
         return bool(self._everything) or key in self._numbers
@@ -92,43 +105,106 @@ class Forgotten:
     def write_down(self) -> bool:
         """Keep what is left for who opens the stores next; whether that could be done."""
         with self._lock:
-            left, is_listed = frozenset(self._numbers), not self._everything
-        if not self._path or left == self._written:
-            return is_listed and bool(self._path or not left)
+            left, everything = dict(self._numbers), self._everything
+        if not self._directory:
+            return not left and not everything
         try:
-            if left:
-                self._write(b"".join(left))
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._path)
+            if (left, everything) != self._written:
+                fresh = (
+                    [self._write(_ALL if everything else b"".join(left))]
+                    if left or everything
+                    else []
+                )
+                self._outdated += self._files
+                self._files, self._written = fresh, (left, everything)
         except OSError as error:
             logger.warning("cannot write down which results are forgotten: %s", error)
             return False
-        self._written = left
-        return is_listed
-
-    def _write(self, keys: bytes) -> None:
-        new = self._path + ".new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(keys)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(new, self._path)
-
-    def _left_behind(self) -> list[Digest]:
-        if not self._path:
-            return []
         try:
-            with open(self._path, "rb") as file:
-                keys = file.read((self._limit + 1) * DIGEST_SIZE)
+            while self._outdated:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._outdated[-1])
+                self._outdated.pop()
+        except OSError as error:  # who reads it forgets once more
+            logger.warning("a list of forgotten results stays: %s", error)
+        return True
+
+    def _write(self, keys: bytes) -> str:
+        """A new file that says this; its path."""
+        path = self._new_path()
+        new = path + _UNFINISHED
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(keys)
+                file.flush()
+                os.fsync(descriptor)
+            os.rename(new, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
+        return path
+
+    def _new_path(self) -> str:
+        return os.path.join(self._directory, f"{self._name}.{os.urandom(_NAME_BYTES).hex()}")
+
+    def _read_all(self) -> None:
+        """What other processes have left behind, or could not remove yet."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._files = self._found()
+                for path in self._files:
+                    self._read(path)
+                break
+            except FileNotFoundError:  # its process has written another
+                continue
+            except (OSError, ValueError) as error:
+                logger.error("cannot read which results are forgotten, so that all are: %s", error)
+                self.add_all()
+                break
+        else:
+            self.add_all()
+        if self._files:
+            self._written = None
+
+    def _found(self) -> list[str]:
+        """The files' paths.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        try:
+            names = os.listdir(self._directory)
         except FileNotFoundError:
             return []
-        except OSError as error:
-            logger.error("cannot read which results are forgotten, so that all are: %s", error)
-            self.add_all()
-            self._written = None
-            return []
-        found = [Digest(keys[at : at + DIGEST_SIZE]) for at in range(0, len(keys), DIGEST_SIZE)]
-        self._written = frozenset(found)
+        found = []
+        for name in names:
+            path = os.path.join(self._directory, name)
+            if name == self._name:
+                path = self._new_path()
+                os.rename(os.path.join(self._directory, name), path)
+            elif not name.startswith(f"{self._name}."):
+                continue
+            elif name.endswith(_UNFINISHED):  # who is still at it tries again
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                continue
+            found.append(path)
         return found
+
+    def _read(self, path: str) -> None:
+        """
+        Raises:
+            OSError: the disk refuses.
+            ValueError: it holds no list of keys.
+        """
+        with open(path, "rb") as file:
+            keys = file.read((self._limit + 1) * DIGEST_SIZE)
+        if keys == _ALL:
+            self.add_all()
+        elif not keys or len(keys) % DIGEST_SIZE:
+            raise ValueError(f"{path} has {len(keys)} bytes")
+        else:
+            for at in range(0, len(keys), DIGEST_SIZE):
+                self.add(Digest(keys[at : at + DIGEST_SIZE]))

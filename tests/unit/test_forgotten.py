@@ -189,6 +189,98 @@ def test_too_many_to_list_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forgotten.MAX_FORGOTTEN > 1
 
 
+ANOTHER = digest("another")
+
+
+def noted(directory: Path, *keys: Digest) -> Forgotten:
+    """A process that could not remove these, and has written that down."""
+    of = Forgotten(str(directory), "s")
+    for key in keys:
+        of.add(key)
+    assert of.write_down()
+    return of
+
+
+def test_what_two_processes_have_forgotten_is_known_to_the_next(tmp_path: Path) -> None:
+    one, two = Forgotten(str(tmp_path), "s"), Forgotten(str(tmp_path), "s")
+    one.add(KEY)
+    two.add(ANOTHER)
+    assert one.write_down()
+    assert two.write_down()
+    found = Forgotten(str(tmp_path), "s")
+    assert KEY in found
+    assert ANOTHER in found
+    assert Forgotten(str(tmp_path), "of another space").is_empty
+    two.removed((ANOTHER,), two.last)
+    assert two.write_down()
+    found = Forgotten(str(tmp_path), "s")
+    assert KEY in found
+    assert ANOTHER not in found
+
+
+def test_what_another_process_forgets_while_its_list_is_worked_off_stays_forgotten(
+    tmp_path: Path,
+) -> None:
+    first = noted(tmp_path, KEY)
+    second = Forgotten(str(tmp_path), "s")
+    first.add(ANOTHER)
+    assert first.write_down()
+    second.removed((KEY,), second.last)
+    assert second.write_down()
+    assert ANOTHER in Forgotten(str(tmp_path), "s")
+
+
+def test_what_is_forgotten_once_more_is_written_down_once_more(tmp_path: Path) -> None:
+    """Another process may have worked off the first note, and a wrong result have come again since."""
+    first = noted(tmp_path, KEY)
+    second = Forgotten(str(tmp_path), "s")
+    second.removed((KEY,), second.last)
+    assert second.write_down()
+    assert Forgotten(str(tmp_path), "s").is_empty
+    first.removed((KEY,), first.last)
+    first.add(KEY)
+    assert first.write_down()
+    assert KEY in Forgotten(str(tmp_path), "s")
+
+
+def test_what_an_earlier_version_has_left_is_worked_off(tmp_path: Path) -> None:
+    noted(tmp_path, KEY)
+    (path,) = tmp_path.glob("forgotten.*")
+    earlier = tmp_path / path.name.rpartition(".")[0]
+    path.rename(earlier)
+    found = Forgotten(str(tmp_path), "s")
+    assert KEY in found
+    # It may be there still, and write once more what it has to forget.
+    earlier.write_bytes(ANOTHER)
+    found.removed((KEY,), found.last)
+    assert found.write_down()
+    assert ANOTHER in Forgotten(str(tmp_path), "s")
+
+
+def test_what_was_being_written_when_its_process_ended_is_no_list(tmp_path: Path) -> None:
+    noted(tmp_path, KEY)
+    (path,) = tmp_path.glob("forgotten.*")
+    path.rename(f"{path}.new")
+    assert Forgotten(str(tmp_path), "s").is_empty
+    assert not list(tmp_path.glob("forgotten.*"))
+
+
+@pytest.mark.parametrize("content", [b"", KEY[:-1], KEY + b"x"])
+def test_a_list_that_is_cut_short_is_of_everything(tmp_path: Path, content: bytes) -> None:
+    noted(tmp_path, KEY)
+    (path,) = tmp_path.glob("forgotten.*")
+    path.write_bytes(content)
+    assert ANOTHER in Forgotten(str(tmp_path), "s")
+
+
+def test_where_no_list_can_be_looked_for_nothing_that_is_stored_is_served(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    directory.write_bytes(b"no directory")
+    assert KEY in Forgotten(str(directory), "s")
+    directory.unlink()
+    assert KEY not in Forgotten(str(directory), "s")
+
+
 def test_where_the_list_cannot_be_read_nothing_that_is_stored_is_served(tmp_path: Path) -> None:
     left = Forgotten(str(tmp_path), "s")
     left.add(KEY)
@@ -198,7 +290,7 @@ def test_where_the_list_cannot_be_read_nothing_that_is_stored_is_served(tmp_path
     path.mkdir()  # as unreadable for root as for anybody
     found = Forgotten(str(tmp_path), "s")
     assert KEY in found
-    assert digest("another") in found
+    assert ANOTHER in found
     assert found.due(found.last) is None
     path.rmdir()
     path.write_bytes(KEY)
