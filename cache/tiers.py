@@ -166,8 +166,7 @@ class Tiers:
         self._reached = max(self._reached, number)
         due = self.forgotten.due(self._reached)
         if due is None or due:
-            done = [store.remove_records(due) for store in self._stores]
-            if not all(done):
+            if not self._remove(due):
                 return False
             self.forgotten.removed(due, self._reached)
         return True
@@ -187,8 +186,7 @@ class Tiers:
         """What could be neither removed nor written down costs all results: that needs no room on a disk."""
         self.settle(self.forgotten.last)
         if not self.forgotten.write_down():
-            done = [store.remove_records(None) for store in self._stores]
-            if all(done):
+            if self._remove(None):
                 logger.error("forgot all results, as a full disk takes no note of single ones")
             else:
                 logger.error(
@@ -196,6 +194,11 @@ class Tiers:
                 )
         for store in self._stores:
             store.close()
+
+    def _remove(self, keys: Iterable[Digest] | None) -> bool:
+        """Where no store could be opened, nothing is gone from it."""
+        done = [store.remove_records(keys) for store in self._stores]
+        return bool(done) and all(done)
 
 
 class WriteBehind:

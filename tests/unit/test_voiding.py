@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cache.digest import Digest, digest_of
+from cache.errors import StoreError
+from cache.forgotten import Forgotten
 from cache.record import Record, Source
 from zcc.agent.recall import Recall
 from zcc.agent.voiding import Voiding
@@ -22,8 +25,9 @@ Left = Callable[[], set[Digest]]
 
 
 @pytest.fixture
-def recall(tmp_path: Path) -> Iterator[Recall]:
+def recall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recall]:
     """Results of two nodes."""
+    monkeypatch.setattr("cache.index._BUSY_S", 0.05)
     with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as recall:
         for key, node in ((ONE, "n1"), (TWO, "n2"), (THREE, "n2")):
             recall._writer.put(Record(key, b"", (), 0, Source(GCC, node), 1.0), {})
@@ -32,8 +36,9 @@ def recall(tmp_path: Path) -> Iterator[Recall]:
 
 
 def left(recall: Recall) -> set[Digest]:
+    """What is on the disk, when all was tried that waits."""
+    recall._writer.do(lambda: recall._tiers.settle(recall._tiers.forgotten.last))
     assert recall.wait_written()
-    assert recall.wait_written()  # what a node has made is looked up there, and forgotten behind
     assert recall._store is not None
     return set(recall._store.index.keys())
 
@@ -92,3 +97,71 @@ def test_a_damaged_note_costs_everything(tmp_path: Path, recall: Recall) -> None
         path.write_bytes(b"junk")
     Voiding(str(tmp_path), recall, "broker").told(Voided(LIST, 4, 4, (), ()))
     assert left(recall) == set()
+
+
+def test_an_index_that_cannot_be_read_while_a_node_is_void_keeps_nothing(
+    tmp_path: Path, recall: Recall
+) -> None:
+    """Which results are the node's cannot be said: all may be."""
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    voiding.told(Voided(LIST, 4, 4, (), ()))
+    left(recall)
+    aside, index = tmp_path / "aside", tmp_path / "results.sqlite"
+    recall._writer.do(lambda: (index.rename(aside), index.mkdir()))
+    voiding.told(Voided(LIST, 4, 5, (), ("n2",)))
+    assert recall.wait_written()
+    index.rmdir()
+    aside.rename(index)
+    assert left(recall) == set()
+
+
+def test_an_agent_without_a_store_has_forgotten_nothing_that_lies_there(
+    tmp_path: Path, recall: Recall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps nothing either. The next agent, to which the disk is kinder, has to hear of it too."""
+
+    def refuse(*_: object) -> None:
+        raise StoreError("no store")
+
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    voiding.told(Voided(LIST, 4, 4, (), ()))
+    left(recall)
+    recall.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("zcc.agent.recall.DiskStore", refuse)
+        with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as blind:
+            Voiding(str(tmp_path), blind, "broker").told(Voided(LIST, 4, 5, (TWO,), ()))
+            blind.forget(ONE)  # what a check here has found wrong
+            assert blind.wait_written()
+    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 4)
+    with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as again:
+        assert left(again) == {THREE}
+
+
+def test_what_could_not_be_forgotten_is_heard_again_by_the_next_agent(
+    tmp_path: Path, recall: Recall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be killed before it has another chance."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    voiding.told(Voided(LIST, 4, 4, (), ()))
+    left(recall)
+    with monkeypatch.context() as patch:
+        patch.setattr(Forgotten, "_write", refuse)
+        with closing(sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            voiding.told(Voided(LIST, 4, 5, (TWO,), ()))
+            assert recall._writer.wait_written()
+            assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 4)
+    assert left(recall) == {ONE, THREE}
+
+
+def test_nothing_is_kept_before_the_list_is_heard_of(tmp_path: Path, recall: Recall) -> None:
+    """With the first answer all that was taken back before counts as heard: so nothing may be here."""
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    assert not recall.may_keep()
+    voiding.told(Voided(LIST, 4, 4, (), ()))
+    assert recall.may_keep()

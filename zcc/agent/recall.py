@@ -214,14 +214,30 @@ class Recall:
             self._writer.do(partial(self._forget_node, node))
 
     def when_forgotten(self, then: Callable[[], object]) -> None:
-        """Call `then`, in another thread, behind all that was to be forgotten before."""
-        self._writer.do(then)
+        """Call `then`, in another thread, behind all that was to be forgotten before: when that is removed, or
+        written down for the next process. Otherwise, and without a store, it is not called."""
+
+        def settled() -> None:
+            if self._store is not None and self._tiers.forgotten.write_down():
+                then()
+
+        self._writer.do(settled)
 
     def _forget_node(self, node: str) -> None:
-        if self._store is not None:
-            for key in self._store.index.keys(Selection(node=node)):
-                self._writer.forget(key)
+        """To be called in the writer's thread."""
+        if self._store is None:
+            return
+        forgotten = self._tiers.forgotten
+        try:
+            for key in self._store.index.keys_surely(Selection(node=node)):
+                forgotten.add(key)
+        except StoreError as error:
+            logger.warning(
+                "forgetting all results, as it is not known which %s made: %s", node, error
+            )
+            forgotten.add_all()
         self._void_nodes[node] -= 1
+        self._tiers.settle(forgotten.last)
 
     def wait_written(self) -> bool:
         """Wait until all that was remembered before is on disk, for other processes too; False when that

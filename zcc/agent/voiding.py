@@ -64,10 +64,11 @@ class Voiding:
         return is_all_in_doubt
 
     def _is_noted(self) -> bool:
-        """Whether the next agent will know of which list this one has heard: somebody may have cleaned up."""
-        if not self._list or os.path.exists(self._path):
+        """Whether the next agent will know of which list this one has heard: somebody may have cleaned up, and
+        before the broker's first answer there is none."""
+        if os.path.exists(self._path):
             return True
-        return self._write(self._list, self._number)
+        return bool(self._list) and self._write(self._list, self._number)
 
     def _write(self, list_id: bytes, number: int) -> bool:
         try:
