@@ -53,7 +53,7 @@ def cache_commands(
 ) -> typer.Typer:
     """The command group for the stores that `open_store(DIR)` opens; `option` names the directory.
 
-    `note` is told what is about to be purged; what it answers is called when that is done.
+    `note` is told what is about to be purged; what it answers is called when that is done, or has failed.
     """
     app = Program(help="Show, trim, purge and verify remembered results.")
     where = typer.Option(default, option, metavar="DIR", help="Where the results are kept.")
@@ -103,8 +103,10 @@ def cache_commands(
             selection = _selection(unused, older, node, user, toolchain, key)
             refuse_strangers(store, selection)
             tell = note(store, selection)
-            removed = clear(store) if selection == Selection() else purge(store, selection)
-            tell()
+            try:
+                removed = clear(store) if selection == Selection() else purge(store, selection)
+            finally:  # what is gone already is not found by another attempt
+                tell()
         agent.ask({"op": "recount"})
         say(told(removed, as_json))
 
