@@ -442,8 +442,8 @@ class Placed(Message):
 class AskVoided(Message):
     """Agent -> broker, after each Welcome and before all else: which results has the farm taken back?
 
-    `list_id` and `number` are those of the last Voided of this broker that it has acted on; empty and 0 when
-    there was none. From then on it is told what comes.
+    `list_id` and `number` are `list_id` and `last` of the last Voided of this broker that it has acted on;
+    empty and 0 when there was none. From then on it is told what comes.
     """
 
     KIND: ClassVar[bytes] = b"ask-voided"
@@ -454,8 +454,9 @@ class AskVoided(Message):
 @dataclass(frozen=True, slots=True)
 class Voided(Message):
     """Broker -> agent: what stands in this list behind the number `since`, up to `last`: results of these jobs,
-    and all by nodes of these names. An agent that has acted on another list of this broker's, or not on
-    a number between these two, forgets all that it has."""
+    and all by nodes of these names. `list_id` tells the list's first `last` lines from any others: it is
+    another with each line (`broker/voided.py`). An agent that has acted on these lines already has nothing to
+    do; one that has acted on another number than `since`, or for which `since` is `last`, forgets all."""
 
     KIND: ClassVar[bytes] = b"voided"
     list_id: Id

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from broker import voided
 from broker.voided import FILE_NAME, Crier, VoidedList, note_purge
 from cache.digest import digest_of
+from cache.errors import StoreError
 from cache.selection import Selection
 from cache.stores import DiskStore
 from tests.unit.test_upkeep import keep
+from zcc.cli.cache import cache_commands
 from zcc.messages import AskVoided, Message, Voided
 
-ONE, TWO = digest_of(b"one"), digest_of(b"two")
+ONE, TWO, THREE, FOUR = map(digest_of, (b"one", b"two", b"three", b"four"))
 
 
 @dataclass
@@ -35,10 +39,12 @@ class Agent:
         assert isinstance(message, Voided)
         if not self.list_id:
             pass  # nothing was taken from here before
-        elif message.list_id != self.list_id or not message.since <= self.number <= message.last:
-            self.forgot_all += 1
-        else:
+        elif (message.list_id, message.last) == (self.list_id, self.number):
+            pass
+        elif message.since == self.number < message.last:
             self.keys += message.keys
+        else:
+            self.forgot_all += 1
         self.list_id, self.number = message.list_id, message.last
 
 
@@ -68,6 +74,16 @@ def test_the_next_broker_goes_on_with_the_list(tmp_path: Path) -> None:
     agent.ask(crier)
     crier.add(ONE)
     crier.close()
+    crier, again = broker(tmp_path)
+    again.list_id, again.number = agent.list_id, agent.number
+    again.ask(crier)
+    assert (again.keys, again.forgot_all) == ([ONE], 0)
+
+
+def test_a_verdict_outlives_a_broker_that_is_killed_behind_it(tmp_path: Path) -> None:
+    crier, agent = broker(tmp_path)
+    agent.ask(crier)
+    crier.add(ONE)
     crier, again = broker(tmp_path)
     again.list_id, again.number = agent.list_id, agent.number
     again.ask(crier)
@@ -108,7 +124,7 @@ def test_a_damaged_list_is_begun_anew(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     listed = VoidedList(str(tmp_path))
     listed.read()
-    assert (len(listed.id), listed.entries) == (16, [])
+    assert ([len(mark) for mark in listed.marks], listed.entries) == ([16], [])
 
 
 @pytest.mark.parametrize(
@@ -133,12 +149,103 @@ def test_a_purge_says_what_it_means(
     assert listed.entries == expected
 
 
+def test_a_purge_that_fails_half_way_is_told(tmp_path: Path) -> None:
+    """The results are gone from the farm, and no other attempt finds which they were."""
+    with closing(DiskStore(str(tmp_path), "farm", 1 << 30)) as store:
+        keep(store, b"one", "n1", b"x")
+        (entry,) = store.blobs.entries()
+        blob = Path(store.blobs.path_of(entry.key))
+    blob.unlink()
+    blob.mkdir()  # what nobody can remove as a file
+    commands = cache_commands(
+        lambda place: DiskStore(place, "farm", 1 << 30, is_strict=True), "", "--state", note_purge
+    )
+    asked = CliRunner().invoke(commands, ["purge", "--key", ONE.hex(), "--state", str(tmp_path)])
+    assert isinstance(asked.exception, StoreError)
+    with closing(DiskStore(str(tmp_path), "farm", 1 << 30)) as store:
+        assert store.index.count() == 0
+    listed = VoidedList(str(tmp_path))
+    listed.read()
+    assert listed.entries == [(b"key", ONE)]
+
+
 def test_a_purge_of_too_much_to_tell_is_a_new_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(voided, "MOST_AT_ONCE", 1)
     listed = VoidedList(str(tmp_path))
     listed.read()
-    before = listed.id
+    before = listed.marks
     listed.add([(b"key", ONE), (b"key", TWO)])
-    assert (listed.id != before, listed.entries) == (True, [])
+    assert listed.entries == []
+    assert not listed.has(before[0], 0)
+
+
+@pytest.mark.parametrize("is_same_length", [True, False])
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_who_has_heard_other_lines_than_the_list_has_forgets_all(
+    tmp_path: Path, is_connected: bool, is_same_length: bool
+) -> None:
+    """A list that was put back from a copy, and has grown again since."""
+    crier, agent = broker(tmp_path)
+    agent.ask(crier)
+    crier.add(ONE)
+    crier.tick(0.0)
+    copy = (tmp_path / FILE_NAME).read_bytes()
+    crier.add(TWO)
+    crier.tick(0.0)
+    assert (agent.keys, agent.forgot_all) == ([ONE, TWO], 0)
+    (tmp_path / FILE_NAME).write_bytes(copy)
+    listed = VoidedList(str(tmp_path))
+    listed.add([(b"key", THREE)] if is_same_length else [(b"key", THREE), (b"key", FOUR)])
+    os.utime(tmp_path / FILE_NAME, (1.0, 1.0))  # not in the same tick of the disk's clock
+    if is_connected:
+        crier.tick(0.0)
+    else:
+        crier, again = broker(tmp_path)
+        again.list_id, again.number = agent.list_id, agent.number
+        again.ask(crier)
+        agent = again
+    assert agent.forgot_all == 1
+    assert agent.number == len(listed.entries)
+    agent.ask(crier)
+    assert agent.forgot_all == 1
+    crier.add(TWO)
+    crier.tick(0.0)
+    assert (agent.keys[-1:], agent.forgot_all) == ([TWO], 1)
+
+
+def test_who_has_too_much_to_hear_forgets_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voided, "MOST_AT_ONCE", 2)
+    crier, agent = broker(tmp_path)
+    agent.ask(crier)
+    one_behind, two_behind = [Agent(agent.list_id, agent.number) for _ in range(2)]
+    for at, key in enumerate((ONE, TWO, THREE)):
+        if at == 1:
+            one_behind = Agent(agent.list_id, agent.number)
+        crier.add(key)
+        crier.tick(0.0)
+    for each in (one_behind, two_behind):
+        crier, _ = broker(tmp_path)
+        crier._say = each.hear
+        each.ask(crier)
+    assert (one_behind.keys, one_behind.forgot_all) == ([TWO, THREE], 0)
+    assert (two_behind.keys, two_behind.forgot_all) == ([], 1)
+
+
+def test_a_line_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
+    """A node's name that is cut short is another node's."""
+    listed = VoidedList(str(tmp_path))
+    listed.read()
+    with open(tmp_path / FILE_NAME, "ab", buffering=0) as file:
+        file.write(b"node 6e")
+        listed.read()
+        assert listed.entries == []
+        file.write(b"31\n")
+        listed.read()
+    assert listed.entries == [(b"node", b"n1")]
+    again = VoidedList(str(tmp_path))
+    again.read()
+    assert again.marks == listed.marks

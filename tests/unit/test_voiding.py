@@ -17,7 +17,8 @@ from zcc.agent.recall import Recall
 from zcc.agent.voiding import Voiding
 from zcc.messages import AskVoided, Voided
 
-LIST, OTHER = b"l" * 16, b"o" * 16
+# What tells the first four lines of a list, or more, from those of any other.
+FOUR, FIVE, SIX, OTHER = (letter * 16 for letter in (b"4", b"5", b"6", b"o"))
 GCC = digest_of(b"gcc")
 ONE, TWO, THREE = map(digest_of, (b"1", b"2", b"3"))
 
@@ -48,26 +49,33 @@ def test_keys_and_nodes_are_forgotten_and_the_next_agent_knows_it(
 ) -> None:
     voiding = Voiding(str(tmp_path), recall, "broker")
     assert voiding.question() == AskVoided(b"", 0)
-    assert not voiding.told(Voided(LIST, 4, 4, (), ()))
+    assert not voiding.told(Voided(FOUR, 4, 4, (), ()))
     assert left(recall) == {ONE, TWO, THREE}
-    assert not voiding.told(Voided(LIST, 4, 5, (TWO,), ()))
+    assert not voiding.told(Voided(FIVE, 4, 5, (TWO,), ()))
     assert left(recall) == {ONE, THREE}
     # What is on its way may be that node's.
-    assert voiding.told(Voided(LIST, 5, 6, (), ("n2",)))
-    assert not voiding.told(Voided(LIST, 5, 6, (), ("n2",)))
+    assert voiding.told(Voided(SIX, 5, 6, (), ("n2",)))
+    assert not voiding.told(Voided(SIX, 5, 6, (), ("n2",)))
     assert left(recall) == {ONE}
-    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 6)
+    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(SIX, 6)
     assert Voiding(str(tmp_path), recall, "another").question() == AskVoided(b"", 0)
 
 
 @pytest.mark.parametrize(
-    "said", [Voided(OTHER, 4, 4, (), ()), Voided(LIST, 5, 5, (), ()), Voided(LIST, 3, 3, (), ())]
+    "said",
+    [
+        Voided(OTHER, 4, 4, (), ()),
+        Voided(OTHER, 5, 5, (), ()),
+        Voided(OTHER, 3, 3, (), ()),
+        Voided(OTHER, 3, 6, (ONE,), ()),
+        Voided(OTHER, 5, 6, (ONE,), ()),
+    ],
 )
 def test_another_list_or_number_costs_everything(
     tmp_path: Path, recall: Recall, said: Voided
 ) -> None:
     voiding = Voiding(str(tmp_path), recall, "broker")
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     voiding.told(said)
     assert left(recall) == set()
     assert voiding.question() == AskVoided(said.list_id, said.last)
@@ -82,20 +90,20 @@ def test_nothing_is_kept_while_it_cannot_be_said_up_to_where(
     voiding = Voiding(str(tmp_path), recall, "broker")
     with monkeypatch.context() as patch:
         patch.setattr("zcc.agent.voiding.save_private", full)
-        voiding.told(Voided(LIST, 4, 4, (), ()))
+        voiding.told(Voided(FOUR, 4, 4, (), ()))
         left(recall)
         assert not recall.may_keep()
     assert recall.may_keep()
-    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 4)
+    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(FOUR, 4)
 
 
 def test_a_damaged_note_costs_everything(tmp_path: Path, recall: Recall) -> None:
     voiding = Voiding(str(tmp_path), recall, "broker")
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     assert left(recall) == {ONE, TWO, THREE}
     for path in tmp_path.glob("heard.*"):
         path.write_bytes(b"junk")
-    Voiding(str(tmp_path), recall, "broker").told(Voided(LIST, 4, 4, (), ()))
+    Voiding(str(tmp_path), recall, "broker").told(Voided(FOUR, 4, 4, (), ()))
     assert left(recall) == set()
 
 
@@ -104,11 +112,11 @@ def test_an_index_that_cannot_be_read_while_a_node_is_void_keeps_nothing(
 ) -> None:
     """Which results are the node's cannot be said: all may be."""
     voiding = Voiding(str(tmp_path), recall, "broker")
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     left(recall)
     aside, index = tmp_path / "aside", tmp_path / "results.sqlite"
     recall._writer.do(lambda: (index.rename(aside), index.mkdir()))
-    voiding.told(Voided(LIST, 4, 5, (), ("n2",)))
+    voiding.told(Voided(FIVE, 4, 5, (), ("n2",)))
     assert recall.wait_written()
     index.rmdir()
     aside.rename(index)
@@ -124,16 +132,16 @@ def test_an_agent_without_a_store_has_forgotten_nothing_that_lies_there(
         raise StoreError("no store")
 
     voiding = Voiding(str(tmp_path), recall, "broker")
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     left(recall)
     recall.close()
     with monkeypatch.context() as patch:
         patch.setattr("zcc.agent.recall.DiskStore", refuse)
         with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as blind:
-            Voiding(str(tmp_path), blind, "broker").told(Voided(LIST, 4, 5, (TWO,), ()))
+            Voiding(str(tmp_path), blind, "broker").told(Voided(FIVE, 4, 5, (TWO,), ()))
             blind.forget(ONE)  # what a check here has found wrong
             assert blind.wait_written()
-    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 4)
+    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(FOUR, 4)
     with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as again:
         assert left(again) == {THREE}
 
@@ -147,15 +155,15 @@ def test_what_could_not_be_forgotten_is_heard_again_by_the_next_agent(
         raise OSError(28, "No space left on device")
 
     voiding = Voiding(str(tmp_path), recall, "broker")
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     left(recall)
     with monkeypatch.context() as patch:
         patch.setattr(Forgotten, "_write", refuse)
         with closing(sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            voiding.told(Voided(LIST, 4, 5, (TWO,), ()))
+            voiding.told(Voided(FIVE, 4, 5, (TWO,), ()))
             assert recall._writer.wait_written()
-            assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(LIST, 4)
+            assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(FOUR, 4)
     assert left(recall) == {ONE, THREE}
 
 
@@ -163,5 +171,5 @@ def test_nothing_is_kept_before_the_list_is_heard_of(tmp_path: Path, recall: Rec
     """With the first answer all that was taken back before counts as heard: so nothing may be here."""
     voiding = Voiding(str(tmp_path), recall, "broker")
     assert not recall.may_keep()
-    voiding.told(Voided(LIST, 4, 4, (), ()))
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
     assert recall.may_keep()

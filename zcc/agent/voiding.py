@@ -1,11 +1,12 @@
 """What the farm has taken back, and this user's own cache forgets therefore.
 
-    heard.BROKER    in the cache's directory: "LIST NUMBER" of the last Voided that was acted on; BROKER are the
+    heard.BROKER    in the cache's directory: "MARK NUMBER" of the last Voided that was acted on; BROKER are the
                     first digits of the digest of its public key
 
 It belongs to the results that it speaks of, whichever agent uses them, and is written only behind what it
 stands for. Where a broker has none, nothing was taken from it yet: so it is written before the first result is
-kept. A broker that has another list than the one that is known costs all results.
+kept. A broker that has another list than the one that is known costs all results. An agent that has no answer
+yet serves what is here, as it does where there is no farm: that was right as far as anybody has told it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from zcc.messages import AskVoided, Voided
 logger = logging.getLogger(__name__)
 
 _DIGITS = 16
-# No broker's list is called so: what is in the file cannot be read, and its results are not to be trusted.
+# No broker's list is marked so: what is in the file cannot be read, and its results are not to be trusted.
 _DAMAGED = bytes(16)
 
 
@@ -42,9 +43,10 @@ class Voiding:
     def told(self, message: Voided) -> bool:
         """Forget what is void. Whether any result that is on its way now may be void as well: whose it is shows
         when it is here, and a node's name is asked of what is kept alone."""
-        is_known = message.list_id == self._list and message.since <= self._number <= message.last
-        if is_known and message.last == self._number:
+        if (message.list_id, message.last) == (self._list, self._number):
             return False
+        # The broker goes on behind a number where it has found the mark that it was asked with, nowhere else.
+        is_known = message.since == self._number < message.last
         is_all_in_doubt = bool(self._list) and (not is_known or bool(message.nodes))
         keys, nodes = message.keys, message.nodes
         if not self._list:
