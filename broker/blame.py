@@ -21,7 +21,7 @@ where it is the only one, or no worse than the others.
 
 A node that does not answer in time (`broker/patience.py`) is a suspect too, unless the other node shows
 that the job does take so long. So is one whose runs second copies elsewhere end sooner, MAX_BEATEN times
-without a result of its own in between, and for BEATEN_S; and one whose denial another's result contradicts.
+without a result of its own in between, and for BEATEN_S.
 
 There the other node's word alone says that anything was wrong, and no node's word alone is the proof of
 another's fault: as many have to be left whichever one node key's word is taken away, too.

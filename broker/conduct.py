@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from math import inf
 
 from broker.limits import (
-    DOUBTED_RESULTS,
     FAULT_WINDOW,
     MAX_ASIDE,
     MAX_FAULTS,
@@ -30,7 +29,6 @@ class Record(Strikes):
 
     Of its last jobs `outcomes` has the keys of those that failed here alone, and of the node whose word alone
     says so; nothing for verdicts;
-    `denials` has whether each of its last results said no: an exit status, or a log that proves nothing.
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
     runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
     those that it has now. `standing` is whether it owes a proof.
@@ -41,7 +39,6 @@ class Record(Strikes):
         "_rest",
         "_rests",
         "beaten",
-        "denials",
         "faults",
         "finished",
         "outcomes",
@@ -57,7 +54,6 @@ class Record(Strikes):
         self.finished = 0
         self.faults = 0
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
-        self.denials: deque[bool] = deque(maxlen=FAULT_WINDOW)
         self.undecided: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.beaten: list[tuple[str, str, float]] = []  # whose, by whose node, and begun when
         self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
@@ -147,11 +143,6 @@ class Record(Strikes):
             if user in known:
                 known[user].note_good()
         self.standing.note_probe()
-
-    @property
-    def is_doubted(self) -> bool:
-        """Whether it says no so often that another is to be asked."""
-        return sum(self.denials) >= DOUBTED_RESULTS
 
     def note_fault(self, keys: frozenset[str], now: float) -> bool:
         """Count a fault with jobs of these keys; returns whether it puts the node aside for everybody."""

@@ -16,6 +16,7 @@ from broker.beaten import Beaten
 from broker.blame import Blame
 from broker.costs import MAX_COST_S
 from broker.decisions import Decisions
+from broker.denials import Denials
 from broker.effects import Audit, Effect, NoteToolchain, Send
 from broker.events import Origin
 from broker.holdings import Holdings
@@ -70,7 +71,8 @@ class Farm:
         self.blame = Blame(self.nodes)
         self.holdings = Holdings(toolchains)
         self.model = Model()
-        self.seats = Seats(self.model)
+        self.denials = Denials()
+        self.seats = Seats(self.model, self.denials)
         self.pace = Pace()
         self.decisions = Decisions(self.seats.stands)
         self.patience = Patience(run_limit_s)

@@ -188,10 +188,10 @@ class Fleet:
         execution = farm.executions[lease.key]
         user = execution.lane.user
         # Whether an answer to a known job is right is for whoever has asked to say.
-        is_doubted = opinions.is_doubted(farm, execution, node, event, now)
-        if not (execution.is_trial or is_doubted):
-            node.record.denials.append(opinions.is_denial(event))
+        if not execution.is_trial:
             node.record.note_success(user)
+        if not execution.is_rerun:
+            opinions.note_use(farm, lease, node, event, now)
         farm.audit(
             "result",
             user=user,
@@ -202,10 +202,7 @@ class Fleet:
         )
         verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
         farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
-        if is_doubted:
-            self._ledger.ask_another(lease, node, now)
-        else:
-            self._ledger.finish(lease, node, event, now)
+        self._ledger.finish(lease, node, event, now)
         farm.send(session, Settled(event.lease))
 
     def end_badly(

@@ -85,7 +85,8 @@ class Claim:
 
 @dataclass(slots=True)
 class Lease:
-    """A job in the hands of a node. `node` is its session's id; `expected_end` an estimate.
+    """A job in the hands of a node. `node` is its session's id, `node_key` its key, `payer` the key whose turn
+    it was; `expected_end` an estimate.
 
     `power` is how many seconds of cost its slot does in a second; `counted_end` what `broker/pace.py`
     counts with.
@@ -104,6 +105,8 @@ class Lease:
     id: bytes
     key: Digest
     node: bytes
+    node_key: str
+    payer: str
     assigned_at: float
     expected_end: float
     may_fetch: frozenset[Digest]
@@ -174,8 +177,8 @@ class Execution:
     let it go for nobody's fault and are avoided while others may run it. `suspicions` are those failures that
     a verdict of another node's would tell on them. `complaints` are of nodes that could not use
     its inputs since the store last lacked one; while it `is_doubted` they are re-read. `called_wrong`: what a
-    node says is wrong with it. `denied` is of a node that says no too often: another's result tells whether it
-    was right. `most_outputs` is how many blobs a node may push for it, `declared` what it may write.
+    node says is wrong with it. `most_outputs` is how many blobs a node may push for it, `declared` what it may
+    write.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
     `overruns` how often it was taken away from one that did not answer in time.
     `client` is set for a rerun: whose job it was, in whose trees it runs. `is_trial`: it is put to a node that
@@ -209,7 +212,6 @@ class Execution:
     is_doubted: bool = False
     called_wrong: str = ""
     suspicions: list[Suspicion] = field(default_factory=list)
-    denied: Suspicion | None = None
     lease: Lease | None = None
     hedge: Lease | None = None
     is_known: bool = True

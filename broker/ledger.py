@@ -213,6 +213,7 @@ class Ledger:
         execution.hedge = None
         self._farm.hedged.discard(execution.key)
         del self._farm.leases[lease.id]
+        self._farm.denials.ended(lease.node_key, lease.payer)
         node = self._farm.nodes.get(lease.node)
         if node is not None:
             node.give_up(lease, self._farm.now)
@@ -270,13 +271,6 @@ class Ledger:
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
 
-    def ask_another(self, lease: Lease, node: Node, now: float) -> None:
-        """The node has given a result that nobody can use, as it does too often."""
-        execution = self._farm.executions[lease.key]
-        execution.denied = Suspicion(node.identity)
-        execution.avoid.add((node.session.user, EVERY))
-        self.give_back(lease, node, now, is_counted=False, may_return=True)
-
     def reject(self, lease: Lease, node: Node, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
         execution = self.end_lease(lease)
@@ -293,7 +287,6 @@ class Ledger:
             if not event.is_sound:
                 return  # it proves nothing: another node may yet
             self._beat(execution.lease, execution, node, event, now)
-        opinions.settle_denial(farm, execution, node, event)
         farm.patience.ended(lease, execution, predicted_s, now)
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
@@ -464,7 +457,11 @@ class Ledger:
         assert not execution.is_private
         may_fetch = frozenset((execution.toolchain, *execution.inputs))
         power = 1.0 / self._farm.model.wall_s(1.0, node.identity)
-        lease = Lease(lease_id, execution.key, node.session.id, now, finish_at, may_fetch, power)
+        keys = node.session.user, execution.lane.user
+        lease = Lease(
+            lease_id, execution.key, node.session.id, *keys, now, finish_at, may_fetch, power
+        )
+        self._farm.denials.leased(*keys)
         lease.memory_bytes = execution.memory_bytes
         lease.had_to_fetch = execution.toolchain not in node.toolchains
         self._farm.patience.assigned(lease, now)

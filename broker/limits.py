@@ -382,9 +382,12 @@ MAX_BEATEN_BODY_BYTES = 256 << 10
 # --- bad nodes --------------------------------------------------------------------------------
 FAULT_WINDOW = 10
 MAX_FAULTS = 3
-# Of so many of a node's last FAULT_WINDOW results that say no (an exit status, an unproven log) the next that
-# does is held against what another key's node makes of the job.
-DOUBTED_RESULTS = 5
+# A result to no use takes one of a key's places away at the nodes of another (broker/denials.py), one of use
+# gives so many back: where half of all compiles fail that is more than goes. So many may go before it is felt:
+# by chance as many are owed one time in 120 then. With the last one a job is waited for no longer than so.
+USEFUL_REPAYS = 2
+SPARE_PLACES = 10
+MAX_DENIAL_S = 30.0
 QUARANTINE_S = 30.0
 MAX_QUARANTINE_S = 1800.0
 # A node whose quarantine is over is tried with so many known jobs, where there are as many. Those of so many

@@ -72,33 +72,13 @@ def is_denial(event: ResultArrived) -> bool:
     return event.exit_status != 0 or not event.is_sound
 
 
-def is_doubted(
-    farm: Farm, execution: Execution, node: Node, event: ResultArrived, now: float
-) -> bool:
-    """Whether this is one denial too many: another key's node is asked first, once for each job. A compiler's
-    own verdict is no fault, but a node that gives it whatever it gets would have all jobs that it can hold."""
-    return (
-        is_denial(event)
-        and node.record.is_doubted
-        and execution.denied is None
-        and not execution.is_rerun
-        and farm.can_ask_another(execution, node.session.user, now)
-    )
-
-
-def settle_denial(farm: Farm, execution: Execution, node: Node, event: ResultArrived) -> None:
-    """This node has given another result. If that can be used, the one before was the fault of its node, by
-    this one's word alone."""
-    denied = execution.denied
-    if denied is None:
-        return
-    record, is_right = farm.nodes.record(denied.node), is_denial(event)
-    record.denials.append(not is_right)
-    if is_right:
-        record.note_success(execution.lane.user)
+def note_use(farm: Farm, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:
+    """Whether this result is of use tells how many more of its key's jobs the node's key may have."""
+    node_key = node.session.user
+    if is_denial(event):
+        farm.denials.note_denial(node_key, lease.payer, lease.expected_end, now)
     else:
-        denied.shown_by = node.session.user
-        denied.note(execution)
+        farm.denials.note_useful(node_key, lease.payer)
 
 
 def ending_of_run(execution: Execution, node: Node) -> Ending:

@@ -94,7 +94,7 @@ class Chooser:
             seat = self._seats.seat_of(node)
             if seat is None or node.held or not node.is_usable(now):
                 del self.to_try[session_id]
-            elif node.takes_now(lane.user, lane.machine_class, now) and may_go(
+            elif self._seats.takes_now(node, lane.user, lane.machine_class, now) and may_go(
                 self._job_of(key), seat, now, alone=True
             ):
                 del self.to_try[session_id]

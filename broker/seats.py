@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
+from broker.denials import Denials
 from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S, MAX_PLACES
 from broker.model import Model
 from broker.nodes import Node
@@ -67,8 +68,9 @@ class Seat:
 
 
 class Seats:
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, denials: Denials) -> None:
         self._model = model
+        self._denials = denials
         # The farm's own nodes for any job: there from the start, since `is_full` asks the rooms that there are.
         self._rooms: dict[Group, _Room] = {_ANY: _Room()}
         self._booked: dict[bytes, tuple[Node, _Booked]] = {}
@@ -153,8 +155,8 @@ class Seats:
         for room in self._rooms_for(user, machine_class):
             heap = room.ahead_nodes if is_ahead else room.idle_nodes
             kept: list[_Entry] = []
-            taken = 0
-            while heap and taken < most and len(kept) < most + SEATS_TRIED:
+            taken = denied = 0
+            while heap and taken < most and len(kept) - denied < most + SEATS_TRIED:
                 entry = heappop(heap)
                 if not self._is_current(entry):
                     continue
@@ -163,13 +165,21 @@ class Seats:
                     self._aside[node.session.id] = node
                     continue
                 kept.append(entry)
-                if node.takes_now(user, machine_class, now):
+                if not self._denials.allows(node.session.user, user, now):
+                    denied += 1  # as many as that key has: they are to hide nobody else's
+                elif node.takes_now(user, machine_class, now):
                     found.append((entry, self._seat(node, is_ahead)))
                     taken += 1
             for entry in kept:
                 heappush(heap, entry)
         found.sort(key=lambda each: each[0][:2])
         return [seat for _, seat in found[:most]]
+
+    def takes_now(self, node: Node, user: str, machine_class: bytes, now: float) -> bool:
+        """Whether this node, if it is usable, may be given one more such job of this user's at this moment."""
+        return node.takes_now(user, machine_class, now) and self._denials.allows(
+            node.session.user, user, now
+        )
 
     def seat_of(self, node: Node) -> Seat | None:
         """An idle slot of this very node; None: it has left."""

@@ -460,7 +460,7 @@ class FakeNode:
     """Runs at most `slots` jobs at a time, each as long as its cost over the node's speed.
 
     Without `starts` it keeps what it is sent and says nothing, without `answers` it says Started and no more;
-    either way it beats.
+    either way it beats. One that `denies` answers so large a share with exit status 1, all at once.
     """
 
     world: World
@@ -472,16 +472,20 @@ class FakeNode:
     is_frozen: bool = False
     starts: bool = True
     answers: bool = True
+    denies: float = 0.0
+    user: str = ""
     far_s: float = 0.0  # on top of the world's latency, each way
     waiting: dict[bytes, Run] = field(default_factory=dict)
     running: dict[bytes, Run] = field(default_factory=dict)
     unsettled: dict[bytes, Message | None] = field(default_factory=dict)
     took_s: dict[bytes, float] = field(default_factory=dict)
+    denied: set[bytes] = field(default_factory=set)
+    keys: dict[bytes, Digest] = field(default_factory=dict)
     ends_at: dict[bytes, float] = field(default_factory=dict)
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.name.encode(), f"user-{self.name}", Role.NODE)
+        return Origin(self.name.encode(), self.user or f"user-{self.name}", Role.NODE)
 
     def slow_down(self, factor: float) -> None:
         """From now on it has this share of its speed, for what runs too."""
@@ -505,6 +509,7 @@ class FakeNode:
                     self._report(lease)
             case Run():
                 self.waiting[message.lease] = message
+                self.keys[message.lease] = message.key
                 self._fill()
             case Revoke(lease):
                 self.waiting.pop(lease, None)
@@ -527,7 +532,11 @@ class FakeNode:
             self.running[lease] = run
             self.world.note_started(run, self)
             self.world.say(self, Started(lease))
-            self.took_s[lease] = took_s = self.world.cost_of(run.key) / self.speed
+            is_denied = self.denies > 0 and self.world.rng.random() < self.denies
+            if is_denied:
+                self.denied.add(lease)
+            took_s = 0.0 if is_denied else self.world.cost_of(run.key) / self.speed
+            self.took_s[lease] = took_s
             self.ends_at[lease] = self.world.now + took_s
             self.world.later(took_s, lambda lease=lease: self._end(lease))
 
@@ -556,10 +565,12 @@ class FakeNode:
             self.world.say(self, failed)
             return
         took_s = self.took_s[lease]
+        status = int(lease in self.denied or self.keys[lease] in self.world.failing)
+        body = b"failed" if status else b"ok"
         self.world.tell(
             self,
             events.ResultArrived(
-                self.origin, lease, 0, (), True, False, True, 0, took_s, took_s, b"ok"
+                self.origin, lease, status, (), True, False, True, 0, took_s, took_s, body
             ),
         )
 
@@ -583,6 +594,8 @@ class World:
         self.running: dict[bytes, Digest] = {}
         self._costs: dict[Digest, float] = {}
         self._truths: dict[Digest, float] = {}
+        # Jobs whose compiler exits with a status of 1, wherever they run.
+        self.failing: set[Digest] = set()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._heard: set[tuple[bytes, str]] = set()
@@ -595,7 +608,7 @@ class World:
     def agent(self, name: str, **more: bool) -> FakeAgent:
         return self._join(FakeAgent(self, name, **more))
 
-    def node(self, name: str, slots: int, **more: float) -> FakeNode:
+    def node(self, name: str, slots: int, **more: float | str) -> FakeNode:
         return self._join(FakeNode(self, name, slots, **more))  # type: ignore[arg-type]
 
     def _join(self, peer: AnyPeer) -> AnyPeer:

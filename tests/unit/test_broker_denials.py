@@ -1,21 +1,27 @@
-"""A node that says no to whatever it gets: its results are held against what other nodes make of the jobs."""
+"""Results that nobody can use: what they cost the nodes that give them, and nobody else."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from broker.denials import Denials
 from broker.effects import Deliver
 from broker.events import Origin
 from broker.limits import (
-    DOUBTED_RESULTS,
-    FAULT_WINDOW,
-    MAX_FAULTS,
+    MAX_DENIAL_S,
+    MAX_RECORDS,
     MAX_RECORDS_PER_KEY,
+    SPARE_PLACES,
     STARTUP_GRACE_S,
+    USEFUL_REPAYS,
 )
-from broker.nodes import Node
+from broker.nodes import Node, most_leases
 from tests.broker_world import Desk, job
-from zcc.messages import Beat, Bye, Refused
+from zcc.messages import Bye, Refused
+
+SLOTS = 16
 
 
 @pytest.fixture
@@ -30,76 +36,135 @@ def node_of(desk: Desk, name: str) -> Node:
     return next(node for node in desk.machine.farm.nodes if node.session.name == name)
 
 
-def compile_one(
-    desk: Desk, agent: Origin, name: str, statuses: dict[Origin, int], without: Origin | None = None
-) -> list[str]:
-    """Have a job done by nodes that answer so; who answered, in their order. `without` pauses meanwhile."""
-    if without is not None:
-        desk.say(without, Beat(0.0, paused="busy"))
-    desk.submit(agent, len(desk.effects), job(f"{agent.user} {name}", inputs=()))
-    answered = []
-    while given := [(node, run) for node in statuses for run in desk.runs(node)]:
-        for node, run in given:
-            answered.append(node.route.decode())
-            desk.done(node, run.lease, exit_status=statuses[node])
-    if without is not None:
-        desk.say(without, Beat(0.0))
-    return answered
+def submit(desk: Desk, agent: Origin, jobs: int) -> None:
+    for _ in range(jobs):
+        ticket = len(desk.effects)
+        desk.submit(agent, ticket, job(f"{agent.user} {ticket}", inputs=()))
+
+
+def deny(desk: Desk, node: Origin, *, is_sound: bool = True) -> int:
+    """It says no at once to whatever it is given; to how many jobs."""
+    denied = 0
+    while given := desk.runs(node):
+        for run in given:
+            denied += 1
+            desk.done(node, run.lease, exit_status=int(is_sound), is_sound=is_sound)
+    return denied
+
+
+def use(desk: Desk, node: Origin) -> int:
+    """It does what it was given, once; how many jobs."""
+    given = desk.runs(node)
+    for run in given:
+        desk.done(node, run.lease)
+    return len(given)
 
 
 def answers(desk: Desk) -> list[str]:
     return [each.message.node for each in desk.effects if isinstance(each, Deliver)]
 
 
-def test_a_node_that_fails_all_jobs_is_found_by_what_others_make_of_them(desk: Desk) -> None:
-    """It answered at once, and so had nearly all jobs of three keys."""
-    agents = [desk.client(name) for name in "abc"]
-    liar, one, two = desk.node("liar", slots=64), desk.node("one", slots=1), desk.node("two", 1)
-    for number in range(DOUBTED_RESULTS + 4 * MAX_FAULTS):
-        for agent in agents:
-            others = (one, two) if number % 2 else (two, one)
-            compile_one(desk, agent, f"{number}", {liar: 1, **dict.fromkeys(others, 0)}, others[0])
-    assert answers(desk).count("liar") == DOUBTED_RESULTS
-    assert node_of(desk, "liar").state(desk.now) == "quarantined"
-    assert node_of(desk, "one").record.faults == node_of(desk, "two").record.faults == 0
-    assert not any(desk.got(agent, Refused) for agent in agents)
-
-
-def test_of_one_key_alone_the_node_is_kept_from_it_alone(desk: Desk) -> None:
-    agent = desk.client("a")
-    liar, one, two = desk.node("liar", slots=64), desk.node("one", slots=1), desk.node("two", 1)
-    for number in range(DOUBTED_RESULTS + 4 * MAX_FAULTS):
-        others = (one, two) if number % 2 else (two, one)
-        compile_one(desk, agent, f"{number}", {liar: 1, **dict.fromkeys(others, 0)}, others[0])
-    assert node_of(desk, "liar").record.is_aside_for(agent.user, desk.now)
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_node_that_denies_all_is_given_one_job_at_a_time(desk: Desk, is_sound: bool) -> None:
+    """It was always free, and had nearly all jobs of the farm."""
+    agent, liar = desk.client("a"), desk.node("liar", slots=SLOTS)
+    submit(desk, agent, 200)
+    begun = deny(desk, liar, is_sound=is_sound)
+    assert begun <= most_leases(SLOTS) + SPARE_PLACES
+    everybody, later = frozenset((agent, liar)), 0
+    for _ in range(40):
+        desk.pass_time(0.5, everybody)
+        later += deny(desk, liar, is_sound=is_sound)
+    assert 3 <= later <= 20  # jobs of a second
+    assert len(answers(desk)) == begun + later, "each is delivered, and none runs again"
     assert node_of(desk, "liar").state(desk.now) == "ready"
+    assert node_of(desk, "liar").record.faults == 0
+    assert not desk.got(agent, Refused)
 
 
-def test_one_node_alone_that_contradicts_has_no_other_put_aside(desk: Desk) -> None:
-    """Of a configure most compiles fail. One node that said yes to all had all others in quarantine."""
-    agents = [desk.client(name) for name in "ab"]
-    honest, liar = desk.node("honest", slots=64), desk.node("liar", slots=1)
-    for number in range(DOUBTED_RESULTS + 6 * MAX_FAULTS):
-        for agent in agents:
-            compile_one(desk, agent, f"{number}", {honest: 1, liar: 0})
-    assert answers(desk).count("liar")
-    record = node_of(desk, "honest").record
-    assert node_of(desk, "honest").state(desk.now) == "ready"
-    assert not any(record.is_aside_for(agent.user, desk.now) for agent in agents)
+def test_it_has_all_its_places_back_when_what_it_gives_is_of_use(desk: Desk) -> None:
+    """Whose header is broken has all compiles fail, until it is mended."""
+    agent, node = desk.client("a"), desk.node("n", slots=SLOTS)
+    submit(desk, agent, 200)
+    deny(desk, node)
+    had = []
+    while len(had) < 5:
+        desk.pass_time(0.5, frozenset((agent, node)))
+        if given := use(desk, node):
+            had.append(given)
+    assert had[:3] == [1, 1 + USEFUL_REPAYS, (1 + USEFUL_REPAYS) ** 2]
+    assert had[-1] >= SLOTS
 
 
-def test_a_node_is_doubted_under_a_new_name_of_its_key(desk: Desk) -> None:
+def test_whose_jobs_fail_has_nobody_elses_kept_from_a_node(desk: Desk) -> None:
+    broken, sound, node = desk.client("broken"), desk.client("sound"), desk.node("n", slots=SLOTS)
+    submit(desk, broken, 200)
+    deny(desk, node)
+    submit(desk, sound, SLOTS)
+    assert use(desk, node) == SLOTS
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_more_nodes_of_the_key_have_no_more_places(desk: Desk, is_new: bool) -> None:
     """It said no to a few jobs under each name, and had most of the farm's."""
-    agent = desk.client("a")
-    for name in range(10):
-        liar = desk.node(f"liar{name}", slots=64, user="liar")
-        honest = desk.node("honest", slots=1)  # which comes second
-        for number in range(DOUBTED_RESULTS - 1):
-            compile_one(desk, agent, f"{name}-{number}", {liar: 1, honest: 0})
+    agent, liar = desk.client("a"), desk.node("liar", slots=SLOTS, user="liar")
+    submit(desk, agent, 200)
+    deny(desk, liar)
+    if is_new:
         desk.say(liar, Bye("x"))
-        desk.say(honest, Bye("x"))
-    assert len(answers(desk)) == 10 * (DOUBTED_RESULTS - 1)
-    assert sum(name.startswith("liar") for name in answers(desk)) == DOUBTED_RESULTS
+    others = [desk.node(f"liar{number}", slots=SLOTS, user="liar") for number in range(5)]
+    desk.pass_time(2.0, frozenset((agent, liar, *others)))
+    assert sum(deny(desk, other) for other in others) <= 4
+
+
+def test_idle_nodes_that_may_have_no_job_hide_no_other(desk: Desk) -> None:
+    agent = desk.client("a")
+    liars = [desk.node(f"liar{number}", slots=SLOTS, user="liar") for number in range(20)]
+    submit(desk, agent, 600)
+    for liar in liars:
+        deny(desk, liar)
+    honest = desk.node("honest", slots=2)
+    desk.pass_time(0.5, frozenset((agent, honest, *liars)))
+    assert use(desk, honest) >= 2
+
+
+def test_a_key_of_which_nothing_was_of_use_waits_no_longer_than_so() -> None:
+    """A job may be expected to take a quarter of an hour, and fail at once."""
+    denials = Denials()
+    for _ in range(2 * SPARE_PLACES):
+        denials.note_denial("n", "u", 900.0, 0.0)
+    assert not denials.allows("n", "u", MAX_DENIAL_S - 0.1)
+    assert denials.allows("n", "u", MAX_DENIAL_S)
+
+
+def test_of_few_pairs_it_is_known_and_of_none_that_owes_nothing() -> None:
+    denials = Denials()
+    denials.note_denial("n", "u", 1.0, 0.0)
+    denials.note_useful("n", "u")
+    assert not denials._debts
+    for number in range(2 * MAX_RECORDS):
+        denials.note_denial("n", f"u{number}", 1.0, 0.0)
+    assert len(denials._debts) == MAX_RECORDS
+    denials.leased("n", "u")
+    denials.ended("n", "u")
+    assert not denials._held
+
+
+@pytest.mark.parametrize("slots", [1, 8, 64])
+def test_where_half_of_all_compiles_fail_no_slot_is_idle_for_it(slots: int) -> None:
+    rng, denials = random.Random(1), Denials()
+    for _ in range(slots):
+        denials.leased("n", "u")
+    refused = 0
+    for at in range(10_000):
+        if rng.random() < 0.5:
+            denials.note_denial("n", "u", float(at), float(at))
+        else:
+            denials.note_useful("n", "u")
+        denials.ended("n", "u")
+        refused += not denials.allows("n", "u", float(at))
+        denials.leased("n", "u")
+    assert refused < 200
 
 
 def test_a_key_under_many_names_is_remembered_as_the_nodes_that_it_has(desk: Desk) -> None:
@@ -112,33 +177,3 @@ def test_a_key_under_many_names_is_remembered_as_the_nodes_that_it_has(desk: Des
     assert node_of(desk, "stays").record is roster.record((stays.user, "stays"))
     assert node_of(desk, "other").record is not node_of(desk, "stays").record
     assert other.user == stays.user
-
-
-def test_jobs_that_fail_everywhere_tell_on_nobody_and_run_twice_at_the_most(desk: Desk) -> None:
-    """Many of what `configure` compiles fail."""
-    agent = desk.client("a")
-    nodes = {desk.node("one", slots=2): 1, desk.node("two", slots=2): 1}
-    runs = [compile_one(desk, agent, f"{number}", nodes) for number in range(60)]
-    assert all(len(set(each)) == len(each) <= 2 for each in runs)
-    assert len(answers(desk)) == 60
-    assert all(node_of(desk, name).record.faults == 0 for name in ("one", "two"))
-    assert not desk.got(agent, Refused)
-
-
-def test_a_node_that_seldom_says_no_is_believed(desk: Desk) -> None:
-    agent = desk.client("a")
-    one = desk.node("one", slots=8)
-    desk.node("two", slots=1)
-    two = next(node.session for node in desk.machine.farm.nodes if node.session.name == "two")
-    other = Origin(two.route, two.user, two.role)
-    for number in range(4 * FAULT_WINDOW):
-        is_bad = number % FAULT_WINDOW < DOUBTED_RESULTS - 1
-        assert len(compile_one(desk, agent, f"{number}", {one: int(is_bad), other: 0})) == 1
-
-
-def test_where_nobody_else_can_be_asked_the_result_is_delivered(desk: Desk) -> None:
-    agent, one = desk.client("a"), desk.node("one", slots=8)
-    twin = desk.node("twin", slots=8, user=one.user)
-    for number in range(2 * FAULT_WINDOW):
-        assert len(compile_one(desk, agent, f"{number}", {one: 1, twin: 1})) == 1
-    assert len(answers(desk)) == 2 * FAULT_WINDOW

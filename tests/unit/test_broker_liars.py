@@ -78,7 +78,7 @@ def test_a_node_of_one_slot_that_says_it_is_fast_keeps_no_other_idle(kind: type[
 
 
 def lease(*, had_to_fetch: bool = False) -> Lease:
-    made = Lease(b"l", digest_of(b"j"), b"n", NOW, NOW + 1, frozenset(), 1.0)
+    made = Lease(b"l", digest_of(b"j"), b"n", "n", "u", NOW, NOW + 1, frozenset(), 1.0)
     made.had_to_fetch = had_to_fetch
     return made
 

@@ -23,7 +23,7 @@ def execution(name: str, cost_s: float = 1.0) -> Execution:
 
 
 def lease(of: Execution, end: float, power: float = 1.0) -> Lease:
-    return Lease(of.key[:16], of.key, b"node", NOW, end, frozenset(), power)
+    return Lease(of.key[:16], of.key, b"node", "n", "u", NOW, end, frozenset(), power)
 
 
 def test_a_build_that_is_filled_up_goes_on_and_one_that_is_not_is_in_its_tail() -> None:

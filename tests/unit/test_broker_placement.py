@@ -7,6 +7,7 @@ import math
 import pytest
 
 from broker.conduct import Record
+from broker.denials import Denials
 from broker.jobs import NICE_STEP, Execution, Lease
 from broker.limits import (
     AGED_S,
@@ -42,7 +43,9 @@ def node(name: str, slots: int = 1, *, has_toolchain: bool = True) -> Node:
 def lease(of: Node, name: str = "") -> None:
     """The node holds one more job."""
     held = name.encode() or b"held %d" % of.held
-    of.leases[held] = Lease(held, digest_of(held), of.session.id, NOW, NOW + 1, frozenset(), 1.0)
+    of.leases[held] = Lease(
+        held, digest_of(held), of.session.id, "n", "u", NOW, NOW + 1, frozenset(), 1.0
+    )
 
 
 def model_with(**speeds: float) -> Model:
@@ -59,7 +62,7 @@ class Shop:
     """Nodes and one line of jobs."""
 
     def __init__(self, model: Model, *nodes: Node, jobs: dict[str, float]) -> None:
-        self.seats = Seats(model)
+        self.seats = Seats(model, Denials())
         self.lane = Lane("u", "b", b"")
         self.line = Line(self.lane)
         self.jobs: dict[Digest, Execution] = {}
@@ -246,7 +249,7 @@ def test_a_node_in_quarantine_has_no_seat_until_that_is_over() -> None:
 
 
 def test_seats_are_counted_before_anybody_has_asked_for_one() -> None:
-    seats = Seats(Model())
+    seats = Seats(Model(), Denials())
     assert seats.is_full()
     seats.touch(node("n"))
     seats.refresh(NOW)
@@ -254,7 +257,7 @@ def test_seats_are_counted_before_anybody_has_asked_for_one() -> None:
 
 
 def test_nothing_is_kept_of_a_machine_class_that_no_node_has_any_more() -> None:
-    seats, other = Seats(Model()), node("other")
+    seats, other = Seats(Model(), Denials()), node("other")
     for number in range(5):
         other.machine_classes = frozenset((b"class %d" % number,))
         seats.touch(other)
@@ -268,7 +271,7 @@ def test_nothing_is_kept_of_a_machine_class_that_no_node_has_any_more() -> None:
 
 
 def test_the_fastest_node_is_looked_for_among_those_that_the_job_may_go_to() -> None:
-    seats = Seats(model_with(slow=0.5, fast=2.0))
+    seats = Seats(model_with(slow=0.5, fast=2.0), Denials())
     slow, fast = node("slow"), node("fast")
     slow.machine_classes = frozenset((b"fma",))
     for each in (slow, fast):
@@ -285,7 +288,7 @@ def test_seats_of_a_machine_class_and_of_a_publishers_own_nodes_are_for_those_al
     fitting.machine_classes = frozenset((b"fma",))
     own = node("own")
     own.session.is_own = True
-    seats = Seats(Model())
+    seats = Seats(Model(), Denials())
     for each in (fitting, own, node("plain")):
         seats.touch(each)
     seats.refresh(NOW)
