@@ -17,7 +17,7 @@ from broker.limits import (
     MAX_REQUESTS_OF_JOB,
     RESERVE_SHARE,
 )
-from broker.model import Expectation, Known
+from broker.model import Expectation, Identity, Known
 from broker.queue import Lane
 from broker.sessions import Session
 from cache.digest import Digest
@@ -36,21 +36,26 @@ def reason_to_refuse(
     user = session.user
     if farm.blame.is_refused(user, now):
         return JOBS_FAIL
-    if key not in farm.executions and (reason := _reason_against_new(farm, user, event, now)):
+    execution = farm.executions.get(key)
+    if execution is None and (reason := _reason_against_new(farm, user, event)):
         return reason
+    has_begun = execution is not None and execution.lease is not None
+    none = frozenset[Identity]()
+    if not has_begun and not farm.is_servable(
+        user, event.machine_class, event.toolchain, none, now
+    ):
+        return NO_NODES
     if farm.requests_of[user, key] >= MAX_REQUESTS_OF_JOB:
         return TOO_MANY
     return TOO_MANY if farm.requests[user] >= MAX_JOBS_PER_USER else ""
 
 
-def _reason_against_new(farm: Farm, user: str, event: JobSubmitted, now: float) -> str:
+def _reason_against_new(farm: Farm, user: str, event: JobSubmitted) -> str:
     tally, size = farm.tallies.get(user, Tally()), size_of(event.body, event.inputs)
     if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
         return FARM_FULL
     if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:
         return TOO_MANY
-    if not farm.is_servable(user, event.machine_class, event.toolchain, frozenset(), now):
-        return NO_NODES
     return ""
 
 

@@ -73,8 +73,8 @@ class Waiter:
 @dataclass(slots=True)
 class Claim:
     """What one key's requests for an execution have in common: it waits in this lane of the key's, so nice, and
-    is there what that key expects of it. At `limit_at` it has waited too long for the run that another key's
-    turn has begun."""
+    is there what that key expects of it. At `limit_at` it has waited too long for a run, whoever's turn has
+    begun it."""
 
     lane: Lane
     expected: Expectation
@@ -95,8 +95,7 @@ class Lease:
     node's slots was idle for it; None while it waits behind others. `began_at` is when the node said that it
     runs; None before.
     `since` is its last step on the way: assigned, begun, outputs announced. From `straggles_at` on it takes
-    unusually long, at `limit_at` it is taken away. At `claims_at` some key other than the payer's has waited
-    too long for it.
+    unusually long, at `limit_at` it is taken away. At `claims_at` some key has waited too long for it.
 
     `had_to_fetch`: the node was not known to have its toolchain. `is_adopted`: the node says that it holds it,
     and no broker since our start handed it out.

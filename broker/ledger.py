@@ -31,7 +31,7 @@ from broker.memory import why_too_large
 from broker.nodes import Node
 from broker.patience import held_to, seen_wall_s
 from broker.sessions import Session
-from broker.unservable import Unservable, why_unservable
+from broker.unservable import Unservable
 from broker.uploads import Uploads
 from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
@@ -41,7 +41,7 @@ class Ledger:
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
         self.uploads = Uploads(farm, self.refuse, self.complete)
-        self.unservable = Unservable(farm, self.refuse)
+        self.unservable = Unservable(farm, self.refuse, self.turn_back)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -113,6 +113,16 @@ class Ledger:
                 farm.send(session, Refused(waiter.ticket, reason))
             elif waiter.session == AUDITOR:
                 farm.emit(RerunEnded(execution.key, "", "", b"", reason, execution.fault))
+
+    def turn_back(self, execution: Execution, user: str, reason: str) -> None:
+        """No to this key, while others go on waiting."""
+        farm = self._farm
+        farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
+        for waiter in [each for each in execution.waiters.values() if each.claimant == user]:
+            session = farm.sessions.get(waiter.session)
+            if session is not None:  # else over, and not undone yet
+                farm.send(session, Refused(waiter.ticket, reason))
+                self.cancel(session, waiter.ticket)
 
     def complete(self, execution: Execution) -> None:
         """All its inputs are here, and were shown by all who wait for it."""
@@ -264,9 +274,7 @@ class Ledger:
             self.refuse(execution, *opinions.verdict(execution))
         elif execution.is_rerun:
             self.refuse(execution, NO_NODES)
-        elif not is_over and (why := why_unservable(self._farm, execution, now)):
-            self.refuse(execution, why)
-        else:
+        elif is_over or not self.unservable.refuse(execution, now):
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
             if has_begun:
                 self._tell_start(execution, BUSY_AFTER_S)
@@ -385,9 +393,7 @@ class Ledger:
         """Who waits for it takes nothing from the node that has done it."""
         self._farm.weigh(execution, now)
         self._farm.add(execution, at_front=True)
-        if why := why_unservable(self._farm, execution, now):
-            self.refuse(execution, why)
-        else:
+        if not self.unservable.refuse(execution, now):
             self._tell_start(execution, BUSY_AFTER_S)
 
     def _is_distrusted(self, recalled: Recalled, session: Session, now: float) -> bool:

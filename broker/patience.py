@@ -9,7 +9,8 @@ approximation (Robbins and Monro 1951) on the logarithm. A job of which
 nothing is known has 300 s for 60. Predicted is the wall time on its node, as believed when the run begins.
 
 Each key that waits for a run expects something of its own, and has its own limit: what one says of a job
-takes no run away from another, and keeps no other waiting. A run straggles when it does for any of them.
+takes no run away from another, and keeps no other waiting. The lease ends at the latest of these limits, by
+when the run began. A run straggles when it does for any of them.
 """
 
 from __future__ import annotations
@@ -84,21 +85,25 @@ class Patience:
         lease.limit_at = now + self.run_limit_s(
             predicted_s, execution.overruns, is_known=execution.is_known
         )
+        payer = execution.lane.user
+        if payer in execution.claims:
+            execution.claims[payer].limit_at = lease.claims_at = lease.limit_at
         for user, claim in execution.claims.items():
-            if user != execution.lane.user:
+            if user != payer:
                 self.joined(lease, execution, claim, now)
 
     def joined(self, lease: Lease, execution: Execution, claim: Claim, now: float) -> None:
-        """This key waits for the run too, which another one's turn has begun."""
+        """This key waits for the run too, which another one's turn has begun. Who comes late gives the node no
+        more time than who was there when it began."""
         if lease.began_at is None:
             return
         expected, user = claim.expected, claim.lane.user
         predicted_s = expected.cost_s / lease.power
-        claim.limit_at = now + self.run_limit_s(
-            predicted_s, execution.overruns, is_known=expected.is_known
-        )
+        limit_s = self.run_limit_s(predicted_s, execution.overruns, is_known=expected.is_known)
+        claim.limit_at = now + limit_s
         lease.claims_at = min(lease.claims_at, claim.limit_at)
         if not lease.has_announced:
+            lease.limit_at = max(lease.limit_at, lease.began_at + limit_s)
             straggles_s = self._straggles_after_s(user, expected.job, predicted_s)
             lease.straggles_at = min(lease.straggles_at, now + straggles_s)
 

@@ -31,7 +31,6 @@ from broker.nodes import Node
 from broker.placement import Choice, may_go, takes_s
 from broker.seats import SEATS_TRIED, Seat
 from cache.digest import short
-from zcc.messages import Refused
 
 UNANSWERED = "unanswered"
 
@@ -73,31 +72,19 @@ class Stragglers:
             self._take_away(lease, node, now)
 
     def _turn_back_overdue(self, now: float) -> None:
-        """Whoever has waited too long for a run of another key's turn, by what he expects of it, compiles it
-        himself: nobody's word keeps him waiting, nor takes the run away from the others."""
+        """Whoever has waited too long for a run that others still wait for, by what he expects of it, compiles
+        it himself: nobody's word keeps him waiting, nor takes the run away from the others."""
         farm = self._farm
         for lease in [each for each in farm.leases.values() if each.claims_at <= now]:
             execution = farm.executions.get(lease.key)
             if execution is None or lease.id not in farm.leases:
                 continue
-            payer = execution.lane.user
             limits = {user: claim.limit_at for user, claim in execution.claims.items()}
-            limits.pop(payer, None)
             lease.claims_at = min((at for at in limits.values() if at > now), default=math.inf)
             if lease.has_announced:
                 continue
             for user in [user for user, limit_at in limits.items() if limit_at <= now]:
-                self._turn_back(execution, user)
-
-    def _turn_back(self, execution: Execution, user: str) -> None:
-        farm = self._farm
-        reason = opinions.LOST_TWICE
-        farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
-        for waiter in [each for each in execution.waiters.values() if each.claimant == user]:
-            session = farm.sessions.get(waiter.session)
-            if session is not None:  # else over, and not undone yet
-                farm.send(session, Refused(waiter.ticket, reason))
-                self._ledger.cancel(session, waiter.ticket)
+                self._ledger.turn_back(execution, user, opinions.LOST_TWICE)
 
     def _take_away(self, lease: Lease, node: Node, now: float) -> None:
         farm, execution = self._farm, self._farm.executions[lease.key]

@@ -1,5 +1,7 @@
 """Jobs that no node may run any more, which are refused. Pure.
 
+That is so for each key that waits for one: it is refused to those that have no node for it.
+
 They are looked for when the farm has shrunk. What waits is looked at by turns, so much in a tick: nodes may
 come, go and pause as often as they like, and 100,000 jobs may wait.
 """
@@ -24,27 +26,25 @@ _REFUSED = 64
 _Need = tuple[str, bytes, Digest, frozenset[Identity]]
 
 
-def why_unservable(farm: Farm, execution: Execution, now: float) -> str:
-    """Why no node may run it; empty: one may."""
-    lane, avoid = execution.lane, execution.avoid
-    if not farm.is_servable(lane.user, lane.machine_class, execution.toolchain, avoid, now):
-        why: str = NO_NODES
-    else:
-        why = why_too_large(farm, execution, avoid, now)
-    if why and opinions.relent(execution):
-        return why_unservable(farm, execution, now)
-    return why
-
-
 class Unservable:
-    """`refuse` is called with those that are found, and why."""
+    """`refuse` is called with those that are found, and why; `turn_back` where this key alone has no node."""
 
-    def __init__(self, farm: Farm, refuse: Callable[[Execution, str], None]) -> None:
+    def __init__(
+        self,
+        farm: Farm,
+        refuse: Callable[[Execution, str], None],
+        turn_back: Callable[[Execution, str, str], None],
+    ) -> None:
         self._farm = farm
         self._refuse = refuse
+        self._turn_back = turn_back
         self._todo: list[Digest] = []  # the next one comes last
         self._is_owed = False  # the farm has shrunk again since it was begun
         self._left = LOOKED_AT_A_TICK
+
+    def refuse(self, execution: Execution, now: float) -> bool:
+        """Say no to each key that has no node for this job, if any; whether that is everybody who waits."""
+        return self._refuse_some(execution, {}, now)
 
     def look(self, now: float) -> None:
         """The farm has shrunk: go through all that waits, now as far as this tick allows."""
@@ -66,16 +66,26 @@ class Unservable:
             execution = executions.get(self._todo.pop())
             if execution is None or execution.phase in LEASED:
                 continue
-            self._left -= _WAITS
-            why = self._why(execution, verdicts, now)
-            if why and opinions.relent(execution):
-                why = self._why(execution, verdicts, now)
+            self._left -= _WAITS * len(execution.claims)
+            self._refuse_some(execution, verdicts, now)
+
+    def _refuse_some(self, execution: Execution, verdicts: dict[_Need, bool], now: float) -> bool:
+        users, farm = list(execution.claims), self._farm
+        whys = [self._why(farm.seen_by(execution, user), verdicts, now) for user in users]
+        if all(whys) and opinions.relent(execution):
+            whys = [self._why(farm.seen_by(execution, user), verdicts, now) for user in users]
+        if all(whys):
+            self._left -= _REFUSED
+            self._refuse(execution, whys[0])
+            return True
+        for user, why in zip(users, whys, strict=True):
             if why:
                 self._left -= _REFUSED
-                self._refuse(execution, why)
+                self._turn_back(execution, user, why)
+        return False
 
     def _why(self, execution: Execution, verdicts: dict[_Need, bool], now: float) -> str:
-        """Why it is refused; empty: it is not."""
+        """Why it is refused to the key that sees it so; empty: it is not."""
         lane, avoid = execution.lane, frozenset(execution.avoid)
         need = (lane.user, lane.machine_class, execution.toolchain, avoid)
         if need not in verdicts:

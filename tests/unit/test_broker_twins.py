@@ -8,11 +8,26 @@ from collections import Counter
 import pytest
 
 from broker.events import Origin, Ticked
-from broker.limits import MAX_FAILED_JOBS, MAX_REQUESTS_OF_JOB, STARTUP_GRACE_S
+from broker.limits import (
+    LEAST_RUN_LIMIT_S,
+    MAX_FAILED_JOBS,
+    MAX_REQUESTS_OF_JOB,
+    STARTUP_GRACE_S,
+)
 from broker.queue import Lane, Queue
 from cache.digest import Digest
 from tests.broker_world import Desk, JobFacts, blob, job
-from zcc.messages import Busy, Cancel, Failed, Refused, Role, Started
+from zcc.messages import (
+    Busy,
+    Bye,
+    Cancel,
+    Failed,
+    Finished,
+    Refused,
+    Revoke,
+    Role,
+    Started,
+)
 
 
 @pytest.fixture
@@ -165,3 +180,80 @@ def test_a_key_has_so_many_requests_for_one_job_and_no_more(desk: Desk) -> None:
     assert len(desk.got(many, Busy)) == MAX_REQUESTS_OF_JOB
     desk.done(node, run.lease)
     assert not desk.machine.farm.requests_of
+
+
+def everybody(desk: Desk) -> frozenset[Origin]:
+    sessions = desk.machine.farm.sessions
+    return frozenset(Origin(each.route, each.user, each.role) for each in sessions)
+
+
+def reasons(desk: Desk, agent: Origin) -> list[str]:
+    return [each.reason for each in desk.got(agent, Refused) if isinstance(each, Refused)]
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_nobodys_short_word_takes_a_run_from_who_expects_it_to_take_longer(
+    desk: Desk, is_begun: bool
+) -> None:
+    """Whose turn it was said a second, and all lost the run after a minute."""
+    hasty, patient, node = desk.client("hasty"), desk.client("patient"), desk.node("n", slots=1)
+    desk.submit(hasty, 1, job("x", inputs=(), hint_s=1.0))
+    (run,) = desk.runs(node)
+    if is_begun:
+        desk.say(node, Started(run.lease))
+    desk.submit(patient, 1, job("x", inputs=(), hint_s=50.0))
+    if not is_begun:
+        desk.say(node, Started(run.lease))
+    desk.pass_time(LEAST_RUN_LIMIT_S + 2.0, everybody(desk))
+    assert reasons(desk, hasty) == ["nodes-failed"]
+    assert not desk.got(node, Revoke)
+    assert not reasons(desk, patient)
+    desk.pass_time(9 * LEAST_RUN_LIMIT_S, everybody(desk))
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+
+
+def test_who_comes_late_gives_a_silent_node_no_more_time(desk: Desk) -> None:
+    first, late, node = desk.client("first"), desk.client("late"), desk.node("n", slots=1)
+    desk.submit(first, 1, job("x", inputs=(), hint_s=1.0))
+    (run,) = desk.runs(node)
+    desk.say(node, Started(run.lease))
+    desk.pass_time(LEAST_RUN_LIMIT_S - 10.0, everybody(desk))
+    desk.submit(late, 1, job("x", inputs=(), hint_s=1.0))
+    desk.pass_time(12.0, everybody(desk))
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+
+
+@pytest.mark.parametrize("is_leased", [True, False])
+def test_who_has_no_node_left_is_told_so_and_nobody_else(desk: Desk, is_leased: bool) -> None:
+    """All were, where it was the payer who had none."""
+    payer, other = desk.client("payer"), desk.client("other")
+    first, second = desk.node("first", slots=1), desk.node("second", slots=1)
+    desk.machine.farm.nodes.record(("user-second", "second")).keep_from("user-payer", 1e9)
+    if not is_leased:  # both are busy
+        for ticket in (10, 11, 12, 13, 14, 15):
+            desk.submit(other, ticket, job(f"busy{ticket}", inputs=()))
+    desk.submit(payer, 1, twin(0))
+    desk.submit(other, 1, twin(0))
+    if is_leased:
+        (run,) = desk.runs(first)
+        desk.say(first, Failed(run.lease, "sandbox", ""))
+    else:
+        desk.say(first, Bye(""))
+    assert reasons(desk, payer) == ["no-nodes"]
+    assert not reasons(desk, other)
+    for _ in range(10):
+        for run in desk.runs(second):
+            desk.done(second, run.lease)
+    assert [each.ticket for each in desk.got(other, Finished)].count(1) == 1
+
+
+def test_who_has_no_node_at_all_joins_no_job_that_waits(desk: Desk) -> None:
+    """He would wait for others' turns, and for nothing when they have gone."""
+    node, other, outcast = desk.node("n", slots=1), desk.client("other"), desk.client("outcast")
+    desk.machine.farm.nodes.record((node.user, "n")).keep_from("user-outcast", 1e9)
+    for number in range(5):
+        desk.submit(other, number, twin(number))
+    desk.submit(outcast, 1, twin(4))
+    assert reasons(desk, outcast) == ["no-nodes"]
+    desk.submit(outcast, 2, twin(0))
+    assert reasons(desk, outcast) == ["no-nodes"], "this one is on its way"
