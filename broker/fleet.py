@@ -284,7 +284,7 @@ class Fleet:
             most = self._farm.executions[lease.key].most_outputs
         if count > most:
             return f"{count} outputs were announced of a job that writes at most {most}"
-        if lease is not None:
+        if lease is not None and message.outputs:  # nothing takes no time to send
             self._farm.patience.announced(lease, now)
         is_wanted = lease is not None
         self._farm.emit(TakePushes(session.route, message.lease, message.outputs, is_wanted))

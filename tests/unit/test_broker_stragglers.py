@@ -380,6 +380,19 @@ def test_a_node_that_announces_its_outputs_has_time_to_send_them_once(
     assert desk.got(node, Revoke) == [Revoke(run.lease)]
 
 
+def test_who_announces_nothing_has_no_time_to_send_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent node had five minutes for one by it."""
+    without_hedges(monkeypatch)
+    agent, node = desk.client("a"), desk.node("n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = start(desk, node).values()
+    desk.say(node, Announce(run.lease, ()))
+    wait(desk, LEAST_RUN_LIMIT_S + 2.0)
+    assert desk.got(node, Revoke) == [Revoke(run.lease)]
+
+
 def test_the_last_nodes_silence_sends_its_jobs_home(desk: Desk) -> None:
     agent, silent = desk.client("a"), desk.node("silent")
     desk.submit(agent, 1, job("x", inputs=()))
