@@ -26,7 +26,7 @@ from broker.jobs import (
     new_lease_id,
     private_key,
 )
-from broker.limits import BUSY_AFTER_S, MAX_LOSSES
+from broker.limits import BUSY_AFTER_S, LEAST_CPU_SHARE, MAX_LOSSES
 from broker.memory import why_too_large
 from broker.nodes import Node
 from broker.patience import held_to, seen_wall_s
@@ -299,6 +299,7 @@ class Ledger:
         cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
         seen_s = seen_wall_s(lease, wall_s, predicted_s, now)
+        cpu_s = max(cpu_s, LEAST_CPU_SHARE * seen_s)
         excuse(execution.suspicions, farm.model, node.identity, seen_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)

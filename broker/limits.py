@@ -487,5 +487,8 @@ MOST_PROCESSORS = 4.0
 TOLD_BEYOND_S = 1.0
 # And of the time by that clock, at the least, for its speed: the rest may be the inputs' and the outputs' way.
 LEAST_SEEN_SHARE = 0.5
+# A job uses so much of a processor at the least, as far as its node's speed goes: who said that none was used
+# would look faster than all others, and have others charged for that speed.
+LEAST_CPU_SHARE = 0.25
 # For so much of a node's slowdown a key whose job has held a slot is not charged.
 MOST_SLOWDOWN = 2.0

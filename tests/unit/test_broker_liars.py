@@ -27,6 +27,19 @@ class SaysFast(FakeNode):
         )
 
 
+class SaysIdle(FakeNode):
+    """Does its jobs, and says that they used no CPU meanwhile."""
+
+    def _report(self, lease: bytes) -> None:
+        took_s = self.took_s[lease]
+        self.world.tell(
+            self,
+            events.ResultArrived(
+                self.origin, lease, 0, (), True, False, True, 0, 0.0, took_s, b"ok"
+            ),
+        )
+
+
 class Denies(FakeNode):
     """Gives at once results that nobody can use."""
 
@@ -75,6 +88,33 @@ def test_a_node_of_one_slot_that_says_it_is_fast_keeps_no_other_idle(kind: type[
     # Without that node: 711 answered, none idle.
     assert len(user.finished) >= 600
     assert sum(idle) / len(idle) <= 2.0
+
+
+def test_a_node_that_says_that_its_jobs_use_no_cpu_looks_no_faster_and_charges_no_more() -> None:
+    """It was believed to be 120 times as fast as the others, and each second there was charged as sixty."""
+
+    def done(kind: type[FakeNode]) -> int:
+        world = World(3)
+        world.desk.validates_each = 0
+        for number in range(3):
+            world.node(f"h{number}", 4)
+        world._join(kind(world, "evil", 4))
+        users, model = [world.agent("u"), world.agent("v")], world.desk.machine.farm.model
+        world.run(STARTUP_GRACE_S + 1.0)
+        end = world.now + 100.0
+        while world.now < end:
+            for user in users:
+                while len(user.waiting) < 20:
+                    facts = job(f"{user.name}{user.next_ticket}", inputs=(), hint_s=1.0)
+                    user.submit(facts)
+                    world.takes(facts, world.rng.uniform(0.6, 1.4))
+            world.run(0.25)
+        evil, honest = ("user-evil", "evil"), ("user-h0", "h0")
+        assert model.wall_s(1.0, evil) == pytest.approx(model.wall_s(1.0, honest), rel=0.2)
+        assert model.held_cost_s(1.0, evil) <= 2.5 * model.held_cost_s(1.0, honest)
+        return sum(len(user.finished) for user in users)
+
+    assert done(SaysIdle) >= 0.95 * done(FakeNode)
 
 
 def lease(*, had_to_fetch: bool = False) -> Lease:
