@@ -12,7 +12,7 @@ from broker.limits import STARTUP_GRACE_S
 from tests.broker_world import FakeAgent, World, job
 from zcc.messages import Cancel
 
-BUILD_S = 100.0
+BUILD_S = 80.0
 
 
 @dataclass
@@ -79,7 +79,7 @@ def build(
     """How many compiles of as many members' builds are done in BUILD_S, by these nodes of so many slots each.
     Nodes of one more key, with so many slots together, deny whatever they get."""
     world = World(1)
-    world.desk.validates_each = 200
+    world.desk.validates_each = 2_000
     for name, slots in nodes.items():
         world.node(name, slots).answers = name != silent
     for number in range(liars_nodes if liars else 0):
