@@ -22,7 +22,7 @@ MAX_BYTES = 64 << 20
 # Old files kept: audit.log.1 is the newest of them.
 KEPT = 4
 # Lines that whoever can connect may have written as often as he likes: ten a minute for each key.
-SUMMED = frozenset(("enrol", "rejoin", "leave", "refuse", "violation"))
+SUMMED = frozenset(("enrol", "rejoin", "leave", "refuse", "violation", "unknown"))
 # Lines of a member's sessions, which begin and end again as often as it likes. An agent or a node has a few an
 # hour, and a key has at most 256 sessions.
 OF_SESSIONS = frozenset(("open", "close", "pause", "rest"))

@@ -223,7 +223,8 @@ class Machine:
         name = printable(hello.name)  # it stands in tables, logs and answers
         session = Session(hello.session, origin.route, origin.user, role, name, now, is_own)
         self.farm.sessions.open(session)
-        self.farm.audit("open", user=origin.user, role=hello.role, name=name)
+        version = printable(hello.version)
+        self.farm.audit("open", user=origin.user, role=hello.role, name=name, version=version)
         return session
 
     def _close(self, session: Session, reason: str, now: float) -> None:

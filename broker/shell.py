@@ -32,6 +32,7 @@ from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
 from broker.machine import Machine
 from broker.manners import Manners
 from broker.membership import Membership
+from broker.newer import Newer
 from broker.outgoing import Outgoing
 from broker.placed_files import PlacedFiles
 from broker.reception import Reception
@@ -47,7 +48,7 @@ from broker.traffic import Traffic
 from broker.voided import Crier
 from cache.stores import DiskStore
 from zcc import codec
-from zcc.errors import ProtocolError
+from zcc.errors import ProtocolError, UnknownKindError
 from zcc.farm import spoken
 from zcc.holding import HOLDING_KEY_BYTES
 from zcc.keys import KeyPair
@@ -106,6 +107,7 @@ class Shell:
         self._registry.reserve()
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
+        self._newer = Newer(self._send, self._audit)
         self.roster = Roster(self._registry, self._now())
         self._heard: set[tuple[bytes, str]] = set()
         self._manners = Manners(key_connections)
@@ -264,12 +266,16 @@ class Shell:
             logger.warning("shut out %s: %s", user, reason)
 
     def _take(self, origin: Origin, frames: Frames) -> None:
-        kind = frames[1] if len(frames) > 1 else b""
+        try:
+            kind = codec.kind_of(frames)
+        except UnknownKindError as error:
+            if self._is_mannerly(origin, Message, "unknown message"):
+                self._newer.pass_over(origin, error.kind, frames, self._now())
+            return
         if not may_send(origin.role, kind):
-            raise ProtocolError(f"a {origin.role.value} may not send {kind[:24]!r}")
+            raise ProtocolError(f"a {origin.role.value} may not send {kind!r}")
         message = codec.decode(frames)
-        if not self._manners.allows(origin.user, type(message), self._now()):
-            self._link.ban(origin.user, f"more {kind.decode()}s than any peer has to say")
+        if not self._is_mannerly(origin, type(message), kind.decode()):
             return
         if isinstance(message, (Enrol, Rejoin, Leave)):
             self._joins.add(origin, message)
@@ -278,10 +284,17 @@ class Shell:
         else:
             said_as = self._traffic.role_on(origin.route)
             if said_as is not None and kind != Hello.KIND and not may_send(said_as, kind):
-                raise ProtocolError(f"a {said_as.value}'s session may not send {kind[:24]!r}")
+                raise ProtocolError(f"a {said_as.value}'s session may not send {kind!r}")
             reader = _READERS.get(type(message), Shell._read_other)
             reader(self, origin, message)
             self._run()
+
+    def _is_mannerly(self, origin: Origin, kind: type[Message], name: str) -> bool:
+        """Whether its key may say one more of this kind; else it is shut out."""
+        if self._manners.allows(origin.user, kind, self._now()):
+            return True
+        self._link.ban(origin.user, f"more {name}s than any peer has to say")
+        return False
 
     def _read_absent(self, origin: Origin, message: Absent) -> None:
         self._traffic.absent(origin.route, message.digest)

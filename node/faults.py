@@ -17,7 +17,7 @@ from node.errors import (
     ToolchainError,
 )
 from node.unpack import RottenPackError
-from zcc.errors import ProtocolError
+from zcc.errors import JobFormatError, ProtocolError
 from zcc.messages import Fault
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
     (SandboxError, Fault.SANDBOX),
     (OutputTooLargeError, Fault.RESOURCES),
     (MemoryError, Fault.RESOURCES),
+    (JobFormatError, Fault.UNFIT),  # of a later release: another node may know it
     (ProtocolError, Fault.INPUT),
     (CacheError, Fault.INPUT),
 )

@@ -64,7 +64,7 @@ from node.sandbox import Limits, Sandbox
 from node.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
-from zcc.errors import ProtocolError
+from zcc.errors import ProtocolError, UnknownKindError
 from zcc.farm import Access, spoken
 from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.keys import member_id
@@ -89,6 +89,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.newer import Newer
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class NodeShell:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._access = access
+        self._newer = Newer("the broker")
         self._name = name
         # Without one all slots are lent at any time.
         self._host = host
@@ -290,6 +292,8 @@ class NodeShell:
         self._heard_s = self._loop.time()
         try:
             self._take(codec.decode(frames))
+        except UnknownKindError as error:
+            self._newer.note(error.kind)
         except ProtocolError as error:
             logger.error("the broker sent what it must not: %s", error)
             self._lose("protocol error")
@@ -311,6 +315,7 @@ class NodeShell:
             case Absent(digest):
                 self._bulk.no_more_of(digest)
             case Welcome():
+                self._newer.note_release(message.version)
                 if not self._is_open:
                     logger.info("welcomed by %s", spoken(message.farm))
                     self._is_open = True
@@ -327,7 +332,7 @@ class NodeShell:
             case Bye(reason):
                 self._lose(reason)
             case _:
-                pass  # Beat: that the broker lives is all that it says
+                pass  # Beat: that the broker lives is all that it says; Unknown: nothing that a node asks
 
     # ---- jobs ----------------------------------------------------------------------------------
 

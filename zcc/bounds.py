@@ -3,13 +3,16 @@
 Owns the named types of which messages (zcc/messages.py), jobs and results (zcc/job.py) are made, and the rule
 that is derived from a type. A field of plain `int`, `float`, `str`, `bytes` or `tuple` has no rule, so a class
 with one cannot even be imported with the codec. `docs/protocol.md` has the table.
+
+A class is read as a record, which may grow at its end: a field that is lacking has its default, and those that
+are not known are passed over. A tuple has the length that its type says, for good.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -105,6 +108,38 @@ Word = Annotated[bytes, Like(_PLAIN, MAX_WORD_BYTES, "a word without NUL")]
 VariableName = Annotated[bytes, Like(_VARIABLE, MAX_PATH_BYTES, "a variable's name")]
 
 
+# ---- what is not known -----------------------------------------------------------------------------
+
+# What a peer of a later release may say at the end of a record: some fields, words as long as the longest
+# Reason among them, and short lists. It is looked at no further than this.
+MAX_UNKNOWN_FIELDS = 16
+MAX_UNKNOWN_ITEMS = 256
+MAX_UNKNOWN_BYTES = 32 << 10
+
+
+def pass_over(unknown: Sequence[Any]) -> None:
+    """Take no notice of these fields, as msgpack gives them.
+
+    Raises:
+        ValueError: they are more than a later release has to say.
+    """
+    if len(unknown) > MAX_UNKNOWN_FIELDS:
+        raise ValueError(f"more than {MAX_UNKNOWN_FIELDS} fields that are not known")
+    waiting = list(unknown)
+    items_left, bytes_left = MAX_UNKNOWN_ITEMS - len(waiting), MAX_UNKNOWN_BYTES
+    while waiting:
+        value = waiting.pop()
+        if type(value) is list:
+            items_left -= len(value)
+            waiting += value[:MAX_UNKNOWN_ITEMS]
+        elif type(value) in (str, bytes):
+            bytes_left -= len(value)
+        elif type(value) not in (int, float, bool, type(None)):
+            raise ValueError(f"a {type(value).__name__} in a field that is not known")
+        if items_left < 0 or bytes_left < 0:
+            raise ValueError("fields that are not known hold too much")
+
+
 # ---- rules -----------------------------------------------------------------------------------------
 
 Check = Callable[[Any], Any]
@@ -116,7 +151,8 @@ class Rule:
 
     `read` takes a value as msgpack gives it and returns it as the type has it; `judge` takes it as the type has
     it. Both raise ValueError for what breaks the bounds. `write` makes of a value in memory what msgpack is
-    given. `most_bytes` is what msgpack may take for one, `most_items` the longest list in it.
+    given. `most_bytes` is what msgpack may take for one, `most_items` the longest list in it, which of a record
+    has as many fields more as may be unknown.
     """
 
     read: Check
@@ -147,7 +183,7 @@ def rule_of(hint: Any) -> Rule:
             return _list_rule(rule_of(get_args(base)[0]), bound)
         return _BOUNDED[base, type(bound)](bound)
     if origin is tuple and get_args(hint)[-1] is not Ellipsis:
-        return _row_rule([rule_of(item) for item in get_args(hint)], tuple)
+        return _row_rule([rule_of(item) for item in get_args(hint)])
     if origin in (Union, UnionType) and get_args(hint)[1:] == (type(None),):
         return _optional_rule(rule_of(get_args(hint)[0]))
     if is_dataclass(hint) and isinstance(hint, type):
@@ -283,13 +319,13 @@ def _list_rule(item: Rule, bound: Length) -> Rule:
     return Rule(read, judge, write, most * item.most_bytes + _HEAD_BYTES, most_items)
 
 
-def _row_rule(rules: list[Rule], kind: Callable[[list[Any]], Any]) -> Rule:
+def _row_rule(rules: list[Rule]) -> Rule:
     count = len(rules)
 
     def read(value: Any) -> Any:
         if type(value) is not list or len(value) != count:
             raise ValueError(f"expected {count} fields")
-        return kind([rule.read(each) for rule, each in zip(rules, value, strict=True)])
+        return tuple([rule.read(each) for rule, each in zip(rules, value, strict=True)])
 
     def judge(value: Any) -> Any:
         if type(value) is not tuple or len(value) != count:
@@ -306,12 +342,38 @@ def _row_rule(rules: list[Rule], kind: Callable[[list[Any]], Any]) -> Rule:
     return Rule(read, judge, write, most_bytes, max(most_items, count))
 
 
+def fields_reader(rules: Sequence[Rule], required: int) -> Callable[[Any], list[Any]]:
+    """Reads a record's fields: at least the `required` first ones, and no more than are known."""
+    checks = [rule.read for rule in rules]
+    count = len(checks)
+
+    def read(value: Any) -> list[Any]:
+        if type(value) is not list or len(value) < required:
+            raise ValueError(f"expected {required} fields or more")
+        if len(value) > count:
+            pass_over(value[count:])
+        return [check(each) for check, each in zip(checks, value, strict=False)]
+
+    return read
+
+
+def required_of(kind: type) -> list[str]:
+    """The names of those fields of a dataclass that have no default; they are its first."""
+    return [
+        field.name
+        for field in fields(kind)
+        if field.default is MISSING and field.default_factory is MISSING
+    ]
+
+
 def _class_rule(kind: type) -> Rule:
-    hints = hints_of(kind)
-    rules = {name: rule_of(hint) for name, hint in hints.items()}
-    row = _row_rule(list(rules.values()), lambda values: kind(*values))
+    rules = {name: rule_of(hint) for name, hint in hints_of(kind).items()}
+    read_fields = fields_reader(list(rules.values()), len(required_of(kind)))
     judges = [(name, rule.judge) for name, rule in rules.items()]
     writes = [(name, rule.write) for name, rule in rules.items()]
+
+    def read(value: Any) -> Any:
+        return kind(*read_fields(value))
 
     def judge(value: Any) -> Any:
         if type(value) is not kind:
@@ -326,7 +388,9 @@ def _class_rule(kind: type) -> Rule:
     def write(value: Any) -> Any:
         return [check(getattr(value, name)) for name, check in writes]
 
-    return Rule(row.read, judge, write, row.most_bytes, row.most_items)
+    most_bytes = sum(rule.most_bytes for rule in rules.values()) + _HEAD_BYTES
+    most_items = max((rule.most_items for rule in rules.values()), default=0)
+    return Rule(read, judge, write, most_bytes, max(most_items, len(rules) + MAX_UNKNOWN_FIELDS))
 
 
 def _optional_rule(rule: Rule) -> Rule:

@@ -1,53 +1,87 @@
 """Frames <-> messages, with every field checked. Pure.
 
 Whatever a peer sends, `decode` answers with a message or a ProtocolError, and never with an object
-whose fields have other types, or break other bounds, than the message's class says.
+whose fields have other types, or break other bounds, than the message's class says. What a later release
+has added is passed over: fields behind those that are known, and whole kinds (`UnknownKindError`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import msgpack
 
-from zcc.bounds import Rule, hints_of, rule_of
-from zcc.errors import ProtocolError
-from zcc.messages import ALL, PROTOCOL, Message
+from zcc.bounds import (
+    MAX_UNKNOWN_BYTES,
+    MAX_UNKNOWN_FIELDS,
+    Rule,
+    fields_reader,
+    hints_of,
+    required_of,
+    rule_of,
+)
+from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError
+from zcc.messages import ALL, MAX_KIND_BYTES, PROTOCOL, Message
+
+_ANY_PROTOCOL = re.compile(rb"zcc/[0-9]{1,9}")
 
 
 def encode(message: Message) -> list[bytes]:
     """The frames of a message; texts for people and measured numbers are cut to their bounds."""
-    rules, has_body = _RULES[message.KIND]
+    rules, body_at = _RULES[message.KIND]
     header = [rule.write(getattr(message, name)) for name, rule in rules]
     frames: list[bytes] = [PROTOCOL, message.KIND, msgpack.packb(header, use_bin_type=True)]
-    if has_body:
+    if body_at is not None:
         frames.append(message.body)  # type: ignore[attr-defined]
     return frames
+
+
+def kind_of(frames: Sequence[bytes]) -> bytes:
+    """Which of our kinds these frames say they are.
+
+    Raises:
+        UnknownKindError: it is none, and may be one of a later release.
+        OtherProtocolError: it is of another major version.
+        ProtocolError: no message of any release.
+    """
+    if len(frames) not in (3, 4) or frames[0] != PROTOCOL:
+        raise _of_another_protocol(bytes(frames[0][:16]) if frames else b"")
+    if frames[1] not in _DECODERS:
+        if len(frames[1]) > MAX_KIND_BYTES:
+            raise ProtocolError(f"a message kind of {len(frames[1])} bytes")
+        raise UnknownKindError(bytes(frames[1]))
+    return frames[1]
 
 
 def decode(frames: Sequence[bytes]) -> Message:
     """The message in these frames.
 
     Raises:
-        ProtocolError: another protocol, an unknown kind, or a field that breaks its bounds.
+        UnknownKindError, OtherProtocolError: as `kind_of`.
+        ProtocolError: no message of any release, or a field that breaks its bounds.
     """
-    if len(frames) not in (3, 4) or frames[0] != PROTOCOL:
-        found = bytes(frames[0][:16]) if frames else b""
-        raise ProtocolError(f"expected {PROTOCOL.decode()} in 3 or 4 frames, found {found!r}")
-    decoder = _DECODERS.get(frames[1])
-    if decoder is None:
-        raise ProtocolError(f"unknown message kind {bytes(frames[1][:24])!r}")
-    return decoder(frames)
+    return _DECODERS[kind_of(frames)](frames)
+
+
+def _of_another_protocol(found: bytes) -> ProtocolError:
+    ours = PROTOCOL.decode()
+    if found != PROTOCOL and _ANY_PROTOCOL.fullmatch(found):
+        return OtherProtocolError(
+            f"{found.decode()} is spoken there and {ours} here: upgrade the older of the two"
+        )
+    return ProtocolError(f"expected {ours} in 3 or 4 frames, found {found!r}")
 
 
 def _decoder_of(kind: type[Message]) -> Callable[[Sequence[bytes]], Message]:
-    rules, has_body = _RULES[kind.KIND]
-    checks = [rule.read for _, rule in rules]
-    body_check = rule_of(hints_of(kind)["body"]).read if has_body else None
-    expected = 4 if has_body else 3
+    rules, body_at = _RULES[kind.KIND]
+    required = len([name for name in required_of(kind) if name != "body"])
+    read = fields_reader([rule for _, rule in rules], required)
+    body_check = None if body_at is None else rule_of(hints_of(kind)["body"]).read
+    expected = 3 if body_at is None else 4
     # Longer than all its fields at their longest: nothing is made of it.
-    most_bytes = sum(rule.most_bytes for _, rule in rules) + 9
-    most_items = max([len(checks), *(rule.most_items for _, rule in rules)])
+    most_bytes = sum(rule.most_bytes for _, rule in rules) + MAX_UNKNOWN_BYTES
+    most_items = max([len(rules) + MAX_UNKNOWN_FIELDS, *(rule.most_items for _, rule in rules)])
 
     def decode_one(frames: Sequence[bytes]) -> Message:
         if len(frames) != expected:
@@ -55,14 +89,17 @@ def _decoder_of(kind: type[Message]) -> Callable[[Sequence[bytes]], Message]:
         if len(frames[2]) > most_bytes:
             raise ProtocolError(f"{kind.__name__} with a header of {len(frames[2])} bytes")
         try:
-            header = msgpack.unpackb(
-                frames[2], raw=False, strict_map_key=True, max_array_len=most_items, max_map_len=0
+            values = read(
+                msgpack.unpackb(
+                    frames[2],
+                    raw=False,
+                    strict_map_key=True,
+                    max_array_len=most_items,
+                    max_map_len=0,
+                )
             )
-            if type(header) is not list or len(header) != len(checks):
-                raise ValueError(f"expected {len(checks)} fields")
-            values = [check(value) for check, value in zip(checks, header, strict=True)]
-            if body_check is not None:
-                values.append(body_check(frames[3]))
+            if body_at is not None and body_check is not None:
+                values.insert(body_at, body_check(frames[3]))
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
             raise ProtocolError(f"{kind.__name__}: {error}") from error
         return kind(*values)
@@ -70,10 +107,11 @@ def _decoder_of(kind: type[Message]) -> Callable[[Sequence[bytes]], Message]:
     return decode_one
 
 
-def _rules_of(kind: type[Message]) -> tuple[list[tuple[str, Rule]], bool]:
-    rules = [(name, rule_of(hint)) for name, hint in hints_of(kind).items()]
-    has_body = bool(rules) and rules[-1][0] == "body"
-    return (rules[:-1] if has_body else rules), has_body
+def _rules_of(kind: type[Message]) -> tuple[list[tuple[str, Rule]], int | None]:
+    """The rules of the header's fields, and before which of them the body stands in the class."""
+    hints = hints_of(kind)
+    rules = [(name, rule_of(hint)) for name, hint in hints.items() if name != "body"]
+    return rules, list(hints).index("body") if "body" in hints else None
 
 
 _RULES = {kind.KIND: _rules_of(kind) for kind in ALL}

@@ -11,8 +11,24 @@ class ProtocolError(ZccError):
     """A peer sent what no correct peer sends: it is dropped and counted."""
 
 
+class OtherProtocolError(ProtocolError):
+    """The peer speaks another major version of the protocol: the message says which, for its user."""
+
+
+class UnknownKindError(ProtocolError):
+    """A message of a kind that this release does not know: nobody is at fault, it is passed over."""
+
+    def __init__(self, kind: bytes) -> None:
+        super().__init__(f"unknown message kind {kind!r}")
+        self.kind = kind
+
+
 class JobError(ProtocolError):
     """Bytes that are not a canonical job or result."""
+
+
+class JobFormatError(JobError):
+    """A job or result of a format that this release does not know: another may."""
 
 
 class ConfigError(ZccError):

@@ -26,6 +26,7 @@ from zcc.errors import (
     ProtocolError,
     TokenError,
     UnheardError,
+    UnknownKindError,
     UnreachableError,
 )
 from zcc.keys import (
@@ -38,7 +39,7 @@ from zcc.keys import (
     save_private,
 )
 from zcc.link import DealerLink
-from zcc.messages import OTHER_ROLE, Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
+from zcc.messages import OTHER_ROLE, Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin, Unknown
 from zcc.reaching import split_endpoint, why_unreachable
 
 # A farm is called so whose operator gave it no name.
@@ -262,6 +263,7 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
     Raises:
         UnreachableError: nobody listens at the endpoint.
         KeyRefusedError: the broker turns this key away.
+        ConfigError: the broker does not know such a request.
         UnheardError: what listens there says nothing to this key.
         ProtocolError: it does not speak this protocol.
     """
@@ -275,6 +277,8 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
         if not answer.done():
             try:
                 answer.set_result(codec.decode(frames))
+            except UnknownKindError:
+                pass  # of a later release: no answer to this
             except ProtocolError as error:
                 answer.set_exception(error)
 
@@ -288,7 +292,7 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
             # The link refuses to queue before the connection stands, so offer until it takes.
             while not answer.done() and not link.send(codec.encode(request)):
                 await asyncio.sleep(_AGAIN_S)
-            return await answer
+            reply = await answer
     except TimeoutError as error:
         raise UnheardError(f"no answer from {endpoint} within {JOIN_TIMEOUT_S:.0f} s") from error
     except ProtocolError as error:
@@ -296,3 +300,6 @@ async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Messag
     finally:
         link.close()
         context.term()
+    if isinstance(reply, Unknown):
+        raise ConfigError(f"the broker at {endpoint} is older than this zcc, and cannot do that")
+    return reply

@@ -17,6 +17,10 @@ Document, format 1, a msgpack array:
 Format 2 is the same with two more fields: [path...], bases of dumps (zcc/dumps.py), and [path...], directories
 that the command may list. A job with neither is of format 1.
 
+A format says what has to be understood: who does not know it takes no such job. What a later release adds
+without another number stands behind the fields of format 2, is left out where it says nothing, and changes
+nothing of what the command does: who does not know it passes it over (docs/protocol.md tells how it grows).
+
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.
 
@@ -26,7 +30,7 @@ Every field's type carries its bounds (zcc/bounds.py), and what fields must be t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated, Any
@@ -47,15 +51,18 @@ from zcc.bounds import (
     Spelling,
     VariableName,
     Word,
+    pass_over,
     rule_of,
     sayable,
 )
 from zcc.dumps import MAX_DUMPS, is_dump
-from zcc.errors import JobError
+from zcc.errors import JobError, JobFormatError
 
 JOB_FORMAT = 1
 WIDER_JOB_FORMAT = 2
 RESULT_FORMAT = 1
+# How many fields a document of each has, its number among them; those of the latter two may be more.
+_JOB_FIELDS, _WIDER_JOB_FIELDS, _RESULT_FIELDS = 14, 16, 8
 
 # The sandbox's own directory, which no client has; its TMPDIR lies in it.
 SANDBOX_DIRECTORY = b"/.zcc"
@@ -221,19 +228,21 @@ class Result:
     node: Name
 
 
-def encode_job(job: Job) -> bytes:
-    """The canonical bytes of a job."""
+def encode_job(job: Job, unknown: Sequence[Any] = ()) -> bytes:
+    """The canonical bytes of a job; `unknown` are the fields that a later release has added to it."""
     files = job.manifest.files
-    return encode_document(
-        job, _group(files), [(file.path, file.twin) for file in files if file.twin]
-    )
+    twins = [(file.path, file.twin) for file in files if file.twin]
+    return encode_document(job, _group(files), twins, unknown)
 
 
-def encode_document(job: Job, groups: Sequence[Any], twins: Sequence[Any]) -> bytes:
+def encode_document(
+    job: Job, groups: Sequence[Any], twins: Sequence[Any], unknown: Sequence[Any] = ()
+) -> bytes:
     """The canonical bytes of a job whose files are these, in groups and with their times, whatever is in it."""
     manifest = job.manifest
+    is_wider = bool(job.dumps or job.listed or unknown)
     document: list[object] = [
-        WIDER_JOB_FORMAT if job.dumps or job.listed else JOB_FORMAT,
+        WIDER_JOB_FORMAT if is_wider else JOB_FORMAT,
         job.toolchain,
         job.executable,
         job.argv,
@@ -248,8 +257,8 @@ def encode_document(job: Job, groups: Sequence[Any], twins: Sequence[Any]) -> by
         manifest.hard_links,
         job.outputs,
     ]
-    if job.dumps or job.listed:
-        document += (job.dumps, job.listed)
+    if is_wider:
+        document += (job.dumps, job.listed, *unknown)
     packed: bytes = msgpack.packb(document, use_bin_type=True)
     return packed
 
@@ -268,17 +277,20 @@ def decode_job(encoded: bytes) -> Job:
     if len(encoded) > MAX_JOB_BYTES:
         raise JobError(f"a job of {len(encoded)} bytes; at most {MAX_JOB_BYTES} are taken")
     document = unpack_job(encoded)
-    if document[0] != (JOB_FORMAT if len(document) == 14 else WIDER_JOB_FORMAT):
-        raise JobError(
-            f"job format {document[0]!r}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
+    is_narrow = len(document) == _JOB_FIELDS
+    if document[0] != (JOB_FORMAT if is_narrow else WIDER_JOB_FORMAT):
+        raise JobFormatError(
+            f"job format {document[0]!r:.40}; this program speaks {JOB_FORMAT} and {WIDER_JOB_FORMAT}"
         )
+    unknown = document[_WIDER_JOB_FIELDS:]
     try:
+        pass_over(unknown)
         job = job_from(document)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise JobError(f"not a job: {error}") from error
     if why := why_no_job(job):
         raise JobError(f"not a job: {why}")
-    if encode_job(job) != encoded:
+    if encode_job(job, unknown) != encoded:
         raise JobError("a job that is not in canonical form")
     return job
 
@@ -289,7 +301,10 @@ def unpack_job(encoded: bytes) -> list[Any]:
     Raises:
         JobError: it is none.
     """
-    return _unpack(encoded, "job", (14, 16), MAX_INPUTS, _MAX_JOB_ITEMS)
+    document = _unpack(encoded, "job", _JOB_FIELDS, MAX_INPUTS, _MAX_JOB_ITEMS)
+    if _JOB_FIELDS < len(document) < _WIDER_JOB_FIELDS:
+        raise JobError(f"not a job: {len(document)} fields")
+    return document
 
 
 def why_no_job(job: Job) -> str:
@@ -378,9 +393,11 @@ def decode_result(encoded: bytes) -> Result:
     """
     if len(encoded) > MAX_RESULT_BYTES:
         raise JobError(f"a result of {len(encoded)} bytes; at most {MAX_RESULT_BYTES} are taken")
-    document = _unpack(encoded, "result", (8,), MAX_MISSES, _MAX_RESULT_ITEMS)
+    document = _unpack(encoded, "result", _RESULT_FIELDS, MAX_MISSES, _MAX_RESULT_ITEMS)
     if document[0] != RESULT_FORMAT:
-        raise JobError(f"result format {document[0]!r}; this program speaks {RESULT_FORMAT}")
+        raise JobFormatError(
+            f"result format {document[0]!r:.40}; this program speaks {RESULT_FORMAT}"
+        )
     try:
         result: Result = _RESULT.read(document[1:])
     except ValueError as error:
@@ -426,8 +443,8 @@ def _group(files: Iterable[FileInput]) -> list[tuple[bytes, list[bytes], bytes]]
 def job_from(document: list[Any]) -> Job:
     """The job as it is written, whatever its fields hold: `why_no_job` judges them."""
     (_, toolchain, executable, argv, cwd, environment, machine_class, terminal) = document[:8]
-    groups, twins, symlinks, directories, hard_links, outputs = document[8:14]
-    dumps, listed = document[14:] or ((), ())
+    groups, twins, symlinks, directories, hard_links, outputs = document[8:_JOB_FIELDS]
+    dumps, listed = document[_JOB_FIELDS:_WIDER_JOB_FIELDS] or ((), ())
     return Job(
         toolchain=toolchain,
         executable=executable,
@@ -469,9 +486,7 @@ def _files(groups: list[Any], twins: dict[Any, Any]) -> list[FileInput]:
     return files
 
 
-def _unpack(
-    encoded: bytes, what: str, fields: Collection[int], most_items: int, most_in_all: int
-) -> list[Any]:
+def _unpack(encoded: bytes, what: str, least: int, most_items: int, most_in_all: int) -> list[Any]:
     left = most_in_all
 
     def count(items: list[Any]) -> list[Any]:
@@ -488,8 +503,8 @@ def _unpack(
         )  # fmt: skip
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise JobError(f"not a {what}: {error}") from error
-    if not isinstance(document, list) or len(document) not in fields:
-        raise JobError(f"not a {what}: expected an array of {' or '.join(map(str, fields))}")
+    if not isinstance(document, list) or len(document) < least:
+        raise JobError(f"not a {what}: expected an array of {least} or more")
     return document
 
 

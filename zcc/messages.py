@@ -4,6 +4,9 @@ A message is at most four frames: `zcc/2`, the kind, a msgpack array with the fi
 written here, and for the kinds that have a `body` one frame of raw bytes. Each field's type carries its
 bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/roles.py` says who may send what.
 
+A new field stands behind all others of its class, behind a `body` too, and has a default that means what was
+before (docs/protocol.md, How the protocol grows).
+
 Bulk data travels only as `Chunk`s, under a byte credit that the receiver grants with `Credit`.
 Inputs are pulled (`Want`), outputs are pushed before the message that names them.
 """
@@ -41,6 +44,8 @@ RECEIVING_BYTES = 1 << 10
 STORAGE_WINDOW = 8
 # Reasons of `Refused` that tell of the job and not of the farm: it is not worth while to send it again.
 WRONG_JOB = frozenset((reasons.Reason.UNREADABLE, reasons.Reason.JOB_REFUSED))
+# A kind's name; who sends a longer one says no kind of any release.
+MAX_KIND_BYTES = 64
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
 # Leases that one node may hold, and a little: a broker that leases more is broken.
@@ -224,6 +229,17 @@ class Refused(Message):
     KIND: ClassVar[bytes] = b"refused"
     ticket: Count
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Message):
+    """Broker -> peer: I do not know this kind of message, and have passed yours over: I am of an older release.
+
+    An answer to a question, where one is due. Nobody answers it.
+    """
+
+    KIND: ClassVar[bytes] = b"unknown"
+    kind: Annotated[bytes, Length(MAX_KIND_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,8 +547,8 @@ class StorageEnd(Message):
 
 
 ALL: tuple[type[Message], ...] = (
-    Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Submit, Cancel, Revoke, Want,
-    Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
+    Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Unknown, Submit, Cancel, Revoke,
+    Want, Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
     AskPlaced, Placed, AskVoided, Voided, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore,
     StorageEnd,
 )  # fmt: skip

@@ -66,7 +66,8 @@ class Drawn:
 
     def job_bytes(self, base: Job) -> bytes:
         """What is said to be a job: one in three is damaged."""
-        encoded = encode_job(self.job(base))
+        unknown = (self._anything(),) if self._rng.random() < 0.1 else ()
+        encoded = encode_job(self.job(base), unknown)
         return self._damaged(encoded) if self._rng.random() < 0.3 else encoded
 
     def result(self) -> Result:
@@ -86,6 +87,8 @@ class Drawn:
         header = [_raw(value) for value in values.values()]
         if header and self._rng.random() < 0.15:
             header[self._rng.randrange(len(header))] = self._anything()
+        if self._rng.random() < 0.1:
+            header += [self._anything() for _ in range(self._rng.choice((1, 2, 17)))]
         packed = msgpack.packb(header, use_bin_type=True, unicode_errors="surrogatepass")
         frames = [messages.PROTOCOL, kind.KIND, packed, *body]
         if self._rng.random() < 0.1:

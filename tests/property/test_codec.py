@@ -5,12 +5,15 @@ The invariant: `decode(encode(m)) == m`, and for any frames `decode` raises noth
 
 from __future__ import annotations
 
+from itertools import count
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.digest import Digest, digest_of
+from tests.golden import sample, with_more
 from zcc import codec, messages
 from zcc.errors import JobError, ProtocolError
 from zcc.job import FileInput, Job, Manifest, decode_job, decode_result, encode_job, job_key
@@ -36,6 +39,22 @@ def test_any_header_is_a_message_or_refused(
     except ProtocolError:
         return
     assert codec.decode(codec.encode(message)) == message
+
+
+@given(st.sampled_from(messages.ALL), st.lists(VALUES, min_size=1, max_size=4))
+def test_whatever_stands_behind_its_fields_a_message_says_the_same_or_is_refused(
+    kind: type[messages.Message], more: list[object]
+) -> None:
+    message = sample(kind, count(1))
+    frames = codec.encode(message)
+    try:
+        frames[2] = with_more(frames[2], *more)
+    except (OverflowError, ValueError):
+        return
+    try:
+        assert codec.decode(frames) == message
+    except ProtocolError:
+        return
 
 
 @given(st.lists(st.binary(), max_size=6))

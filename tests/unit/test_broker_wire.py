@@ -278,7 +278,7 @@ def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "frames",
     [
-        [b"zcc/2", b"beat", b"\x91\x00"],
+        [b"zcc/2", b"beat", b"\x91\xa1x"],
         [b"zcc/2", b"beat", b"\xc1"],
         [b"zcc/2", b"beat"],
         [b"zcc/2", b"hello", b"\x90"],

@@ -18,10 +18,11 @@ from node.probe import probe
 from node.sandbox import Limits
 from node.shell import NodeShell
 from tests.unit.test_broker_wire import Broker, run, sample_job
+from zcc.errors import JobFormatError
 from zcc.farm import Access
-from zcc.job import encode_job, job_key
+from zcc.job import Job, encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import Beat, Message, Refused, Role, Submit, Want
+from zcc.messages import PROTOCOL, Beat, Message, Refused, Role, Submit, Want
 
 TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
 # The machine may do other things beside.
@@ -250,6 +251,43 @@ def test_what_came_in_a_session_that_is_lost_is_not_asked_for_again(
             assert node._bulk._receiver._consumed_bytes == 0  # its credit is the new session's
         finally:
             disk.gate.set()
+            node.close()
+
+    run(story, tmp_path)
+
+
+def test_a_job_of_a_later_release_is_given_back_and_counts_on_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_: bytes) -> Job:
+        raise JobFormatError("job format 9")
+
+    async def story(broker: Broker) -> None:
+        node = await _node(broker, tmp_path)
+        try:
+            broker.shell.machine.farm.started_at -= 10
+            monkeypatch.setattr("node.shell.decode_job", unknown)
+            assert await _refused(broker) == "no-nodes"  # there is no other to try
+            (row,) = broker.shell.machine.farm.nodes
+            assert row.record.faults == 0
+            assert "job format 9" in str(row.unfit)
+        finally:
+            node.close()
+
+    run(story, tmp_path)
+
+
+def test_a_node_passes_over_what_a_later_broker_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(broker: Broker) -> None:
+        node = await _node(broker, tmp_path)
+        try:
+            for _ in range(2):
+                node._received([PROTOCOL, b"later", b"\x90"])
+            assert node._is_open
+            assert caplog.text.count("says later, which zcc") == 1
+        finally:
             node.close()
 
     run(story, tmp_path)

@@ -107,6 +107,38 @@ def test_a_damaged_note_costs_everything(tmp_path: Path, recall: Recall) -> None
     assert left(recall) == set()
 
 
+def test_of_a_broker_that_does_not_say_what_it_takes_back_nothing_is_kept(
+    tmp_path: Path, recall: Recall
+) -> None:
+    """It is of an older release. What an earlier one has told of may be void by now."""
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    voiding.not_told()
+    assert left(recall) == {ONE, TWO, THREE}
+    assert not recall.may_keep()
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
+    assert left(recall) == {ONE, TWO, THREE}
+    assert recall.may_keep()
+    voiding.not_told()
+    assert not recall.may_keep()
+    assert left(recall) == set()
+    # Its list costs everything when it has one again: nobody knows what is not in it.
+    question = Voiding(str(tmp_path), recall, "broker").question()
+    assert question.list_id not in (b"", FOUR)
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
+    assert recall.may_keep()
+
+
+def test_a_damaged_note_costs_everything_where_the_broker_has_no_list_either(
+    tmp_path: Path, recall: Recall
+) -> None:
+    voiding = Voiding(str(tmp_path), recall, "broker")
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
+    assert left(recall) == {ONE, TWO, THREE}
+    next(tmp_path.glob("heard.*")).write_text("damaged")
+    Voiding(str(tmp_path), recall, "broker").not_told()
+    assert left(recall) == set()
+
+
 def test_an_index_that_cannot_be_read_while_a_node_is_void_keeps_nothing(
     tmp_path: Path, recall: Recall
 ) -> None:

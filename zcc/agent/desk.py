@@ -19,7 +19,7 @@ from zcc.agent.memory import Memory, resident_bytes
 from zcc.agent.recall import Recall
 from zcc.agent.session import FarmSession
 from zcc.agent.uploads import Uploads
-from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed
+from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed, Unknown
 from zcc.reasons import Reason
 
 ASK_TIMEOUT_S = 5.0
@@ -124,10 +124,10 @@ class Desk:
         elif outcome.way:
             self._no_room = ""
 
-    def broker_answered(self, answer: Nodes | Placed) -> None:
+    def broker_answered(self, answer: Nodes | Placed | Unknown) -> None:
         """Answers come in the order of the questions: the first that waits for such a one has it."""
         for waiting in self._waiting:
-            if waiting.takes is type(answer) and waiting.end(answer):
+            if waiting.is_answered_by(answer) and waiting.end(answer):
                 return
 
     def _status(self) -> dict[str, Any]:
@@ -212,6 +212,8 @@ class Desk:
             return "the broker does not answer"
         finally:
             self._waiting.remove(waiting)
+        if isinstance(answer, Unknown):
+            return "the broker is older than this zcc, and does not know this question"
         return self._session.refusal if answer is None else answer
 
 
@@ -222,6 +224,9 @@ class _Waiting:
     question: Message
     takes: type[Message]
     answer: asyncio.Future[Message | None]
+
+    def is_answered_by(self, answer: Message) -> bool:
+        return self.takes is type(answer) or answer == Unknown(self.question.KIND)
 
     def end(self, answer: Message | None) -> bool:
         """Returns whether he still waited."""

@@ -18,7 +18,7 @@ from cache.digest import Digest
 from zcc import __version__, codec
 from zcc.agent.arrivals import Arrivals
 from zcc.agent.showing import Showing
-from zcc.errors import ProtocolError
+from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError
 from zcc.farm import Access
 from zcc.job import FileInput
 from zcc.link import DealerLink
@@ -39,11 +39,13 @@ from zcc.messages import (
     Placed,
     Refused,
     Submit,
+    Unknown,
     Voided,
     Want,
     Welcome,
     Who,
 )
+from zcc.newer import Newer
 from zcc.reasons import Reason
 from zcc.transfer import Receiver, Sender
 
@@ -66,7 +68,7 @@ class Listener(Protocol):
     def job_finished(self, message: Finished) -> None: ...
     def job_refused(self, ticket: int, reason: str) -> None: ...
     def job_begins(self, ticket: int, expected_s: float) -> None: ...
-    def broker_answered(self, answer: Nodes | Placed) -> None: ...
+    def broker_answered(self, answer: Nodes | Placed | Unknown) -> None: ...
     def results_voided(self, message: Voided) -> None: ...
 
 
@@ -102,6 +104,7 @@ class FarmSession:
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
         self._refusal = ""
+        self._newer = Newer("the broker")
         self._showing = Showing(self._send, path_of)
         self._reset()
         # For how long there has been something to send, and since when there is.
@@ -216,8 +219,12 @@ class FarmSession:
         self.bytes_received += sum(map(len, frames))
         try:
             self._take(codec.decode(frames))
+        except UnknownKindError as error:
+            self._newer.note(error.kind)
         except ProtocolError as error:
             logger.error("the broker sent what it must not: %s", error)
+            if isinstance(error, OtherProtocolError):
+                self._refusal = str(error)
             self._lose(Reason.PROTOCOL_ERROR)
 
     def _take(self, message: Message) -> None:
@@ -243,6 +250,7 @@ class FarmSession:
                 self._showing.void(ticket)
                 self._listener.job_refused(ticket, reason)
             case Welcome():
+                self._newer.note_release(message.version)
                 self._welcomed(message.holding_key)
             case Who():
                 self._suspend()
@@ -251,7 +259,7 @@ class FarmSession:
                 self._greeted(False)
             case Bye():
                 self._lose(Reason.BROKER_STOPPED)
-            case Nodes() | Placed():
+            case Nodes() | Placed() | Unknown():
                 self._listener.broker_answered(message)
             case Voided():
                 self._listener.results_voided(message)

@@ -80,7 +80,17 @@ from zcc.agent.voiding import Voiding
 from zcc.agent.weight import slots_of
 from zcc.config import SOONER, Config
 from zcc.farm import Access
-from zcc.messages import HAS_BEGUN_S, WRONG_JOB, Finished, Nodes, Placed, Submit, Voided
+from zcc.messages import (
+    HAS_BEGUN_S,
+    WRONG_JOB,
+    AskVoided,
+    Finished,
+    Nodes,
+    Placed,
+    Submit,
+    Unknown,
+    Voided,
+)
 from zcc.reasons import Reason, reason_of
 from zcc.variables import wrong_in_call
 
@@ -312,7 +322,9 @@ class AgentShell:
             self._refusals.refused(call.request, event.reason, event.detail, now)
         self._handle(event)
 
-    def broker_answered(self, answer: Nodes | Placed) -> None:
+    def broker_answered(self, answer: Nodes | Placed | Unknown) -> None:
+        if answer == Unknown(AskVoided.KIND) and self._voiding is not None:
+            self._voiding.not_told()
         self._desk.broker_answered(answer)
 
     def results_voided(self, message: Voided) -> None:

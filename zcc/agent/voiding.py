@@ -5,8 +5,10 @@
 
 It belongs to the results that it speaks of, whichever agent uses them, and is written only behind what it
 stands for. Where a broker has none, nothing was taken from it yet: so it is written before the first result is
-kept. A broker that has another list than the one that is known costs all results. An agent that has no answer
-yet serves what is here, as it does where there is no farm: that was right as far as anybody has told it.
+kept. A broker that has another list than the one that is known costs all results. So does one that keeps no
+list, being of an older release, where one was known; and nothing that comes from it is kept. An agent that has
+no answer yet serves what is here, as it does where there is no farm: that was right as far as anybody has told
+it.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Voiding:
         self._path = os.path.join(cache_dir, name)
         self._recall = recall
         self._list, self._number = _read(self._path)
+        self._has_list = True  # the broker, as far as it has not said otherwise
         recall.may_keep = self._is_noted
 
     def question(self) -> AskVoided:
@@ -43,6 +46,7 @@ class Voiding:
     def told(self, message: Voided) -> bool:
         """Forget what is void. Whether any result that is on its way now may be void as well: whose it is shows
         when it is here, and a node's name is asked of what is kept alone."""
+        self._has_list = True
         if (message.list_id, message.last) == (self._list, self._number):
             return False
         # The broker goes on behind a number where it has found the mark that it was asked with, nowhere else.
@@ -65,9 +69,22 @@ class Voiding:
         self._recall.when_forgotten(partial(self._write, self._list, self._number))
         return is_all_in_doubt
 
+    def not_told(self) -> None:
+        """The broker does not know the question: what it takes back is heard by nobody."""
+        was_said, self._has_list = not self._has_list, False
+        if self._list and not was_said:
+            logger.info(
+                "forgetting all results: the broker does not say which of them it takes back"
+            )
+            self._recall.forget_all()
+            self._list, self._number = _DAMAGED, 0
+            self._recall.when_forgotten(partial(self._write, self._list, self._number))
+
     def _is_noted(self) -> bool:
         """Whether the next agent will know of which list this one has heard: somebody may have cleaned up, and
         before the broker's first answer there is none."""
+        if not self._has_list:
+            return False
         if os.path.exists(self._path):
             return True
         return bool(self._list) and self._write(self._list, self._number)

@@ -16,7 +16,7 @@ import zmq
 
 from cache.digest import digest_of
 from zcc import __version__, codec
-from zcc.errors import ProtocolError, ZccError
+from zcc.errors import ProtocolError, UnknownKindError, ZccError
 from zcc.farm import Access
 from zcc.link import DealerLink
 from zcc.messages import (
@@ -35,6 +35,7 @@ from zcc.messages import (
     StoragePut,
     StorageRemove,
     StorageValue,
+    Unknown,
     Welcome,
     Who,
 )
@@ -227,6 +228,8 @@ class StorageSession:
         self._heard_s = self._loop.time()
         try:
             self._take(codec.decode(frames))
+        except UnknownKindError:
+            pass  # of a later release: nothing that was asked for
         except ProtocolError as error:
             logger.error("the broker sent what it must not: %s", error)
             self._lose("the broker speaks another protocol")
@@ -237,6 +240,10 @@ class StorageSession:
                 answers = self._waiting.get(message.ticket)
                 if answers is not None:
                     answers.put_nowait(message)
+            case Unknown():
+                self._lose(
+                    "the broker does not keep ccache's values: it is older than this program"
+                )
             case Welcome():
                 self._opened.set()
             case Who():
