@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check docs differ attack edits faults bench clean
+.PHONY: help test demo check docs golden differ attack edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,6 +54,9 @@ check: $(INSTALLED) ## lint, format, types, layers
 
 docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
+
+golden: $(INSTALLED) ## the bytes of all messages as this release says them, once a release
+	$(BIN)/python -m tests.golden
 
 faults: $(INSTALLED) ## parts that die, freeze, are cut off, as long as in life (half an hour)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ZCC_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults -m '' $(ARGS)
