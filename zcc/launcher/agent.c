@@ -94,8 +94,7 @@ const char *find_place(struct place *place)
         return "no place for the agent's socket: set ZCC_SOCKET, or XDG_RUNTIME_DIR or HOME from / on";
     place->name = basename_of(place->path);
     size_t length = (size_t)(place->name - place->path);
-    snprintf(directory, sizeof directory, "%.*s", length ? (int)length : 1,
-             length ? place->path : ".");
+    snprintf(directory, sizeof directory, "%.*s", length ? (int)length : 1, length ? place->path : ".");
     while (length > 1 && directory[length - 1] == '/')
         directory[--length] = '\0';
     place->directory = open_directory(directory);
@@ -118,8 +117,8 @@ int connect_agent(const struct place *place, long patience_ms)
     socklen_t size = sizeof peer;
     int length = snprintf(address.sun_path, sizeof address.sun_path, "%s", place->path);
     if (length >= (int)sizeof address.sun_path)
-        length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s",
-                          place->directory, place->name);
+        length =
+            snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", place->directory, place->name);
     int fd = lift(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd < 0 || length >= (int)sizeof address.sun_path)
         return errno = fd < 0 ? errno : ENAMETOOLONG, -1;

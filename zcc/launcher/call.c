@@ -102,8 +102,8 @@ static int is_policy(const char *wanted)
 void check_policy(void)
 {
     const char *policy = getenv("ZCC_FALLBACK"), *guard = getenv("ZCC_GUARD");
-    if (policy && *policy && !is_policy("never") && !is_policy("forbid") && !is_policy("always")
-        && (!guard || atoi(guard) == 0)) /* the outermost launcher says it once */
+    if (policy && *policy && !is_policy("never") && !is_policy("forbid") && !is_policy("always") &&
+        (!guard || atoi(guard) == 0)) /* the outermost launcher says it once */
         say("zcc: ZCC_FALLBACK=%s is not obeyed: expected never, forbid or always", policy);
 }
 
@@ -113,8 +113,7 @@ _Noreturn void exec_compiler(const char *path, const char *name)
     int depth = guard ? atoi(guard) : 0;
     char text[16];
     if (depth > MAX_DEPTH) {
-        say("zcc: %s calls itself through zcc, %d deep: name the real compiler by its full path",
-            name, depth);
+        say("zcc: %s calls itself through zcc, %d deep: name the real compiler by its full path", name, depth);
         _exit(1);
     }
     snprintf(text, sizeof text, "%d", depth + 1);

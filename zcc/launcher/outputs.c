@@ -140,12 +140,11 @@ static int open_temporary(int number)
     output->directory = open_directory(number);
     for (int attempt = 0; attempt < 100; attempt++) {
         char *temporary;
-        if (asprintf(&temporary, ".%.200s.zcc-%ld-%d", output->name, (long)getpid(),
-                     number + attempt * MAX_FILES) < 0)
+        if (asprintf(&temporary, ".%.200s.zcc-%ld-%d", output->name, (long)getpid(), number + attempt * MAX_FILES) < 0)
             return -1;
         hold_signals(&before);
-        int fd = openat(output->directory, temporary,
-                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, output->mode);
+        int fd =
+            openat(output->directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, output->mode);
         int error = errno;
         if (fd >= 0) {
             output->temporary = temporary;
@@ -165,7 +164,7 @@ static void receive_file(int agent, int number)
     uint64_t left = outputs[number].size;
     if (fd < 0)
         abandon_result("an output cannot be created");
-    for (const char *at; left > 0; ) {
+    for (const char *at; left > 0;) {
         size_t got = receive(agent, &at, left);
         if (write_all(fd, at, got) != 0)
             abandon_result("an output cannot be written");
@@ -248,22 +247,20 @@ _Noreturn void place_result(int agent, uint32_t length)
     size_t sizes[2];
     sizes[0] = (size_t)receive_number(agent, 4);
     sizes[1] = (size_t)receive_number(agent, 4);
-    if (status > 255 || files > MAX_FILES || sizes[0] + sizes[1] > MAX_MESSAGES
-        || receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
+    if (status > 255 || files > MAX_FILES || sizes[0] + sizes[1] > MAX_MESSAGES ||
+        receive_heads(agent, files, length) + sizes[0] + sizes[1] != length)
         abandon_result("the agent's answer makes no sense");
     char *messages[2] = {receive_text(agent, sizes[0]), receive_text(agent, sizes[1])};
     /* What a compiler makes of a stream that nobody reads, that is closed or full, only it can say; it may
        write no output then, so none is placed before. */
-    if ((sizes[0] > 0 && !takes_messages(STDOUT_FILENO))
-        || (sizes[1] > 0 && !takes_messages(STDERR_FILENO)))
+    if ((sizes[0] > 0 && !takes_messages(STDOUT_FILENO)) || (sizes[1] > 0 && !takes_messages(STDERR_FILENO)))
         fall_back("nobody takes the messages");
     watch_signals();
     for (uint32_t i = 0; i < files; i++)
         receive_file(agent, (int)i);
     place_files(files);
     unwatch_signals();
-    if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0
-        || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)
+    if (write_all(STDOUT_FILENO, messages[0], sizes[0]) != 0 || write_all(STDERR_FILENO, messages[1], sizes[1]) != 0)
         fall_back("the messages cannot be written");
     _exit((int)status);
 }

@@ -58,9 +58,8 @@ static void describe(char *text, size_t size)
             unsigned a, b, c, d;
             if (!__get_cpuid_count(leaf->number, sub, &a, &b, &c, &d) || used >= size)
                 continue;
-            used += (size_t)snprintf(text + used, size - used, "%08x.%u %08x %08x %08x %08x\n", leaf->number,
-                                     sub, a & leaf->keep[0], b & leaf->keep[1], c & leaf->keep[2],
-                                     d & leaf->keep[3]);
+            used += (size_t)snprintf(text + used, size - used, "%08x.%u %08x %08x %08x %08x\n", leaf->number, sub,
+                                     a & leaf->keep[0], b & leaf->keep[1], c & leaf->keep[2], d & leaf->keep[3]);
         }
     }
     unsigned a, b, c, d;

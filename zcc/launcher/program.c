@@ -11,7 +11,10 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static char own_directory[PATH_MAX];
-static struct { dev_t device; ino_t inode; } selves[4]; /* this program and those beside it */
+static struct {
+    dev_t device;
+    ino_t inode;
+} selves[4]; /* this program and those beside it */
 static size_t self_count;
 
 const char *basename_of(const char *path)

@@ -20,8 +20,9 @@ size_t receive(int agent, const char **at, uint64_t limit)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            abandon_result(got == 0 ? "the agent went away before it answered"
-                           : errno == EAGAIN ? "the agent is silent" : "the agent is lost");
+            abandon_result(got == 0          ? "the agent went away before it answered"
+                           : errno == EAGAIN ? "the agent is silent"
+                                             : "the agent is lost");
         buffer_start = 0;
         buffer_end = (size_t)got;
     }
@@ -35,7 +36,7 @@ size_t receive(int agent, const char **at, uint64_t limit)
 
 static void receive_all(int agent, char *to, size_t size)
 {
-    for (const char *at; size > 0; ) {
+    for (const char *at; size > 0;) {
         size_t got = receive(agent, &at, size);
         memcpy(to, at, got);
         to += got;

@@ -57,7 +57,7 @@ void send_request(int agent)
     for (size_t i = 0; i < COUNT(lists); i++)
         for (uint32_t j = 0; j < counts[i]; j++)
             at = stpcpy(at, lists[i][j]) + 1;
-    for (at = request; size > 0; ) {
+    for (at = request; size > 0;) {
         ssize_t sent = send(agent, at, size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;

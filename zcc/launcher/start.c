@@ -51,7 +51,7 @@ static void close_from(unsigned first)
         return;
 #endif
     DIR *open_files = opendir("/proc/self/fd"); /* Linux before 5.9 */
-    for (struct dirent *entry; open_files && (entry = readdir(open_files)); )
+    for (struct dirent *entry; open_files && (entry = readdir(open_files));)
         if (atoi(entry->d_name) >= (int)first && atoi(entry->d_name) != dirfd(open_files))
             close(atoi(entry->d_name));
 }
@@ -109,8 +109,7 @@ static int spawn_agent(const struct place *place, const char *log_name, int lock
 {
     int ready[2], answer = FAILED;
     char byte, *path = absolute(place->path);
-    int log = lift(openat(place->directory, log_name,
-                          O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    int log = lift(openat(place->directory, log_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!path || pipe2(ready, O_CLOEXEC) != 0) {
         free(path);
         return FAILED;
@@ -147,8 +146,7 @@ static long age_ms(const struct place *place, const char *name)
     struct timespec now;
     if (fstatat(place->directory, name, &status, 0) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0)
         return LONG_MAX;
-    return labs((long)(now.tv_sec - status.st_mtim.tv_sec) * 1000
-                + (now.tv_nsec - status.st_mtim.tv_nsec) / 1000000);
+    return labs((long)(now.tv_sec - status.st_mtim.tv_sec) * 1000 + (now.tv_nsec - status.st_mtim.tv_nsec) / 1000000);
 }
 
 static int is_recent(const struct place *place, const char *name)
@@ -176,8 +174,7 @@ static void mark_failed(const struct place *place, const struct names *names)
 }
 
 /* Under the lock: nobody else starts one, and no start is under way. */
-static int start_alone(const struct place *place, const struct names *names, int lock, long patience_ms,
-                       long start_ms)
+static int start_alone(const struct place *place, const struct names *names, int lock, long patience_ms, long start_ms)
 {
     int fd = connect_agent(place, patience_ms); /* who had the lock before us has started it */
     if (fd >= 0 || is_recent(place, names->failed))
@@ -206,8 +203,7 @@ int start_agent(const struct place *place, long patience_ms)
     snprintf(names.starting, sizeof names.starting, "%s.starting", place->stem);
     if (is_recent(place, names.failed))
         return -1;
-    int lock = lift(openat(place->directory, names.lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                           0600));
+    int lock = lift(openat(place->directory, names.lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (lock < 0)
         return -1;
     if (take_start(place, &names, lock, start_ms) == 0)

@@ -13,7 +13,10 @@ static struct timespec span(long ms)
     return (struct timespec){ms / 1000, ms % 1000 * 1000000};
 }
 
-static void on_tick(int number) { (void)number; }
+static void on_tick(int number)
+{
+    (void)number;
+}
 
 int start_ticks(long first_ms, long then_ms)
 {

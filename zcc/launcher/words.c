@@ -21,6 +21,8 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LEAST_LETTERS 3 /* of a subcommand that can be misspelt: `cp` and `ip` are near `up`, and no slips */
 
+/* In columns a list would be laid out anew with each longer word. */
+/* clang-format off */
 /* tests/unit/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
     "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "leave", "masquerade",
@@ -40,6 +42,7 @@ static const char *const kinds[] = {
     "hipcc", "emcc", "em++", "mpicc", "mpicxx", "mpic++", "ccache", "sccache", "distcc", "icecc", "icerun",
     "buildcache", "fastbuild",
 };
+/* clang-format on */
 
 /* Options of two dashes that compilers are asked; zcc's subcommands have none of these. */
 static const char *const long_options[] = {
@@ -86,12 +89,12 @@ static int is_nearly(const char *word, const char *other)
     size_t length = strlen(word), other_length = strlen(other), same = 0, tail = 0;
     while (word[same] && word[same] == other[same])
         same++;
-    while (tail < length - same && tail < other_length - same
-           && word[length - tail - 1] == other[other_length - tail - 1])
+    while (tail < length - same && tail < other_length - same &&
+           word[length - tail - 1] == other[other_length - tail - 1])
         tail++;
     size_t rest = length - same - tail, other_rest = other_length - same - tail;
-    return (rest <= 1 && other_rest <= 1)
-        || (rest == 2 && other_rest == 2 && word[same] == other[same + 1] && word[same + 1] == other[same]);
+    return (rest <= 1 && other_rest <= 1) ||
+           (rest == 2 && other_rest == 2 && word[same] == other[same + 1] && word[same + 1] == other[same]);
 }
 
 static int is_slip(const char *word)
@@ -104,8 +107,8 @@ static int is_slip(const char *word)
 
 static int is_long_option(const char *word)
 {
-    return is_one_of(word, strcspn(word, "="), long_options, COUNT(long_options))
-        || strncmp(word, "--print-", strlen("--print-")) == 0;
+    return is_one_of(word, strcspn(word, "="), long_options, COUNT(long_options)) ||
+           strncmp(word, "--print-", strlen("--print-")) == 0;
 }
 
 /* Whether anything in these words is what compilers are given, and zcc's subcommands are not. */
@@ -114,8 +117,8 @@ static int looks_like_a_compile(char **words)
     for (; *words; words++) {
         const char *word = *words;
         int is_short = word[0] == '-' && word[1] != '-' && strcmp(word, "-h") != 0;
-        if (is_short || word[0] == '@' || is_long_option(word) || is_file_for_a_compiler(word)
-            || (word[0] != '-' && is_kind_of_compiler(basename_of(word))))
+        if (is_short || word[0] == '@' || is_long_option(word) || is_file_for_a_compiler(word) ||
+            (word[0] != '-' && is_kind_of_compiler(basename_of(word))))
             return 1;
     }
     return 0;
