@@ -19,7 +19,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
-MADE_OF := pyproject.toml CMakeLists.txt $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
+C_FILES := $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
+MADE_OF := pyproject.toml CMakeLists.txt $(C_FILES)
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "zcc needs Python 3.11: make PYTHON=...")'
@@ -49,7 +50,8 @@ demo: $(RUNS) ## a farm on this machine, building something
 check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(FOLDERS)
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 docs: $(INSTALLED) ## the pages that are made of code (docs/reference)

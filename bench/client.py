@@ -82,8 +82,11 @@ def build(project: Path, farm: LocalFarm, compiler: str) -> float:
     """Build from nothing; CPU seconds of make and all that it started and waited for."""
     for path in project.glob("*.o"):
         path.unlink()
-    path = f"{os.environ['PATH']}:{BIN}"
-    environment = {**farm.environment, "PATH": path, "ZCC_FALLBACK": "never"}
+    environment = {
+        **farm.environment,
+        "PATH": f"{os.environ['PATH']}:{BIN}",
+        "ZCC_FALLBACK": "never",
+    }
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = ["make", "-s", "-j4", f"CXX={compiler}"]
     subprocess.run(command, cwd=project, env=environment, check=True)

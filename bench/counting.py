@@ -23,7 +23,7 @@ from zcc.agent.effects import CountOutcome
 from zcc.agent.parts import Part
 from zcc.agent.prepared import Prepared
 from zcc.agent.recall import CacheMode, Recall
-from zcc.agent.wire import Request
+from zcc.agent.wire import Environment, Request
 from zcc.compiler.closure import Closure
 from zcc.compiler.disk import Disk
 from zcc.compiler.toolchain import Toolchain
@@ -44,7 +44,7 @@ CALLS = 400
 HEADERS = 500
 OBJECT = random.Random(1).randbytes(100_000)
 
-REQUEST = Request((b"gcc",), b"/usr/bin/gcc", b"/", {}, 0o22, None, False, False, False)
+REQUEST = Request((b"gcc",), b"/usr/bin/gcc", b"/", Environment(), 0o22, None, False, False, False)
 HIT = CountOutcome(1, "local_hit", way="scanned")
 REMOTE = CountOutcome(1, "remote", way="scanned")
 
@@ -64,9 +64,7 @@ def part(of: Job) -> Part:
     toolchain = Toolchain.__new__(Toolchain)  # nobody looks into it
     encoded = encode_job(of)
     closure = Closure(of.manifest, 0, {})
-    return Part(
-        Prepared(of, job_key(encoded), encoded, closure, "scanned", b"/x.cc", "b", toolchain), 1
-    )
+    return Part(Prepared(of, job_key(encoded), encoded, closure, None, b"/x.cc", "b", toolchain), 1)
 
 
 def cost_us(work: Callable[[int], object], clock: Callable[[], float]) -> float:

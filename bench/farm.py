@@ -46,9 +46,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: the tests' machines
 
-from sleepers.compiler import Project, make_compiler  # noqa: E402
-from sleepers.farms import FARMS, PeerFarm, Shape, started, why_not  # noqa: E402
-
+from bench.sleepers.compiler import Project, make_compiler  # noqa: E402
+from bench.sleepers.farms import FARMS, PeerFarm, Shape, started, why_not  # noqa: E402
 from tests import machines  # noqa: E402
 
 SLOWED_TO = 0.15
@@ -113,9 +112,11 @@ class Build:
 def bound_s(sleeps_s: list[float], shape: Shape, jobs: int, event: str = "") -> float:
     """The least time in which this farm can do it, with so many jobs at a time: list scheduling's bound, where
     the work that is done before the event is taken off."""
-    slots = [speed for speed in sorted(shape.speeds, reverse=True) for _ in range(shape.slots)]
+    slots: list[float] = [
+        speed for speed in sorted(shape.speeds, reverse=True) for _ in range(shape.slots)
+    ]
     power = sum(slots[:jobs])
-    work = sum(sleeps_s)
+    work = math.fsum(sleeps_s)
     if event:
         at_s = EVENT_AT * work / power
         left = SLOWED_TO if event == "slowed" else 0.0

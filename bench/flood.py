@@ -109,7 +109,7 @@ async def measure(state: str, endpoint: str, public: str) -> None:
     for frames in flood:
         while not flooder.link.send(frames):
             await asyncio.sleep(0.001)
-    busy = []
+    busy: list[float] = []
     while flooder.answers < FLOOD and time.perf_counter() - began_s < WAIT_S:
         busy.append(await other.ask(ordinary[len(busy) % QUIET]))
         await asyncio.sleep(0.005)

@@ -24,9 +24,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zcc.agent import wire
-from zcc.agent.analysis import Analyser, Surroundings
+from zcc.agent.analysis import Analyser
 from zcc.agent.prepared import Here, Prepared
 from zcc.agent.queries import run_query
+from zcc.agent.questions import Surroundings
 from zcc.cli.compilers import compilers_of
 from zcc.cli.up import LocalFarm
 from zcc.compiler.closure import Closure as Bounded
@@ -55,7 +56,7 @@ def main() -> int:
         print(json.dumps(report))
     else:
         print(describe(report))
-    return int(report["listed_share"] >= MAX_LISTED or bool(report["different"]))
+    return int(float(str(report["listed_share"])) >= MAX_LISTED or bool(report["different"]))
 
 
 def fetch() -> Path:

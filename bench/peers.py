@@ -20,6 +20,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,10 @@ SLOTS = 4
 JOBS = 4
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SCHEDULER_PORT = "18765"
+
+
+def _is_known(log: Path) -> bool:
+    return "I am known as" in log.read_text()
 
 
 def main() -> None:
@@ -165,7 +170,7 @@ class Icecc(Tool):
         stack.callback(self._stop, members)
         for member in (self._worker, self._client):
             log = self._place / f"{member.state.name}.log"
-            wait_until(lambda log=log: "I am known as" in log.read_text(), f"{log.name}")
+            wait_until(partial(_is_known, log), f"{log.name}")
 
     def build(self, work: Work) -> float:
         environment = os.environ | {"ICECC_TEST_SOCKET": str(self._client.state / "socket")}

@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--validate", type=int, default=0, help="each N-th state; 0: none")
     options = parser.parse_args()
-    world_module.Machine = TimedMachine  # type: ignore[misc]
+    world_module.Machine = TimedMachine  # type: ignore[attr-defined]
     first_ms = 0.0
     for farm in options.farms:
         nodes, slots, per_slot = farm.split("x")

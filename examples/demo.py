@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zcc.capacity import processors
 from zcc.cli.up import LocalFarm
@@ -220,10 +221,10 @@ def run_showing(
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def stats(farm: LocalFarm) -> dict[str, dict[str, int]]:
+def stats(farm: LocalFarm) -> dict[str, Any]:
     command = [str(Path(sys.executable).parent / "zcc"), "stats", "--json"]
     done = subprocess.run(command, env=farm.environment, check=True, capture_output=True)
-    document: dict[str, dict[str, int]] = json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepers.compiler import descendants, set_speed
+from bench.sleepers.compiler import descendants, set_speed
 from tests import machines
 from tests.network_farm import NetworkFarm, wait_until
 from zcc.agent import door
