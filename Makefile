@@ -12,11 +12,11 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test demo check docs golden differ attack edits faults bench clean
+.PHONY: help test quick coverage sanitize demo check docs golden differ attack edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
 C_FILES := $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
@@ -44,6 +44,9 @@ test: $(INSTALLED) ## all tests (ARGS=... for pytest, AT_ONCE=0 for one after th
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
 		--numprocesses $(AT_ONCE) --maxprocesses 4 --dist loadfile $(ARGS)
 
+quick: $(INSTALLED) ## the tests that start no process and open no connection
+	$(BIN)/python -m pytest -q --quick --numprocesses $(AT_ONCE) --maxprocesses 4 $(ARGS)
+
 demo: $(RUNS) ## a farm on this machine, building something
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
 
@@ -59,6 +62,14 @@ docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 
 golden: $(INSTALLED) ## the bytes of all messages as this release says them, once a release
 	$(BIN)/python -m tests.golden
+
+# The shim's tests always build it with a check of what C leaves undefined. It is linked with no libc, so it has no
+# address sanitizer. Whatever the launcher holds when it ends or becomes the compiler is the kernel's: no leak.
+sanitize: $(INSTALLED) ## the tests of launcher and shim, built with gcc's sanitizers
+	PATH="$(CURDIR)/$(BIN):$$PATH" ASAN_OPTIONS=detect_leaks=0 \
+		ZCC_SANITIZERS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+		$(BIN)/python -m pytest -q --numprocesses $(AT_ONCE) --maxprocesses 4 --dist loadfile \
+		tests/unit/test_launcher.py $(wildcard tests/unit/test_shim*.py) $(ARGS)
 
 faults: $(INSTALLED) ## parts that die, freeze, are cut off, as long as in life (half an hour)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ZCC_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults -m '' $(ARGS)

@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.quick import Quick
+
 # Set by .ci/run: a skip for want of what .ci/install-test-tools installs is an error.
 REQUIRED = "ZCC_TESTS_REQUIRE_TOOLS"
 _PR_SET_CHILD_SUBREAPER = 36
@@ -52,7 +54,13 @@ def installed_in_ci() -> frozenset[str]:
     return frozenset((*(line.split()[0] for line in table[1].splitlines()), locale[1]))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="what starts no process (tests/quick.py)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.pluginmanager.register(Quick())
     # A run in the background, or under nohup, is deaf to some of these, and so would be what it starts.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -57,6 +57,7 @@ class Slots:
         self.desk.done(self.node, run.lease, cpu_s=cpu_s, wall_s=wall_s)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_a_key_whose_jobs_only_wait_has_no_more_of_the_slots_for_that(
@@ -100,6 +101,7 @@ def serve(
     return served
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sources", [4, 100])
 def test_no_nodes_word_takes_a_key_its_turns(desk: Desk, sources: int) -> None:
     victim, other, node = desk.client("victim"), desk.client("other"), desk.node("n", slots=16)

@@ -137,6 +137,7 @@ def test_what_result_ends_there_says_all_and_nothing_is_taken_back() -> None:
     assert model.slowdown(node) > 4.0
 
 
+@pytest.mark.long
 def test_a_stale_rating_does_not_bar_the_job_that_corrects_it() -> None:
     """However long the jobs are, while slots idle and jobs wait."""
     world, nodes = farm_of(4)

@@ -66,6 +66,7 @@ class Fails(Denies):
     status, is_sound = 1, True
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [SaysFast, Denies, Fails])
 def test_a_node_of_one_slot_that_says_it_is_fast_keeps_no_other_idle(kind: type[FakeNode]) -> None:
     world = World(109)

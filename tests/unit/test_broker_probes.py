@@ -95,6 +95,7 @@ def test_a_node_that_was_slow_once_is_back_within_two_minutes_on_a_calm_farm() -
     assert jobs_on(world, once, recovered) >= 1
 
 
+@pytest.mark.long
 def test_a_node_that_stays_slow_is_given_one_short_job_a_minute_at_the_most() -> None:
     world = World(4)
     world.node("good", 4, speed=1.0)

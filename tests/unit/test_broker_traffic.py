@@ -308,6 +308,7 @@ def test_uploads_that_break_off_count_until_they_are_let_go(
     assert bench.reports[-1] == BlobStored(later, USER)
 
 
+@pytest.mark.long
 def test_a_key_whose_frames_hold_far_more_than_their_size_waits_and_others_do_not(
     bench: Bench,
 ) -> None:

@@ -49,6 +49,7 @@ def test_who_has_built_alone_stands_behind_nobody_who_comes_later() -> None:
     assert answered_beside(world, early, late, 20.0) >= 70
 
 
+@pytest.mark.long
 def test_jobs_that_were_called_off_set_nobody_behind_who_comes_later() -> None:
     world, (liar, honest, late) = farm_of_16_slots("liar", "honest", "late")
     for step in range(40):

@@ -157,6 +157,7 @@ def test_keys_take_turns_and_a_line_loses_its_own_first() -> None:
     assert not lines
 
 
+@pytest.mark.long
 def test_names_of_one_keys_nodes_push_out_no_other_nodes_record() -> None:
     roster = Roster()
     session = Session(bytes(16), b"route", "honest", Role.NODE, "stays", 0.0)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# `make check` runs this file.
+pytestmark = pytest.mark.long
 
 # A folder may import from these and from itself.
 LAYERS = {

@@ -27,6 +27,7 @@ def say(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(directory / "python"))
 
 
+@pytest.mark.outside
 @needs_x86
 def test_a_processor_is_of_the_same_class_each_time() -> None:
     first = machine_class.processor_class()
@@ -35,6 +36,7 @@ def test_a_processor_is_of_the_same_class_each_time() -> None:
     assert machine_class.processor_class() == first
 
 
+@pytest.mark.outside
 def test_processors_that_answer_otherwise_are_of_another_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +47,7 @@ def test_processors_that_answer_otherwise_are_of_another_class(
     assert machine_class.processor_class() not in (first, b"")
 
 
+@pytest.mark.outside
 def test_a_machine_whose_cores_differ_has_no_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

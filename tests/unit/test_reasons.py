@@ -103,6 +103,7 @@ def made_in(path: Path) -> set[Reason]:
     return found
 
 
+@pytest.mark.long
 def test_each_reason_is_made_somewhere() -> None:
     made = set().union(*(made_in(path) for path in files(*SOURCES) if path != HOME))
     assert set(Reason) - made == set()
@@ -164,6 +165,7 @@ def reached() -> set[Reason]:
     return found
 
 
+@pytest.mark.long
 def test_each_reason_is_reached_by_a_test() -> None:
     """A code of one word, such as `small`, may stand for anything: those are named by member."""
     assert set(Reason) - reached() == set()

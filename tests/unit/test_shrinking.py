@@ -68,6 +68,7 @@ def test_a_node_that_pauses_all_the_time_takes_little_of_the_loop(
     assert len(looks) <= LOOKED_AT_A_TICK / 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shrinks_meanwhile", [False, True])
 def test_what_no_node_may_run_is_all_refused_and_nothing_else(
     desk: Desk, shrinks_meanwhile: bool
@@ -91,6 +92,7 @@ def test_what_no_node_may_run_is_all_refused_and_nothing_else(
     validate(desk.machine)
 
 
+@pytest.mark.long
 def test_all_who_wait_are_told_anew_by_turns(desk: Desk) -> None:
     """40,000 requests took a third of a second each time that a node paused."""
     good, other = desk.node("good", slots=1), desk.node("other", slots=8)

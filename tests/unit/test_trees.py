@@ -134,6 +134,7 @@ def test_nothing_is_written_through_a_symlink(tree: Tree, tmp_path: object) -> N
     assert os.listdir(outside) == []
 
 
+@pytest.mark.long
 def test_a_tree_has_few_directories_open_however_many_it_has(tree: Tree) -> None:
     before = set(os.listdir("/proc/self/fd"))
     most = 0
@@ -311,6 +312,7 @@ def writing(manifest: Manifest, *outputs: bytes, dumps: tuple[bytes, ...] = ()) 
     )
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(manifests(), st.sets(PATHS, max_size=3)), max_size=6))
 def test_after_any_history_a_tree_shows_the_last_manifest_and_has_room_for_its_outputs(

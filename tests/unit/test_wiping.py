@@ -14,6 +14,7 @@ from node.wiping import wipe
 from tests.unit.other_user import as_an_ordinary_user
 
 
+@pytest.mark.long
 def test_wiping_ends_for_deep_and_locked_directories(tmp_path: Path) -> None:
     top = os.fsencode(f"{tmp_path}/deep")
     os.mkdir(top)
