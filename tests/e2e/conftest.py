@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,23 @@ class Farm:
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, check=False, timeout=100
         )
+
+    @contextmanager
+    def ending(self, *ends: str) -> Iterator[None]:
+        """Holds that the compiles inside end in just these ways, each at least once: `remote`, `local_hit`,
+        `shared_hit`, `failed`, or the code of the reason why here; "a|b" is one of two or both. Equal outputs
+        alone show nothing: a compile that fell back is equal to the plain one by itself."""
+        before = self.ran()
+        yield
+        seen = self.ran() - before
+        named = {next((end for end in ends if way in end.split("|")), way) for way in seen}
+        assert named == set(ends), f"ended as {dict(seen)}, and were to end as {ends}"
+
+    def ran(self) -> Counter[str]:
+        """How all compiles so far have ended, in the words of `ending`."""
+        document = self.stats()
+        outcomes = {end: count for end, count in document["outcomes"].items() if end != "local"}
+        return Counter(outcomes) + Counter(document["local_reasons"])
 
     def stats(self) -> dict[str, Any]:
         """Asked of the agent itself, which is 20 times as fast; while none runs, of `zcc stats`."""

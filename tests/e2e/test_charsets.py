@@ -39,4 +39,4 @@ def test_other_character_sets_are_converted_on_a_node(
 def test_a_set_that_nobody_knows_is_the_compilers_error(farm: Farm, tmp_path: Path) -> None:
     need("gcc")
     (tmp_path / "a.c").write_text("int x;\n")
-    both_ways(farm, tmp_path, "gcc", "-finput-charset=nonsense", "-c", "a.c", strict=False)
+    both_ways(farm, tmp_path, "gcc", "-finput-charset=nonsense", "-c", "a.c", ends="compile-error")

@@ -51,7 +51,7 @@ def test_a_command_that_is_too_long_for_a_sandbox_is_compiled_here(
     (tmp_path / "a.c").write_text("int a = X9000;\n")
     words = [f"-DX{number}=1" for number in range(9001)]
     faults = farm.stats()["local_reasons"].get("no-nodes", 0)
-    both_ways(farm, tmp_path, family, *words, "-c", "a.c", strict=False)
+    both_ways(farm, tmp_path, family, *words, "-c", "a.c", ends="long-command")
     reasons = farm.stats()["local_reasons"]
     assert reasons["long-command"] >= 1
     assert reasons.get("no-nodes", 0) == faults
@@ -129,24 +129,26 @@ def test_several_sources_are_compiled_as_one_command(
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "ends"),
     [
-        "-c a.c e.c",  # one fails
-        "-c a.c a.c",  # one output for both
-        "-c a.c sub/c.c -MD -MF deps.d",
-        "-c a.c sub/c.c -o x.o",  # a mistake
-        "-c a.c sub/c.c none.c",
-        "-c -Wall a.c s.s",  # of which clang says what it does not use
-        "-c a.c sub/c.c l.a",
-        "-c a.c sub/c.c -fuse-ld=bfd -Llib -lfoo",  # clang's driver says something of its own
-        "-c a.c sub/c.c -frecord-gcc-switches",
-        "a.c sub/c.c -shared -fPIC -o x.so",  # a link
+        ("-c a.c e.c", "compile-error"),
+        ("-c a.c a.c", "several-sources"),  # one output for both
+        ("-c a.c sub/c.c -MD -MF deps.d", "several-sources"),
+        ("-c a.c sub/c.c -o x.o", "several-sources"),  # a mistake
+        ("-c a.c sub/c.c none.c", "missing-source"),
+        ("-c -Wall a.c s.s", "remote"),  # of which clang says what it does not use
+        ("-c a.c sub/c.c l.a", "linker-input"),
+        ("-c a.c sub/c.c -fuse-ld=bfd -Llib -lfoo", "linker"),
+        ("-c a.c sub/c.c -frecord-gcc-switches", "several-sources"),
+        ("a.c sub/c.c -shared -fPIC -o x.so", "not-a-compile"),
     ],
 )
 def test_several_sources_that_hang_together_are_compiled_here_or_the_same(
-    farm: Farm, tmp_path: Path, family: str, words: str
+    farm: Farm, tmp_path: Path, family: str, words: str, ends: str
 ) -> None:
-    both_ways(farm, sources(tmp_path / "p"), family, *words.split(), strict=False)
+    if ends == "linker":  # of its words clang's driver says something of its own
+        ends = "remote" if family == "gcc" else "several-sources"
+    both_ways(farm, sources(tmp_path / "p"), family, *words.split(), ends=ends)
 
 
 @pytest.mark.parametrize("probe", ["a.o", "a.d"])
@@ -159,10 +161,10 @@ def test_what_one_source_leaves_may_be_what_the_next_asks_for(
     (top / "b.c").write_text(f'#if __has_include("{probe}")\nint yes;\n#else\nint no;\n#endif\n')
     for at in range(3):
         if at == 1:
-            both_ways(remembering, top, family, "-MD", "-c", "b.c", strict=False)
+            both_ways(remembering, top, family, "-MD", "-c", "b.c", ends="remote")
         for left in (*top.glob("*.o"), *top.glob("*.d")):
             left.unlink()
-        both_ways(remembering, top, family, "-MD", "-c", "a.c", "b.c", strict=False)
+        both_ways(remembering, top, family, "-MD", "-c", "a.c", "b.c", ends="several-sources")
 
 
 def test_what_is_remembered_of_several_sources_is_not_compiled_again(
@@ -204,8 +206,8 @@ def test_options_that_the_table_does_not_know_are_counted_by_name(
 ) -> None:
     top = project(tmp_path / "p")
     before = farm.stats()["unknown_options"]
-    both_ways(farm, top, "gcc", "-c", "a.c", "-qnew", strict=False)
-    both_ways(farm, top, "gcc", "-c", "a.c", "-fnew-file=x", strict=False)
+    both_ways(farm, top, "gcc", "-c", "a.c", "-qnew", ends="compiler-not-understood")
+    both_ways(farm, top, "gcc", "-c", "a.c", "-fnew-file=x", ends="unknown-option")
     counted = farm.stats()["unknown_options"]
     for name in ("-qnew", "-fnew-file"):
         assert counted[name] == before.get(name, 0) + 1
@@ -221,7 +223,7 @@ def test_a_failure_without_a_file_that_is_here_is_no_verdict(farm: Farm, tmp_pat
     computed = "#define CAT(a, b) a ## b\n#define H(n) <n.h>\n#include H(CAT(y, ))\n"
     (tmp_path / "a.c").write_text('#include "x.h"\n' + computed)
     before = farm.stats()
-    both_ways(farm, tmp_path, "gcc", "-I.", "-c", "a.c", strict=False)
+    both_ways(farm, tmp_path, "gcc", "-I.", "-c", "a.c", ends="remote")
     after = farm.stats()
     assert after["discrepancies"] == before["discrepancies"]
     assert after["local_reasons"].get("compile-error", 0) == before["local_reasons"].get(
@@ -362,5 +364,7 @@ def test_a_loader_path_with_one_of_them_does(
     refused = farm.run(ZCC, family, "-c", "a.c", cwd=top, LD_LIBRARY_PATH=f"{top}/lib")
     assert refused.returncode == 1
     assert b"LD_LIBRARY_PATH" in refused.stderr
-    done = farm.run(ZCC, family, "-c", "a.c", cwd=top, strict=False, LD_LIBRARY_PATH=f"{top}/lib")
+    path = f"{top}/lib"
+    with farm.ending("environment"):
+        done = farm.run(ZCC, family, "-c", "a.c", cwd=top, strict=False, LD_LIBRARY_PATH=path)
     assert done.returncode == 0

@@ -70,10 +70,12 @@ def test_a_library_that_comes_into_ld_library_path_is_loaded(
         os.utime(libraries, (LONG_AGO_S, LONG_AGO_S))
         told = []
         for launcher in ((), ("zcc",)):
-            done = remembering.run(
-                *launcher, "gcc", "-c", "a.c", cwd=tmp_path, strict=False,
-                LD_LIBRARY_PATH=str(libraries),
-            )  # fmt: skip
+            end = "remote" if text is None else "environment"
+            with remembering.ending(*((end,) if launcher else ())):
+                done = remembering.run(
+                    *launcher, "gcc", "-c", "a.c", cwd=tmp_path, strict=False,
+                    LD_LIBRARY_PATH=str(libraries),
+                )  # fmt: skip
             told.append((done.returncode, done.stderr))
         assert told[0] == told[1]
         time.sleep(AT_REST_S)

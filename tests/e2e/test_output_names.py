@@ -172,7 +172,8 @@ def test_a_source_that_looks_for_the_output_is_compiled_in_place(
 def test_an_error_names_the_output_as_the_user_does(remembering: Farm, project: Path) -> None:
     command = ("gcc", "-c", "x.c", "-o", "nowhere/x.o")
     plain = subprocess.run(command, cwd=project, check=False, capture_output=True)
-    done = remembering.run("zcc", *command, cwd=project, strict=False)
+    with remembering.ending("output-directory"):
+        done = remembering.run("zcc", *command, cwd=project, strict=False)
     assert (done.returncode, done.stderr) == (plain.returncode, plain.stderr)
 
 

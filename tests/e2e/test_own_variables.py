@@ -56,7 +56,7 @@ def test_a_variable_that_this_compiler_alone_knows_is_its_users(
     # Remembered by now, here and by the farm; with another name, by nobody.
     for more in ((), ("-O1",)):
         both_ways(
-            remembering, project, *command, *more, strict=False, **{OWN.decode(): "warning=01;36"}
+            remembering, project, *command, *more, ends="proof", **{OWN.decode(): "warning=01;36"}
         )
     after = remembering.stats()
     assert after["proof_failures"] > before
@@ -70,5 +70,5 @@ def test_what_the_driver_tells_the_assembler_of_lto_is_in_the_object(
     command = ("gcc", "-flto", "-frandom-seed=1", "-c", "x.c")
     assert both_ways(farm, project, *command)
     assert not both_ways(
-        farm, project, *command, strict=False, COLLECT_AS_OPTIONS="'-Wa,--noexecstack'"
+        farm, project, *command, ends="environment", COLLECT_AS_OPTIONS="'-Wa,--noexecstack'"
     )
