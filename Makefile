@@ -63,6 +63,9 @@ docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 golden: $(INSTALLED) ## the bytes of all messages as this release says them, once a release
 	$(BIN)/python -m tests.golden
 
+coverage: $(INSTALLED) ## lines and branches that make quick reaches, and whether they are fewer than agreed
+	$(BIN)/python -m pytest -q --quick --numprocesses $(AT_ONCE) --maxprocesses 4 --cov --cov-report term:skip-covered $(ARGS)
+
 # The shim's tests always build it with a check of what C leaves undefined. It is linked with no libc, so it has no
 # address sanitizer. Whatever the launcher holds when it ends or becomes the compiler is the kernel's: no leak.
 sanitize: $(INSTALLED) ## the tests of launcher and shim, built with gcc's sanitizers
@@ -93,6 +96,6 @@ bench: $(INSTALLED) ## every bench; each states its question
 	done
 
 clean: ## remove what the above made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
 	rm -f node/shim/lookups.so node/probe/attempts
 	find $(FOLDERS) tests bench examples -name __pycache__ -prune -exec rm -rf {} +
