@@ -25,6 +25,8 @@ _OUTSIDE = {
     *("http.client", "multiprocessing", "pty", "socket", "subprocess", "urllib.request", "zmq"),
     *("tests.conftest", "zcc.cli.up"),
 }
+# Whose modules are imported by their names in them.
+_PACKAGES = ("tests", "tests.support")
 # The interpreter's own names of these events (sys.addaudithook).
 _EVENTS = {
     *("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"),
@@ -41,7 +43,7 @@ def is_inside(path: Path) -> bool:
     text = path.read_text()
     # Read by pattern: to parse all files takes longer than a third of the tests.
     modules = {
-        f"tests.{name}" if module == "tests" else module
+        f"{module}.{name}" if module in _PACKAGES else module
         for module, name in re.findall(
             r"^\s*(?:from|import) ([\w.]+)(?: import (\w+))?", text, flags=re.MULTILINE
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import quick
 from tests.quick import is_inside
 
-UNIT = Path(__file__).parent
+TESTS = Path(quick.__file__).parent
 OPTIONS = (
     "-q",
     "--quick",
@@ -21,9 +22,14 @@ OPTIONS = (
 )
 
 
+def file_of(name: str) -> Path:
+    (found,) = (TESTS / "unit").rglob(f"{name}.py")
+    return found
+
+
 @pytest.mark.parametrize("name", ["test_lookups", "test_broker_machine"])
 def test_a_file_without_means_to_leave_the_process_is_inside(name: str) -> None:
-    assert is_inside(UNIT / f"{name}.py")
+    assert is_inside(file_of(name))
 
 
 @pytest.mark.parametrize(
@@ -47,11 +53,11 @@ def test_a_test_that_starts_a_process_by_a_way_unseen_fails_and_says_what_to_do(
     run = (
         "from tests import quick; quick.MARKS = (); import pytest; raise SystemExit(pytest.main())"
     )
-    file = UNIT / "test_machine_class.py"
+    file = file_of("test_machine_class")
     chosen = "test_processors_that_answer_otherwise_are_of_another_class"
     done = subprocess.run(
         [sys.executable, "-c", run, *OPTIONS, str(file), "-k", chosen],
-        cwd=UNIT.parents[1],
+        cwd=TESTS.parent,
         capture_output=True,
         text=True,
         check=False,
