@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from math import inf
 
+from broker.distance import Line
 from broker.limits import (
     FAULT_WINDOW,
     MAX_ASIDE,
@@ -22,6 +23,7 @@ from broker.limits import (
 )
 from broker.standing import Stage, Standing
 from broker.strikes import Strikes
+from cache.digest import Digest
 
 
 class Record(Strikes):
@@ -31,7 +33,8 @@ class Record(Strikes):
     says so; nothing for verdicts;
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
     runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
-    those that it has now. `standing` is whether it owes a proof.
+    those that it has now. `standing` is whether it owes a proof. `line` is what its line gives,
+    `toolchains` are those that it had when it left.
     """
 
     __slots__ = (
@@ -41,9 +44,11 @@ class Record(Strikes):
         "beaten",
         "faults",
         "finished",
+        "line",
         "outcomes",
         "sessions",
         "standing",
+        "toolchains",
         "unanswered",
         "undecided",
     )
@@ -58,6 +63,8 @@ class Record(Strikes):
         self.beaten: list[tuple[str, str, float]] = []  # whose, by whose node, and begun when
         self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.standing = Standing()
+        self.line = Line()
+        self.toolchains: set[Digest] = set()
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
         self._rest = _new_rest()
         self._rests: OrderedDict[str, Strikes] = OrderedDict()

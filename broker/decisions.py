@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from broker.allowance import Allowance
 from broker.jobs import Execution, Lease, is_avoided
-from broker.limits import MAX_DECISIONS, TOOLCHAIN_FETCH_S, UNDONE_BURST, UNDONE_PER_S
+from broker.limits import MAX_DECISIONS, UNDONE_BURST, UNDONE_PER_S
 from broker.model import Identity
 from broker.nodes import most_leases
 from broker.placement import Choice
@@ -37,6 +37,7 @@ class Decision:
     users: tuple[str, ...]
     machine_class: bytes
     toolchain: Digest
+    toolchain_bytes: int
     avoid: frozenset[Identity]
     cost_s: float
     memory_bytes: int
@@ -82,6 +83,7 @@ class Decisions:
             users=(execution.lane.user,),
             machine_class=execution.lane.machine_class,
             toolchain=execution.toolchain,
+            toolchain_bytes=execution.toolchain_bytes,
             avoid=frozenset(execution.avoid),
             cost_s=execution.cost_s,
             memory_bytes=execution.memory_bytes,
@@ -143,7 +145,7 @@ class Decisions:
         self, decision: Decision, user: str, now: float, *, tells_all: bool
     ) -> Placement:
         known = self._stands.at(decision.mark) if tells_all else None
-        rows = [] if known is None else _candidates(decision, *known)
+        rows = [] if known is None else _candidates(decision, *known, now)
         begun_at = decision.begun_at
         is_over = decision.ended_at is not None
         end = decision.ended_at if decision.ended_at is not None else now
@@ -168,7 +170,7 @@ class Decisions:
 
 
 def _candidates(
-    decision: Decision, stands: Iterable[Stand], later: set[tuple[bytes, Digest]]
+    decision: Decision, stands: Iterable[Stand], later: set[tuple[bytes, Digest]], now: float
 ) -> list[Candidate]:
     """The one that was chosen, then those that could have been, by their expected end, then the others."""
     stands = list(stands)
@@ -179,9 +181,9 @@ def _candidates(
     mean_rate = decision.rate / math.exp(chosen.ln_rate)
     rows = []
     for stand in stands:
-        lacks = _lacks(stand, decision.toolchain, later)
-        end_s = _expected_s(decision, stand, mean_rate, lacks=lacks)
-        verdict, why = _verdict(decision, stand, chosen, end_s, lacks=lacks)
+        fetch_s = _fetch_s(decision, stand, later, now)
+        end_s = _expected_s(decision, stand, mean_rate) + fetch_s
+        verdict, why = _verdict(decision, stand, chosen, end_s, fetch_s)
         if stand is chosen:
             end_s = decision.finish_at - decision.at
         name = stand.node.session.name
@@ -205,21 +207,27 @@ _ORDER |= dict.fromkeys(
 )
 
 
-def _lacks(stand: Stand, toolchain: Digest, later: set[tuple[bytes, Digest]]) -> bool:
-    node = stand.node
-    return toolchain not in node.toolchains or (node.session.id, toolchain) in later
+def _fetch_s(
+    decision: Decision, stand: Stand, later: set[tuple[bytes, Digest]], now: float
+) -> float:
+    """Seconds of the toolchain's way, whole, by what is known of the node's line now."""
+    node, toolchain = stand.node, decision.toolchain
+    if toolchain in node.toolchains and (node.session.id, toolchain) not in later:
+        return 0.0
+    return decision.toolchain_bytes / node.record.line.bytes_per_s(now)
 
 
-def _expected_s(decision: Decision, stand: Stand, mean_rate: float, *, lacks: bool) -> float:
-    """Seconds from the decision to the job's end there, by what was believed then (as in `placement.py`)."""
+def _expected_s(decision: Decision, stand: Stand, mean_rate: float) -> float:
+    """Seconds from the decision to the job's end there, by what was believed then (as in `placement.py`), once
+    its toolchain is there."""
     rate = mean_rate * math.exp(stand.ln_rate)
     over = stand.held - stand.slots + 1
     wait_s = decision.mean_s * rate * over / stand.slots if over > 0 and stand.slots else 0.0
-    return wait_s + TOOLCHAIN_FETCH_S * lacks + decision.cost_s * rate
+    return wait_s + decision.cost_s * rate
 
 
 def _verdict(
-    decision: Decision, stand: Stand, chosen: Stand, end_s: float, *, lacks: bool
+    decision: Decision, stand: Stand, chosen: Stand, end_s: float, fetch_s: float
 ) -> tuple[str, str]:
     """What stood against a node, and its own words on that."""
     user = decision.users[0]
@@ -242,7 +250,7 @@ def _verdict(
     if stand.left_bytes < decision.memory_bytes:
         return "memory", ""
     chosen_s = decision.finish_at - decision.at
-    if lacks and end_s - TOOLCHAIN_FETCH_S <= chosen_s < end_s:
+    if fetch_s and end_s - fetch_s <= chosen_s < end_s:
         return "lacks-toolchain", ""
     if end_s > chosen_s:
         return "slower", ""

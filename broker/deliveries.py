@@ -10,7 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from broker.limits import HELD_BYTES, MAX_HELD, MAX_HELD_BYTES_PER_KEY, MAX_HELD_IN_MEMORY_BYTES
+from broker.limits import (
+    GRANT_BYTES,
+    HELD_BYTES,
+    MAX_HELD,
+    MAX_HELD_BYTES_PER_KEY,
+    MAX_HELD_IN_MEMORY_BYTES,
+)
 from broker.spool import Spool, Spooled
 from cache.digest import Digest
 from zcc.errors import ProtocolError
@@ -44,13 +50,15 @@ class _Held:
 class _Line:
     """`window_bytes` is the credit that the peer has open with us; it may not exceed CREDIT_BYTES.
 
-    `held` are the results, in the order in which the sender has them.
+    `held` are the results, in the order in which the sender has them. `undrawn` has what is left to be sent of
+    the blobs of more than one chunk that have begun, in bytes, until their last Credit.
     """
 
     user: str
     sender: Sender = field(default_factory=Sender)
     window_bytes: int = CREDIT_BYTES
     on_offer: set[Digest] = field(default_factory=set)
+    undrawn: dict[Digest, int] = field(default_factory=dict)
     held: deque[_Held] = field(default_factory=deque)
 
 
@@ -113,8 +121,9 @@ class Deliveries:
         has_too_much = self._held_bytes[line.user] > MAX_HELD_BYTES_PER_KEY and bool(line.held)
         return len(line.held) <= MAX_HELD and not has_too_much
 
-    def credit(self, route: bytes, amount_bytes: int) -> None:
-        """The peer takes more.
+    def credit(self, route: bytes, amount_bytes: int) -> tuple[tuple[Digest, int], ...]:
+        """The peer takes more. Returns the blobs of more than one chunk that are on their way to it, and how
+        many bytes of each it may not have: with all that it has not said to have taken, of others too.
 
         Raises:
             ProtocolError: more than it has room for: it would fill our memory.
@@ -123,8 +132,13 @@ class Deliveries:
         line.window_bytes += amount_bytes
         if line.window_bytes > CREDIT_BYTES:
             raise ProtocolError(f"a credit beyond the window of {CREDIT_BYTES} bytes")
+        untaken_bytes = CREDIT_BYTES - line.window_bytes
+        left = tuple((digest, size + untaken_bytes) for digest, size in line.undrawn.items())
+        if untaken_bytes < GRANT_BYTES:  # no Credit needs to follow for what has been sent
+            line.undrawn = {digest: size for digest, size in line.undrawn.items() if size}
         line.sender.add_credit(amount_bytes)
         self._pump(route)
+        return left
 
     def draw(self, route: bytes) -> Message | None:
         """The next message that may go to this peer, to be sent now."""
@@ -135,10 +149,14 @@ class Deliveries:
         match message:
             case Chunk():
                 line.window_bytes -= len(message.body)
-                if message.offset + len(message.body) == message.total:
+                end = message.offset + len(message.body)
+                if end < message.total or message.digest in line.undrawn:
+                    line.undrawn[message.digest] = message.total - end
+                if end == message.total:
                     line.on_offer.discard(message.digest)
             case Absent():
                 line.on_offer.discard(message.digest)
+                line.undrawn.pop(message.digest, None)
             case Finished():
                 return self._finished(line, message)
             case _:

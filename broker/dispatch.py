@@ -24,8 +24,9 @@ from broker.limits import (
     TOLD_A_TICK,
     TOLD_OF_SESSION,
 )
+from broker.nodes import Node
 from broker.pace import Horizon
-from broker.placement import Choice, Chooser, takes_s
+from broker.placement import Choice, Chooser, is_too_far, late_s, takes_s
 from broker.queue import Lane, Line
 from broker.sessions import Session
 from cache.digest import Digest, short
@@ -85,6 +86,7 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Time has passed."""
+        self._recall_from_afar(now)
         self.recall(now)
         self._tells_left = TOLD_A_TICK
         self.tell_owed(now)
@@ -120,11 +122,38 @@ class Dispatcher:
             node = farm.nodes.get(lease.node)
             if room[lane] <= 0 or not seats or node is None:
                 continue
-            if now + RECALL_GAIN_S + takes_s(execution, seats[0]) < lease.expected_end:
+            ends_at = self._ends_at(lease, execution, node, now)
+            if now + RECALL_GAIN_S + takes_s(execution, seats[0], now) < ends_at:
                 room[lane] -= 1
-                farm.decisions.ended(lease.id, "taken-back", now)
-                self._ledger.revoke(node, lease.id)
-                self._ledger.give_back(lease, node, now, is_counted=False, may_return=True)
+                self._take_back(lease, node, now)
+
+    def _recall_from_afar(self, now: float) -> None:
+        """Take jobs back that wait for a toolchain, where another node has it and they would end sooner there.
+        The toolchain goes on to come."""
+        farm = self._farm
+        for node in list(farm.seats.awaiting.values()):
+            for lease in list(node.leases.values()):
+                execution = farm.executions[lease.key]
+                toolchain = execution.toolchain
+                if not node.supplies.is_asked(toolchain) or not self._can_be_recalled(lease):
+                    continue
+                arrival_s = node.supplies.arrival_s(toolchain, execution.toolchain_bytes, now)
+                if is_too_far(execution, arrival_s) and farm.seats.holders_for(
+                    execution, execution.lane, now
+                ):
+                    self._take_back(lease, node, now)
+
+    def _take_back(self, lease: Lease, node: Node, now: float) -> None:
+        self._farm.decisions.ended(lease.id, "taken-back", now)
+        self._ledger.revoke(node, lease.id)
+        self._ledger.give_back(lease, node, now, is_counted=False, may_return=True)
+
+    def _ends_at(self, lease: Lease, execution: Execution, node: Node, now: float) -> float:
+        """When the job is expected to end where it is, by what is known of its toolchain's way now."""
+        seat = self._farm.seats.seat_of(node) if lease.began_at is None else None
+        if seat is None or not late_s(execution, seat, now):
+            return lease.expected_end
+        return max(lease.expected_end, now + takes_s(execution, seat, now))
 
     def _can_be_recalled(self, lease: Lease) -> bool:
         execution = self._farm.executions[lease.key]
@@ -164,12 +193,12 @@ class Dispatcher:
             return
         while (line := queue.first()) is not None:
             place = (line.lane.user, line.lane.machine_class)
-            slots, idle = farm.seats.slots(*place)
+            key = line.returned() or line.oldest()
+            execution = farm.executions[key]
+            slots, idle = farm.seats.slots(*place, execution.toolchain)
             if farm.granted[place] >= idle + ceil(slots * GRANT_AHEAD):
                 queue.pass_over(line)
                 continue
-            key = line.returned() or line.oldest()
-            execution = farm.executions[key]
             farm.charge(execution, queue, line)
             farm.set_phase(execution, Phase.CHECKING)
             # What it has not shown is asked for in any case: nobody need look for that.
@@ -202,8 +231,9 @@ class Dispatcher:
     def _horizon_of(self, line: Line, now: float) -> Horizon:
         farm, lane = self._farm, line.lane
         share = 1.0 / max(1, len(farm.tallies))
-        power = farm.seats.capacity(lane.user, lane.machine_class) * share
-        slots, _ = farm.seats.slots(lane.user, lane.machine_class)
+        place = lane.user, lane.machine_class, farm.executions[line.oldest()].toolchain
+        power = farm.seats.capacity(*place) * share
+        slots, _ = farm.seats.slots(*place)
         return farm.pace.horizon(lane.user, lane.build, power, slots * share, now)
 
     def _send_to(self, execution: Execution, choice: Choice, now: float) -> None:
@@ -243,13 +273,16 @@ class Dispatcher:
         farm = self._farm
         if (lease := execution.lease) is not None:
             node = farm.nodes.get(lease.node)
-            takes_s = (
-                farm.model.wall_s(execution.cost_s, node.identity) if node is not None else 0.0
-            )
-            return max(0.0, lease.expected_end - takes_s - now)
+            if node is None:
+                return max(0.0, lease.expected_end - now)
+            runs_s = farm.model.wall_s(execution.cost_s, node.identity)
+            return max(0.0, self._ends_at(lease, execution, node, now) - runs_s - now)
         place = (execution.lane.user, execution.lane.machine_class)
-        if execution.phase in GRANTED and farm.granted[place] <= farm.seats.slots(*place)[1]:
-            return 0.0  # a slot is idle, and waits for its inputs
-        capacity = farm.seats.capacity("", b"")
+        near_s = farm.seats.nearest_s(execution.toolchain, execution.toolchain_bytes, now)
+        toolchain = execution.toolchain
+        idle = farm.seats.slots(*place, toolchain)[1]
+        if execution.phase in GRANTED and farm.granted[place] <= idle:
+            return near_s  # a slot is idle, and waits for its inputs
+        capacity = farm.seats.capacity("", b"", toolchain)
         ahead_s = max(0.0, farm.backlog_cost_s - execution.cost_s) + farm.pace.running_s(now)
-        return ahead_s / capacity if capacity else STARTUP_GRACE_S
+        return near_s + ahead_s / capacity if capacity else STARTUP_GRACE_S

@@ -83,7 +83,8 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class FindMissing:
-    """Look which of these the store lacks, and for the job's result if `recalls`; answer with InputsChecked."""
+    """Look which of these the store lacks, and for the job's result if `recalls`; answer with InputsChecked.
+    The job's toolchain comes first."""
 
     key: Digest
     digests: tuple[Digest, ...]

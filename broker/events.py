@@ -136,11 +136,13 @@ class NodeCondemned:
 
 @dataclass(frozen=True, slots=True)
 class InputsChecked:
-    """The answer to `FindMissing`: what the store lacks now, and the job's result if it is remembered."""
+    """The answer to `FindMissing`: what the store lacks now, and the job's result if it is remembered.
+    `toolchain_bytes` is what the toolchain's frame has there; 0: it is not known."""
 
     key: Digest
     missing: frozenset[Digest]
     recalled: Recalled | None = None
+    toolchain_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,16 @@ class BlobsWanted:
     origin: Origin
     present: tuple[tuple[Digest, int], ...]
     missing: tuple[tuple[Digest, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsTaken:
+    """A node has taken so many bytes, by its Credit. So many are `left` of each blob of more than one chunk
+    that is on its way to it."""
+
+    origin: Origin
+    amount_bytes: int
+    left: tuple[tuple[Digest, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +280,7 @@ Event = (
     | NodeCondemned
     | InputsChecked
     | BlobsWanted
+    | BlobsTaken
     | BlobStored
     | BlobSpoiled
     | BlobUnstorable

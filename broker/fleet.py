@@ -9,7 +9,7 @@ from broker.dispatch import Dispatcher
 from broker.effects import Compare, TakePushes, VerifyBlobs
 from broker.events import ResultArrived
 from broker.farm import Farm
-from broker.jobs import Phase, Suspicion, lease_prefix
+from broker.jobs import Lease, Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import (
     MAX_PASSING,
@@ -48,6 +48,9 @@ class Fleet:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
         node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
+        node.supplies.reset(now)
+        for toolchain in node.toolchains:
+            self._farm.seats.has_toolchain(node, toolchain)
         node.paused = brief(hello.paused, MAX_WORD_BYTES)
         _note_offer(node, hello.offer)
         node.memory = hello.memory
@@ -81,6 +84,22 @@ class Fleet:
         if node.slots < was_slots:
             self._give_back_beyond(node, now)
         self._note_word(node, was_none, now, takes_no_more=node.is_draining > was_draining)
+
+    def asked(self, node: Node, digest: Digest, offset: int, lease: Lease, now: float) -> None:
+        """A node fetches a blob for this lease. Where that is the toolchain, the node lacks it, whatever it ran
+        before."""
+        farm, execution = self._farm, self._farm.executions[lease.key]
+        if digest != execution.toolchain:
+            return
+        if digest in node.toolchains:
+            node.toolchains.discard(digest)
+            farm.seats.lacks_toolchain(node, digest)
+            for each in node.leases.values():
+                if each.began_at is None and farm.executions[each.key].toolchain == digest:
+                    each.had_to_fetch = True
+                    node.supplies.ordered(digest, execution.toolchain_bytes, each.slot_at, now)
+        node.supplies.asked(digest, offset, now)
+        farm.seats.touch(node)
 
     def say_paused(self, node: Node, reason: str, now: float) -> None:
         """The node takes no jobs for now, and why."""
@@ -153,6 +172,7 @@ class Fleet:
         for lease in list(node.leases.values()):
             self._farm.decisions.ended(lease.id, "node-lost" if is_lost else "node-left", now)
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
+        node.supplies.end(now)
         node.let_go()
         self._ledger.unservable.look(now)
         self._dispatcher.tell_all(now)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 
+from broker.limits import TOOLCHAIN_BYTES
 from broker.model import CostClass, Expectation, Identity, Known
 from broker.needs import Word
 from broker.queue import Lane, Turn
@@ -97,7 +98,8 @@ class Lease:
     `since` is its last step on the way: assigned, begun, outputs announced. From `straggles_at` on it takes
     unusually long, at `limit_at` it is taken away. At `claims_at` some key has waited too long for it.
 
-    `had_to_fetch`: the node was not known to have its toolchain. `is_adopted`: the node says that it holds it,
+    `had_to_fetch`: the node was not known to have its toolchain. It `measures` the node's line: it is the first
+    that runs on what has come. `is_adopted`: the node says that it holds it,
     and no broker since our start handed it out.
     """
 
@@ -113,6 +115,7 @@ class Lease:
     counted_end: float = 0.0
     is_adopted: bool = False
     had_to_fetch: bool = False
+    measures: bool = False
     memory_bytes: int = 0
     slots: float = 1.0
     slot_at: float | None = None
@@ -169,7 +172,7 @@ class Execution:
     """`key` is its name in the books, `job` the job's key: another only while the execution is private, and for
     a rerun that nobody else is to wait for. It waits in a lane of each key that has submitted it, as
     the `claims` say, and is charged to that whose turn comes first: its `lane`, the first submitter's before.
-    `is_new`: what is remembered is no answer.
+    `is_new`: what is remembered is no answer. `toolchain_bytes` are what a node that lacks it is sent.
 
     `later` is to be asked for when what is `missing` is here.
     `missing` is what must arrive before it can go on; `avoid` are nodes that lost it, of them `left_by`
@@ -197,6 +200,7 @@ class Execution:
     cost_class: CostClass
     cost_s: float
     cost_scale: float
+    toolchain_bytes: int = TOOLCHAIN_BYTES
     is_new: bool = True
     phase: Phase = Phase.QUEUED
     ready_at: float = 0.0

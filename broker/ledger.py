@@ -29,7 +29,7 @@ from broker.jobs import (
 from broker.limits import BUSY_AFTER_S, LEAST_CPU_SHARE, MAX_LOSSES
 from broker.memory import why_too_large
 from broker.nodes import Node
-from broker.patience import held_to, seen_wall_s
+from broker.patience import held_to, seen_wall_s, unexplained_s
 from broker.sessions import Session
 from broker.unservable import Unservable
 from broker.uploads import Uploads
@@ -191,10 +191,10 @@ class Ledger:
             return
         execution = self._farm.executions[lease.key]
         self._farm.decisions.begun(lease.id, now)
+        lease.measures = node.supplies.begun(execution.toolchain, lease.slot_at, now)
         node.begin(lease, now)
         if execution.toolchain not in node.toolchains:
-            node.note_toolchain(execution.toolchain)
-            self._farm.seats.stands.got_toolchain(node, execution.toolchain)
+            self._note_toolchain(node, execution.toolchain)
         wall_s = self._farm.model.wall_s(execution.cost_s, node.identity)
         self._farm.patience.began(lease, execution, wall_s, now)
         if lease is execution.lease:
@@ -227,6 +227,8 @@ class Ledger:
         node = self._farm.nodes.get(lease.node)
         if node is not None:
             node.give_up(lease, self._farm.now)
+            if lease.had_to_fetch and lease.began_at is None:
+                node.supplies.given_up(execution.toolchain, self._farm.now)
             self._farm.seats.touch(node)
             self._farm.emit(DropPushes(node.session.route, lease.id))
         return execution
@@ -300,6 +302,8 @@ class Ledger:
         unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
         seen_s = seen_wall_s(lease, wall_s, predicted_s, now)
         cpu_s = max(cpu_s, LEAST_CPU_SHARE * seen_s)
+        if lease.measures:
+            node.record.line.late(unexplained_s(lease, wall_s, now))
         excuse(execution.suspicions, farm.model, node.identity, seen_s)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)
@@ -352,6 +356,15 @@ class Ledger:
             farm.emit(Deliver(session.route, event.outputs, message))
         if not_served:
             self._run_again(execution.again(not_served, (key, EVERY)), now)
+
+    def _note_toolchain(self, node: Node, toolchain: Digest) -> None:
+        """A job runs on it there."""
+        seats = self._farm.seats
+        forgotten = node.note_toolchain(toolchain)
+        if forgotten is not None:
+            seats.lacks_toolchain(node, forgotten)
+        seats.has_toolchain(node, toolchain)
+        seats.stands.got_toolchain(node, toolchain)
 
     def _tell_start(self, execution: Execution, expected_s: float) -> None:
         """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
@@ -473,6 +486,9 @@ class Ledger:
         lease.had_to_fetch = execution.toolchain not in node.toolchains
         self._farm.patience.assigned(lease, now)
         node.take(lease, now)
+        if lease.had_to_fetch:
+            size_bytes = execution.toolchain_bytes
+            node.supplies.ordered(execution.toolchain, size_bytes, lease.slot_at, now)
         self._farm.leases[lease_id] = lease
         self._farm.seats.touch(node)
         return lease

@@ -342,8 +342,28 @@ RECALL_GAIN_S = 0.25
 # then (so many seconds at the mean, not the last of its build), to see whether it still is.
 LOOK_AT_NODES_S = 5.0
 PROBE_COST_S = 2.0
-# Fetching a toolchain: 80 MB at 1 Gbit/s plus unpacking, until it is measured.
-TOOLCHAIN_FETCH_S = 2.0
+# A toolchain of which the size is not known, packed.
+TOOLCHAIN_BYTES = 80_000_000
+# What a line is taken to give until it is measured, as if so much had come over it so: 1 Gbit/s, and unpacking.
+LINE_BYTES_PER_S = 40e6
+LINE_PRIOR_BYTES = 1 << 20
+# And what it gives at the least: the slowest lines.
+LEAST_LINE_BYTES_PER_S = 16 << 10
+# What has come over a line counts for less by a factor of e when so much more has come, and for half after so
+# long: a laptop is at home in the evening.
+FADING_BYTES = 16 << 20
+LINE_HALF_S = 1800.0
+# A node says Credit for a quarter of its window (zcc/transfer.py): then it is heard of what is on its way.
+GRANT_BYTES = 1 << 20
+# What is smaller says nothing of a line: it takes as long as the round trip.
+LEAST_MEASURED_BYTES = 4 * GRANT_BYTES
+# A toolchain that is there so soon is as good as there: two round trips.
+NEAR_S = 0.25
+# Unpacking takes some seconds: for so long nothing is heard of a toolchain that has come.
+UNPACKING_S = 3.0
+# What a run may take beside what its node says of it (a sandbox, say) before that counts as its toolchain's
+# way.
+RUN_BESIDE_S = 1.0
 
 # --- runs that take too long --------------------------------------------------------------------
 # A run takes unusually long when it is over the 95th percentile of its class (Dean and Barroso, The Tail

@@ -348,6 +348,7 @@ class Machine:
         if execution is not None and execution.phase is Phase.CHECKING:
             recalled = None if execution.is_new else event.recalled
             if recalled is None or not self._ledger.answer(execution, recalled, now):
+                execution.toolchain_bytes = event.toolchain_bytes or execution.toolchain_bytes
                 self._dispatcher.inputs_checked(execution, event.missing, now)
 
     def _inputs_shown(self, event: events.InputsShown, now: float) -> None:
@@ -365,6 +366,7 @@ class Machine:
         for digest, offset in event.present:
             if digest in leases:
                 offered.append((digest, offset))
+                self._fleet.asked(node, digest, offset, leases[digest], now)
             else:
                 self.farm.send(session, Absent(digest))
         if offered:
@@ -376,6 +378,11 @@ class Machine:
             else:
                 execution = self.farm.executions[lease.key]
                 self.uploads.need_for_node(session, execution, [(digest, offset)])
+
+    def _taken(self, event: events.BlobsTaken, now: float) -> None:
+        node = self.farm.node_at(event.origin)
+        if node is not None:
+            node.supplies.taken(event.amount_bytes, event.left, now)
 
     def _stored(self, event: events.BlobStored, now: float) -> None:
         self.uploads.stored(event.digest, event.user)
@@ -471,6 +478,7 @@ _HANDLERS: dict[type, Callable[[Machine, Any, float], None]] = {
     events.TrialEnded: lambda machine, *told: machine._trials.ended(*told),
     events.InputsChecked: Machine._inputs_checked,
     events.BlobsWanted: Machine._wanted,
+    events.BlobsTaken: Machine._taken,
     events.BlobStored: Machine._stored,
     events.BlobSpoiled: Machine._spoiled,
     events.BlobUnstorable: Machine._unstorable,

@@ -25,6 +25,7 @@ from broker.limits import (
 from broker.model import Identity
 from broker.sessions import Session
 from broker.standing import Stage
+from broker.supplies import Supplies
 from cache.digest import Digest
 from zcc.lent import Memory
 from zcc.messages import Fault
@@ -45,7 +46,8 @@ class Node:
     `unwanted` are those that it is still to be told to give up, `behind` those of its leases for which no slot
     has been idle yet.
 
-    `toolchains` are those that it has run jobs with, `ended` the leases that it held last. By its own word it
+    `toolchains` are those that it has run jobs with and has not asked for since, `supplies` those on their way
+    to it, `ended` the leases that it held last. By its own word it
     lends `slots` of `all_slots` now (`lends_less`: why not all), is `paused`, if that says why, cannot take
     toolchains that are `unfit`, each for its reason, and has `memory` for jobs (None: it does not say), of
     which `reserved_bytes` are promised. Until `kept_until` it is given no other job than `kept_for`.
@@ -73,6 +75,10 @@ class Node:
     kept_for: Digest | None = None
     kept_until: float = 0.0
     began_at: float = -inf  # a job, the last one
+    supplies: Supplies = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.supplies = Supplies(self.record.line)
 
     @property
     def identity(self) -> Identity:
@@ -212,6 +218,7 @@ class Node:
 
     def let_go(self) -> None:
         """It has left: of what it held nothing is kept, though a log of decisions may tell of it for long."""
+        self.record.toolchains = self.toolchains.copy()
         self.leases.clear()
         self.behind.clear()
         self.ended.clear()
@@ -243,11 +250,12 @@ class Node:
         is_resting = self.record.is_resting(now) or self.record.rests_for(user, now)
         return not is_resting and self.takes(user, machine_class, now)
 
-    def note_toolchain(self, toolchain: Digest) -> None:
-        """A job has begun with it."""
-        if len(self.toolchains) >= MAX_TOOLCHAINS_OF_NODE:
-            self.toolchains.pop()
+    def note_toolchain(self, toolchain: Digest) -> Digest | None:
+        """A job has begun with it. Returns one that is forgotten for it."""
+        is_full = len(self.toolchains) >= MAX_TOOLCHAINS_OF_NODE
+        forgotten = self.toolchains.pop() if is_full else None
         self.toolchains.add(toolchain)
+        return forgotten
 
     def note_unfit(self, toolchain: Digest, reason: str) -> None:
         """It has no room for this toolchain."""
@@ -322,6 +330,7 @@ class Roster:
             for user, until in self._kept.get(session.user, {}).items():
                 record.keep_from(user, until)
             node = Node(session, record, slots, machine_classes)
+            node.toolchains.update(record.toolchains)
             self._nodes[session.id] = node
         node.slots = node.all_slots = slots
         node.machine_classes, node.is_draining = machine_classes, False

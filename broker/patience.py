@@ -30,6 +30,7 @@ from broker.limits import (
     LIMIT_TIMES,
     MAX_RECORDS,
     MOST_PROCESSORS,
+    RUN_BESIDE_S,
     RUN_LIMIT_S,
     START_LIMIT_S,
     STRAGGLES_AFTER,
@@ -170,6 +171,16 @@ def seen_wall_s(lease: Lease, told_s: float, predicted_s: float, now: float) -> 
     since = lease.slot_at if lease.slot_at is not None else lease.assigned_at
     least_s = LEAST_SEEN_SHARE * (now - since)
     return max(told_s, min(least_s, predicted_s) if lease.had_to_fetch else least_s)
+
+
+def unexplained_s(lease: Lease, wall_s: float, now: float) -> float:
+    """How much longer a run took, until its outputs were announced, than its node says that it ran: what it had
+    begun in name only waited for its toolchain."""
+    if lease.began_at is None:
+        return 0.0
+    taken_s = (lease.since if lease.has_announced else now) - lease.began_at
+    beside_s = taken_s - wall_s
+    return beside_s if beside_s > RUN_BESIDE_S else 0.0
 
 
 def _at_least_s(predicted_s: float) -> float:

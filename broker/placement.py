@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from broker.jobs import Execution
-from broker.limits import AGED_S, KEPT_FOR_S, MAX_SESSIONS, PROBE_COST_S, TOOLCHAIN_FETCH_S
+from broker.limits import (
+    AGED_S,
+    KEPT_FOR_S,
+    MAX_SESSIONS,
+    NEAR_S,
+    PROBE_COST_S,
+    RECALL_GAIN_S,
+)
 from broker.nodes import Node
 from broker.pace import Horizon
 from broker.queue import Lane, Line
@@ -44,13 +51,17 @@ class Chooser:
         self._job_of = job_of
         # Idle nodes whose rating is old, by session.
         self.to_try: dict[bytes, Node] = {}
+        # Of this choice: toolchains that no seat has or will have soon, though another node has them.
+        self._far: set[Digest] = set()
+        self._goes_on = False
 
     def choose(self, line: Line, horizon: Horizon, now: float) -> Choice | None:
         """A job of this line and its seat; None when they have to wait."""
         if self.to_try and (probe := self._probe(line, horizon, now)) is not None:
             return probe
-        lane = line.lane
+        lane, self._goes_on = line.lane, horizon.goes_on
         for is_ahead in (False, True):
+            self._far.clear()
             found = self._seats.best(lane.user, lane.machine_class, now, is_ahead=is_ahead)
             if not found:
                 continue
@@ -69,14 +80,14 @@ class Chooser:
     def _has_one_for_shortest(self, line: Line, seat: Seat, now: float) -> bool:
         """Whether any idle seat may have the job that the line waits with."""
         job = self._job_of(line.shortest())
-        return self._better_for(line.lane, job, seat, is_ahead=False, now=now) is not None
+        return self._better_for(line, job, seat, is_ahead=False, now=now) is not None
 
     def _place(
         self, line: Line, picked: tuple[Digest, str], seat: Seat, is_ahead: bool, now: float
     ) -> Choice | None:
         """The job that was picked goes to this seat or one like it, or another job of its line does."""
         key, reason = picked
-        better = self._better_for(line.lane, self._job_of(key), seat, is_ahead, now)
+        better = self._better_for(line, self._job_of(key), seat, is_ahead, now)
         if better is None:
             return self._elsewhere(line, key, seat, is_ahead, now)
         line.passed_since = None
@@ -149,11 +160,14 @@ class Chooser:
         return None
 
     def _better_for(
-        self, lane: Lane, job: Execution, seat: Seat, is_ahead: bool, now: float
+        self, line: Line, job: Execution, seat: Seat, is_ahead: bool, now: float
     ) -> Seat | None:
         """This seat, or one that has the toolchain; None when the job must not go to any that has room."""
         if job.toolchain in seat.node.toolchains and may_go(job, seat, now):
             return seat
+        if job.toolchain in self._far:
+            return None
+        lane = line.lane
         # A few as a rule, and all where those are not for this job.
         for most in (SEATS_TRIED, MAX_SESSIONS):
             found = self._seats.best(
@@ -161,10 +175,32 @@ class Chooser:
             )
             fitting = [each for each in found if may_go(job, each, now)]
             if fitting:
-                return min(fitting, key=lambda each: takes_s(job, each))
+                return self._nearest(line, job, fitting, now)
         # One that no node has the memory for now runs alone on one that could have it.
         empty = [each for each in found if may_go(job, each, now, alone=True)]
         return max(empty, key=lambda each: each.node.most_bytes, default=None)
+
+    def _nearest(self, line: Line, job: Execution, seats: list[Seat], now: float) -> Seat | None:
+        """The one where it ends first. Where that has to wait for the toolchain and another node has it, the
+        job waits for a slot there. One job is enough to have a toolchain sent: it does so while more of its
+        build come, or where it loses nothing by it."""
+        seat = min(seats, key=lambda each: takes_s(job, each, now))
+        if late_s(job, seat, now) <= NEAR_S:
+            return seat
+        holders = self._seats.holders_for(job, line.lane, now)
+        if not holders:
+            return seat
+        for holder in holders:
+            ready = self._seats.seat_of(holder) if holder.idle_slots else None
+            if ready is not None and may_go(job, ready, now):
+                return ready
+        fresh = [each for each in seats if job.toolchain not in each.node.supplies]
+        if not fresh:
+            self._far.add(job.toolchain)
+            return None
+        seat = min(fresh, key=lambda each: takes_s(job, each, now))
+        is_worth_it = self._goes_on or not is_too_far(job, late_s(job, seat, now))
+        return seat if is_worth_it and line.returned() != job.key else None
 
     def _keep_one_for(self, lane: Lane, job: Execution, is_ahead: bool, now: float) -> None:
         """Give a node's memory to this job alone as it comes free: the one that holds least now. One without an
@@ -191,10 +227,11 @@ class Chooser:
     ) -> Choice | None:
         """The job that was picked has failed on all the nodes that have room, or they have no memory for it:
         another one may go there. For one that has waited long a node is emptied."""
-        if now - self._job_of(picked).ready_at > AGED_S:
-            self._keep_one_for(line.lane, self._job_of(picked), is_ahead, now)
+        job = self._job_of(picked)
+        if now - job.ready_at > AGED_S and job.toolchain not in self._far:
+            self._keep_one_for(line.lane, job, is_ahead, now)
         for key in islice(line.in_order(), SEATS_TRIED):
-            better = self._better_for(line.lane, self._job_of(key), seat, is_ahead, now)
+            better = self._better_for(line, self._job_of(key), seat, is_ahead, now)
             if better is not None:
                 return self._conclude(key, better, line, "in-its-place", now)
         return None
@@ -202,14 +239,28 @@ class Chooser:
     def _conclude(self, key: Digest, seat: Seat, line: Line, reason: str, now: float) -> Choice:
         mean_s = line.waiting_s / len(line)
         wait_s = seat.wait_jobs * mean_s * seat.rate
-        finish_at = now + wait_s + takes_s(self._job_of(key), seat)
+        finish_at = now + wait_s + takes_s(self._job_of(key), seat, now)
         return Choice(key, seat, finish_at, reason, mean_s)
 
 
-def takes_s(job: Execution, seat: Seat) -> float:
-    """Seconds from when the job begins there to its end, its toolchain's way included."""
-    fetch_s = 0.0 if job.toolchain in seat.node.toolchains else TOOLCHAIN_FETCH_S
-    return fetch_s + job.cost_s * seat.rate
+def takes_s(job: Execution, seat: Seat, now: float) -> float:
+    """Seconds from when the slot is idle to the job's end there, the rest of its toolchain's way included."""
+    return late_s(job, seat, now) + job.cost_s * seat.rate
+
+
+def late_s(job: Execution, seat: Seat, now: float) -> float:
+    """How much later than the slot the toolchain is there, where jobs before this one take as long as it."""
+    node = seat.node
+    if job.toolchain in node.toolchains:
+        return 0.0
+    arrival_s = node.supplies.arrival_s(job.toolchain, job.toolchain_bytes, now)
+    return max(0.0, arrival_s - seat.wait_jobs * job.cost_s * seat.rate)
+
+
+def is_too_far(job: Execution, late_s: float) -> bool:
+    """Whether a job that would wait so long for its toolchain ends sooner on a node that has it, even where it
+    waits there for one as long as itself."""
+    return late_s > job.cost_s + RECALL_GAIN_S
 
 
 def may_go(job: Execution, seat: Seat, now: float, *, alone: bool = False) -> bool:

@@ -81,7 +81,7 @@ class Reruns:
         seat = farm.seats.seat_of(node)
         assert seat is not None
         choice = Choice(
-            execution.key, seat, now + takes_s(execution, seat), TRIAL, execution.cost_s
+            execution.key, seat, now + takes_s(execution, seat, now), TRIAL, execution.cost_s
         )
         lease = self._ledger.assign(execution, node, choice.finish_at, now)
         farm.decisions.note(execution, lease, choice, now)

@@ -220,7 +220,8 @@ class Search:
             self._loop.call_soon(self._find, effect, recall, end, missing)
             return
         recalled = recall(effect.key) if effect.recalls else None
-        self._happen(InputsChecked(effect.key, frozenset(missing), recalled))
+        size_bytes = self._traffic.frame_bytes(effect.digests[0])
+        self._happen(InputsChecked(effect.key, frozenset(missing), recalled, size_bytes))
 
     async def _check_all(self) -> None:
         try:

@@ -11,35 +11,52 @@ without the farm's mean orders nodes as well and does not change with other node
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from broker.denials import Denials
+from broker.jobs import Execution
 from broker.limits import CROWDING, FAST_SHARE, FASTEST_FOR_S, MAX_PLACES
 from broker.model import Model
 from broker.nodes import Node
+from broker.queue import Lane
 from broker.stands import Stands
+from cache.digest import Digest
 
 Group = tuple[str, bytes]
 # The farm's own nodes, for jobs of no machine class.
 _ANY: Group = ("", b"")
 # Nodes that are looked at beyond those wanted, where some do not take the job: they are aside for its key.
 SEATS_TRIED = 8
+# Beyond any logarithm of a rate, and any wait.
+_AWAITING = 1e6
 _Entry = tuple[float, int, int, Node]
 
 
 @dataclass(slots=True)
 class _Booked:
-    """What a node counts for in its groups."""
+    """What a node counts for in its groups. The toolchains that are `afar` are on their way to it."""
 
     slots: int = 0
     idle: int = 0
     spare: int = 0
     power: float = 0.0  # seconds of cost in a second, without the farm's mean speed
+    afar: tuple[Digest, ...] = ()
     version: int = 0
     number: int = 0
     groups: tuple[Group, ...] = ()
+
+
+@dataclass(slots=True)
+class _Afar:
+    """Sums over the nodes of a group to which a toolchain is on its way, and not near."""
+
+    nodes: int = 0
+    slots: int = 0
+    idle: int = 0
+    power: float = 0.0
 
 
 @dataclass(slots=True)
@@ -50,6 +67,7 @@ class _Room:
     idle: int = 0
     spare: int = 0
     power: float = 0.0
+    afar: dict[Digest, _Afar] = field(default_factory=dict)
     idle_nodes: list[_Entry] = field(default_factory=list)
     ahead_nodes: list[_Entry] = field(default_factory=list)
     # Natural logarithms: the least rate, and that up to which a node counts as fast; good until then.
@@ -82,6 +100,9 @@ class Seats:
         self._changed: dict[bytes, Node] = {}
         # Not usable when they came up: looked at again at the next tick.
         self._aside: dict[bytes, Node] = {}
+        # Who has a toolchain, looked at last comes last; and whose toolchain is on its way, and not near.
+        self._holders: dict[Digest, OrderedDict[bytes, Node]] = {}
+        self.awaiting: dict[bytes, Node] = {}
         self.stands = Stands()
 
     def touch(self, node: Node) -> None:
@@ -93,14 +114,60 @@ class Seats:
         known = self._booked.pop(node.session.id, None)
         self._aside.pop(node.session.id, None)
         self._changed.pop(node.session.id, None)
+        self.awaiting.pop(node.session.id, None)
+        for toolchain in node.toolchains:
+            self.lacks_toolchain(node, toolchain)
         self.stands.gone(node)
         if known is not None:
             self._count(known[1], -1)
             self._leave(known[1].groups)
 
+    def has_toolchain(self, node: Node, toolchain: Digest) -> None:
+        """A job runs on it there, or did before."""
+        self._holders.setdefault(toolchain, OrderedDict())[node.session.id] = node
+
+    def lacks_toolchain(self, node: Node, toolchain: Digest) -> None:
+        holders = self._holders.get(toolchain)
+        if holders is not None:
+            holders.pop(node.session.id, None)
+            if not holders:
+                del self._holders[toolchain]
+
+    def holders_of(self, toolchain: Digest) -> list[Node]:
+        """Some of the nodes that have it; others the next time."""
+        holders = self._holders.get(toolchain)
+        if holders is None:
+            return []
+        found = list(islice(holders.values(), SEATS_TRIED))
+        for node in found:
+            holders.move_to_end(node.session.id)
+        return found
+
+    def holders_for(self, job: Execution, lane: Lane, now: float) -> list[Node]:
+        """Of those the ones that this job may go to, now or when a slot is idle."""
+        return [
+            node
+            for node in self.holders_of(job.toolchain)
+            if node.is_usable(now)
+            and node.takes_now(lane.user, lane.machine_class, now)
+            and node.width
+            and not job.avoids(node.identity)
+            and job.toolchain not in node.unfit
+            and job.least_bytes <= node.most_bytes
+        ]
+
+    def nearest_s(self, toolchain: Digest, size_bytes: int, now: float) -> float:
+        """When the first node has it, of some to which it is on its way; 0 where one has it, or none asks."""
+        if toolchain in self._holders:
+            return 0.0
+        nodes = islice(self.awaiting.values(), SEATS_TRIED)
+        coming = (each.supplies for each in nodes if toolchain in each.supplies)
+        return min((each.arrival_s(toolchain, size_bytes, now) for each in coming), default=0.0)
+
     def look_again(self) -> None:
-        """Time has passed: a quarantine may be over."""
+        """Time has passed: a quarantine may be over, a toolchain near."""
         self._changed.update(self._aside)
+        self._changed.update(self.awaiting)
         self._aside.clear()
 
     def refresh(self, now: float) -> None:
@@ -110,18 +177,32 @@ class Seats:
             for node in changed.values():
                 self._note(node, now)
 
-    def slots(self, user: str, machine_class: bytes) -> tuple[int, int]:
-        """All slots that such a job may have, and the idle ones of them."""
+    def slots(
+        self, user: str, machine_class: bytes, toolchain: Digest | None = None
+    ) -> tuple[int, int]:
+        """All slots that such a job may have, and the idle ones of them. Where some node has its toolchain,
+        those to which that is still on its way do not count."""
         slots = idle = 0
         for room in self._rooms_for(user, machine_class):
             slots += room.slots
             idle += room.idle
+            if room.afar and (afar := self._afar(room, toolchain)) is not None:
+                slots -= afar.slots
+                idle -= afar.idle
         return slots, idle
 
-    def capacity(self, user: str, machine_class: bytes) -> float:
-        """Seconds of cost that the nodes for such a job do in a second, all slots together."""
-        rooms = self._rooms_for(user, machine_class)
-        return sum(room.power for room in rooms) / self._model.mean_rate
+    def capacity(self, user: str, machine_class: bytes, toolchain: Digest | None = None) -> float:
+        """Seconds of cost that the nodes for such a job do in a second, all slots together; the same of them do
+        not count."""
+        power = 0.0
+        for room in self._rooms_for(user, machine_class):
+            power += room.power
+            if room.afar and (afar := self._afar(room, toolchain)) is not None:
+                power -= afar.power
+        return power / self._model.mean_rate
+
+    def _afar(self, room: _Room, toolchain: Digest | None) -> _Afar | None:
+        return room.afar.get(toolchain) if toolchain in self._holders else None
 
     def fastest_rate(self, user: str, machine_class: bytes, now: float) -> float:
         """The rate of the fastest node that such a job may go to, as of late."""
@@ -229,6 +310,11 @@ class Seats:
                     self._rooms.pop(group, None)
 
     def _fill(self, node: Node, booked: _Booked, now: float) -> None:
+        booked.afar = node.supplies.afar(now)
+        if booked.afar:
+            self.awaiting[node.session.id] = node
+        else:
+            self.awaiting.pop(node.session.id, None)
         if not node.is_usable(now):
             booked.slots = booked.idle = booked.spare = 0
             booked.power = 0.0
@@ -243,10 +329,7 @@ class Seats:
         for group in booked.groups:
             room = self._rooms.get(group)
             if room is not None:
-                room.slots += sign * booked.slots
-                room.idle += sign * booked.idle
-                room.spare += sign * booked.spare
-                room.power += sign * booked.power
+                _add(room, booked, sign)
 
     def _enter(self, room: _Room, node: Node, booked: _Booked, ln_rate: float) -> None:
         share = node.held / node.width
@@ -258,6 +341,8 @@ class Seats:
             # The sooner one of its slots is free, the better.
             wait = (node.held - node.width + 1) / node.width
             key, heap = math.exp(ln_rate) * wait, room.ahead_nodes
+        # It hides no node that needs to wait for nothing.
+        key += _AWAITING * bool(booked.afar)
         heappush(heap, (key, booked.number, booked.version, node))
         if len(heap) > 2 * len(self._booked) + 64:
             heap[:] = [entry for entry in heap if self._is_current(entry)]
@@ -306,13 +391,25 @@ class Seats:
             for node, booked in self._booked.values():
                 if group not in booked.groups:
                     continue
-                room.slots += booked.slots
-                room.idle += booked.idle
-                room.spare += booked.spare
-                room.power += booked.power
+                _add(room, booked, +1)
                 if booked.slots:
                     self._enter(room, node, booked, self._model.ln_rate(node.identity))
         return room
+
+
+def _add(room: _Room, booked: _Booked, sign: int) -> None:
+    room.slots += sign * booked.slots
+    room.idle += sign * booked.idle
+    room.spare += sign * booked.spare
+    room.power += sign * booked.power
+    for toolchain in booked.afar:
+        afar = room.afar.setdefault(toolchain, _Afar())
+        afar.nodes += sign
+        afar.slots += sign * booked.slots
+        afar.idle += sign * booked.idle
+        afar.power += sign * booked.power
+        if not afar.nodes:
+            del room.afar[toolchain]
 
 
 def _groups_of(node: Node) -> tuple[Group, ...]:

@@ -66,6 +66,7 @@ from zcc.messages import (
     Leave,
     Message,
     Rejoin,
+    Role,
     StorageGet,
     StoragePut,
     StorageRemove,
@@ -300,6 +301,11 @@ class Shell:
         self._traffic.absent(origin.route, message.digest)
         self._happen(events.MessageArrived(origin, message))
 
+    def _read_credit(self, origin: Origin, message: Credit) -> None:
+        left = self._outgoing.deliveries.credit(origin.route, message.amount_bytes)
+        if left and self._traffic.role_on(origin.route) is Role.NODE:
+            self._happen(events.BlobsTaken(origin, message.amount_bytes, left))
+
     def _read_storage(
         self, origin: Origin, message: StorageGet | StoragePut | StorageRemove
     ) -> None:
@@ -479,9 +485,7 @@ class Shell:
 
 _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Chunk: lambda shell, origin, said: shell._traffic.take(origin.route, said, shell._now()),
-    Credit: lambda shell, origin, said: shell._outgoing.deliveries.credit(
-        origin.route, said.amount_bytes
-    ),
+    Credit: Shell._read_credit,
     Absent: Shell._read_absent,
     Want: lambda shell, origin, said: shell._search.want(origin, said.blobs),
     Submit: lambda shell, *said: shell._reception.submit(*said),

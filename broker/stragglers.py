@@ -171,13 +171,13 @@ class Stragglers:
             # What has not begun waits for its toolchain, mostly: another one that lacks it helps nobody.
             and (execution.phase is Phase.STARTED or execution.toolchain in seat.node.toolchains)
         ]
-        seat = min(fitting, key=lambda each: takes_s(execution, each), default=None)
-        if seat is None or takes_s(execution, seat) >= now - lease.since:
+        seat = min(fitting, key=lambda each: takes_s(execution, each, now), default=None)
+        if seat is None or takes_s(execution, seat, now) >= now - lease.since:
             return None
         return seat
 
     def _start(self, execution: Execution, lease: Lease, seat: Seat, now: float) -> None:
-        takes = takes_s(execution, seat)
+        takes = takes_s(execution, seat, now)
         first = self._farm.nodes.get(lease.node)
         copy = self._ledger.hedge(execution, seat.node, now + takes, now)
         choice = Choice(execution.key, seat, now + takes, "hedge", execution.cost_s)

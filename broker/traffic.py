@@ -16,6 +16,7 @@ whose frames held far more than their size: what begins then passes by, and is a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -37,6 +38,7 @@ from broker.limits import (
     CROSSING_S,
     MAX_OPEN_BLOBS,
     MAX_PUT_OFF,
+    MAX_TOOLCHAINS,
     REREAD_S,
     UNPACKED_BURST_BYTES,
     UNPACKED_BYTES_PER_S,
@@ -89,6 +91,7 @@ class Traffic:
             tuple[str, Digest], None
         ] = {}  # to be asked for anew when their key may unpack
         self._known: set[Digest] = set()
+        self._frame_bytes: dict[Digest, int] = {}  # of toolchains
         self._files: OrderedDict[Digest, int] = OrderedDict()
         self._recent = Recent()
         self.last_disk_fault_at = -math.inf
@@ -127,6 +130,17 @@ class Traffic:
             self._known.add(digest)
             return True
         return False
+
+    def frame_bytes(self, digest: Digest) -> int:
+        """How long the frame of this toolchain is, as it was when it was first asked for; 0: it is not here."""
+        size_bytes = self._frame_bytes.get(digest, 0)
+        if not size_bytes and digest in self._known:
+            with contextlib.suppress(OSError):
+                size_bytes = os.stat(self._store.path_of(digest)).st_size
+            if len(self._frame_bytes) >= MAX_TOOLCHAINS:
+                self._frame_bytes.clear()
+            self._frame_bytes[digest] = size_bytes
+        return size_bytes
 
     def has_now(self, digest: Digest) -> bool:
         """The same by a look at the disk: files may vanish at any moment."""
@@ -173,6 +187,7 @@ class Traffic:
     def forget(self, digest: Digest) -> None:
         """Do not take this blob to be here, or to be what it was."""
         self._known.discard(digest)
+        self._frame_bytes.pop(digest, None)
         self._recent.forget(digest)
         handle = self._files.pop(digest, None)
         if handle is not None:

@@ -93,6 +93,9 @@ class Desk:
         known = tuple((each, "") for each in self.store)
         self.machine = Machine("testfarm", random.Random(seed), now, known)
         self.recalls: dict[Digest, events.Recalled] = {}
+        # Of toolchains' frames, in bytes; and what is to be sent to nodes.
+        self.frame_bytes: dict[Digest, int] = {}
+        self.on_offer: Callable[[effects.OfferBlobs], None] = lambda _: None
         self.effects: list[Effect] = []
         self.sent: defaultdict[bytes, list[Message]] = defaultdict(list)
         self.on_send: Callable[[bytes, Message], None] | None = None
@@ -261,7 +264,11 @@ class Desk:
                     self.on_send(route, message)
             case effects.FindMissing(key, digests, recalls):
                 recalled = self.recalls.get(key) if recalls else None
-                return [events.InputsChecked(key, frozenset(digests) - self.store, recalled)]
+                size_bytes = self.frame_bytes.get(digests[0], 0)
+                missing = frozenset(digests) - self.store
+                return [events.InputsChecked(key, missing, recalled, size_bytes)]
+            case effects.OfferBlobs():
+                self.on_offer(effect)
             case effects.TryNode():
                 return self.on_try(effect)
             case effects.RerunEnded():
@@ -525,10 +532,18 @@ class FakeNode:
             case _:
                 pass
 
+    def has_all_for(self, run: Run) -> bool:
+        """Whether what this job reads is here."""
+        return True
+
     def _fill(self) -> None:
-        while self.starts and self.waiting and len(self.running) < self.slots:
-            lease, run = next(iter(self.waiting.items()))
-            del self.waiting[lease]
+        while self.starts and len(self.running) < self.slots:
+            lease = next(
+                (each for each, run in self.waiting.items() if self.has_all_for(run)), None
+            )
+            if lease is None:
+                return
+            run = self.waiting.pop(lease)
             self.running[lease] = run
             self.world.note_started(run, self)
             self.world.say(self, Started(lease))

@@ -61,7 +61,7 @@ class Baseline:
         return Seat(node, rate, max(0, node.held - node.slots + 1) / node.slots)
 
     def _end(self, seat: Seat, job: Execution, line: Line, now: float) -> float:
-        return now + seat.wait_jobs * self._mean_s(line) * seat.rate + takes_s(job, seat)
+        return now + seat.wait_jobs * self._mean_s(line) * seat.rate + takes_s(job, seat, now)
 
     def _mean_s(self, line: Line) -> float:
         return line.waiting_s / len(line)

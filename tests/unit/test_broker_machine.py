@@ -520,6 +520,28 @@ def test_a_node_gets_the_blobs_of_its_leases_and_no_others(desk: Desk) -> None:
     ]
 
 
+def test_a_node_that_asks_for_a_toolchain_lacks_it_and_one_that_comes_back_has_it(
+    desk: Desk,
+) -> None:
+    agent, node = desk.client("a"), desk.node("n", slots=1, user="n")
+    desk.submit(agent, 1, job("x", inputs=()))
+    (run,) = desk.runs(node)
+    desk.say(node, Started(run.lease))
+    desk.done(node, run.lease)
+    desk.say(node, Bye(""))
+    again = Origin(b"n2", "n", Role.NODE)
+    hello = Hello(session_id("n2"), "node", "", "n", "0", 1, (), ())
+    desk.say(again, hello)
+    (known,) = desk.machine.farm.nodes
+    assert known.toolchains == {blob("gcc")}
+    desk.submit(agent, 2, job("y", inputs=()))
+    (run,) = desk.runs(again)
+    desk.happen(events.BlobsWanted(again, ((blob("gcc"), 0),), ()))
+    assert not known.toolchains
+    assert blob("gcc") in known.supplies
+    assert known.leases[run.lease].had_to_fetch
+
+
 def test_a_node_may_fetch_what_any_of_its_leases_names_and_another_node_may_not(desk: Desk) -> None:
     agent, node, other = desk.client("a"), desk.node("n", slots=2), desk.node("full", slots=0)
     for ticket, name in enumerate(("x", "y"), 1):

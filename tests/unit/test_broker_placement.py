@@ -13,11 +13,12 @@ from broker.limits import (
     AGED_S,
     FAULT_WINDOW,
     LEAST_PASSED,
+    LINE_BYTES_PER_S,
     MAX_FAULTS,
     MAX_LANES,
     MAX_QUARANTINE_S,
     QUARANTINE_S,
-    TOOLCHAIN_FETCH_S,
+    TOOLCHAIN_BYTES,
 )
 from broker.model import Model, cost_class
 from broker.nodes import Node
@@ -207,7 +208,7 @@ def test_a_node_that_has_the_toolchain_is_preferred_where_its_transfer_would_tak
     shop.seats.refresh(NOW)
     choice = shop.chooser.choose(shop.line, goes_on(1.0), NOW)
     assert choice is not None
-    assert choice.finish_at == pytest.approx(NOW + TOOLCHAIN_FETCH_S + 1.0)
+    assert choice.finish_at == pytest.approx(NOW + TOOLCHAIN_BYTES / LINE_BYTES_PER_S + 1.0)
 
 
 def test_avoided_nodes_and_those_without_room_for_the_toolchain_are_passed_by() -> None:

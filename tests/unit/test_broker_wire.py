@@ -507,6 +507,10 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
         assert (finished.ticket, finished.node, finished.shared) == (1, "node", False)
         assert agent.taken == {digest: node.blobs[digest]}
         assert (await node.wait(Settled)).lease == lease.lease
+        (known,) = broker.shell.machine.farm.nodes
+        frame_bytes = len(agent.blobs[digest_of(toolchain)])
+        measured_bytes = known.record.line._bytes
+        assert measured_bytes == pytest.approx(frame_bytes, abs=CREDIT_BYTES // 4), "of its line"
         log = (Path(broker.state) / "audit.log").read_text()
         assert all(f'"event": "{what}"' in log for what in ("submit", "dispatch", "result"))
         assert "int x" not in log

@@ -148,6 +148,22 @@ def test_a_credit_that_would_fill_our_memory_is_a_violation(bench: Bench) -> Non
         bench.deliveries.credit(A, 1)
 
 
+def test_a_credit_tells_what_is_left_of_the_blobs_that_take_long(bench: Bench) -> None:
+    large, small = bench.blob(os.urandom(2 * CREDIT_BYTES)), bench.blob(b"small")
+    bench.deliveries.offer(A, [(large, 0), (small, 0)])
+    quarter = CREDIT_BYTES // 4
+    left = dict(bench.deliveries.credit(A, quarter))
+    assert left.keys() == {large}
+    # What the peer has not said to have taken may be the small one's, too.
+    assert left[large] == pytest.approx(2 * CREDIT_BYTES - quarter, abs=len(b"small"))
+    for _ in range(6):
+        left = dict(bench.deliveries.credit(A, quarter))
+    assert left[large] == pytest.approx(quarter, abs=len(b"small"))
+    bench.deliveries.credit(A, quarter)
+    # It has come.
+    assert not bench.deliveries.credit(A, len(b"small"))
+
+
 def test_an_output_that_is_gone_is_said_to_be_absent(bench: Bench) -> None:
     bench.deliver(A, finished(1), digest_of(b"never stored"))
     assert [type(message) for message in bench.got(A)] == [Absent, Finished]
