@@ -26,7 +26,7 @@ from broker.limits import (
 )
 from broker.nodes import Node
 from broker.pace import Horizon
-from broker.placement import Choice, Chooser, is_too_far, late_s, takes_s
+from broker.placement import Choice, Chooser, is_too_far, takes_s
 from broker.queue import Lane, Line
 from broker.sessions import Session
 from cache.digest import Digest, short
@@ -122,7 +122,8 @@ class Dispatcher:
             node = farm.nodes.get(lease.node)
             if room[lane] <= 0 or not seats or node is None:
                 continue
-            ends_at = self._ends_at(lease, execution, node, now)
+            has_it = execution.toolchain in seats[0].node.toolchains
+            ends_at = self._ends_at(lease, execution, node, now, counts_silence=has_it)
             if now + RECALL_GAIN_S + takes_s(execution, seats[0], now) < ends_at:
                 room[lane] -= 1
                 self._take_back(lease, node, now)
@@ -148,12 +149,23 @@ class Dispatcher:
         self._ledger.revoke(node, lease.id)
         self._ledger.give_back(lease, node, now, is_counted=False, may_return=True)
 
-    def _ends_at(self, lease: Lease, execution: Execution, node: Node, now: float) -> float:
-        """When the job is expected to end where it is, by what is known of its toolchain's way now."""
-        seat = self._farm.seats.seat_of(node) if lease.began_at is None else None
-        if seat is None or not late_s(execution, seat, now):
+    def _ends_at(
+        self,
+        lease: Lease,
+        execution: Execution,
+        node: Node,
+        now: float,
+        *,
+        counts_silence: bool = True,
+    ) -> float:
+        """When the job is expected to end where it is, by what is known of its toolchain's way now. Without
+        `counts_silence` by the bytes that are left: another node that lacks it would have to unpack it, too."""
+        toolchain, size_bytes = execution.toolchain, execution.toolchain_bytes
+        if lease.began_at is not None or toolchain in node.toolchains:
             return lease.expected_end
-        return max(lease.expected_end, now + takes_s(execution, seat, now))
+        expect = node.supplies.arrival_s if counts_silence else node.supplies.rest_s
+        runs_s = self._farm.model.wall_s(execution.cost_s, node.identity)
+        return max(lease.expected_end, now + expect(toolchain, size_bytes, now) + runs_s)
 
     def _can_be_recalled(self, lease: Lease) -> bool:
         execution = self._farm.executions[lease.key]

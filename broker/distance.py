@@ -31,6 +31,8 @@ class Line:
         self._bytes_under_way = self._seconds_under_way = 0.0
 
     def bytes_per_s(self, now: float) -> float:
+        if not (self._seconds or self._seconds_under_way):
+            return LINE_BYTES_PER_S  # a farm that is new asks for it eight times a job
         fading = self._fading(now)
         size_bytes = LINE_PRIOR_BYTES + fading * self._bytes + self._bytes_under_way
         seconds = (

@@ -59,21 +59,27 @@ class Supplies:
 
     def arrival_s(self, toolchain: Digest, size_bytes: int, now: float) -> float:
         """When a toolchain that the node lacks will be there, if it is asked for now at the latest."""
+        rest_s = self.rest_s(toolchain, size_bytes, now)
+        coming = self._coming.get(toolchain)
+        if coming is None or not self._is_silent(coming, now):
+            return rest_s
+        return max(rest_s, coming.silent_s(now))
+
+    def rest_s(self, toolchain: Digest, size_bytes: int, now: float) -> float:
+        """The same by its bytes alone, whatever else keeps it from being used."""
         rate = self._line.bytes_per_s(now)
-        if not self._coming:
-            return size_bytes / rate
         coming = self._coming.get(toolchain)
         left_bytes = size_bytes if coming is None else coming.left_bytes
-        others = (
-            min(left_bytes, each.left_bytes)
-            for each in self._coming.values()
-            if each is not coming and each.is_asked
-        )
-        arrival_s = (left_bytes + sum(others)) / rate
+        ahead_bytes = left_bytes
+        if len(self._coming) > (coming is not None):
+            ahead_bytes += sum(
+                min(left_bytes, each.left_bytes)
+                for each in self._coming.values()
+                if each is not coming and each.is_asked
+            )
         if coming is None:
-            return arrival_s
-        least_s = coming.silent_s(now) if self._is_silent(coming, now) else 0.0
-        return max(least_s, arrival_s - (now - coming.at))
+            return ahead_bytes / rate
+        return max(0.0, ahead_bytes / rate - (now - coming.at))
 
     def afar(self, now: float) -> tuple[Digest, ...]:
         """What is on its way and not near."""
@@ -151,6 +157,8 @@ class Supplies:
 
     def _is_silent(self, coming: _Coming, now: float) -> bool:
         """Whether more should have been heard of it by now."""
+        if not (coming.is_asked and coming.waiting):
+            return False
         next_s = min(coming.left_bytes, GRANT_BYTES) / self._line.bytes_per_s(now)
         return coming.silent_s(now) > next_s + UNPACKING_S
 

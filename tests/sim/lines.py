@@ -42,6 +42,7 @@ class LinedNode(FakeNode):
     sent as soon as it has been sent, one that `begins_at_once` that it runs what it cannot run yet."""
 
     bytes_per_s: float = 1000 * MBIT
+    unpacking_s: float = UNPACKING_S
     takes_at_once: bool = False
     begins_at_once: bool = False
     toolchains: set[Digest] = field(default_factory=set)
@@ -91,7 +92,7 @@ class LinedNode(FakeNode):
         if left_bytes:
             self.left_bytes[digest] = left_bytes  # the others come first
         else:
-            self.world.later(UNPACKING_S, lambda: self._unpacked(digest))
+            self.world.later(self.unpacking_s, lambda: self._unpacked(digest))
         # The rest is less than a grant, and is not told of.
         if size_bytes == PIECE_BYTES and not self.takes_at_once:
             left = tuple({digest: left_bytes, **self.left_bytes}.items())

@@ -136,3 +136,15 @@ def test_an_agent_is_told_of_the_way_that_is_left() -> None:
 def told(world: LinedWorld, agent: FakeAgent) -> dict[int, float]:
     said = world.desk.sent[agent.origin.route]
     return {each.ticket: each.expected_s for each in said if isinstance(each, Busy)}
+
+
+def test_a_job_does_not_leave_a_node_that_unpacks_for_one_that_has_nothing() -> None:
+    world = LinedWorld(1)
+    nodes = [world.lined(f"n{number}", 2, 1000) for number in range(3)]
+    for node in nodes:
+        node.unpacking_s = 20.0
+    agent = world.agent("a")
+    world.run(STARTUP_GRACE_S + 1.0)
+    agent.submit(job("x", inputs=(), hint_s=1.0))
+    world.run_until(lambda: not agent.waiting)
+    assert sum(bool(node.wanted) for node in nodes) == 1
