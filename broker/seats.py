@@ -149,7 +149,7 @@ class Seats:
             node
             for node in self.holders_of(job.toolchain)
             if node.is_usable(now)
-            and node.takes_now(lane.user, lane.machine_class, now)
+            and self.takes_now(node, lane.user, lane.machine_class, now)
             and node.width
             and not job.avoids(node.identity)
             and job.toolchain not in node.unfit
