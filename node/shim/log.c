@@ -85,10 +85,11 @@ void put(char kind, int code, const char *path, size_t length)
 
 /* What is the sandbox's own, and what compilers ask the system of themselves: clang its own name and those of its
  * descriptors, any of them whether PWD (Bazel's is /proc/self/cwd) is where they are. All else below /proc, /sys
- * and /dev is logged: a source that names it (`__has_include("/dev/kvm")`) would get another answer here. */
-static int is_ours(const char *path, int is_opened)
+ * and /dev is logged: a source that names it (`__has_include("/dev/kvm")`) would get another answer here. So is
+ * what is missing in the sandbox, whatever it is, but a temporary file: it may be there for the client. */
+static int is_ours(const char *path, int is_opened, int is_missing)
 {
-    static const char *const ours[] = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/proc/cpuinfo"};
+    static const char *const ours[] = {"/dev/null", "/dev/urandom", "/proc/cpuinfo"};
     static const char *const named[] = {
         "/proc", "/proc/self", "/proc/self/exe", "/proc/self/fd", "/proc/self/cwd", "/dev",
     };
@@ -97,6 +98,8 @@ static int is_ours(const char *path, int is_opened)
         return 0;
     if (is_under(path, "/.zcc/tmp", 9))
         return 1;
+    if (is_missing)
+        return 0;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (is_equal(path, ours[i]))
             return 1;
@@ -149,6 +152,7 @@ void note(char kind, int fd, const char *path, int code)
     char joined[JOINED_BYTES], linked[PATH_BYTES];
     const char *start = NULL;
     int is_opened = kind == 'R' || kind == 'W' || kind == 'D';
+    int is_missing = code == NOENT || code == NOTDIR || code == NAMETOOLONG;
     if (!log_at || !path)
         return;
     if (code == FAULT) {
@@ -157,7 +161,7 @@ void note(char kind, int fd, const char *path, int code)
     }
     if (!*path)
         return;
-    if (code == NOENT || code == NOTDIR || code == NAMETOOLONG)
+    if (is_missing)
         kind = kind == 'R' ? 'R' : 'M', code = 0;
     else if (kind == 'R' && !code)
         kind = 'H';
@@ -181,7 +185,7 @@ void note(char kind, int fd, const char *path, int code)
         path = joined;
         length += before;
     }
-    if (!is_ours(path, is_opened))
+    if (!is_ours(path, is_opened, is_missing))
         put_once(kind, code, path, length);
 }
 

@@ -78,6 +78,17 @@ def test_has_include_behind_a_macro(
     check(farm, tmp_path, family, '-DCONFIG="x.h"', "-I.", "-c", "a.c")
 
 
+@pytest.mark.parametrize("device", ["random", "zero", "null", "urandom", "full"])
+def test_a_device_is_found_there_as_here(
+    farm: Farm, tmp_path: Path, family: str, device: str
+) -> None:
+    """Or the compile is done here: the scanner does not see the probe, and a sandbox has two devices only."""
+    probe = f'CAT(__has_,include)("/dev/{device}")'
+    text = f"#define CAT2(a,b) a##b\n#define CAT(a,b) CAT2(a,b)\n#if {probe}\nint yes;\n#endif\n"
+    put(tmp_path, {"a.c": text})
+    check(farm, tmp_path, family, "-c", "a.c", strict=device in ("null", "urandom"))
+
+
 def test_a_header_that_comes_and_goes_is_probed_again(
     farm: Farm, tmp_path: Path, family: str
 ) -> None:

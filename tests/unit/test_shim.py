@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from node.sandbox import DEVICES, MOUNTED_DIRECTORIES
 from node.wiping import wipe
 from tests.conftest import needs
 from tests.unit.look_up_log import Log, make_log
@@ -214,9 +216,10 @@ def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log
         "/proc/self/exe",
         "/proc/self/cwd",
         "/proc/self/fd",
-        "/proc/self/fd/3",
+        "/proc/self/fd/0",
     )
     named = ("/dev/full", "/dev/nullx", "/proc/version", "/sys", "/sys/class", "/dev/fd/0")
+    named += ("/dev/zero", "/dev/random", "/proc/self/fd/999")
     below = (
         "/proc/self/cwd/there",
         "/proc/self/fd/3x",
@@ -228,6 +231,18 @@ def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log
     records = run_statement(log, cwd, statement)
     seen = {path for path in paths if records & {f"H{path}", f"M{path}"}}
     assert seen == {*named, *below}
+
+
+def test_what_the_log_leaves_out_is_there_in_every_sandbox() -> None:
+    """Else a source that asks for it would get another answer there than here."""
+    source = (Path(__file__).parents[2] / "node" / "shim" / "log.c").read_text()
+    lists = re.findall(r"static const char \*const (?:ours|named)\[\] = \{(.*?)\};", source, re.DOTALL)
+    paths = [path.encode() for each in lists for path in re.findall(r'"(/[^"]*)"', each)]
+    assert len(lists) == 2
+    assert paths
+    mounts = tuple(place + b"/" for place in MOUNTED_DIRECTORIES)
+    there = {*DEVICES, *MOUNTED_DIRECTORIES, *map(os.path.dirname, DEVICES)}
+    assert [path for path in paths if path not in there and not path.startswith(mounts)] == []
 
 
 def test_what_a_program_asks_of_itself_it_does_not_open(log: Log, cwd: str) -> None:
