@@ -183,12 +183,13 @@ class Execution:
     write.
     `is_known`: what it costs was seen before. `hedges` is how often it was given to a second node,
     `overruns` how often it was taken away from one that did not answer in time.
-    `client` is set for a rerun: whose job it was, in whose trees it runs. `is_trial`: it is put to a node that
-    owes a proof. `fault` is what became of it on a node that gave no result. `known` is what it is known by,
-    where its agent has said so. `memory_bytes` is what is reserved for it on a node, `least_bytes` what it is
-    known not to do without, by what is believed of the `words` of nodes, else by `usual_bytes`; `stops` how
-    often it was stopped for want of memory, and `told` what was said then. `turns` have been charged and are
-    not settled. `unheard` are avoided until others have said what it needs. `nice` is its agent's word.
+    `client` is set for a rerun: whose job it was, so that no node can tell it from one. `is_trial`: it is
+    put to a node that owes a proof. `fault` is what became of it on a node that gave no result. `known` is
+    what it is known by, where its agent has said so. `memory_bytes` is what is reserved for it on a node,
+    `least_bytes` what it is known not to do without, by what is believed of the `words` of nodes, else by
+    `usual_bytes`; `stops` how often it was stopped for want of memory, and `told` what was said then.
+    `turns` have been charged and are not settled. `unheard` are avoided until others have said what it
+    needs. `nice` is its agent's word.
     """
 
     key: Digest

@@ -64,8 +64,8 @@ def find_dumps(upper: bytes, bases: Collection[bytes]) -> list[bytes]:
 
 
 def find_unlisted(job: Job, roots: Collection[bytes]) -> set[bytes]:
-    """What lies below these roots in a directory that the job may list, and not in its manifest: left there
-    by an earlier job, or the toolchain's."""
+    """What lies below these roots in a directory that the job may list, and not in its manifest: the
+    toolchain's."""
     if not job.listed:
         return set()
     manifest = job.manifest

@@ -31,7 +31,7 @@ class InputError(NodeError):
 
 
 class WornTreeError(NodeError):
-    """An input tree that has seen too much for this job: try a new one."""
+    """An input tree that cannot be made to fit this job: try a new one."""
 
 
 class SpoiledError(NodeError):

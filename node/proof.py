@@ -1,10 +1,10 @@
 """From the log of a command's look-ups to what the client must check. Pure.
 
 The log is written by the shim; `shim/log.h` documents its format. The command saw an overlay of the
-toolchain and of an input tree that may hold more than this job's manifest, so a path that was found
-proves nothing by itself: it must resolve, through symlinks that are known, to a path that the manifest
-or the toolchain names or that the command wrote. A path that was not found is handed to the client,
-which knows whether it exists there.
+toolchain and of an input tree that holds this job's manifest. That is not taken on trust, and a command
+makes files too, so a path that was found must resolve, through symlinks that are known, to a path that the
+manifest or the toolchain names or that the command wrote. A path that was not found is handed to the
+client, which knows whether it exists there.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ def _undeclared(found: Iterable[bytes], world: World, written: set[bytes], job: 
 
 def _is_climbable(way: bytes, world: World, made: set[bytes]) -> bool:
     """Whether each directory that a `..` of this path leads out of is one that the job has, or that was made
-    for it; what lies in the tree from an earlier job may not be here."""
+    for it."""
     parts = way.split(b"/")
     for at, part in enumerate(parts):
         place = world.physical(b"/".join(parts[:at])) if part == b".." and at > 1 else b""

@@ -41,8 +41,8 @@ INPUTS_SHARE = 0.5
 # How often it is looked whether jobs together have too much memory: twice as long as between two looks at each.
 MEMORY_EVERY_S = 0.2
 SELF_TEST_CLIENT = b"self-test"
-# What a tree can bring about by what earlier jobs have left in it.
-_MAY_BE_THE_TREES = frozenset((Fault.TOOLCHAIN, Fault.INPUT, Fault.REFUSED, Fault.SANDBOX))
+# What a tree can bring about from which somebody has taken files: all that it is to hold is known to be named.
+_MAY_BE_THE_TREES = frozenset((Fault.TOOLCHAIN, Fault.INPUT, Fault.SANDBOX))
 # Toolchains whose contents are known by name; a node serves a few, and each takes a walk of some milliseconds.
 _MAX_VIEWS = 16
 _MAX_CONDEMNED = 64
@@ -276,12 +276,8 @@ class Workshop:
         is_last: bool,
         wall_s: float | None = None,
     ) -> _Done | None:
-        """Run it over a tree of this client's, for `wall_s` if a job may take longer. None: that
-        had seen too much, a new one may do.
-
-        What was found and not declared is what an earlier job has left in the tree, such as a header that is
-        gone since: the result would prove nothing. So is what covers up a part of the toolchain, without which
-        nothing starts. Only what the job declares lies in a new tree.
+        """Run it over a tree of this client's, for `wall_s` if a job may take longer. None: the tree is not as
+        it is known to be, or will not do: a new one may.
         """
         tree = self._trees.acquire(client)
         is_last = is_last or tree.is_new
@@ -338,7 +334,6 @@ class Workshop:
         assert run is not None
         with self._runner.turns:
             tree.fit(job.manifest)
-            tree.make_way(job)
         outcome = run.carry_out()
         if not running.is_killed:
             members = self.toolchains.members(job.toolchain)
@@ -347,8 +342,6 @@ class Workshop:
             if isinstance(outcome, RunFault):
                 is_lamed = outcome.fault in _MAY_BE_THE_TREES
                 return None if is_lamed and not is_last else _Done.of_fault(outcome, is_lamed)
-            if outcome.lookups.undeclared and not is_last:
-                return None
             return _Done(self._packed(outcome), outcome)
 
     def _packed(self, outcome: RunOutcome) -> Finish:

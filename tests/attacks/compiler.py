@@ -18,6 +18,8 @@ from zcc.compiler.signatures import signature_of
 from zcc.compiler.toolchain import Gathered, Identity, Kind, Member
 
 PLACE = b"/mnt/cc"
+# A library of the toolchain's own, which the compiler needs and takes nothing from.
+LIBRARY = b"/mnt/libpart.so"
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -98,7 +100,10 @@ def build(directory: str) -> tuple[Digest, str]:
     with open(source, "w") as file:
         file.write(_SOURCE)
     program = os.fsdecode(PLACE)
-    subprocess.run(["cc", "-O1", "-w", source, "-o", program], check=True)
+    library = os.fsdecode(LIBRARY)
+    subprocess.run(["cc", "-shared", "-x", "c", os.devnull, "-o", library], check=True)
+    linked = ["-Wl,--no-as-needed", f"-Wl,-rpath,{place}", library]
+    subprocess.run(["cc", "-O1", "-w", source, *linked, "-o", program], check=True)
     os.makedirs(root)
     make_small_toolchain(root, program, program)
     frame = os.path.join(directory, "toolchain.zst")

@@ -78,12 +78,12 @@ class Client(Peer):
             self._beating.cancel()
         self.link.close()
 
-    async def submit(self, job: Job | bytes) -> int:
-        """Hand a job in, or what is said to be one; its ticket."""
+    async def submit(self, job: Job | bytes, is_fresh: bool = True) -> int:
+        """Hand a job in, or what is said to be one; its ticket. Not fresh: what is remembered will do."""
         encoded = job if isinstance(job, bytes) else encode_job(job)
         self.tickets += 1
         key, frame = job_key(encoded), compress(encoded)
-        await self.say(Submit(self.tickets, key, 0.0, "attack", True, b"", None, 0, frame))
+        await self.say(Submit(self.tickets, key, 0.0, "attack", is_fresh, b"", None, 0, frame))
         return self.tickets
 
     async def outcome(

@@ -221,7 +221,7 @@ def test_a_header_that_appears_earlier_in_the_path_is_noticed(
 
 
 def test_a_header_that_goes_is_not_found_there(farm: Farm, tmp_path: Path, family: str) -> None:
-    """Though the node's input tree still holds it, from the compile before."""
+    """Though the node's input tree held it for the compile before."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "h.h").write_text(f"int {name};\n")

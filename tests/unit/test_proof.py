@@ -144,7 +144,7 @@ def test_an_output_that_was_to_be_read_is_one() -> None:
 
 
 def test_what_is_found_past_a_directory_that_the_job_does_not_have_is_undeclared() -> None:
-    """It lies in the tree from an earlier job, and `gone/..` leads nowhere here."""
+    """`gone/..` leads nowhere here, whatever made it lead somewhere there."""
     assert lookups_of(b"H/src/gone/../inc/x.h").undeclared == (b"/src/gone/../inc/x.h",)
     assert lookups_of(b"H/src/gone/..").undeclared == (b"/src/gone/..",)
     assert lookups_of(b"H/src/inc/../inc/x.h").undeclared == ()

@@ -214,15 +214,19 @@ def test_a_probe_hidden_behind_a_macro_shows_as_a_miss(farm: Farm, cwd: bytes) -
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_a_file_that_the_tree_has_and_the_manifest_has_not_is_undeclared(
+def test_a_file_that_a_job_before_had_and_this_one_does_not_name_is_missed(
     farm: Farm, cwd: bytes, compiler: str
 ) -> None:
     job = compile_job(farm, cwd, compiler, "-c", "a.c", "-o", "a.o")
     farm.succeed(job)
     files = tuple(file for file in job.manifest.files if not file.path.endswith(b"/x.h"))
     manifest = replace(job.manifest, files=files)
-    outcome = farm.succeed(replace(job, manifest=manifest))
-    assert [path for path in outcome.lookups.undeclared if path.endswith(b"/inc/x.h")]
+    outcome = farm.run(replace(job, manifest=manifest))
+    assert isinstance(outcome, RunOutcome)
+    assert outcome.exit_status == 1
+    assert outcome.lookups.undeclared == ()
+    missed = {at + b"/" + name for at, names in outcome.lookups.misses for name in names}
+    assert {cwd + b"/inc", cwd + b"/inc/x.h"} & set(map(os.path.normpath, missed))
 
 
 def test_a_file_of_the_assembler_is_seen(farm: Farm, cwd: bytes) -> None:

@@ -236,7 +236,9 @@ def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log
 def test_what_the_log_leaves_out_is_there_in_every_sandbox() -> None:
     """Else a source that asks for it would get another answer there than here."""
     source = (Path(__file__).parents[2] / "node" / "shim" / "log.c").read_text()
-    lists = re.findall(r"static const char \*const (?:ours|named)\[\] = \{(.*?)\};", source, re.DOTALL)
+    lists = re.findall(
+        r"static const char \*const (?:ours|named)\[\] = \{(.*?)\};", source, re.DOTALL
+    )
     paths = [path.encode() for each in lists for path in re.findall(r'"(/[^"]*)"', each)]
     assert len(lists) == 2
     assert paths

@@ -210,7 +210,6 @@ def _breaks(*_: object, **__: object) -> None:
     "place",
     [
         "node.trees.Tree.fit",
-        "node.trees.Tree.make_way",
         "node.trees.TreePool.acquire",
         "node.trees.TreePool.release",
         "node.runner.Runner.prepare",
