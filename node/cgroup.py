@@ -20,7 +20,6 @@ from zcc.messages import Fault
 
 OWN_LEAF = "zcc-node"
 JOB_PREFIX = "zcc-job-"
-CALLER = 0  # as a process's number: whoever writes it
 _CONTROLLERS = frozenset({"memory", "pids"})
 # Taken where it is offered. Each job's group then weighs the default of 100; the node's own more, so that beats
 # go on beside many jobs.

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from node.errors import NodeError
 from node.lending import Look
-from node.watch import has_begun, pids_in
+from node.watch import has_begun, pids_in, place_of
 
 # user, nice, system, irq, softirq: guests' time is in the first two.
 _RUNNING = (0, 1, 2, 5, 6)
@@ -141,7 +141,7 @@ def _sandbox_s(init_pid: int) -> float:
     for pid in pids:
         with (
             contextlib.suppress(OSError, ValueError),
-            open(f"/proc/{init_pid}/root/proc/{pid}/stat") as file,
+            open(f"{place_of(init_pid, pid)}/stat") as file,
         ):
             # Its name, in brackets, may hold anything.
             fields = file.read().rpartition(")")[2].split()

@@ -17,7 +17,6 @@ import ctypes
 import errno
 import logging
 import os
-import re
 import resource
 import select
 import signal
@@ -34,9 +33,9 @@ from node.faults import noted
 from node.priority import LOWEST, lower, lower_running, lower_session
 from node.proof import LOG_BYTES, empty_log
 from node.remains import Remains, RunFault, RunOutcome, Toolchain, judge
-from node.sandbox import Limits, Mode, Sandbox
+from node.sandbox import Limits, Mode, Sandbox, why_not_begin
 from node.seats import has_own_network
-from node.spawning import Handles, Start
+from node.spawning import Handles, Start, first_process_in
 from node.watch import Searches, Watch
 from node.wiping import clear, wipe, wipe_later
 from zcc.job import Job, Usage
@@ -58,7 +57,6 @@ _REMOVE_TRIES = 40
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
 _MAX_INFO_BYTES = 4096
-_CHILD_PID = re.compile(rb'"child-pid": *(\d+)\s*,')
 # bubblewrap's exit status for a command that a signal ended, as a shell's. A compiler that exits with
 # such a status by itself is taken for killed; either way it failed.
 _SIGNALLED = 128
@@ -187,6 +185,8 @@ class Run:
         """
         if self._fault is not None:
             return self._fault
+        if why := why_not_begin(self._job.cwd, (self._tree_root, self._toolchain.root)):
+            return RunFault(Fault.REFUSED, why)
         try:
             self._start()
         except Exception:
@@ -348,10 +348,10 @@ class Run:
         with contextlib.suppress(BlockingIOError):
             piece = os.read(self._info, _MAX_INFO_BYTES)
             self._told += piece
-            found = _CHILD_PID.search(self._told)
-            self._is_told = not piece or found is not None
+            found = first_process_in(self._told)
+            self._is_told = not piece or bool(found)
             if found:
-                self._init_pid = int(found[1])
+                self._init_pid = found
                 self._limit_tasks()
 
     def _hear(self) -> None:

@@ -3,8 +3,8 @@
 The root of a sandbox is an overlay: toolchain below, input tree above, and an empty directory on top
 that takes everything the command writes. Nothing of the host is mounted but two devices, which the job
 does not own: who owns one could change its modes for the whole machine. `/.zcc` is
-ours (shim, log, TMPDIR); `/proc` is the sandbox's own; every other path, `/tmp`, `/run` and `/dev/shm`
-included, is as toolchain and manifest say.
+ours (shim, log, TMPDIR); `/proc` is the sandbox's own, its first process covered; every other path, `/tmp`,
+`/run` and `/dev/shm` included, is as toolchain and manifest say.
 
 Mode `none` keeps the namespaces and the change of root, without which a job could not see its client's
 paths at all, and drops what narrows the kernel: the system call filter, resource limits, the ban on
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -30,6 +32,7 @@ LOG_PLACE = SANDBOX_DIRECTORY + b"/log"
 TMP_PLACE = SANDBOX_DIRECTORY + b"/tmp"
 # gcc seeds from urandom. Each device costs a mount, 0.3 ms: no more than compilers use.
 DEVICES = (b"/dev/null", b"/dev/urandom")
+FIRST_PROCESS = b"/proc/1"
 MOUNTED_DIRECTORIES = (b"/proc", TMP_PLACE)
 MOUNTED_FILES = (*DEVICES, SHIM_PLACE, LOG_PLACE)
 # bubblewrap makes its mount points by path before the root changes, so a symlink at one of these in a
@@ -143,6 +146,9 @@ class Sandbox:
             # Read-only: a node that runs as root owns /proc/sys in there, and a core_pattern written
             # from inside would run on the host. bubblewrap's own cover of it misses that case.
             b"--proc", b"/proc", b"--remount-ro", b"/proc",
+            # Its first process is bubblewrap, which has the host's /proc open when the job begins, and through
+            # it all that is beside that. What covers it takes no files.
+            b"--tmpfs", FIRST_PROCESS, b"--remount-ro", FIRST_PROCESS,
             *(word for source, place in self.devices for word in (b"--dev-bind", source, place)),
             b"--ro-bind", os.fsencode(self.shim), SHIM_PLACE,
             b"--bind", scratch + b"/log", LOG_PLACE,
@@ -184,6 +190,31 @@ def is_reserved(path: bytes, is_directory: bool = False) -> bool:
     if path in (b"/dev", b"/proc"):
         return not is_directory
     return any(path == place or path.startswith(place + b"/") for place in MOUNTED_AT)
+
+
+def why_not_begin(cwd: bytes, layers: Iterable[bytes]) -> str:
+    """Why no command may begin in this directory; empty when one may. `layers` are what the sandbox's root is
+    made of, the uppermost first.
+
+    bubblewrap goes there while it still has the host's /proc open. By /proc/self/fd, or a symlink to there, it
+    would take the job along, past whose change of root that leads.
+    """
+    path = b""
+    for name in filter(None, cwd.split(b"/")):
+        path += b"/" + name
+        if path == b"/proc":
+            return f"{os.fsdecode(cwd)} is no directory to begin in"
+        found = next(filter(None, (_status_of(layer + path) for layer in layers)), None)
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            return f"{os.fsdecode(path)}, on the way to where the command begins, is a symlink"
+    return ""
+
+
+def _status_of(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
 
 
 def view_toolchain(root: bytes) -> ToolchainView:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import signal
 
+from node import bubblewrap
 from node.cgroup import Group
 from node.keeper import MARK
 from node.priority import lower
@@ -21,7 +23,22 @@ from zcc.terminal import open_terminal
 
 # Descriptors as bubblewrap sees them, beside 0, 1 and 2.
 _OPTIONS_FD, _SECCOMP_FD, _INFO_FD = 3, 4, 5
-_FIRST_FREE_FD = 16
+_STANDARD_FDS, _FIRST_FREE_FD = 2, 16
+_CHILD_PID = re.compile(rb'"child-pid": *(\d+)\s*,')
+
+
+def first_process_in(told: bytes) -> int:
+    """The number, here, of a sandbox's first process, by what bubblewrap has said of it; 0: not yet."""
+    found = _CHILD_PID.search(told)
+    return int(found[1]) if found else 0
+
+
+def keep_descriptors() -> None:
+    """What this process was started with, beside standard input and outputs, is for no job."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > _STANDARD_FDS:
+            with contextlib.suppress(OSError):  # the directory's own
+                os.set_inheritable(int(name), False)
 
 
 class Handles:
@@ -119,14 +136,22 @@ class Start:
     def _spawn(self, command: list[bytes], places: list[tuple[int, int]]) -> int:
         handles = self._handles
         # Moved out of the way first: a descriptor to be placed may have a target's number.
-        moved = []
+        moved: list[tuple[int, int, int]] = []
         for at, to in places:
             if at < _FIRST_FREE_FD:
                 at = handles.add(fcntl.fcntl(at, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
                 self._given.append(at)
             moved.append((os.POSIX_SPAWN_DUP2, at, to))
+        program, environment = command[0], {MARK: self._sandbox.mark}
+        if bubblewrap.is_changeable(self._sandbox.bubblewrap):
+            copy = handles.add(bubblewrap.open_copy(self._sandbox.bubblewrap))
+            if copy < _FIRST_FREE_FD:
+                copy = handles.add(fcntl.fcntl(copy, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
+            self._given.append(copy)
+            program = b"/proc/self/fd/%d" % copy
+            environment |= bubblewrap.library_path(self._sandbox.bubblewrap)
         pid = os.posix_spawn(
-            command[0], command, {MARK: self._sandbox.mark}, file_actions=moved, setpgroup=0,
+            program, command, environment, file_actions=moved, setpgroup=0,
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT), setsigmask=(),
         )  # fmt: skip
         for handle in self._given:

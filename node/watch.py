@@ -184,12 +184,12 @@ class Watch:
             self.peak_bytes = max(self.peak_bytes, self._group.peak_bytes())
             return self._group.excess()
         limits = self._limits
-        uses = [_use_of(f"/proc/{init_pid}/root/proc/{pid}") for pid in pids]
+        uses = [_use_of(place_of(init_pid, pid)) for pid in pids]
         if limits.tasks is not None and sum(use.tasks for use in uses) > limits.tasks:
             return Fault.RESOURCES, f"more than {limits.tasks} processes and threads"
         used_bytes = sum(use.memory_bytes for use in uses) + tmp_bytes
         if limits.memory_bytes is not None and used_bytes > limits.memory_bytes:
-            places = [f"/proc/{init_pid}/root/proc/{pid}" for pid in pids]
+            places = [place_of(init_pid, pid) for pid in pids]
             used_bytes = tmp_bytes + _shared_out(places)
             if used_bytes > limits.memory_bytes:
                 # One that ended meanwhile left what it shared to those that were asked after it.
@@ -217,6 +217,11 @@ def pids_in(init_pid: int) -> list[int]:
         OSError: it is over, or cannot be looked into.
     """
     return [int(name) for name in os.listdir(f"/proc/{init_pid}/root/proc") if name.isdigit()]
+
+
+def place_of(init_pid: int, pid: int) -> str:
+    """Where a sandbox's process is shown, by its number inside; the first one is covered there."""
+    return f"/proc/{init_pid}" if pid == 1 else f"/proc/{init_pid}/root/proc/{pid}"
 
 
 def _use_of(place: str) -> Use:

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 from cache.digest import digest_of, short
-from node.cgroup import CALLER, Cgroups
+from node.cgroup import Cgroups, Group
 from node.errors import SandboxError
 from node.keeper import new_mark
 from node.obstacles import Surroundings, explain
 from node.proof import empty_log, is_started
-from node.sandbox import DEVICES, Mode, Sandbox
+from node.sandbox import DEVICES, Limits, Mode, Sandbox
 from node.seats import has_own_network, job_threads
 from node.seccomp import filter_program
 from node.shim import find_shim
+from node.spawning import Handles, Start, first_process_in, keep_descriptors
 from node.user import ROOTS_STATE
 from zcc.job import SANDBOX_DIRECTORY, Job
 
@@ -33,6 +36,7 @@ _ATTEMPTS_PLACE = SANDBOX_DIRECTORY + b"/attempts"
 _OPTIONS_NEEDED = (b"--overlay-src", b"--argv0", b"--info-fd", b"--disable-userns")
 _TIMEOUT_S = 20
 _BUILD_TIMEOUT_S = 60
+_READ_BYTES = 1 << 16
 # Where programs find their libraries, in a sandbox that has no toolchain.
 _LIBRARIES = (b"/usr", b"/lib", b"/lib64", b"/bin", b"/nix", b"/gnu")
 _DEVICE_MODES = 0o666
@@ -125,6 +129,7 @@ def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -
         seccomp = _held(filter_program(os.uname().machine))
     except KeyError as error:
         raise SandboxError(f"no system call filter for the architecture {error}") from error
+    keep_descriptors()
     sandbox = Sandbox(
         find_bubblewrap(), find_shim(state_dir), seccomp, mode, _find_devices(state_dir),
         mark=new_mark(state_dir),
@@ -236,7 +241,7 @@ def _why_no_limits(sandbox: Sandbox, attempts: str, state_dir: str) -> str:
         try:
             with _scratch_below(state_dir) as place:
                 words = [what.encode(), b"%d" % amount]
-                done = _run(sandbox, attempts, place, words, partial(group.admit, CALLER))
+                done = _run(sandbox, attempts, place, words, group)
             if done.stdout.strip() in (unbound, b"%d" % amount) or not group.excess():
                 return f"a job's group does not keep it from {what}ing"
         except (OSError, SandboxError, subprocess.SubprocessError) as error:
@@ -269,9 +274,9 @@ def _run(
     attempts: str,
     place: bytes,
     words: list[bytes],
-    before: Callable[[], None] | None = None,
+    group: Group | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the program of attempts in the sandbox; `before` in its first process.
+    """Run the program of attempts in the sandbox, started as jobs are.
 
     Raises:
         SandboxError: bubblewrap does not start, or does not end.
@@ -281,23 +286,49 @@ def _run(
     )
     for path in filter(os.path.isdir, _LIBRARIES):
         options += (b"--ro-bind", path, path)
-    # As its first process, so that nothing is left to reap when bubblewrap has ended.
-    options += (b"--ro-bind", os.fsencode(attempts), _ATTEMPTS_PLACE, b"--as-pid-1")
-    with open(sandbox.seccomp, "rb") as filter_file:
-        if sandbox.mode is Mode.FULL:
-            options += (b"--seccomp", b"%d" % filter_file.fileno())
-        try:
-            return subprocess.run(
-                [os.fsencode(sandbox.bubblewrap), *options, b"--", _ATTEMPTS_PLACE, *words],
-                check=False,
-                pass_fds=(filter_file.fileno(),),
-                env={},
-                capture_output=True,
-                timeout=_TIMEOUT_S,
-                preexec_fn=before,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SandboxError(f"{sandbox.bubblewrap} does not run: {error}") from error
+    options += (b"--ro-bind", os.fsencode(attempts), _ATTEMPTS_PLACE)
+    job = replace(_JOB, argv=(*_JOB.argv, *words))
+    handles = Handles()
+    start = Start(sandbox, job, handles)
+    pid = 0
+    try:
+        pid = start.spawn()
+        start.limit(pid, Limits(), group)
+        start.tell(options)
+        said = _hear({start.stdout: b"", start.stderr: b"", start.info: b""})
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        pid = 0
+        if first := first_process_in(said[start.info]):
+            with contextlib.suppress(ChildProcessError):  # it is ours where we take up orphans
+                os.waitpid(first, 0)
+        return subprocess.CompletedProcess(words, status, said[start.stdout], said[start.stderr])
+    except OSError as error:
+        raise SandboxError(f"{sandbox.bubblewrap} does not run: {error}") from error
+    finally:
+        if pid:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        handles.close()
+
+
+def _hear(said: dict[int, bytes]) -> dict[int, bytes]:
+    """All that is said by these descriptors until nobody has them any more.
+
+    Raises:
+        TimeoutError: somebody has.
+    """
+    until = time.monotonic() + _TIMEOUT_S
+    hearing = set(said)
+    while hearing:
+        ready = select.select(hearing, (), (), max(0.0, until - time.monotonic()))[0]
+        if not ready:
+            raise TimeoutError(f"not done after {_TIMEOUT_S} s")
+        for handle in ready:
+            piece = os.read(handle, _READ_BYTES)
+            said[handle] += piece
+            if not piece:
+                hearing.remove(handle)
+    return said
 
 
 _JOB = Job(

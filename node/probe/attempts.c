@@ -28,6 +28,7 @@
 
 /* Of a kernel that does not exist yet: what is not known is refused. */
 #define LATER_CALL 4000
+#define MOST_DESCRIPTORS 1024
 
 static void check(int got_through, const char *what)
 {
@@ -61,6 +62,30 @@ static int can_see_a_network(void)
     }
     fclose(file);
     return count;
+}
+
+/* What started the sandbox is its first process, and has, or is, something of the host. */
+static int can_see_the_first_process(void)
+{
+    char target[16];
+    return getpid() == 1 || readlink("/proc/1/exe", target, sizeof(target)) >= 0 ||
+           open("/proc/1/fd", O_PATH | O_CLOEXEC) >= 0;
+}
+
+static int has_descriptors(void)
+{
+    int count = 0;
+    for (int handle = 3; handle < MOST_DESCRIPTORS; handle++)
+        count += fcntl(handle, F_GETFD) >= 0;
+    return count;
+}
+
+static void try_host(void)
+{
+    check(has_descriptors(), "use what the node has open");
+    check(can_see_the_first_process(), "reach the host by the sandbox's first process");
+    int made = open("/proc/1/zcc", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    check(made >= 0, "write where nobody counts");
 }
 
 static void try_devices(void)
@@ -126,6 +151,7 @@ int main(int argc, char **argv)
 {
     if (argc == 3)
         return strcmp(argv[1], "eat") ? breed(atoi(argv[2])) : eat((size_t)atol(argv[2]));
+    try_host();
     try_devices();
     if (argc == 1)
         try_calls();

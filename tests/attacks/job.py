@@ -6,19 +6,21 @@ what state the enclosure is afterwards. As a module, for the tests: `attack` doe
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pytest
 
 from node.cgroup import Cgroups, claim_at
-from node.probe import probe
+from node.probe import find_bubblewrap, probe
 from node.remains import RunOutcome, Toolchain
 from node.sandbox import Limits, view_toolchain
 from node.seats import own_user_namespace
@@ -31,6 +33,8 @@ from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_tool
 # What a job is given where a test does not say otherwise: little, so that an attack that is not stopped by its
 # limit is stopped by the amounts that it is written for.
 LIMITS = replace(GENTLE, wall_s=10.0, memory_bytes=96 << 20, tasks=64, files=2000)
+_PROGRAM = "/attack"
+_STRAY_FD = 99
 _DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 # A node removes what a job left beside its other work.
 _WIPED_WITHIN_S = 5.0
@@ -69,6 +73,7 @@ class Attacked:
     stdout: str
     peak_bytes: int
     modes: dict[str, int]  # of the enclosure's devices, afterwards
+    changed: list[str]  # of the node's files that a sandbox is made of, or shows
     left: list[str]  # what jobs wrote that is still on the node's disk
 
 
@@ -78,10 +83,14 @@ def attack(
     user: int = 0,
     neighbours: int = 0,
     is_state_without_devices: bool = False,
+    executable: str = _PROGRAM,
+    cwd: str = "",
+    links: Mapping[str, str] | None = None,
     **limits: float,
 ) -> Attacked:
     """Run `int main` with this body as a job of a node of this user's, who has so many other processes too.
-    `limits` are over LIMITS."""
+    `executable`, `cwd` and `links`, its symlinks, are the job's: where the first is another program, it is
+    loaded with the attack as a library. `limits` are over LIMITS. The user owns bubblewrap."""
     needs("gcc")  # for functions within functions
     if reason := enclosure.why_not():
         pytest.skip(reason)
@@ -92,6 +101,7 @@ def attack(
         os.chmod(directory, 0o755)
         request = {"body": body, "user": user, "neighbours": neighbours}
         request |= {"limits": limits, "directory": directory, "nodev": is_state_without_devices}
+        request |= {"executable": executable, "cwd": cwd, "links": dict(links or {})}
         done = enclosure.run_module("tests.attacks.job", json.dumps(request))
     finally:
         # The node's thread that removes what a job leaves may have ended with its process, half-way down.
@@ -117,8 +127,45 @@ def make_attack_toolchain(directory: str, text: str) -> Toolchain:
         file.write(text)
     subprocess.run(["gcc", "-O0", "-w", "-pthread", source, "-o", program], check=True)
     root = f"{directory}/toolchain"
-    make_small_toolchain(root, program, "/attack")
+    make_small_toolchain(root, program, _PROGRAM)
     return Toolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))
+
+
+def _preload(root: str, directory: str, text: str, program: str) -> None:
+    """Have this program, and all others below `root`, begin and end with the attack."""
+    begin = "__attribute__((constructor)) static void begin(void) { int s = main(); fflush(stdout); _exit(s); }"
+    with open(f"{directory}/library.c", "w") as file:
+        file.write(f"{text}\n{begin}\n")
+    library = [f"{directory}/library.c", "-o", f"{root}/attack.so"]
+    subprocess.run(["gcc", "-w", "-shared", "-fPIC", *library], check=True)
+    os.makedirs(f"{root}/etc")
+    with open(f"{root}/etc/ld.so.preload", "w") as file:
+        file.write("/attack.so\n")
+    needed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    libraries = [path for path in needed.split() if os.path.isabs(path)]
+    libc = next(path for path in libraries if os.path.basename(path) == "libc.so.6")
+    for path in libraries:
+        place = root + os.path.realpath(os.path.dirname(libc)) + "/" + os.path.basename(path)
+        if not os.path.exists(place):
+            shutil.copy2(path, place)
+
+
+def _own_bubblewrap(directory: str, uid: int) -> str:
+    """Have the user own what stands for bubblewrap in this enclosure; its path."""
+    path = find_bubblewrap()
+    own = shutil.copy2(path, f"{directory}/bubblewrap")
+    os.chown(own, uid, uid)
+    subprocess.run(["mount", "--bind", own, path], check=True)
+    return path
+
+
+def _state_of(paths: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """What a job may not change of these files. Links come and go with input trees."""
+    found = {path: os.stat(path) for path in paths}
+    return {
+        path: (each.st_mode, each.st_uid, each.st_gid, each.st_size, each.st_mtime_ns)
+        for path, each in found.items()
+    }
 
 
 def _claim_cgroups() -> Cgroups | str:
@@ -139,6 +186,9 @@ def _main(request: str) -> None:
     directory = asked["directory"]
     text = f"{HEADERS}\nint main(void) {{\n{asked['body']}\n}}\n"
     toolchain = make_attack_toolchain(directory, text)
+    bubblewrap = _own_bubblewrap(directory, asked["user"])
+    if asked["executable"] != _PROGRAM:
+        _preload(os.fsdecode(toolchain.root), directory, text, bubblewrap)
     place = os.path.join(directory, "node")
     os.mkdir(place)
     if asked["nodev"]:
@@ -146,6 +196,10 @@ def _main(request: str) -> None:
         # Where the devices lie then; the machine's own is left alone.
         subprocess.run(["mount", "-t", "tmpfs", "none", "/var/lib"], check=True)
     os.mkdir(place + "/src")
+    with open(place + "/src/input", "w") as file:
+        file.write("an input\n")
+    # As a shell may have left something open to what it starts.
+    os.dup2(os.open("/", os.O_RDONLY | os.O_DIRECTORY), _STRAY_FD)
     cgroups = _claim_cgroups()
     if asked["user"]:
         if isinstance(cgroups, Cgroups):
@@ -156,9 +210,18 @@ def _main(request: str) -> None:
     for _ in range(asked["neighbours"]):
         subprocess.Popen(["sleep", "60"])
     farm = Farm(place, toolchain, probe(place, cgroups=cgroups))
-    job = make_job(farm.store, [b"true"], os.fsencode(place) + b"/src")
-    job = replace(job, executable=b"/attack", argv=(b"attack",))
+    job = make_job(farm.store, [b"true"], os.fsencode(place) + b"/src", inputs=[b"input"])
+    cwd = os.fsencode(asked["cwd"]) or job.cwd
+    links = ((os.fsencode(path), os.fsencode(target)) for path, target in asked["links"].items())
+    symlinks = tuple(sorted((*job.manifest.symlinks, *links)))
+    job = replace(job, executable=os.fsencode(asked["executable"]), argv=(b"attack",), cwd=cwd)
+    job = replace(job, manifest=replace(job.manifest, symlinks=symlinks))
+    blobs = glob.glob(f"{place}/blobs/**", recursive=True)
+    root = os.fsdecode(toolchain.root)
+    shown = [bubblewrap, farm.sandbox.shim, root + _PROGRAM, *filter(os.path.isfile, blobs)]
+    before = _state_of(shown)
     outcome = farm.run(job, limits)
+    after = _state_of(shown)
     farm.close()
     until = time.monotonic() + _WIPED_WITHIN_S
     while left := [name for name in os.listdir(place) if name.startswith("scratch")]:
@@ -175,6 +238,7 @@ def _main(request: str) -> None:
                 "stdout": outcome.stdout.decode() if is_done else "",
                 "peak_bytes": outcome.usage.peak_bytes if is_done else 0,
                 "modes": {path: os.stat(path).st_mode & 0o7777 for path in _DEVICES},
+                "changed": [path for path in shown if before[path] != after[path]],
                 "left": left,
             }
         )

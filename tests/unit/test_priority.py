@@ -14,7 +14,7 @@ import pytest
 
 from node.priority import LOWEST, lower, lower_running, lower_session
 from node.remains import RunOutcome
-from node.watch import has_begun, pids_in
+from node.watch import has_begun, pids_in, place_of
 from tests.unit.sandbox_toolchain import GENTLE, Farm, shared_toolchain
 
 SLEEPER = ["sleep", "60"]
@@ -155,7 +155,7 @@ def test_a_job_steps_back_as_a_whole(farm: Farm, tmp_path: Path) -> None:
     run.step_back()
     shown = []
     for pid in inside:
-        stat = Path(f"/proc/{run.first_process}/root/proc/{pid}/stat").read_text()
+        stat = Path(place_of(run.first_process, pid), "stat").read_text()
         shown.append(int(stat.rpartition(")")[2].split()[16]))
     run.stop()
     done.result()

@@ -27,6 +27,7 @@ from tests.unit.sandbox_toolchain import (
     compare_with_local,
     make_job,
     make_manifest,
+    make_program,
     shared_toolchain,
 )
 from zcc.job import Job, Manifest, Terminal
@@ -458,15 +459,12 @@ def test_a_job_that_is_stopped_while_it_starts_leaves_nothing(
 def test_a_child_that_was_not_told_of_is_buried_with_bubblewrap(
     farm: Farm, cwd: bytes, of_runs: Callable[[], set[str]], tmp_path: Path
 ) -> None:
-    starts = tmp_path / "bubblewrap"
-    starts.write_text("#!/bin/sh\n/bin/sleep 60 &\nwait\n")
-    starts.chmod(0o755)
-    dies = tmp_path / "dies"
-    dies.write_text("#!/bin/sh\n/bin/sleep 60 &\nkill -9 $$\n")
-    dies.chmod(0o755)
+    sleeps = 'if (!fork()) execl("/bin/sleep", "sleep", "60", NULL);'
+    starts = make_program(f"{tmp_path}/bubblewrap", f"{sleeps} pause();")
+    dies = make_program(f"{tmp_path}/dies", f"{sleeps} kill(getpid(), SIGKILL);")
     job = farm.python("", cwd)
     for program, stop_after_s in ((starts, 0.5), (dies, None)):
-        farm.runner.sandbox = replace(farm.sandbox, bubblewrap=str(program))
+        farm.runner.sandbox = replace(farm.sandbox, bubblewrap=program)
         try:
             assert isinstance(farm.run(job, stop_after_s=stop_after_s), RunFault)
         finally:

@@ -17,7 +17,7 @@ from node.probe import find_bubblewrap, probe
 from node.remains import RunOutcome
 from node.sandbox import Limits, Mode, is_reserved, view_toolchain
 from node.seccomp import filter_program
-from tests.unit.sandbox_toolchain import Farm, make_job, shared_toolchain
+from tests.unit.sandbox_toolchain import Farm, make_job, make_program, shared_toolchain
 
 
 @pytest.fixture
@@ -40,14 +40,12 @@ def test_the_probe_finds_a_sandbox_that_works(tmp_path: object) -> None:
 def test_a_bubblewrap_that_fails_is_told_with_its_reason(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = f"{tmp_path}/bwrap"
-    with open(script, "w") as file:
-        file.write(
-            "#!/bin/sh\n[ $# = 1 ] && echo --overlay-src --argv0 --info-fd --disable-userns && exit\n"
-            "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n"
-        )
-    os.chmod(script, 0o755)
-    monkeypatch.setattr(probe_module, "_candidates", lambda: [script])
+    fails = make_program(
+        f"{tmp_path}/bwrap",
+        'if (argc == 2) return puts("--overlay-src --argv0 --info-fd --disable-userns") < 0;'
+        ' fputs("bwrap: setting up uid map: Permission denied\\n", stderr); return 1;',
+    )
+    monkeypatch.setattr(probe_module, "_candidates", lambda: [fails])
     with pytest.raises(SandboxError, match=r"no sandbox can be made here: .*uid map"):
         probe(f"{tmp_path}/state")
 
