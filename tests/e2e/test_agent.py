@@ -122,6 +122,25 @@ def burden() -> None:
     os.umask(0)
 
 
+def write_nothing() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_an_agent_that_may_write_nothing_makes_way_to_one_that_may(user: User) -> None:
+    """One that root starts can raise its limit."""
+    user.run(
+        "setpriv", "--bounding-set=-sys_resource", "zcc", "gcc", "-E", "a.c", prepare=write_nothing
+    )
+    pid = user.pid()
+    limits = (
+        resource.prlimit(pid, resource.RLIMIT_FSIZE),
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
+    assert limits[0] == (0, 0)
+    user.wait_until(lambda: user.has_another_agent_than(pid))
+    assert resource.prlimit(user.pid(), resource.RLIMIT_FSIZE) == limits[1]
+
+
 def test_the_agent_takes_nothing_of_its_first_caller(user: User) -> None:
     user.compile(burden)
     status = user.started()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -87,6 +88,24 @@ def test_an_agent_makes_way_to_one_with_fewer_groups(monkeypatch: pytest.MonkeyP
     assert not Caller(pid).has_fewer_groups()
     rights = callers._Rights(frozenset((1, 2)), 2, namespace)
     assert not Caller(pid, frozenset((1,))).has_fewer_groups()
+
+
+def test_an_agent_that_may_write_little_makes_way_to_one_that_may_write_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = callers._own_rights().groups
+    own, infinity = [0], resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (own[0], own[0]))
+    with process() as free, process("sh", "-c", 'ulimit -f 8; exec "$@"', "sh") as held:
+        free_pid, held_pid = caller_pid(free), caller_pid(held)
+        assert Caller(free_pid, groups).may_write_more()
+        assert Caller(held_pid, groups).may_write_more()
+        assert not Caller(free_pid, groups | {60_123}).may_write_more()  # the two would take turns
+        assert not Caller(free_pid).may_write_more()
+        own[0] = resource.prlimit(held_pid, resource.RLIMIT_FSIZE)[1]
+        assert not Caller(held_pid, groups).may_write_more()
+        own[0] = infinity
+        assert not Caller(free_pid, groups).may_write_more()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has such rights")

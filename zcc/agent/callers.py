@@ -7,6 +7,7 @@ same names. What the agent finds on its disk says nothing about a compile there.
 from __future__ import annotations
 
 import os
+import resource
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -111,6 +112,20 @@ class Caller:
         groups alone."""
         own = _own_rights()
         return not own.overrides and self._groups is not None and self._groups < own.groups
+
+    def may_write_more(self) -> bool:
+        """Whether an agent that it starts could serve all of this one's callers, and write larger files than
+        this one may (a hard `ulimit -f`). Of other groups it could not, and the two would take turns."""
+        own = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        if own == resource.RLIM_INFINITY or not self._pid:
+            return False
+        if self._groups is None or self._groups != _own_rights().groups:
+            return False
+        try:
+            its = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)[1]
+        except OSError:
+            return False
+        return its == resource.RLIM_INFINITY or its > own
 
     def niceness(self) -> int:
         """Its process's own, as nice(1) has set it; 0 where nobody can tell."""

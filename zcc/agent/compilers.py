@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import time
 
 from zcc.compiler.signatures import Memo
@@ -89,7 +90,7 @@ class Compilers:
         except ValueError:
             answer = {"error": stderr.decode(errors="replace")[-500:] or "packing died"}
         if answer.get("is_full"):
-            why = f"{self._index.directory} takes no toolchain: {answer['error']}"
+            why = f"{self._index.directory} takes no toolchain: {answer['error']}{_file_limit()}"
             self._full[key] = (time.monotonic() + AGAIN_S, why)
             raise NoRoomError(why)
         if "error" in answer:
@@ -98,3 +99,11 @@ class Compilers:
             raise CompilerError(reason)
         took_s = time.monotonic() - begun
         logger.info("packed %s in %.1f s", os.fsdecode(executable), took_s)
+
+
+def _file_limit() -> str:
+    """What there is to say of this process's own limit, behind another cause."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    if hard == resource.RLIM_INFINITY:
+        return ""
+    return f" (the agent may write no file above {hard} bytes, by `ulimit -f` of the call that started it)"

@@ -238,10 +238,14 @@ class AgentShell:
         return True
 
     def _makes_way_to(self, caller: Caller) -> bool:
-        """One that was started under `sg` would compile here whatever is asked for without that group."""
-        if not caller.has_fewer_groups():
+        """One that was started under `sg` would compile here whatever is asked for without that group, and one
+        under `ulimit -f 0` can keep nothing."""
+        if caller.has_fewer_groups():
+            self._hand_over("a caller has fewer groups")
+        elif caller.may_write_more():
+            self._hand_over("a caller may write larger files")
+        else:
             return False
-        self._hand_over("a caller has fewer groups")
         return True
 
     def _hand_over(self, reason: str) -> None:
