@@ -919,3 +919,33 @@ def test_a_directory_that_is_found_to_answer_to_other_names_is_doubted(
     answer = project.scan()
     assert isinstance(answer, NotBounded)
     assert b"case-insensitive" in answer.detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#if __has_include("../out/x.h")\n#endif\n',
+        "#if __has_include_next(<../out/x.h>)\n#endif\n",
+        '#define HAS(x) __has_include(x)\n#if HAS("../out/x.h")\n#endif\n',
+        '#line 3 "../out/x.h"\n',
+    ],
+)
+def test_what_is_found_and_not_shown_is_told(tmp_path: Path, text: str) -> None:
+    for name in ("p/i", "out"):
+        (tmp_path / name).mkdir(parents=True)
+    project = Project((tmp_path / "p").resolve())
+    project.write(a_c=text)
+    before = project.closure()
+    assert before.withheld == ()
+    late = tmp_path.resolve() / "out" / "x.h"
+    late.touch()
+    after = project.closure()
+    assert after.withheld == (os.fsencode(late),)
+    assert after.manifest.files == before.manifest.files
+    assert project.closure() is after
+    late.unlink()
+    assert project.closure().withheld == ()
+    assert project.closure(mentioned=(os.fsencode(tmp_path),)).withheld == ()
+    late.touch()
+    shown = project.closure(optional_inputs=(os.fsencode(late),))
+    assert shown.withheld == (), "the command line names it"

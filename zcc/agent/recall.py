@@ -166,6 +166,10 @@ class Recall:
         record = self._tiers.get_record(prepared.key)
         if record is None or self._void_nodes[record.source.node] > 0:
             return UNKNOWN
+        if withheld := prepared.closure.withheld:
+            # The name may be among the misses that were not kept, as every scan repeats them.
+            self.refused += 1
+            return Missed(Reason.REFUSED, os.fsdecode(withheld[0]))
         try:
             known = self._understood(record, prepared)
             verdict = known.watch.check(disk)

@@ -113,7 +113,13 @@ class Closure:
     the manifest can be remembered by identity. `misses` are the names that were looked for in vain, by
     physical directory: as long as a scan gives this closure they are absent. `doubts` are hazards that only
     the proof can settle. `listed` are directories of which the manifest holds everything. `unread` are files of
-    the manifest that were not followed as a header is.
+    the manifest that were not followed as a header is. `withheld` were found where a file is only asked about
+    or pointed at, and are not in the manifest: the roots do not cover them, or they are no files.
+
+    Invariant: when a name in `misses` appears, the next scan of the same request gives another manifest, or the
+    name is among its `withheld`, or it gives no closure; but for a file where only a directory was looked for,
+    below which all is missing as before. A result that is kept without the misses that a scan knows
+    (`lookups.residue`) therefore holds only for a closure with the same manifest and nothing withheld.
     """
 
     manifest: Manifest
@@ -122,6 +128,7 @@ class Closure:
     doubts: frozenset[Hazard] = field(default=frozenset())
     listed: tuple[bytes, ...] = ()
     unread: frozenset[bytes] = frozenset()
+    withheld: tuple[bytes, ...] = ()
 
     @property
     def file_count(self) -> int:

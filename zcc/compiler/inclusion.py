@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from typing import TypeGuard
 
 from zcc.compiler import clock
 from zcc.compiler.closure import Local, NotBounded, ScanRequest, is_project, is_too_wide
@@ -75,6 +76,8 @@ class Inclusion:
         self.doubts: set[Hazard] = set()
         # clang compares the times of the files that a precompiled header was made of.
         self.needs_times = False
+        # What was found where a file is only asked about or pointed at, and is not shown.
+        self.withheld: dict[Entry, None] = {}
         # Directories of precompiled headers, which the compiler lists.
         self.listed: dict[Directory, frozenset[bytes]] = {}
         self._disk = disk
@@ -278,7 +281,7 @@ class Inclusion:
         hits = self._finder.hits(container, include)
         if not hits and self._request.is_clang:
             amiss = self._finder.hits_amiss(container, include)
-            hits = [hit for hit in amiss if self._is_allowed(hit[1])]
+            hits = [hit for hit in amiss if self._may_show(hit[1])]
         for hit in hits:
             self._enter(hit, Mode.SOURCE)
 
@@ -286,8 +289,7 @@ class Inclusion:
         """What a file only asks about, embeds or points at."""
         for include in facts.probes:
             for _, file in self._finder.hits(container, include):
-                if self._is_allowed(file):  # beyond the roots the proof decides
-                    self.files[file] = None
+                self._show(file)
         for include in facts.embeds:
             places = [container, self.cwd, *self._embed, *self._finder.quote]
             for _, file in self._finder.every(places, include.name):
@@ -298,10 +300,24 @@ class Inclusion:
             self._take_if_allowed(path)
 
     def _take_if_allowed(self, path: bytes) -> None:
-        """Ship what a file points at; beyond the roots the proof decides."""
+        """Ship what a file points at."""
         found = self._disk.walk(self.cwd, path, self.trail)
-        if found is not None and isinstance(found[1], File) and self._is_allowed(found[1]):
-            self.files[found[1]] = None
+        if found is not None and isinstance(found[1], Directory):
+            self.trail.directories.add(found[1])
+        elif found is not None:
+            self._show(found[1])
+
+    def _show(self, entry: Entry) -> None:
+        """Ship what is only asked about or pointed at."""
+        if self._may_show(entry):
+            self.files[entry] = None
+
+    def _may_show(self, entry: Entry) -> TypeGuard[File]:
+        """Whether this may be shipped; beyond the roots the proof decides, and it is noted as withheld."""
+        if isinstance(entry, File) and self._is_allowed(entry):
+            return True
+        self.withheld[entry] = None
+        return False
 
     def _take_assembled(self, name: bytes) -> None:
         hits = list(self._finder.every([self.cwd, *self._assembler, *self._finder.quote], name))
@@ -414,8 +430,7 @@ class Inclusion:
                 places = [container, self.cwd, *self._embed, *self._finder.quote]
                 for include in asked or ():
                     for _, found in self._finder.every(places, include.name):
-                        if self._is_allowed(found):
-                            self.files[found] = None
+                        self._show(found)
 
     def _define(self) -> Iterator[None]:
         """Take over the definitions of the files that have been entered since."""

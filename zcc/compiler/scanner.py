@@ -167,6 +167,8 @@ class Scanner:
         )
         if len(manifest.files) + len(manifest.symlinks) + len(manifest.directories) > MAX_INPUTS:
             raise StopScanError(Local(Reason.TOO_LARGE))
+        # What is shipped on another account is shown, wherever it lies.
+        withheld = [entry for entry in inclusion.withheld if entry not in inclusion.files]
         closure = Closure(
             manifest=manifest,
             size_bytes=sum(file.size_bytes for file in inclusion.files),
@@ -174,8 +176,9 @@ class Scanner:
             doubts=frozenset(inclusion.doubts),
             listed=tuple(sorted(each.directory.path for each in complete)),
             unread=inclusion.unread,
+            withheld=tuple(sorted(entry.path for entry in withheld)),
         )
-        leaves: list[Entry] = [*inclusion.files, *trail.symlinks, *trail.obstacles]
+        leaves: list[Entry] = [*inclusion.files, *withheld, *trail.symlinks, *trail.obstacles]
         directories = ancestors(
             [*(leaf.parent for leaf in leaves), *trail.directories, *trail.misses]
         )
