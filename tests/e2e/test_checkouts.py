@@ -161,3 +161,38 @@ def test_a_way_out_of_the_checkout_is_walked_in_place(remembering: Farm, tmp_pat
     done = remembering.run("zcc", *line, cwd=build, ZCC_BASE_DIR="auto")
     assert (done.returncode, done.stderr) == (0, plain.stderr)
     assert (build / "x.o").read_bytes() == expected
+
+
+@pytest.mark.parametrize("option", ["-ffile-prefix-map", "-fdebug-prefix-map"])
+@pytest.mark.parametrize("old", ["/z", "/zcc-base-5d1c8e7a"])
+def test_a_prefix_map_does_not_take_the_neutral_place_for_its_own(
+    remembering: Farm, tmp_path: Path, family: str, option: str, old: str
+) -> None:
+    at = checkout(tmp_path / "p")
+    build = at / "build"
+    line = command(family, at, f"{option}={old}=/src")
+    subprocess.run(line, cwd=build, check=True, capture_output=True)
+    expected = outputs(build)
+    done = remembering.run("zcc", *line, cwd=build, ZCC_BASE_DIR="auto")
+    assert done.returncode == 0, done.stderr
+    assert outputs(build) == expected
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_a_way_out_of_the_checkout_is_asked_for(
+    remembering: Farm, tmp_path: Path, family: str, is_late: bool
+) -> None:
+    """At the neutral place the way leads elsewhere."""
+    at = checkout(tmp_path / "p")
+    build = at / "build"
+    (at / "src" / "x.c").write_text(
+        '#if __has_include("../../x.h")\nint yes;\n#else\nint no;\n#endif\n'
+    )
+    line = [family, "-c", "../src/x.c", "-o", "x.o"]
+    for is_there in [False, True] if is_late else [True]:
+        if is_there:
+            (tmp_path / "x.h").touch()
+        done = remembering.run("zcc", *line, cwd=build, strict=False, ZCC_BASE_DIR="auto")
+        got = (build / "x.o").read_bytes()
+        subprocess.run(line, cwd=build, check=True)
+        assert (done.returncode, got) == (0, (build / "x.o").read_bytes())

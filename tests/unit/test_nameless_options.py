@@ -54,7 +54,7 @@ OTHERS = """
 -nostdinc -nostdinc++ -undef -shared -static -pie -no-pie -rdynamic -nostdlib -s -lx -Lx
 -Wl,-z,now -Wall -Wextra -Werror=format -O0 -O1 -O3 -Os -Ofast -Og -canonical-prefixes
 -no-canonical-prefixes -Qunused-arguments -std=gnu11 -std=c99 -DX=1 -UX -Wp,-DX -Ix -iquotex
--frandom-seed=1 -ffile-prefix-map=/=. -fdebug-prefix-map=/=. -fmacro-prefix-map=/=.
+-frandom-seed=1 -ffile-prefix-map=/x=. -fdebug-prefix-map=/x=. -fmacro-prefix-map=/x=.
 -fmessage-length=0 -fdebug-compilation-dir=/x
 """
 ONLY_CLANG = "-nostdlibinc -nobuiltininc"

@@ -32,6 +32,7 @@ def movable(*arguments: str, family: Family = Family.GCC, types_name_files: bool
         ("-ffile-prefix-map=/home/a/p=.",),
         ("-fdebug-prefix-map=/home/a/p/=",),
         ("-fmacro-prefix-map=/home/b=/q",),
+        ("-ffile-prefix-map=/zoo=/q",),
     ],
 )
 def test_a_command_whose_paths_show_is_moved(arguments: tuple[str, ...]) -> None:
@@ -55,6 +56,13 @@ def test_a_command_whose_paths_show_is_moved(arguments: tuple[str, ...]) -> None
         ("-ffile-prefix-map=/home/a=/q",),
         ("-fdebug-prefix-map=/ho=/q",),
         ("-fmacro-prefix-map==/q",),
+        # The beginning of the neutral root's name, of a text and not of a path.
+        ("-ffile-prefix-map=/z=/src",),
+        ("-fdebug-prefix-map=/zcc-base-=/src",),
+        ("-fmacro-prefix-map=/zcc-base-5d1c8e7a=/src",),
+        ("-ffile-prefix-map=/z=/y=/src",),
+        ("-fprofile-prefix-map=/z=/src",),
+        ("-Wa,--debug-prefix-map=/z=/src",),
     ],
 )
 def test_a_path_that_gets_hashed_compressed_or_computed_with_stays(

@@ -13,12 +13,14 @@ from zcc.agent.places import is_overwritten
 from zcc.agent.prepared import Here
 from zcc.agent.programs import odd_path
 from zcc.agent.terminals import has_own_terminals
-from zcc.job import can_be_run
+from zcc.compiler.renaming import may_map
+from zcc.job import SANDBOX_DIRECTORY, can_be_run
 from zcc.machine_class import processor_class
 from zcc.reasons import Reason
 
 # Of the words that a job may have: a moved job's are longer, and one more.
 _WORDS_SHARE = 0.5
+_TEMPORARY = SANDBOX_DIRECTORY + b"/"
 
 
 def _native(command: Command) -> Here | None:
@@ -63,6 +65,13 @@ def _stale_profile(command: Command) -> Here | None:
     return None
 
 
+def _mapped_temporary(command: Command) -> Here | None:
+    """The name of the sandbox's temporary file is known by its directory, in what comes back."""
+    words = (word for word in command.parsed.words if may_map(word, _TEMPORARY))
+    word = next(words, None)
+    return None if word is None else Here(Reason.TEMPORARY_NAME, os.fsdecode(word.arguments[0]))
+
+
 # In the order in which they are asked: the first that has something to say is what the user reads.
 HINDRANCES: tuple[Callable[[Command], Here | None], ...] = (
     _native,
@@ -72,6 +81,7 @@ HINDRANCES: tuple[Callable[[Command], Here | None], ...] = (
     _odd_path,
     _long,
     _stale_profile,
+    _mapped_temporary,
 )
 
 

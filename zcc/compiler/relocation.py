@@ -21,7 +21,7 @@ from itertools import pairwise
 
 from zcc.compiler.compilation import Word
 from zcc.compiler.options import DRIVER, Family, Role
-from zcc.compiler.renaming import is_nameless
+from zcc.compiler.renaming import is_nameless, may_map, old_prefixes
 from zcc.job import Job, Lookups, Manifest, Result
 
 NEUTRAL = b"/zcc-base-5d1c8e7a"
@@ -72,10 +72,10 @@ def _is_movable(word: Word, family: Family, base: bytes, is_compressed: bool) ->
     if word.role is Role.SOURCE or not word.arguments:
         return True
     first = word.arguments[0]
-    if b"-prefix-map=" in first:
-        old = first.partition(b"=")[2].rpartition(b"=")[0]
-        if old != base and base.startswith(old):
-            return False  # which of the two maps comes first is the compiler's to say
+    if any(old != base and base.startswith(old) for old in old_prefixes(word)):
+        return False  # which of the two maps comes first is the compiler's to say
+    if may_map(word, NEUTRAL):
+        return False  # it would take for its own what is only there on the farm
     if not is_nameless(word, family):
         return not is_compressed and first in _PLAIN_SIDE_OUTPUTS
     if first.startswith(_TEXT) or not any(base in argument for argument in word.arguments):

@@ -42,6 +42,8 @@ _PLAIN = re.compile(rb"[A-Za-z0-9_./@+,=-]+")
 # Names with these stand in a rule as no rule with another target can be written anew (rules.py).
 _ESCAPED = re.compile(rb"[\\$#%\s]")
 _IN_RULES = (Role.SOURCE, Role.SEARCH, Role.FORCED_INCLUDE)
+# In one word, or in two of those for the assembler.
+_PREFIX_MAP = re.compile(rb"-prefix-map[=,]")
 # gcc leaves it out of targets (apply_vpath in libcpp/mkdeps.cc).
 _HERE = re.compile(rb"\A(?:\./+)+")
 
@@ -75,6 +77,8 @@ def neutral_command(words: Sequence[Word], family: Family, language: str) -> Neu
     """
     if language in IS_ASSEMBLY or not all(is_nameless(word, family) for word in words):
         return None
+    if any(may_map(word, NEUTRAL_OBJECT) for word in words):
+        return None  # where the name had got into an output, nothing could tell
     named = _operands(words, family, b"-o")
     files = _operands(words, family, b"-MF")
     targets = _operands(words, family, b"-MT", b"-MQ")
@@ -176,6 +180,25 @@ def is_nameless(word: Word, family: Family) -> bool:
     if means == b"-Wa,":
         return ASSEMBLER.issuperset((match.operand or b"").split(b","))
     return means in ROWS
+
+
+def may_map(word: Word, path: bytes) -> bool:
+    """Whether a prefix map in this word, for the compiler or the assembler, may give this path another name."""
+    return any(path.startswith(old) for old in old_prefixes(word))
+
+
+def old_prefixes(word: Word) -> list[bytes]:
+    """All that this word's prefix maps may replace. They replace the beginning of a text, not of a path:
+    `/z=/src` makes `/srcoo` of `/zoo`. Which `=` parts the two differs between compilers: every one counts."""
+    text = b",".join(word.arguments)
+    if b"-prefix-map" not in text:
+        return []
+    return [
+        text[begin.end() : end.start()]
+        for begin in _PREFIX_MAP.finditer(text)
+        for end in re.finditer(b"=", text)
+        if end.start() >= begin.end()
+    ]
 
 
 def _is_nameless_feature(word: bytes) -> bool:
