@@ -253,7 +253,8 @@ class Reason(StrEnum):
         "An output is the source.", "The compiler refuses that, and has to say so.",
         "Give the output another name.")
     OUTPUT_IS_INPUT = ("output-is-input", LIMIT, _OUTPUT,
-        "An output is an input too (__has_include of it).", "On a node nobody may write an input.",
+        "An output is an input too, by its name or a link.",
+        "What is read of it depends on when the compiler empties it.",
         "Remove the output, or give it another name.")
     OUTPUT_DIRECTORY = ("output-directory", LIMIT, _OUTPUT,
         "An output's directory does not exist, or may not be written.", "The compiler itself has to say so.",

@@ -30,6 +30,7 @@ from zcc.agent.questions import Surroundings
 from zcc.agent.racing import Aside, Races
 from zcc.cli.explain import request_of
 from zcc.compiler.disk import Disk
+from zcc.compiler.hazards import Hazard
 
 SOURCE = """
 #include <string.h>
@@ -230,6 +231,16 @@ def test_what_may_not_be_renamed_is_not_raced(project: Path, tmp_path: Path) -> 
         assert races.can_race([part]) is not bool(words)
         assert not races.can_race([part, part])
     assert not Races("/with space", lambda _, __: None).can_race([part])
+
+
+def test_what_may_look_for_its_own_output_is_not_raced(project: Path, tmp_path: Path) -> None:
+    needs("gcc")
+    races = Races(str(tmp_path / "state"), lambda _, __: None)
+    request = request_of(["gcc", "-c", "a.c", "-o", "a.o"])
+    prepared = asyncio.run(prepared_of(request, tmp_path / "state"))
+    doubted = replace(prepared.closure, doubts=frozenset({Hazard.HIDDEN_HAS_INCLUDE}))
+    assert races.can_race([Part(prepared, 1)])
+    assert not races.can_race([Part(replace(prepared, closure=doubted), 1)])
 
 
 @pytest.mark.parametrize("is_merged", [False, True])

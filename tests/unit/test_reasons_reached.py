@@ -32,12 +32,13 @@ from zcc.agent.commands import jobs_of
 from zcc.agent.compilers import Compilers
 from zcc.agent.events import RecallRefused
 from zcc.agent.forecast import Forecast
-from zcc.agent.judging import Refused, judge
+from zcc.agent.judging import Refused, as_asked, judge
 from zcc.agent.parts import Part
+from zcc.agent.places import first_linked
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.queries import run_query
 from zcc.agent.questions import Surroundings
-from zcc.agent.recall import SPACE, Missed, Recall
+from zcc.agent.recall import SPACE, Missed, Recall, Recalled
 from zcc.agent.results import Results
 from zcc.agent.session import FarmSession
 from zcc.agent.wire import Environment, Request
@@ -47,7 +48,7 @@ from zcc.compiler.closure import Closure
 from zcc.compiler.closure import Local as NotScannable
 from zcc.compiler.disk import Disk
 from zcc.compiler.options import Family
-from zcc.compiler.renaming import NEUTRAL_OBJECT
+from zcc.compiler.renaming import NEUTRAL_OBJECT, Renaming, renamed, restored
 from zcc.compiler.toolchain import Toolchain
 from zcc.errors import CompilerError
 from zcc.farm import Access
@@ -181,6 +182,26 @@ def test_a_processor_without_a_description(
     monkeypatch.setattr("zcc.agent.hindrances.processor_class", lambda: b"")
     request = request_of([needs("gcc"), "-march=native", "-c", "a.c"])
     assert reason_for(request, toolchains) is Reason.NATIVE
+
+
+@pytest.mark.parametrize(
+    ("word", "is_local"),
+    [
+        ("-ffile-prefix-map=/=x", True),
+        ("-fdebug-prefix-map==x", True),
+        ("-Wa,--debug-prefix-map=/.z=x", True),
+        ("-Wa,--debug-prefix-map,/.z=x", True),
+        ("-fmacro-prefix-map=/p=x", False),
+    ],
+)
+def test_a_prefix_map_that_would_hide_a_temporary_name(
+    directory: Path, toolchains: Path, word: str, is_local: bool
+) -> None:
+    answer = analysed(request_of([needs("gcc"), word, "-c", "a.c"]), toolchains)
+    if is_local:
+        assert answer == Here(Reason.TEMPORARY_NAME, word)
+    else:
+        assert not isinstance(answer, Here)
 
 
 def test_a_plugin_whose_libraries_may_lie_anywhere(
@@ -336,12 +357,99 @@ def test_results_that_are_of_no_use() -> None:
     assert refused(result(offloaded), offloaded) is Reason.INODE_NAME
 
 
-def test_an_output_that_is_an_input(tmp_path: Path) -> None:
-    path = tmp_path / "x.o"
-    path.write_bytes(b"old")
-    name = os.fsencode(path)
-    job = replace(JOB, manifest=Manifest((FileInput(name, digest_of(b"old")),)), outputs=(name,))
-    assert refused(result(exit_status=1, outputs=()), job=job) is Reason.OUTPUT_IS_INPUT
+OBJECT_IN_P = Manifest((FileInput(b"/p/x.o", digest_of(b"old")),))
+NAMES = Renaming(Family.GCC, (), b"/p/x.o", None, b"x.o", (b"/p",))
+
+
+def made(closure: Closure, renaming: Renaming | None = NAMES) -> Prepared | Here:
+    return JobMemo(1 << 20).prepared(
+        command=JOB,
+        closure=closure,
+        unbounded=None,
+        source=b"/p/x.c",
+        root=b"/p",
+        toolchain=Toolchain.__new__(Toolchain),
+        base=b"",
+        renaming=renaming,
+    )
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        OBJECT_IN_P,
+        Manifest(symlinks=((b"/p/x.o", b"y"),)),
+        Manifest(hard_links=((b"/p/x.o", b"/p/y"),)),
+    ],
+)
+def test_an_output_that_is_an_input(manifest: Manifest) -> None:
+    for renaming in (NAMES, None):
+        here = made(Closure(manifest, 0, {}), renaming)
+        assert isinstance(here, Here)
+        assert (here.reason, here.detail) == (Reason.OUTPUT_IS_INPUT, "/p/x.o")
+
+
+def test_an_output_that_is_an_input_by_another_link(tmp_path: Path) -> None:
+    output, other, header = (tmp_path / name for name in ("x.s", "y.h", "z.h"))
+    for path in (output, header):
+        path.touch()
+    names = [os.fsencode(path) for path in (output, other, header)]
+    assert not first_linked(names[:1], names[2:])
+    other.hardlink_to(output)
+    assert first_linked(names[:1], names[:0:-1]) == names[0]
+
+
+def test_an_output_that_is_looked_for_keeps_its_name() -> None:
+    for closure in (
+        Closure(Manifest(), 0, {b"/p": (b"x.h", b"x.o")}),
+        Closure(Manifest(), 0, {}, withheld=(b"/p/x.o",)),
+    ):
+        kept = made(closure)
+        assert isinstance(kept, Prepared)
+        assert kept.renaming is None
+        assert kept.job.outputs == JOB.outputs
+        assert kept.job.manifest.directories == (b"/p",)
+    other = made(Closure(Manifest(), 0, {b"/": (b"x.o",), b"/p": (b"x.h",)}))
+    assert isinstance(other, Prepared)
+    assert other.renaming is NAMES
+
+
+@pytest.mark.parametrize("exit_status", [0, 1])
+def test_an_output_that_is_looked_for_where_no_scan_sees_it(
+    tmp_path: Path, exit_status: int
+) -> None:
+    """The result is right for another output, so it is refused as often as it is come upon."""
+    at = os.fsencode(tmp_path.resolve())
+    job = replace(JOB, outputs=(at + b"/x.o",))
+    names = replace(NAMES, main=at + b"/x.o", directories=(at,))
+    moved = prepared(renamed(job, names), renaming=names, plain=job)
+    request = request_in("/p")
+    disk = Disk()
+    disk.begin(1.0)
+    for looked, is_own in ((at, True), (at + b"/.", True), (b"/p", False)):
+        lookups = Lookups(misses=((looked, (b"x.h", b"x.o")),))
+        came = result(path=NEUTRAL_OBJECT, lookups=lookups, exit_status=exit_status)
+        frames = {digest_of(OBJECT): compress(OBJECT)}
+        found = judge(came, frames, moved, request, disk)
+        refusal = Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(at + b"/x.o"))
+        assert (found == refusal) is is_own, found
+        kept = as_asked(Recalled(restored(came, names), []), moved, request)
+        assert isinstance(kept, Missed) is is_own
+
+
+def test_what_is_remembered_does_not_hold_where_something_is_withheld(tmp_path: Path) -> None:
+    """A name that every scan misses is not kept with a result; outside of the roots it changes no key."""
+    recall = Recall(str(tmp_path / "cache"), 1 << 24, 1 << 20)
+    disk = Disk()
+    disk.begin(1.0)
+    try:
+        recall.remember(prepared(), result(), {digest_of(OBJECT): compress(OBJECT)}, disk)
+        assert recall.wait_written()
+        assert isinstance(recall.find(prepared(), disk), Recalled)
+        later = replace(prepared(), closure=Closure(Manifest(), 0, {}, withheld=(b"/out/x.h",)))
+        assert recall.find(later, disk) == Missed(Reason.REFUSED, "/out/x.h")
+    finally:
+        recall.close()
 
 
 def judged(

@@ -19,7 +19,7 @@ from zcc.agent.hindrances import hindrance_of
 from zcc.agent.libraries import LibraryPath, is_preloaded
 from zcc.agent.listings import temporary_directory, temporary_variable
 from zcc.agent.memory import Memory
-from zcc.agent.places import Outputs, physical
+from zcc.agent.places import Outputs, first_linked, physical
 from zcc.agent.plugins import PluginFinder
 from zcc.agent.prepared import Here, JobMemo, Prepared
 from zcc.agent.projects import Projects, release_of
@@ -369,6 +369,10 @@ def _placed(prepared: Prepared, outputs: Outputs) -> Prepared | Here:
     """The job with what is to be known of its outputs here."""
     if prepared.renaming is None and DROPPED in outputs.files.outputs:
         return Here(Reason.OUTPUT_TO_DEVICE, "the farm cannot give it another name")
+    if outputs.files.written_into:
+        inputs = (file.path for file in prepared.closure.manifest.files)
+        if both := first_linked(outputs.files.written_into, inputs):
+            return Here(Reason.OUTPUT_IS_INPUT, os.fsdecode(both))
     return replace(prepared, outputs=outputs)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cache.digest import Digest
 from zcc.agent.listings import has_listing, temporary_directory, told_here
 from zcc.agent.parts import names_inode, names_sandbox
+from zcc.agent.places import physical
 from zcc.agent.prepared import Prepared
 from zcc.agent.programs import first_hidden
 from zcc.agent.recall import Missed, Recalled
@@ -21,7 +22,7 @@ from zcc.agent.wire import Request
 from zcc.compiler.disk import Disk
 from zcc.compiler.lookups import check, check_misses, first_set
 from zcc.compiler.renaming import DROPPED
-from zcc.job import Job, Manifest, Result
+from zcc.job import Manifest, Result
 from zcc.reasons import Reason
 
 # Reasons that lie in what has been done to this disk since the job was made: they say nothing of the command.
@@ -73,9 +74,9 @@ def judge(
         return changed
     result = restored(came, prepared)
     verdict = check(result.lookups, disk, request.environment)
+    if sought := _sought_output(result, prepared):
+        return Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(sought))
     if result.exit_status != 0 and not verdict.saw_other_files:
-        if both := _written_input(prepared.job):
-            return Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(both))
         return Failed(result.exit_status, result.stderr)
     if not verdict.is_accepted:
         return Refused(Reason.PROOF, os.fsdecode(verdict.path))
@@ -160,21 +161,32 @@ def _leads_to(link: bytes, target: bytes) -> bool:
         return False
 
 
-def _written_input(job: Job) -> bytes:
-    """An output that is an input too (`__has_include` of it), empty where there is none: clang does not write
-    where it may not, and inputs are nobody's to write on a node."""
-    outputs = set(job.outputs)
-    return next((file.path for file in job.manifest.files if file.path in outputs), b"")
+def _sought_output(result: Result, prepared: Prepared) -> bytes:
+    """An output that the compiler looked for, under another name for its outputs, and did not find; empty where
+    there is none. gcc and its assembler open an output before they read: under its own name it had been there.
+
+    The key says nothing of it: the same result is right for a command with another output.
+    """
+    if prepared.renaming is None:
+        return b""
+    outputs = {path.rpartition(b"/")[2]: path for path in prepared.job_in_place.outputs}
+    for at, missed in result.lookups.misses:
+        for name in outputs.keys() & set(missed):
+            if (physical(at) or at).rstrip(b"/") + b"/" + name == outputs[name]:
+                return outputs[name]
+    return b""
 
 
 def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken | Missed:
     """What this machine remembers, for one who asks for it now: not where a variable is set that a plugin
-    looked for in vain, or a program is on PATH that the compiler did."""
+    looked for in vain, or a program is on PATH that the compiler did, or the output is what it looked for."""
     misses = recalled.result.lookups.misses
     if name := first_set(misses, request.environment):
         return Missed(Reason.REFUSED, "$" + os.fsdecode(name))
     if hidden := first_hidden(misses, prepared.job_in_place, request):
         return Missed(Reason.REFUSED, os.fsdecode(hidden))
+    if sought := _sought_output(recalled.result, prepared):
+        return Missed(Reason.REFUSED, os.fsdecode(sought))
     files, result = _told(recalled.files, recalled.result, prepared, request)
     return Taken(result, files)
 

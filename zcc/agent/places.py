@@ -159,6 +159,23 @@ def is_overwritten(source: bytes, cwd: bytes, outputs: Iterable[bytes]) -> bool:
     return stat.S_ISREG(own.st_mode) and any(os.path.samestat(own, each) for each in seen)
 
 
+def first_linked(outputs: Iterable[bytes], inputs: Iterable[bytes]) -> bytes:
+    """An output that another of its links has among the inputs; empty where none is. Which are written into, as
+    the compiler empties what it is then to read."""
+    linked = {}
+    for path in outputs:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if status.st_nlink > 1:
+                linked[status.st_dev, status.st_ino] = path
+    for path in inputs if linked else ():
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if both := linked.get((status.st_dev, status.st_ino)):
+                return both
+    return b""
+
+
 def find_dump_places(cwd: bytes, bases: Iterable[bytes], umask: int) -> Places | Misplaced:
     """As `find_places`, for the dumps with these bases; the physical bases stand for outputs."""
     placed: dict[bytes, bytes] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.digest import Digest, digest_of, short
@@ -134,7 +136,7 @@ class JobMemo:
         """The job of this command (a job without inputs), moved away from `base` where that may be.
 
         With a `renaming` the closure was found without the outputs' directories. What no broker would take
-        runs here.
+        runs here, and what reads what it writes; a command that only looks for its output keeps the name.
         """
         shown = renaming.directories if renaming is not None else ()
         if command in self._unmovable:
@@ -144,6 +146,10 @@ class JobMemo:
         # The scanner gives the same object as long as nothing in it has changed.
         if known is not None and known.closure is closure:
             return known
+        if read := _first_read(closure, command.outputs):
+            return Here(Reason.OUTPUT_IS_INPUT, os.fsdecode(read))
+        if renaming is not None and _looks_for_any(closure, command.outputs):
+            renaming = None
         plain = replace(
             command, manifest=with_directories(closure.manifest, shown), listed=closure.listed
         )
@@ -176,6 +182,24 @@ class JobMemo:
         if len(self._unmovable) >= MAX_UNMOVABLE:
             self._unmovable.clear()
         self._unmovable.add(replace(prepared.job_in_place, manifest=Manifest(), listed=()))
+
+
+def _first_read(closure: Closure, outputs: Sequence[bytes]) -> bytes:
+    """An output that the compile may read; empty where none is. gcc empties assembly, and its assembler an
+    object, before it reads anything, and on a node inputs are nobody's to write."""
+    manifest = closure.manifest
+    links = {path for path, _ in (*manifest.symlinks, *manifest.hard_links)}
+    own = set(outputs)
+    files = (file.path for file in manifest.files if file.path in own)
+    return next(files, min(own & links, default=b""))
+
+
+def _looks_for_any(closure: Closure, outputs: Sequence[bytes]) -> bool:
+    """Whether the scan has looked for an output in vain, or found one that it does not show: with gcc it is
+    there before anything is read."""
+    places = (path.rpartition(b"/") for path in outputs)
+    is_missed = any(name in closure.misses.get(at or b"/", ()) for at, _, name in places)
+    return is_missed or not set(outputs).isdisjoint(closure.withheld)
 
 
 def _bytes_of(place: tuple[Job, bytes, bool], made: Prepared) -> int:

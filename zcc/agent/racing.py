@@ -80,6 +80,8 @@ class Races:
         """Whether this call's compile can be done beside."""
         if len(parts) != 1 or not _PLAIN.fullmatch(os.fsencode(self._directory)):
             return False
+        if parts[0].prepared.closure.doubts:
+            return False  # it may look for its own output, which has another name here
         renaming = parts[0].prepared.renaming
         return renaming is not None and renaming.main != DROPPED
 
