@@ -189,10 +189,13 @@ def may_map(word: Word, path: bytes) -> bool:
 
 def old_prefixes(word: Word) -> list[bytes]:
     """All that this word's prefix maps may replace. They replace the beginning of a text, not of a path:
-    `/z=/src` makes `/srcoo` of `/zoo`. Which `=` parts the two differs between compilers: every one counts."""
+    `/z=/src` makes `/srcoo` of `/zoo`. Which `=` parts the two differs between compilers: every one counts.
+    The assembler's may stand in the next word: that may be anything."""
     text = b",".join(word.arguments)
     if b"-prefix-map" not in text:
         return []
+    if text.endswith(b"-prefix-map"):
+        return [b""]
     return [
         text[begin.end() : end.start()]
         for begin in _PREFIX_MAP.finditer(text)
