@@ -18,6 +18,7 @@ from broker.limits import (
     BUSY_AFTER_S,
     GRANT_AHEAD,
     LOOK_AT_NODES_S,
+    PLACED_AT_ONCE,
     RECALL_GAIN_S,
     STARTUP_GRACE_S,
     TELL_EVERY_S,
@@ -224,7 +225,11 @@ class Dispatcher:
         farm, ready = self._farm, self._farm.ready
         if not ready:
             return
+        left = PLACED_AT_ONCE
         while not farm.seats.is_full() and (line := ready.first()) is not None:
+            if not left:
+                farm.is_dirty = True  # the next batch goes on
+                break
             self._whose = line.lane.user
             choice = self._chooser.choose(line, self._horizon_of(line, now), now)
             if choice is None:
@@ -232,6 +237,7 @@ class Dispatcher:
                 continue
             execution = farm.executions[choice.key]
             farm.charge(execution, ready, line)
+            left -= 1
             self._send_to(execution, choice, now)
             farm.seats.refresh(now)
         ready.restore()

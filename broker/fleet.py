@@ -12,6 +12,7 @@ from broker.farm import Farm
 from broker.jobs import Lease, Phase, Suspicion, lease_prefix
 from broker.ledger import Ledger
 from broker.limits import (
+    MAX_NODE_SLOTS,
     MAX_PASSING,
     MAX_STOPS,
     MAX_WORD_BYTES,
@@ -47,7 +48,8 @@ class Fleet:
     def arrived(self, session: Session, hello: Hello, now: float) -> None:
         """A node is here, perhaps with leases: ours, another broker's before us, or void ones."""
         self._uploads.node_reset(session.id)
-        node = self._farm.nodes.join(session, hello.slots, frozenset(hello.machine_classes))
+        slots = min(hello.slots, MAX_NODE_SLOTS)
+        node = self._farm.nodes.join(session, slots, frozenset(hello.machine_classes))
         node.supplies.reset(now)
         for toolchain in node.toolchains:
             self._farm.seats.has_toolchain(node, toolchain)
@@ -66,13 +68,16 @@ class Fleet:
         for lease_id in hello.leases:
             if lease_id not in node.leases and lease_id not in node.orphans:
                 self._claim(node, lease_id, now)
-        self._give_back_beyond(node, now)
+        self._give_back_beyond(node, now, len(node.leases))
         self._revoke_some(node)
         self._farm.seats.touch(node)
         self._farm.is_dirty = True
 
-    def beat(self, node: Node, beat: Beat, now: float) -> None:
-        """What the node says of itself, each second: whether it takes jobs, how many, and why no more."""
+    def beat(self, node: Node, beat: Beat, now: float, most: int) -> int:
+        """What the node says of itself, each second: whether it takes jobs, how many, and why no more.
+
+        Returns how many leases it gives back for that, which are `most` at a time.
+        """
         node.load = beat.load
         was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
         node.paused = brief(beat.paused, MAX_WORD_BYTES)
@@ -81,9 +86,9 @@ class Fleet:
         self._farm.seats.touch(node)
         self._farm.is_dirty |= node.slots != was_slots
         node.fill_slots(now)
-        if node.slots < was_slots:
-            self._give_back_beyond(node, now)
+        given_back = self._give_back_beyond(node, now, most)
         self._note_word(node, was_none, now, takes_no_more=node.is_draining > was_draining)
+        return given_back
 
     def asked(self, node: Node, digest: Digest, offset: int, lease: Lease, now: float) -> None:
         """A node fetches a blob for this lease. Where that is the toolchain, the node lacks it, whatever it ran
@@ -120,18 +125,19 @@ class Fleet:
             self._ledger.unservable.look(now)
             self._dispatcher.tell_all(now)
 
-    def _give_back_beyond(self, node: Node, now: float) -> None:
+    def _give_back_beyond(self, node: Node, now: float, most: int) -> int:
         """The node lends less than it did: what it has not begun, beyond what it may hold now, goes to others
-        and is nobody's fault. What runs there is let end."""
-        surplus = node.held - node.most_leases
-        for lease in reversed(list(node.leases.values())):
-            if surplus <= 0:
+        and is nobody's fault. What runs there is let end. Returns how many go now: `most` of them."""
+        given_back, surplus = 0, min(node.held - node.most_leases, most)
+        for lease in reversed(list(node.leases.values())) if surplus > 0 else ():
+            if given_back >= surplus:
                 break
             if lease.began_at is None:
-                surplus -= 1
+                given_back += 1
                 self._farm.decisions.ended(lease.id, "lends-less", now)
                 self._ledger.revoke(node, lease.id)
                 self._ledger.give_back(lease, node, now, is_counted=False)
+        return given_back
 
     def _claim(self, node: Node, lease_id: bytes, now: float) -> None:
         """A node holds a lease that is not its own in our books."""
@@ -281,6 +287,8 @@ class Fleet:
                 node.record.note_short(execution.lane.user, now)
         elif fault is Fault.UNFIT:
             node.note_unfit(execution.toolchain, detail or "it says so")
+        if _is_early(fault, lease, used_bytes, now) and not execution.is_rerun:
+            self._farm.denials.note_denial(session.user, lease.payer, lease.expected_end, now)
         suspicion = Suspicion(node.identity) if fault in SUSPICIOUS else None
         is_counted = fault not in UNCOUNTED
         if fault is Fault.MEMORY:
@@ -341,6 +349,13 @@ class Fleet:
         self._farm.seats.touch(node)
         self._farm.is_dirty |= bool(told)
         return len(told)
+
+
+def _is_early(fault: Fault | None, lease: Lease, used_bytes: int, now: float) -> bool:
+    """Whether a run was ended for a limit that it had not reached: as little use as an exit status."""
+    if fault is Fault.DEADLINE:
+        return now < lease.limit_at
+    return fault is Fault.MEMORY and used_bytes < lease.memory_bytes
 
 
 def _note_offer(node: Node, offer: Offer | None) -> None:

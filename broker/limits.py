@@ -24,6 +24,8 @@ MAX_BAN_S = 1800.0
 MAX_SESSIONS = 20_000
 MAX_SESSIONS_PER_USER = 256
 MAX_SLOTS = 4096
+# Of one node: what it holds is given back in one step when it is lost (some 0.1 ms a lease).
+MAX_NODE_SLOTS = 1024
 MAX_MACHINE_CLASSES = 256
 
 # --- connections --------------------------------------------------------------------------------
@@ -117,6 +119,10 @@ SURPLUS_LEASES = 64
 # may spend so much at once (256 nodes of 48 slots that come back when we were restarted), and so much a second.
 # Beyond it a Hello is not answered: it is said again in a second.
 HELLO_BURST = 16_384
+# So many leases are given back at most for one Beat that lends less, and they cost as those of a Hello do.
+# So many jobs are given to nodes at most before other peers' messages are heard.
+GIVEN_BACK_A_BEAT = 128
+PLACED_AT_ONCE = 128
 HELLO_PER_S = 512
 # Revokes that one node is sent in one turn, and all nodes in one tick: each takes 30 us. What is beyond waits.
 REVOKES_AT_ONCE = 32

@@ -24,6 +24,7 @@ from broker.ledger import Ledger
 from broker.limits import (
     BAN_S,
     BEAT_EVERY_S,
+    GIVEN_BACK_A_BEAT,
     HELLO_BURST,
     HELLO_EVERY_S,
     HELLO_PER_S,
@@ -252,7 +253,11 @@ class Machine:
     def _beat(self, session: Session, message: Beat, now: float) -> None:
         node = self.farm.nodes.get(session.id)
         if node is not None:
-            self._fleet.beat(node, message, now)
+            user = session.user
+            most = min(GIVEN_BACK_A_BEAT, max(0, int(self._hellos.left(user, now))))
+            given_back = self._fleet.beat(node, message, now, most)
+            if given_back:
+                self._hellos.use(user, given_back, now)
 
     def _unreachable(self, event: events.PeerUnreachable, now: float) -> None:
         session = self.farm.sessions.on_route(event.route)

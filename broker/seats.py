@@ -236,8 +236,8 @@ class Seats:
         for room in self._rooms_for(user, machine_class):
             heap = room.ahead_nodes if is_ahead else room.idle_nodes
             kept: list[_Entry] = []
-            taken = denied = 0
-            while heap and taken < most and len(kept) - denied < most + SEATS_TRIED:
+            taken = 0
+            while heap and taken < most:
                 entry = heappop(heap)
                 if not self._is_current(entry):
                     continue
@@ -246,9 +246,8 @@ class Seats:
                     self._aside[node.session.id] = node
                     continue
                 kept.append(entry)
-                if not self._denials.allows(node.session.user, user, now):
-                    denied += 1  # as many as that key has: they are to hide nobody else's
-                elif node.takes_now(user, machine_class, now):
+                # Whoever takes none of this key's jobs now is to hide nobody behind it.
+                if self.takes_now(node, user, machine_class, now):
                     found.append((entry, self._seat(node, is_ahead)))
                     taken += 1
             for entry in kept:

@@ -230,10 +230,14 @@ class Shell:
 
     def _hear(self, route: bytes, user: str, frames: Frames) -> None:
         role = self.roster.role_of(user)
-        if self._is_closed or role is None or self._machine.is_banned(route):
+        if self._is_closed or role is None:
             self.counts["ignored"] += 1
             return
         origin = Origin(route, user, role)
+        if self._machine.is_banned(route):
+            self.counts["ignored"] += 1
+            self._is_mannerly(origin, Message, "message")  # what nobody reads floods as well
+            return
         session = self._machine.farm.sessions.on_route(route)
         if session is not None and session.user != user:
             self._happen(events.PeerUnreachable(route))  # another has its route: it is gone
@@ -276,7 +280,10 @@ class Shell:
         if not may_send(origin.role, kind):
             raise ProtocolError(f"a {origin.role.value} may not send {kind!r}")
         message = codec.decode(frames)
-        if not self._is_mannerly(origin, type(message), kind.decode()):
+        # Chunks are bounded by credit, which nobody has without a session.
+        has_credit = type(message) is not Chunk or self._traffic.is_open(origin.route)
+        counted = type(message) if has_credit else Message
+        if not self._is_mannerly(origin, counted, kind.decode()):
             return
         if isinstance(message, (Enrol, Rejoin, Leave)):
             self._joins.add(origin, message)
