@@ -1428,7 +1428,7 @@ def test_made_up_leases_are_taken_off_their_node_in_turns(desk: Desk) -> None:
     for _ in range(200):
         desk.now += 0.1
         desk.happen(events.Ticked(frozenset(((liar.route, liar.user),))))
-    assert len(desk.got(liar, Revoke)) == 8192
+    assert len(desk.got(liar, Revoke)) == 2048
 
 
 def test_a_node_of_its_own_is_told_what_to_give_up_while_liars_are(desk: Desk) -> None:
