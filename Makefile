@@ -55,7 +55,7 @@ check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+	$(BIN)/python -m pytest -q tests/unit/zcc/test_layers.py
 
 docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
@@ -72,7 +72,7 @@ sanitize: $(INSTALLED) ## the tests of launcher and shim, built with gcc's sanit
 	PATH="$(CURDIR)/$(BIN):$$PATH" ASAN_OPTIONS=detect_leaks=0 \
 		ZCC_SANITIZERS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 		$(BIN)/python -m pytest -q --numprocesses $(AT_ONCE) --maxprocesses 4 --dist loadfile \
-		tests/unit/test_launcher.py $(wildcard tests/unit/test_shim*.py) $(ARGS)
+		tests/unit/agent/test_launcher.py $(wildcard tests/unit/node/test_shim*.py) $(ARGS)
 
 faults: $(INSTALLED) ## parts that die, freeze, are cut off, as long as in life (half an hour)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ZCC_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults -m '' $(ARGS)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))  # not installed: the demo's projects
 
 from bench import hits  # noqa: E402
 from examples import demo  # noqa: E402
-from zcc.agent import door  # noqa: E402
+from zcc.agent.launchers import door  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 5

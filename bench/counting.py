@@ -17,16 +17,16 @@ from collections.abc import Callable
 
 from cache.digest import digest_of
 from cache.frame import compress
-from zcc.agent.account import Account
-from zcc.agent.builds import Build
-from zcc.agent.effects import CountOutcome
-from zcc.agent.parts import Part
-from zcc.agent.prepared import Prepared
-from zcc.agent.recall import CacheMode, Recall
-from zcc.agent.wire import Environment, Request
-from zcc.compiler.closure import Closure
-from zcc.compiler.disk import Disk
-from zcc.compiler.toolchain import Toolchain
+from zcc.agent.analysis.outcome import Prepared
+from zcc.agent.core.effects import CountOutcome
+from zcc.agent.history.builds import Build
+from zcc.agent.history.recorder import Account
+from zcc.agent.launchers.wire import Environment, Request
+from zcc.agent.results.local_cache import CacheMode, Recall
+from zcc.agent.results.part import Part
+from zcc.compiler.disk.disk import Disk
+from zcc.compiler.scan.closure import Closure
+from zcc.compiler.toolchain.index import Toolchain
 from zcc.job import (
     FileInput,
     Job,

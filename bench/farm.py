@@ -48,7 +48,7 @@ sys.path.insert(0, str(ROOT))  # not installed: the tests' machines
 
 from bench.sleepers.compiler import Project, make_compiler  # noqa: E402
 from bench.sleepers.farms import FARMS, PeerFarm, Shape, started, why_not  # noqa: E402
-from tests import machines  # noqa: E402
+from tests.support import machines  # noqa: E402
 
 SLOWED_TO = 0.15
 EVENT_AT = 1 / 3  # of the bound of a build without it

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from broker.registry import Registry
+from broker.membership.registry import Registry
 from broker.state import broker_keys
 from cache.digest import digest_of
 from cache.frame import compress

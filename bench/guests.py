@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from node.priority import LOWEST, lower, lower_session
+from node.sandbox.priority import LOWEST, lower, lower_session
 
 ROUNDS = 5
 BUSY_S = 2.0

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: the demo's projects
 
 from examples import demo  # noqa: E402
-from zcc.agent import door  # noqa: E402
+from zcc.agent.launchers import door  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 3

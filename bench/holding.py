@@ -18,7 +18,7 @@ from pathlib import Path
 from cache.digest import digest_of
 from cache.frame import compress
 from zcc import codec
-from zcc.agent.showing import Showing
+from zcc.agent.farm.showing import Showing
 from zcc.holding import HOLDING_KEY_BYTES
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.messages import Submit

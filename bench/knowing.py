@@ -3,9 +3,9 @@
     python bench/knowing.py [--package NAME] [--limit N] [--compilers gcc,clang]
 
 Compiles the C sources of a package (zstandard's has those of zstd) and small C++ programs over the standard
-library's headers, with the options that builds use, and holds what was measured against what broker/costs.py
-expected just before. In the first round each source is new to it, so that the regression speaks; in the second,
-in another order, it has seen each once.
+library's headers, with the options that builds use, and holds what was measured against what
+broker/scheduling/costs.py expected just before. In the first round each source is new to it, so that the
+regression speaks; in the second, in another order, it has seen each once.
 
 `sigma` is the deviation of ln(actual / expected), `bias` its mean, of CPU time and of peak memory. `prior` is
 what a broker says that has seen no job at all, `constant` one that takes every job for the mean of them all.
@@ -26,8 +26,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from broker.costs import Costs
-from broker.regression import prior_of
+from broker.scheduling.costs import Costs
+from broker.scheduling.regression import prior_of
 from cache.digest import digest_of
 from zcc.traits import Traits, traits_of
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from zcc.agent.wire import RequestReader, encode_result, encode_run
+from zcc.agent.launchers.wire import RequestReader, encode_result, encode_run
 
 ROUNDS = 25
 CALLS = 40  # of each case in a round: the kernel's clock for CPU is fine, its noise is not

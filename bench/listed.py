@@ -23,15 +23,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from zcc.agent import wire
-from zcc.agent.analysis import Analyser
-from zcc.agent.prepared import Here, Prepared
-from zcc.agent.queries import run_query
-from zcc.agent.questions import Surroundings
+from zcc.agent.analysis.ask_compiler import run_query
+from zcc.agent.analysis.outcome import Here, Prepared
+from zcc.agent.analysis.pipeline import Analyser
+from zcc.agent.analysis.questions import Surroundings
+from zcc.agent.launchers import wire
 from zcc.cli.compilers import compilers_of
 from zcc.cli.up import LocalFarm
-from zcc.compiler.closure import Closure as Bounded
-from zcc.compiler.closure import Local, NotBounded, ScanRequest
+from zcc.compiler.scan.closure import Closure as Bounded
+from zcc.compiler.scan.closure import Local, NotBounded, ScanRequest
 from zcc.reasons import Reason
 
 STORE = Path(__file__).resolve().parents[1] / ".demo" / "boost"

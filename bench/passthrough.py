@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 ROUNDS = 15

@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: the demo's projects, the tests' machines
 
 from examples import demo  # noqa: E402
-from tests import machines  # noqa: E402
-from tests.network_farm import Member, NetworkFarm, wait_until  # noqa: E402
-from zcc.agent import door  # noqa: E402
+from tests.support import machines  # noqa: E402
+from tests.support.network_farm import Member, NetworkFarm, wait_until  # noqa: E402
+from zcc.agent.launchers import door  # noqa: E402
 
 ROUNDS = 3
 SLOTS = 4

@@ -37,7 +37,7 @@ from typing import Any
 
 import zmq
 
-from broker.registry import Registry
+from broker.membership.registry import Registry
 from broker.state import broker_keys
 from cache.digest import Digest, digest_of
 from cache.frame import compress

@@ -3,7 +3,7 @@
     python bench/scale.py [NODESxSLOTSxJOBS ...] [--seeds N] [--cold] [--agents K] [--spread S] [--sigma S]
                           [--validate N]
 
-The machine that runs in production (broker/machine.py), among fake agents and nodes on a virtual clock. A
+The machine that runs in production (broker/core/machine.py), among fake agents and nodes on a virtual clock. A
 row is a farm: nodes, slots of each, jobs a slot. Speeds of nodes and costs of jobs are log-normal
 (`--spread`, `--sigma`: of the logarithm). Each of K agents keeps two jobs a slot of its share
 outstanding, as `make -jN` does. By default the farm has compiled before, so that its speeds are known;
@@ -28,12 +28,12 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import tests.broker_world as world_module
-from broker.effects import Effect
-from broker.events import Event
-from broker.limits import MAX_JOBS, MAX_JOBS_PER_USER, STARTUP_GRACE_S
-from broker.machine import Machine
-from tests.broker_world import FakeAgent, JobFacts, World, job
+import tests.support.broker_world as world_module
+from broker.core.effects import Effect
+from broker.core.events import Event
+from broker.core.limits import MAX_JOBS, MAX_JOBS_PER_USER, STARTUP_GRACE_S
+from broker.core.machine import Machine
+from tests.support.broker_world import FakeAgent, JobFacts, World, job
 
 FARMS = ("4x8x20", "10x8x10", "20x8x8", "40x8x6", "40x16x6", "40x16x30", "1000x8x3")
 WARM_UP_JOBS = 4

@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zcc.compiler.closure import Closure, ScanRequest
-from zcc.compiler.directives import read_facts
-from zcc.compiler.disk import Disk
-from zcc.compiler.lookups import check
-from zcc.compiler.scanner import Scanner
-from zcc.compiler.search import SearchList, parse_search_list, query_arguments
+from zcc.compiler.disk.disk import Disk
+from zcc.compiler.proof.misses import check
+from zcc.compiler.scan.closure import Closure, ScanRequest
+from zcc.compiler.scan.scanner import Scanner
+from zcc.compiler.scan.search_list import SearchList, parse_search_list, query_arguments
+from zcc.compiler.text.directives import read_facts
 from zcc.job import Lookups
 
 HEADERS = [

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from node import shim
-from node.proof import LOG_BYTES, empty_log
+from node.sandbox.proof import LOG_BYTES, empty_log
 from node.shim import build, sources_in
 
 ROUNDS = 21

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -130,7 +130,7 @@ def named_pids(farm: LocalFarm) -> Iterator[tuple[str, int]]:
 
 
 def request_of(cwd: Path, compiler: str, words: list[str], variables: list[str]) -> bytes:
-    """What the launcher would send (zcc/agent/wire.py)."""
+    """What the launcher would send (zcc/agent/launchers/wire.py)."""
     strings = [str(cwd), "g++", compiler, *words, *variables]
     body = struct.pack("<IIHHII", 0, 0o022, 0, 0, len(words), len(variables))
     body += b"".join(os.fsencode(string) + b"\0" for string in strings)

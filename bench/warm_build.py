@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: another bench's project
 
 from bench.client import FILES, build, cpu_s, warm_up, write  # noqa: E402
-from zcc.agent import door  # noqa: E402
+from zcc.agent.launchers import door  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 3

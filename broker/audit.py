@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from broker.errors import StartError
-from broker.lines import add_lines, open_lines
+from broker.membership.lines import add_lines, open_lines
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 
-from broker.costs import ROW_BYTES, Costs, Row, Seen
-from broker.limits import COSTS_EVERY_S, MAX_COST_ROWS, MAX_REGRESSIONS
-from broker.regression import STATE_FLOATS
+from broker.core.limits import COSTS_EVERY_S, MAX_COST_ROWS, MAX_REGRESSIONS
+from broker.scheduling.costs import ROW_BYTES, Costs, Row, Seen
+from broker.scheduling.regression import STATE_FLOATS
 from cache.database import open_database, put_aside
 from cache.writer import Writer
 

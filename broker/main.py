@@ -14,11 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from broker import audit_command, members, placed_command
+from broker.commands import audit, members, why_node
+from broker.commands.options import DEFAULT_STATE, StateDir
+from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.errors import BrokerError, StartError
-from broker.limits import KEY_CONNECTIONS, RUN_LIMIT_S
-from broker.options import DEFAULT_STATE, StateDir
-from broker.registry import Registry
+from broker.membership.registry import Registry
+from broker.results.voided import note_purge
 from broker.shell import Shell
 from broker.state import (
     broker_keys,
@@ -31,7 +32,6 @@ from broker.state import (
 from broker.storage import commands
 from broker.storage.service import Storage
 from broker.storage.tokens import Access
-from broker.voided import note_purge
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
@@ -326,8 +326,8 @@ def _open_results(state: str) -> DiskStore:
     return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE), is_strict=True)
 
 
-audit_command.register(app, _open_results)
-placed_command.register(app)
+audit.register(app, _open_results)
+why_node.register(app)
 app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge), name="cache")
 
 

@@ -18,34 +18,34 @@ from typing import Any
 
 import zmq
 
-from broker import effects, events
-from broker.asking import Asking
 from broker.audit import AuditLog
-from broker.auditor import Auditor
+from broker.commands.placed_files import PlacedFiles
+from broker.core import effects, events
+from broker.core.asking import Asking
+from broker.core.effects import Effect
+from broker.core.events import Event, Origin
+from broker.core.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
+from broker.core.machine import Machine
+from broker.core.manners import Manners
+from broker.core.roles import may_send
 from broker.costbook import Costbook
-from broker.effects import Effect
 from broker.errors import StartError
-from broker.events import Event, Origin
 from broker.failures import BROKER_FAILED, Failures
-from broker.joins import Joins
-from broker.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
-from broker.machine import Machine
-from broker.manners import Manners
-from broker.membership import Membership
-from broker.newer import Newer
-from broker.outgoing import Outgoing
-from broker.placed_files import PlacedFiles
-from broker.reception import Reception
-from broker.registry import Registry
-from broker.results import SharedResults
-from broker.roles import may_send
-from broker.roster import Roster
-from broker.router import RouterLink
-from broker.search import Search
+from broker.membership.joins import Joins
+from broker.membership.registry import Registry
+from broker.membership.requests import Membership
+from broker.membership.roster import Roster
+from broker.results.auditor import Auditor
+from broker.results.shared_cache import SharedResults
+from broker.results.voided import Crier
 from broker.state import add_toolchain, known_owing, known_toolchains, note_owing
 from broker.storage.service import Storage
-from broker.traffic import Traffic
-from broker.voided import Crier
+from broker.transport.newer import Newer
+from broker.transport.outgoing import Outgoing
+from broker.transport.reception import Reception
+from broker.transport.router import RouterLink
+from broker.transport.search import Search
+from broker.transport.traffic import Traffic
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError, UnknownKindError

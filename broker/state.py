@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import StartError
-from broker.lines import add_lines, open_lines
-from broker.model import Identity
+from broker.membership.lines import add_lines, open_lines
+from broker.scheduling.model import Identity
 from cache.digest import DIGEST_SIZE, Digest
 from zcc.documents import read_json
 from zcc.errors import ConfigError

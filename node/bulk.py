@@ -13,7 +13,7 @@ from cache.blobs import Arrival
 from cache.digest import Digest, short
 from cache.frame import frame_size
 from node.arrivals import Arrivals
-from node.events import BlobArrived, BlobFailed, Event
+from node.core.events import BlobArrived, BlobFailed, Event
 from node.faults import noted
 from node.workshop import Workshop
 from zcc.job import MAX_BLOB_BYTES

@@ -6,7 +6,6 @@ import errno
 import logging
 
 from cache.errors import CacheError
-from node.collect import OutputTooLargeError
 from node.errors import (
     BadToolchainError,
     InputError,
@@ -16,7 +15,8 @@ from node.errors import (
     SandboxError,
     ToolchainError,
 )
-from node.unpack import RottenPackError
+from node.sandbox.collect import OutputTooLargeError
+from node.toolchains.unpack import RottenPackError
 from zcc.errors import JobFormatError, ProtocolError
 from zcc.messages import Fault
 

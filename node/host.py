@@ -1,6 +1,6 @@
 """What this machine gives the farm now: the orders to this node, what its owner does, and what follows.
 
-Brings `node/orders.py`, `node/owner.py` and the rules of `node/lending.py` together, once for each beat.
+Brings `node/orders.py`, `node/owner.py` and the rules of `node/core/lending.py` together, once for each beat.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from node.core.lending import Lending, LendingMode
 from node.errors import NodeError
-from node.lending import Lending, LendingMode
 from node.orders import Orders
 from node.owner import Owner
 from zcc.messages import Offer

@@ -15,19 +15,19 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from node.cgroup import Cgroups, claim_cgroups
+from node.core.lending import MODES, Lending
+from node.core.memory import Gauge
 from node.errors import CgroupError, NodeError
 from node.host import Host
-from node.keeper import end_left, kept, mark_of
-from node.lending import MODES, Lending
-from node.memory import Gauge
 from node.naming import keep_name, settled_name
 from node.orders import Orders, ask_to_drain, is_serving, keep_mode, kept_mode, parse_mode
 from node.owner import Owner
-from node.priority import LOWEST
 from node.probe import probe
-from node.sandbox import Limits, Mode
-from node.seats import own_user_namespace
+from node.sandbox.cgroup import Cgroups, claim_cgroups
+from node.sandbox.command_line import Limits, Mode
+from node.sandbox.keeper import end_left, kept, mark_of
+from node.sandbox.priority import LOWEST
+from node.sandbox.seats import own_user_namespace
 from node.shell import NodeShell
 from node.user import STAY, User, become, choose_user, default_state
 from zcc import farm

@@ -16,8 +16,8 @@ import logging
 import os
 import tempfile
 
+from node.core.lending import MODES, LendingMode
 from node.errors import NodeError
-from node.lending import MODES, LendingMode
 
 MODE_FILE = "mode"
 DRAIN_FILE = "drain"

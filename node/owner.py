@@ -1,7 +1,7 @@
 """What the owner of this machine does, as the kernel shows it: the processors that others than the node's jobs
 use, and when somebody typed.
 
-Only `node/lending.py` knows what follows. Two looks give what was used between them:
+Only `node/core/lending.py` knows what follows. Two looks give what was used between them:
 
     used = (what ran on our processors - what the node and its jobs ran) / time
 
@@ -26,9 +26,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from node.core.lending import Look
 from node.errors import NodeError
-from node.lending import Look
-from node.watch import has_begun, pids_in, place_of
+from node.sandbox.watch import has_begun, pids_in, place_of
 
 # user, nice, system, irq, softirq: guests' time is in the first two.
 _RUNNING = (0, 1, 2, 5, 6)

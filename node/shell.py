@@ -20,7 +20,7 @@ import zmq
 from cache.digest import Digest, short
 from cache.frame import decompress
 from node.bulk import Bulk
-from node.effects import (
+from node.core.effects import (
     Effect,
     FetchInputs,
     FetchToolchain,
@@ -34,7 +34,7 @@ from node.effects import (
     StartJob,
     StepBack,
 )
-from node.events import (
+from node.core.events import (
     BlobFailed,
     Event,
     JobEnded,
@@ -54,14 +54,14 @@ from node.events import (
     ToolchainReady,
     Welcomed,
 )
+from node.core.machine import MAX_INSTALLING, NodeMachine
+from node.core.memory import Gauge
 from node.faults import noted
-from node.freshness import INPUTS_EVERY_S, Freshness
 from node.host import Host
-from node.machine import MAX_INSTALLING, NodeMachine
-from node.memory import Gauge
 from node.room import Room
-from node.sandbox import Limits, Sandbox
-from node.seats import job_threads
+from node.sandbox.command_line import Limits, Sandbox
+from node.sandbox.freshness import INPUTS_EVERY_S, Freshness
+from node.sandbox.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
 from zcc.errors import ProtocolError, UnknownKindError

@@ -17,18 +17,18 @@ from typing import TypeVar, TypeVarTuple
 from cache.blobs import BlobStore, Form
 from cache.digest import Digest, digest_of
 from cache.frame import compress
+from node.core.memory import Gauge, Holder
 from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTreeError
 from node.faults import noted
-from node.freshness import Freshness
-from node.inspection import Inspector
-from node.memory import Gauge, Holder
-from node.remains import RunFault, RunOutcome
-from node.remains import Toolchain as Unpacked
-from node.runner import Run, Runner
-from node.sandbox import Limits, Sandbox, view_toolchain
-from node.toolchains import SELF_TEST_SOURCE, ToolchainStore, self_test
-from node.trees import Tree, TreePool
-from node.wiping import wipe_later
+from node.sandbox.command_line import Limits, Sandbox, view_toolchain
+from node.sandbox.freshness import Freshness
+from node.sandbox.inspection import Inspector
+from node.sandbox.remains import RunFault, RunOutcome
+from node.sandbox.remains import Toolchain as Unpacked
+from node.sandbox.runner import Run, Runner
+from node.sandbox.trees import Tree, TreePool
+from node.sandbox.wiping import wipe_later
+from node.toolchains.store import SELF_TEST_SOURCE, ToolchainStore, self_test
 from zcc.job import FileInput, Job, OutputFile, Result, encode_result
 from zcc.messages import MAX_FRAME_BYTES, Fault
 

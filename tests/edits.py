@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgpack
 
 from cache.digest import Digest, digest_of
-from tests.unit.test_bounds import JOB, RESULT
+from tests.unit.zcc.test_bounds import JOB, RESULT
 from zcc import __version__, codec, messages
 from zcc.bounds import Length, Range, hints_of
 from zcc.job import encode_job, encode_result

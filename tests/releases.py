@@ -52,7 +52,9 @@ def make_newer() -> None:
 
     link.DealerLink.send = send_and_more  # type: ignore[method-assign]
 
-    from broker import roles, router, shell
+    from broker import shell
+    from broker.core import roles
+    from broker.transport import router
 
     roles._KINDS.update({role: kinds | {Progress.KIND} for role, kinds in roles._KINDS.items()})
     shell._READERS[Progress] = lambda *_: None
@@ -64,11 +66,11 @@ def make_newer() -> None:
 
     router.RouterLink.send = send_to_and_more  # type: ignore[method-assign]
 
-    from zcc.agent import prepared
+    from zcc.agent.analysis import outcome
 
     # A field of the Job that tells on nothing: a hint.
-    encode_job = prepared.encode_job
-    prepared.encode_job = lambda job: encode_job(job, (LATER,))  # type: ignore[assignment]
+    encode_job = outcome.encode_job
+    outcome.encode_job = lambda job: encode_job(job, (LATER,))  # type: ignore[assignment]
 
 
 def make_older() -> None:
@@ -83,7 +85,7 @@ def make_older() -> None:
         codec._RULES[kind.KIND] = (rules, body_at)
         codec._DECODERS[kind.KIND] = codec._decoder_of(kind)
 
-    from zcc.agent import session
+    from zcc.agent.farm import session
 
     ask = session.FarmSession.ask
     session.FarmSession.ask = (  # type: ignore[method-assign]

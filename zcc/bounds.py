@@ -53,7 +53,7 @@ MAX_COUNT = (1 << 63) - 1
 MAX_SIZE_BYTES = 1 << 50
 # 30 days: of CPU, on the wall or in a queue, for one compile.
 MAX_SECONDS = 30 * 86400.0
-# A node of more processors than any machine has; the broker's own bound is broker/limits.py's.
+# A node of more processors than any machine has; the broker's own bound is broker/core/limits.py's.
 MAX_SLOTS = 1 << 20
 # Load averages and speeds; of either, a thousand is already absurd.
 MAX_LOAD = 1e6

@@ -2,7 +2,8 @@
 
 A message is at most four frames: `zcc/2`, the kind, a msgpack array with the fields in the order
 written here, and for the kinds that have a `body` one frame of raw bytes. Each field's type carries its
-bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/roles.py` says who may send what.
+bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/core/roles.py` says who may send
+what.
 
 A new field stands behind all others of its class, behind a `body` too, and has a default that means what was
 before (docs/protocol.md, How the protocol grows).
@@ -50,7 +51,8 @@ MAX_KIND_BYTES = 64
 MAX_FRAME_BYTES = 8 << 20
 # Leases that one node may hold, and a little: a broker that leases more is broken.
 MAX_LEASES = 8192
-# A machine class is some forty characters, and a machine has three; the broker's bound is broker/limits.py's.
+# A machine class is some forty characters, and a machine has three; the broker's bound is
+# broker/core/limits.py's.
 MAX_MACHINE_CLASSES = 1024
 # What one Want asks for: all inputs that a job may have.
 MAX_WANTED = 32_768
@@ -471,8 +473,9 @@ class AskVoided(Message):
 class Voided(Message):
     """Broker -> agent: what stands in this list behind the number `since`, up to `last`: results of these jobs,
     and all by nodes of these names. `list_id` tells the list's first `last` lines from any others: it is
-    another with each line (`broker/voided.py`). An agent that has acted on these lines already has nothing to
-    do; one that has acted on another number than `since`, or for which `since` is `last`, forgets all."""
+    another with each line (`broker/results/voided.py`). An agent that has acted on these lines already has
+    nothing to do; one that has acted on another number than `since`, or for which `since` is `last`, forgets
+    all."""
 
     KIND: ClassVar[bytes] = b"voided"
     list_id: Id

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.sleepers.compiler import descendants, set_speed
-from tests import machines
-from tests.network_farm import NetworkFarm, wait_until
-from zcc.agent import door
+from tests.support import machines
+from tests.support.network_farm import NetworkFarm, wait_until
+from zcc.agent.launchers import door
 
 _SCHEDULER_PORT = "18765"
 _DISTCC_PORT = 3632

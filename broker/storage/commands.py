@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from broker.options import DEFAULT_STATE, StateDir
-from broker.registry import Registry, is_public_key
+from broker.commands.options import DEFAULT_STATE, StateDir
+from broker.membership.registry import Registry, is_public_key
 from broker.state import require_state
 from broker.storage.service import DIRECTORY
 from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens

@@ -20,8 +20,8 @@ from typing import cast
 
 import h11
 
-from broker.allowance import Allowance
-from broker.limits import STORAGE_BURST, STORAGE_PER_S
+from broker.core.allowance import Allowance
+from broker.core.limits import STORAGE_BURST, STORAGE_PER_S
 from broker.storage.paths import key_of
 from broker.storage.rounds import Rounds
 from broker.storage.tokens import Access, name_of, token_in

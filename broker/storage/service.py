@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from broker.storage.desk import MembersDesk, Offer, StorageMessage
 from broker.storage.door import HttpDoor
 from broker.storage.http import Premises
+from broker.storage.member_values import MembersDesk, Offer, StorageMessage
 from broker.storage.tokens import Access, StorageTokens
 from cache.values import ValueStore
 from zcc.messages import Message, StorageEnd

@@ -18,8 +18,8 @@ from enum import Enum
 from typing import Any
 
 from broker.errors import RegistryError, StateError
-from broker.revocations import Revocations
-from broker.table import Table
+from broker.membership.revocations import Revocations
+from broker.membership.table import Table
 from zcc.printable import printable
 
 logger = logging.getLogger(__name__)

@@ -18,16 +18,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cache.digest import digest_of, short
-from node.cgroup import Cgroups, Group
 from node.errors import SandboxError
-from node.keeper import new_mark
 from node.obstacles import Surroundings, explain
-from node.proof import empty_log, is_started
-from node.sandbox import DEVICES, Limits, Mode, Sandbox
-from node.seats import has_own_network, job_threads
-from node.seccomp import filter_program
+from node.sandbox.cgroup import Cgroups, Group
+from node.sandbox.command_line import DEVICES, Limits, Mode, Sandbox
+from node.sandbox.keeper import new_mark
+from node.sandbox.proof import empty_log, is_started
+from node.sandbox.seats import has_own_network, job_threads
+from node.sandbox.seccomp import filter_program
+from node.sandbox.spawning import Handles, Start, first_process_in, keep_descriptors
 from node.shim import find_shim
-from node.spawning import Handles, Start, first_process_in, keep_descriptors
 from node.user import ROOTS_STATE
 from zcc.job import SANDBOX_DIRECTORY, Job
 

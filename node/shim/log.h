@@ -1,5 +1,5 @@
 /* The log: one shared mapping of a file (LOG_PATH) that the node made, so that vfork, exec, _exit and crashes lose
- * nothing. Its format, read by node/proof.py:
+ * nothing. Its format, read by node/sandbox/proof.py:
  *
  *     u64 end      offset behind the last record; grows by atomic addition, beyond the file when full
  *     u64 flaws    not 0: something could not be logged (log full, path too long, unknown directory)

@@ -1,5 +1,5 @@
 /* The kernel's, the C library's and ELF's constants that are used here, since no header of theirs is: one build
- * serves every libc. tests/unit/test_shim_numbers.py holds each against the real headers. */
+ * serves every libc. tests/unit/node/test_shim_numbers.py holds each against the real headers. */
 #pragma once
 
 /* The same on x86-64 and aarch64, glibc and musl, except where noted. */

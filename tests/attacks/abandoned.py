@@ -14,14 +14,14 @@ import sys
 import time
 from dataclasses import replace
 
-from node.keeper import MARK, end_left, kept, mark_of
 from node.probe import probe
-from node.sandbox import Limits
-from node.seats import own_user_namespace
-from node.spawning import Start
+from node.sandbox.command_line import Limits
+from node.sandbox.keeper import MARK, end_left, kept, mark_of
+from node.sandbox.seats import own_user_namespace
+from node.sandbox.spawning import Start
 from node.user import User, become
 from tests.attacks.job import HEADERS, make_attack_toolchain
-from tests.unit.sandbox_toolchain import Farm, make_job
+from tests.support.sandbox_toolchain import Farm, make_job
 
 _USER = User("attacked", 61234, 61234)
 _BEGUN_WITHIN_S = 20.0

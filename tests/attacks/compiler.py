@@ -1,7 +1,7 @@
 """A small foreign toolchain: a compiler that copies its source, or does what its first argument says.
 
-An uploaded toolchain is foreign code, so this is one. Packed in the format of zcc/compiler/pack.py, and 2 MB
-where a real one has 80: a farm has it in a moment, and a job takes some milliseconds.
+An uploaded toolchain is foreign code, so this is one. Packed in the format of zcc/compiler/toolchain/pack.py,
+and 2 MB where a real one has 80: a farm has it in a moment, and a job takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import stat
 import subprocess
 
 from cache.digest import Digest
-from tests.unit.sandbox_toolchain import make_small_toolchain
-from zcc.compiler.options import Family
-from zcc.compiler.pack import pack
-from zcc.compiler.signatures import signature_of
-from zcc.compiler.toolchain import Gathered, Identity, Kind, Member
+from tests.support.sandbox_toolchain import make_small_toolchain
+from zcc.compiler.commandline.tables import Family
+from zcc.compiler.disk.signatures import signature_of
+from zcc.compiler.toolchain.index import Gathered, Identity, Kind, Member
+from zcc.compiler.toolchain.pack import pack
 
 PLACE = b"/mnt/cc"
 # A library of the toolchain's own, which the compiler needs and takes nothing from.

@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 import zmq
 
-from broker.registry import Registry
+from broker.membership.registry import Registry
 from cache.digest import Digest, digest_of
 from cache.frame import compress
 from tests.attacks import compiler, enclosure
-from tests.unit.test_broker_wire import Peer
+from tests.unit.broker.test_broker_wire import Peer
 from zcc import farm
 from zcc.cli.up import LocalFarm
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key

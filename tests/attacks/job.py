@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from node.cgroup import Cgroups, claim_at
 from node.probe import find_bubblewrap, probe
-from node.remains import RunOutcome, Toolchain
-from node.sandbox import Limits, view_toolchain
-from node.seats import own_user_namespace
+from node.sandbox.cgroup import Cgroups, claim_at
+from node.sandbox.command_line import Limits, view_toolchain
+from node.sandbox.remains import RunOutcome, Toolchain
+from node.sandbox.seats import own_user_namespace
+from node.sandbox.wiping import wipe
 from node.user import User, become
-from node.wiping import wipe
 from tests.attacks import enclosure
 from tests.conftest import needs
-from tests.unit.sandbox_toolchain import GENTLE, Farm, make_job, make_small_toolchain
+from tests.support.sandbox_toolchain import GENTLE, Farm, make_job, make_small_toolchain
 
 # What a job is given where a test does not say otherwise: little, so that an attack that is not stopped by its
 # limit is stopped by the amounts that it is written for.

@@ -15,12 +15,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from broker.roles import ALLOWED
+from broker.core.roles import ALLOWED
 from broker.shell import Shell
 from cache.digest import digest_of
 from cache.frame import compress
 from tests.attacks.drawn import Drawn
-from tests.unit.test_broker_wire import Broker, Peer, sample_job, serving
+from tests.unit.broker.test_broker_wire import Broker, Peer, sample_job, serving
 from zcc import codec, messages
 from zcc.job import job_key
 from zcc.messages import AskNodes, Beat, Bye, Enrol, Hello, Leave, Nodes, Role, Submit, Who

@@ -15,7 +15,7 @@ import zmq
 
 from broker.audit import FILE_NAME
 from cache.frame import compress
-from tests.unit.test_broker_wire import PATIENCE_S, Broker, run, sample_job
+from tests.unit.broker.test_broker_wire import PATIENCE_S, Broker, run, sample_job
 from zcc import codec
 from zcc.job import encode_job, job_key
 from zcc.keys import KeyPair

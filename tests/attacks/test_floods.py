@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from broker.limits import MAX_ASKED, MAX_ASKED_OF_KEY
-from broker.reader import Worker
+from broker.core.limits import MAX_ASKED, MAX_ASKED_OF_KEY
+from broker.transport.reader import Worker
 from cache.digest import digest_of
 from cache.frame import compress
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc import codec
 from zcc.job import (
     FileInput,
@@ -107,7 +107,7 @@ def test_a_job_that_is_cancelled_before_it_is_read_never_runs(tmp_path: Path) ->
 def test_what_is_beyond_a_keys_bound_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES_PER_KEY", 100_000)
+    monkeypatch.setattr("broker.transport.intake.MAX_UNREAD_BYTES_PER_KEY", 100_000)
 
     async def story(broker: Broker) -> None:
         flooder = broker.dial(broker.member(Role.CLIENT))
@@ -171,7 +171,7 @@ def test_what_is_no_result_is_its_nodes_fault_whenever_it_is_read(tmp_path: Path
 def test_results_that_pile_up_are_no_fault_of_their_node_and_keep_nobody_elses_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.intake.MAX_UNREAD_BYTES_PER_KEY", 1_000_000)
+    monkeypatch.setattr("broker.transport.intake.MAX_UNREAD_BYTES_PER_KEY", 1_000_000)
 
     async def story(broker: Broker) -> None:
         flooder, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in "fo")
@@ -243,7 +243,7 @@ def test_a_result_of_no_job_and_one_that_is_said_twice_are_not_read(
 def test_a_job_of_more_files_than_are_looked_for_at_once_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.search.MAX_SOUGHT", 10)
+    monkeypatch.setattr("broker.transport.search.MAX_SOUGHT", 10)
 
     async def story(broker: Broker) -> None:
         agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))

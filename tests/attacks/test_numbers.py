@@ -18,8 +18,8 @@ from cache.digest import digest_of
 from cache.frame import compress
 from cache.index import FILE_NAME
 from tests.attacks.test_pushes import leased
-from tests.network_farm import wait_until
-from tests.unit.test_broker_wire import Broker, Peer, run
+from tests.support.network_farm import wait_until
+from tests.unit.broker.test_broker_wire import Broker, Peer, run
 from zcc.job import Lookups, OutputFile, Result, Usage, encode_result
 from zcc.messages import Announce, AskNodes, Bye, Done, Finished, Nodes, Refused, Role, Settled
 

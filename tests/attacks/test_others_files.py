@@ -13,7 +13,7 @@ import pytest
 
 from cache.digest import Digest, digest_of
 from cache.frame import compress
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.holding import SHOWN_BYTES, pack_shown, shown_by
 from zcc.job import (
     FileInput,

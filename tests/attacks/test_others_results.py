@@ -13,7 +13,7 @@ import pytest
 from cache.digest import digest_of
 from cache.frame import compress
 from tests.attacks.test_others_files import OUTPUT, SECRET, TOOLCHAIN, owned, submit
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import MAX_BLOB_BYTES, Lookups, OutputFile, Result, Usage, encode_result
 from zcc.messages import Announce, Cancel, Done, Finished, Refused, Role, Run
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from cache.digest import digest_of
 from cache.frame import compress
 from cache.stores import DiskStore
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import Lookups, OutputFile, Result, Usage, encode_job, encode_result, job_key
 from zcc.messages import (
     CHUNK_BYTES,

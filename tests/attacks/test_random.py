@@ -18,7 +18,7 @@ from tests.attacks.__main__ import wrong_in
 from tests.attacks.drawn import Drawn
 from tests.attacks.farm import SOURCE, AttackedFarm, Client, play
 from tests.attacks.mixed_messages import mix
-from tests.unit.test_broker_wire import Peer, sample_job, serving
+from tests.unit.broker.test_broker_wire import Peer, sample_job, serving
 from zcc.errors import JobError
 from zcc.job import Job, decode_job, encode_job, job_key, why_no_job
 from zcc.messages import (

@@ -15,14 +15,14 @@ from dataclasses import replace
 import pytest
 
 from node.probe import probe
-from node.remains import RunFault, RunOutcome
-from node.runner import Run
-from node.seats import job_threads
-from node.wiping import wipe
+from node.sandbox.remains import RunFault, RunOutcome
+from node.sandbox.runner import Run
+from node.sandbox.seats import job_threads
+from node.sandbox.wiping import wipe
 from tests.attacks import enclosure
 from tests.attacks.job import HEADERS, LIMITS, make_attack_toolchain
 from tests.conftest import needs
-from tests.unit.sandbox_toolchain import Farm, make_job
+from tests.support.sandbox_toolchain import Farm, make_job
 
 _DISK_MIB, _FREE_MIB = 512, 256
 _JOBS = f"""{HEADERS}

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from node.wiping import wipe
+from node.sandbox.wiping import wipe
 from tests.attacks import enclosure
 from tests.conftest import needs
 

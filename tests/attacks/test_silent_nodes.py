@@ -15,7 +15,7 @@ from cache.digest import digest_of
 from cache.frame import compress, decompress
 from tests.attacks.farm import CWD, PATIENCE_S, SOURCE, AttackedFarm, Client, play
 from tests.attacks.test_pushes import leased
-from tests.unit.test_broker_wire import Broker, Peer, run
+from tests.unit.broker.test_broker_wire import Broker, Peer, run
 from zcc import farm as members
 from zcc.job import MAX_RESULT_BYTES, Lookups, Result, Usage, decode_result, encode_result
 from zcc.keys import new_key_pair

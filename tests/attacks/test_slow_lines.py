@@ -18,8 +18,8 @@ from cache.digest import digest_of
 from cache.frame import compress
 from tests.attacks.lines import slow_line
 from tests.attacks.test_floods import result, submit
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
-from zcc.agent.session import FarmSession
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
+from zcc.agent.farm.session import FarmSession
 from zcc.farm import Access
 from zcc.keys import KeyPair
 from zcc.messages import Beat, Bye, Done, Finished, Nodes, Refused, Role, Run, Who
@@ -33,7 +33,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture(autouse=True)
 def _short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    for user in ("broker.sessions", "zcc.agent.session"):
+    for user in ("broker.core.sessions", "zcc.agent.farm.session"):
         monkeypatch.setattr(f"{user}.LOST_AFTER_S", SILENCE_S)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker.limits import MAX_UNSENT_BYTES
+from broker.core.limits import MAX_UNSENT_BYTES
 from cache.digest import digest_of
 from cache.frame import compress
 from tests.attacks.test_floods import result, runs, submit
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc import codec
 from zcc.job import Job
 from zcc.keys import KeyPair
@@ -149,7 +149,7 @@ def test_results_that_an_agent_does_not_read_wait_for_it_and_none_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Remembered ones and others, 50 MiB in all."""
-    monkeypatch.setattr("broker.deliveries.MAX_HELD_IN_MEMORY_BYTES", 4 << 20)
+    monkeypatch.setattr("broker.transport.deliveries.MAX_HELD_IN_MEMORY_BYTES", 4 << 20)
     asks, others = 15, 10
 
     async def story(broker: Broker) -> None:

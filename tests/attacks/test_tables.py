@@ -10,10 +10,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from broker.limits import ASK_OTHERS_S, MAX_NAMED_PER_KEY, REVOKES_A_TICK
+from broker.core.limits import ASK_OTHERS_S, MAX_NAMED_PER_KEY, REVOKES_A_TICK
 from cache.digest import digest_of
 from cache.frame import compress
-from tests.unit.test_broker_wire import Broker, Peer, run, sample_job
+from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.keys import KeyPair
 from zcc.messages import (

@@ -28,7 +28,7 @@ CLOSED_BY: Mapping[Streams | Stdin, str] = {
     each: each.value for each in (Streams.NO_OUTPUT, Streams.NO_ERRORS, Stdin.CLOSED)
 }
 HUNG = -1000  # in place of an exit status: the command was killed after TIMEOUT_S
-# How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk.py.
+# How long ago a change must be for the agent to trust its memory of a file; see zcc/compiler/disk/disk.py.
 RACY_S = 2.1
 
 STATUS, STDOUT, STDERR, SPILL = "exit status", "stdout", "stderr", "temporary files left"

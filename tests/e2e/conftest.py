@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs
-from zcc.agent import door
-from zcc.agent.inheritance import VARIABLES
+from zcc.agent.launchers import door
+from zcc.agent.launchers.inheritance import VARIABLES
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 30

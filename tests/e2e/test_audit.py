@@ -15,9 +15,9 @@ import pytest
 from cache.stores import DiskStore
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import place, wait_until_written
-from tests.forging import forge, no_misses, other_object
-from tests.network_farm import wait_until
-from zcc.agent.recall import SPACE
+from tests.support.forging import forge, no_misses, other_object
+from tests.support.network_farm import wait_until
+from zcc.agent.results.local_cache import SPACE
 from zcc.cli.up import LocalFarm
 from zcc.farm import DEFAULT_FARM
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.callers import COMPILES, SOURCES, Site, assert_equal, files_of, need
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent import door
+from zcc.agent.launchers import door
 
 MAKEFILE = """
 CFLAGS = -g -O2 -Wall -MD

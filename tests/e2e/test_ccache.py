@@ -14,8 +14,8 @@ from tests.conftest import needs
 from tests.e2e.callers import COMPILES, Outcome, Site, assert_equal, files_of, need
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_callers import masquerade
-from tests.network_farm import wait_until
-from zcc.agent import door
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
 
 MAKEFILE = """
 FLAGS = -g -O2 -Wall -MD

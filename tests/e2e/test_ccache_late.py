@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
-from tests.network_farm import wait_until
-from zcc.agent import door
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
 
 COMMAND = ("gcc", "-Ifirst", "-Isecond", "-c", "a.c", "-o", "a.o")
 PATIENCE_S = 100

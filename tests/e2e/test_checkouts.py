@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Farm
-from tests.network_farm import wait_until
+from tests.support.network_farm import wait_until
 
 SOURCE = """
 #include "x.h"

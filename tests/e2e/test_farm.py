@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent import door
+from zcc.agent.launchers import door
 
 ZCC = str(BIN / "zcc")
 CXX = {"gcc": "g++", "clang": "clang++"}

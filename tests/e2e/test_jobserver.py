@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent import door
+from zcc.agent.launchers import door
 
 # As gcc's `-flto=jobserver` does in a link, it takes every token that there is; it gives all back at once.
 COMPILER = r"""#!%(python)s -ISE

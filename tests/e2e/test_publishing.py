@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN
 from zcc import farm as membership
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 

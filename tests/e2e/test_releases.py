@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import pytest
 
 from node.user import OWN_NUMBER, name_of
 from tests.attacks.enclosure import interpreter, is_for_all_users
-from tests.network_farm import wait_until
+from tests.support.network_farm import wait_until
 from zcc import farm as farm_module
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a root to give up")

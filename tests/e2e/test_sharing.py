@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import machines
-from tests.network_farm import Member, NetworkFarm, ready_farm
+from tests.support import machines
+from tests.support.network_farm import Member, NetworkFarm, ready_farm
 
 pytestmark = [
     pytest.mark.needs("ip"),

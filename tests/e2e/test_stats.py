@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import stop_agent
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.reasons import Reason
 
 SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import BIN
-from tests.network_farm import wait_until
+from tests.support.network_farm import wait_until
 from zcc import farm
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 from zcc.farm import load_access, save_access
 from zcc.keys import new_key_pair

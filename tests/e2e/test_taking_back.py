@@ -15,8 +15,8 @@ from cache.stores import DiskStore
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.e2e.test_verify import COMMAND
-from tests.forging import forge, other_object
-from zcc.agent import door
+from tests.support.forging import forge, other_object
+from zcc.agent.launchers import door
 from zcc.farm import DEFAULT_FARM
 
 PATIENCE_S = 20.0

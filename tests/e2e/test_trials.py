@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import BIN, Farm
-from tests.network_farm import wait_until
+from tests.support.network_farm import wait_until
 from zcc import farm as membership
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parent.parent / "support"
 AT_ONCE = 3
 
 

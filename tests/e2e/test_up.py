@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import MARK, marked
+from tests.support.processes import MARK, marked
 
 PATIENCE_S = 60
 BUILD = "setsid sleep 600 & while :; do zcc gcc -O2 -c a.c -DN=$n; n=$((n + 1)); done"

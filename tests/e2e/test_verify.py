@@ -13,10 +13,10 @@ import pytest
 from cache.stores import DiskStore
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
-from tests.forging import forge, missing, other_object
-from tests.network_farm import wait_until
-from zcc.agent import door
-from zcc.agent.recall import SPACE
+from tests.support.forging import forge, missing, other_object
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
+from zcc.agent.results.local_cache import SPACE
 from zcc.farm import DEFAULT_FARM
 
 COMMAND = ("zcc", "gcc", "-g", "-O2", "-MD", "-c", "x.c", "-o", "x.o")

@@ -17,8 +17,8 @@ import pytest
 
 from tests.faults.disturbed import build_while, check_objects
 from tests.faults.test_faults import BIN
-from tests.network_farm import wait_until
-from zcc.agent import door
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 _DAY_S = 86_400.0

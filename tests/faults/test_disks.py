@@ -20,13 +20,13 @@ import pytest
 
 from tests.faults.disturbed import build_while
 from tests.faults.test_faults import BIN, needs_mounts, small_disk
-from tests.network_farm import wait_until
-from zcc.agent import door
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 # Room for a farm's toolchain in all its forms, and little more to fill up. A node wants 1 GiB free besides.
 DISKS = {"client": "640m", "broker": "640m", "node1": "1700m"}
-# A node that could not do its work is asked again after a while (broker/limits.py: QUARANTINE_S).
+# A node that could not do its work is asked again after a while (broker/core/limits.py: QUARANTINE_S).
 HEALED_S = 90.0
 pytestmark = needs_mounts
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disturbed import build_while
-from tests.network_farm import wait_until
-from zcc.agent import door
+from tests.support.network_farm import wait_until
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests import machines
 from tests.faults.disturbed import build_while, check_objects
-from tests.network_farm import Member, NetworkFarm, ready_farm, wait_until
-from zcc.agent import door
+from tests.support import machines
+from tests.support.network_farm import Member, NetworkFarm, ready_farm, wait_until
+from zcc.agent.launchers import door
 from zcc.messages import CREDIT_BYTES
 
 pytestmark = [

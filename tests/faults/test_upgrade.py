@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs
-from zcc.agent import door
+from zcc.agent.launchers import door
 from zcc.cli.up import LocalFarm
 
 PATIENCE_S = 60

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs
-from zcc.agent import door
-from zcc.agent.wire import encode_result
+from zcc.agent.launchers import door
+from zcc.agent.launchers.wire import encode_result
 
 ROOT = Path(__file__).parents[2]
 SITE = next(path for path in sys.path if path.endswith("site-packages"))

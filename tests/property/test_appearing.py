@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.property.test_closure import EXAMPLES
-from zcc.compiler.closure import Closure, ScanRequest
-from zcc.compiler.disk import Disk
-from zcc.compiler.scanner import Answer, Scanner
-from zcc.compiler.search import SearchList
+from zcc.compiler.disk.disk import Disk
+from zcc.compiler.scan.closure import Closure, ScanRequest
+from zcc.compiler.scan.scanner import Answer, Scanner
+from zcc.compiler.scan.search_list import SearchList
 
 # The project is `p`; `out` lies outside, and so do the directory above and one that is not there.
 NAMES = ("a.h", "sub/a.h", "../a.h", "../out/a.h", "../out/b.h", "../gone/a.h", "{top}/out/c.h")

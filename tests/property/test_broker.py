@@ -7,19 +7,19 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from broker import effects, events
-from broker.events import Origin
-from broker.jobs import LEASE_RANDOM_BYTES, lease_prefix, private_key
-from broker.limits import (
+from broker.core import effects, events
+from broker.core.events import Origin
+from broker.core.jobs import LEASE_RANDOM_BYTES, lease_prefix, private_key
+from broker.core.limits import (
     HELLO_EVERY_S,
     MAX_FAILED_JOBS,
     OVERDUE_LOOK_S,
     RUN_LIMIT_S,
     STARTUP_GRACE_S,
 )
-from broker.nodes import SUSPICIOUS
-from broker.standing import Outcome
-from tests.broker_world import Desk, JobFacts, World, blob, job, nothing_known, session_id
+from broker.core.nodes import SUSPICIOUS
+from broker.trust.standing import Outcome
+from tests.support.broker_world import Desk, JobFacts, World, blob, job, nothing_known, session_id
 from zcc.lent import Memory
 from zcc.messages import (
     Absent,

@@ -24,11 +24,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zcc.compiler.closure import Closure, ScanRequest
-from zcc.compiler.disk import Disk
-from zcc.compiler.listing import LISTING_TARGET, parse_listing
-from zcc.compiler.scanner import Answer, Scanner
-from zcc.compiler.search import parse_search_list, query_arguments
+from zcc.compiler.commandline.make_rule import LISTING_TARGET, parse_listing
+from zcc.compiler.disk.disk import Disk
+from zcc.compiler.scan.closure import Closure, ScanRequest
+from zcc.compiler.scan.scanner import Answer, Scanner
+from zcc.compiler.scan.search_list import parse_search_list, query_arguments
 
 EXAMPLES = int(os.environ.get("ZCC_PROPERTY_EXAMPLES", "40"))
 # The directories in which headers are made; `i` and `j` are searched, `l` may be a symlink to one.

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import needs
-from zcc.compiler.directives import read_facts
-from zcc.compiler.hazards import Hazard
-from zcc.compiler.lexing import Lexis
+from zcc.compiler.text.directives import read_facts
+from zcc.compiler.text.hazards import Hazard
+from zcc.compiler.text.lexing import Lexis
 
 EXAMPLES = int(os.environ.get("ZCC_PROPERTY_EXAMPLES", "40"))
 PIECES = (

@@ -11,8 +11,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zcc.compiler.disk import Disk
-from zcc.compiler.lookups import Misses, Watch, check_misses
+from zcc.compiler.disk.disk import Disk
+from zcc.compiler.proof.misses import Misses, Watch, check_misses
 
 DIRECTORIES = ("a", "a/b", "c", "link", "link/b")
 NAMES = ("x.h", "y.h", "b", "link")

@@ -13,18 +13,18 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from broker import effects, events
-from broker.jobs import Execution
-from broker.limits import STARTUP_GRACE_S
-from broker.machine import Machine
-from broker.nodes import Node
-from broker.placement import Chooser, takes_s
-from broker.queue import Line as Queued
-from broker.seats import Seat
-from broker.sessions import Session
-from broker.supplies import Supplies
+from broker.core import effects, events
+from broker.core.jobs import Execution
+from broker.core.limits import STARTUP_GRACE_S
+from broker.core.machine import Machine
+from broker.core.nodes import Node
+from broker.core.sessions import Session
+from broker.scheduling.placement import Chooser, takes_s
+from broker.scheduling.queue import Line as Queued
+from broker.scheduling.seats import Seat
+from broker.scheduling.supplies import Supplies
 from cache.digest import Digest
-from tests.broker_world import FakeAgent, FakeNode, JobFacts, World, blob, job
+from tests.support.broker_world import FakeAgent, FakeNode, JobFacts, World, blob, job
 from zcc.messages import CREDIT_BYTES, Message, Run, Started
 
 MBIT = 1e6 / 8

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from broker.jobs import Execution
-from broker.machine import Machine
-from broker.nodes import Node
-from broker.pace import Horizon
-from broker.placement import Choice, Chooser, takes_s
-from broker.queue import Line
-from broker.seats import Seat
+from broker.core.jobs import Execution
+from broker.core.machine import Machine
+from broker.core.nodes import Node
+from broker.scheduling.pace import Horizon
+from broker.scheduling.placement import Choice, Chooser, takes_s
+from broker.scheduling.queue import Line
+from broker.scheduling.seats import Seat
 from cache.digest import Digest
 
 

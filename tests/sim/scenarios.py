@@ -10,9 +10,9 @@ import math
 import random
 from dataclasses import dataclass
 
-from broker.limits import STARTUP_GRACE_S
-from tests.broker_world import FakeAgent, FakeNode, JobFacts, World, job
+from broker.core.limits import STARTUP_GRACE_S
 from tests.sim.policies import follow
+from tests.support.broker_world import FakeAgent, FakeNode, JobFacts, World, job
 
 _STEP_S = 0.05
 _WARM_UP_JOBS = 4

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from broker import effects, events
-from broker.limits import LEAST_RUN_LIMIT_S, STARTUP_GRACE_S
-from broker.standing import Outcome
-from tests.broker_world import FakeAgent, FakeNode, JobFacts, World, job
+from broker.core import effects, events
+from broker.core.limits import LEAST_RUN_LIMIT_S, STARTUP_GRACE_S
+from broker.trust.standing import Outcome
+from tests.support.broker_world import FakeAgent, FakeNode, JobFacts, World, job
 
 
 def farm(seed: int = 1, nodes: int = 4, slots: int = 4) -> World:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.denials import Denials
-from broker.jobs import LEASED
-from broker.limits import STARTUP_GRACE_S
-from tests.broker_world import FakeAgent, World, job
+from broker.core.jobs import LEASED
+from broker.core.limits import STARTUP_GRACE_S
+from broker.trust.denials import Denials
+from tests.support.broker_world import FakeAgent, World, job
 from zcc.messages import Cancel
 
 BUILD_S = 80.0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.limits import RECALL_GAIN_S, STARTUP_GRACE_S
-from tests.broker_world import FakeAgent, blob, job
+from broker.core.limits import RECALL_GAIN_S, STARTUP_GRACE_S
 from tests.sim.lines import FARMS, TOOLCHAIN_BYTES, LinedNode, LinedWorld, run
+from tests.support.broker_world import FakeAgent, blob, job
 from zcc.messages import Busy
 
 SEEDS = (1, 2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.broker_world import JobFacts, World, blob
+from tests.support.broker_world import JobFacts, World, blob
 
 
 def test_the_last_jobs_of_a_build_do_not_wait_until_nobody_else_has_any() -> None:

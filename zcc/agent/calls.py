@@ -6,15 +6,15 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from zcc.agent import wire
-from zcc.agent.builds import Build
-from zcc.agent.parts import Part, are_on_both_streams, as_spelled, joined, why_not_one
-from zcc.agent.prepared import Here
-from zcc.agent.racing import Aside
-from zcc.agent.recall import CacheMode
-from zcc.agent.returning import Files
-from zcc.agent.verifying import Check
-from zcc.agent.visitor import Visitor
+from zcc.agent.analysis.outcome import Here
+from zcc.agent.history.builds import Build
+from zcc.agent.launchers import wire
+from zcc.agent.launchers.connection import Visitor
+from zcc.agent.results.local_cache import CacheMode
+from zcc.agent.results.part import Part, are_on_both_streams, as_spelled, joined, why_not_one
+from zcc.agent.results.racing import Aside
+from zcc.agent.results.restore import Files
+from zcc.agent.results.verifying import Check
 from zcc.errors import ZccError
 from zcc.reasons import Reason
 from zcc.variables import priority_of

@@ -12,22 +12,22 @@ import sys
 from dataclasses import replace
 
 from zcc import config as configuration
-from zcc.agent.door import Door, open_door
-from zcc.agent.inheritance import (
+from zcc.agent.launchers.door import Door, open_door
+from zcc.agent.launchers.inheritance import (
     FOREIGN_IDLE_S,
     is_in_foreign_root,
     put_back,
     start_below_manager,
 )
-from zcc.agent.shell import AgentShell
-from zcc.agent.starting import say_ready, tell_slots
-from zcc.agent.succession import (
+from zcc.agent.launchers.starting import say_ready, tell_slots
+from zcc.agent.launchers.succession import (
     BUILD_VARIABLE,
     Installation,
     Succession,
     build_of,
     own_files,
 )
+from zcc.agent.shell import AgentShell
 from zcc.errors import ConfigError
 from zcc.farm import load_access
 

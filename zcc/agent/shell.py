@@ -11,10 +11,12 @@ from typing import Any
 
 import zmq
 
-from zcc.agent import naming, wire
-from zcc.agent.account import Account
-from zcc.agent.analysis import Analyser
-from zcc.agent.callers import Caller, Looks, Standing
+from zcc.agent.analysis.ask_compiler import run_query
+from zcc.agent.analysis.compilers import Compilers
+from zcc.agent.analysis.outcome import Here, Prepared
+from zcc.agent.analysis.pipeline import Analyser
+from zcc.agent.analysis.questions import Surroundings
+from zcc.agent.analysis.split import jobs_of
 from zcc.agent.calls import (
     Call,
     failed,
@@ -22,10 +24,8 @@ from zcc.agent.calls import (
     placed,
     why_not_taken,
 )
-from zcc.agent.commands import jobs_of
-from zcc.agent.compilers import Compilers
-from zcc.agent.desk import Desk
-from zcc.agent.effects import (
+from zcc.agent.control.answers import Desk
+from zcc.agent.core.effects import (
     CancelJob,
     CountOutcome,
     Effect,
@@ -37,7 +37,7 @@ from zcc.agent.effects import (
     StopRace,
     SubmitJob,
 )
-from zcc.agent.events import (
+from zcc.agent.core.events import (
     CallArrived,
     CallClosed,
     CallIsLocal,
@@ -58,26 +58,26 @@ from zcc.agent.events import (
     ResultUnproven,
     Ticked,
 )
-from zcc.agent.late_answers import first_other_input, first_outdated, is_of_use, reply_here
-from zcc.agent.machine import AgentMachine
+from zcc.agent.core.machine import AgentMachine
+from zcc.agent.core.slots import Slots
+from zcc.agent.core.weight import slots_of
+from zcc.agent.farm.session import FarmSession
+from zcc.agent.farm.uploads import Uploads
+from zcc.agent.history.recorder import Account
+from zcc.agent.launchers import compiler_name, wire
+from zcc.agent.launchers.connection import Visitor
+from zcc.agent.launchers.parked import RestingRoom
+from zcc.agent.launchers.peer import Caller, Looks, Standing
+from zcc.agent.launchers.succession import Succession
 from zcc.agent.memory import Memory
-from zcc.agent.parts import Part, way_of
-from zcc.agent.prepared import Here, Prepared
-from zcc.agent.queries import run_query
-from zcc.agent.questions import Surroundings
-from zcc.agent.racing import Aside, Races
-from zcc.agent.recall import CacheMode, Recall, mode_of
-from zcc.agent.refusals import Refusals
-from zcc.agent.resting import RestingRoom
-from zcc.agent.results import PASSING, Results
-from zcc.agent.session import FarmSession
-from zcc.agent.slots import Slots
-from zcc.agent.succession import Succession
-from zcc.agent.uploads import Uploads
-from zcc.agent.verifying import Checker
-from zcc.agent.visitor import Visitor
-from zcc.agent.voiding import Voiding
-from zcc.agent.weight import slots_of
+from zcc.agent.results.late_answers import first_other_input, first_outdated, is_of_use, reply_here
+from zcc.agent.results.local_cache import CacheMode, Recall, mode_of
+from zcc.agent.results.part import Part, way_of
+from zcc.agent.results.racing import Aside, Races
+from zcc.agent.results.refusals import Refusals
+from zcc.agent.results.results import PASSING, Results
+from zcc.agent.results.verifying import Checker
+from zcc.agent.results.voiding import Voiding
 from zcc.config import SOONER, Config
 from zcc.farm import Access
 from zcc.messages import (
@@ -399,7 +399,7 @@ class AgentShell:
         if not request.use_default:
             return request
         name = self._config.cxx if request.is_cxx else self._config.cc
-        return naming.with_default(request, os.fsencode(name))
+        return compiler_name.with_default(request, os.fsencode(name))
 
     def _cancel(self, number: int, but: Part | None = None) -> None:
         """Call the parts off that are under way."""

@@ -11,9 +11,9 @@ from typing import Any
 import typer
 
 from zcc import config
-from zcc.agent import door
-from zcc.agent.inheritance import reduced
-from zcc.agent.starting import last_failure
+from zcc.agent.launchers import door
+from zcc.agent.launchers.inheritance import reduced
+from zcc.agent.launchers.starting import last_failure
 from zcc.cli.figures import duration, size_text
 from zcc.cli.program import Program
 from zcc.cli.terminal import say

@@ -19,7 +19,7 @@ from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.upkeep import Removed, clear, holding, purge, trim, verify
 from zcc import config as configuration
-from zcc.agent.recall import SPACE
+from zcc.agent.results.local_cache import SPACE
 from zcc.cli import agent
 from zcc.cli.figures import size_text
 from zcc.cli.program import Program

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 
 from zcc import config
-from zcc.agent.compilers import Compilers
-from zcc.compiler.toolchain import Toolchain
+from zcc.agent.analysis.compilers import Compilers
+from zcc.compiler.toolchain.index import Toolchain
 from zcc.errors import ConfigError
 
 # Packing takes two to five seconds, a look at what is packed a few milliseconds.

@@ -17,7 +17,7 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
-from zcc.agent.session import AFTER_REVOKED, REVOKED
+from zcc.agent.farm.session import AFTER_REVOKED, REVOKED
 from zcc.cli import agent
 from zcc.cli.compilers import packed_toolchain
 from zcc.cli.terminal import say

@@ -13,21 +13,21 @@ from typing import Any
 import typer
 
 from zcc import config as configuration
-from zcc.agent import wire
-from zcc.agent.analysis import Analyser
-from zcc.agent.commands import jobs_of
-from zcc.agent.naming import with_default
-from zcc.agent.prepared import Here, Prepared
-from zcc.agent.projects import base_dir_of
-from zcc.agent.queries import run_query
-from zcc.agent.questions import Surroundings
+from zcc.agent.analysis.ask_compiler import run_query
+from zcc.agent.analysis.outcome import Here, Prepared
+from zcc.agent.analysis.pipeline import Analyser
+from zcc.agent.analysis.projects import base_dir_of
+from zcc.agent.analysis.questions import Surroundings
+from zcc.agent.analysis.split import jobs_of
+from zcc.agent.launchers import wire
+from zcc.agent.launchers.compiler_name import with_default
 from zcc.cli.compilers import compilers_of, packed_toolchain
 from zcc.cli.figures import size_text
 from zcc.cli.reasons import about, lines_about
 from zcc.cli.terminal import say
-from zcc.compiler import arguments
-from zcc.compiler.options import Family
-from zcc.compiler.toolchain import describe
+from zcc.compiler.commandline import arguments
+from zcc.compiler.commandline.tables import Family
+from zcc.compiler.toolchain.index import describe
 from zcc.errors import ConfigError
 from zcc.reasons import Reason
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from zcc.agent.histogram import BOUNDS_S, histogram_from
-from zcc.agent.tally import NUMBERS, OUTCOMES, WAYS
+from zcc.agent.history.histogram import BOUNDS_S, histogram_from
+from zcc.agent.history.tally import NUMBERS, OUTCOMES, WAYS
 from zcc.reasons import RETIRED, Kind, reason_of
 
 # What `ccache --print-stats` prints (4.14; 4.7 has less), in its order. What has no like here is 0.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zcc.agent.histogram import histogram_from
-from zcc.agent.tally import OUTCOMES
+from zcc.agent.history.histogram import histogram_from
+from zcc.agent.history.tally import OUTCOMES
 from zcc.cli.layout import GLUE, fold
 from zcc.cli.reasons import brief
 

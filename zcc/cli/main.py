@@ -18,7 +18,7 @@ from zcc.cli import (
     farm,
     masquerade,
     publish,
-    seeing,
+    show_config,
     stats,
     up,
     why,
@@ -51,7 +51,7 @@ app.command("leave")(farm.leave)
 app.command("nodes")(farm.nodes)
 app.command("slots")(farm.slots)
 app.command("stats", cls=stats.StatsCommand)(stats.stats)
-app.command("config")(seeing.config)
+app.command("config")(show_config.config)
 app.command("doctor")(doctor.doctor)
 app.command(
     "explain",

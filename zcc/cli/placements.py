@@ -13,7 +13,7 @@ _COLUMNS = ("node", "held", "expected", "verdict")
 # Of a job named by its key.
 _LEAST_DIGITS = 4
 
-# Why a job took its slot (broker/placement.py).
+# Why a job took its slot (broker/scheduling/placement.py).
 _REASONS = {
     "longest": "the slot was the fastest idle one, and this the longest job that waited",
     "suits": "the slot was the fastest idle one, and this the longest job that suits so fast a slot",

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zcc.agent.causes import Cause
-from zcc.agent.fingerprint import Difference
-from zcc.compiler.renaming import NEUTRAL_DIRECTORY
+from zcc.agent.history.causes import Cause
+from zcc.agent.history.fingerprint import Difference
+from zcc.compiler.neutral.renaming import NEUTRAL_DIRECTORY
 from zcc.reasons import NOTHING, Reason, reason_of
 
 _MOST_SHOWN = 5

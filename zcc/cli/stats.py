@@ -16,10 +16,10 @@ from typing import Any
 import typer
 
 from zcc import config as configuration
-from zcc.agent.history import PastBuild, forget_builds, past_builds, since
-from zcc.agent.notebook import FILE_NAME as NOTEBOOK
-from zcc.agent.stats import FILE_NAME, read
-from zcc.agent.tally import tally_from
+from zcc.agent.history.database import FILE_NAME as NOTEBOOK
+from zcc.agent.history.minutes import PastBuild, forget_builds, past_builds, since
+from zcc.agent.history.stats import FILE_NAME, read
+from zcc.agent.history.tally import tally_from
 from zcc.cli import agent, layout, terminal
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table

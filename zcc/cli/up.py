@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import typer
 
 from zcc import farm
-from zcc.agent import door
-from zcc.agent.inheritance import MANAGER_VARIABLE
+from zcc.agent.launchers import door
+from zcc.agent.launchers.inheritance import MANAGER_VARIABLE
 from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
 from zcc.cli.agent import sibling

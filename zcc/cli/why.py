@@ -15,18 +15,18 @@ from typing import Any
 import typer
 
 from zcc import config as configuration
-from zcc.agent import wire
-from zcc.agent.analysis import Analyser
-from zcc.agent.causes import Cause
-from zcc.agent.commands import jobs_of
-from zcc.agent.fingerprint import Difference, differences, fingerprint_of
-from zcc.agent.lasts import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
+from zcc.agent.analysis.ask_compiler import run_query
+from zcc.agent.analysis.outcome import Here, Prepared
+from zcc.agent.analysis.pipeline import Analyser
+from zcc.agent.analysis.questions import Surroundings
+from zcc.agent.analysis.split import jobs_of
+from zcc.agent.history.causes import Cause
+from zcc.agent.history.database import FILE_NAME as NOTEBOOK
+from zcc.agent.history.fingerprint import Difference, differences, fingerprint_of
+from zcc.agent.history.last_compiles import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
+from zcc.agent.launchers import wire
 from zcc.agent.memory import Memory
-from zcc.agent.notebook import FILE_NAME as NOTEBOOK
-from zcc.agent.prepared import Here, Prepared
-from zcc.agent.queries import run_query
-from zcc.agent.questions import Surroundings
-from zcc.agent.recall import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.results.local_cache import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
 from zcc.cli import agent
 from zcc.cli.compilers import compilers_of
 from zcc.cli.explain import home, request_of

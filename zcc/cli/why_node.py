@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from zcc.agent.lasts import Last, lasts_of
+from zcc.agent.history.last_compiles import Last, lasts_of
 from zcc.cli import agent, terminal
 from zcc.cli.placements import beginning_of, told
 from zcc.cli.terminal import say

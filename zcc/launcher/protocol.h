@@ -1,5 +1,5 @@
 /* Protocol, version 1, over a Unix stream socket, all numbers little endian. The other side is
- * zcc/agent/wire.py; the two change together.
+ * zcc/agent/launchers/wire.py; the two change together.
  *
  *   Request  "ZCC\1", u32 length of what follows, u32 flags, u32 umask, u16 rows, u16 columns,
  *            u32 argc, u32 envc, then strings that each end in a NUL: physical cwd, compiler as

@@ -23,7 +23,7 @@
 
 /* In columns a list would be laid out anew with each longer word. */
 /* clang-format off */
-/* tests/unit/test_words.py holds them against the command line's own. */
+/* tests/unit/cli/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
     "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "leave", "masquerade",
     "nodes", "publish", "slots", "stats", "toolchain", "up", "version", "why", "why-node",

@@ -1,0 +1,1 @@
+"""Which job goes where, and for how long. Pure."""

@@ -1,0 +1,1 @@
+"""One job: its sandbox, what it sees, writes, uses and leaves."""

@@ -1,0 +1,1 @@
+"""The toolchains of a node."""

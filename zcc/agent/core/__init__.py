@@ -1,0 +1,1 @@
+"""What the agent decides, without a socket, a clock or a disk."""

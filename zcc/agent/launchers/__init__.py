@@ -1,0 +1,1 @@
+"""Whoever calls: launchers and the command line, at the agent's socket."""

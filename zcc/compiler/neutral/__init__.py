@@ -1,0 +1,1 @@
+"""Jobs under neutral paths and names, so that checkouts share them."""

@@ -1,0 +1,1 @@
+"""What stands in a source, read without a compiler."""

@@ -1,0 +1,1 @@
+"""Compilers: what they are made of, and what they look at."""
