@@ -26,7 +26,7 @@ from zcc import codec
 from zcc.job import FileInput, Job, Manifest, encode_job, job_key
 from zcc.keys import new_key_pair
 from zcc.link import DealerLink
-from zcc.messages import Hello, Refused, Role, Submit, Welcome
+from zcc.messages import Hello, PeerRole, Refused, Submit, Welcome
 
 FLOOD = 568
 LARGE_INPUTS = 32_000
@@ -79,7 +79,7 @@ class Client:
 
 async def joined(state: str, endpoint: str, public: str, context: zmq.Context) -> Client:  # type: ignore[type-arg]
     registry, pair, client = Registry(state), new_key_pair(), Client()
-    registry.add(pair.public, Role.CLIENT, "bench", time.time())
+    registry.add(pair.public, PeerRole.CLIENT, "bench", time.time())
     registry.close()
     client.link = DealerLink(context, endpoint, public, pair, client.take)
     await client.ask(Hello(os.urandom(16), "client", "", "bench", "0", 0, (), ()))

@@ -31,7 +31,7 @@ from zcc.agent.launchers import wire
 from zcc.cli.compilers import compilers_of
 from zcc.cli.up import LocalFarm
 from zcc.compiler.scan.closure import Closure as Bounded
-from zcc.compiler.scan.closure import Local, NotBounded, ScanRequest
+from zcc.compiler.scan.closure import NotBounded, NotScannable, ScanRequest
 from zcc.reasons import Reason
 
 STORE = Path(__file__).resolve().parents[1] / ".demo" / "boost"
@@ -118,12 +118,12 @@ class Judge(Analyser):
 
     cause: NotBounded | None = None
 
-    async def _list(self, *arguments: object) -> Bounded | Local | NotBounded:
+    async def _list(self, *arguments: object) -> Bounded | NotScannable | NotBounded:
         scan = next(each for each in arguments if isinstance(each, ScanRequest))
         answer = await self._scans.closure(scan, time.monotonic(), time.monotonic)
         assert isinstance(answer, NotBounded)
         self.cause = answer
-        return Local(Reason.LISTING)
+        return NotScannable(Reason.LISTING)
 
 
 async def judge(include: Path, sources: list[Path]) -> dict[str, object]:

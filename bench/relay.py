@@ -66,8 +66,8 @@ from zcc.messages import (
     Finished,
     Hello,
     Message,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Started,
     Submit,
@@ -391,7 +391,7 @@ def start_broker(state: str) -> tuple[subprocess.Popen[bytes], str]:
         return broker, ready.readline().strip()
 
 
-def enrolled(state: str, role: Role, count: int) -> tuple[KeyPair, ...]:
+def enrolled(state: str, role: PeerRole, count: int) -> tuple[KeyPair, ...]:
     registry = Registry(state)
     pairs = tuple(new_key_pair() for _ in range(count))
     for at, pair in enumerate(pairs):
@@ -402,8 +402,8 @@ def enrolled(state: str, role: Role, count: int) -> tuple[KeyPair, ...]:
 
 def measure(options: argparse.Namespace, state: str) -> None:
     public = broker_keys(state).public
-    agents = enrolled(state, Role.CLIENT, options.agents)
-    nodes = enrolled(state, Role.NODE, options.nodes)
+    agents = enrolled(state, PeerRole.CLIENT, options.agents)
+    nodes = enrolled(state, PeerRole.NODE, options.nodes)
     broker, endpoint = start_broker(state)
     farm = Farm(endpoint, public, agents, nodes)
     spawning = get_context("spawn")

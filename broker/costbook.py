@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from broker.core.limits import COSTS_EVERY_S, MAX_COST_ROWS, MAX_REGRESSIONS
-from broker.scheduling.costs import ROW_BYTES, Costs, Row, Seen
+from broker.scheduling.costs import ROW_BYTES, CostRow, Costs, Seen
 from broker.scheduling.regression import STATE_FLOATS
 from cache.database import open_database, put_aside
 from cache.writer import Writer
@@ -41,7 +41,7 @@ _MOST_WAITING = 400_000
 # About 2 and 60 in ln: a thousand years, and more memory than there is.
 _MOST_LN = 64.0
 
-_Task = tuple[list[Row], dict[bytes, list[float]], float]
+_Task = tuple[list[CostRow], dict[bytes, list[float]], float]
 
 
 class Costbook:
@@ -124,7 +124,7 @@ def _restore(db: sqlite3.Connection, costs: Costs) -> None:
         (MAX_COST_ROWS,),
     ).fetchall()
     rows = [
-        Row(
+        CostRow(
             name,
             user,
             Seen(cost, peak, count, least, by=by, other=tuple(other) if other[0] else None),

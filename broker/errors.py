@@ -28,7 +28,7 @@ class WorkerLostError(BrokerError):
     """Our worker process cannot read a message: refuse the job."""
 
 
-class NoRoomError(BrokerError):
+class ReaderFullError(BrokerError):
     """More waits to be read than there is room for: refuse the job, or give it to another node."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from broker.state import (
 )
 from broker.storage import commands
 from broker.storage.service import Storage
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
@@ -42,7 +42,7 @@ from zcc.descriptors import raise_descriptors
 from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
-from zcc.messages import Role
+from zcc.messages import PeerRole
 from zcc.reaching import check_listening, split_endpoint
 
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
@@ -174,7 +174,7 @@ def serve(
     storage_bytes = parse_size(ccache_size)
     if ccache_listen and not storage_bytes:
         raise typer.BadParameter("--ccache-listen needs a --ccache-size that is not 0")
-    members = None if ccache_members.value == "off" else Access(ccache_members.value)
+    members = None if ccache_members.value == "off" else StorageAccess(ccache_members.value)
     options = _Options(
         listen,
         state,
@@ -210,7 +210,7 @@ class _Options:
     quota_bytes: int
     storage_bytes: int
     storage_listen: str
-    members: Access | None
+    members: StorageAccess | None
     audit_share: float
     key_connections: int
     run_limit_s: float
@@ -308,7 +308,7 @@ def token(
     expires_at = now + parse_duration(expires)
     registry = Registry(state)
     try:
-        registry.add_joiner(joiner.public, Role(role.value), now, expires_at, uses)
+        registry.add_joiner(joiner.public, PeerRole(role.value), now, expires_at, uses)
     finally:
         registry.close()
     made = Token(reached, keys.public, joiner.secret, farm or DEFAULT_FARM, role.value, expires_at)

@@ -34,7 +34,7 @@ from broker.failures import BROKER_FAILED, Failures
 from broker.membership.joins import Joins
 from broker.membership.registry import Registry
 from broker.membership.requests import Membership
-from broker.membership.roster import Roster
+from broker.membership.roster import KeyRoles
 from broker.results.auditor import Auditor
 from broker.results.shared_cache import SharedResults
 from broker.results.voided import Crier
@@ -65,8 +65,8 @@ from zcc.messages import (
     Hello,
     Leave,
     Message,
+    PeerRole,
     Rejoin,
-    Role,
     StorageGet,
     StoragePut,
     StorageRemove,
@@ -109,7 +109,7 @@ class Shell:
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
         self._newer = Newer(self._send, self._audit)
-        self.roster = Roster(self._registry, self._now())
+        self.roster = KeyRoles(self._registry, self._now())
         self._heard: set[tuple[bytes, str]] = set()
         self._manners = Manners(key_connections)
         self._warnings = Summing[str]()
@@ -310,7 +310,7 @@ class Shell:
 
     def _read_credit(self, origin: Origin, message: Credit) -> None:
         left = self._outgoing.deliveries.credit(origin.route, message.amount_bytes)
-        if left and self._traffic.role_on(origin.route) is Role.NODE:
+        if left and self._traffic.role_on(origin.route) is PeerRole.NODE:
             self._happen(events.BlobsTaken(origin, message.amount_bytes, left))
 
     def _read_storage(

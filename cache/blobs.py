@@ -21,7 +21,7 @@ from types import TracebackType
 
 from cache.digest import Digest, Hasher, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
-from cache.eviction import Entry, choose_victims, is_use_news, size_on_disk
+from cache.eviction import StoreEntry, choose_victims, is_use_news, size_on_disk
 from cache.frame import Decoder, compress
 
 # What a frame may hold beyond a share of its own size. An object or a header packs to a third or a tenth; an
@@ -396,7 +396,7 @@ class BlobStore:
         with self._lock:
             self._size_bytes += size_bytes
 
-    def entries(self) -> Iterator[Entry[Digest]]:
+    def entries(self) -> Iterator[StoreEntry[Digest]]:
         """All blobs with their sizes on disk and last uses, in no order."""
         for shard in _scan(self.directory):
             if len(shard.name) != 2:
@@ -406,7 +406,7 @@ class BlobStore:
                     digest = Digest(bytes.fromhex(shard.name + entry.name))
                     status = entry.stat(follow_symlinks=False)
                     used = status.st_ctime if self.form is Form.PLAIN else status.st_mtime
-                    yield Entry(digest, size_on_disk(status.st_size), used)
+                    yield StoreEntry(digest, size_on_disk(status.st_size), used)
 
 
 def _length_at(path: str) -> int | None:

@@ -24,7 +24,7 @@ _SORTED_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Generic[Key]):
+class StoreEntry(Generic[Key]):
     key: Key
     size_bytes: int
     last_use_s: float
@@ -44,7 +44,7 @@ def size_on_disk(length_bytes: int) -> int:
     return max(1, -(-length_bytes // BLOCK_BYTES)) * BLOCK_BYTES
 
 
-def choose_victims(entries: Iterable[Entry[Key]], limit_bytes: int, now_s: float) -> list[Key]:
+def choose_victims(entries: Iterable[StoreEntry[Key]], limit_bytes: int, now_s: float) -> list[Key]:
     """The least recently used entries whose removal brings the sum to LOW_WATER of the limit.
 
     A use that lies ahead of `now_s` (Unix seconds, as the uses) by more than CLOCKS_DIFFER_S is of a clock that
@@ -54,7 +54,7 @@ def choose_victims(entries: Iterable[Entry[Key]], limit_bytes: int, now_s: float
     """
     latest_s = now_s + CLOCKS_DIFFER_S
     rest = iter(entries)
-    slices: list[list[Entry[Key]]] = []
+    slices: list[list[StoreEntry[Key]]] = []
     total = 0
     while part := list(islice(rest, _SORTED_AT_ONCE)):
         for at, entry in enumerate(part):

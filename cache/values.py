@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from cache.digest import Digest, Hasher
 from cache.errors import BlobCorruptError, StoreError
-from cache.eviction import Entry, choose_victims, is_use_news, size_on_disk
+from cache.eviction import StoreEntry, choose_victims, is_use_news, size_on_disk
 
 # ccache's keys have 20 bytes; as hexadecimal digits all of these are valid file names.
 MIN_KEY_BYTES = 8
@@ -259,7 +259,7 @@ class ValueStore:
             if self._size_bytes is not None:
                 self._size_bytes += size_bytes
 
-    def _entries(self) -> Iterator[Entry[bytes]]:
+    def _entries(self) -> Iterator[StoreEntry[bytes]]:
         for shard in _scan(self.directory):
             if len(shard.name) != 2:
                 continue
@@ -268,7 +268,7 @@ class ValueStore:
                     key = bytes.fromhex(shard.name + entry.name)
                     status = entry.stat(follow_symlinks=False)
                     if MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
-                        yield Entry(key, size_on_disk(status.st_size), status.st_mtime)
+                        yield StoreEntry(key, size_on_disk(status.st_size), status.st_mtime)
 
 
 def writers_in(directory: str) -> Counter[str]:

@@ -53,7 +53,7 @@ class _Incoming:
             self.arrival.drop()
 
 
-class Arrivals:
+class BlobArrivals:
     """The blobs that are not wholly here. They outlive a session: what is asked for again goes on."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from cache.blobs import Arrival
 from cache.digest import Digest, short
 from cache.frame import frame_size
-from node.arrivals import Arrivals
+from node.arrivals import BlobArrivals
 from node.core.events import BlobArrived, BlobFailed, Event
 from node.faults import noted
 from node.workshop import Workshop
@@ -41,7 +41,7 @@ class Bulk:
         self._no_room = no_room
         self._sender = Sender()
         self._receiver = Receiver()
-        self._arrivals = Arrivals()
+        self._arrivals = BlobArrivals()
         self._outputs: dict[bytes, dict[Digest, bytes]] = {}  # by lease
         self._toolchains: set[Digest] = set()  # that are fetched
 

@@ -24,7 +24,7 @@ from node.orders import Orders, ask_to_drain, is_serving, keep_mode, kept_mode, 
 from node.owner import Owner
 from node.probe import probe
 from node.sandbox.cgroup import Cgroups, claim_cgroups
-from node.sandbox.command_line import Limits, Mode
+from node.sandbox.command_line import Limits, SandboxMode
 from node.sandbox.keeper import end_left, kept, mark_of
 from node.sandbox.priority import LOWEST
 from node.sandbox.seats import own_user_namespace
@@ -211,7 +211,9 @@ def serve(
     access = _own_access() if own else farm.load_access(state)
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
-    way = {"auto": Mode.FULL, "bwrap": Mode.FULL, "none": Mode.NONE}.get(sandbox)
+    way = {"auto": SandboxMode.FULL, "bwrap": SandboxMode.FULL, "none": SandboxMode.NONE}.get(
+        sandbox
+    )
     if way is None:
         raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
     chosen = parse_mode(mode, "--mode") if mode else kept_mode(state)

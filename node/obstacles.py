@@ -20,7 +20,7 @@ _DOCKER_CURE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class MachineFacts:
     """What a machine says of itself. The switches are None where the kernel has no such file."""
 
     is_chroot: bool = False
@@ -31,8 +31,8 @@ class Surroundings:
     apparmor_switch: int | None = None
 
     @staticmethod
-    def here() -> Surroundings:
-        return Surroundings(
+    def here() -> MachineFacts:
+        return MachineFacts(
             is_chroot=_is_chroot(),
             is_container=any(map(os.path.exists, _CONTAINER_MARKS)),
             has_proc=os.path.exists("/proc/self/status"),
@@ -42,13 +42,13 @@ class Surroundings:
         )
 
 
-def explain(message: str, around: Surroundings) -> str:
+def explain(message: str, around: MachineFacts) -> str:
     """bubblewrap's message, behind the reason and the cure as far as they can be told."""
     told = f" [{message}]" if message else ""
     return f"no sandbox can be made here: {_reason(message, around)}{told}"
 
 
-def _reason(message: str, around: Surroundings) -> str:
+def _reason(message: str, around: MachineFacts) -> str:
     if not around.has_proc:
         return "/proc is not mounted; mount -t proc proc /proc"
     if "overlay" in message:
@@ -62,7 +62,7 @@ def _reason(message: str, around: Surroundings) -> str:
     return "bubblewrap failed; its message follows"
 
 
-def _of_namespaces(around: Surroundings) -> str:
+def _of_namespaces(around: MachineFacts) -> str:
     if around.is_chroot:
         return (
             "this is a chroot, in which the kernel makes no user namespaces; run the node outside of it,"
@@ -89,7 +89,7 @@ def _of_namespaces(around: Surroundings) -> str:
     )
 
 
-def _of_overlay(around: Surroundings) -> str:
+def _of_overlay(around: MachineFacts) -> str:
     where = "a volume (docker run -v zcc:/DIR)" if around.is_container else "a plain disk"
     return (
         "the state directory cannot take an overlay, which needs Linux >= 5.11 and a file system such as"

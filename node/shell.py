@@ -27,10 +27,10 @@ from node.core.effects import (
     ForgetLease,
     InstallToolchain,
     KillJob,
-    Leave,
+    LeaveFarm,
     SayState,
-    Send,
     SendBehind,
+    SendToBroker,
     StartJob,
     StepBack,
 )
@@ -417,7 +417,7 @@ class NodeShell:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case Send(message):
+            case SendToBroker(message):
                 self._send(message)
             case SendBehind(outputs, message):
                 if self._is_open:  # else said, and pushed, when a session stands again
@@ -441,7 +441,7 @@ class NodeShell:
             case ForgetLease(lease):
                 self._jobs.pop(lease, None)
                 self._bulk.forget(lease)
-            case Leave():
+            case LeaveFarm():
                 if not self.left.done():
                     self.left.set_result(None)
 

@@ -24,8 +24,8 @@ from node.sandbox.command_line import Limits, Sandbox, view_toolchain
 from node.sandbox.freshness import Freshness
 from node.sandbox.inspection import Inspector
 from node.sandbox.remains import RunFault, RunOutcome
-from node.sandbox.remains import Toolchain as Unpacked
-from node.sandbox.runner import Run, Runner
+from node.sandbox.remains import UnpackedToolchain as Unpacked
+from node.sandbox.runner import JobRun, Runner
 from node.sandbox.trees import Tree, TreePool
 from node.sandbox.wiping import wipe_later
 from node.toolchains.store import SELF_TEST_SOURCE, ToolchainStore, self_test
@@ -94,7 +94,7 @@ class _Done:
 class _Running:
     """A lease's job on its way: `run` while there is a sandbox, begun at `begun_s`."""
 
-    run: Run | None = None
+    run: JobRun | None = None
     is_killed: bool = False
     reserved_bytes: int = 0
     begun_s: float = 0.0

@@ -8,7 +8,7 @@ from zcc.bounds import Load, Size
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class LentMemory:
     """Travels inside Hello and Beat; bytes.
 
     `limit_bytes` is the most that all jobs together may ever have, and so the most that one may. `usable_bytes`

@@ -22,7 +22,7 @@ from cache.digest import DIGEST_SIZE, Digest
 from zcc import reasons
 from zcc.bounds import Count, Id, Length, Load, Name, Range, Reason, Seconds, Size, SlotCount, Speed
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.placed import MAX_PLACEMENTS, Placement
 from zcc.traits import Traits
 
@@ -74,7 +74,7 @@ MachineClass = Annotated[bytes, Length(256)]
 Nice = Annotated[int, Range(-20, 19)]
 
 
-class Role(Enum):
+class PeerRole(Enum):
     """What a key may do on the farm."""
 
     CLIENT = "client"
@@ -177,7 +177,7 @@ class Hello(Message):
     machine_classes: Annotated[tuple[MachineClass, ...], Length(MAX_MACHINE_CLASSES)]
     paused: Reason = ""
     offer: Offer | None = None
-    memory: Memory | None = None
+    memory: LentMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class Beat(Message):
     load: Load
     paused: Reason = ""
     offer: Offer | None = None
-    memory: Memory | None = None
+    memory: LentMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

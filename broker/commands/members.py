@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from broker.commands.options import DEFAULT_STATE, StateDir
-from broker.membership.registry import Registry, Row
+from broker.membership.registry import MemberRow, Registry
 from broker.state import require_state
 from zcc.cli import layout, terminal
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 _MEMBERS = ("id", "role", "state", "enrolled", "seen", "address", "name")
 _TOKENS = ("id", "gives role", "state", "made", "uses left")
@@ -57,8 +57,8 @@ def show_keys(
     if as_json:
         print(json.dumps([_as_json(row, now) for row in rows], indent=2))
         return
-    members = [row for row in rows if row.role is not Role.JOINER]
-    tokens = [row for row in rows if row.role is Role.JOINER]
+    members = [row for row in rows if row.role is not PeerRole.JOINER]
+    tokens = [row for row in rows if row.role is PeerRole.JOINER]
     columns = terminal.width()
     lines = layout.table(_MEMBERS, (_member(row, now) for row in members), columns)
     if tokens:
@@ -67,14 +67,14 @@ def show_keys(
     print("\n".join(lines))
 
 
-def _member(row: Row, now: float) -> tuple[str, ...]:
+def _member(row: MemberRow, now: float) -> tuple[str, ...]:
     return (
         row.id, row.role.value, _state_of(row, now), _day(row.created),
         "never" if row.seen is None else _ago(now - row.seen), row.address, row.label,
     )  # fmt: skip
 
 
-def _token(row: Row, now: float) -> tuple[str, ...]:
+def _token(row: MemberRow, now: float) -> tuple[str, ...]:
     return (row.id, row.joins_as, _state_of(row, now), _day(row.created), str(row.uses_left))
 
 
@@ -89,7 +89,7 @@ def _ago(seconds: float) -> str:
     return "now"
 
 
-def _state_of(row: Row, now: float) -> str:
+def _state_of(row: MemberRow, now: float) -> str:
     if row.revoked is not None:
         return "revoked"
     if row.uses_left == 0:
@@ -97,7 +97,7 @@ def _state_of(row: Row, now: float) -> str:
     return "valid" if row.is_valid(now) else "expired"
 
 
-def _as_json(row: Row, now: float) -> dict[str, str | float | int | None]:
+def _as_json(row: MemberRow, now: float) -> dict[str, str | float | int | None]:
     return {
         "id": row.id,
         "public_key": row.public_key,

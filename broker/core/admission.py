@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from broker.core.events import JobSubmitted
-from broker.core.farm import Farm, Tally
+from broker.core.farm import Farm, UserLoad
 from broker.core.jobs import Execution, size_of
 from broker.core.limits import (
     MAX_BUILD_NAME,
@@ -51,7 +51,7 @@ def reason_to_refuse(
 
 
 def _reason_against_new(farm: Farm, user: str, event: JobSubmitted) -> str:
-    tally, size = farm.tallies.get(user, Tally()), size_of(event.body, event.inputs)
+    tally, size = farm.tallies.get(user, UserLoad()), size_of(event.body, event.inputs)
     if farm.total.jobs >= MAX_JOBS or farm.total.size_bytes + size > MAX_JOB_BYTES:
         return FARM_FULL
     if tally.jobs >= MAX_JOBS_PER_USER or tally.size_bytes + size > MAX_JOB_BYTES_PER_USER:

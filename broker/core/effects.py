@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from broker.scheduling.beaten import Winner
 from broker.scheduling.model import Identity
 from cache.digest import Digest
-from zcc.messages import Finished, Message, Role
+from zcc.messages import Finished, Message, PeerRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class OpenTraffic:
     """A session stands on this route: forget what was under way there, credits start anew."""
 
     route: bytes
-    role: Role
+    role: PeerRole
     user: str
 
 

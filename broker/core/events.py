@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.trust.standing import Outcome
+from broker.trust.standing import TrialOutcome
 from cache.digest import Digest
-from zcc.messages import Message, Role
+from zcc.messages import Message, PeerRole
 from zcc.traits import Traits
 
 
@@ -20,7 +20,7 @@ class Origin:
 
     route: bytes
     user: str
-    role: Role
+    role: PeerRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class TrialEnded:
     session: bytes
     node_key: str
     node: str
-    outcome: Outcome
+    outcome: TrialOutcome
     against: frozenset[str]
     right: int
 

@@ -46,7 +46,7 @@ from zcc.messages import Message
 
 
 @dataclass(slots=True)
-class Tally:
+class UserLoad:
     """What one user has at the broker."""
 
     jobs: int = 0
@@ -85,11 +85,11 @@ class Farm:
         self.beaten = Beaten()
         self.queue = Queue()
         self.ready = Queue()
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, UserLoad] = {}
         # Open requests by key, those included that joined another's job.
         self.requests: Counter[str] = Counter()
         self.requests_of: Counter[tuple[str, Digest]] = Counter()  # by key and job
-        self.total = Tally()
+        self.total = UserLoad()
         # Granted and not yet leased, by (user, machine class): what the grant window bounds.
         self.granted: Counter[tuple[str, bytes]] = Counter()
         self.backlog_cost_s = 0.0
@@ -149,7 +149,7 @@ class Farm:
         self.executions[execution.key] = execution
         self.by_prefix[lease_prefix(execution.key)] = execution
         self._count(execution, self.total, +1)
-        self._count(execution, self.tallies.setdefault(execution.lane.user, Tally()), +1)
+        self._count(execution, self.tallies.setdefault(execution.lane.user, UserLoad()), +1)
         self.backlog_cost_s += execution.cost_s
         self.pace.added(execution)
         _push(self.queue, execution, at_front=at_front)
@@ -219,7 +219,7 @@ class Farm:
         if phase not in LEASED:
             self.backlog_cost_s += claim.expected.cost_s - execution.cost_s
         self._turn_to(execution, claim)
-        self._count(execution, self.tallies.setdefault(user, Tally()), +1)
+        self._count(execution, self.tallies.setdefault(user, UserLoad()), +1)
         self.pace.added(execution)
 
     def seen_by(self, execution: Execution, user: str) -> Execution:
@@ -259,7 +259,7 @@ class Farm:
             return self.queue
         return self.ready if execution.phase is Phase.READY else None
 
-    def _count(self, execution: Execution, tally: Tally, sign: int) -> None:
+    def _count(self, execution: Execution, tally: UserLoad, sign: int) -> None:
         tally.jobs += sign
         tally.size_bytes += sign * execution.size_bytes
 

@@ -24,7 +24,7 @@ from random import Random
 
 from broker.core.limits import TOOLCHAIN_BYTES
 from broker.scheduling.model import CostClass, Expectation, Identity, Known
-from broker.scheduling.needs import Word
+from broker.scheduling.needs import MemoryClaim
 from broker.scheduling.queue import Lane, Turn
 from cache.digest import Digest, digest_of
 
@@ -231,8 +231,8 @@ class Execution:
     memory_bytes: int = 0
     least_bytes: int = 0
     usual_bytes: int = 0
-    words: tuple[Word, ...] = ()
-    told: dict[str, Word] = field(default_factory=dict)
+    words: tuple[MemoryClaim, ...] = ()
+    told: dict[str, MemoryClaim] = field(default_factory=dict)
     turns: list[Turn] = field(default_factory=list)
     unheard: set[Identity] = field(default_factory=set)
     stops: int = 0

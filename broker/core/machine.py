@@ -59,9 +59,9 @@ from zcc.messages import (
     Hello,
     Message,
     Offer,
+    PeerRole,
     Placed,
     Refused,
-    Role,
     Started,
     Welcome,
     Who,
@@ -194,9 +194,9 @@ class Machine:
             self.farm.sessions.rebind(session, origin.route)
         session.seen_at = session.hello_at = now
         self.farm.emit(OpenTraffic(session.route, session.role, session.user))
-        key = self._holding_key if session.role is Role.CLIENT else b""
+        key = self._holding_key if session.role is PeerRole.CLIENT else b""
         self.farm.send(session, Welcome(session.id, self.farm.name, __version__, key))
-        if session.role is Role.NODE:
+        if session.role is PeerRole.NODE:
             self._fleet.arrived(session, hello, now)
         else:
             session.unconfirmed = set(session.tickets)
@@ -220,7 +220,7 @@ class Machine:
         return ""
 
     def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
-        role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is Role.PUBLISHER
+        role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is PeerRole.PUBLISHER
         name = printable(hello.name)  # it stands in tables, logs and answers
         session = Session(hello.session, origin.route, origin.user, role, name, now, is_own)
         self.farm.sessions.open(session)
@@ -408,7 +408,7 @@ class Machine:
 
     def _ask_placed(self, session: Session, message: AskPlaced, now: float) -> None:
         """A member sees its own jobs, an admin all."""
-        user = None if session.role is Role.ADMIN else session.user
+        user = None if session.role is PeerRole.ADMIN else session.user
         self.farm.send(session, self.placed(message.job, user, now))
 
     def placed(self, job: bytes, user: str | None, now: float) -> Placed:
@@ -447,7 +447,7 @@ class Machine:
 
     def _share_of(self, session: Session) -> Offer | None:
         """How many jobs of this agent's user can run at a time, as long as those at work now stay at work."""
-        if session.role is not Role.CLIENT:
+        if session.role is not PeerRole.CLIENT:
             return None
         farm = self.farm
         users = len(farm.tallies) + (session.user not in farm.tallies)

@@ -24,10 +24,10 @@ from broker.core.limits import (
 from broker.core.sessions import Session
 from broker.scheduling.model import Identity
 from broker.scheduling.supplies import Supplies
-from broker.trust.conduct import Record
-from broker.trust.standing import Stage
+from broker.trust.conduct import NodeRecord
+from broker.trust.standing import TrialStage
 from cache.digest import Digest
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import Fault
 
 # Faults that make the node a suspect; the others are the job's, the agent's, or an honest "not now". A job that
@@ -54,7 +54,7 @@ class Node:
     """
 
     session: Session
-    record: Record
+    record: NodeRecord
     slots: int
     machine_classes: frozenset[bytes]
     leases: dict[bytes, Lease] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Node:
     mode: str = ""
     lends_less: str = ""
     unfit: dict[Digest, str] = field(default_factory=dict)
-    memory: Memory | None = None
+    memory: LentMemory | None = None
     reserved_bytes: int = 0  # of its leases
     kept_for: Digest | None = None
     kept_until: float = 0.0
@@ -127,13 +127,13 @@ class Node:
         """How many real jobs it is given at a time: as many as it lends, or one while it is probed, and none
         while known ones are put to it then."""
         standing = self.record.standing
-        if standing.stage is not Stage.PROBED:
+        if standing.stage is not TrialStage.PROBED:
             return self.slots
         return 0 if standing.asked or standing.has_probed else min(self.slots, 1)
 
     @property
     def is_probed(self) -> bool:
-        return self.record.standing.stage is Stage.PROBED
+        return self.record.standing.stage is TrialStage.PROBED
 
     @property
     def idle_slots(self) -> int:
@@ -229,7 +229,7 @@ class Node:
         return lease in self.leases or lease in self.orphans or lease in self.ended
 
     def is_usable(self, now: float) -> bool:
-        return self.record.standing.stage is not Stage.OWING and self.is_there(now)
+        return self.record.standing.stage is not TrialStage.OWING and self.is_there(now)
 
     def is_there(self, now: float) -> bool:
         """Whether it could be given a job, if only a known one."""
@@ -299,13 +299,15 @@ class Roster:
     def __init__(self, owing: Iterable[Identity] = ()) -> None:
         """`owing` owe a proof since before our start."""
         self._nodes: dict[bytes, Node] = {}
-        self._records: dict[str, dict[str, Record]] = {}  # by key and name, used last comes last
+        self._records: dict[
+            str, dict[str, NodeRecord]
+        ] = {}  # by key and name, used last comes last
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, tuple[float, float]] = {}  # keys: until when, and for how long
         self._kept: dict[str, dict[str, float]] = {}  # from nodes of a key: whose jobs, until when
         self._here: Counter[Identity] = Counter()  # sessions
         for user, name in owing:
-            record = self._records.setdefault(user, {}).setdefault(name, Record())
+            record = self._records.setdefault(user, {}).setdefault(name, NodeRecord())
             record.standing.owe(QUARANTINE_S)
 
     def __len__(self) -> int:
@@ -390,7 +392,7 @@ class Roster:
         """A lease for this key that a node holds since before our start."""
         return self._orphans.get(lease_prefix(key))
 
-    def records_of(self, user: str) -> list[tuple[str, Record]]:
+    def records_of(self, user: str) -> list[tuple[str, NodeRecord]]:
         """This key's nodes by a name of each, those that have left too."""
         by_name = self._records.get(user, {})
         return list({id(record): (name, record) for name, record in by_name.items()}.values())
@@ -404,7 +406,7 @@ class Roster:
             if not record.standing.is_trusted
         ]
 
-    def record(self, identity: Identity) -> Record:
+    def record(self, identity: Identity) -> NodeRecord:
         """What is remembered of this node, here or gone. Of a key's nodes that are gone it is not many.
 
         A new name goes on with what is known of a node of its key that is gone, the worst first, and shares it
@@ -414,7 +416,7 @@ class Roster:
         records = self._records.setdefault(user, {})
         if (record := records.pop(name, None)) is None:
             gone = [each for each in records.values() if not each.sessions]
-            record = max(gone, key=Record.distrust, default=None) or Record()
+            record = max(gone, key=NodeRecord.distrust, default=None) or NodeRecord()
             record.take_over(records.values())
         records[name] = record
         if len(records) > MAX_RECORDS_PER_KEY:

@@ -17,7 +17,7 @@ from broker.core.limits import (
 )
 
 
-class Pace(Enum):
+class UploadPace(Enum):
     GOOD = "good"
     SLOW = "slow"
     STILL = "still"
@@ -40,13 +40,13 @@ class Rating:
         """It has brought so much, and with it a whole blob."""
         self._brought_bytes += max(size_bytes, BLOB_COUNTS_BYTES if is_last else 0)
 
-    def judge(self, now: float) -> Pace:
+    def judge(self, now: float) -> UploadPace:
         """What the round that has ended says, once; nothing bad while it lasts."""
         if now - self._began_at < UPLOAD_RATED_S:
-            return Pace.GOOD
+            return UploadPace.GOOD
         brought_bytes, self._brought_bytes, self._began_at = self._brought_bytes, 0, now
         is_still = brought_bytes < STILL_UPLOAD_BYTES
         self._still_rounds = self._still_rounds + 1 if is_still else 0
         if self._still_rounds >= STILL_ROUNDS:
-            return Pace.STILL
-        return Pace.SLOW if brought_bytes < LEAST_UPLOAD_BYTES else Pace.GOOD
+            return UploadPace.STILL
+        return UploadPace.SLOW if brought_bytes < LEAST_UPLOAD_BYTES else UploadPace.GOOD

@@ -19,8 +19,8 @@ from zcc.messages import (
     Hello,
     Leave,
     Message,
+    PeerRole,
     Rejoin,
-    Role,
     Started,
     StorageGet,
     StoragePut,
@@ -46,14 +46,14 @@ _AGENT: tuple[type[Message], ...] = (
 )
 _NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Announce, Done, Failed)
 
-ALLOWED: dict[Role, frozenset[type[Message]]] = {
-    Role.JOINER: frozenset((Enrol,)),
-    Role.CLIENT: frozenset(_AGENT),
-    Role.NODE: frozenset(_NODE),
+ALLOWED: dict[PeerRole, frozenset[type[Message]]] = {
+    PeerRole.JOINER: frozenset((Enrol,)),
+    PeerRole.CLIENT: frozenset(_AGENT),
+    PeerRole.NODE: frozenset(_NODE),
     # Either, in one session each: what a session may say is then its own role's affair.
-    Role.PUBLISHER: frozenset((*_AGENT, *_NODE)),
-    Role.ADMIN: frozenset((*_SESSION, *_ASKING)),
-    Role.MONITOR: frozenset((*_SESSION, AskNodes)),
+    PeerRole.PUBLISHER: frozenset((*_AGENT, *_NODE)),
+    PeerRole.ADMIN: frozenset((*_SESSION, *_ASKING)),
+    PeerRole.MONITOR: frozenset((*_SESSION, AskNodes)),
 }
 
 _KINDS = {
@@ -62,13 +62,19 @@ _KINDS = {
 
 
 # What a key's sessions may say they are in Hello, and what they are then.
-SESSION_ROLES: dict[Role, dict[str, Role]] = {
-    **{role: {role.value: role} for role in (Role.CLIENT, Role.NODE, Role.ADMIN, Role.MONITOR)},
-    Role.PUBLISHER: {Role.PUBLISHER.value: Role.CLIENT, Role.NODE.value: Role.NODE},
-    Role.JOINER: {},
+SESSION_ROLES: dict[PeerRole, dict[str, PeerRole]] = {
+    **{
+        role: {role.value: role}
+        for role in (PeerRole.CLIENT, PeerRole.NODE, PeerRole.ADMIN, PeerRole.MONITOR)
+    },
+    PeerRole.PUBLISHER: {
+        PeerRole.PUBLISHER.value: PeerRole.CLIENT,
+        PeerRole.NODE.value: PeerRole.NODE,
+    },
+    PeerRole.JOINER: {},
 }
 
 
-def may_send(role: Role, kind: bytes) -> bool:
+def may_send(role: PeerRole, kind: bytes) -> bool:
     """Whether a peer of this role may send a message of this kind; unknown means no."""
     return kind in _KINDS.get(role, frozenset())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from broker.core.events import Origin
 from broker.core.limits import HELLO_EVERY_S, LOST_AFTER_S, MAX_SESSIONS, MAX_SESSIONS_PER_USER
 from cache.digest import Digest
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 SESSION_ID_BYTES = 16
 
@@ -31,7 +31,7 @@ class Session:
     id: bytes
     route: bytes
     user: str
-    role: Role
+    role: PeerRole
     name: str
     seen_at: float
     is_own: bool = False

@@ -20,7 +20,7 @@ from broker.membership.revocations import Revocations
 from broker.membership.table import Table
 from zcc.errors import TokenError
 from zcc.keys import member_id, public_of
-from zcc.messages import OTHER_ROLE, Role
+from zcc.messages import OTHER_ROLE, PeerRole
 from zcc.printable import printable
 
 logger = logging.getLogger(__name__)
@@ -63,11 +63,11 @@ _LEAST_BEGINNING = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MemberRow:
     """One key. Times are Unix seconds."""
 
     public_key: str
-    role: Role
+    role: PeerRole
     joins_as: str
     label: str
     created: float
@@ -81,7 +81,7 @@ class Row:
     def id(self) -> str:
         """What people call it; t-... is a join token."""
         called = member_id(self.public_key)
-        return f"t{called[1:]}" if self.role is Role.JOINER else called
+        return f"t{called[1:]}" if self.role is PeerRole.JOINER else called
 
     def is_valid(self, now: float) -> bool:
         return (
@@ -136,18 +136,20 @@ class Registry:
         self._revocations.add_uses(lost, time.time())
 
     def add_joiner(
-        self, public_key: str, joins_as: Role, now: float, expires: float, uses: int
+        self, public_key: str, joins_as: PeerRole, now: float, expires: float, uses: int
     ) -> None:
         """Register a join token's own key."""
         self._insert(
-            Row(public_key, Role.JOINER, joins_as.value, "join token", now, expires, uses, None)
+            MemberRow(
+                public_key, PeerRole.JOINER, joins_as.value, "join token", now, expires, uses, None
+            )
         )
 
-    def add(self, public_key: str, role: Role, label: str, now: float) -> None:
+    def add(self, public_key: str, role: PeerRole, label: str, now: float) -> None:
         """Register a key outright, for a program that made it itself."""
-        self._insert(Row(public_key, role, "", label[:MAX_LABEL], now, None, None, None))
+        self._insert(MemberRow(public_key, role, "", label[:MAX_LABEL], now, None, None, None))
 
-    def enrol(self, joiner: str, public_key: str, label: str, now: float) -> Role:
+    def enrol(self, joiner: str, public_key: str, label: str, now: float) -> PeerRole:
         """Use up a join token for this key; returns its role. Enrolling twice is once.
 
         Raises:
@@ -173,7 +175,7 @@ class Registry:
         self._note_use(token, now)
         return role
 
-    def rejoin(self, secret: str, public_key: str, label: str, now: float) -> tuple[str, Role]:
+    def rejoin(self, secret: str, public_key: str, label: str, now: float) -> tuple[str, PeerRole]:
         """Give a member, who has shown that the key is his, a join token's role; (the token's key, role).
 
         Raises:
@@ -189,7 +191,7 @@ class Registry:
                 raise EnrolError("this key is no member's")
             if known.role is role:
                 return joiner, role  # the answer was lost
-            if Role.NODE in (known.role, role):
+            if PeerRole.NODE in (known.role, role):
                 raise EnrolError(
                     f"{OTHER_ROLE}: {known.role.value}; a node's key stays a node's, and no other becomes one"
                 )
@@ -201,29 +203,29 @@ class Registry:
         self._note_use(token, now)
         return joiner, role
 
-    def _token(self, joiner: str) -> tuple[Row, Role]:
+    def _token(self, joiner: str) -> tuple[MemberRow, PeerRole]:
         token = self.find(joiner)
-        if token is None or token.role is not Role.JOINER or not token.joins_as:
+        if token is None or token.role is not PeerRole.JOINER or not token.joins_as:
             raise EnrolError("this is not a join token's key")
-        return token, Role(token.joins_as)
+        return token, PeerRole(token.joins_as)
 
-    def _use_up(self, token: Row, now: float) -> None:
+    def _use_up(self, token: MemberRow, now: float) -> None:
         if not token.is_valid(now):
             raise EnrolError("the join token is used up, expired or revoked: make a new one")
         if token.uses_left is not None:
             left = (token.uses_left - 1, token.public_key)
             self._table.execute("UPDATE keys SET uses_left = ? WHERE public_key = ?", left)
 
-    def _note_use(self, token: Row, now: float) -> None:
+    def _note_use(self, token: MemberRow, now: float) -> None:
         """After the registry has taken it: a disk that is full uses up no token."""
         if token.uses_left is not None:
             self._revocations.add_uses({token.public_key: token.uses_left - 1}, now)
 
-    def find(self, public_key: str) -> Row | None:
+    def find(self, public_key: str) -> MemberRow | None:
         rows = self._select("WHERE public_key = ?", public_key)
         return rows[0] if rows else None
 
-    def role_of(self, public_key: str, now: float) -> Role | None:
+    def role_of(self, public_key: str, now: float) -> PeerRole | None:
         """What this key may do now; None: nothing.
 
         A used-up token is still heard for enrolment, so that a lost answer can be asked for again.
@@ -231,11 +233,11 @@ class Registry:
         row = self.find(public_key)
         if row is None:
             return None
-        if row.role is Role.JOINER and row.revoked is None and row.uses_left == 0:
-            return Role.JOINER if row.expires is None or now < row.expires else None
+        if row.role is PeerRole.JOINER and row.revoked is None and row.uses_left == 0:
+            return PeerRole.JOINER if row.expires is None or now < row.expires else None
         return row.role if row.is_valid(now) else None
 
-    def revoke(self, selector: str, now: float) -> Row:
+    def revoke(self, selector: str, now: float) -> MemberRow:
         """Revoke the one key that has this id, public key or name, or that begins so.
 
         Raises:
@@ -249,7 +251,7 @@ class Registry:
             [row for row in live if selector == row.label],
             [row for row in live if _begins(row, selector)],
         )
-        found: list[Row] = next(filter(None, ways), [])
+        found: list[MemberRow] = next(filter(None, ways), [])
         if not found:
             short = f"; a beginning is taken from {_LEAST_BEGINNING} letters on"
             short = short if len(selector) < _LEAST_BEGINNING else ""
@@ -299,7 +301,7 @@ class Registry:
             raise RegistryError(f"{text!r} means {len(found)} keys: {', '.join(found)}")
         return found[0] if found else text
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MemberRow]:
         """All keys, oldest first."""
         return self._select("ORDER BY created, public_key")
 
@@ -324,7 +326,7 @@ class Registry:
         self._written()
         return int(self._table.execute("PRAGMA data_version")[0][0]), self._revocations.changes
 
-    def _insert(self, row: Row) -> None:
+    def _insert(self, row: MemberRow) -> None:
         if self.find(row.public_key) is not None:
             raise RegistryError(f"the key {row.public_key} is registered already")
         self._table.execute(
@@ -335,7 +337,7 @@ class Registry:
             ),
         )  # fmt: skip
 
-    def _select(self, tail: str, *values: str) -> list[Row]:
+    def _select(self, tail: str, *values: str) -> list[MemberRow]:
         revoked, left = self._written()
         rows = []
         for found in self._table.execute(f"SELECT {_COLUMNS} FROM keys {tail}", values):
@@ -347,10 +349,10 @@ class Registry:
             rows.append(row)
         return rows
 
-    def _row(self, found: tuple[Any, ...]) -> Row:
+    def _row(self, found: tuple[Any, ...]) -> MemberRow:
         if all(isinstance(*each) for each in zip(found, _KINDS, strict=True)):
             with contextlib.suppress(ValueError):
-                return Row(found[0], Role(found[1]), *found[2:])
+                return MemberRow(found[0], PeerRole(found[1]), *found[2:])
         raise self._table.damaged(found)
 
     def _written(self) -> tuple[dict[str, float], dict[str, int]]:
@@ -363,14 +365,14 @@ class Registry:
             ) from error
 
 
-def _begins(row: Row, selector: str) -> bool:
+def _begins(row: MemberRow, selector: str) -> bool:
     is_long = len(selector) >= _LEAST_BEGINNING
     names = (row.public_key, row.id, row.label)
     return is_long and any(name.startswith(selector) for name in names)
 
 
-def _spoken(row: Row) -> str:
+def _spoken(row: MemberRow) -> str:
     """A candidate, for who has to choose one."""
     day = time.strftime("%Y-%m-%d", time.localtime(row.created))
-    role = f"join token ({row.joins_as})" if row.role is Role.JOINER else row.role.value
+    role = f"join token ({row.joins_as})" if row.role is PeerRole.JOINER else row.role.value
     return f"{row.id}  {role}, enrolled {day}, {row.label}"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 
 from broker.membership.registry import Registry
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 # An expiry is not a change of the registry: all live keys are looked up again this often.
 EXPIRY_S = 30.0
 
 
-class Roster:
+class KeyRoles:
     def __init__(self, registry: Registry, now: float) -> None:
         self._registry = registry
-        self._roles: dict[str, Role] = {}
+        self._roles: dict[str, PeerRole] = {}
         self._next_expiry = now
 
-    def role_of(self, user: str) -> Role | None:
+    def role_of(self, user: str) -> PeerRole | None:
         """None: this key may do nothing here."""
         role = self._roles.get(user)
         if role is None:

@@ -28,7 +28,7 @@ from broker.core.limits import (
     REGRESSED,
 )
 from broker.core.shares import Shares
-from broker.scheduling.needs import Word
+from broker.scheduling.needs import MemoryClaim
 from broker.scheduling.regression import Regression, prior_of
 from cache.digest import Digest, digest_of
 from zcc.traits import Traits
@@ -63,7 +63,7 @@ class Expected:
     cost_s: float
     usual_bytes: int
     is_known: bool = False
-    words: tuple[Word, ...] = ()
+    words: tuple[MemoryClaim, ...] = ()
 
     @property
     def peak_bytes(self) -> int:
@@ -89,10 +89,10 @@ class Seen:
     other: tuple[str, float, float] | None = None
 
     @property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[MemoryClaim, ...]:
         said = [(self.by, self.ln_peak, self.ln_least), *([self.other] if self.other else [])]
         return tuple(
-            Word(by, int(math.exp(peak)), int(math.exp(least))) for by, peak, least in said
+            MemoryClaim(by, int(math.exp(peak)), int(math.exp(least))) for by, peak, least in said
         )
 
     def heard(self, by: str) -> bool:
@@ -109,7 +109,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CostRow:
     """As it is written down; `seen` is None where it is to be forgotten."""
 
     name: bytes
@@ -130,7 +130,9 @@ class Costs:
     def __len__(self) -> int:
         return len(self._order)
 
-    def restore(self, rows: Iterable[Row], regressions: Mapping[bytes, Sequence[float]]) -> None:
+    def restore(
+        self, rows: Iterable[CostRow], regressions: Mapping[bytes, Sequence[float]]
+    ) -> None:
         """What was written down, used last comes last; the shared regression has an empty name."""
         for row in rows:
             if row.seen is not None:
@@ -147,10 +149,10 @@ class Costs:
         found = {bytes(name): each.state() for name, each in self._regressions.items()}
         return {b"": self._shared.state(), **found}
 
-    def take_changed(self) -> list[Row]:
+    def take_changed(self) -> list[CostRow]:
         """What is to be written down since the last call."""
         changed, self._changed = self._changed, {}
-        return [Row(name, user, seen) for (name, user), seen in changed.items()]
+        return [CostRow(name, user, seen) for (name, user), seen in changed.items()]
 
     def expect(self, user: str, toolchain: Digest, traits: Traits) -> Expected:
         """What this key's job will take."""

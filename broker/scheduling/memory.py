@@ -10,7 +10,7 @@ from collections.abc import Collection
 from broker.core.farm import Farm
 from broker.core.jobs import EVERY, Execution
 from broker.scheduling.model import Identity
-from broker.scheduling.needs import Word
+from broker.scheduling.needs import MemoryClaim
 from zcc.reasons import Reason
 
 NO_MEMORY = Reason.NEEDS_MEMORY
@@ -20,9 +20,9 @@ def was_stopped(farm: Farm, execution: Execution, key: str, used_bytes: int, now
     """A node of this key has stopped it for want of memory: it is to have twice as much, and that is
     remembered. Where that is not to be believed yet, another key's node is to say something."""
     words = {each.by: each for each in execution.words}
-    before = words.get(key, Word(key, 0))
+    before = words.get(key, MemoryClaim(key, 0))
     reserved = max(2 * used_bytes, before.peak_bytes, execution.memory_bytes)
-    words[key] = Word(key, reserved, max(used_bytes, before.least_bytes))
+    words[key] = MemoryClaim(key, reserved, max(used_bytes, before.least_bytes))
     execution.told[key] = words[key]
     execution.words = tuple(words.values())
     execution.avoid -= execution.unheard

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from broker.core.limits import DEFAULT_PEAK_BYTES, MAX_RECORDS_PER_KEY, MOST_SLOWDOWN
 from broker.scheduling.costs import Costs
-from broker.scheduling.needs import Word
+from broker.scheduling.needs import MemoryClaim
 from cache.digest import Digest
 from zcc.traits import Traits
 
@@ -119,7 +119,7 @@ class Expectation:
     scale: float
     cost_s: float
     usual_bytes: int
-    words: tuple[Word, ...] = ()
+    words: tuple[MemoryClaim, ...] = ()
     is_known: bool = False
     known: Known | None = None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class MemoryClaim:
     """What nodes of the key `by` say: it has had `peak_bytes`, and cannot do with less than `least_bytes`."""
 
     by: str
@@ -20,13 +20,15 @@ class Word:
     least_bytes: int = 0
 
 
-def believed(words: Iterable[Word], reach: Callable[[str], float | None]) -> Word | None:
+def believed(
+    words: Iterable[MemoryClaim], reach: Callable[[str], float | None]
+) -> MemoryClaim | None:
     """The largest need that is to be believed; None where there is none.
 
     `reach` tells what nodes of other keys than this can give at the most; None: there are none. Those that
     cannot give what is believed already are not to be asked.
     """
-    found: Word | None = None
+    found: MemoryClaim | None = None
     for word in sorted(words, key=lambda each: each.least_bytes):
         most_bytes, least_bytes = reach(word.by), 0 if found is None else found.least_bytes
         if most_bytes is None or word.least_bytes <= most_bytes or most_bytes < least_bytes:

@@ -17,7 +17,7 @@ from broker.commands.options import DEFAULT_STATE, StateDir
 from broker.membership.registry import Registry, is_public_key
 from broker.state import require_state
 from broker.storage.service import DIRECTORY
-from broker.storage.tokens import NAME_LENGTH, Access, Row, StorageTokens
+from broker.storage.tokens import NAME_LENGTH, StorageAccess, StorageTokens, TokenRow
 from cache.values import purge_written, writers_in
 from zcc.cli import layout, terminal
 from zcc.config import parse_duration
@@ -53,7 +53,7 @@ def make_token(
     now = time.time()
     until = now + parse_duration(expires) if expires else None
     with _opened(state) as tokens:
-        print(tokens.add(label, Access(access.value), now, until))
+        print(tokens.add(label, StorageAccess(access.value), now, until))
 
 
 def revoke_token(
@@ -158,13 +158,13 @@ def _opened(state: str) -> Iterator[StorageTokens]:
         tokens.close()
 
 
-def _state_of(row: Row, now: float) -> str:
+def _state_of(row: TokenRow, now: float) -> str:
     if row.revoked is not None:
         return "revoked"
     return "valid" if row.is_valid(now) else "expired"
 
 
-def _as_json(row: Row, now: float) -> dict[str, str | float | None]:
+def _as_json(row: TokenRow, now: float) -> dict[str, str | float | None]:
     return {
         "hash": row.hash,
         "label": row.label,

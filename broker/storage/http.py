@@ -24,7 +24,7 @@ from broker.core.allowance import Allowance
 from broker.core.limits import STORAGE_BURST, STORAGE_PER_S
 from broker.storage.paths import key_of
 from broker.storage.rounds import Rounds
-from broker.storage.tokens import Access, name_of, token_in
+from broker.storage.tokens import StorageAccess, name_of, token_in
 from cache.errors import CacheError
 from cache.values import MAX_VALUE_BYTES, Value, ValueArrival, ValueStore
 from zcc.summing import Summing
@@ -55,7 +55,7 @@ class Premises:
     """What all connections share. `access_of` judges a token, `now` is monotonic seconds."""
 
     values: ValueStore
-    access_of: Callable[[str], Access | None]
+    access_of: Callable[[str], StorageAccess | None]
     now: Callable[[], float]
     counts: Counter[str] = field(default_factory=Counter)
     rounds: Rounds = field(default_factory=Rounds)
@@ -244,7 +244,7 @@ class Visit(asyncio.Protocol):
         if key is None:
             return _Order(method, 404)
         order = _Order(method, key=key, has_body=length > 0)
-        if method in (b"PUT", b"DELETE") and access is Access.READ:
+        if method in (b"PUT", b"DELETE") and access is StorageAccess.READ:
             order.key = b""
         elif method == b"PUT":
             self._open_arrival(order, length, name_of(token))

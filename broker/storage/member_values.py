@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from broker.core.allowance import Allowance
 from broker.core.limits import STORED_BURST_BYTES, STORED_BYTES_PER_S
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from cache.errors import BlobCorruptError, CacheError
 from cache.values import MAX_KEY_BYTES, MIN_KEY_BYTES, ValueArrival, ValueStore
 from zcc.errors import ProtocolError
@@ -56,7 +56,7 @@ class MembersDesk:
     def __init__(
         self,
         values: ValueStore,
-        access: Access | None,
+        access: StorageAccess | None,
         send: Callable[[bytes, Message], None],
         offer: Offer,
         counts: Counter[str],
@@ -166,7 +166,7 @@ class MembersDesk:
             raise ProtocolError("a ticket for two values")
         if self._stored.left(user, now) <= 0:
             return "too-many"
-        if self._access is not Access.WRITE:
+        if self._access is not StorageAccess.WRITE:
             return "read-only"
         if not message.is_overwriting and self._values.has(message.key):
             return "present"
@@ -224,7 +224,7 @@ class MembersDesk:
         self._end(route, ticket)
 
     def _remove(self, route: bytes, message: StorageRemove) -> None:
-        if self._access is not Access.WRITE:
+        if self._access is not StorageAccess.WRITE:
             self._end(route, message.ticket, "read-only")
             return
         is_done = self._values.remove(message.key)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from broker.storage.door import HttpDoor
 from broker.storage.http import Premises
 from broker.storage.member_values import MembersDesk, Offer, StorageMessage
-from broker.storage.tokens import Access, StorageTokens
+from broker.storage.tokens import StorageAccess, StorageTokens
 from cache.values import ValueStore
 from zcc.messages import Message, StorageEnd
 
@@ -33,7 +33,7 @@ class Storage:
         StoreError: the directory cannot be used.
     """
 
-    def __init__(self, state_dir: str, limit_bytes: int, members: Access | None) -> None:
+    def __init__(self, state_dir: str, limit_bytes: int, members: StorageAccess | None) -> None:
         self._state_dir = state_dir
         self._members = members
         self._counts: Counter[str] = Counter()

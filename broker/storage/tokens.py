@@ -46,7 +46,7 @@ _KINDS: tuple[Any, ...] = (str, str, str, float, (float, type(None)), (float, ty
 NAME_LENGTH = 12
 
 
-class Access(Enum):
+class StorageAccess(Enum):
     """What a token, or a member of the farm, may do."""
 
     READ = "read"
@@ -54,12 +54,12 @@ class Access(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One token; `hash` is how it is named to revoke it."""
 
     hash: str
     label: str
-    access: Access
+    access: StorageAccess
     created: float
     expires: float | None
     revoked: float | None
@@ -99,7 +99,7 @@ class StorageTokens:
     def close(self) -> None:
         self._table.close()
 
-    def add(self, label: str, access: Access, now: float, expires: float | None) -> str:
+    def add(self, label: str, access: StorageAccess, now: float, expires: float | None) -> str:
         """Make a token; what is returned is kept nowhere."""
         token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         label = printable(label[:MAX_LABEL])
@@ -109,14 +109,14 @@ class StorageTokens:
         )
         return token
 
-    def access_of(self, token: str, now: float) -> Access | None:
+    def access_of(self, token: str, now: float) -> StorageAccess | None:
         """What this token allows now; None: nothing. A revocation counts at once."""
         if not token.startswith(_PREFIX) or len(token) > _MAX_TOKEN:
             return None
         rows = self._select("WHERE hash = ?", _hash(token))
         return rows[0].access if rows and rows[0].is_valid(now) else None
 
-    def revoke(self, selector: str, now: float) -> Row:
+    def revoke(self, selector: str, now: float) -> TokenRow:
         """Revoke the one token that has this label, or a hash that begins so.
 
         Raises:
@@ -141,11 +141,11 @@ class StorageTokens:
                 raise
             logger.warning("revoked in the file of revocations alone: %s", error.reason)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TokenRow]:
         """All tokens, oldest first."""
         return self._select("ORDER BY created, hash")
 
-    def _select(self, tail: str, *values: str) -> list[Row]:
+    def _select(self, tail: str, *values: str) -> list[TokenRow]:
         columns = "hash, label, access, created, expires, revoked"
         found = self._table.execute(f"SELECT {columns} FROM tokens {tail}", values)
         rows, written = [self._row(each) for each in found], self._written()
@@ -156,10 +156,10 @@ class StorageTokens:
             for row in rows
         ]
 
-    def _row(self, found: tuple[Any, ...]) -> Row:
+    def _row(self, found: tuple[Any, ...]) -> TokenRow:
         if all(isinstance(*each) for each in zip(found, _KINDS, strict=True)):
             with contextlib.suppress(ValueError):
-                return Row(found[0], found[1], Access(found[2]), *found[3:])
+                return TokenRow(found[0], found[1], StorageAccess(found[2]), *found[3:])
         raise self._table.damaged(found)
 
     def _written(self) -> dict[str, float]:

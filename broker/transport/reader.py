@@ -26,7 +26,7 @@ from broker.core.limits import (
     MAX_SHOWN_VALUES,
 )
 from broker.core.shares import Shares
-from broker.errors import NoRoomError, WorkerLostError
+from broker.errors import ReaderFullError, WorkerLostError
 from broker.transport.heads import (
     JobHead,
     ResultHead,
@@ -250,10 +250,10 @@ class Reader:
         if has_room:
             self._intake.put(Unread(payer, origin, message, size, max(cost_bytes, 1)))
         for item in lost:
-            self._fail(item.origin, item.message, NoRoomError())
+            self._fail(item.origin, item.message, ReaderFullError())
             self._say_last(item.origin.route)
         if not has_room:
-            self._fail(origin, message, NoRoomError())
+            self._fail(origin, message, ReaderFullError())
         elif self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
             self._task.add_done_callback(raise_failure)

@@ -14,7 +14,7 @@ from broker.core import events
 from broker.core.events import Event, Origin
 from broker.core.limits import DISK_FAULT_S, MAX_INTERNED, MAX_REASON
 from broker.core.machine import Machine
-from broker.errors import NoRoomError
+from broker.errors import ReaderFullError
 from broker.failures import BROKER_FAILED
 from broker.results.shared_cache import SharedResults
 from broker.transport.heads import JobHead, ResultHead, is_as_declared, split_digests
@@ -115,7 +115,7 @@ class Reception:
         """One command is at fault, perhaps for another release's bounds: its user's others go on. A node is at
         fault for what is no result, and for nothing else."""
         match message:
-            case Submit() if isinstance(error, NoRoomError):
+            case Submit() if isinstance(error, ReaderFullError):
                 self._happen(events.SubmitUnread(origin, message.ticket))
             case Submit():
                 self._refuse_unreadable(origin, message, error)

@@ -17,7 +17,7 @@ import zmq
 from broker.core.limits import KEY_CONNECTIONS, LOOK_EVERY_S, MAX_UNSENT_MESSAGES, UNREAD_MESSAGES
 from broker.transport.connections import Connection, Connections, bytes_on_the_wire
 from broker.transport.gate import Gate
-from broker.transport.watch import Watch
+from broker.transport.watch import ConnectionWatch
 from broker.transport.zap import ZAP_DOMAIN, ZapHandler
 from zcc import tcp
 from zcc.keys import KeyPair
@@ -92,7 +92,7 @@ class RouterLink(Pumped):
         self.endpoint = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._on_message = on_message
         self._on_offence = on_offence
-        self._watch = Watch(self._connections, self._shut_for)
+        self._watch = ConnectionWatch(self._connections, self._shut_for)
         self._looked_at = 0.0
         super().__init__(socket)
 

@@ -44,7 +44,7 @@ from broker.core.limits import (
     UNPACKED_BYTES_PER_S,
     UNPACKED_SHARE,
 )
-from broker.core.rating import Pace, Rating
+from broker.core.rating import Rating, UploadPace
 from broker.core.unfinished import Unfinished, Upload
 from broker.transport.pushes import Pushes
 from broker.transport.recent import Recent
@@ -53,7 +53,7 @@ from cache.digest import Digest
 from cache.errors import BlobCorruptError
 from cache.whole import MAX_AT_ONCE_BYTES, whole
 from zcc.errors import ProtocolError
-from zcc.messages import Chunk, Message, Role, Want
+from zcc.messages import Chunk, Message, PeerRole, Want
 from zcc.transfer import Piece, Receiver
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Peer:
     route: bytes
-    role: Role
+    role: PeerRole
     user: str
     receiver: Receiver
     opened_at: float
@@ -101,15 +101,15 @@ class Traffic:
     def is_open(self, route: bytes) -> bool:
         return route in self._peers
 
-    def role_on(self, route: bytes) -> Role | None:
+    def role_on(self, route: bytes) -> PeerRole | None:
         """What the session on this route is; None where there is none."""
         peer = self._peers.get(route)
         return None if peer is None else peer.role
 
-    def open(self, route: bytes, role: Role, user: str, now: float) -> None:
+    def open(self, route: bytes, role: PeerRole, user: str, now: float) -> None:
         self.close(route, now)
         peer = self._peers[route] = Peer(route, role, user, Receiver(), now, now, Rating(now))
-        if role is Role.NODE:
+        if role is PeerRole.NODE:
             peer.pushes = Pushes(self._store, self._recent.put)
 
     def close(self, route: bytes, now: float) -> None:
@@ -325,10 +325,10 @@ class Traffic:
                 del self._put_off[user, digest]
                 self._report(BlobSpoiled(digest, user))
         for peer in list(self._peers.values()):
-            if peer.role is Role.CLIENT and len(peer.receiver):
+            if peer.role is PeerRole.CLIENT and len(peer.receiver):
                 pace = peer.rating.judge(now)
-                if pace is not Pace.GOOD:
-                    self._report(UploadStalled(peer.route, is_moving=pace is Pace.SLOW))
+                if pace is not UploadPace.GOOD:
+                    self._report(UploadStalled(peer.route, is_moving=pace is UploadPace.SLOW))
             else:
                 peer.progress_at = now
                 peer.rating.begin(now)

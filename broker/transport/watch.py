@@ -30,7 +30,7 @@ AHEAD = "it sends more than is read"
 Peer = Connection[tcp.Address]
 
 
-class Watch:
+class ConnectionWatch:
     def __init__(
         self, connections: Connections[tcp.Address], shut: Callable[[Peer, str], None]
     ) -> None:

@@ -22,12 +22,12 @@ from broker.core.limits import (
     UNDECIDED_FAULTS,
 )
 from broker.scheduling.distance import Line
-from broker.trust.standing import Stage, Standing
+from broker.trust.standing import Standing, TrialStage
 from broker.trust.strikes import Strikes
 from cache.digest import Digest
 
 
-class Record(Strikes):
+class NodeRecord(Strikes):
     """What is known of a node (a key and a name) across its sessions. `until` is when it is taken by all again.
 
     Of its last jobs `outcomes` has the keys of those that failed here alone, and of the node whose word alone
@@ -87,7 +87,7 @@ class Record(Strikes):
         self.put_aside(now)
         self.condemn(now + term_s, max(term_s, self.standing.term_s))
 
-    def take_over(self, others: Iterable[Record]) -> None:
+    def take_over(self, others: Iterable[NodeRecord]) -> None:
         """This name is new, and one of the same key that owes a proof may have taken it: it owes the same."""
         owing = [each for each in others if not each.standing.is_trusted]
         if owing and self.standing.is_trusted:
@@ -95,7 +95,7 @@ class Record(Strikes):
             self.until, self.penalty_s = worst.until, worst.penalty_s
             standing = worst.standing
             self.standing = Standing(
-                Stage.OWING, standing.term_s, standing.failed, failed_for=standing.failed_for
+                TrialStage.OWING, standing.term_s, standing.failed, failed_for=standing.failed_for
             )
 
     def distrust(self) -> tuple[bool, float]:

@@ -27,7 +27,7 @@ from broker.results.kept import KeptJobs
 from broker.results.shared_cache import SharedResults
 from broker.scheduling.stragglers import UNANSWERED
 from broker.trust.reruns import NOT_FOR_IT
-from broker.trust.standing import Outcome
+from broker.trust.standing import TrialOutcome
 from broker.trust.verdicts import Told, differences
 from cache.digest import Digest, digest_of, short
 from cache.errors import CacheError
@@ -182,7 +182,7 @@ class Examiner:
             self._go_on(trial)
             return
         else:  # it has left, pauses, or is short of something now
-            self._end(trial, Outcome.UNTRIED)
+            self._end(trial, TrialOutcome.UNTRIED)
             return
         question.asked = _Asked.THIRD
         self._ask_others(trial, question)
@@ -238,7 +238,7 @@ class Examiner:
         """Nobody else can do the job now. Does the node repeat itself, at least?"""
         said = question.said
         if told is None and effect.fault not in _WRONG:
-            self._end(trial, Outcome.UNTRIED)
+            self._end(trial, TrialOutcome.UNTRIED)
         elif told is None or (said is not None and not differences(said.result, told.result)):
             self._wrong(trial, question, "", is_sure=False)
         else:
@@ -277,7 +277,7 @@ class Examiner:
         if verdict in ("wrong", "disputed"):
             logger.error("%s does the known job %s wrong: %s", name, job, what)
 
-    def _end(self, trial: _Trial, outcome: Outcome) -> None:
+    def _end(self, trial: _Trial, outcome: TrialOutcome) -> None:
         node = trial.node
         against = frozenset(trial.against)
         logger.info("%s was tried with %d known jobs: %s", node.node, trial.put, outcome.value)
@@ -286,12 +286,12 @@ class Examiner:
         )
 
 
-def _outcome(trial: _Trial) -> Outcome:
+def _outcome(trial: _Trial) -> TrialOutcome:
     if trial.is_convicted:
-        return Outcome.FAILED
+        return TrialOutcome.FAILED
     if trial.good >= KNOWN_JOBS or (trial.good and not trial.against):
-        return Outcome.PASSED
-    return Outcome.NOTHING_KNOWN
+        return TrialOutcome.PASSED
+    return TrialOutcome.NOTHING_KNOWN
 
 
 def _told(effect: RerunEnded) -> Told | None:

@@ -19,13 +19,13 @@ from enum import Enum
 from broker.core.limits import ASK_PROOF_AGAIN_S, MAX_QUARANTINE_S, PROBES
 
 
-class Stage(Enum):
+class TrialStage(Enum):
     TRUSTED = "trusted"
     OWING = "owing"
     PROBED = "probed"
 
 
-class Outcome(Enum):
+class TrialOutcome(Enum):
     """What came of a trial. `UNTRIED`: the node was not there to answer, or said that it cannot now. `PROBED`:
     nothing is known, and real jobs have shown enough."""
 
@@ -46,7 +46,7 @@ class Standing:
     while it is probed.
     """
 
-    stage: Stage = Stage.TRUSTED
+    stage: TrialStage = TrialStage.TRUSTED
     term_s: float = 0.0
     failed: int = 0
     asked: bytes = b""
@@ -58,17 +58,17 @@ class Standing:
 
     @property
     def is_trusted(self) -> bool:
-        return self.stage is Stage.TRUSTED
+        return self.stage is TrialStage.TRUSTED
 
     def owe(self, term_s: float) -> None:
         """It is put in quarantine, for so many seconds."""
-        self.stage = Stage.OWING
+        self.stage = TrialStage.OWING
         self.term_s = term_s
         self.again_at, self._again_s = 0.0, ASK_PROOF_AGAIN_S
         self.asked, self.probes = b"", 0  # whatever is found out now is of before
 
     def trust(self) -> None:
-        self.stage = Stage.TRUSTED
+        self.stage = TrialStage.TRUSTED
         self.failed, self.probes = 0, 0
         self.failed_for = frozenset()
 
@@ -77,7 +77,7 @@ class Standing:
         if self.has_probed and not against:
             self.trust()
             return
-        self.stage = Stage.PROBED
+        self.stage = TrialStage.PROBED
         self.probes = 0 if against else self.probes
         self.failed_for = against
         self.failed += bool(against)
@@ -90,8 +90,8 @@ class Standing:
 
     def gone(self) -> None:
         """It has left: what it is given when it is back, a known job says."""
-        if self.stage is Stage.PROBED:
-            self.stage, self.probes = Stage.OWING, 0
+        if self.stage is TrialStage.PROBED:
+            self.stage, self.probes = TrialStage.OWING, 0
             if not self.failed_for:
                 self.again_at, self._again_s = 0.0, ASK_PROOF_AGAIN_S
 
@@ -103,7 +103,7 @@ class Standing:
 
     def note_probe(self) -> None:
         """A job had a verdict there. Where a known one speaks against it, no other speaks for it."""
-        if self.stage is Stage.PROBED and not self.failed_for:
+        if self.stage is TrialStage.PROBED and not self.failed_for:
             self.probes += 1
             if self.has_probed:
                 self.again_at = 0.0
@@ -115,7 +115,7 @@ class Standing:
         failed = "it did known jobs wrong when it was tried last: look at it; " * bool(self.failed)
         if now < until:
             return f"{failed}it is tried with known jobs in {until - now:.0f} s" if failed else ""
-        if self.stage is Stage.PROBED:
+        if self.stage is TrialStage.PROBED:
             return f"{failed}it gets one job at a time, as no known one can be put to it"
         return f"{failed}its quarantine is over, and known jobs are put to it first"
 

@@ -23,7 +23,7 @@ from broker.core.ledger import Ledger
 from broker.core.limits import STARTUP_GRACE_S, TRIAL_LIMIT_S, TRIALS_EVERY_S
 from broker.core.nodes import Node
 from broker.scheduling.model import Identity
-from broker.trust.standing import Outcome, Stage
+from broker.trust.standing import TrialOutcome, TrialStage
 
 
 class Trials:
@@ -48,7 +48,9 @@ class Trials:
             if standing.is_trusted:
                 continue
             if standing.asked and now >= standing.until:
-                self._end(node.identity, standing.asked, Outcome.NOTHING_KNOWN, frozenset(), 0, now)
+                self._end(
+                    node.identity, standing.asked, TrialOutcome.NOTHING_KNOWN, frozenset(), 0, now
+                )
             _, busy_until = self._under_way.get(node.session.user, (b"", 0.0))
             is_time = now >= max(standing.again_at, busy_until)
             if not standing.asked and is_time and node.is_there(now):
@@ -80,7 +82,7 @@ class Trials:
         self,
         identity: Identity,
         session: bytes,
-        outcome: Outcome,
+        outcome: TrialOutcome,
         against: frozenset[str],
         right: int,
         now: float,
@@ -92,22 +94,27 @@ class Trials:
             return  # given up
         standing.asked = b""
         is_here = farm.nodes.get(session) is not None
-        if outcome is Outcome.FAILED:
+        if outcome is TrialOutcome.FAILED:
             record.fail_trial(now)
-        elif outcome is Outcome.PASSED:
+        elif outcome is TrialOutcome.PASSED:
             standing.trust()
             for user in against:
                 record.put_aside_for(user, now)
-        elif outcome is Outcome.UNTRIED or not is_here or standing.stage is Stage.TRUSTED:
+        elif outcome is TrialOutcome.UNTRIED or not is_here or standing.stage is TrialStage.TRUSTED:
             standing.untried(now)
         else:
             standing.nothing_known(against, now)
             if standing.is_trusted:
-                outcome = Outcome.PROBED
+                outcome = TrialOutcome.PROBED
         self._tell(identity, outcome, against, right, now)
 
     def _tell(
-        self, identity: Identity, outcome: Outcome, against: frozenset[str], right: int, now: float
+        self,
+        identity: Identity,
+        outcome: TrialOutcome,
+        against: frozenset[str],
+        right: int,
+        now: float,
     ) -> None:
         """Seats, the log, and who waits for this node alone."""
         farm = self._farm
@@ -119,7 +126,7 @@ class Trials:
         key, name = identity
         fields = {"node": name, "node_key": key, "outcome": outcome.value, "right": right}
         farm.audit("trial", **fields, against=" ".join(sorted(against)))
-        if outcome is Outcome.FAILED:
+        if outcome is TrialOutcome.FAILED:
             for_s = round(record.until - now, 1)
             farm.audit("quarantine", node=name, node_key=key, for_s=for_s, reason="trial")
             self._ledger.unservable.look(now)

@@ -25,7 +25,7 @@ _SETTLES_S = 1.0
 _NOT_WHY_SHARE = 1 / 16
 
 
-class Writer(Protocol):
+class DiskUser(Protocol):
     """A run: what it had on the disk when it was looked at last, and when that was begun."""
 
     written_bytes: int
@@ -37,18 +37,18 @@ def _free_bytes(directory: bytes) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-class Disk:
+class JobDisk:
     """One disk, and the runs that write to it."""
 
     def __init__(self, free_bytes: Callable[[bytes], int] = _free_bytes) -> None:
         self._free_bytes = free_bytes
         self._lock = threading.Lock()
-        self._writers: list[Writer] = []
+        self._writers: list[DiskUser] = []
         # Since when it counts that the disk is short; None: it is not.
         self._short_at: float | None = None
 
     @contextlib.contextmanager
-    def written_by(self, writer: Writer) -> Iterator[None]:
+    def written_by(self, writer: DiskUser) -> Iterator[None]:
         """This run writes meanwhile."""
         with self._lock:
             self._writers.append(writer)
@@ -59,7 +59,7 @@ class Disk:
                 self._writers.remove(writer)
 
     def why_stop(
-        self, writer: Writer, directory: bytes, kept_bytes: int, now: float
+        self, writer: DiskUser, directory: bytes, kept_bytes: int, now: float
     ) -> tuple[Fault, str] | None:
         """Why this run has to go now, if so: less than `kept_bytes` are free where `directory` lies."""
         is_short = self._free_bytes(directory) < kept_bytes
@@ -79,7 +79,7 @@ class Disk:
             f"the disk is almost full, with {writer.written_bytes >> 20} MiB of the job's",
         )
 
-    def is_asking(self, writer: Writer, now: float) -> bool:
+    def is_asking(self, writer: DiskUser, now: float) -> bool:
         """Whether this run has to be looked at, so that one can be chosen."""
         with self._lock:
             return self._short_at is not None and writer.looked_at < self._short_at <= now
@@ -91,6 +91,6 @@ class Disk:
             return all(each.looked_at >= self._short_at for each in self._writers)
         return True
 
-    def _largest(self) -> Writer:
+    def _largest(self) -> DiskUser:
         """Of those that have written as much the youngest: it has done the least."""
         return max(reversed(self._writers), key=lambda each: each.written_bytes)

@@ -9,7 +9,7 @@ from zcc.messages import Done, Failed, Message
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendToBroker:
     message: Message
 
 
@@ -72,12 +72,12 @@ class ForgetLease:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class LeaveFarm:
     """All work is done and delivered: say Bye and end the process."""
 
 
 Effect = (
-    Send
+    SendToBroker
     | SendBehind
     | FetchInputs
     | FetchToolchain
@@ -87,5 +87,5 @@ Effect = (
     | StepBack
     | KillJob
     | ForgetLease
-    | Leave
+    | LeaveFarm
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cache.digest import Digest
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import Fault, Offer
 
 
@@ -136,7 +136,7 @@ class OfferChanged:
 class MemoryChanged:
     """What jobs may have of memory, beside what others use."""
 
-    memory: Memory | None
+    memory: LentMemory | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ from node.core.effects import (
     ForgetLease,
     InstallToolchain,
     KillJob,
-    Leave,
+    LeaveFarm,
     SayState,
-    Send,
     SendBehind,
+    SendToBroker,
     StartJob,
     StepBack,
 )
@@ -59,7 +59,7 @@ from node.core.events import (
     ToolchainReady,
     Welcomed,
 )
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import Done, Failed, Fault, Offer, Started
 
 # A broker that leases more than this to one node is broken; what is beyond is refused.
@@ -73,7 +73,7 @@ MAX_INSTALLING = 2
 MAX_CLIENTS = 1024
 
 
-class Stage(Enum):
+class LeaseStage(Enum):
     FETCHING = "fetching"
     READY = "ready"
     RUNNING = "running"
@@ -82,11 +82,11 @@ class Stage(Enum):
 
 
 @dataclass(slots=True)
-class Lease:
+class NodeLease:
     toolchain: Digest
     missing: set[Digest]
     needs_toolchain: bool
-    stage: Stage = Stage.FETCHING
+    stage: LeaseStage = LeaseStage.FETCHING
     last_word: Done | Failed | None = None
     outputs: tuple[Digest, ...] = ()
     spoiled: int = 0
@@ -100,11 +100,11 @@ class NodeMachine:
 
     slots: int
     lent: Offer | None = None
-    leases: OrderedDict[bytes, Lease] = field(default_factory=OrderedDict)
+    leases: OrderedDict[bytes, NodeLease] = field(default_factory=OrderedDict)
     has_session: bool = False  # a broker listens
     is_stopping: bool = False
     paused: str = ""  # why no jobs are taken
-    memory: Memory | None = None
+    memory: LentMemory | None = None
     _ready: deque[bytes] = field(default_factory=deque)
     _wanted: set[Digest] = field(default_factory=set)
     # Toolchains that are here, to be unpacked.
@@ -124,13 +124,13 @@ class NodeMachine:
     @property
     def running(self) -> int:
         """Sandboxes alive now."""
-        occupied = (Stage.RUNNING, Stage.REVOKED)
+        occupied = (LeaseStage.RUNNING, LeaseStage.REVOKED)
         return sum(lease.stage in occupied for lease in self.leases.values())
 
     def open_leases(self) -> tuple[bytes, ...]:
         """The leases to tell a broker in Hello: held, running, or ended and not settled."""
         return tuple(
-            name for name, lease in self.leases.items() if lease.stage is not Stage.REVOKED
+            name for name, lease in self.leases.items() if lease.stage is not LeaseStage.REVOKED
         )
 
     def handle(self, event: Event) -> list[Effect]:
@@ -138,7 +138,7 @@ class NodeMachine:
             case RunAsked():
                 effects = self._take(event)
             case RunRejected(lease, fault, detail):
-                effects = [Send(Failed(lease, fault.value, detail))]
+                effects = [SendToBroker(Failed(lease, fault.value, detail))]
             case LeaseRevoked(name):
                 effects = self._revoke(name)
             case BlobArrived(digest):
@@ -178,23 +178,23 @@ class NodeMachine:
         assert 0 <= self.running <= self.slots
         assert len(self._installing) <= MAX_INSTALLING
         for name in self._ready:
-            assert name not in self.leases or self.leases[name].stage is not Stage.FETCHING
+            assert name not in self.leases or self.leases[name].stage is not LeaseStage.FETCHING
         for lease in self.leases.values():
-            assert (lease.last_word is None) == (lease.stage is not Stage.ENDED)
-            assert lease.stage is Stage.FETCHING or not lease.missing
+            assert (lease.last_word is None) == (lease.stage is not LeaseStage.ENDED)
+            assert lease.stage is LeaseStage.FETCHING or not lease.missing
 
     def _take(self, event: RunAsked) -> list[Effect]:
         if event.lease in self.leases:
             return []  # said twice by a broker that saw us come back; the first still stands
         if self.is_stopping:
-            return [Send(Failed(event.lease, Fault.STOPPING.value, "the node is leaving"))]
+            return [SendToBroker(Failed(event.lease, Fault.STOPPING.value, "the node is leaving"))]
         why_none = self.paused or (self.offer.why if not self.offer.slots else "")
         if why_none:
-            return [Send(Failed(event.lease, Fault.PAUSED.value, why_none))]
+            return [SendToBroker(Failed(event.lease, Fault.PAUSED.value, why_none))]
         if len(self.leases) >= MAX_LEASES:
-            return [Send(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
+            return [SendToBroker(Failed(event.lease, Fault.RESOURCES.value, "too many leases"))]
         needs_toolchain = not event.is_toolchain_here
-        lease = Lease(
+        lease = NodeLease(
             event.toolchain,
             set(event.missing),
             needs_toolchain,
@@ -206,7 +206,7 @@ class NodeMachine:
         self._promote()
         return effects
 
-    def _fetch(self, lease: Lease) -> list[Effect]:
+    def _fetch(self, lease: NodeLease) -> list[Effect]:
         effects: list[Effect] = []
         toolchain = lease.toolchain
         is_here = toolchain in self._packed or toolchain in self._installing
@@ -221,8 +221,12 @@ class NodeMachine:
 
     def _promote(self) -> None:
         for name, lease in self.leases.items():
-            if lease.stage is Stage.FETCHING and not lease.missing and not lease.needs_toolchain:
-                lease.stage = Stage.READY
+            if (
+                lease.stage is LeaseStage.FETCHING
+                and not lease.missing
+                and not lease.needs_toolchain
+            ):
+                lease.stage = LeaseStage.READY
                 self._ready.append(name)
 
     def _fill_slots(self) -> list[Effect]:
@@ -232,22 +236,22 @@ class NodeMachine:
         while free > 0 and self._ready:
             name = self._ready.popleft()
             lease = self.leases.get(name)
-            if lease is None or lease.stage is not Stage.READY:
+            if lease is None or lease.stage is not LeaseStage.READY:
                 continue
             if not self._has_memory_for(lease):
                 waiting.append(name)
                 continue
-            lease.stage = Stage.RUNNING
-            effects += [Send(Started(name)), StartJob(name)]
+            lease.stage = LeaseStage.RUNNING
+            effects += [SendToBroker(Started(name)), StartJob(name)]
             free -= 1
         self._ready.extendleft(reversed(waiting))
         return effects
 
-    def _has_memory_for(self, lease: Lease) -> bool:
+    def _has_memory_for(self, lease: NodeLease) -> bool:
         """Whether it may begin beside those that run; one that needs more than there is runs alone."""
         if self.memory is None or not self.running:
             return True
-        occupied = (Stage.RUNNING, Stage.REVOKED)
+        occupied = (LeaseStage.RUNNING, LeaseStage.REVOKED)
         reserved_bytes = sum(
             each.memory_bytes for each in self.leases.values() if each.stage in occupied
         )
@@ -325,14 +329,14 @@ class NodeMachine:
     def _begin_anew(self, event: JobSpoiled) -> list[Effect]:
         """A job has run on rotten files, or could not start for want of them."""
         lease = self.leases.get(event.lease)
-        if lease is None or lease.stage is not Stage.RUNNING:
+        if lease is None or lease.stage is not LeaseStage.RUNNING:
             return self._forget(event.lease)
         lease.spoiled += 1
         if lease.spoiled > MAX_SPOILED:
             return self._fail(event.lease, Fault.INTERNAL, event.detail)
         if self.is_stopping:
             return self._fail(event.lease, Fault.STOPPING, "the node is leaving")
-        lease.stage = Stage.FETCHING
+        lease.stage = LeaseStage.FETCHING
         lease.missing = set(event.missing)
         lease.needs_toolchain = not event.is_toolchain_here
         effects = self._fetch(lease)
@@ -342,10 +346,10 @@ class NodeMachine:
     def _toolchain_gone(self, digest: Digest) -> list[Effect]:
         effects: list[Effect] = []
         for name, lease in self.leases.items():
-            if lease.toolchain == digest and lease.stage in (Stage.FETCHING, Stage.READY):
-                if lease.stage is Stage.READY:
+            if lease.toolchain == digest and lease.stage in (LeaseStage.FETCHING, LeaseStage.READY):
+                if lease.stage is LeaseStage.READY:
                     self._ready.remove(name)
-                lease.stage = Stage.FETCHING
+                lease.stage = LeaseStage.FETCHING
                 lease.needs_toolchain = True
                 effects += self._fetch(lease)
         return effects
@@ -375,7 +379,7 @@ class NodeMachine:
         if offer == self.lent:
             return []
         self.lent = offer
-        running = [name for name, lease in self.leases.items() if lease.stage is Stage.RUNNING]
+        running = [name for name, lease in self.leases.items() if lease.stage is LeaseStage.RUNNING]
         effects: list[Effect] = [SayState(), *(StepBack(name) for name in running[offer.slots :])]
         if not offer.slots:
             effects += self._give_back(Fault.PAUSED, offer.why)
@@ -389,7 +393,7 @@ class NodeMachine:
 
     def _give_back(self, fault: Fault, detail: str) -> list[Effect]:
         """All that has not begun."""
-        waits = (Stage.FETCHING, Stage.READY)
+        waits = (LeaseStage.FETCHING, LeaseStage.READY)
         hit = [name for name, lease in self.leases.items() if lease.stage in waits]
         return [effect for name in hit for effect in self._fail(name, fault, detail)]
 
@@ -408,9 +412,9 @@ class NodeMachine:
         self, name: bytes, last_word: Done | Failed, outputs: tuple[Digest, ...]
     ) -> list[Effect]:
         lease = self.leases.get(name)
-        if lease is None or lease.stage is Stage.REVOKED:
+        if lease is None or lease.stage is LeaseStage.REVOKED:
             return self._forget(name)
-        lease.stage = Stage.ENDED
+        lease.stage = LeaseStage.ENDED
         lease.missing.clear()
         lease.needs_toolchain = False
         lease.last_word = last_word
@@ -421,10 +425,10 @@ class NodeMachine:
         lease = self.leases.get(name)
         if lease is None:
             return []
-        if lease.stage is Stage.RUNNING:
-            lease.stage = Stage.REVOKED
+        if lease.stage is LeaseStage.RUNNING:
+            lease.stage = LeaseStage.REVOKED
             return [KillJob(name)]
-        if lease.stage is Stage.REVOKED:
+        if lease.stage is LeaseStage.REVOKED:
             return []
         return self._forget(name)
 
@@ -435,7 +439,7 @@ class NodeMachine:
         """A session stands (again): ask anew for what was under way, say last words again."""
         effects: list[Effect] = []
         for lease in self.leases.values():
-            if lease.stage is Stage.FETCHING:
+            if lease.stage is LeaseStage.FETCHING:
                 effects += self._fetch(lease)
             elif lease.last_word is not None:
                 effects.append(SendBehind(lease.outputs, lease.last_word))
@@ -444,4 +448,4 @@ class NodeMachine:
     def _leave_when_done(self) -> list[Effect]:
         """Once all is settled; without a broker, once nothing runs: nobody takes what has ended."""
         is_done = not self.leases if self.has_session else not self.running
-        return [Leave()] if self.is_stopping and is_done else []
+        return [LeaveFarm()] if self.is_stopping and is_done else []

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from node.sandbox.command_line import LEAST_LIMIT_BYTES
 from zcc.capacity import available_bytes, memory_bytes, memory_levels, pressure_files
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 
 # Of all memory, what is left to the system and to the node itself, and at least so much.
 KEEP_SHARE = 1 / 16
@@ -64,12 +64,12 @@ class Gauge:
             return max(LEAST_LIMIT_BYTES, HEADROOM * reserved_bytes)
         return min(self.limit_bytes, max(LEAST_LIMIT_BYTES, HEADROOM * reserved_bytes))
 
-    def look(self, used_bytes: int) -> Memory | None:
+    def look(self, used_bytes: int) -> LentMemory | None:
         """What there is now, where jobs have so much; None: nobody knows."""
         if not self.limit_bytes:
             return None
         some, _ = self._pressure()
-        return Memory(self.limit_bytes, self._usable_bytes(used_bytes), min(some, 100.0))
+        return LentMemory(self.limit_bytes, self._usable_bytes(used_bytes), min(some, 100.0))
 
     def victim(self, holders: Iterable[Holder], now: float) -> Holder | None:
         """The run that has to go now, if memory is short."""

@@ -19,9 +19,9 @@ from dataclasses import replace
 
 from cache.digest import digest_of, short
 from node.errors import SandboxError
-from node.obstacles import Surroundings, explain
+from node.obstacles import MachineFacts, explain
 from node.sandbox.cgroup import Cgroups, Group
-from node.sandbox.command_line import DEVICES, Limits, Mode, Sandbox
+from node.sandbox.command_line import DEVICES, Limits, Sandbox, SandboxMode
 from node.sandbox.keeper import new_mark
 from node.sandbox.proof import empty_log, is_started
 from node.sandbox.seats import has_own_network, job_threads
@@ -114,13 +114,15 @@ def _built(source: str, state_dir: str) -> str:
     return path
 
 
-def probe(state_dir: str, mode: Mode = Mode.FULL, cgroups: Cgroups | str = "") -> Sandbox:
+def probe(
+    state_dir: str, mode: SandboxMode = SandboxMode.FULL, cgroups: Cgroups | str = ""
+) -> Sandbox:
     """A sandbox that was seen to hold here; `cgroups`, or why there are none.
 
     Raises:
         SandboxError: it does not work or hold, with the reason and a cure; offer no jobs.
     """
-    around = Surroundings.here()
+    around = MachineFacts.here()
     if not around.has_proc:
         raise SandboxError(explain("", around))
     state_dir = os.path.abspath(state_dir)
@@ -213,12 +215,12 @@ def _is_copy(path: bytes, number: int) -> bool:
 
 def _try_out(sandbox: Sandbox, attempts: str, state_dir: str) -> None:
     """Let the attempts be made inside, and see that none gets through and that look-ups were logged."""
-    words = [b"devices"] if sandbox.mode is Mode.NONE else []
+    words = [b"devices"] if sandbox.mode is SandboxMode.NONE else []
     with _scratch_below(state_dir) as place:
         done = _run(sandbox, attempts, place, words)
         if done.returncode:
             message = done.stderr.decode(errors="replace").strip()
-            raise SandboxError(explain(message, Surroundings.here()))
+            raise SandboxError(explain(message, MachineFacts.here()))
         with open(place + b"/log", "rb") as log:
             if not is_started(log.read(1 << 12)):
                 raise SandboxError(f"{sandbox.shim} was not loaded by {attempts}: is that static?")

@@ -47,7 +47,7 @@ _FEW_TASKS = 64
 LEAST_LIMIT_BYTES = 2 << 30
 
 
-class Mode(Enum):
+class SandboxMode(Enum):
     FULL = "full"
     NONE = "none"
 
@@ -107,7 +107,7 @@ class Sandbox:
     bubblewrap: str
     shim: str
     seccomp: str  # a file with the filter, of this process's own
-    mode: Mode = Mode.FULL
+    mode: SandboxMode = SandboxMode.FULL
     devices: tuple[tuple[bytes, bytes], ...] = tuple((device, device) for device in DEVICES)
     cgroups: Cgroups | None = None  # without them the limits are watched
     weaker: tuple[str, ...] = ()  # what holds less here than elsewhere, for the operator
@@ -168,7 +168,7 @@ class Sandbox:
         ]  # fmt: skip
         if not has_own_network:
             options += (b"--unshare-net", b"--unshare-uts", b"--hostname", HOST_NAME)
-        return options if self.mode is Mode.NONE else [*options, b"--disable-userns"]
+        return options if self.mode is SandboxMode.NONE else [*options, b"--disable-userns"]
 
 
 def _environment(job: Job) -> list[bytes]:

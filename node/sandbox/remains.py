@@ -56,7 +56,7 @@ class RunFault:
 
 
 @dataclass(frozen=True, slots=True)
-class Toolchain:
+class UnpackedToolchain:
     """An unpacked toolchain: its directory on the host, and what it holds."""
 
     root: bytes
@@ -68,7 +68,7 @@ class Remains:
     """A job that is over: how it ended, and where what it wrote lies: in `scratch`, over `tree_root`."""
 
     job: Job
-    toolchain: Toolchain
+    toolchain: UnpackedToolchain
     tree_root: bytes
     scratch: bytes
     exit_status: int

@@ -25,18 +25,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from node.core.disk import Disk
+from node.core.disk import JobDisk
 from node.errors import SandboxError
 from node.faults import noted
 from node.sandbox.cgroup import Group
 from node.sandbox.collect import Written
-from node.sandbox.command_line import Limits, Mode, Sandbox, why_not_begin
+from node.sandbox.command_line import Limits, Sandbox, SandboxMode, why_not_begin
 from node.sandbox.priority import LOWEST, lower, lower_running, lower_session
 from node.sandbox.proof import LOG_BYTES, empty_log
-from node.sandbox.remains import Remains, RunFault, RunOutcome, Toolchain, judge
+from node.sandbox.remains import Remains, RunFault, RunOutcome, UnpackedToolchain, judge
 from node.sandbox.seats import has_own_network
 from node.sandbox.spawning import Handles, Start, first_process_in
-from node.sandbox.watch import Searches, Watch
+from node.sandbox.watch import SandboxWatch, Searches
 from node.sandbox.wiping import clear, wipe, wipe_later
 from zcc.job import Job, Usage
 from zcc.messages import Fault
@@ -72,22 +72,28 @@ class Runner:
         self.sandbox = sandbox
         self.turns = threading.BoundedSemaphore(MAX_TURNS)
         self.searches = Searches()
-        self.disk = Disk()
+        self.disk = JobDisk()
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise SandboxError(f"prctl: {os.strerror(ctypes.get_errno())}")
 
     def prepare(
-        self, job: Job, toolchain: Toolchain, tree_root: bytes, *, scratch: bytes, limits: Limits
-    ) -> Run:
+        self,
+        job: Job,
+        toolchain: UnpackedToolchain,
+        tree_root: bytes,
+        *,
+        scratch: bytes,
+        limits: Limits,
+    ) -> JobRun:
         """A run of this job's command over this tree, which must be fitted to its manifest when it is begun.
 
         `scratch` is a path that does not exist, absolute, outside toolchain and tree.
         """
-        return Run(self, job, toolchain, tree_root, scratch=scratch, limits=limits)
+        return JobRun(self, job, toolchain, tree_root, scratch=scratch, limits=limits)
 
 
-class Run:
+class JobRun:
     """One job's run. `carry_out` is for a seat (`node/sandbox/seats.py`); all else may be called from any
     thread."""
 
@@ -95,7 +101,7 @@ class Run:
         self,
         runner: Runner,
         job: Job,
-        toolchain: Toolchain,
+        toolchain: UnpackedToolchain,
         tree_root: bytes,
         *,
         scratch: bytes,
@@ -119,7 +125,7 @@ class Run:
         self._started_at = 0.0
         self._fault: RunFault | None = None
         self._group: Group | None = None
-        self._watch = Watch(limits, scratch, self._disk, self._searches)
+        self._watch = SandboxWatch(limits, scratch, self._disk, self._searches)
         self._nice = limits.nice
         self._is_session_lowered = not self._nice
         self._is_stepping_back = False
@@ -250,10 +256,12 @@ class Run:
             os.close(log)
 
     def _prepare_group(self) -> None:
-        if self._sandbox.cgroups is None or self._sandbox.mode is Mode.NONE:
+        if self._sandbox.cgroups is None or self._sandbox.mode is SandboxMode.NONE:
             return
         self._group = self._sandbox.cgroups.make(self._limits.memory_bytes, self._limits.tasks)
-        self._watch = Watch(self._limits, self._scratch, self._disk, self._searches, self._group)
+        self._watch = SandboxWatch(
+            self._limits, self._scratch, self._disk, self._searches, self._group
+        )
 
     def _options(self) -> list[bytes]:
         return self._sandbox.options(
@@ -369,7 +377,11 @@ class Run:
         Only now: of a process in this machine's own namespace all of the user's processes are counted, as of
         any before Linux 5.14. It binds no job of root's; the watch binds all.
         """
-        if self._sandbox.mode is Mode.NONE or self._limits.tasks is None or not _COUNTS_APART:
+        if (
+            self._sandbox.mode is SandboxMode.NONE
+            or self._limits.tasks is None
+            or not _COUNTS_APART
+        ):
             return
         most = _MOST_TASKS * self._limits.tasks
         # It may be over already, and its limit may be lower.

@@ -15,7 +15,7 @@ import signal
 
 from node.sandbox import bubblewrap
 from node.sandbox.cgroup import Group
-from node.sandbox.command_line import Limits, Mode, Sandbox
+from node.sandbox.command_line import Limits, Sandbox, SandboxMode
 from node.sandbox.keeper import MARK
 from node.sandbox.priority import lower
 from zcc.job import Job, Terminal
@@ -95,7 +95,7 @@ class Start:
         self.info, info = handles.pipe()
         options, self._options_in = handles.pipe()
         places = [(stdin, 0), (stdout, 1), (stderr, 2), (options, _OPTIONS_FD), (info, _INFO_FD)]
-        if sandbox.mode is Mode.FULL:
+        if sandbox.mode is SandboxMode.FULL:
             flags = os.O_RDONLY | os.O_CLOEXEC
             places.append((handles.add(os.open(sandbox.seccomp, flags)), _SECCOMP_FD))
         self._given = list(dict.fromkeys(at for at, _ in places))
@@ -108,7 +108,7 @@ class Start:
             OSError: it takes no limits, or its group does not take it.
         """
         lower(pid, limits.nice)
-        if self._sandbox.mode is Mode.NONE:
+        if self._sandbox.mode is SandboxMode.NONE:
             return
         if group is not None:
             group.admit(pid)
@@ -120,7 +120,7 @@ class Start:
     def tell(self, options: list[bytes]) -> None:
         """Give bubblewrap its options; it reads them while they are written."""
         fixed = [b"--info-fd", b"%d" % _INFO_FD]
-        if self._sandbox.mode is Mode.FULL:
+        if self._sandbox.mode is SandboxMode.FULL:
             fixed += [b"--seccomp", b"%d" % _SECCOMP_FD]
         left = memoryview(b"\0".join([*fixed, *options, b""]))
         with contextlib.suppress(BrokenPipeError):

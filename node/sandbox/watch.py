@@ -20,7 +20,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from node.core.disk import Disk
+from node.core.disk import JobDisk
 from node.errors import HoldsTooMuchError
 from node.sandbox.cgroup import Group
 from node.sandbox.command_line import TMP_PLACE, Limits
@@ -44,7 +44,7 @@ _ODD = (*_HIDDEN, errno.ENAMETOOLONG, errno.ESTALE)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ResourceUse:
     """What all processes of a sandbox have at one moment."""
 
     memory_bytes: int = 0
@@ -57,10 +57,10 @@ class Searches:
 
     def __init__(self) -> None:
         self.every_s = 0.0
-        self._costs_s: dict[Watch, float] = {}
+        self._costs_s: dict[SandboxWatch, float] = {}
         self._lock = threading.Lock()
 
-    def note(self, watch: Watch, cost_s: float) -> None:
+    def note(self, watch: SandboxWatch, cost_s: float) -> None:
         """A search has taken so much CPU time. 0: there will be no more."""
         with self._lock:
             self._costs_s.pop(watch, None)
@@ -69,14 +69,14 @@ class Searches:
             self.every_s = sum(self._costs_s.values()) / SEARCHES_SHARE
 
 
-class Watch:
+class SandboxWatch:
     """One sandbox's use, and the most memory seen."""
 
     def __init__(
         self,
         limits: Limits,
         scratch: bytes,
-        disk: Disk,
+        disk: JobDisk,
         searches: Searches,
         group: Group | None = None,
     ) -> None:
@@ -224,7 +224,7 @@ def place_of(init_pid: int, pid: int) -> str:
     return f"/proc/{init_pid}" if pid == 1 else f"/proc/{init_pid}/root/proc/{pid}"
 
 
-def _use_of(place: str) -> Use:
+def _use_of(place: str) -> ResourceUse:
     """What a process has, by its directory in /proc; nothing if it is gone."""
     status: dict[bytes, bytes] = {}
     with unless_ended(place):
@@ -238,7 +238,7 @@ def _use_of(place: str) -> Use:
                         status = found
                         break
     kilobytes = sum(int(status.get(name, 0)) for name in (b"VmRSS", b"VmSwap", b"VmPTE"))
-    return Use(kilobytes << 10, int(status.get(b"Threads", 0)))
+    return ResourceUse(kilobytes << 10, int(status.get(b"Threads", 0)))
 
 
 def _status_in(place: str) -> dict[bytes, bytes]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cache.digest import DIGEST_SIZE, Digest, digest_of
-from cache.eviction import BLOCK_BYTES, Entry, choose_victims, is_use_news, size_on_disk
+from cache.eviction import BLOCK_BYTES, StoreEntry, choose_victims, is_use_news, size_on_disk
 from node.errors import BadToolchainError, QuotaError, ToolchainError
 from node.sandbox.command_line import view_toolchain
 from node.sandbox.wiping import wipe, wipe_later
@@ -252,7 +252,7 @@ class ToolchainStore:
             sizes = list(self._sizes.items())
         now_s = time.time()
         entries = [
-            Entry(digest, size, now_s if self.is_used(digest) else self._last_use_s(digest))
+            StoreEntry(digest, size, now_s if self.is_used(digest) else self._last_use_s(digest))
             for digest, size in sizes
         ]
         return sum(map(self.remove, choose_victims(entries, self._limit_bytes, now_s)))

@@ -14,7 +14,7 @@ from cache.digest import Digest
 from tests.support.sandbox_toolchain import make_small_toolchain
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.signatures import signature_of
-from zcc.compiler.toolchain.index import Gathered, Identity, Kind, Member
+from zcc.compiler.toolchain.index import Gathered, Identity, Member, MemberKind
 from zcc.compiler.toolchain.pack import pack
 
 PLACE = b"/mnt/cc"
@@ -130,7 +130,7 @@ def _member(path: str) -> Member:
     status = os.lstat(path)
     name = os.fsencode(path)
     if stat.S_ISLNK(status.st_mode):
-        return Member(name, Kind.SYMLINK, target=os.fsencode(os.readlink(path)))
+        return Member(name, MemberKind.SYMLINK, target=os.fsencode(os.readlink(path)))
     if stat.S_ISDIR(status.st_mode):
-        return Member(name, Kind.DIRECTORY)
-    return Member(name, Kind.FILE, signature_of(status), bool(status.st_mode & 0o100))
+        return Member(name, MemberKind.DIRECTORY)
+    return Member(name, MemberKind.FILE, signature_of(status), bool(status.st_mode & 0o100))

@@ -41,8 +41,8 @@ from zcc.messages import (
     Cancel,
     Finished,
     Nodes,
+    PeerRole,
     Refused,
-    Role,
     Submit,
     Who,
 )
@@ -166,7 +166,7 @@ class AttackedFarm:
     async def client(self, name: str) -> Client:
         """One more member with a key of its own."""
         pair = new_key_pair()
-        self.registry.add(pair.public, Role.CLIENT, name, time.time())
+        self.registry.add(pair.public, PeerRole.CLIENT, name, time.time())
         access = farm.load_access(os.path.join(self.local.directory, "client"))
         assert access is not None
 

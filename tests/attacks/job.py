@@ -22,7 +22,7 @@ import pytest
 from node.probe import find_bubblewrap, probe
 from node.sandbox.cgroup import Cgroups, claim_at
 from node.sandbox.command_line import Limits, view_toolchain
-from node.sandbox.remains import RunOutcome, Toolchain
+from node.sandbox.remains import RunOutcome, UnpackedToolchain
 from node.sandbox.seats import own_user_namespace
 from node.sandbox.wiping import wipe
 from node.user import User, become
@@ -120,7 +120,7 @@ def attempts(bodies: Mapping[str, str]) -> str:
     return "\n".join([*lines, "return 0;"])
 
 
-def make_attack_toolchain(directory: str, text: str) -> Toolchain:
+def make_attack_toolchain(directory: str, text: str) -> UnpackedToolchain:
     """The attack, its libraries and nothing else."""
     source, program = f"{directory}/attack.c", f"{directory}/attack"
     with open(source, "w") as file:
@@ -128,7 +128,7 @@ def make_attack_toolchain(directory: str, text: str) -> Toolchain:
     subprocess.run(["gcc", "-O0", "-w", "-pthread", source, "-o", program], check=True)
     root = f"{directory}/toolchain"
     make_small_toolchain(root, program, _PROGRAM)
-    return Toolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))
+    return UnpackedToolchain(os.fsencode(root), view_toolchain(os.fsencode(root)))
 
 
 def _preload(root: str, directory: str, text: str, program: str) -> None:

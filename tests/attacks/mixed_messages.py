@@ -23,9 +23,9 @@ from tests.attacks.drawn import Drawn
 from tests.unit.broker.test_broker_wire import Broker, Peer, sample_job, serving
 from zcc import codec, messages
 from zcc.job import job_key
-from zcc.messages import AskNodes, Beat, Bye, Enrol, Hello, Leave, Nodes, Role, Submit, Who
+from zcc.messages import AskNodes, Beat, Bye, Enrol, Hello, Leave, Nodes, PeerRole, Submit, Who
 
-_ROLES = tuple(Role)
+_ROLES = tuple(PeerRole)
 # Messages on one route, unless it is closed before; then another takes its place.
 _MESSAGES_A_ROUTE = 40
 _LOOP_EVERY = 25
@@ -74,8 +74,8 @@ async def mix(tmp_path: Path, rng: Random, seconds: float, most: int) -> Counts:
         _take_everything(broker)
         users = {role: broker.member(role, role.value).public for role in _ROLES}
         bystanders = [
-            broker.dial(broker.member(Role.CLIENT)),
-            broker.dial(broker.member(Role.NODE)),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
         ]
         await bystanders[0].hello("client")
         await bystanders[1].hello("node", slots=0)
@@ -117,7 +117,7 @@ class _Peer:
     shell: Shell
     route: bytes
     user: str
-    role: Role
+    role: PeerRole
 
     def say(self, frames: list[bytes], counts: Counts) -> None:
         counts.messages += 1

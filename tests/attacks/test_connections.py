@@ -19,7 +19,7 @@ from tests.unit.broker.test_broker_wire import PATIENCE_S, Broker, run, sample_j
 from zcc import codec
 from zcc.job import encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import AskNodes, Beat, Bye, Hello, Message, Nodes, Role, Submit, Who
+from zcc.messages import AskNodes, Beat, Bye, Hello, Message, Nodes, PeerRole, Submit, Who
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def test_who_takes_the_route_of_a_broken_connection_gets_nothing_of_its_session(
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        victim, thief = broker.dial(broker.member(Role.CLIENT)), broker.member(Role.CLIENT)
+        victim, thief = broker.dial(broker.member(PeerRole.CLIENT)), broker.member(PeerRole.CLIENT)
         await victim.hello("client")
         encoded = encode_job(sample_job(b"toolchain", b"source"))
         # Within the grace that a new broker gives its nodes: the answer comes when that is over.
@@ -91,7 +91,10 @@ def test_who_chooses_the_route_that_another_is_given_next_ends_nothing_but_his_o
     """libzmq does not look before it gives an id, and ends the process when somebody has it."""
 
     async def story(broker: Broker) -> None:
-        innocent, chooser = broker.dial(broker.member(Role.CLIENT)), broker.member(Role.CLIENT)
+        innocent, chooser = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.member(PeerRole.CLIENT),
+        )
         await innocent.hello("client")
         (session,) = broker.shell.machine.farm.sessions
         number = int.from_bytes(session.route[1:], "big")
@@ -99,7 +102,7 @@ def test_who_chooses_the_route_that_another_is_given_next_ends_nothing_but_his_o
             peer.send_multipart(codec.encode(Hello(bytes(16), "client", "", "x", "0", 0, (), ())))
             await until(lambda: violations(broker))
             for _ in range(16):
-                other = broker.dial(broker.member(Role.CLIENT))
+                other = broker.dial(broker.member(PeerRole.CLIENT))
                 await other.hello("client")
             await innocent.say(AskNodes())
             await innocent.wait(Nodes)
@@ -113,7 +116,10 @@ def test_beats_without_end_over_many_connections_shut_their_key_out_and_nobody_e
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        innocent, flooder = broker.dial(broker.member(Role.CLIENT)), broker.member(Role.CLIENT)
+        innocent, flooder = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.member(PeerRole.CLIENT),
+        )
         await innocent.hello("client")
         peers = [broker.dial(flooder) for _ in range(20)]
         for peer in peers:
@@ -135,7 +141,7 @@ def test_beats_without_end_over_many_connections_shut_their_key_out_and_nobody_e
 
 def test_a_key_that_is_revoked_keeps_no_connection(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        with bare(broker, broker.member(Role.CLIENT, "laptop")) as peer:
+        with bare(broker, broker.member(PeerRole.CLIENT, "laptop")) as peer:
             ends = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             peer.send_multipart(codec.encode(Hello(bytes(16), "client", "", "x", "0", 0, (), ())))
             await until(lambda: len(broker.shell.machine.farm.sessions))

@@ -41,8 +41,8 @@ from zcc.messages import (
     Finished,
     Hello,
     Nodes,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Settled,
     Submit,
@@ -72,7 +72,7 @@ def answers(peer: Peer) -> int:
 
 def test_others_are_answered_while_one_keys_jobs_wait_to_be_read(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        flooder, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in "fo")
+        flooder, other = (broker.dial(broker.member(PeerRole.CLIENT, name)) for name in "fo")
         await flooder.hello("client")
         await other.hello("client")
         broker.shell.machine.farm.started_at -= 10  # past the grace: without a node all are refused
@@ -89,7 +89,10 @@ def test_others_are_answered_while_one_keys_jobs_wait_to_be_read(tmp_path: Path)
 
 def test_a_job_that_is_cancelled_before_it_is_read_never_runs(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=4)
         agent.blobs = {
@@ -110,7 +113,7 @@ def test_what_is_beyond_a_keys_bound_is_refused(
     monkeypatch.setattr("broker.transport.intake.MAX_UNREAD_BYTES_PER_KEY", 100_000)
 
     async def story(broker: Broker) -> None:
-        flooder = broker.dial(broker.member(Role.CLIENT))
+        flooder = broker.dial(broker.member(PeerRole.CLIENT))
         await flooder.hello("client")
         broker.shell.machine.farm.started_at -= 10
         await flooder.say(*(submit(ticket, large(ticket)) for ticket in range(1, FLOOD + 1)))
@@ -146,7 +149,10 @@ async def runs(broker: Broker, agent: Peer, node: Peer, *tickets: int) -> list[R
 
 def test_a_nodes_large_results_are_read_before_its_bye(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=4)
         given = await runs(broker, agent, node, 1, 2)
@@ -158,7 +164,10 @@ def test_a_nodes_large_results_are_read_before_its_bye(tmp_path: Path) -> None:
 
 def test_what_is_no_result_is_its_nodes_fault_whenever_it_is_read(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=4)
         (given,) = await runs(broker, agent, node, 1)
@@ -174,8 +183,8 @@ def test_results_that_pile_up_are_no_fault_of_their_node_and_keep_nobody_elses_b
     monkeypatch.setattr("broker.transport.intake.MAX_UNREAD_BYTES_PER_KEY", 1_000_000)
 
     async def story(broker: Broker) -> None:
-        flooder, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in "fo")
-        node = broker.dial(broker.member(Role.NODE))
+        flooder, other = (broker.dial(broker.member(PeerRole.CLIENT, name)) for name in "fo")
+        node = broker.dial(broker.member(PeerRole.NODE))
         await flooder.hello("client")
         await other.hello("client")
         await node.hello("node", slots=8)
@@ -199,7 +208,10 @@ def test_results_that_pile_up_are_no_fault_of_their_node_and_keep_nobody_elses_b
 
 def test_the_end_of_a_session_leaves_nothing_of_its_to_be_read(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=4)
         given = await runs(broker, agent, node, 1, 2, 3)
@@ -227,7 +239,10 @@ def test_a_result_of_no_job_and_one_that_is_said_twice_are_not_read(
     monkeypatch.setattr(Worker, "ask", noting_ask)
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=4)
         (given,) = await runs(broker, agent, node, 1)
@@ -246,7 +261,10 @@ def test_a_job_of_more_files_than_are_looked_for_at_once_is_run(
     monkeypatch.setattr("broker.transport.search.MAX_SOUGHT", 10)
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=1)
         blobs = [b"%d" % number for number in range(25)]
@@ -278,7 +296,10 @@ def test_an_agent_that_comes_back_in_a_large_build_is_asked_in_wants_that_it_tak
         return sum(map(len, wants))
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         session = (await agent.hello("client")).session
         await node.hello("node", slots=32)
         await runs(broker, agent, node, 1)

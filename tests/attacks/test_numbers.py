@@ -21,7 +21,7 @@ from tests.attacks.test_pushes import leased
 from tests.support.network_farm import wait_until
 from tests.unit.broker.test_broker_wire import Broker, Peer, run
 from zcc.job import Lookups, OutputFile, Result, Usage, encode_result
-from zcc.messages import Announce, AskNodes, Bye, Done, Finished, Nodes, Refused, Role, Settled
+from zcc.messages import Announce, AskNodes, Bye, Done, Finished, Nodes, PeerRole, Refused, Settled
 
 OBJECT = b"object"
 GOOD = Result(
@@ -62,14 +62,17 @@ def test_a_number_that_is_none_ends_its_nodes_session_and_nothing_else(
     tmp_path: Path, evil: str
 ) -> None:
     async def story(broker: Broker) -> None:
-        bad, agent = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+        bad, agent = (
+            broker.dial(broker.member(PeerRole.NODE)),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+        )
         await bad.hello("node", slots=1)
         await agent.hello("client")
         await answer(bad, (await leased(broker, bad, agent)).lease, EVIL[evil])
         assert "protocol" in (await bad.wait(Bye)).reason
         assert (await agent.wait(Refused)).ticket == 1
         # Another node serves the same job, and its figures are numbers.
-        good = broker.dial(broker.member(Role.NODE))
+        good = broker.dial(broker.member(PeerRole.NODE))
         await good.hello("node", slots=1)
         lease = (await leased(broker, good, agent)).lease
         await answer(good, lease, GOOD)

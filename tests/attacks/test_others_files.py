@@ -33,8 +33,8 @@ from zcc.messages import (
     Done,
     Finished,
     Message,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Submit,
     Want,
@@ -57,7 +57,10 @@ def submit(
 
 async def owned(broker: Broker) -> tuple[Peer, Job]:
     """A node, and a job of the owner's that was compiled and is remembered."""
-    node, owner = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+    node, owner = (
+        broker.dial(broker.member(PeerRole.NODE)),
+        broker.dial(broker.member(PeerRole.CLIENT)),
+    )
     await node.hello("node", slots=2)
     await owner.hello("client")
     owner.blobs = {digest_of(blob): compress(blob) for blob in (TOOLCHAIN, SECRET)}
@@ -78,7 +81,7 @@ async def owned(broker: Broker) -> tuple[Peer, Job]:
 
 
 async def thief(broker: Broker) -> tuple[Peer, Welcome]:
-    peer = broker.dial(broker.member(Role.CLIENT, os.urandom(4).hex()))
+    peer = broker.dial(broker.member(PeerRole.CLIENT, os.urandom(4).hex()))
     return peer, await peer.hello("client")
 
 
@@ -195,7 +198,7 @@ def test_after_a_restart_one_proof_is_enough_and_an_old_one_is_none(tmp_path: Pa
         old_keys.append(welcome.holding_key)
 
     async def after(broker: Broker) -> None:
-        node = broker.dial(broker.member(Role.NODE, "again"))
+        node = broker.dial(broker.member(PeerRole.NODE, "again"))
         await node.hello("node", slots=2)
         job = sample_job(TOOLCHAIN, SECRET)
         peer, welcome = await thief(broker)

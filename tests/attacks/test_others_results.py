@@ -15,11 +15,11 @@ from cache.frame import compress
 from tests.attacks.test_others_files import OUTPUT, SECRET, TOOLCHAIN, owned, submit
 from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.job import MAX_BLOB_BYTES, Lookups, OutputFile, Result, Usage, encode_result
-from zcc.messages import Announce, Cancel, Done, Finished, Refused, Role, Run
+from zcc.messages import Announce, Cancel, Done, Finished, PeerRole, Refused, Run
 
 
 async def member(broker: Broker, *contents: bytes) -> Peer:
-    peer = broker.dial(broker.member(Role.CLIENT))
+    peer = broker.dial(broker.member(PeerRole.CLIENT))
     await peer.hello("client")
     peer.blobs = {digest_of(each): compress(each) for each in (TOOLCHAIN, *contents)}
     return peer
@@ -69,7 +69,7 @@ def test_a_nodes_word_of_a_size_is_not_what_a_quota_goes_by(
     tmp_path: Path, said_bytes: int
 ) -> None:
     async def story(broker: Broker) -> None:
-        node = broker.dial(broker.member(Role.NODE))
+        node = broker.dial(broker.member(PeerRole.NODE))
         await node.hello("node", slots=1)
         client = await member(broker, SECRET)
         await client.say(submit(1, sample_job(TOOLCHAIN, SECRET)))

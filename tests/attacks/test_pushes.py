@@ -21,8 +21,8 @@ from zcc.messages import (
     Chunk,
     Done,
     Finished,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Submit,
 )
@@ -53,7 +53,7 @@ def test_junk_of_a_node_without_a_lease_is_not_kept_and_announcing_it_ends_the_s
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        node = broker.dial(broker.member(Role.NODE))
+        node = broker.dial(broker.member(PeerRole.NODE))
         await node.hello("node", slots=1)
         await push_junk(node, 2 * CREDIT_BYTES // CHUNK_BYTES)
         await node.say(Announce(os.urandom(16), (digest_of(b"junk"),)))
@@ -65,7 +65,10 @@ def test_junk_of_a_node_without_a_lease_is_not_kept_and_announcing_it_ends_the_s
 
 def test_a_node_with_a_lease_can_push_no_more_than_the_job_may_write(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        node, agent = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+        node, agent = (
+            broker.dial(broker.member(PeerRole.NODE)),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+        )
         await node.hello("node", slots=1)
         await agent.hello("client")
         lease = (await leased(broker, node, agent)).lease
@@ -81,7 +84,10 @@ def test_a_node_cannot_send_a_client_what_it_does_not_hold_itself(tmp_path: Path
     """A node and a client of one attacker: the node names another's source as its output."""
 
     async def story(broker: Broker) -> None:
-        node, agent = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+        node, agent = (
+            broker.dial(broker.member(PeerRole.NODE)),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+        )
         await node.hello("node", slots=1)
         await agent.hello("client")
         lease = (await leased(broker, node, agent)).lease

@@ -31,8 +31,8 @@ from zcc.messages import (
     Hello,
     Message,
     Nodes,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Submit,
     Who,
@@ -118,9 +118,9 @@ async def _told(tmp_path: Path, rng: Random) -> None:
     async with serving(tmp_path) as broker:
         broker.shell.machine.farm.started_at -= 10
         agent, liar, other = (
-            broker.dial(broker.member(Role.CLIENT)),
-            broker.dial(broker.member(Role.NODE, "liar")),
-            broker.dial(broker.member(Role.CLIENT, "other")),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE, "liar")),
+            broker.dial(broker.member(PeerRole.CLIENT, "other")),
         )
         await agent.hello("client")
         await other.hello("client")

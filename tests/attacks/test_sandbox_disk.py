@@ -16,7 +16,7 @@ import pytest
 
 from node.probe import probe
 from node.sandbox.remains import RunFault, RunOutcome
-from node.sandbox.runner import Run
+from node.sandbox.runner import JobRun
 from node.sandbox.seats import job_threads
 from node.sandbox.wiping import wipe
 from tests.attacks import enclosure
@@ -64,7 +64,7 @@ def _main(directory: str) -> None:
     limits = replace(LIMITS, wall_s=30.0, written_bytes=1 << 30, file_bytes=1 << 30)
     limits = replace(limits, free_disk_bytes=_FREE_MIB << 20)
 
-    def run_of(word: str) -> Run:
+    def run_of(word: str) -> JobRun:
         tree = farm.pool.acquire(word.encode())
         own = replace(job, executable=b"/attack", argv=(b"attack", word.encode()))
         tree.fit(own.manifest)

@@ -27,8 +27,8 @@ from zcc.messages import (
     Done,
     Finished,
     Message,
+    PeerRole,
     Revoke,
-    Role,
     Run,
     Settled,
     Started,
@@ -81,8 +81,8 @@ def test_a_job_of_a_silent_node_is_done_by_another_and_a_late_answer_is_compared
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        silent, good = (broker.dial(broker.member(Role.NODE)) for _ in range(2))
-        agent = broker.dial(broker.member(Role.CLIENT))
+        silent, good = (broker.dial(broker.member(PeerRole.NODE)) for _ in range(2))
+        agent = broker.dial(broker.member(PeerRole.CLIENT))
         await silent.hello("node", slots=1)
         await agent.hello("client")
         first = await leased(broker, silent, agent)
@@ -110,7 +110,7 @@ class SilentNode(Peer):
 
     def __init__(self, farm: AttackedFarm) -> None:
         pair = new_key_pair()
-        farm.registry.add(pair.public, Role.NODE, "silent", time.time())
+        farm.registry.add(pair.public, PeerRole.NODE, "silent", time.time())
         access = members.load_access(os.path.join(farm.local.directory, "client"))
         assert access is not None
 

@@ -22,7 +22,7 @@ from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.agent.farm.session import FarmSession
 from zcc.farm import Access
 from zcc.keys import KeyPair
-from zcc.messages import Beat, Bye, Done, Finished, Nodes, Refused, Role, Run, Who
+from zcc.messages import Beat, Bye, Done, Finished, Nodes, PeerRole, Refused, Run, Who
 
 SILENCE_S = 2.5  # a busy machine takes one to run whose turn it is
 BYTES_PER_S = 128 << 10
@@ -69,7 +69,7 @@ class Heard:
 
 def test_a_member_whose_message_takes_long_is_not_silent(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.CLIENT)
+        pair = broker.member(PeerRole.CLIENT)
         async with slow_line(broker.shell.endpoint, BYTES_PER_S) as endpoint:
             peer = broker.dial(pair, endpoint)
             await peer.hello("client")
@@ -86,7 +86,7 @@ def test_a_member_that_stops_within_a_message_is_lost_like_one_that_says_nothing
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.CLIENT)
+        pair = broker.member(PeerRole.CLIENT)
         sessions = broker.shell.machine.farm.sessions
         async with slow_line(broker.shell.endpoint, BYTES_PER_S) as endpoint:
             peer = broker.dial(pair, endpoint)
@@ -98,8 +98,8 @@ def test_a_member_that_stops_within_a_message_is_lost_like_one_that_says_nothing
 
 def test_an_agent_whose_result_takes_long_has_not_lost_its_broker(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        pair: KeyPair = broker.member(Role.CLIENT)
-        node = broker.dial(broker.member(Role.NODE))
+        pair: KeyPair = broker.member(PeerRole.CLIENT)
+        node = broker.dial(broker.member(PeerRole.NODE))
         await node.hello("node", slots=1)
         beating = asyncio.create_task(_keep_alive(node))
         frames = {digest_of(blob): compress(blob) for blob in (b"toolchain", b"s")}

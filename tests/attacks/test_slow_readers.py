@@ -35,7 +35,7 @@ from zcc.messages import (
     Hello,
     Message,
     Nodes,
-    Role,
+    PeerRole,
     Run,
     Settled,
     StorageEnd,
@@ -130,8 +130,8 @@ def test_values_that_a_member_asks_for_and_does_not_read_are_not_kept_in_memory(
     value, key = os.urandom(CHUNK_BYTES), b"k" * 20
 
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.CLIENT)
-        other = broker.dial(broker.member(Role.CLIENT, "other"))
+        pair = broker.member(PeerRole.CLIENT)
+        other = broker.dial(broker.member(PeerRole.CLIENT, "other"))
         await other.hello("client")
         await other.say(StoragePut(1, key, True, digest_of(value), 0, len(value), value))
         await other.wait(StorageEnd)
@@ -153,8 +153,8 @@ def test_results_that_an_agent_does_not_read_wait_for_it_and_none_is_lost(
     asks, others = 15, 10
 
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.CLIENT)
-        agent, node = broker.dial(pair), broker.dial(broker.member(Role.NODE))
+        pair = broker.member(PeerRole.CLIENT)
+        agent, node = broker.dial(pair), broker.dial(broker.member(PeerRole.NODE))
         await agent.hello("client")
         await node.hello("node", slots=others)
         (given,) = await runs(broker, agent, node, 1)

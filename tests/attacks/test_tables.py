@@ -25,8 +25,8 @@ from zcc.messages import (
     Chunk,
     Hello,
     Nodes,
+    PeerRole,
     Revoke,
-    Role,
     Run,
     Submit,
 )
@@ -47,7 +47,7 @@ async def client(broker: Broker, pair: KeyPair, *blobs: bytes) -> Peer:
 
 
 async def node(broker: Broker, slots: int) -> Peer:
-    peer = broker.dial(broker.member(Role.NODE))
+    peer = broker.dial(broker.member(PeerRole.NODE))
     await peer.hello("node", slots)
     return peer
 
@@ -59,11 +59,11 @@ def test_a_toolchain_that_one_key_sends_a_byte_of_now_and_then_comes_from_anothe
         runner = await node(broker, 4)
         toolchain = os.urandom(3_000)
         digest, frame = digest_of(toolchain), compress(toolchain)
-        attacker = await client(broker, broker.member(Role.CLIENT), SOURCE)
+        attacker = await client(broker, broker.member(PeerRole.CLIENT), SOURCE)
         trickled = [Chunk(digest, at, len(frame), frame[at : at + 1]) for at in range(20)]
         attacker.sender.offer = lambda *_: None  # type: ignore[method-assign]
         await attacker.say(submit(1, sample_job(toolchain, SOURCE)))
-        honest = await client(broker, broker.member(Role.CLIENT), toolchain, SOURCE)
+        honest = await client(broker, broker.member(PeerRole.CLIENT), toolchain, SOURCE)
         await asyncio.sleep(0.2)
         await honest.say(submit(1, sample_job(toolchain, SOURCE)))
         loop = asyncio.get_running_loop()
@@ -84,13 +84,13 @@ def test_names_of_toolchains_that_nothing_has_run_in_push_out_nobody_elses(tmp_p
     async def story(broker: Broker) -> None:
         await node(broker, 1)
         toolchain = b"the farm's toolchain"
-        honest = await client(broker, broker.member(Role.CLIENT), toolchain, SOURCE)
+        honest = await client(broker, broker.member(PeerRole.CLIENT), toolchain, SOURCE)
         known = broker.shell.machine.farm.holdings
         await honest.say(submit(1, sample_job(toolchain, SOURCE)))
         while not known.is_toolchain(digest_of(toolchain)):
             await asyncio.sleep(0.01)
         tools = [b"tool %d" % number for number in range(5 * MAX_NAMED_PER_KEY)]
-        pair = broker.member(Role.CLIENT)
+        pair = broker.member(PeerRole.CLIENT)
         attacker = await client(broker, pair, SOURCE, *tools)
         files = tuple(FileInput(b"/src/%d" % n, digest_of(tool)) for n, tool in enumerate(tools))
         shown = replace(sample_job(toolchain, SOURCE), manifest=Manifest(files))
@@ -109,9 +109,9 @@ def test_names_of_toolchains_that_nothing_has_run_in_push_out_nobody_elses(tmp_p
 
 def test_leases_that_a_node_makes_up_keep_nobody_else_waiting(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        watcher = broker.dial(broker.member(Role.MONITOR))
+        watcher = broker.dial(broker.member(PeerRole.MONITOR))
         await watcher.hello("monitor")
-        liar = broker.dial(broker.member(Role.NODE))
+        liar = broker.dial(broker.member(PeerRole.NODE))
         for number in range(20):
             leases = tuple(os.urandom(16) for _ in range(MAX_LEASES))
             session = os.urandom(16)
@@ -127,7 +127,7 @@ def test_leases_that_a_node_makes_up_keep_nobody_else_waiting(tmp_path: Path) ->
 
 def test_a_node_that_holds_more_than_its_slots_allow_is_not_listened_to(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        liar = broker.dial(broker.member(Role.NODE))
+        liar = broker.dial(broker.member(PeerRole.NODE))
         leases = tuple(os.urandom(16) for _ in range(MAX_LEASES))
         await liar.say(Hello(os.urandom(16), "node", "", "liar", "0", 1, leases, ()))
         assert "8192 leases for 1 slots" in (await liar.wait(Bye)).reason

@@ -18,9 +18,9 @@ from broker.core.limits import (
     STARTUP_GRACE_S,
 )
 from broker.core.nodes import SUSPICIOUS
-from broker.trust.standing import Outcome
+from broker.trust.standing import TrialOutcome
 from tests.support.broker_world import Desk, JobFacts, World, blob, job, nothing_known, session_id
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import (
     Absent,
     Beat,
@@ -31,9 +31,9 @@ from zcc.messages import (
     Finished,
     Hello,
     Offer,
+    PeerRole,
     Refused,
     Revoke,
-    Role,
     Run,
     Started,
     Want,
@@ -57,7 +57,7 @@ names_of_agents = st.sampled_from(AGENTS)
 names_of_nodes = st.sampled_from(NODES)
 
 
-def origin(name: str, role: Role, route: int) -> Origin:
+def origin(name: str, role: PeerRole, route: int) -> Origin:
     return Origin(f"{name}{route}".encode(), f"user-{name}", role)
 
 
@@ -102,7 +102,7 @@ class BrokerRules(RuleBasedStateMachine):
         self.open = {at: facts for at, facts in self.open.items() if at[0] != name}
 
     def origin(self, name: str) -> Origin:
-        return origin(name, Role.CLIENT if name in AGENTS else Role.NODE, self.routes[name])
+        return origin(name, PeerRole.CLIENT if name in AGENTS else PeerRole.NODE, self.routes[name])
 
     # --- what peers do --------------------------------------------------------------------------
 
@@ -153,10 +153,10 @@ class BrokerRules(RuleBasedStateMachine):
         slots=st.integers(0, 4),
         paused=st.sampled_from(("", "", "full")),
         memory=st.sampled_from(
-            (None, Memory(GIB, GIB), Memory(GIB, 0), Memory(9 * GIB, GIB, 50.0))
+            (None, LentMemory(GIB, GIB), LentMemory(GIB, 0), LentMemory(9 * GIB, GIB, 50.0))
         ),
     )
-    def node_beats(self, name: str, slots: int, paused: str, memory: Memory | None) -> None:
+    def node_beats(self, name: str, slots: int, paused: str, memory: LentMemory | None) -> None:
         offer = Offer(slots, "proportional", "its owner is there")
         self.desk.say(self.origin(name), Beat(0.0, paused, offer, memory))
 
@@ -252,8 +252,8 @@ class BrokerRules(RuleBasedStateMachine):
         )
         self.desk.happen(asked)
 
-    @rule(outcome=st.sampled_from(Outcome), is_blamed=st.booleans())
-    def trial_ends(self, outcome: Outcome, is_blamed: bool) -> None:
+    @rule(outcome=st.sampled_from(TrialOutcome), is_blamed=st.booleans())
+    def trial_ends(self, outcome: TrialOutcome, is_blamed: bool) -> None:
         if self.tried:
             due = self.tried.pop()
             against = frozenset(("user-a",)) if is_blamed else frozenset()
@@ -289,7 +289,7 @@ class BrokerRules(RuleBasedStateMachine):
         if not hasattr(self, "desk"):
             return
         while self.tried:
-            self.trial_ends(Outcome.PASSED, False)
+            self.trial_ends(TrialOutcome.PASSED, False)
         self.desk.on_try = nothing_known
         for name in NODES:
             self.leases[name] = {}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zcc.compiler.disk.disk import Disk
-from zcc.compiler.proof.misses import Misses, Watch, check_misses
+from zcc.compiler.proof.misses import Misses, MissWatch, check_misses
 
 DIRECTORIES = ("a", "a/b", "c", "link", "link/b")
 NAMES = ("x.h", "y.h", "b", "link")
@@ -84,7 +84,7 @@ def test_a_second_look_says_what_a_first_one_would(
         missed: Misses = tuple(
             (os.fsencode(root / at), tuple(sorted(map(os.fsencode, names)))) for at, names in wanted
         )
-        watch, disk = Watch(missed), Disk()
+        watch, disk = MissWatch(missed), Disk()
         for now, step in enumerate([[], *steps], start=1):
             for edit, place in step:
                 edit(root / place)

@@ -8,7 +8,7 @@ import pytest
 
 from broker.core import effects, events
 from broker.core.limits import LEAST_RUN_LIMIT_S, STARTUP_GRACE_S
-from broker.trust.standing import Outcome
+from broker.trust.standing import TrialOutcome
 from tests.support.broker_world import FakeAgent, FakeNode, JobFacts, World, job
 
 
@@ -345,7 +345,7 @@ def test_no_users_job_pays_for_a_node_that_stays_bad(seed: int) -> None:
 
     def examine(due: effects.TryNode) -> list[events.Event]:
         is_bad = due.node == bad.name and bad.fault_share > 0
-        outcome = Outcome.FAILED if is_bad else Outcome.PASSED
+        outcome = TrialOutcome.FAILED if is_bad else TrialOutcome.PASSED
         against = frozenset(("user-one", "user-two")) if is_bad else frozenset()
         return [events.TrialEnded(due.session, due.node_key, due.node, outcome, against, 0)]
 

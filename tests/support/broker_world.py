@@ -22,9 +22,9 @@ from broker.core.machine import Machine
 from broker.core.nodes import Node
 from broker.core.sessions import Session
 from broker.core.uploads import scope_of
-from broker.trust.standing import Outcome
+from broker.trust.standing import TrialOutcome
 from cache.digest import Digest, digest_of
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import (
     Absent,
     Beat,
@@ -34,9 +34,9 @@ from zcc.messages import (
     Finished,
     Hello,
     Message,
+    PeerRole,
     Refused,
     Revoke,
-    Role,
     Run,
     Settled,
     Started,
@@ -135,13 +135,13 @@ class Desk:
     def hello(
         self,
         name: str,
-        role: Role,
+        role: PeerRole,
         slots: int = 0,
         leases: tuple[bytes, ...] = (),
         classes: tuple[bytes, ...] = (),
         route: str = "",
         user: str = "",
-        memory: Memory | None = None,
+        memory: LentMemory | None = None,
     ) -> Origin:
         origin = Origin((route or name).encode(), user or f"user-{name}", role)
         if self.machine.farm.sessions.get(session_id(name)) is not None:
@@ -155,10 +155,10 @@ class Desk:
         return origin
 
     def client(self, name: str, **more: str) -> Origin:
-        return self.hello(name, Role.CLIENT, **more)  # type: ignore[arg-type]
+        return self.hello(name, PeerRole.CLIENT, **more)  # type: ignore[arg-type]
 
     def node(self, name: str, slots: int = 2, **more: object) -> Origin:
-        return self.hello(name, Role.NODE, slots, **more)  # type: ignore[arg-type]
+        return self.hello(name, PeerRole.NODE, slots, **more)  # type: ignore[arg-type]
 
     def submit(
         self,
@@ -284,7 +284,7 @@ class Desk:
 
 
 def nothing_known(due: effects.TryNode) -> list[Event]:
-    nothing = Outcome.NOTHING_KNOWN
+    nothing = TrialOutcome.NOTHING_KNOWN
     return [events.TrialEnded(due.session, due.node_key, due.node, nothing, frozenset(), 0)]
 
 
@@ -424,7 +424,7 @@ class FakeAgent:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.name.encode(), f"user-{self.name}", Role.CLIENT)
+        return Origin(self.name.encode(), f"user-{self.name}", PeerRole.CLIENT)
 
     def hello(self) -> None:
         self.world.say(self, Hello(session_id(self.name), "client", "", self.name, "0", 0, (), ()))
@@ -494,7 +494,7 @@ class FakeNode:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.name.encode(), self.user or f"user-{self.name}", Role.NODE)
+        return Origin(self.name.encode(), self.user or f"user-{self.name}", PeerRole.NODE)
 
     def slow_down(self, factor: float) -> None:
         """From now on it has this share of its speed, for what runs too."""

@@ -21,7 +21,14 @@ from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.disk.entries import File, Symlink, Trail
 from zcc.compiler.disk.signatures import Memo, Signature, signature_at
-from zcc.compiler.toolchain.index import Gathered, Identity, Kind, Member, Toolchain, ToolchainIndex
+from zcc.compiler.toolchain.index import (
+    Gathered,
+    Identity,
+    Member,
+    MemberKind,
+    Toolchain,
+    ToolchainIndex,
+)
 from zcc.errors import CompilerError
 
 LONG_AGO_S = 1_600_000_000
@@ -122,7 +129,7 @@ class Compiler:
     def pack(self, index: ToolchainIndex) -> None:
         header = self.place.header
         index.pack_command(header, b"gcc", b"")
-        member = Member(header, Kind.FILE, signature_at(header))
+        member = Member(header, MemberKind.FILE, signature_at(header))
         gathered = Gathered(Identity(Family.GCC, "", ""), (member,), (), (), {})
         data = Path(os.fsdecode(header)).read_bytes()
         digest = digest_of(data)

@@ -18,7 +18,7 @@ from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
 from node.probe import probe
 from node.sandbox.command_line import Limits, Sandbox, view_toolchain
-from node.sandbox.remains import RunFault, RunOutcome, Toolchain
+from node.sandbox.remains import RunFault, RunOutcome, UnpackedToolchain
 from node.sandbox.runner import Runner
 from node.sandbox.seats import job_threads
 from node.sandbox.trees import TreePool
@@ -194,7 +194,7 @@ class Farm:
     """All that it takes to run jobs on this machine, below one directory."""
 
     def __init__(
-        self, directory: str, toolchain: Toolchain, sandbox: Sandbox | None = None
+        self, directory: str, toolchain: UnpackedToolchain, sandbox: Sandbox | None = None
     ) -> None:
         self.directory = os.fsencode(directory)
         self.toolchain = toolchain
@@ -248,13 +248,13 @@ def shared_sandbox() -> Sandbox:
 
 
 @cache
-def shared_toolchain() -> Toolchain:
+def shared_toolchain() -> UnpackedToolchain:
     """One copy for all tests of a run: it takes some seconds to make."""
     directory = tempfile.mkdtemp(prefix="zcc-test-toolchain-")
     atexit.register(shutil.rmtree, directory, True)
     make_toolchain(directory)
     root = os.fsencode(directory)
-    return Toolchain(root, view_toolchain(root))
+    return UnpackedToolchain(root, view_toolchain(root))
 
 
 def compare_with_local(farm: Farm, job: Job) -> RunOutcome:

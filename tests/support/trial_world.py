@@ -21,7 +21,7 @@ from broker.results.kept import KeptJobs
 from broker.results.shared_cache import SharedResults
 from broker.transport.traffic import Traffic
 from broker.trust.answers import Answers
-from broker.trust.conduct import Record as NodeRecord
+from broker.trust.conduct import NodeRecord
 from broker.trust.examiner import Examiner
 from broker.trust.verdicts import Told
 from cache.digest import Digest, digest_of

@@ -15,7 +15,7 @@ _SCANS, _DISK, _JOBS, _RESULTS, _OFFERS, _COMMANDS = 0.40, 0.25, 0.20, 0.05, 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryShares:
     """Bytes in all, shared out."""
 
     limit_bytes: int = DEFAULT_BYTES

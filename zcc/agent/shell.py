@@ -56,20 +56,20 @@ from zcc.agent.core.events import (
     ResultProven,
     ResultRecalled,
     ResultUnproven,
-    Ticked,
+    TimePassed,
 )
 from zcc.agent.core.machine import AgentMachine
 from zcc.agent.core.slots import Slots
 from zcc.agent.core.weight import slots_of
 from zcc.agent.farm.session import FarmSession
-from zcc.agent.farm.uploads import Uploads
+from zcc.agent.farm.uploads import InputUploads
 from zcc.agent.history.recorder import Account
 from zcc.agent.launchers import compiler_name, wire
 from zcc.agent.launchers.connection import Visitor
 from zcc.agent.launchers.parked import RestingRoom
-from zcc.agent.launchers.peer import Caller, Looks, Standing
+from zcc.agent.launchers.peer import Caller, CompilerState, Looks
 from zcc.agent.launchers.succession import Succession
-from zcc.agent.memory import Memory
+from zcc.agent.memory import MemoryShares
 from zcc.agent.results.late_answers import first_other_input, first_outdated, is_of_use, reply_here
 from zcc.agent.results.local_cache import CacheMode, Recall, mode_of
 from zcc.agent.results.part import Part, way_of
@@ -133,7 +133,7 @@ class AgentShell:
         if access is None:
             self._machine.farm_reason = Reason.NOT_JOINED
         self._compilers = Compilers(os.path.join(state_dir, "toolchains"))
-        memory = Memory(config.memory_bytes)
+        memory = MemoryShares(config.memory_bytes)
         self._analyser = Analyser(
             Surroundings(run_query, self._compilers.toolchain),
             home,
@@ -143,7 +143,7 @@ class AgentShell:
         )
         self._account = Account(state_dir, self._analyser.projects.checkout_of)
         self._stats = self._account.stats
-        self._uploads = Uploads(memory.offers)
+        self._uploads = InputUploads(memory.offers)
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes, memory.results)
         self._checker = Checker(config.verify, self._account, self._recall, self._analyser.disk)
@@ -507,7 +507,7 @@ class AgentShell:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         self._resting.look()
         self._look_at_holders()
-        self._handle(Ticked())
+        self._handle(TimePassed())
         if self._succession.is_over(self._loop.time()):
             self._hand_over(self._succession.reason())
         self._desk.follow()
@@ -524,9 +524,9 @@ class AgentShell:
         for number in self._machine.running_here():
             call = self._calls[number]
             standing = call.visitor.caller.standing(call.arrived_s)
-            if standing is Standing.ENDED:
+            if standing is CompilerState.ENDED:
                 call.visitor.dismiss()
-            elif standing is Standing.STOPPED:
+            elif standing is CompilerState.STOPPED:
                 self._handle(CallStopped(number))
 
     def _keep_alive(self) -> None:

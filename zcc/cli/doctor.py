@@ -32,17 +32,17 @@ CLOCK_TOLERANCE_S = 2.0
 _NODE_CHECK_TIMEOUT_S = 60.0
 
 
-class Verdict(Enum):
+class CheckState(Enum):
     OK = "ok"
     NOTE = "note"  # compiles go to the farm all the same
     FAIL = "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line: what was looked at, how it is, and what to do where it is not well."""
 
-    verdict: Verdict
+    verdict: CheckState
     what: str
     advice: str = ""
 
@@ -54,7 +54,7 @@ def doctor(
 
     The exit status is 1 when compiles cannot go to the farm.
     """
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     for finding in _all_findings():
         findings.append(finding)
         if not as_json:
@@ -65,96 +65,100 @@ def doctor(
         typer.echo(
             json.dumps([asdict(each) | {"verdict": each.verdict.value} for each in findings])
         )
-    if any(finding.verdict is Verdict.FAIL for finding in findings):
+    if any(finding.verdict is CheckState.FAIL for finding in findings):
         raise typer.Exit(1)
 
 
-def _all_findings() -> Iterator[Finding]:
+def _all_findings() -> Iterator[CheckResult]:
     try:
         yield from _findings()
     except OSError as error:
         advice = (
             "zcc config says which directories are used; ZCC_CONFIG_DIR and ZCC_STATE_DIR move them"
         )
-        yield Finding(Verdict.FAIL, told(error), advice)
+        yield CheckResult(CheckState.FAIL, told(error), advice)
 
 
-def _findings() -> Iterator[Finding]:
+def _findings() -> Iterator[CheckResult]:
     try:
         config = configuration.load(os.environ)
         access = farm.load_access(configuration.config_dir(os.environ), config.broker)
     except ConfigError as error:
-        yield Finding(Verdict.FAIL, f"configuration: {error}", "mend it, or remove it")
+        yield CheckResult(CheckState.FAIL, f"configuration: {error}", "mend it, or remove it")
         return
-    yield Finding(Verdict.OK, f"configuration in {configuration.config_dir(os.environ)}")
+    yield CheckResult(CheckState.OK, f"configuration in {configuration.config_dir(os.environ)}")
     for wrong in wrong_in(os.environ):
-        yield Finding(Verdict.NOTE, f"variable {wrong}", "set it right, or unset it")
+        yield CheckResult(CheckState.NOTE, f"variable {wrong}", "set it right, or unset it")
     yield _launcher()
     yield from _compilers(config)
     yield _clock(os.getcwd())
     yield _sandbox()
     if access is None:
         advice = "zcc-broker token --role client on the broker, then zcc join TOKEN; or zcc up"
-        yield Finding(Verdict.FAIL, "key: no farm joined, so all compiles are local", advice)
+        yield CheckResult(CheckState.FAIL, "key: no farm joined, so all compiles are local", advice)
         return
-    yield Finding(
-        Verdict.OK, f"key for {farm.spoken(access.farm)} at {access.endpoint} ({access.role})"
+    yield CheckResult(
+        CheckState.OK, f"key for {farm.spoken(access.farm)} at {access.endpoint} ({access.role})"
     )
     try:
         status = _agent_status()
     except ConfigError as error:
-        yield Finding(Verdict.FAIL, f"agent: {error}", "mend that; zcc agent start tries again")
+        yield CheckResult(
+            CheckState.FAIL, f"agent: {error}", "mend that; zcc agent start tries again"
+        )
         return
-    yield Finding(Verdict.OK, f"agent, process {status['pid']}")
+    yield CheckResult(CheckState.OK, f"agent, process {status['pid']}")
     yield from _farm(status)
 
 
-def _launcher() -> Finding:
+def _launcher() -> CheckResult:
     found = shutil.which("zcc")
     if found is None:
         own = os.path.dirname(agent.sibling("zcc-agent"))
-        return Finding(Verdict.FAIL, "launcher: no zcc on PATH", f"put {own} on PATH")
-    return Finding(Verdict.OK, f"launcher {found}")
+        return CheckResult(CheckState.FAIL, "launcher: no zcc on PATH", f"put {own} on PATH")
+    return CheckResult(CheckState.OK, f"launcher {found}")
 
 
-def _compilers(config: Config) -> Iterator[Finding]:
+def _compilers(config: Config) -> Iterator[CheckResult]:
     for name in dict.fromkeys((config.cc, config.cxx)):
         try:
             packed = packed_toolchain(name, os.environ)
         except ConfigError as error:
             advice = f"install {name}, or set another in config.toml (zcc config)"
-            yield Finding(Verdict.FAIL, f"compiler {error}", advice)
+            yield CheckResult(CheckState.FAIL, f"compiler {error}", advice)
             continue
         except NoRoomError as error:
             advice = "free some there, or move it (ZCC_STATE_DIR); until then all is compiled here"
-            yield Finding(Verdict.FAIL, f"compiler {name}: no room: {error}", advice)
+            yield CheckResult(CheckState.FAIL, f"compiler {name}: no room: {error}", advice)
             continue
         except CompilerError as error:
             advice = "what it compiles is compiled here"
-            yield Finding(Verdict.FAIL, f"compiler {name}: {error}", advice)
+            yield CheckResult(CheckState.FAIL, f"compiler {name}: {error}", advice)
             continue
         size = f"{packed.compressed_bytes / (1 << 20):.0f} MiB"
         described = f"{packed.version} for {packed.target}, {size} to send once"
-        yield Finding(Verdict.OK, f"compiler {name}: {described}")
+        yield CheckResult(CheckState.OK, f"compiler {name}: {described}")
 
 
-def _clock(directory: str) -> Finding:
+def _clock(directory: str) -> CheckResult:
     """Whether files written here bear the time that this machine thinks it is."""
     try:
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".zcc-doctor-") as file:
             ahead_s = os.fstat(file.fileno()).st_mtime - time.time()
     except OSError:
-        return Finding(Verdict.OK, f"clock: nothing can be written in {directory}, so not compared")
+        return CheckResult(
+            CheckState.OK, f"clock: nothing can be written in {directory}, so not compared"
+        )
     if abs(ahead_s) <= CLOCK_TOLERANCE_S:
-        return Finding(Verdict.OK, f"clock: files in {directory} bear this machine's time")
-    return Finding(
-        Verdict.NOTE,
+        return CheckResult(CheckState.OK, f"clock: files in {directory} bear this machine's time")
+    return CheckResult(
+        CheckState.NOTE,
         f"clock: files in {directory} are {ahead_s:+.0f} s off this machine's",
         "set both clocks (NTP): make rebuilds too much or too little, and zcc reads young files again",
     )
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> CheckResult:
     """Whether this machine could be a node; `zcc up` needs it too."""
     state = configuration.state_dir(os.environ)
     try:
@@ -172,13 +176,13 @@ def _sandbox() -> Finding:
                 check=False,
             )
     except (ConfigError, OSError, subprocess.TimeoutExpired) as error:
-        return Finding(Verdict.NOTE, f"sandbox: not tried ({error})")
+        return CheckResult(CheckState.NOTE, f"sandbox: not tried ({error})")
     if done.returncode == 0:
         holds, *weaknesses = done.stdout.strip().split("\n")
-        return Finding(Verdict.OK, f"sandbox: {holds}", "; ".join(weaknesses))
+        return CheckResult(CheckState.OK, f"sandbox: {holds}", "; ".join(weaknesses))
     why = done.stderr.strip().removeprefix("zcc-node: ")
-    return Finding(
-        Verdict.NOTE,
+    return CheckResult(
+        CheckState.NOTE,
         f"sandbox: {why}",
         "this machine cannot be a node; its compiles still go to others",
     )
@@ -203,23 +207,23 @@ def _agent_status() -> dict[str, Any]:
     return status
 
 
-def _no_broker(status: dict[str, Any], error: str) -> Finding:
+def _no_broker(status: dict[str, Any], error: str) -> CheckResult:
     """Which of the ways to the broker is closed."""
     refusal = str(status.get("refusal") or "")
     if refusal == REVOKED:
-        return Finding(Verdict.FAIL, f"broker: {refusal}", AFTER_REVOKED)
+        return CheckResult(CheckState.FAIL, f"broker: {refusal}", AFTER_REVOKED)
     problem = "" if refusal else why_unreachable(str(status.get("broker") or ""))
     if problem:
         what, _, advice = problem.partition(": ")
-        return Finding(Verdict.FAIL, f"broker: {what}", advice)
+        return CheckResult(CheckState.FAIL, f"broker: {what}", advice)
     advice = (
         "was your key revoked (zcc-broker keys shows it)? zcc leave --local, then zcc join TOKEN;"
         " is another broker there? zcc join TOKEN"
     )
-    return Finding(Verdict.FAIL, f"broker: {refusal or error}", advice)
+    return CheckResult(CheckState.FAIL, f"broker: {refusal or error}", advice)
 
 
-def _farm(status: dict[str, Any]) -> Iterator[Finding]:
+def _farm(status: dict[str, Any]) -> Iterator[CheckResult]:
     answer = agent.ask({"op": "nodes"}) or {}
     listed = answer.get("nodes")
     if not isinstance(listed, list):
@@ -227,11 +231,11 @@ def _farm(status: dict[str, Any]) -> Iterator[Finding]:
         status = agent.ask({"op": "status"}) or status
         yield _no_broker(status, str(answer.get("error", "no answer")))
         return
-    yield Finding(Verdict.OK, "broker answers")
+    yield CheckResult(CheckState.OK, "broker answers")
     yield judge_nodes(listed)
 
 
-def judge_nodes(listed: list[dict[str, Any]]) -> Finding:
+def judge_nodes(listed: list[dict[str, Any]]) -> CheckResult:
     """Whether jobs find a place: of these rows only those count that take jobs now."""
     taking = [row for row in listed if row["state"] in _TAKING]
     slots = sum(row["slots"] for row in taking)
@@ -241,7 +245,7 @@ def judge_nodes(listed: list[dict[str, Any]]) -> Finding:
         for row in odd
     )
     if slots:
-        verdict = Verdict.NOTE if odd else Verdict.OK
-        return Finding(verdict, f"nodes: {len(taking)} with {slots} slots", advice)
+        verdict = CheckState.NOTE if odd else CheckState.OK
+        return CheckResult(verdict, f"nodes: {len(taking)} with {slots} slots", advice)
     found = f"nodes: none of {len(listed)} takes jobs" if listed else "nodes: none"
-    return Finding(Verdict.FAIL, found, advice or "start one: zcc-node serve")
+    return CheckResult(CheckState.FAIL, found, advice or "start one: zcc-node serve")

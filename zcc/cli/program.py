@@ -35,7 +35,7 @@ def _no_type(ctx: Any) -> None:
     """What is shown of an argument's type."""
 
 
-class Command(TyperCommand):
+class ProgramCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 
@@ -79,7 +79,7 @@ class RootGroup(_Group):
 
 
 class Program(typer.Typer):
-    """A program or a group of subcommands, whose commands are all `Command`s."""
+    """A program or a group of subcommands, whose commands are all `ProgramCommand`s."""
 
     def __init__(self, **settings: Any) -> None:
         defaults: dict[str, Any] = {
@@ -93,7 +93,7 @@ class Program(typer.Typer):
         super().__init__(**(defaults | settings))
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
-        return super().command(name, **({"cls": Command} | settings))
+        return super().command(name, **({"cls": ProgramCommand} | settings))
 
 
 def run_program(

@@ -23,7 +23,7 @@ from zcc.agent.history.tally import tally_from
 from zcc.cli import agent, layout, terminal
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table
-from zcc.cli.program import Command
+from zcc.cli.program import ProgramCommand
 from zcc.cli.reasons import about
 from zcc.errors import ConfigError
 
@@ -55,7 +55,7 @@ class Format(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-class StatsCommand(Command):
+class StatsCommand(ProgramCommand):
     """An option's number may be left out: `--watch` is `--watch 2`, `--build` is `--build 1`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

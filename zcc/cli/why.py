@@ -25,8 +25,8 @@ from zcc.agent.history.database import FILE_NAME as NOTEBOOK
 from zcc.agent.history.fingerprint import Difference, differences, fingerprint_of
 from zcc.agent.history.last_compiles import MAX_DIFFERENCES, Last, cause_of, cause_of_miss, lasts_of
 from zcc.agent.launchers import wire
-from zcc.agent.memory import Memory
-from zcc.agent.results.local_cache import UNKNOWN, CacheMode, Missed, Recall, Recalled, mode_of
+from zcc.agent.memory import MemoryShares
+from zcc.agent.results.local_cache import UNKNOWN, CacheMode, LocalResult, Missed, Recall, mode_of
 from zcc.cli import agent
 from zcc.cli.compilers import compilers_of
 from zcc.cli.explain import home, request_of
@@ -39,7 +39,7 @@ _USAGE = "name a source, an object or a command: zcc why x.c, zcc why gcc -c x.c
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class NextOutcome:
     """What would happen to a command now: `outcome` is `local_hit`, `miss` or `local`.
 
     `cause` says why it is no hit. A hit may have `changes` all the same, if the same was compiled before the
@@ -136,7 +136,7 @@ def _tell_of_command(command: list[str], as_json: bool) -> None:
             say(line)
 
 
-def _forecast(request: wire.Request) -> list[Forecast]:
+def _forecast(request: wire.Request) -> list[NextOutcome]:
     config = configuration.load(os.environ)
     compilers = compilers_of(os.environ)
     surroundings = Surroundings(run_query, compilers.toolchain)
@@ -144,12 +144,12 @@ def _forecast(request: wire.Request) -> list[Forecast]:
     jobs = asyncio.run(jobs_of(analyser, request, time.monotonic(), time.monotonic))
     if isinstance(jobs, Here):
         detail = f"{jobs.reason} ({jobs.detail})" if jobs.detail else jobs.reason
-        return [Forecast(b"", b"", "local", Cause(Reason.NOT_A_JOB, detail))]
+        return [NextOutcome(b"", b"", "local", Cause(Reason.NOT_A_JOB, detail))]
     mode = mode_of(request.environment, CacheMode(config.cache))
     directory = configuration.cache_dir(os.environ, config)
     if not mode.looks_up or not os.path.isdir(directory):
         return [_compare(prepared, mode, UNKNOWN) for prepared in jobs]
-    recall = Recall(directory, config.cache_bytes, Memory().results)
+    recall = Recall(directory, config.cache_bytes, MemoryShares().results)
     try:
         found = [recall.find(each, analyser.disk) for each in jobs]
     finally:
@@ -157,21 +157,21 @@ def _forecast(request: wire.Request) -> list[Forecast]:
     return [_compare(each, mode, answer) for each, answer in zip(jobs, found, strict=True)]
 
 
-def _compare(prepared: Prepared, mode: CacheMode, found: Recalled | Missed) -> Forecast:
+def _compare(prepared: Prepared, mode: CacheMode, found: LocalResult | Missed) -> NextOutcome:
     job = prepared.job_in_place
     source, output = os.path.realpath(prepared.source), job.outputs[0]
     lasts = [last for last in lasts_of(notebook(), source) if last.fingerprint]
     # Into another output it is another compile, but the nearest there is.
     last = next((each for each in lasts if each.output == output), lasts[0] if lasts else None)
     fingerprint = fingerprint_of(prepared.job_compared, source)
-    if isinstance(found, Recalled):
+    if isinstance(found, LocalResult):
         changes = differences(last.fingerprint, fingerprint) if last else []
-        return Forecast(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))
+        return NextOutcome(source, output, "local_hit", None, tuple(changes[:MAX_DIFFERENCES]))
     cause = cause_of_miss(mode, found) or cause_of(last, prepared.key, fingerprint)
-    return Forecast(source, output, "miss", cause)
+    return NextOutcome(source, output, "miss", cause)
 
 
-def _prophecy(forecast: Forecast) -> Iterable[str]:
+def _prophecy(forecast: NextOutcome) -> Iterable[str]:
     if forecast.cause is None:
         yield "would be a hit: this machine's cache holds the result"
         for change in forecast.changes:
@@ -185,7 +185,7 @@ def _prophecy(forecast: Forecast) -> Iterable[str]:
         yield from (f"{label}: {text}" for label, text in lines_about(code))
 
 
-def _forecast_document(forecast: Forecast) -> dict[str, Any]:
+def _forecast_document(forecast: NextOutcome) -> dict[str, Any]:
     return {
         "source": os.fsdecode(forecast.source),
         "output": os.fsdecode(forecast.output),
@@ -203,11 +203,11 @@ def _cause_document(cause: Cause | None) -> dict[str, Any] | None:
     return asdict(cause) | {"about": about(code)}
 
 
-def _terminal() -> wire.Terminal | None:
+def _terminal() -> wire.TerminalSize | None:
     if not sys.stderr.isatty():
         return None
     size = os.get_terminal_size(sys.stderr.fileno())
-    return wire.Terminal(size.lines, size.columns)
+    return wire.TerminalSize(size.lines, size.columns)
 
 
 def pair(source: bytes, output: bytes) -> str:

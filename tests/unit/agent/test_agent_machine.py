@@ -32,7 +32,7 @@ from zcc.agent.core.events import (
     ResultProven,
     ResultRecalled,
     ResultUnproven,
-    Ticked,
+    TimePassed,
 )
 from zcc.agent.core.machine import AgentMachine
 from zcc.agent.core.slots import Slots
@@ -249,8 +249,8 @@ def test_a_job_that_takes_too_long_is_cancelled_and_done_here() -> None:
     agent = machine()
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    assert agent.handle(Ticked(), 99.0) == []
-    assert agent.handle(Ticked(), 101.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
+    assert agent.handle(TimePassed(), 99.0) == []
+    assert agent.handle(TimePassed(), 101.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
 
 
 def test_what_a_job_waits_for_its_start_takes_nothing_from_its_time() -> None:
@@ -258,10 +258,10 @@ def test_what_a_job_waits_for_its_start_takes_nothing_from_its_time() -> None:
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
     agent.handle(JobWaits(1, 250.0), 1.0)
-    assert agent.handle(Ticked(), 300.0) == []
+    assert agent.handle(TimePassed(), 300.0) == []
     agent.handle(JobBegan(1), 300.0)
-    assert agent.handle(Ticked(), 399.0) == []
-    assert agent.handle(Ticked(), 401.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
+    assert agent.handle(TimePassed(), 399.0) == []
+    assert agent.handle(TimePassed(), 401.0) == [CancelJob(1), local("remote-timeout"), RunHere(1)]
 
 
 def test_whatever_happens_slots_are_kept_and_no_call_is_lost() -> None:
@@ -297,7 +297,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         ResultProven(call),
         CompileFailed(call, 1),
         CallStopped(call),
-        Ticked(),
+        TimePassed(),
     )[kind - 1]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from zcc.agent.launchers import peer
-from zcc.agent.launchers.peer import UNHURRIED_S, Caller, Looks, Standing
+from zcc.agent.launchers.peer import UNHURRIED_S, Caller, CompilerState, Looks
 
 # argv: the descriptor to say a byte on; a directory to make the root.
 CODE = """
@@ -130,20 +130,20 @@ def test_a_stopped_process_is_told_from_one_that_runs_or_has_ended() -> None:
     with process() as caller:
         pid = caller_pid(caller)
         now = time.monotonic()
-        assert caller.standing(now) is Standing.RUNNING
+        assert caller.standing(now) is CompilerState.RUNNING
         os.kill(pid, signal.SIGSTOP)
         os.waitpid(pid, os.WUNTRACED)
-        assert caller.standing(now) is Standing.STOPPED
+        assert caller.standing(now) is CompilerState.STOPPED
         os.kill(pid, signal.SIGCONT)
         os.waitpid(pid, os.WCONTINUED)
-        assert caller.standing(now) is Standing.RUNNING
+        assert caller.standing(now) is CompilerState.RUNNING
         # One that has begun since is another process, to which the number has been given.
-        assert caller.standing(now - 3600) is Standing.ENDED
+        assert caller.standing(now - 3600) is CompilerState.ENDED
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert caller.standing(now) is Standing.ENDED  # nobody has waited for it yet
-    assert caller.standing(now) is Standing.ENDED
-    assert Caller(0).standing(now) is Standing.RUNNING
+        assert caller.standing(now) is CompilerState.ENDED  # nobody has waited for it yet
+    assert caller.standing(now) is CompilerState.ENDED
+    assert Caller(0).standing(now) is CompilerState.RUNNING
 
 
 def test_who_holds_slots_is_looked_at_when_somebody_waits_and_else_seldom() -> None:

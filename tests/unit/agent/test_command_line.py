@@ -39,7 +39,7 @@ from zcc.cli.main import app as zcc_app
 from zcc.errors import ConfigError
 from zcc.farm import spoken
 from zcc.keys import member_id, new_key_pair
-from zcc.messages import Role
+from zcc.messages import PeerRole
 from zcc.reasons import Reason
 
 BIN = Path(sys.executable).parent
@@ -214,7 +214,7 @@ def test_more_output_than_a_pipe_holds_ends_quietly_too(tmp_path: Path) -> None:
     broker_keys(str(tmp_path))
     with closing(Registry(str(tmp_path))) as registry:
         for _ in range(300):
-            registry.add(new_key_pair().public, Role.CLIENT, "x" * 100, 0.0)
+            registry.add(new_key_pair().public, PeerRole.CLIENT, "x" * 100, 0.0)
     line = f"{BIN}/zcc-broker keys --json --state {tmp_path} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == (b"[\n141\n", b"")
@@ -253,7 +253,7 @@ def test_what_purge_and_trim_did_can_be_read_by_scripts(results: str) -> None:
 def test_what_storage_purge_did_can_be_read_by_scripts(tmp_path: Path) -> None:
     broker_keys(str(tmp_path))
     with closing(Registry(str(tmp_path))) as registry:
-        registry.add("k" * 40, Role.CLIENT, "desk", time.time())
+        registry.add("k" * 40, PeerRole.CLIENT, "desk", time.time())
     done = run(broker_app, "storage-purge", "k" * 8, "--state", str(tmp_path), "--json")
     assert json.loads(done.stdout) == {"removed": 0}
 
@@ -341,7 +341,7 @@ def test_a_watch_s_seconds_are_refused_in_words(seconds: str) -> None:
 
 def test_a_beginning_that_is_too_short_is_told_apart_from_no_key(tmp_path: Path) -> None:
     with closing(Registry(str(tmp_path))) as registry:
-        registry.add(new_key_pair().public, Role.NODE, "n2", 0.0)
+        registry.add(new_key_pair().public, PeerRole.NODE, "n2", 0.0)
         with pytest.raises(RegistryError, match="from 3 letters on"):
             registry.revoke("n", 1.0)
         with pytest.raises(RegistryError, match=r"zcc-broker keys$"):

@@ -38,11 +38,11 @@ from zcc.agent.core.events import (
     RecallRefused,
     ResultProven,
     ResultUnproven,
-    Ticked,
+    TimePassed,
 )
 from zcc.agent.core.forecast import ENOUGH_TRIPS, Forecast
 from zcc.agent.core.homeward import Homeward
-from zcc.agent.core.machine import AgentMachine, Stage
+from zcc.agent.core.machine import AgentMachine, CallStage
 from zcc.agent.core.slots import Slots
 from zcc.reasons import Reason
 
@@ -397,7 +397,7 @@ class World:
     def step(self, number: int) -> None:
         self.now += self.rng.choice((0.0, 0.001, 0.02, 0.4, 2.0))
         calls = sorted(self.open_calls)
-        local = [call for call in calls if self.agent.calls[call].stage is Stage.LOCAL]
+        local = [call for call in calls if self.agent.calls[call].stage is CallStage.LOCAL]
         if local and self.rng.random() < 0.3:
             self.happen(CallClosed(self.rng.choice(local)))
             return
@@ -421,7 +421,7 @@ class World:
             CallClosed(call),
             Looked(),
             Looked(),
-            Ticked(),
+            TimePassed(),
         ]
         raced = sorted(self.racing)
         if raced and self.rng.random() < 0.4:

@@ -13,7 +13,7 @@ from cache.digest import digest_of
 from zcc.agent.analysis.outcome import Prepared
 from zcc.agent.analysis.output_places import Outputs, Wanted
 from zcc.agent.analysis.overwriting import Way
-from zcc.agent.results.verdict import Refused, judge
+from zcc.agent.results.verdict import Unproven, judge
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.disk.entries import Trail
@@ -61,16 +61,16 @@ def write_anew(path: Path, content: bytes) -> None:
 
 
 def test_inputs_that_are_what_they_were_are_no_matter(tmp_path: Path, disk: Disk) -> None:
-    assert not isinstance(verdict(tmp_path, disk), Refused)
+    assert not isinstance(verdict(tmp_path, disk), Unproven)
     (tmp_path / "x.h").touch()
     write_anew(tmp_path / "y.h", HEADER)
-    assert not isinstance(verdict(tmp_path, disk), Refused)
+    assert not isinstance(verdict(tmp_path, disk), Unproven)
 
 
 def test_inputs_that_the_disk_has_forgotten_are_read_again(tmp_path: Path, disk: Disk) -> None:
-    assert not isinstance(verdict(tmp_path, Disk()), Refused)
+    assert not isinstance(verdict(tmp_path, Disk()), Unproven)
     (tmp_path / "y.h").write_bytes(b"long x;\n")
-    assert verdict(tmp_path, Disk()) == Refused(Reason.INPUTS_CHANGED, str(tmp_path / "y.h"))
+    assert verdict(tmp_path, Disk()) == Unproven(Reason.INPUTS_CHANGED, str(tmp_path / "y.h"))
 
 
 @pytest.mark.parametrize("how", ["edited", "replaced", "removed", "directory"])
@@ -84,13 +84,13 @@ def test_an_input_with_other_bytes_is_named(tmp_path: Path, disk: Disk, how: str
         path.unlink()
     if how == "directory":
         path.mkdir()
-    assert verdict(tmp_path, disk) == Refused(Reason.INPUTS_CHANGED, str(path))
+    assert verdict(tmp_path, disk) == Unproven(Reason.INPUTS_CHANGED, str(path))
 
 
 def test_a_link_on_the_way_that_was_turned_is_a_change(tmp_path: Path, disk: Disk) -> None:
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to("v2")
-    assert verdict(tmp_path, disk) == Refused(Reason.INPUTS_CHANGED, str(tmp_path / "link"))
+    assert verdict(tmp_path, disk) == Unproven(Reason.INPUTS_CHANGED, str(tmp_path / "link"))
 
 
 def test_an_output_that_goes_elsewhere_is_a_change(tmp_path: Path, disk: Disk) -> None:
@@ -104,4 +104,4 @@ def test_an_output_that_goes_elsewhere_is_a_change(tmp_path: Path, disk: Disk) -
     (tmp_path / "out").rename(tmp_path / "old")
     (tmp_path / "out").symlink_to("old")
     found = judge(CAME, {}, prepared, cast(Any, None), disk)
-    assert found == Refused(Reason.OUTPUT_MOVED, "out/x.o")
+    assert found == Unproven(Reason.OUTPUT_MOVED, "out/x.o")

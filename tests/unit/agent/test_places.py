@@ -18,7 +18,7 @@ from zcc.agent.analysis.output_places import (
     physical_pwd,
 )
 from zcc.agent.analysis.overwriting import Way
-from zcc.agent.farm.uploads import Uploads
+from zcc.agent.farm.uploads import InputUploads
 from zcc.compiler.commandline.tables import Family
 from zcc.job import FileInput, Manifest
 
@@ -158,7 +158,7 @@ def test_only_offered_files_are_read_and_only_if_they_are_what_was_hashed(tmp_pa
     header = tmp_path / "a.h"
     header.write_bytes(b"old")
     digest = digest_of(b"old")
-    uploads = Uploads(1 << 20)
+    uploads = InputUploads(1 << 20)
     assert uploads.read(digest, 0, 100) is None
     uploads.offer(Manifest(files=(FileInput(os.fsencode(header), digest),)))
     assert uploads.read(digest, 0, 100) is not None

@@ -103,7 +103,7 @@ def test_it_gives_the_bytes_of_the_plain_command_and_touches_nothing(
 def test_what_is_said_to_a_terminal_is_said_as_to_one(project: Path, tmp_path: Path) -> None:
     needs("gcc")
     command = ["gcc", "-Wall", "-c", "a.c", "-o", "a.o"]
-    request = replace(request_of(command), terminal=wire.Terminal(24, 80))
+    request = replace(request_of(command), terminal=wire.TerminalSize(24, 80))
     _, _, aside = asyncio.run(raced(tmp_path / "state", request))
     assert aside is not None
     assert b"\x1b[" in aside.stderr

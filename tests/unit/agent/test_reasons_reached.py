@@ -38,17 +38,16 @@ from zcc.agent.core.forecast import Forecast
 from zcc.agent.farm.session import FarmSession
 from zcc.agent.history.recorder import Account
 from zcc.agent.launchers.wire import Environment, Request
-from zcc.agent.results.local_cache import SPACE, Missed, Recall, Recalled
+from zcc.agent.results.local_cache import SPACE, LocalResult, Missed, Recall
 from zcc.agent.results.part import Part
 from zcc.agent.results.results import Results
-from zcc.agent.results.verdict import Refused, as_asked, judge
+from zcc.agent.results.verdict import Unproven, as_asked, judge
 from zcc.cli.explain import request_of
 from zcc.compiler.commandline.arguments import Local, parse
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.neutral.renaming import NEUTRAL_OBJECT, Renaming, renamed, restored
-from zcc.compiler.scan.closure import Closure
-from zcc.compiler.scan.closure import Local as NotScannable
+from zcc.compiler.scan.closure import Closure, NotScannable
 from zcc.compiler.toolchain.index import Toolchain
 from zcc.errors import CompilerError
 from zcc.farm import Access
@@ -333,7 +332,7 @@ def refused(came: Result, content: bytes = OBJECT, job: Job = JOB) -> Reason:
     disk.begin(1.0)
     frames: dict[Digest, bytes] = {digest_of(content): compress(content)}
     found = judge(came, frames, prepared(job), request_in("/p"), disk)
-    assert isinstance(found, Refused), found
+    assert isinstance(found, Unproven), found
     return found.reason
 
 
@@ -435,9 +434,9 @@ def test_an_output_that_is_looked_for_where_no_scan_sees_it(
         came = result(path=NEUTRAL_OBJECT, lookups=lookups, exit_status=exit_status)
         frames = {digest_of(OBJECT): compress(OBJECT)}
         found = judge(came, frames, moved, request, disk)
-        refusal = Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(at + b"/x.o"))
+        refusal = Unproven(Reason.OUTPUT_IS_INPUT, os.fsdecode(at + b"/x.o"))
         assert (found == refusal) is is_own, found
-        kept = as_asked(Recalled(restored(came, names), []), moved, request)
+        kept = as_asked(LocalResult(restored(came, names), []), moved, request)
         assert isinstance(kept, Missed) is is_own
 
 
@@ -449,7 +448,7 @@ def test_what_is_remembered_does_not_hold_where_something_is_withheld(tmp_path: 
     try:
         recall.remember(prepared(), result(), {digest_of(OBJECT): compress(OBJECT)}, disk)
         assert recall.wait_written()
-        assert isinstance(recall.find(prepared(), disk), Recalled)
+        assert isinstance(recall.find(prepared(), disk), LocalResult)
         later = replace(prepared(), closure=Closure(Manifest(), 0, {}, withheld=(b"/out/x.h",)))
         assert recall.find(later, disk) == Missed(Reason.REFUSED, "/out/x.h")
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zcc.agent.results.restore import Files
-from zcc.agent.results.verifying import CLOCK_GRAIN_NS, Outcome, compare, share_of
+from zcc.agent.results.verifying import CLOCK_GRAIN_NS, CheckOutcome, compare, share_of
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class Compiled:
             (os.fsencode(self.object), 0o644, content),
         ]
 
-    def outcome(self, files: Files) -> Outcome:
+    def outcome(self, files: Files) -> CheckOutcome:
         return compare(files, self.begun_ns, time.time_ns() + CLOCK_GRAIN_NS).outcome
 
 
@@ -60,25 +60,25 @@ def compiled(tmp_path: Path) -> Compiled:
 
 
 def test_equal_bytes_are_equal(compiled: Compiled) -> None:
-    assert compiled.outcome(compiled.files()) is Outcome.EQUAL
+    assert compiled.outcome(compiled.files()) is CheckOutcome.EQUAL
 
 
 @pytest.mark.parametrize("content", [b"Object", b"objec", b"object "])
 def test_one_other_byte_differs(compiled: Compiled, content: bytes) -> None:
-    assert compiled.outcome(compiled.files(content)) is Outcome.DIFFERS
+    assert compiled.outcome(compiled.files(content)) is CheckOutcome.DIFFERS
 
 
 def test_an_output_that_the_build_has_taken_away_proves_nothing(compiled: Compiled) -> None:
     compiled.object.unlink()
-    assert compiled.outcome(compiled.files()) is Outcome.UNSURE
+    assert compiled.outcome(compiled.files()) is CheckOutcome.UNSURE
 
 
 def test_an_output_of_an_earlier_compile_proves_nothing(compiled: Compiled) -> None:
     os.utime(compiled.object, ns=(0, 0))
-    assert compiled.outcome(compiled.files(b"other")) is Outcome.UNSURE
+    assert compiled.outcome(compiled.files(b"other")) is CheckOutcome.UNSURE
 
 
 def test_an_output_that_was_changed_after_the_compile_proves_nothing(compiled: Compiled) -> None:
     later_ns = time.time_ns() + 10**9
     os.utime(compiled.object, ns=(later_ns, later_ns))
-    assert compiled.outcome(compiled.files(b"other")) is Outcome.UNSURE
+    assert compiled.outcome(compiled.files(b"other")) is CheckOutcome.UNSURE

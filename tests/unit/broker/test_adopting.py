@@ -10,7 +10,7 @@ from broker.core.events import Origin
 from broker.core.jobs import lease_prefix, private_key
 from cache.digest import Digest
 from tests.support.broker_world import Desk, JobFacts, blob
-from zcc.messages import Revoke, Role
+from zcc.messages import PeerRole, Revoke
 
 SECRET = blob("another's source")
 
@@ -48,7 +48,7 @@ def test_a_node_and_a_client_together_read_nothing_that_they_know_the_digest_of(
     claims = (lease_for(facts.key), lease_for(private_key(facts.key, helper.user)))
     if comes_first == "job":
         desk.submit(helper, 1, facts, shows=False)
-    node = desk.hello("accomplice", Role.NODE, 4, leases=claims)
+    node = desk.hello("accomplice", PeerRole.NODE, 4, leases=claims)
     if comes_first == "node":
         desk.submit(helper, 1, facts, shows=False)
     assert not fetched(desk, node)

@@ -13,10 +13,10 @@ from broker.core.limits import MAX_WORD_BYTES
 from broker.core.nodes import Node
 from broker.core.sessions import Session
 from broker.scheduling.stands import Stands
-from broker.trust.conduct import Record
+from broker.trust.conduct import NodeRecord
 from tests.support.broker_world import Desk, blob, job
-from zcc.lent import Memory
-from zcc.messages import AskPlaced, Beat, Cancel, Failed, Fault, Offer, Placed, Role, Started
+from zcc.lent import LentMemory
+from zcc.messages import AskPlaced, Beat, Cancel, Failed, Fault, Offer, PeerRole, Placed, Started
 from zcc.placed import MAX_CANDIDATES, Placement
 
 
@@ -154,8 +154,8 @@ def test_a_node_without_the_toolchain_is_told_so(desk: Desk) -> None:
 def test_a_node_without_the_memory_is_told_so(desk: Desk) -> None:
     agent = desk.client("a")
     desk.node("large", 4)
-    desk.say(desk.node("small", 4), Beat(0.0, memory=Memory(8 << 30, 1 << 20, 0.0)))
-    desk.say(desk.node("pressed", 4), Beat(0.0, memory=Memory(8 << 30, 8 << 30, 50.0)))
+    desk.say(desk.node("small", 4), Beat(0.0, memory=LentMemory(8 << 30, 1 << 20, 0.0)))
+    desk.say(desk.node("pressed", 4), Beat(0.0, memory=LentMemory(8 << 30, 8 << 30, 50.0)))
     desk.submit(agent, 1, job("x", inputs=()))
     placement = asked(desk, agent, "x")[0]
     assert verdicts(placement)["small"] == "memory"
@@ -164,7 +164,7 @@ def test_a_node_without_the_memory_is_told_so(desk: Desk) -> None:
 
 def test_a_member_sees_its_own_jobs_and_an_admin_all(desk: Desk) -> None:
     one, two = desk.client("one"), desk.client("two")
-    admin = desk.hello("admin", Role.ADMIN)
+    admin = desk.hello("admin", PeerRole.ADMIN)
     desk.node("n", 4)
     desk.submit(one, 1, job("x", inputs=()))
     desk.submit(two, 1, job("y", inputs=()))
@@ -186,7 +186,7 @@ def test_who_waits_for_anothers_run_may_know_of_it(desk: Desk) -> None:
 @pytest.mark.parametrize("joins", ["before", "after"])
 def test_who_shares_a_run_does_not_learn_whose_it_is(desk: Desk, joins: str) -> None:
     """Each member is told its own key, an admin that of who came first."""
-    one, two, admin = desk.client("one"), desk.client("two"), desk.hello("admin", Role.ADMIN)
+    one, two, admin = desk.client("one"), desk.client("two"), desk.hello("admin", PeerRole.ADMIN)
     if joins == "after":
         desk.node("n", 4)
     for agent in (one, two):
@@ -311,8 +311,8 @@ class Farmlet:
 def test_every_moment_that_is_kept_can_be_seen_again() -> None:
     nodes = [
         Node(
-            Session(bytes([n]) * 16, b"r%d" % n, "u", Role.NODE, f"n{n}", 0.0, False),
-            Record(),
+            Session(bytes([n]) * 16, b"r%d" % n, "u", PeerRole.NODE, f"n{n}", 0.0, False),
+            NodeRecord(),
             n + 1,
             frozenset(),
         )

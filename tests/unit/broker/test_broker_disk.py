@@ -21,10 +21,10 @@ from broker.membership.requests import LEFT, UNWRITTEN, Membership
 from broker.membership.revocations import FILE_NAME as REVOKED
 from broker.membership.revocations import Revocations
 from broker.state import TOOLCHAINS_FILE, add_toolchain, known_toolchains
-from broker.storage.tokens import Access, StorageTokens
+from broker.storage.tokens import StorageAccess, StorageTokens
 from tests.support.broker_world import blob
 from zcc.keys import new_key_pair
-from zcc.messages import Bye, Enrol, Leave, Refused, Role
+from zcc.messages import Bye, Enrol, Leave, PeerRole, Refused
 
 NOW = 1_000_000.0
 
@@ -94,7 +94,7 @@ def test_a_key_is_revoked_on_a_full_disk_and_stays_so_after_a_restore(small: Pat
     keys = [new_key_pair().public for _ in range(200)]
     with closing(Registry(str(small))) as registry, closing(Registry(str(small))) as broker:
         for number, key in enumerate(keys):
-            registry.add(key, Role.CLIENT, f"m{number}", NOW)
+            registry.add(key, PeerRole.CLIENT, f"m{number}", NOW)
         registry._table.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         backup = (small / FILE_NAME).read_bytes()
         broker.reserve()
@@ -115,14 +115,14 @@ def test_a_key_is_revoked_on_a_full_disk_and_stays_so_after_a_restore(small: Pat
 def test_a_full_disk_is_told_in_words_and_nothing_has_changed(small: Path) -> None:
     token = new_key_pair().public
     with closing(Registry(str(small))) as registry, closing(StorageTokens(str(small))) as tokens:
-        registry.add_joiner(token, Role.CLIENT, NOW, time.time() + 60, 1)
+        registry.add_joiner(token, PeerRole.CLIENT, NOW, time.time() + 60, 1)
         registry.reserve()
         registry._table.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         filler = fill(small)
         with pytest.raises(StateError, match="the disk is full: make room"):
-            registry.add_joiner(new_key_pair().public, Role.CLIENT, NOW, NOW + 60, 1)
+            registry.add_joiner(new_key_pair().public, PeerRole.CLIENT, NOW, NOW + 60, 1)
         with pytest.raises(StateError, match="nothing has changed"):
-            tokens.add("ci" * 90, Access.READ, NOW, None)
+            tokens.add("ci" * 90, StorageAccess.READ, NOW, None)
         registry.note_seen([(token, NOW, "127.0.0.1")])
         with closing(AuditLog(str(small))) as audit:
             membership = Membership("farm", registry, audit)
@@ -140,7 +140,7 @@ def test_a_damaged_registry_is_told_in_words(tmp_path: Path) -> None:
     made, rng = tmp_path / "made", random.Random(7)
     with closing(Registry(str(made))) as registry:
         for number in range(60):
-            registry.add(new_key_pair().public, Role.CLIENT, f"m{number}", NOW)
+            registry.add(new_key_pair().public, PeerRole.CLIENT, f"m{number}", NOW)
     whole, said = (made / FILE_NAME).read_bytes(), list[str]()
     for number in range(150):
         state = tmp_path / str(number)
@@ -151,7 +151,7 @@ def test_a_damaged_registry_is_told_in_words(tmp_path: Path) -> None:
         (state / FILE_NAME).write_bytes(damaged)
         try:
             with closing(Registry(str(state))) as registry:
-                registry.add(new_key_pair().public, Role.CLIENT, "new", NOW)
+                registry.add(new_key_pair().public, PeerRole.CLIENT, "new", NOW)
                 registry.revoke(registry.rows()[-1].public_key, NOW)
         except StateError as error:
             said.append(str(error))

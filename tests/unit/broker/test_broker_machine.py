@@ -62,10 +62,10 @@ from zcc.messages import (
     Hello,
     Leave,
     Nodes,
+    PeerRole,
     Refused,
     Rejoin,
     Revoke,
-    Role,
     Settled,
     Started,
     StorageGet,
@@ -102,10 +102,10 @@ def test_every_event_and_every_message_that_a_role_may_send_has_a_handler() -> N
 
 
 def test_hello_opens_a_session_and_is_welcomed(desk: Desk) -> None:
-    origin = events.Origin(b"r", "user", Role.CLIENT)
+    origin = events.Origin(b"r", "user", PeerRole.CLIENT)
     hello = Hello(session_id("a"), "client", "testfarm", "a", "0", 0, (), ())
     assert bulk_and_control(desk.say(origin, hello)) == [
-        OpenTraffic(b"r", Role.CLIENT, "user"),
+        OpenTraffic(b"r", PeerRole.CLIENT, "user"),
         Send(b"r", Welcome(session_id("a"), "testfarm", __version__, bytes(32))),
     ]
 
@@ -120,7 +120,7 @@ def test_hello_opens_a_session_and_is_welcomed(desk: Desk) -> None:
     ],
 )
 def test_a_hello_that_cannot_stand_is_refused(desk: Desk, hello: Hello, reason: str) -> None:
-    origin = events.Origin(b"r", "user", Role.CLIENT)
+    origin = events.Origin(b"r", "user", PeerRole.CLIENT)
     (answer,) = bulk_and_control(desk.say(origin, hello))
     assert isinstance(answer, Send)
     assert isinstance(answer.message, Refused)
@@ -173,7 +173,7 @@ def test_names_and_reasons_of_nodes_are_passed_on_without_control_characters(des
 
 def test_another_key_cannot_take_over_a_session(desk: Desk) -> None:
     desk.client("a")
-    thief = events.Origin(b"thief", "other user", Role.CLIENT)
+    thief = events.Origin(b"thief", "other user", PeerRole.CLIENT)
     desk.say(thief, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
     assert desk.got(thief, Refused)
     assert not desk.got(thief, Welcome)
@@ -183,13 +183,13 @@ def test_a_routing_id_is_no_identity(desk: Desk) -> None:
     agent = desk.client("a")
     desk.node("n")
     desk.submit(agent, 1, job("x", inputs=()))
-    impostor = events.Origin(agent.route, "other user", Role.CLIENT)
+    impostor = events.Origin(agent.route, "other user", PeerRole.CLIENT)
     desk.say(impostor, Cancel(1))
     assert desk.machine.farm.executions
 
 
 def test_who_is_asked_of_a_stranger_but_not_in_a_flood(desk: Desk) -> None:
-    stranger = events.Origin(b"s", "user", Role.NODE)
+    stranger = events.Origin(b"s", "user", PeerRole.NODE)
     assert bulk_and_control(desk.say(stranger, Beat(0.0))) == [Send(b"s", Who())]
     assert bulk_and_control(desk.happen(events.StrangerSpoke(stranger))) == []
     desk.pass_time(1.5)
@@ -208,11 +208,11 @@ def test_a_hello_that_is_said_again_too_soon_is_not_answered(desk: Desk) -> None
 def test_a_session_moves_to_the_route_that_it_comes_back_on(desk: Desk) -> None:
     desk.client("a")
     desk.now += HELLO_EVERY_S
-    again = events.Origin(b"new", "user-a", Role.CLIENT)
+    again = events.Origin(b"new", "user-a", PeerRole.CLIENT)
     effects = desk.say(again, Hello(session_id("a"), "client", "", "a", "0", 0, (), ()))
     assert bulk_and_control(effects)[:2] == [
         CloseTraffic(b"a"),
-        OpenTraffic(b"new", Role.CLIENT, "user-a"),
+        OpenTraffic(b"new", PeerRole.CLIENT, "user-a"),
     ]
     assert len(desk.machine.farm.sessions) == 1
 
@@ -529,7 +529,7 @@ def test_a_node_that_asks_for_a_toolchain_lacks_it_and_one_that_comes_back_has_i
     desk.say(node, Started(run.lease))
     desk.done(node, run.lease)
     desk.say(node, Bye(""))
-    again = Origin(b"n2", "n", Role.NODE)
+    again = Origin(b"n2", "n", PeerRole.NODE)
     hello = Hello(session_id("n2"), "node", "", "n", "0", 1, (), ())
     desk.say(again, hello)
     (known,) = desk.machine.farm.nodes
@@ -749,7 +749,7 @@ def fail_on(desk: Desk, bad: Origin, good: Origin, agent: Origin, count: int) ->
 
 
 def states_of(desk: Desk) -> dict[str, str]:
-    watcher = desk.hello("m", Role.MONITOR)
+    watcher = desk.hello("m", PeerRole.MONITOR)
     desk.say(watcher, AskNodes())
     nodes = desk.got(watcher, Nodes)[-1]
     assert isinstance(nodes, Nodes)
@@ -917,7 +917,7 @@ def test_one_node_keys_word_keeps_a_clients_jobs_from_that_keys_nodes_alone(
     """Its nodes alone offered a machine class, failed five of it, and had the client refused everywhere."""
     agent, honest = desk.client("a"), desk.node("honest")
     liars = [
-        desk.hello(name, Role.NODE, 8, user="user-liar", classes=(b"native",))
+        desk.hello(name, PeerRole.NODE, 8, user="user-liar", classes=(b"native",))
         for name in ("one", "two")
     ]
     for ticket in range(2 * MAX_FAILED_JOBS):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from broker.core.events import Origin
 from broker.core.limits import AGED_S, MAX_CLOSURE_BYTES, MAX_STOPS, STARTUP_GRACE_S
-from broker.scheduling.needs import Word, believed
+from broker.scheduling.needs import MemoryClaim, believed
 from tests.support.broker_world import Desk, JobFacts, blob, job
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import Beat, Bye, Failed, Fault, Finished, Refused, Run, Started
 from zcc.traits import Traits
 
@@ -35,9 +35,9 @@ def known(name: str) -> JobFacts:
     )
 
 
-def memory(limit: float, usable: float | None = None, pressure: float = 0.0) -> Memory:
+def memory(limit: float, usable: float | None = None, pressure: float = 0.0) -> LentMemory:
     left = limit if usable is None else usable
-    return Memory(int(limit * GIB), int(left * GIB), pressure)
+    return LentMemory(int(limit * GIB), int(left * GIB), pressure)
 
 
 def teach(
@@ -277,7 +277,7 @@ def test_what_only_one_key_can_hold_goes_there_when_another_has_tried(desk: Desk
 def test_what_is_believed_is_within_what_others_give_or_what_others_say(
     said: list[tuple[str, int]], gives: dict[str, int]
 ) -> None:
-    words = [Word(by, least, least) for by, least in dict(said).items()]
+    words = [MemoryClaim(by, least, least) for by, least in dict(said).items()]
 
     def reach(key: str) -> float | None:
         return max((most for by, most in gives.items() if by != key), default=None)

@@ -15,9 +15,9 @@ from zcc.messages import (
     NodeRow,
     Nodes,
     Offer,
+    PeerRole,
     Refused,
     Revoke,
-    Role,
     Settled,
     Started,
 )
@@ -32,7 +32,7 @@ def desk() -> Desk:
 
 
 def row_of(desk: Desk, name: str) -> NodeRow:
-    watcher = desk.hello("m", Role.MONITOR)
+    watcher = desk.hello("m", PeerRole.MONITOR)
     desk.say(watcher, AskNodes())
     nodes = desk.got(watcher, Nodes)[-1]
     assert isinstance(nodes, Nodes)
@@ -94,7 +94,7 @@ def test_a_node_that_lends_less_when_it_comes_keeps_what_it_held() -> None:
     leases = tuple(bytes(job(f"x{number}", inputs=()).key[:12]) + bytes(4) for number in range(3))
     for ticket in range(3):
         desk.submit(agent, ticket, job(f"x{ticket}", inputs=()))
-    at = Origin(b"n", "user-n", Role.NODE)
+    at = Origin(b"n", "user-n", PeerRole.NODE)
     offer = Offer(0, "idle", "somebody has typed")
     desk.say(at, Hello(session_id("n"), "node", "", "n", "0", 4, leases, (), "", offer))
     assert not desk.got(at, Revoke)

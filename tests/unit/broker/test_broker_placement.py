@@ -26,19 +26,21 @@ from broker.scheduling.placement import Chooser
 from broker.scheduling.queue import Lane, Line, Queue
 from broker.scheduling.seats import Seats
 from broker.scheduling.turns import Turns
-from broker.trust.conduct import Record
+from broker.trust.conduct import NodeRecord
 from broker.trust.denials import Denials
 from broker.trust.strikes import Failings, Strikes
 from cache.digest import Digest, digest_of
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 GCC = digest_of(b"gcc")
 NOW = 100.0
 
 
 def node(name: str, slots: int = 1, *, has_toolchain: bool = True) -> Node:
-    session = Session(name.encode() * 16, name.encode(), name, Role.NODE, name, 0.0)
-    return Node(session, Record(), slots, frozenset(), toolchains={GCC} if has_toolchain else set())
+    session = Session(name.encode() * 16, name.encode(), name, PeerRole.NODE, name, 0.0)
+    return Node(
+        session, NodeRecord(), slots, frozenset(), toolchains={GCC} if has_toolchain else set()
+    )
 
 
 def lease(of: Node, name: str = "") -> None:

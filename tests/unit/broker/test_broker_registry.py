@@ -24,7 +24,7 @@ from broker.state import broker_keys, record_serving, take_lock
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
 from zcc.keys import Token, new_key_pair, public_of
-from zcc.messages import ALL, Role
+from zcc.messages import ALL, PeerRole
 from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
 
 NOW = 1_000_000.0
@@ -36,14 +36,14 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield opened
 
 
-def joiner(registry: Registry, role: Role = Role.CLIENT, uses: int = 1) -> str:
+def joiner(registry: Registry, role: PeerRole = PeerRole.CLIENT, uses: int = 1) -> str:
     public = new_key_pair().public
     registry.add_joiner(public, role, NOW, NOW + 60, uses)
     return public
 
 
 def test_what_the_table_does_not_allow_is_denied() -> None:
-    for role in Role:
+    for role in PeerRole:
         for message in ALL:
             assert may_send(role, message.KIND) == (message in ALLOWED[role])
         assert not may_send(role, b"no-such-kind")
@@ -52,12 +52,12 @@ def test_what_the_table_does_not_allow_is_denied() -> None:
 @pytest.mark.parametrize(
     ("role", "kind"),
     [
-        (Role.CLIENT, b"done"), (Role.CLIENT, b"want"), (Role.CLIENT, b"started"),
-        (Role.NODE, b"submit"), (Role.NODE, b"cancel"), (Role.MONITOR, b"submit"),
-        (Role.JOINER, b"hello"), (Role.CLIENT, b"enrol"), (Role.NODE, b"run"),
+        (PeerRole.CLIENT, b"done"), (PeerRole.CLIENT, b"want"), (PeerRole.CLIENT, b"started"),
+        (PeerRole.NODE, b"submit"), (PeerRole.NODE, b"cancel"), (PeerRole.MONITOR, b"submit"),
+        (PeerRole.JOINER, b"hello"), (PeerRole.CLIENT, b"enrol"), (PeerRole.NODE, b"run"),
     ],
 )  # fmt: skip
-def test_nobody_speaks_anothers_part(role: Role, kind: bytes) -> None:
+def test_nobody_speaks_anothers_part(role: PeerRole, kind: bytes) -> None:
     assert not may_send(role, kind)
 
 
@@ -66,10 +66,10 @@ def test_an_unknown_key_has_no_role(registry: Registry) -> None:
 
 
 def test_a_token_enrols_one_key_under_its_role(registry: Registry) -> None:
-    token, own = joiner(registry, Role.NODE), new_key_pair().public
-    assert registry.role_of(token, NOW) is Role.JOINER
-    assert registry.enrol(token, own, "box", NOW) is Role.NODE
-    assert registry.role_of(own, NOW) is Role.NODE
+    token, own = joiner(registry, PeerRole.NODE), new_key_pair().public
+    assert registry.role_of(token, NOW) is PeerRole.JOINER
+    assert registry.enrol(token, own, "box", NOW) is PeerRole.NODE
+    assert registry.role_of(own, NOW) is PeerRole.NODE
     with pytest.raises(EnrolError, match="used up"):
         registry.enrol(token, new_key_pair().public, "other", NOW)
 
@@ -77,8 +77,8 @@ def test_a_token_enrols_one_key_under_its_role(registry: Registry) -> None:
 def test_an_enrolment_asked_for_again_is_the_same_one(registry: Registry) -> None:
     token, own = joiner(registry), new_key_pair().public
     registry.enrol(token, own, "box", NOW)
-    assert registry.role_of(token, NOW) is Role.JOINER
-    assert registry.enrol(token, own, "box", NOW) is Role.CLIENT
+    assert registry.role_of(token, NOW) is PeerRole.JOINER
+    assert registry.enrol(token, own, "box", NOW) is PeerRole.CLIENT
 
 
 def test_a_token_expires(registry: Registry) -> None:
@@ -120,25 +120,25 @@ def test_a_revoked_key_is_out_and_cannot_come_back(registry: Registry) -> None:
 
 
 def test_revoke_takes_a_key_a_beginning_or_a_label_but_must_be_sure(registry: Registry) -> None:
-    registry.add("a" * 40, Role.CLIENT, "one", NOW)
-    registry.add("a" * 39 + "b", Role.CLIENT, "two", NOW)
+    registry.add("a" * 40, PeerRole.CLIENT, "one", NOW)
+    registry.add("a" * 39 + "b", PeerRole.CLIENT, "two", NOW)
     with pytest.raises(RegistryError, match="2 keys"):
         registry.revoke("aaa", NOW)
     with pytest.raises(RegistryError, match="no live key"):
         registry.revoke("three", NOW)
     assert registry.revoke("a" * 40, NOW).label == "one"
     assert registry.revoke("aaa", NOW).label == "two"
-    registry.add("b" * 40, Role.CLIENT, "user@laptop", NOW)
+    registry.add("b" * 40, PeerRole.CLIENT, "user@laptop", NOW)
     assert registry.revoke("user", NOW).label == "user@laptop"
 
 
 def test_another_process_change_is_seen(registry: Registry, tmp_path: Path) -> None:
     assert not registry.has_changed()
     with closing(Registry(str(tmp_path))) as other:
-        other.add("a" * 40, Role.CLIENT, "one", NOW)
+        other.add("a" * 40, PeerRole.CLIENT, "one", NOW)
     assert registry.has_changed()
     assert not registry.has_changed()
-    assert registry.role_of("a" * 40, NOW) is Role.CLIENT
+    assert registry.role_of("a" * 40, NOW) is PeerRole.CLIENT
 
 
 def test_the_registry_is_private(registry: Registry, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_token_for_a_broker_on_all_addresses_must_name_one(tmp_path: Path) -> 
 def test_keys_lists_and_revoke_revokes(tmp_path: Path) -> None:
     broker_keys(str(tmp_path))
     with closing(Registry(str(tmp_path))) as registry:
-        registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
+        registry.add("a" * 40, PeerRole.CLIENT, "laptop", NOW)
     assert "laptop" in run("keys", "--state", str(tmp_path))
     run("revoke", "laptop", "--state", str(tmp_path))
     (row,) = json.loads(run("keys", "--json", "--state", str(tmp_path)))
@@ -318,8 +318,8 @@ def test_a_registry_put_back_from_a_backup_revives_no_key(tmp_path: Path) -> Non
     state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
     one, two = new_key_pair().public, new_key_pair().public
     registry = Registry(str(state))
-    registry.add(one, Role.CLIENT, "one", 100.0)
-    registry.add(two, Role.CLIENT, "two", 100.0)
+    registry.add(one, PeerRole.CLIENT, "one", 100.0)
+    registry.add(two, PeerRole.CLIENT, "two", 100.0)
     registry.close()
     shutil.copy(state / "registry.sqlite", backup)
     registry = Registry(str(state))
@@ -330,7 +330,7 @@ def test_a_registry_put_back_from_a_backup_revives_no_key(tmp_path: Path) -> Non
     shutil.copy(backup, state / "registry.sqlite")
     registry = Registry(str(state))
     assert registry.role_of(one, 300.0) is None
-    assert registry.role_of(two, 300.0) is Role.CLIENT
+    assert registry.role_of(two, 300.0) is PeerRole.CLIENT
     row = registry.find(one)
     assert row is not None
     assert row.revoked == 200.0
@@ -343,8 +343,8 @@ def test_a_registry_put_back_from_a_backup_gives_no_use_of_a_join_token_back(
     state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
     once, often = (new_key_pair().public for _ in range(2))
     with closing(Registry(str(state))) as registry:
-        registry.add_joiner(once, Role.NODE, NOW, NOW + 100, 1)
-        registry.add_joiner(often, Role.NODE, NOW, NOW + 100, 5)
+        registry.add_joiner(once, PeerRole.NODE, NOW, NOW + 100, 1)
+        registry.add_joiner(often, PeerRole.NODE, NOW, NOW + 100, 5)
     shutil.copy(state / "registry.sqlite", backup)
     joined = [new_key_pair().public for _ in range(4)]
     with closing(Registry(str(state))) as registry:
@@ -357,7 +357,7 @@ def test_a_registry_put_back_from_a_backup_gives_no_use_of_a_join_token_back(
         with pytest.raises(EnrolError, match="used up"):
             registry.enrol(once, new_key_pair().public, "n", NOW)
         # It is used, not revoked: who asks again for an answer that was lost is still heard.
-        assert registry.role_of(once, NOW) is Role.JOINER
+        assert registry.role_of(once, NOW) is PeerRole.JOINER
         for _ in range(2):
             registry.enrol(often, new_key_pair().public, "n", NOW)
         with pytest.raises(EnrolError, match="used up"):
@@ -367,7 +367,7 @@ def test_a_registry_put_back_from_a_backup_gives_no_use_of_a_join_token_back(
 def test_what_was_used_up_before_uses_were_written_down_is_written_down(tmp_path: Path) -> None:
     token = new_key_pair().public
     with closing(Registry(str(tmp_path))) as registry:
-        registry.add_joiner(token, Role.NODE, NOW, NOW + 100, 1)
+        registry.add_joiner(token, PeerRole.NODE, NOW, NOW + 100, 1)
         registry.enrol(token, new_key_pair().public, "n", NOW)
     (tmp_path / "revoked").unlink()
     Registry(str(tmp_path)).close()
@@ -377,13 +377,13 @@ def test_what_was_used_up_before_uses_were_written_down_is_written_down(tmp_path
 def test_a_revoked_key_that_an_older_registry_does_not_know_cannot_enrol(tmp_path: Path) -> None:
     joiner, key = new_key_pair().public, new_key_pair().public
     registry = Registry(str(tmp_path))
-    registry.add(key, Role.CLIENT, "one", 100.0)
+    registry.add(key, PeerRole.CLIENT, "one", 100.0)
     registry.revoke("one", 200.0)
     registry.close()
     for file in tmp_path.glob("registry.sqlite*"):
         file.unlink()
     registry = Registry(str(tmp_path))
-    registry.add_joiner(joiner, Role.CLIENT, 300.0, 400.0, 1)
+    registry.add_joiner(joiner, PeerRole.CLIENT, 300.0, 400.0, 1)
     with pytest.raises(EnrolError, match="revoked"):
         registry.enrol(joiner, key, "one", 300.0)
     registry.close()
@@ -392,7 +392,7 @@ def test_a_revoked_key_that_an_older_registry_does_not_know_cannot_enrol(tmp_pat
 def test_revocations_of_before_there_was_the_file_are_written_to_it(tmp_path: Path) -> None:
     key = new_key_pair().public
     registry = Registry(str(tmp_path))
-    registry.add(key, Role.CLIENT, "one", 100.0)
+    registry.add(key, PeerRole.CLIENT, "one", 100.0)
     registry.revoke("one", 200.0)
     registry.close()
     (tmp_path / "revoked").unlink()

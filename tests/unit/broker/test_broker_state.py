@@ -8,11 +8,11 @@ import pytest
 
 from broker.state import put_aside
 from tests.unit.broker.test_broker_wire import Broker, run
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 
 async def is_served(broker: Broker) -> None:
-    await broker.dial(broker.member(Role.CLIENT)).hello("client")
+    await broker.dial(broker.member(PeerRole.CLIENT)).hello("client")
 
 
 @pytest.mark.parametrize("place", ["audit", "audit/jobs"])

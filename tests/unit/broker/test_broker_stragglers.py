@@ -25,7 +25,7 @@ from broker.core.limits import (
 )
 from broker.scheduling.model import cost_class
 from broker.scheduling.patience import Patience
-from broker.trust.conduct import Record
+from broker.trust.conduct import NodeRecord
 from tests.support.broker_world import Desk, blob, job
 from zcc.messages import (
     Announce,
@@ -452,7 +452,7 @@ def test_a_node_that_runs_short_is_left_alone_for_a_moment_by_that_key_and_its_j
 
 
 def test_rests_grow_until_a_job_succeeds_and_are_everybodys_when_no_key_explains_them() -> None:
-    record, now = Record(), 100.0
+    record, now = NodeRecord(), 100.0
     for rest_s in (REST_S, 2 * REST_S, 4 * REST_S, MAX_REST_S, MAX_REST_S):
         assert not record.note_unanswered("one", now)
         assert record.rests_for("one", now + rest_s - 0.1)
@@ -468,7 +468,7 @@ def test_rests_grow_until_a_job_succeeds_and_are_everybodys_when_no_key_explains
 
 
 def test_jobs_that_run_out_of_something_rest_a_node_for_their_keys_alone() -> None:
-    record = Record()
+    record = NodeRecord()
     for user in ("one", "two", "three"):
         record.note_short(user, 100.0)
     assert not record.is_resting(100.0)

@@ -31,7 +31,7 @@ from zcc.messages import (
     Chunk,
     Credit,
     Message,
-    Role,
+    PeerRole,
     Want,
 )
 
@@ -85,7 +85,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         return True
 
     bench = Bench(Traffic(store, send, reports.append), store, reports, sent)
-    for route, role in ((A, Role.CLIENT), (B, Role.CLIENT), (NODE, Role.NODE)):
+    for route, role in ((A, PeerRole.CLIENT), (B, PeerRole.CLIENT), (NODE, PeerRole.NODE)):
         bench.traffic.open(route, role, f"a {role.value}", bench.now)
     yield bench
     bench.traffic.close_files()
@@ -103,7 +103,7 @@ def test_a_broken_upload_is_continued_by_the_same_agent_on_a_new_route(bench: Be
     digest = bench.ask(A, BIG)
     bench.take(A, digest, 0)
     bench.traffic.close(A, bench.now)
-    bench.traffic.open(b"a again", Role.CLIENT, USER, bench.now)
+    bench.traffic.open(b"a again", PeerRole.CLIENT, USER, bench.now)
     bench.ask(b"a again", BIG)
     assert bench.wants(b"a again") == [(digest, CHUNK_BYTES)]
     bench.take(b"a again", digest, 1, 2)
@@ -129,13 +129,13 @@ def test_another_frame_cannot_be_continued_and_is_asked_for_from_the_start(bench
 def test_keys_upload_apart_and_what_the_store_holds_as_well(bench: Bench) -> None:
     digest = bench.ask(A, BIG)
     bench.take(A, digest, 0)
-    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.traffic.open(b"other", PeerRole.CLIENT, "other", bench.now)
     bench.ask(b"other", BIG)
     assert bench.wants(b"other") == [(digest, 0)]
     bench.take(A, digest, 1, 2)
     bench.take(b"other", digest, 0, 1, 2)
     assert bench.reports == [BlobStored(digest, USER), BlobStored(digest, "other")]
-    bench.traffic.open(b"third", Role.CLIENT, "third", bench.now)
+    bench.traffic.open(b"third", PeerRole.CLIENT, "third", bench.now)
     bench.ask(b"third", BIG)
     assert bench.wants(b"third") == [(digest, 0)]
 
@@ -181,7 +181,7 @@ def test_a_key_with_many_partial_uploads_pushes_out_its_own(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.core.unfinished.MAX_PARTIALS", 4)
-    bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
+    bench.traffic.open(B, PeerRole.CLIENT, "another client", bench.now)
     mine = bench.ask(A, BIG)
     bench.take(A, mine, 0)
     bench.traffic.close(A, bench.now)
@@ -190,8 +190,8 @@ def test_a_key_with_many_partial_uploads_pushes_out_its_own(
         bench.take(B, bench.ask(B, content), 0)
     bench.traffic.close(B, bench.now + 1)
     bench.traffic.tick(bench.now + 2)
-    bench.traffic.open(A, Role.CLIENT, "a client", bench.now)
-    bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
+    bench.traffic.open(A, PeerRole.CLIENT, "a client", bench.now)
+    bench.traffic.open(B, PeerRole.CLIENT, "another client", bench.now)
     assert bench.ask(A, BIG) == mine
     for content in others:
         bench.ask(B, content)
@@ -203,7 +203,7 @@ def test_unfinished_uploads_of_a_key_take_no_more_than_its_share_of_the_disk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.core.unfinished.MAX_UNFINISHED_BYTES_PER_KEY", 2 * CHUNK_BYTES)
-    bench.traffic.open(B, Role.CLIENT, "another client", bench.now)
+    bench.traffic.open(B, PeerRole.CLIENT, "another client", bench.now)
     others = bench.ask(B, BIG)
     bench.take(B, others, 0)
     given_up, first, second, third = (bench.ask(A, os.urandom(CHUNK_BYTES * 2)) for _ in range(4))
@@ -276,7 +276,7 @@ def test_what_begins_while_a_key_has_too_many_under_way_is_asked_for_anew(
         bench.take(A, digest, 0)
     assert len(os.listdir(bench.store.tmp_dir)) == 2
     bench.take(A, bench.ask(A, b"small"), 0)
-    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.traffic.open(b"other", PeerRole.CLIENT, "other", bench.now)
     bench.take(b"other", bench.ask(b"other", BIG), 0, 1, 2)
     bench.reports.clear()
     for digest in digests:
@@ -321,7 +321,7 @@ def test_a_key_whose_frames_hold_far_more_than_their_size_waits_and_others_do_no
     bench.take(A, small, 0)
     bench.traffic.tick(bench.now)
     assert len(bench.reports) == len(zeros)
-    bench.traffic.open(b"other", Role.CLIENT, "other", bench.now)
+    bench.traffic.open(b"other", PeerRole.CLIENT, "other", bench.now)
     bench.take(b"other", bench.ask(b"other", b"small"), 0)
     assert bench.reports[-1] == BlobStored(small, "other")
     bench.now += (5 * (60 << 20) - UNPACKED_BURST_BYTES) / UNPACKED_BYTES_PER_S + 1
@@ -586,7 +586,7 @@ def test_one_keys_unfinished_uploads_leave_descriptors_for_others(
     """Each is an open file: where a process may have 1024, a key's 512 and its connections were all of them."""
     monkeypatch.setattr("broker.core.unfinished.most_files", lambda: 8)
     other = b"another's"
-    bench.traffic.open(other, Role.CLIENT, "another client", bench.now)
+    bench.traffic.open(other, PeerRole.CLIENT, "another client", bench.now)
     for number in range(30):
         bench.take(A, bench.ask(A, b"%d" % number + BIG), 0)
     assert len(os.listdir(bench.store.tmp_dir)) == 8
@@ -605,7 +605,7 @@ def test_all_keys_decoders_together_have_a_bound(
     monkeypatch.setattr("broker.core.unfinished.MAX_DECODERS_BYTES_IN_ALL", 4 * window)
     routes = [b"%d" % number for number in range(3)]
     for route in routes:
-        bench.traffic.open(route, Role.CLIENT, f"client {route!r}", bench.now)
+        bench.traffic.open(route, PeerRole.CLIENT, f"client {route!r}", bench.now)
         for number in range(6):
             bench.take(route, bench.ask(route, b"%d" % number + BIG), 0)
     # The first has all of it; of each other the half, and the third.

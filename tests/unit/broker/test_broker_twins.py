@@ -23,9 +23,9 @@ from zcc.messages import (
     Cancel,
     Failed,
     Finished,
+    PeerRole,
     Refused,
     Revoke,
-    Role,
     Started,
 )
 
@@ -115,7 +115,7 @@ def test_who_has_given_it_up_has_no_line_for_it_left(desk: Desk) -> None:
 
 def test_a_publisher_that_joins_has_nobodys_job_done_on_its_own_node(desk: Desk) -> None:
     greedy, node = crowd(desk, 5, 1)
-    ci = desk.hello("ci", Role.PUBLISHER, user="ci-key")
+    ci = desk.hello("ci", PeerRole.PUBLISHER, user="ci-key")
     desk.submit(ci, 1, twin(0))
     assert desk.machine.farm.executions[twin(0).key].claims.keys() == {"user-greedy"}
     desk.say(greedy, Cancel(5))

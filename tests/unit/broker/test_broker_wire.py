@@ -23,7 +23,7 @@ from broker.membership.registry import Registry
 from broker.shell import Shell
 from broker.state import broker_keys
 from broker.storage.service import Storage
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from broker.transport.reception import Reception
 from cache.digest import Digest, digest_of
 from cache.frame import compress
@@ -63,8 +63,8 @@ from zcc.messages import (
     Hello,
     Message,
     Nodes,
+    PeerRole,
     Refused,
-    Role,
     Run,
     Settled,
     Started,
@@ -154,7 +154,7 @@ class Broker:
     context: zmq.Context[zmq.Socket[bytes]]
     links: list[DealerLink] = field(default_factory=list)
 
-    def member(self, role: Role, label: str = "") -> KeyPair:
+    def member(self, role: PeerRole, label: str = "") -> KeyPair:
         pair = new_key_pair()
         self.registry.add(pair.public, role, label or role.value, time.time())
         return pair
@@ -180,7 +180,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Broker]:
     state = str(tmp_path / "broker")
     keys = broker_keys(state)
     store = DiskStore(state, "testfarm", 1 << 30)
-    storage = Storage(state, 1 << 20, Access.WRITE)
+    storage = Storage(state, 1 << 20, StorageAccess.WRITE)
     shell = Shell("testfarm", "tcp://127.0.0.1:0", keys, state, store, storage)
     broker = Broker(shell, state, keys, Registry(state), zmq.Context())
     try:
@@ -222,11 +222,11 @@ def test_a_pool_of_machines_that_joins_at_once_holds_up_nobody(tmp_path: Path) -
 
     async def story(broker: Broker) -> None:
         token, own = new_key_pair(), new_key_pair()
-        broker.registry.add(own.public, Role.CLIENT, "other", time.time())
-        broker.registry.add_joiner(token.public, Role.CLIENT, time.time(), time.time() + 99, 50)
+        broker.registry.add(own.public, PeerRole.CLIENT, "other", time.time())
+        broker.registry.add_joiner(token.public, PeerRole.CLIENT, time.time(), time.time() + 99, 50)
         enrol = broker.shell._registry.enrol
 
-        def slow(*arguments: Any) -> Role:
+        def slow(*arguments: Any) -> PeerRole:
             time.sleep(0.02)
             return enrol(*arguments)
 
@@ -256,7 +256,7 @@ def test_a_key_that_was_turned_away_is_in_again_once_it_is_registered(
         pair = new_key_pair()
         peer = broker.dial(pair)
         assert await is_deaf(peer)
-        broker.registry.add(pair.public, Role.CLIENT, "late", time.time())
+        broker.registry.add(pair.public, PeerRole.CLIENT, "late", time.time())
         await peer.hello("client")
 
     run(story, tmp_path)
@@ -264,7 +264,7 @@ def test_a_key_that_was_turned_away_is_in_again_once_it_is_registered(
 
 def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.hello("client")
         await peer.say(Done(b"lease", b"body"))
         assert "may not send b'done'" in (await peer.wait(Bye)).reason
@@ -287,7 +287,7 @@ def test_a_client_that_speaks_as_a_node_is_dropped(tmp_path: Path) -> None:
 )
 def test_what_is_no_message_gets_the_peer_dropped(tmp_path: Path, frames: list[bytes]) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.hello("client")
         assert peer.link.send(frames)
         assert (await peer.wait(Bye)).reason.startswith("protocol: ")
@@ -313,7 +313,7 @@ def test_a_mistake_of_ours_over_a_message_ends_its_session_and_no_other(
 
     async def story(broker: Broker) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
-        peer, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in ("a", "b"))
+        peer, other = (broker.dial(broker.member(PeerRole.CLIENT, name)) for name in ("a", "b"))
         await peer.hello("client")
         await other.hello("client")
         await peer.say(Absent(digest_of(b"x")))
@@ -338,7 +338,7 @@ def test_a_mistake_of_ours_over_what_was_read_later_leaves_the_reader_at_work(
     async def story(broker: Broker) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
         for count, name in enumerate(("a", "b"), 1):
-            peer = broker.dial(broker.member(Role.CLIENT, name))
+            peer = broker.dial(broker.member(PeerRole.CLIENT, name))
             await peer.hello("client")
             await peer.say(Submit(1, job_key(job), 0.0, "b", False, b"", None, 0, body))
             assert "broker-failed" in (await peer.wait(Bye)).reason
@@ -353,7 +353,10 @@ def test_a_mistake_of_ours_in_an_effect_ends_the_session_that_it_is_for(
     monkeypatch.setattr("broker.transport.traffic.Traffic.ask", broken)
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=1)
         job = encode_job(sample_job(b"t", b"s"))
@@ -375,7 +378,10 @@ def test_a_mistake_of_ours_in_a_look_for_inputs_keeps_no_job_waiting(
     monkeypatch.setattr("broker.transport.traffic.Traffic.has", broken)
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
@@ -393,7 +399,7 @@ def test_a_mistake_of_ours_in_a_timer_leaves_the_others_at_work(
 
     async def story(broker: Broker) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: pytest.fail("it got out"))
-        peer = broker.dial(broker.member(Role.CLIENT, "laptop"))
+        peer = broker.dial(broker.member(PeerRole.CLIENT, "laptop"))
         await peer.hello("client")
         broker.registry.revoke("laptop", time.time())
         assert (await peer.wait(Bye)).reason == "revoked"
@@ -404,7 +410,7 @@ def test_a_mistake_of_ours_in_a_timer_leaves_the_others_at_work(
 
 def test_a_client_cannot_say_hello_as_a_node(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.say(Hello(os.urandom(16), "node", "", "x", "0", 8, (), ()))
         assert (await peer.wait(Refused)).reason.startswith("role:")
 
@@ -413,7 +419,7 @@ def test_a_client_cannot_say_hello_as_a_node(tmp_path: Path) -> None:
 
 def test_a_revoked_key_is_dropped_within_about_a_second(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT, "laptop"))
+        peer = broker.dial(broker.member(PeerRole.CLIENT, "laptop"))
         await peer.hello("client")
         began = time.monotonic()
         broker.registry.revoke("laptop", time.time())
@@ -426,7 +432,7 @@ def test_a_revoked_key_is_dropped_within_about_a_second(tmp_path: Path) -> None:
 
 def test_a_message_before_hello_is_answered_with_who(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.say(Cancel(1))
         await peer.wait(Who)
 
@@ -436,7 +442,7 @@ def test_a_message_before_hello_is_answered_with_who(tmp_path: Path) -> None:
 def test_a_join_token_enrols_and_can_do_nothing_else(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
         joiner, now = new_key_pair(), time.time()
-        broker.registry.add_joiner(joiner.public, Role.CLIENT, now, now + 60, 1)
+        broker.registry.add_joiner(joiner.public, PeerRole.CLIENT, now, now + 60, 1)
         token = Token(
             broker.shell.endpoint, broker.keys.public, joiner.secret, "testfarm", "client", now + 60
         )
@@ -472,7 +478,10 @@ def test_one_job_from_end_to_end(tmp_path: Path) -> None:
     output = os.urandom(2 * CHUNK_BYTES)
 
     async def story(broker: Broker) -> None:
-        node, agent = broker.dial(broker.member(Role.NODE)), broker.dial(broker.member(Role.CLIENT))
+        node, agent = (
+            broker.dial(broker.member(PeerRole.NODE)),
+            broker.dial(broker.member(PeerRole.CLIENT)),
+        )
         await node.hello("node", slots=1)
         await agent.hello("client")
         agent.blobs = {digest_of(blob): compress(blob) for blob in (toolchain, source)}
@@ -527,7 +536,10 @@ def test_a_job_that_cannot_be_read_is_refused_and_the_session_goes_on(tmp_path: 
     ]
 
     async def story(broker: Broker) -> None:
-        agent, node = broker.dial(broker.member(Role.CLIENT)), broker.dial(broker.member(Role.NODE))
+        agent, node = (
+            broker.dial(broker.member(PeerRole.CLIENT)),
+            broker.dial(broker.member(PeerRole.NODE)),
+        )
         await agent.hello("client")
         await node.hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
@@ -547,8 +559,8 @@ def test_an_input_that_a_node_could_not_use_is_read_again_and_asked_for_if_it_is
     tmp_path: Path,
 ) -> None:
     async def story(broker: Broker) -> None:
-        nodes = [broker.dial(broker.member(Role.NODE, name)) for name in ("one", "two")]
-        agent = broker.dial(broker.member(Role.CLIENT))
+        nodes = [broker.dial(broker.member(PeerRole.NODE, name)) for name in ("one", "two")]
+        agent = broker.dial(broker.member(PeerRole.CLIENT))
         await agent.hello("client")
         await nodes[0].hello("node", slots=1)
         agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}

@@ -14,7 +14,7 @@ from cache.digest import digest_of
 from cache.frame import compress
 from tests.unit.broker.test_broker_wire import Broker, run, sample_job
 from zcc.job import Lookups, OutputFile, Result, Usage, encode_job, encode_result, job_key
-from zcc.messages import Done, Finished, Role, Run, Started, Submit
+from zcc.messages import Done, Finished, PeerRole, Run, Started, Submit
 
 OBJECT, DEPENDENCIES = b"/src/x.o", b"/src/x.d"
 JOB = replace(
@@ -79,10 +79,10 @@ def test_that_it_went_well_without_an_object_is_remembered_for_nobody(tmp_path: 
     submit = Submit(1, job_key(encoded), 0.0, "b", False, b"", None, 0, compress(encoded))
 
     async def story(broker: Broker) -> None:
-        node = broker.dial(broker.member(Role.NODE))
+        node = broker.dial(broker.member(PeerRole.NODE))
         await node.hello("node", slots=1)
         for name in ("one", "other"):
-            agent = broker.dial(broker.member(Role.CLIENT, name))
+            agent = broker.dial(broker.member(PeerRole.CLIENT, name))
             await agent.hello("client")
             agent.blobs = {digest_of(blob): compress(blob) for blob in (b"t", b"s")}
             await agent.say(submit)

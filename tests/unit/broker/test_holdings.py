@@ -16,7 +16,7 @@ from broker.scheduling.model import Model
 from broker.state import TOOLCHAINS_FILE, add_toolchain, known_toolchains
 from cache.digest import Digest
 from tests.support.broker_world import blob
-from zcc.messages import Role
+from zcc.messages import PeerRole
 
 
 def blobs(name: str, count: int) -> list[Digest]:
@@ -160,7 +160,7 @@ def test_keys_take_turns_and_a_line_loses_its_own_first() -> None:
 @pytest.mark.long
 def test_names_of_one_keys_nodes_push_out_no_other_nodes_record() -> None:
     roster = Roster()
-    session = Session(bytes(16), b"route", "honest", Role.NODE, "stays", 0.0)
+    session = Session(bytes(16), b"route", "honest", PeerRole.NODE, "stays", 0.0)
     stays, gone = roster.join(session, 1, frozenset()), roster.record(("honest", "was here"))
     for number in range(20_000):
         roster.record(("liar", f"node{number}"))
@@ -170,7 +170,7 @@ def test_names_of_one_keys_nodes_push_out_no_other_nodes_record() -> None:
 
 def test_a_node_that_is_here_keeps_its_record_whatever_else_its_key_names() -> None:
     roster = Roster()
-    session = Session(bytes(16), b"route", "user", Role.NODE, "stays", 0.0)
+    session = Session(bytes(16), b"route", "user", PeerRole.NODE, "stays", 0.0)
     stays = roster.join(session, 1, frozenset())
     for number in range(2 * MAX_RECORDS_PER_KEY):
         roster.record(("user", f"node{number}"))

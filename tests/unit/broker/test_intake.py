@@ -13,13 +13,13 @@ from broker.core.limits import (
 )
 from broker.transport.intake import Intake, Unread
 from cache.digest import digest_of
-from zcc.messages import Role, Submit
+from zcc.messages import PeerRole, Submit
 
-ORIGIN = Origin(b"a", "a", Role.CLIENT)
+ORIGIN = Origin(b"a", "a", PeerRole.CLIENT)
 
 
 def item(user: str, number: int, cost: int = 1, size: int = 1, route: bytes = b"") -> Unread:
-    origin = Origin(route or user.encode(), user, Role.CLIENT)
+    origin = Origin(route or user.encode(), user, PeerRole.CLIENT)
     message = Submit(number, digest_of(b"job"), 0.0, "b", False, b"", None, 0, b"")
     return Unread(user, origin, message, size, cost)
 

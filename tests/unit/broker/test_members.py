@@ -26,7 +26,7 @@ from zcc.cli.main import app as zcc_app
 from zcc.errors import TokenError, ZccError, told
 from zcc.farm import JOIN_TIMEOUT_S, load_access
 from zcc.keys import Token, member_id, new_key_pair, public_of
-from zcc.messages import OTHER_ROLE, Role
+from zcc.messages import OTHER_ROLE, PeerRole
 
 BIN = Path(sys.executable).parent
 PROGRAMS = {"zcc": zcc_app, "zcc-broker": broker_app, "zcc-node": node_app}
@@ -44,7 +44,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 def test_a_key_that_begins_with_a_dash_is_revoked_by_its_id(registry: Registry) -> None:
     key = "-" + "a" * 39
-    registry.add(key, Role.CLIENT, "laptop", NOW)
+    registry.add(key, PeerRole.CLIENT, "laptop", NOW)
     (row,) = registry.rows()
     assert row.id == member_id(key)
     assert row.id[:2] == "k-"
@@ -54,7 +54,7 @@ def test_a_key_that_begins_with_a_dash_is_revoked_by_its_id(registry: Registry) 
 
 def test_a_name_that_two_have_is_refused_with_the_list_of_both(registry: Registry) -> None:
     for key in ("a" * 40, "b" * 40):
-        registry.add(key, Role.CLIENT, "anna@desk", NOW)
+        registry.add(key, PeerRole.CLIENT, "anna@desk", NOW)
     with pytest.raises(RegistryError) as refused:
         registry.revoke("anna@desk", NOW)
     for row in registry.rows():
@@ -64,13 +64,13 @@ def test_a_name_that_two_have_is_refused_with_the_list_of_both(registry: Registr
 
 def test_nobody_shields_his_key_by_taking_anothers_id_for_a_name(registry: Registry) -> None:
     bad = "a" * 40
-    registry.add(bad, Role.CLIENT, "mallory", NOW)
-    registry.add("b" * 40, Role.CLIENT, member_id(bad), NOW)
+    registry.add(bad, PeerRole.CLIENT, "mallory", NOW)
+    registry.add("b" * 40, PeerRole.CLIENT, member_id(bad), NOW)
     assert registry.revoke(member_id(bad), NOW).label == "mallory"
 
 
 def test_one_letter_is_no_beginning(registry: Registry) -> None:
-    registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
+    registry.add("a" * 40, PeerRole.CLIENT, "laptop", NOW)
     for text in ("", "k", "k-", "a", "aa"):
         with pytest.raises(RegistryError, match="no live key"):
             registry.revoke(text, NOW)
@@ -119,7 +119,7 @@ def test_not_all_of_many_are_written_down_at_once_and_at_the_end_all_are() -> No
 
 
 def test_what_is_written_down_is_shown(registry: Registry) -> None:
-    registry.add("a" * 40, Role.CLIENT, "laptop", NOW)
+    registry.add("a" * 40, PeerRole.CLIENT, "laptop", NOW)
     registry.note_seen([("a" * 40, NOW + 5, "10.0.0.1"), ("b" * 40, NOW, "nobody's")])
     (row,) = registry.rows()
     assert (row.seen, row.address) == (NOW + 5, "10.0.0.1")
@@ -128,7 +128,7 @@ def test_what_is_written_down_is_shown(registry: Registry) -> None:
 # ---- joining again ----
 
 
-def token(registry: Registry, role: Role) -> str:
+def token(registry: Registry, role: PeerRole) -> str:
     """The secret key of a new join token."""
     pair = new_key_pair()
     registry.add_joiner(pair.public, role, NOW, NOW + 60, 1)
@@ -137,14 +137,14 @@ def token(registry: Registry, role: Role) -> str:
 
 def test_a_member_gets_another_role_and_keeps_his_key(registry: Registry) -> None:
     own = new_key_pair().public
-    registry.add(own, Role.CLIENT, "old", NOW)
-    secret = token(registry, Role.PUBLISHER)
-    assert registry.rejoin(secret, own, "new", NOW) == (public_of(secret), Role.PUBLISHER)
-    assert registry.role_of(own, NOW) is Role.PUBLISHER
+    registry.add(own, PeerRole.CLIENT, "old", NOW)
+    secret = token(registry, PeerRole.PUBLISHER)
+    assert registry.rejoin(secret, own, "new", NOW) == (public_of(secret), PeerRole.PUBLISHER)
+    assert registry.role_of(own, NOW) is PeerRole.PUBLISHER
     found = registry.find(own)
     assert found is not None
     assert found.label == "new"
-    assert registry.rejoin(secret, own, "new", NOW)[1] is Role.PUBLISHER, "asked for again"
+    assert registry.rejoin(secret, own, "new", NOW)[1] is PeerRole.PUBLISHER, "asked for again"
     with pytest.raises(EnrolError, match="used up"):
         registry.enrol(public_of(secret), new_key_pair().public, "other", NOW)
 
@@ -152,14 +152,16 @@ def test_a_member_gets_another_role_and_keeps_his_key(registry: Registry) -> Non
 def test_whoever_has_a_token_changes_no_other_members_role(registry: Registry) -> None:
     """Enrol names a key without showing that it is one's own."""
     admin = new_key_pair().public
-    registry.add(admin, Role.ADMIN, "admin", NOW)
+    registry.add(admin, PeerRole.ADMIN, "admin", NOW)
     with pytest.raises(EnrolError, match=OTHER_ROLE):
-        registry.enrol(public_of(token(registry, Role.CLIENT)), admin, "gotcha", NOW)
-    assert registry.role_of(admin, NOW) is Role.ADMIN
+        registry.enrol(public_of(token(registry, PeerRole.CLIENT)), admin, "gotcha", NOW)
+    assert registry.role_of(admin, NOW) is PeerRole.ADMIN
 
 
-@pytest.mark.parametrize(("has", "wants"), [(Role.NODE, Role.CLIENT), (Role.CLIENT, Role.NODE)])
-def test_a_nodes_key_stays_a_nodes(registry: Registry, has: Role, wants: Role) -> None:
+@pytest.mark.parametrize(
+    ("has", "wants"), [(PeerRole.NODE, PeerRole.CLIENT), (PeerRole.CLIENT, PeerRole.NODE)]
+)
+def test_a_nodes_key_stays_a_nodes(registry: Registry, has: PeerRole, wants: PeerRole) -> None:
     own = new_key_pair().public
     registry.add(own, has, "box", NOW)
     with pytest.raises(EnrolError, match="stays a node's"):
@@ -169,18 +171,18 @@ def test_a_nodes_key_stays_a_nodes(registry: Registry, has: Role, wants: Role) -
 
 def test_a_revoked_key_gets_no_role_by_a_token(registry: Registry) -> None:
     own = new_key_pair().public
-    registry.add(own, Role.CLIENT, "box", NOW)
+    registry.add(own, PeerRole.CLIENT, "box", NOW)
     registry.revoke_key(own, NOW)
     with pytest.raises(EnrolError, match="no member"):
-        registry.rejoin(token(registry, Role.PUBLISHER), own, "box", NOW)
+        registry.rejoin(token(registry, PeerRole.PUBLISHER), own, "box", NOW)
     with pytest.raises(EnrolError, match="leave --local"):
-        registry.enrol(public_of(token(registry, Role.CLIENT)), own, "box", NOW)
+        registry.enrol(public_of(token(registry, PeerRole.CLIENT)), own, "box", NOW)
 
 
 @pytest.mark.parametrize("secret", ["", "x" * 40, "no secret"])
 def test_what_is_no_token_gives_no_role(registry: Registry, secret: str) -> None:
     own = new_key_pair().public
-    registry.add(own, Role.CLIENT, "box", NOW)
+    registry.add(own, PeerRole.CLIENT, "box", NOW)
     with pytest.raises(EnrolError, match="not a join token"):
         registry.rejoin(secret, own, "box", NOW)
 

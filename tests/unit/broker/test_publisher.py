@@ -11,7 +11,7 @@ from broker.core.events import Origin
 from broker.core.limits import MAX_FAULTS, STARTUP_GRACE_S
 from broker.core.roles import ALLOWED, SESSION_ROLES
 from tests.support.broker_world import Desk, job, session_id
-from zcc.messages import Done, Failed, Finished, Hello, Refused, Role, Started, Submit, Want
+from zcc.messages import Done, Failed, Finished, Hello, PeerRole, Refused, Started, Submit, Want
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def desk() -> Desk:
 
 
 def publisher(desk: Desk, name: str = "ci", user: str = "ci-key") -> Origin:
-    return desk.hello(name, Role.PUBLISHER, user=user)
+    return desk.hello(name, PeerRole.PUBLISHER, user=user)
 
 
 def own_node(desk: Desk, name: str = "own", user: str = "ci-key", slots: int = 2) -> Origin:
     """The publisher's key once more, saying that it is a node."""
-    origin = Origin(name.encode(), user, Role.PUBLISHER)
+    origin = Origin(name.encode(), user, PeerRole.PUBLISHER)
     desk.say(origin, Hello(session_id(name), "node", "", name, "0", slots, (), (b"",)))
     return origin
 
@@ -98,7 +98,7 @@ def test_a_lease_of_another_s_job_is_not_adopted_by_it(desk: Desk) -> None:
     other = desk.client("other")
     key = job("x").key
     forged = key[:12] + b"\1\2\3\4"
-    origin = Origin(b"own", "ci-key", Role.PUBLISHER)
+    origin = Origin(b"own", "ci-key", PeerRole.PUBLISHER)
     desk.say(origin, Hello(session_id("own"), "node", "", "own", "0", 2, (forged,), (b"",)))
     desk.node("n")
     desk.submit(other, 1, job("x", inputs=()))
@@ -106,8 +106,8 @@ def test_a_lease_of_another_s_job_is_not_adopted_by_it(desk: Desk) -> None:
     assert not any(isinstance(each, Finished) for each in desk.sent[other.route])
 
 
-@pytest.mark.parametrize("role", [Role.CLIENT, Role.ADMIN, Role.MONITOR])
-def test_no_other_key_can_say_that_it_is_a_node(desk: Desk, role: Role) -> None:
+@pytest.mark.parametrize("role", [PeerRole.CLIENT, PeerRole.ADMIN, PeerRole.MONITOR])
+def test_no_other_key_can_say_that_it_is_a_node(desk: Desk, role: PeerRole) -> None:
     origin = Origin(b"liar", "liar-key", role)
     effects = desk.say(origin, Hello(session_id("liar"), "node", "", "liar", "0", 4, (), (b"",)))
     assert refusals(desk, origin) == [f"role: this key is enrolled as {role.value}, not as node"]
@@ -119,7 +119,7 @@ def test_no_other_key_can_say_that_it_is_a_node(desk: Desk, role: Role) -> None:
 
 
 def test_a_client_cannot_say_that_it_is_a_publisher(desk: Desk) -> None:
-    origin = Origin(b"liar", "liar-key", Role.CLIENT)
+    origin = Origin(b"liar", "liar-key", PeerRole.CLIENT)
     desk.say(origin, Hello(session_id("liar"), "publisher", "", "liar", "0", 0, (), ()))
     assert refusals(desk, origin) == ["role: this key is enrolled as client, not as publisher"]
 
@@ -134,10 +134,10 @@ def test_an_agent_s_session_cannot_turn_into_a_node_s(desk: Desk) -> None:
 def test_only_a_node_s_session_has_results_to_give() -> None:
     """What a publisher's session may say is what its own role may; the shell asks by that."""
     results = {Started, Done, Failed, Want}
-    assert results <= ALLOWED[Role.PUBLISHER]
-    assert {Role.CLIENT, Role.NODE} == set(SESSION_ROLES[Role.PUBLISHER].values())
-    assert not results & ALLOWED[Role.CLIENT]
-    assert Submit not in ALLOWED[Role.NODE]
+    assert results <= ALLOWED[PeerRole.PUBLISHER]
+    assert {PeerRole.CLIENT, PeerRole.NODE} == set(SESSION_ROLES[PeerRole.PUBLISHER].values())
+    assert not results & ALLOWED[PeerRole.CLIENT]
+    assert Submit not in ALLOWED[PeerRole.NODE]
 
 
 def test_whatever_comes_from_random_keys_only_a_publisher_or_node_is_remembered(desk: Desk) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from broker.core.events import Origin
 from broker.core.limits import AT_ONCE_BYTES, MAX_JUDGED_AT_ONCE
-from broker.errors import NoRoomError, WorkerLostError
+from broker.errors import ReaderFullError, WorkerLostError
 from broker.transport.heads import MAX_READ_BYTES, shown_values
 from broker.transport.intake import Intake
 from broker.transport.reader import UNREAD_BYTES, Head, Reader, Worker
@@ -26,10 +26,10 @@ from cache.frame import compress
 from tests.unit.broker.test_broker_wire import sample_job
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_BYTES, pack_shown, shown_by
 from zcc.job import MAX_JOB_BYTES, FileInput, Job, Manifest, encode_job, job_key
-from zcc.messages import Bye, Done, Message, Role, Submit
+from zcc.messages import Bye, Done, Message, PeerRole, Submit
 
 KEY = b"k" * HOLDING_KEY_BYTES
-ORIGIN = Origin(b"route", "user", Role.CLIENT)
+ORIGIN = Origin(b"route", "user", PeerRole.CLIENT)
 LARGE = replace(
     sample_job(b"t", b"s"),
     manifest=Manifest(
@@ -191,7 +191,7 @@ def test_what_finds_no_room_is_said_and_so_is_what_gives_way(
         assert [each for each, _ in desk.failed] == [submit(4, LARGE)]
         desk.reader.read(ORIGIN, submit(5, LARGE), "another payer")
         assert [each for each, _ in desk.failed] == [submit(4, LARGE), submit(3, LARGE)]
-        assert all(isinstance(error, NoRoomError) for _, error in desk.failed)
+        assert all(isinstance(error, ReaderFullError) for _, error in desk.failed)
         await desk.wait(5)
         assert sorted(desk.tickets) == [1, 2, 5]
 

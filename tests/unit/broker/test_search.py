@@ -17,9 +17,9 @@ from broker.transport.traffic import Traffic
 from cache.blobs import BlobStore
 from cache.digest import Digest, digest_of
 from zcc.errors import ProtocolError
-from zcc.messages import Message, Role
+from zcc.messages import Message, PeerRole
 
-ONE, TWO = (Origin(name, name.decode(), Role.NODE) for name in (b"one", b"two"))
+ONE, TWO = (Origin(name, name.decode(), PeerRole.NODE) for name in (b"one", b"two"))
 
 
 @dataclass

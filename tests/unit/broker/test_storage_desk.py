@@ -16,7 +16,7 @@ from broker.storage.member_values import (
     MembersDesk,
     StorageMessage,
 )
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from cache.digest import digest_of
 from cache.values import ValueStore, purge_written
 from zcc.errors import ProtocolError
@@ -40,7 +40,7 @@ class Farm:
     """A desk, and what it has answered to each route."""
 
     path: Path
-    access: Access | None = Access.WRITE
+    access: StorageAccess | None = StorageAccess.WRITE
     now: float = 100.0
     answers: list[tuple[bytes, Message]] = field(default_factory=list)
 
@@ -133,7 +133,7 @@ def test_what_was_on_its_way_when_a_put_ended_is_passed_over(farm: Farm) -> None
 def test_members_may_be_kept_from_writing_and_from_everything(tmp_path: Path) -> None:
     writing = Farm(tmp_path)
     writing.say(*pieces(b"a value"))
-    reading = Farm(tmp_path, Access.READ)
+    reading = Farm(tmp_path, StorageAccess.READ)
     assert reading.say(*pieces(b"poison")) == [StorageEnd(1, False, "read-only")]
     assert reading.say(StorageRemove(2, KEY)) == [StorageEnd(2, False, "read-only")]
     assert reading.get() == b"a value"

@@ -22,13 +22,13 @@ from broker.membership.registry import Registry
 from broker.shell import Shell
 from broker.state import broker_keys
 from broker.storage.service import Storage
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from cache.stores import DiskStore
 from zcc.errors import ConfigError
 from zcc.farm import Access as FarmAccess
 from zcc.farm import save_access
 from zcc.keys import new_key_pair
-from zcc.messages import CHUNK_BYTES, Role
+from zcc.messages import CHUNK_BYTES, PeerRole
 from zcc.storage import crsh, session
 from zcc.storage.helper import endpoint_in
 from zcc.storage.session import FarmAwayError, StorageSession
@@ -43,7 +43,7 @@ class Farm:
     """A broker in this loop that can be stopped and started again."""
 
     directory: Path
-    members: Access | None = Access.WRITE
+    members: StorageAccess | None = StorageAccess.WRITE
     endpoint: str = "tcp://127.0.0.1:0"
     shell: Shell | None = None
     context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
@@ -61,7 +61,7 @@ class Farm:
             self.shell.close()
             self.shell = None
 
-    def access(self, role: Role = Role.CLIENT) -> FarmAccess:
+    def access(self, role: PeerRole = PeerRole.CLIENT) -> FarmAccess:
         state = str(self.directory / "broker")
         pair = new_key_pair()
         registry = Registry(state)
@@ -77,7 +77,7 @@ class Farm:
 
 
 @asynccontextmanager
-async def farming(directory: Path, members: Access | None) -> AsyncIterator[Farm]:
+async def farming(directory: Path, members: StorageAccess | None) -> AsyncIterator[Farm]:
     farm = Farm(directory, members)
     farm.start()
     try:
@@ -92,7 +92,7 @@ async def farming(directory: Path, members: Access | None) -> AsyncIterator[Farm
 def run(
     directory: Path,
     story: Callable[[Farm], Coroutine[None, None, None]],
-    members: Access | None = Access.WRITE,
+    members: StorageAccess | None = StorageAccess.WRITE,
 ) -> None:
     async def whole() -> None:
         async with farming(directory, members) as farm:
@@ -139,7 +139,7 @@ def test_members_that_may_only_read_are_told_nothing_was_stored(tmp_path: Path) 
         assert not await farm.session().put(KEY, os.urandom(3 * CHUNK_BYTES), True)
         assert await farm.session().get(KEY) is None
 
-    run(tmp_path, story, Access.READ)
+    run(tmp_path, story, StorageAccess.READ)
 
 
 def test_a_value_that_rots_on_the_brokers_disk_is_a_miss(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_who_is_not_let_in_learns_it_soon(
     monkeypatch.setattr(session, "FIRST_ANSWER_S", 0.5)
 
     async def story(farm: Farm) -> None:
-        access = farm.access(Role.NODE if case == "a node's key" else Role.CLIENT)
+        access = farm.access(PeerRole.NODE if case == "a node's key" else PeerRole.CLIENT)
         if case == "a stranger's key":
             stranger = new_key_pair()
             access = FarmAccess(access.endpoint, access.broker_public, "", "client", stranger)

@@ -27,7 +27,7 @@ from broker.storage.http import (
     STALL_S,
     Premises,
 )
-from broker.storage.tokens import Access, name_of
+from broker.storage.tokens import StorageAccess, name_of
 from cache.values import MAX_VALUE_BYTES, ValueStore
 from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
 
@@ -35,7 +35,7 @@ PATIENCE_S = 5.0
 KEY = "5652ec8584df4d793a5c5f070a158d22d612ea0a"
 PATH = f"/team/{KEY[:2]}/{KEY[2:]}"
 BURST = 4000
-TOKENS = {"reader": Access.READ, "writer": Access.WRITE}
+TOKENS = {"reader": StorageAccess.READ, "writer": StorageAccess.WRITE}
 
 
 @dataclass
@@ -258,7 +258,7 @@ def test_a_refusal_is_heard_behind_a_body_and_a_flood_is_not_read(tmp_path: Path
 def test_a_token_that_ends_while_a_body_comes_stores_and_removes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOKENS, "leaver", Access.WRITE)
+    monkeypatch.setitem(TOKENS, "leaver", StorageAccess.WRITE)
 
     async def story(served: Served) -> None:
         await served.ask("PUT", body=b"a value")
@@ -279,7 +279,7 @@ def test_a_token_that_ends_while_a_body_comes_stores_and_removes_nothing(
 def test_who_is_inside_when_his_token_ends_is_turned_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOKENS, "leaver", Access.READ)
+    monkeypatch.setitem(TOKENS, "leaver", StorageAccess.READ)
 
     async def story(served: Served) -> None:
         await served.ask("PUT", body=b"v" * (20 << 20))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.storage.service import MAINTAIN_S, Storage
-from broker.storage.tokens import Access
+from broker.storage.tokens import StorageAccess
 from cache.digest import digest_of
 from cache.eviction import BLOCK_BYTES
 from zcc.errors import ProtocolError
@@ -26,7 +26,7 @@ class Service:
         self.answers: list[Message] = []
         self.directory = directory / "ccache"
         self.now = 1000.0
-        self.storage = Storage(str(directory), limit_bytes, Access.WRITE)
+        self.storage = Storage(str(directory), limit_bytes, StorageAccess.WRITE)
         self.storage.serve_members(lambda _, message: self.answers.append(message), self._offer)
 
     def _offer(self, _route: bytes, make: Callable[[], Message]) -> bool:

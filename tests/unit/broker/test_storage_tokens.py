@@ -18,7 +18,7 @@ from broker.main import app
 from broker.membership.revocations import Revocations
 from broker.state import broker_keys
 from broker.storage.service import DIRECTORY
-from broker.storage.tokens import FILE_NAME, NAME_LENGTH, Access, StorageTokens, token_in
+from broker.storage.tokens import FILE_NAME, NAME_LENGTH, StorageAccess, StorageTokens, token_in
 from cache.values import ValueStore
 from zcc.errors import ConfigError
 
@@ -33,7 +33,7 @@ def tokens(tmp_path: Path) -> Iterator[StorageTokens]:
 
 
 def test_a_token_allows_what_it_was_made_for(tokens: StorageTokens) -> None:
-    for access in Access:
+    for access in StorageAccess:
         made = tokens.add("ci", access, NOW, None)
         assert tokens.access_of(made, NOW + 1e9) is access
         assert tokens.access_of(made + "x", NOW) is None
@@ -47,8 +47,10 @@ def test_a_token_allows_what_it_was_made_for(tokens: StorageTokens) -> None:
 
 
 def test_a_token_ends(tokens: StorageTokens) -> None:
-    short, long = (tokens.add(label, Access.READ, NOW, NOW + 60) for label in ("short", "long"))
-    assert tokens.access_of(short, NOW + 59) is Access.READ
+    short, long = (
+        tokens.add(label, StorageAccess.READ, NOW, NOW + 60) for label in ("short", "long")
+    )
+    assert tokens.access_of(short, NOW + 59) is StorageAccess.READ
     assert tokens.access_of(short, NOW + 60) is None
     assert tokens.revoke("long", NOW).label == "long"
     assert tokens.access_of(long, NOW + 1) is None
@@ -59,8 +61,8 @@ def test_a_token_ends(tokens: StorageTokens) -> None:
 def test_a_revocation_by_another_process_counts_at_once(
     tokens: StorageTokens, tmp_path: Path
 ) -> None:
-    made = tokens.add("ci", Access.WRITE, NOW, None)
-    assert tokens.access_of(made, NOW) is Access.WRITE
+    made = tokens.add("ci", StorageAccess.WRITE, NOW, None)
+    assert tokens.access_of(made, NOW) is StorageAccess.WRITE
     other = StorageTokens(str(tmp_path))
     other.revoke(other.rows()[0].hash[:10], NOW)
     other.close()
@@ -70,7 +72,9 @@ def test_a_revocation_by_another_process_counts_at_once(
 def test_tokens_put_back_from_a_backup_revive_none(tmp_path: Path) -> None:
     state, backup = tmp_path / "state", tmp_path / "backup.sqlite"
     with closing(StorageTokens(str(state))) as tokens:
-        gone, stays = (tokens.add(label, Access.WRITE, NOW, None) for label in ("gone", "stays"))
+        gone, stays = (
+            tokens.add(label, StorageAccess.WRITE, NOW, None) for label in ("gone", "stays")
+        )
     shutil.copy(state / FILE_NAME, backup)
     with closing(StorageTokens(str(state))) as tokens:
         tokens.revoke("gone", NOW + 1)
@@ -79,7 +83,7 @@ def test_tokens_put_back_from_a_backup_revive_none(tmp_path: Path) -> None:
     shutil.copy(backup, state / FILE_NAME)
     with closing(StorageTokens(str(state))) as tokens:
         assert tokens.access_of(gone, NOW + 2) is None
-        assert tokens.access_of(stays, NOW + 2) is Access.WRITE
+        assert tokens.access_of(stays, NOW + 2) is StorageAccess.WRITE
         assert [row.revoked for row in tokens.rows() if row.label == "gone"] == [NOW + 1]
     (state / "revoked").unlink()  # of before it was kept of tokens
     StorageTokens(str(state)).close()
@@ -87,16 +91,16 @@ def test_tokens_put_back_from_a_backup_revive_none(tmp_path: Path) -> None:
 
 
 def test_an_ambiguous_label_revokes_nothing(tokens: StorageTokens) -> None:
-    made = [tokens.add("ci", Access.WRITE, NOW, None) for _ in range(2)]
+    made = [tokens.add("ci", StorageAccess.WRITE, NOW, None) for _ in range(2)]
     with pytest.raises(RegistryError, match="means 2 tokens"):
         tokens.revoke("ci", NOW)
-    assert [tokens.access_of(each, NOW) for each in made] == [Access.WRITE] * 2
+    assert [tokens.access_of(each, NOW) for each in made] == [StorageAccess.WRITE] * 2
 
 
 def test_the_file_holds_no_token_and_is_its_owners_alone(
     tokens: StorageTokens, tmp_path: Path
 ) -> None:
-    made = tokens.add("ci", Access.WRITE, NOW, None)
+    made = tokens.add("ci", StorageAccess.WRITE, NOW, None)
     assert not any(made.encode() in each.read_bytes() for each in tmp_path.iterdir())
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
@@ -158,7 +162,7 @@ def test_a_purge_takes_a_tokens_hash_as_the_list_prints_it_or_any_beginning(
     tokens: StorageTokens, tmp_path: Path, length: int
 ) -> None:
     broker_keys(str(tmp_path))
-    tokens.add("ci", Access.WRITE, NOW, None)
+    tokens.add("ci", StorageAccess.WRITE, NOW, None)
     (row,) = tokens.rows()
     store(tmp_path, 1, row.hash[:NAME_LENGTH])
     store(tmp_path, 2, "0123456789ab")  # of a token that a registry from a backup does not know

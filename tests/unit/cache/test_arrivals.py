@@ -13,7 +13,7 @@ from typing import Any
 from cache.blobs import Arrival, BlobStore
 from cache.digest import Digest, digest_of
 from cache.frame import compress
-from node.arrivals import Arrivals
+from node.arrivals import BlobArrivals
 from zcc.transfer import Piece
 
 CONTENT = os.urandom(3000)
@@ -25,7 +25,7 @@ class Desk:
     """Arrivals before a store whose disk works when the gate is open."""
 
     store: BlobStore
-    arrivals: Arrivals
+    arrivals: BlobArrivals
     gate: threading.Event = field(default_factory=threading.Event)
     through: list[tuple[bool, Exception | None]] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class Desk:
 
 def run(story: Callable[[Desk], Coroutine[Any, Any, None]], tmp_path: Path) -> None:
     async def told() -> None:
-        desk = Desk(BlobStore(str(tmp_path / "store"), 1 << 20), Arrivals())
+        desk = Desk(BlobStore(str(tmp_path / "store"), 1 << 20), BlobArrivals())
         try:
             await story(desk)
         finally:

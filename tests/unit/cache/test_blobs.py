@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
 from cache.errors import BlobCorruptError, BlobMissingError
-from cache.eviction import BLOCK_BYTES, Entry, choose_victims, size_on_disk
+from cache.eviction import BLOCK_BYTES, StoreEntry, choose_victims, size_on_disk
 from cache.frame import COMPRESSION_LEVEL, MAX_WINDOW_BYTES, compress, decompress, window_bytes
 from zcc.compiler.toolchain import pack
 
@@ -135,7 +135,7 @@ def test_a_store_beyond_its_limit_forgets_the_least_recently_used(tmp_path: Path
 def test_victims_bring_the_sum_within_the_limit_and_no_further_than_needed(
     sizes: list[tuple[int, float]], limit: int
 ) -> None:
-    entries = [Entry(at, size, used) for at, (size, used) in enumerate(sizes)]
+    entries = [StoreEntry(at, size, used) for at, (size, used) in enumerate(sizes)]
     victims = set(choose_victims(entries, limit, now_s=1e6))
     total = sum(entry.size_bytes for entry in entries)
     kept = [entry for entry in entries if entry.key not in victims]
@@ -161,7 +161,10 @@ def test_what_a_clock_ahead_has_written_goes_before_what_is_new(tmp_path: Path) 
     new = [store.put(os.urandom(1000)) for _ in range(12)]
     assert store.sweep() > 0
     assert [store.has(digest) for digest in (old[0], *new)] == [True] * 13
-    entries = [Entry("slightly ahead", 10, now_s + 60), Entry("long ago", 10, now_s - 1e6)]
+    entries = [
+        StoreEntry("slightly ahead", 10, now_s + 60),
+        StoreEntry("long ago", 10, now_s - 1e6),
+    ]
     assert choose_victims(entries, 15, now_s) == ["long ago"]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.digest import digest_of
-from zcc.agent.farm.arrivals import MAX_TAKEN_BYTES, Arrivals
+from zcc.agent.farm.arrivals import MAX_TAKEN_BYTES, OutputFrames
 from zcc.bounded import Bounded
 
 
@@ -51,7 +51,7 @@ def test_another_value_takes_the_place_of_the_first() -> None:
 
 
 def test_an_output_that_was_taken_stays_for_the_next_job_that_names_it() -> None:
-    arrivals = Arrivals()
+    arrivals = OutputFrames()
     digest = digest_of(b"object")
     assert arrivals.take(digest) is None
     arrivals.put(digest, b"frame")
@@ -60,7 +60,7 @@ def test_an_output_that_was_taken_stays_for_the_next_job_that_names_it() -> None
 
 
 def test_outputs_that_were_taken_do_not_pile_up() -> None:
-    arrivals = Arrivals()
+    arrivals = OutputFrames()
     for at in range(40):
         digest = digest_of(bytes([at]))
         arrivals.put(digest, bytes(1 << 20))

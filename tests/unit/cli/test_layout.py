@@ -17,7 +17,7 @@ from node.main import app as node_app
 from zcc.agent.history.tally import NUMBERS, OUTCOMES, Tally
 from zcc.cli import doctor
 from zcc.cli import stats as stats_command
-from zcc.cli.doctor import Finding, Verdict
+from zcc.cli.doctor import CheckResult, CheckState
 from zcc.cli.explain import told
 from zcc.cli.farm import told_nodes
 from zcc.cli.figures import table as figures_table
@@ -218,7 +218,9 @@ def test_what_zcc_makes_of_a_command_fits(columns: int) -> None:
 
 def test_the_doctor_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     holds = "/opt/zcc/lib/python3.11/site-packages/bubblewrap isolates, filters and logs on this machine"
-    found = Finding(Verdict.OK, f"sandbox: {holds}", "weaker than elsewhere: " + "so and so, " * 20)
+    found = CheckResult(
+        CheckState.OK, f"sandbox: {holds}", "weaker than elsewhere: " + "so and so, " * 20
+    )
     monkeypatch.setattr(doctor, "_sandbox", lambda: found)
     places = dict.fromkeys(("ZCC_CONFIG_DIR", "ZCC_STATE_DIR"), str(tmp_path))
     compilers = dict.fromkeys(("ZCC_CC", "ZCC_CXX"), "no-such-compiler")

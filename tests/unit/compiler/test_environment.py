@@ -14,7 +14,7 @@ from zcc.compiler.commandline.arguments import Local
 from zcc.compiler.commandline.environment import (
     TABLE,
     JobEnvironment,
-    Use,
+    VariableUse,
     classify,
     library_directories,
     locale_names,
@@ -93,7 +93,7 @@ def test_gcc_compares_debug_even_when_the_variable_is_empty() -> None:
 def test_each_row_says_why_and_stands_once() -> None:
     assert all(row.why for row in TABLE)
     assert len({row.name for row in TABLE}) == len(TABLE)
-    assert {row.use for row in TABLE} == set(Use)
+    assert {row.use for row in TABLE} == set(VariableUse)
 
 
 @pytest.mark.parametrize(

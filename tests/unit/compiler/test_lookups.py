@@ -10,8 +10,8 @@ import pytest
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.proof.misses import (
     ACCEPTED,
+    ProofVerdict,
     Refusal,
-    Verdict,
     check,
     check_misses,
     first_set,
@@ -45,7 +45,7 @@ def test_what_is_absent_here_too_is_accepted(top: bytes, disk: Disk) -> None:
 
 def test_a_variable_that_was_looked_for_in_vain_must_not_be_set_here(disk: Disk) -> None:
     asked = missed(VARIABLES, b"OWN", b"TERM")
-    assert check(asked, disk, {b"OWN": b""}) == Verdict(Refusal.PRESENT, b"$OWN")
+    assert check(asked, disk, {b"OWN": b""}) == ProofVerdict(Refusal.PRESENT, b"$OWN")
     assert check(asked, disk, {b"OTHER": b"x"}) == ACCEPTED
     assert check(asked, disk, {b"TERM": b"xterm"}) == ACCEPTED  # the compilers' own, settled before
     assert first_set(asked.misses, {b"OWN"}) == b"OWN"
@@ -54,7 +54,7 @@ def test_a_variable_that_was_looked_for_in_vain_must_not_be_set_here(disk: Disk)
 
 def test_what_is_here_is_refused_with_its_path(top: bytes, disk: Disk) -> None:
     verdict = check(missed(top + b"/i", b"a.h", b"here.h"), disk)
-    assert verdict == Verdict(Refusal.PRESENT, top + b"/i/here.h")
+    assert verdict == ProofVerdict(Refusal.PRESENT, top + b"/i/here.h")
     assert not verdict.is_accepted
 
 
@@ -82,11 +82,11 @@ def test_a_link_to_nothing_is_absent(top: bytes, disk: Disk) -> None:
 
 def test_an_undeclared_hit_is_refused(disk: Disk) -> None:
     verdict = check(Lookups(undeclared=(b"/etc/x", b"/etc/y")), disk)
-    assert verdict == Verdict(Refusal.UNDECLARED, b"/etc/x")
+    assert verdict == ProofVerdict(Refusal.UNDECLARED, b"/etc/x")
 
 
 def test_an_incomplete_log_is_refused(disk: Disk) -> None:
-    assert check(Lookups(flaw="log full"), disk) == Verdict(Refusal.FLAW, b"log full")
+    assert check(Lookups(flaw="log full"), disk) == ProofVerdict(Refusal.FLAW, b"log full")
 
 
 @pytest.mark.parametrize("at", [b"relative/dir", b"/proc/self"])

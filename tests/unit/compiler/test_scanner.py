@@ -20,8 +20,8 @@ from zcc.compiler.disk.signatures import RACY_WINDOW_NS
 from zcc.compiler.scan.closure import (
     Closure,
     Forced,
-    Local,
     NotBounded,
+    NotScannable,
     ScanRequest,
     is_project,
     is_too_wide,
@@ -165,9 +165,9 @@ def test_forced_includes_look_in_the_working_directory_first(project: Project) -
 
 
 def test_a_missing_input_makes_a_compile_local(project: Project) -> None:
-    assert project.scan() == Local(Reason.MISSING_INPUT, b"a.c")
+    assert project.scan() == NotScannable(Reason.MISSING_INPUT, b"a.c")
     project.put("a.c")
-    missing = Local(Reason.MISSING_INPUT, b"no")
+    missing = NotScannable(Reason.MISSING_INPUT, b"no")
     assert project.scan(extra_inputs=(b"no",)) == missing
     assert project.scan(forced=((Forced.INCLUDE, b"no"),)) == missing
 
@@ -386,7 +386,7 @@ def test_a_directory_with_one_header_for_this_language_goes_along_as_a_whole(
 def test_a_directory_in_which_the_order_matters_makes_gcc_local(project: Project) -> None:
     project.write(a_c='#include "b.h"\n', b_h="")
     path = fill(project, one="gpchC014", other="gpch+014")
-    local = Local(Reason.PRECOMPILED_HEADER, path)
+    local = NotScannable(Reason.PRECOMPILED_HEADER, path)
     assert project.scan(tells_precompiled=True) == local
     assert project.scan() != local
     fill(project, third="gpchC014")
@@ -420,18 +420,18 @@ def test_a_precompiled_header_of_clangs_goes_along_with_the_times_of_all(project
 
 def test_time_macros_make_a_compile_local(project: Project) -> None:
     project.write(a_c='#include "b.h"\n', b_h="char t[] = __TIME__;\n")
-    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    local = NotScannable(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
     assert project.scan() == local
     assert isinstance(project.scan(has_source_date_epoch=True), Closure)
     project.write(b_h="char t[] = __TIMESTAMP__;\n")
     assert project.scan(has_source_date_epoch=True) == local
     project.write(b_h="")
-    assert project.scan(defines=(b"X=__DATE__",)) == Local(Reason.TIME_MACRO, b"__DATE__")
+    assert project.scan(defines=(b"X=__DATE__",)) == NotScannable(Reason.TIME_MACRO, b"__DATE__")
 
 
 def test_a_time_in_a_string_counts_where_a_macro_makes_pragmas_of_strings(project: Project) -> None:
     project.write(a_c='#include "b.h"\n#include "c.h"\n', b_h='P("message(__TIME__)")\n', c_h="")
-    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    local = NotScannable(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
     assert isinstance(project.scan(lexis=Lexis.C), Closure)
     assert project.scan(lexis=Lexis.C, defines=(b"P(x)=_Pragma(x)",)) == local
     project.write(c_h="#define P(x) _Pragma(x)\n")
@@ -443,14 +443,14 @@ def test_a_time_in_a_string_counts_where_a_macro_makes_pragmas_of_strings(projec
 def test_words_in_comments_count_where_comments_are_other_ones(project: Project) -> None:
     project.write(a_c="// __TIME__\n")
     assert isinstance(project.scan(lexis=Lexis.CXX), Closure)
-    assert isinstance(project.scan(lexis=Lexis.OLD), Local)
+    assert isinstance(project.scan(lexis=Lexis.OLD), NotScannable)
     assert isinstance(project.scan(lexis=Lexis.C, language="assembler-with-cpp"), Closure)
 
 
 def test_what_the_assembler_reads_before_a_source_is_followed(project: Project) -> None:
     project.write(a_c="", m_s='.include "more.s"\n# don\'t __TIME__\n', more_s="")
     assert project.found(assembler_sources=(b"m.s",)) == {"a.c", "m.s", "more.s"}
-    assert project.scan(assembler_sources=(b"n.s",)) == Local(Reason.MISSING_INPUT, b"n.s")
+    assert project.scan(assembler_sources=(b"n.s",)) == NotScannable(Reason.MISSING_INPUT, b"n.s")
 
 
 @pytest.mark.parametrize(
@@ -474,31 +474,31 @@ def test_a_source_without_modules_is_ordinary_where_they_are_on(
     answer = project.scan(has_modules=True, module_mapper=b"m", language="c++", lexis=Lexis.CXX)
     assert isinstance(answer, Closure) is is_plain
     if not is_plain:
-        assert isinstance(answer, Local)
+        assert isinstance(answer, NotScannable)
         assert answer.reason is Reason.MODULES
 
 
 def test_a_forced_header_may_be_there_precompiled_only(project: Project) -> None:
     forced = ((Forced.INCLUDE, b"out/q"),)
     project.write(a_c="")
-    assert project.scan(forced=forced) == Local(Reason.MISSING_INPUT, b"out/q")
+    assert project.scan(forced=forced) == NotScannable(Reason.MISSING_INPUT, b"out/q")
     project.put("out/q.gch", "gpchC013")
     assert project.found(forced=forced) == {"a.c", "out/q.gch"}
     (project.top / "out/q.gch").unlink()
-    assert project.scan(forced=forced) == Local(Reason.MISSING_INPUT, b"out/q")
+    assert project.scan(forced=forced) == NotScannable(Reason.MISSING_INPUT, b"out/q")
     project.put("out/q.gch/c", "gpchC013")
     assert project.found(forced=forced) == {"a.c", "out/q.gch/c"}
 
 
 def test_what_the_command_line_defines_anew_is_no_time(project: Project) -> None:
     project.write(a_c='#include "b.h"\n', b_h="char t[] = __DATE__ __TIME__;\n")
-    local = Local(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
+    local = NotScannable(Reason.TIME_MACRO, os.fsencode(project.top / "b.h"))
     redacted = (b'__DATE__="redacted"', b"__TIME__", b" __TIMESTAMP__(x)=x")
     assert isinstance(project.scan(defines=redacted[:2]), Closure)
     assert project.scan(defines=redacted[:1]) == local
     assert isinstance(project.scan(defines=(*redacted, b"X=__TIMESTAMP__")), Closure)
     swapped = (b"__DATE__=__TIME__", b"__TIME__=__TIMESTAMP__")
-    assert project.scan(defines=swapped) == Local(Reason.TIME_MACRO, b"__TIMESTAMP__")
+    assert project.scan(defines=swapped) == NotScannable(Reason.TIME_MACRO, b"__TIMESTAMP__")
     project.write(b_h="char t[] = __TIMESTAMP__;\n")
     assert project.scan(defines=redacted[:2]) == local
     assert isinstance(project.scan(defines=redacted), Closure)
@@ -511,7 +511,7 @@ def test_literal_assembler_inputs_are_shipped(project: Project) -> None:
         "language": "assembler",
         "assembler_directories": (b"w",),
     }
-    assert project.scan(**request) == Local(Reason.ASSEMBLER_INPUT, b"f")
+    assert project.scan(**request) == NotScannable(Reason.ASSEMBLER_INPUT, b"f")
     project.put("w/f")
     assert project.found(**request) == {"s/a.s", "d.bin", "w/e.inc", "w/f"}
 
@@ -525,7 +525,7 @@ def test_a_fifo_is_not_read(project: Project) -> None:
     project.put("a.c", '#include "b.h"\n')
     os.mkfifo(project.top / "b.h")
     answer = project.scan()
-    assert isinstance(answer, Local)  # a listing would take what is in it
+    assert isinstance(answer, NotScannable)  # a listing would take what is in it
     assert answer.reason is Reason.SPECIAL_FILE
 
 
@@ -896,13 +896,13 @@ def test_a_listing_gives_the_closure_of_what_it_lists(project: Project, compiler
 def test_a_listed_time_macro_is_local_all_the_same(project: Project) -> None:
     project.put("a.c", "char d[] = __DATE__;")
     answer = project.scanner.closure_from_listing(project.request, [b"a.c"], 1.0)
-    assert answer == Local(Reason.TIME_MACRO, os.fsencode(project.top / "a.c"))
+    assert answer == NotScannable(Reason.TIME_MACRO, os.fsencode(project.top / "a.c"))
 
 
 def test_what_is_listed_and_not_there_is_local(project: Project) -> None:
     project.put("a.c")
     answer = project.scanner.closure_from_listing(project.request, [b"a.c", b"b.h"], 1.0)
-    assert answer == Local(Reason.LISTING, b"b.h")
+    assert answer == NotScannable(Reason.LISTING, b"b.h")
 
 
 def test_a_directory_that_is_found_to_answer_to_other_names_is_doubted(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from node.sandbox.command_line import view_toolchain
-from node.sandbox.remains import Toolchain as Unpacked
+from node.sandbox.remains import UnpackedToolchain as Unpacked
 from node.toolchains.store import ToolchainStore, self_test
 from tests.conftest import lacks
 from tests.support.sandbox_toolchain import Farm, compare_with_local, make_job
@@ -25,7 +25,7 @@ from zcc.compiler.disk.paths import PathWalker
 from zcc.compiler.disk.signatures import RACY_WINDOW_NS, Sightings, is_racy, signature_at
 from zcc.compiler.scan.search_list import parse_search_list, query_arguments
 from zcc.compiler.toolchain.elf import LibrarySearch, Loader, parse_cache, read_elf
-from zcc.compiler.toolchain.index import Kind, Toolchain, ToolchainIndex, describe
+from zcc.compiler.toolchain.index import MemberKind, Toolchain, ToolchainIndex, describe
 from zcc.compiler.toolchain.members import gather
 from zcc.compiler.toolchain.pack import pack, pack_compiler
 from zcc.errors import CompilerError
@@ -353,7 +353,7 @@ def test_packing_twice_gives_the_same_tar(fake: Fake, tmp_path: Path) -> None:
     gathered = gather(fake.compiler, fake.search_path)
     first = pack(gathered, str(tmp_path / "first"))
     for member in gathered.members:
-        if member.kind is Kind.DIRECTORY and member.path.startswith(fake.home):
+        if member.kind is MemberKind.DIRECTORY and member.path.startswith(fake.home):
             os.utime(member.path)
     second = pack(gather(fake.compiler, fake.search_path), str(tmp_path / "second"))
     assert first.digest == second.digest

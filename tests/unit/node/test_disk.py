@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from node.core.disk import Disk
+from node.core.disk import JobDisk
 from zcc.messages import Fault
 
 MIB = 1 << 20
@@ -27,7 +27,7 @@ class World:
     def __init__(self) -> None:
         self.free_bytes = 2 * KEPT_BYTES
         self.now = 100.0
-        self.disk = Disk(lambda _: self.free_bytes)
+        self.disk = JobDisk(lambda _: self.free_bytes)
         self.writers: list[Writer] = []
 
     @contextlib.contextmanager

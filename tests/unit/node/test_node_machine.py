@@ -9,10 +9,10 @@ from node.core.effects import (
     ForgetLease,
     InstallToolchain,
     KillJob,
-    Leave,
+    LeaveFarm,
     SayState,
-    Send,
     SendBehind,
+    SendToBroker,
     StartJob,
     StepBack,
 )
@@ -50,7 +50,7 @@ def asked(number: int, *missing: Digest, here: bool = True) -> RunAsked:
 
 
 def started(number: int) -> list[object]:
-    return [Send(Started(lease(number))), StartJob(lease(number))]
+    return [SendToBroker(Started(lease(number))), StartJob(lease(number))]
 
 
 def test_a_job_with_everything_here_starts_at_once() -> None:
@@ -183,7 +183,7 @@ def test_a_stopping_node_gives_back_what_does_not_run_and_leaves_when_all_is_set
     assert machine.handle(StopAsked()) == []
     assert machine.handle(LeaseSettled(lease(2))) == [ForgetLease(lease(2))]
     machine.handle(JobEnded(lease(1), (), b"result"))
-    assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), Leave()]
+    assert machine.handle(LeaseSettled(lease(1))) == [ForgetLease(lease(1)), LeaveFarm()]
 
 
 def test_a_stopping_node_that_has_lost_its_broker_leaves_when_nothing_runs() -> None:
@@ -194,7 +194,7 @@ def test_a_stopping_node_that_has_lost_its_broker_leaves_when_nothing_runs() -> 
     machine.handle(StopAsked())
     assert machine.handle(SessionLost()) == []
     ended = SendBehind((), Done(lease(1), b"result"))
-    assert machine.handle(JobEnded(lease(1), (), b"result")) == [ended, Leave()]
+    assert machine.handle(JobEnded(lease(1), (), b"result")) == [ended, LeaveFarm()]
 
 
 def test_a_node_whose_broker_goes_while_its_last_word_is_out_leaves() -> None:
@@ -203,7 +203,7 @@ def test_a_node_whose_broker_goes_while_its_last_word_is_out_leaves() -> None:
     machine.handle(asked(1))
     machine.handle(JobEnded(lease(1), (), b"result"))
     assert machine.handle(StopAsked()) == [SayState()]
-    assert machine.handle(SessionLost()) == [Leave()]
+    assert machine.handle(SessionLost()) == [LeaveFarm()]
 
 
 def spoiled(number: int, *missing: Digest, here: bool = True) -> JobSpoiled:
@@ -269,7 +269,7 @@ def test_a_node_without_room_says_so_first_and_gives_back_what_does_not_run() ->
 def test_a_node_without_room_takes_no_job_until_it_has_some() -> None:
     machine = NodeMachine(slots=1)
     machine.handle(RoomChanged("the disk is full"))
-    no = Send(Failed(lease(1), Fault.PAUSED.value, "the disk is full"))
+    no = SendToBroker(Failed(lease(1), Fault.PAUSED.value, "the disk is full"))
     assert machine.handle(asked(1)) == [no]
     assert machine.leases == {}
     assert machine.handle(RoomChanged("the disk is full")) == []
@@ -315,7 +315,7 @@ def test_a_node_that_lends_less_says_so_and_lets_what_runs_end_behind_all_others
 def test_a_node_that_lends_none_starts_nothing_until_it_lends_some() -> None:
     machine = NodeMachine(slots=2)
     machine.handle(lent(0))
-    no = Send(Failed(lease(1), Fault.PAUSED.value, "others use it"))
+    no = SendToBroker(Failed(lease(1), Fault.PAUSED.value, "others use it"))
     assert machine.handle(asked(1)) == [no]
     assert machine.handle(lent(2)) == [SayState()]
     assert machine.handle(asked(2)) == started(2)

@@ -19,7 +19,7 @@ from node.core.memory import (
     youngest_beyond,
 )
 from node.sandbox.command_line import LEAST_LIMIT_BYTES
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import Fault
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -56,14 +56,14 @@ def holder(name: str, begun_s: float, used: int, reserved: int) -> Holder:
 def test_a_sixteenth_is_kept_and_what_jobs_have_is_theirs(root: Path) -> None:
     gauge = Gauge(root=str(root))
     assert gauge.limit_bytes == 15 * GIB
-    assert gauge.look(0) == Memory(15 * GIB, 11 * GIB, 0.0)
-    assert gauge.look(2 * GIB) == Memory(15 * GIB, 13 * GIB, 0.0)
+    assert gauge.look(0) == LentMemory(15 * GIB, 11 * GIB, 0.0)
+    assert gauge.look(2 * GIB) == LentMemory(15 * GIB, 13 * GIB, 0.0)
     pressure(root, some=12.5)
-    assert gauge.look(9 * GIB) == Memory(15 * GIB, 15 * GIB, 12.5)
+    assert gauge.look(9 * GIB) == LentMemory(15 * GIB, 15 * GIB, 12.5)
 
 
 def test_an_operator_s_limit_holds_where_it_is_lower(root: Path) -> None:
-    assert Gauge(300 * MIB, str(root)).look(0) == Memory(300 * MIB, 300 * MIB, 0.0)
+    assert Gauge(300 * MIB, str(root)).look(0) == LentMemory(300 * MIB, 300 * MIB, 0.0)
     assert Gauge(90 * GIB, str(root)).limit_bytes == 15 * GIB
 
 
@@ -87,7 +87,7 @@ def test_a_container_s_limit_is_what_there_is(root: Path) -> None:
     (group / "memory.pressure").write_text("some avg10=3.00 avg60=0 avg300=0 total=1\n")
     gauge = Gauge(root=str(root))
     assert gauge.limit_bytes == 2 * GIB - LEAST_KEPT_BYTES
-    assert gauge.look(512 * MIB) == Memory(
+    assert gauge.look(512 * MIB) == LentMemory(
         2 * GIB - LEAST_KEPT_BYTES, (1024 + 256 + 512) * MIB - LEAST_KEPT_BYTES, 3.0
     )
 
@@ -138,7 +138,7 @@ def started(effects: list[object]) -> list[bytes]:
 
 def test_a_node_starts_what_there_is_memory_for_and_one_too_large_alone() -> None:
     machine = NodeMachine(4)
-    machine.handle(MemoryChanged(Memory(4 * GIB, 4 * GIB)))
+    machine.handle(MemoryChanged(LentMemory(4 * GIB, 4 * GIB)))
     assert started(machine.handle(ask("a", 3 * GIB))) == [b"a"]
     assert started(machine.handle(ask("b", 6 * GIB))) == []
     assert started(machine.handle(ask("c", GIB // 2))) == [b"c"]
@@ -149,7 +149,7 @@ def test_a_node_starts_what_there_is_memory_for_and_one_too_large_alone() -> Non
 
 def test_more_memory_starts_what_waits() -> None:
     machine = NodeMachine(4)
-    machine.handle(MemoryChanged(Memory(8 * GIB, GIB)))
+    machine.handle(MemoryChanged(LentMemory(8 * GIB, GIB)))
     machine.handle(ask("a", GIB))
     assert started(machine.handle(ask("b", GIB))) == []
-    assert started(machine.handle(MemoryChanged(Memory(8 * GIB, 4 * GIB)))) == [b"b"]
+    assert started(machine.handle(MemoryChanged(LentMemory(8 * GIB, 4 * GIB)))) == [b"b"]

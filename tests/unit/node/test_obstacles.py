@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.obstacles import Surroundings, explain
+from node.obstacles import MachineFacts, explain
 
 DENIED = "bwrap: No permissions to create new namespace"
 UID_MAP = "bwrap: setting up uid map: Permission denied"
@@ -16,26 +16,26 @@ OVERLAY = "bwrap: Can't make overlay mount on /newroot/ with options ...: Invali
 @pytest.mark.parametrize(
     ("message", "around", "reason"),
     [
-        (DENIED, Surroundings(is_chroot=True, is_container=True), "this is a chroot"),
-        (FULL, Surroundings(max_namespaces=0), "sysctl user.max_user_namespaces=10000"),
-        (DENIED, Surroundings(debian_switch=0), "sysctl kernel.unprivileged_userns_clone=1"),
-        (DENIED, Surroundings(debian_switch=1, is_container=True), "--security-opt seccomp="),
-        (UID_MAP, Surroundings(apparmor_switch=1), "apparmor_restrict_unprivileged_userns=0"),
-        (UID_MAP, Surroundings(apparmor_switch=0), "a system call filter"),
-        (PROC, Surroundings(is_container=True), "systempaths=unconfined"),
-        (PROC, Surroundings(), "nothing is covered"),
-        (OVERLAY, Surroundings(), "TMPDIR for zcc up"),
-        (OVERLAY, Surroundings(is_container=True), "a volume"),
-        (DENIED, Surroundings(has_proc=False), "/proc is not mounted"),
-        ("bwrap: something new", Surroundings(), "its message follows"),
+        (DENIED, MachineFacts(is_chroot=True, is_container=True), "this is a chroot"),
+        (FULL, MachineFacts(max_namespaces=0), "sysctl user.max_user_namespaces=10000"),
+        (DENIED, MachineFacts(debian_switch=0), "sysctl kernel.unprivileged_userns_clone=1"),
+        (DENIED, MachineFacts(debian_switch=1, is_container=True), "--security-opt seccomp="),
+        (UID_MAP, MachineFacts(apparmor_switch=1), "apparmor_restrict_unprivileged_userns=0"),
+        (UID_MAP, MachineFacts(apparmor_switch=0), "a system call filter"),
+        (PROC, MachineFacts(is_container=True), "systempaths=unconfined"),
+        (PROC, MachineFacts(), "nothing is covered"),
+        (OVERLAY, MachineFacts(), "TMPDIR for zcc up"),
+        (OVERLAY, MachineFacts(is_container=True), "a volume"),
+        (DENIED, MachineFacts(has_proc=False), "/proc is not mounted"),
+        ("bwrap: something new", MachineFacts(), "its message follows"),
     ],
 )
-def test_the_reason_is_told_with_its_cure(message: str, around: Surroundings, reason: str) -> None:
+def test_the_reason_is_told_with_its_cure(message: str, around: MachineFacts, reason: str) -> None:
     told = explain(message, around)
     assert reason in told
     assert told.endswith(f"[{message}]")
 
 
 def test_this_machine_is_no_chroot() -> None:
-    assert not Surroundings.here().is_chroot
-    assert Surroundings.here().has_proc
+    assert not MachineFacts.here().is_chroot
+    assert MachineFacts.here().has_proc

@@ -19,8 +19,8 @@ import pytest
 
 from node.sandbox.command_line import Limits
 from node.sandbox.proof import ToolchainView
-from node.sandbox.remains import RunFault, RunOutcome, Toolchain
-from node.sandbox.runner import Run
+from node.sandbox.remains import RunFault, RunOutcome, UnpackedToolchain
+from node.sandbox.runner import JobRun
 from tests.support.sandbox_toolchain import (
     GENTLE,
     Farm,
@@ -270,12 +270,12 @@ int main(int count, char **words) {
     assert looking.lookups.flaw.startswith("system call 2 was called")
 
 
-def with_member(farm: Farm, source: bytes, place: bytes) -> Toolchain:
+def with_member(farm: Farm, source: bytes, place: bytes) -> UnpackedToolchain:
     root = farm.directory + b"/toolchain"
     shutil.copytree(farm.toolchain.root, root, symlinks=True, copy_function=os.link)
     shutil.copy2(source, root + place)
     view = farm.toolchain.view
-    return Toolchain(root, ToolchainView(view.members | {place}, view.links))
+    return UnpackedToolchain(root, ToolchainView(view.members | {place}, view.links))
 
 
 # ---- hostile code ---------------------------------------------------------------------------------
@@ -549,7 +549,7 @@ def test_a_program_that_cannot_be_loaded_is_the_toolchains_fault(farm: Farm, cwd
     job = farm.python("", cwd)
     broken = cwd + b"/broken"
     shutil.copy2("/usr/bin/cat", broken)
-    libless = Toolchain(cwd, ToolchainView(frozenset((b"/broken",))))
+    libless = UnpackedToolchain(cwd, ToolchainView(frozenset((b"/broken",))))
     farm.toolchain = libless
     job = replace(job, executable=b"/broken", manifest=make_manifest(farm.store, [cwd]))
     assert fault_of(farm.run(job)) is Fault.TOOLCHAIN
@@ -573,7 +573,7 @@ def test_what_breaks_while_a_job_runs_ends_the_run(
     job = farm.python("import time; time.sleep(20)", cwd)
     for place in ("_look", "_hear", "_readable", "_bury", "_finish", "_judge", "_settle_group"):
         with monkeypatch.context() as patched:
-            patched.setattr(Run, place, _breaks)
+            patched.setattr(JobRun, place, _breaks)
             sleeping = place in ("_look",)
             outcome = farm.run(job if sleeping else farm.python("print(1)", cwd))
             assert fault_of(outcome) is Fault.INTERNAL, place

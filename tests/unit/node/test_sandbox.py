@@ -14,7 +14,7 @@ import pytest
 from node import probe as probe_module
 from node.errors import SandboxError, ToolchainError
 from node.probe import find_bubblewrap, probe
-from node.sandbox.command_line import Limits, Mode, is_reserved, view_toolchain
+from node.sandbox.command_line import Limits, SandboxMode, is_reserved, view_toolchain
 from node.sandbox.remains import RunOutcome
 from node.sandbox.seccomp import filter_program
 from tests.support.sandbox_toolchain import Farm, make_job, make_program, shared_toolchain
@@ -32,7 +32,7 @@ def farm(tmp_path: object) -> Iterator[Farm]:
 
 def test_the_probe_finds_a_sandbox_that_works(tmp_path: object) -> None:
     found = probe(f"{tmp_path}/state")
-    assert found.mode is Mode.FULL
+    assert found.mode is SandboxMode.FULL
     assert os.path.exists(found.shim)
     assert not [name for name in os.listdir(f"{tmp_path}/state") if name.startswith("probe")]
 
@@ -66,7 +66,7 @@ def test_an_old_bubblewrap_is_passed_over(
 
 
 def test_mode_none_still_changes_the_root(farm: Farm, tmp_path: object) -> None:
-    farm.runner.sandbox = probe(f"{tmp_path}/none", Mode.NONE)
+    farm.runner.sandbox = probe(f"{tmp_path}/none", SandboxMode.NONE)
     code = "import os; assert not os.path.exists('/etc'); assert os.getppid() == 1"
     outcome = farm.run(farm.python(code, os.fsencode(str(tmp_path))))
     assert isinstance(outcome, RunOutcome)

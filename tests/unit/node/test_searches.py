@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.core.disk import Disk
-from node.sandbox.watch import SEARCHES_SHARE, Searches, Watch
+from node.core.disk import JobDisk
+from node.sandbox.watch import SEARCHES_SHARE, SandboxWatch, Searches
 from tests.support.sandbox_toolchain import GENTLE
 from zcc.messages import Fault
 
@@ -21,14 +21,14 @@ class Bench:
     def __init__(self, top: Path) -> None:
         self.top = top
         self.free_bytes = 1 << 40
-        self.disk = Disk(lambda _: self.free_bytes)
+        self.disk = JobDisk(lambda _: self.free_bytes)
         self.searches = Searches()
 
-    def watch(self, name: str, files: int = 0) -> Watch:
+    def watch(self, name: str, files: int = 0) -> SandboxWatch:
         (self.top / name / "upper").mkdir(parents=True)
         (self.top / name / "log").write_bytes(b"")
         self.write(name, files)
-        return Watch(LIMITS, os.fsencode(self.top / name), self.disk, self.searches)
+        return SandboxWatch(LIMITS, os.fsencode(self.top / name), self.disk, self.searches)
 
     def write(self, name: str, files: int) -> None:
         upper = self.top / name / "upper"

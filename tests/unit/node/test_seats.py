@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.sandbox import seats
-from node.sandbox.command_line import Mode, Sandbox
+from node.sandbox.command_line import Sandbox, SandboxMode
 from tests.support.sandbox_toolchain import Farm, make_job, shared_toolchain
 
 SOMEBODY = 60888
@@ -108,8 +108,8 @@ def test_where_a_network_is_restricted_nothing_is_tried(
 
 
 @pytest.mark.parametrize("has_own_network", [True, False])
-@pytest.mark.parametrize("mode", list(Mode))
-def test_a_network_is_made_where_there_is_none(mode: Mode, has_own_network: bool) -> None:
+@pytest.mark.parametrize("mode", list(SandboxMode))
+def test_a_network_is_made_where_there_is_none(mode: SandboxMode, has_own_network: bool) -> None:
     options = Sandbox("bwrap", "shim", "filter", mode)._isolation(has_own_network)
     assert (b"--unshare-net" in options) == (not has_own_network)
     assert (b"--unshare-uts" in options) == (not has_own_network)

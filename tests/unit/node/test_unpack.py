@@ -26,7 +26,7 @@ from node.toolchains.unpack import Caps, UnpackError, unpack
 from tests.support.other_user import as_an_ordinary_user
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.signatures import signature_of
-from zcc.compiler.toolchain.index import Gathered, Identity, Kind, Member
+from zcc.compiler.toolchain.index import Gathered, Identity, Member, MemberKind
 from zcc.compiler.toolchain.pack import pack
 from zcc.job import decode_job, encode_job
 
@@ -275,14 +275,16 @@ def test_any_names_and_contents_come_through(
     members = []
     above = top
     while above != b"/":
-        members.append(Member(above, Kind.DIRECTORY))
+        members.append(Member(above, MemberKind.DIRECTORY))
         above = os.path.dirname(above)
     for name in names:
         path = top + b"/" + name
         with open(path, "wb") as file:
             file.write(data)
-        members.append(Member(path, Kind.FILE, signature_of(os.stat(path)), len(name) % 2 == 0))
-    members.append(Member(top + b"/" + b"l" * 200, Kind.SYMLINK, target=target))
+        members.append(
+            Member(path, MemberKind.FILE, signature_of(os.stat(path)), len(name) % 2 == 0)
+        )
+    members.append(Member(top + b"/" + b"l" * 200, MemberKind.SYMLINK, target=target))
     gathered = Gathered(
         Identity(Family.GCC, "v\udcff", "t"),
         tuple(sorted(members, key=lambda member: member.path)), (), (), {"c": b"/bin/\xff"},
@@ -301,9 +303,9 @@ def test_any_names_and_contents_come_through(
     assert read_about(unpacked.metadata).c == b"/bin/\xff"
     for member in members:
         path = root + member.path
-        if member.kind is Kind.SYMLINK:
+        if member.kind is MemberKind.SYMLINK:
             assert os.readlink(path) == target
-        elif member.kind is Kind.FILE:
+        elif member.kind is MemberKind.FILE:
             with open(path, "rb") as file:
                 assert file.read() == data
             assert bool(os.stat(path).st_mode & 0o111) == member.is_executable

@@ -15,11 +15,11 @@ from zcc import codec, messages
 from zcc.bounds import MAX_UNKNOWN_BYTES, MAX_UNKNOWN_FIELDS, MAX_UNKNOWN_ITEMS, Count, Length
 from zcc.errors import JobError, JobFormatError, ProtocolError, UnknownKindError
 from zcc.job import WIDER_JOB_FORMAT, decode_job, decode_result, encode_job, encode_result, job_key
-from zcc.lent import Memory
+from zcc.lent import LentMemory
 from zcc.messages import PROTOCOL, Beat, Cancel, Fault, Frame, Message, Offer, Want
 from zcc.outline import outline
 
-MEMORY = Memory(1 << 30, 1 << 29, 0.5)
+MEMORY = LentMemory(1 << 30, 1 << 29, 0.5)
 
 
 def frames_with(kind: type[Message], *header: Any) -> list[bytes]:

@@ -12,7 +12,7 @@ import pytest
 from cache.digest import digest_of
 from tests.unit.broker.test_broker_wire import Broker, run
 from zcc import codec
-from zcc.messages import Bye, Chunk, Role
+from zcc.messages import Bye, Chunk, PeerRole
 
 NO_MESSAGE = [b"x", b"y", b"z"]
 CHUNK = codec.encode(Chunk(digest_of(b"x"), 0, 1, b"x"))
@@ -33,7 +33,7 @@ def test_a_key_that_floods_is_shut_out(
         return [line["reason"] for line in said if line["event"] == "violation"]
 
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.hello("client")
         await peer.say(Bye("that is all"))
         for _ in range(40):

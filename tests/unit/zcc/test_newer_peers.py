@@ -29,7 +29,7 @@ from zcc.messages import (
     Hello,
     Message,
     Nodes,
-    Role,
+    PeerRole,
     Unknown,
     Welcome,
     Who,
@@ -46,9 +46,11 @@ def audited(broker: Broker, event: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
-@pytest.mark.parametrize(("role", "said_as"), [(Role.CLIENT, "client"), (Role.NODE, "node")])
+@pytest.mark.parametrize(
+    ("role", "said_as"), [(PeerRole.CLIENT, "client"), (PeerRole.NODE, "node")]
+)
 def test_a_kind_that_the_broker_does_not_know_is_answered_and_the_session_goes_on(
-    tmp_path: Path, role: Role, said_as: str
+    tmp_path: Path, role: PeerRole, said_as: str
 ) -> None:
     async def story(broker: Broker) -> None:
         peer = broker.dial(broker.member(role))
@@ -71,7 +73,7 @@ def test_answers_are_few_however_much_is_said(tmp_path: Path) -> None:
     most = int(ASKS_BURST)
 
     async def story(broker: Broker) -> None:
-        peer, other = (broker.dial(broker.member(Role.CLIENT, name)) for name in ("a", "b"))
+        peer, other = (broker.dial(broker.member(PeerRole.CLIENT, name)) for name in ("a", "b"))
         await peer.hello("client")
         await other.hello("client")
         began_s = time.monotonic()
@@ -98,7 +100,7 @@ def test_who_says_more_of_them_than_any_peer_has_to_say_is_shut_out(
     monkeypatch.setattr("broker.core.manners.MESSAGES_PER_S", 0.001)
 
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.hello("client")
         for _ in range(30):
             peer.link.send(LATER)
@@ -125,7 +127,7 @@ def test_what_is_no_message_of_any_release_is_a_violation(
     tmp_path: Path, frames: list[bytes]
 ) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.hello("client")
         assert peer.link.send(frames)
         assert (await peer.wait(Bye)).reason.startswith("protocol: ")
@@ -137,7 +139,7 @@ def test_what_is_no_message_of_any_release_is_a_violation(
 
 def test_a_session_is_opened_with_the_release_of_its_peer_in_the_audit_log(tmp_path: Path) -> None:
     async def story(broker: Broker) -> None:
-        peer = broker.dial(broker.member(Role.CLIENT))
+        peer = broker.dial(broker.member(PeerRole.CLIENT))
         await peer.say(Hello(bytes(16), "client", "", "x", "9.1\n", 0, (), ()))
         await peer.wait(Welcome)
         assert audited(broker, "open")[0]["version"] == "9.1?"
@@ -154,7 +156,7 @@ def test_who_asks_an_older_broker_to_join_is_told_so(
     monkeypatch.setitem(codec._RULES, b"later", ([], None))
 
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.CLIENT)
+        pair = broker.member(PeerRole.CLIENT)
         with pytest.raises(ConfigError, match="older than this zcc"):
             await _ask(broker.shell.endpoint, broker.keys.public, pair, Later())
 

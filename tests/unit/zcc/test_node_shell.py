@@ -22,7 +22,7 @@ from zcc.errors import JobFormatError
 from zcc.farm import Access
 from zcc.job import Job, encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import PROTOCOL, Beat, Message, Refused, Role, Submit, Want
+from zcc.messages import PROTOCOL, Beat, Message, PeerRole, Refused, Submit, Want
 
 TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
 # The machine may do other things beside.
@@ -34,7 +34,7 @@ def _breaks(*_: object, **__: object) -> None:
 
 
 async def _node(broker: Broker, tmp_path: Path) -> NodeShell:
-    node = _node_of(broker, broker.member(Role.NODE), tmp_path)
+    node = _node_of(broker, broker.member(PeerRole.NODE), tmp_path)
     await _until(lambda: node._is_open)
     return node
 
@@ -57,7 +57,7 @@ async def _until(holds: object) -> None:
 
 async def _refused(broker: Broker) -> str:
     """Why a job comes back."""
-    agent = broker.dial(broker.member(Role.CLIENT))
+    agent = broker.dial(broker.member(PeerRole.CLIENT))
     await agent.hello("client")
     agent.blobs = {digest_of(blob): compress(blob) for blob in (TOOLCHAIN, SOURCE)}
     encoded = encode_job(sample_job(TOOLCHAIN, SOURCE))
@@ -135,7 +135,7 @@ def test_a_node_whose_key_is_revoked_ends_and_says_what_to_do(
     tmp_path: Path, is_connected: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(broker: Broker) -> None:
-        pair = broker.member(Role.NODE)
+        pair = broker.member(PeerRole.NODE)
         if not is_connected:
             broker.registry.revoke(pair.public, 0.0)
         node = _node_of(broker, pair, tmp_path)
@@ -158,13 +158,13 @@ def test_a_registry_that_fails_for_a_moment_ends_no_node(
     async def story(broker: Broker) -> None:
         asked: list[str] = []
 
-        def fail(self: Registry, public_key: str, now: float) -> Role:
+        def fail(self: Registry, public_key: str, now: float) -> PeerRole:
             asked.append(public_key)
             raise OSError("no disk today")
 
         with monkeypatch.context() as patched:
             patched.setattr(Registry, "role_of", fail)
-            node = _node_of(broker, broker.member(Role.NODE), tmp_path)
+            node = _node_of(broker, broker.member(PeerRole.NODE), tmp_path)
             await _until(lambda: len(asked) >= 2)
         try:
             await _until(lambda: node._is_open)

@@ -25,7 +25,7 @@ from zcc.agent.analysis.scan_slices import Scans
 from zcc.agent.analysis.terminals import terminal_of
 from zcc.agent.launchers import compiler_name
 from zcc.agent.launchers.wire import Request
-from zcc.agent.memory import Memory
+from zcc.agent.memory import MemoryShares
 from zcc.agent.results.assembler_listings import temporary_directory, temporary_variable
 from zcc.bounded import Bounded
 from zcc.compiler.commandline import arguments, environment
@@ -41,9 +41,9 @@ from zcc.compiler.scan.closure import (
     Closure,
     Forced,
     NotBounded,
+    NotScannable,
     ScanRequest,
 )
-from zcc.compiler.scan.closure import Local as NotScannable
 from zcc.compiler.scan.provision import Provision
 from zcc.compiler.scan.scanner import Scanner
 from zcc.compiler.scan.search_list import SearchList
@@ -85,7 +85,7 @@ class Analyser:
         home: bytes,
         base_dir: bytes = b"",
         note_unknown: Callable[[bytes], None] = lambda _: None,
-        memory: Memory = Memory(),  # noqa: B008 - it is frozen
+        memory: MemoryShares = MemoryShares(),  # noqa: B008 - it is frozen
     ) -> None:
         self._note_unknown = note_unknown
         self.disk = Disk(limit_bytes=memory.disk)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from zcc.compiler.scan.closure import Closure, Local, ScanRequest
+from zcc.compiler.scan.closure import Closure, NotScannable, ScanRequest
 from zcc.compiler.scan.scanner import Answer, Scanner, Steps, bounded
 
 # What a hit may wait for a scan: about what it waits for two other hits.
@@ -42,7 +42,7 @@ class Scans:
         paths: Sequence[bytes],
         arrived: float,
         now: Callable[[], float],
-    ) -> Closure | Local:
+    ) -> Closure | NotScannable:
         """As `Scanner.closure_from_listing`."""
         async with self._turn:
             steps = self._scanner.steps(request, now(), arrived, paths)

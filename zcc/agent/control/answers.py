@@ -14,10 +14,10 @@ from zcc import __version__
 from zcc.agent.core.effects import CountOutcome
 from zcc.agent.core.machine import AgentMachine
 from zcc.agent.farm.session import FarmSession
-from zcc.agent.farm.uploads import Uploads
+from zcc.agent.farm.uploads import InputUploads
 from zcc.agent.history.recorder import Account
 from zcc.agent.launchers.inheritance import standing
-from zcc.agent.memory import Memory, resident_bytes
+from zcc.agent.memory import MemoryShares, resident_bytes
 from zcc.agent.results.local_cache import Recall
 from zcc.messages import AskNodes, AskPlaced, Message, Nodes, Placed, Unknown
 from zcc.reasons import Reason
@@ -38,10 +38,10 @@ class Desk:
         self,
         account: Account,
         recall: Recall,
-        uploads: Uploads,
+        uploads: InputUploads,
         machine: AgentMachine,
         session: FarmSession | None,
-        memory: Memory,
+        memory: MemoryShares,
         held: Callable[[], dict[str, tuple[int, int]]],
     ) -> None:
         self._memory = memory

@@ -165,7 +165,7 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticked:
+class TimePassed:
     """Time has passed; about once a second."""
 
 
@@ -189,5 +189,5 @@ Event = (
     | RaceWon
     | RaceLost
     | Looked
-    | Ticked
+    | TimePassed
 )

@@ -52,7 +52,7 @@ from zcc.agent.core.events import (
     ResultProven,
     ResultRecalled,
     ResultUnproven,
-    Ticked,
+    TimePassed,
 )
 from zcc.agent.core.forecast import Forecast, Keys
 from zcc.agent.core.homeward import TAIL_S, Homeward
@@ -64,7 +64,7 @@ LOOK_S = 0.02
 LOOK_AT_BEGUN_S = 0.1
 
 
-class Stage(Enum):
+class CallStage(Enum):
     ANALYSING = "analysing"
     REMOTE = "remote"
     BESIDE = "beside"
@@ -75,11 +75,11 @@ class Stage(Enum):
 
 
 @dataclass(slots=True)
-class Call:
+class CallState:
     is_nested: bool
     is_strict: bool
     is_forbidden: bool
-    stage: Stage = Stage.ANALYSING
+    stage: CallStage = CallStage.ANALYSING
     way: str = ""
     is_fresh: bool = False
     is_checked: bool = False
@@ -108,7 +108,7 @@ class AgentMachine:
     remote_timeout_s: float
     is_sharing: bool = False
     forecast: Forecast = field(default_factory=Forecast)
-    calls: dict[int, Call] = field(default_factory=dict)
+    calls: dict[int, CallState] = field(default_factory=dict)
     is_farm_open: bool = False
     is_farm_expected: bool = False
     farm_reason: Reason = Reason.NO_FARM
@@ -130,7 +130,7 @@ class AgentMachine:
     def _handled(self, event: Event, now: float) -> list[Effect]:
         match event:
             case CallArrived(name, is_nested, is_strict, is_forbidden):
-                self.calls[name] = Call(is_nested, is_strict, is_forbidden)
+                self.calls[name] = CallState(is_nested, is_strict, is_forbidden)
                 self._arrived_s = now
                 return []
             case CheckWanted(name):
@@ -166,14 +166,14 @@ class AgentMachine:
                 return self._race_ended(event, now)
             case Looked():
                 return []
-            case Ticked():
+            case TimePassed():
                 return self._give_up_late(now)
             case _:
                 return self._verdict(event, now)
 
     def pending(self) -> list[int]:
         """The calls whose launchers wait for an answer."""
-        waiting = (Stage.ANALYSING, Stage.REMOTE, Stage.BESIDE, Stage.WAITING)
+        waiting = (CallStage.ANALYSING, CallStage.REMOTE, CallStage.BESIDE, CallStage.WAITING)
         return [name for name, call in self.calls.items() if call.stage in waiting]
 
     @property
@@ -196,16 +196,16 @@ class AgentMachine:
 
     def running_here(self) -> list[int]:
         """The calls whose launchers have become compilers, and hold slots."""
-        return [name for name, call in self.calls.items() if call.stage is Stage.LOCAL]
+        return [name for name, call in self.calls.items() if call.stage is CallStage.LOCAL]
 
     def validate(self) -> None:
         """What holds between events; tests call it after each."""
         calls = self.calls.values()
-        local = sum(call.stage is Stage.LOCAL for call in calls)
-        waiting = sum(call.stage is Stage.WAITING for call in calls)
+        local = sum(call.stage is CallStage.LOCAL for call in calls)
+        waiting = sum(call.stage is CallStage.WAITING for call in calls)
         assert local + sum(call.is_raced for call in calls) == self.slots.holders
         assert waiting == self.slots.waiting
-        assert all(call.is_raced for call in calls if call.stage is Stage.BESIDE)
+        assert all(call.is_raced for call in calls if call.stage is CallStage.BESIDE)
         assert len(self.homeward) <= len(self._remote())
 
     def _verdict(
@@ -214,7 +214,7 @@ class AgentMachine:
         now: float,
     ) -> list[Effect]:
         call = self.calls.get(event.call)
-        if call is None or call.stage is not Stage.REMOTE:
+        if call is None or call.stage is not CallStage.REMOTE:
             return []
         match event:
             case JobRefused(name, reason, detail) | ResultUnproven(name, reason, detail):
@@ -238,24 +238,24 @@ class AgentMachine:
     def _answer(self, name: int, counted: CountOutcome) -> list[Effect]:
         """The result is here; its slot, if it holds one, it gives back when its launcher has it."""
         call = self.calls[name]
-        call.stage = Stage.ANSWERED
+        call.stage = CallStage.ANSWERED
         self.homeward.gone(name)
         stop: list[Effect] = [StopRace(name)] if call.is_raced else []
         return [*stop, PlaceResult(name), counted]
 
     def _recalled(self, name: int, way: str, now: float) -> list[Effect]:
         call = self.calls.get(name)
-        if call is None or call.stage is not Stage.ANALYSING:
+        if call is None or call.stage is not CallStage.ANALYSING:
             return []
         if call.is_checked:
             return self._check_here(name, now)
-        call.stage = Stage.ANSWERED
+        call.stage = CallStage.ANSWERED
         return [PlaceResult(name), CountOutcome(name, "local_hit", way=way)]
 
     def _prepared(self, event: CallPrepared, now: float) -> list[Effect]:
         name = event.call
         call = self.calls.get(name)
-        if call is None or call.stage is not Stage.ANALYSING:
+        if call is None or call.stage is not CallStage.ANALYSING:
             return []
         call.way, call.is_fresh = event.way, event.is_fresh
         call.keys, call.can_race = event.keys, event.can_race
@@ -263,7 +263,7 @@ class AgentMachine:
             return self._locally(name, self.farm_reason, now)
         if self._is_small(call):
             return self._locally(name, Reason.SMALL, now)
-        call.stage = Stage.REMOTE
+        call.stage = CallStage.REMOTE
         call.due_s = now
         self._send(name, call, now)
         submit: list[Effect] = [SubmitJob(name, event.is_fresh)] if self.is_farm_open else []
@@ -278,18 +278,18 @@ class AgentMachine:
             self._send(name, self.calls[name], now)
         return [SubmitJob(name, self.calls[name].is_fresh) for name in self._remote()]
 
-    def _send(self, name: int, call: Call, now: float) -> None:
+    def _send(self, name: int, call: CallState, now: float) -> None:
         if self.is_sharing and self.is_farm_open and call.may_come_here:
             self.homeward.sent(name, call.keys, call.can_race, now)
 
-    def _is_small(self, call: Call) -> bool:
+    def _is_small(self, call: CallState) -> bool:
         """Whether it is over here before the farm could have begun and answered, and a slot is idle."""
         if not self.is_sharing or not call.may_come_here or not self.slots.has_idle:
             return False
         is_known = self.forecast.cost_s(call.keys) > 0
         return is_known and self.forecast.here_s(call.keys) < self.forecast.trip_s
 
-    def _repeat(self, name: int, call: Call, exit_status: int, now: float) -> list[Effect]:
+    def _repeat(self, name: int, call: CallState, exit_status: int, now: float) -> list[Effect]:
         """The user must see the error from a run of his own; that is no fallback."""
         call.is_strict = False
         stopped = self._stop_race(name, now)
@@ -310,13 +310,13 @@ class AgentMachine:
     ) -> list[Effect]:
         """`reason` is one of ours, or the broker's word: that is never a choice."""
         call = self.calls.get(name)
-        if call is None or call.stage not in (Stage.ANALYSING, Stage.REMOTE):
+        if call is None or call.stage not in (CallStage.ANALYSING, CallStage.REMOTE):
             return []
         self.homeward.gone(name)
         is_choice = isinstance(reason, Reason) and reason.is_choice
         counted = CountOutcome(name, "local", reason=reason, detail=detail)
         if call.is_forbidden or (call.is_strict and not is_choice):
-            call.stage = Stage.ANSWERED
+            call.stage = CallStage.ANSWERED
             why = f"{reason} ({detail})" if detail else reason
             message = f"ZCC_FALLBACK=never: this compile would have run locally: {why}"
             if call.is_forbidden:
@@ -324,20 +324,20 @@ class AgentMachine:
             failed = CountOutcome(name, "failed", reason=reason, detail=detail)
             return [FailCall(name, message), failed]
         if call.is_raced:
-            call.stage = Stage.BESIDE
+            call.stage = CallStage.BESIDE
             return [counted]
         return [counted, *self._run(name, call, now, slots)]
 
-    def _run(self, name: int, call: Call, now: float, slots: int = 1) -> list[Effect]:
+    def _run(self, name: int, call: CallState, now: float, slots: int = 1) -> list[Effect]:
         """Let its launcher become the compiler, now or when it has its slots."""
         if not self.slots.take(name, call.is_nested, slots):
-            call.stage = Stage.WAITING
+            call.stage = CallStage.WAITING
             return []
         return self._let_go(name, now)
 
     def _let_go(self, name: int, now: float) -> list[Effect]:
         call = self.calls[name]
-        call.stage = Stage.LOCAL
+        call.stage = CallStage.LOCAL
         call.began_s = now if self.wants_ends else None
         return [RunHere(name)]
 
@@ -352,8 +352,8 @@ class AgentMachine:
         if call.began_s is not None and call.keys and self.wants_ends:
             self.forecast.ran_here(call.keys, now - call.began_s)
         self.homeward.gone(name)
-        effects: list[Effect] = [CancelJob(name)] if call.stage is Stage.REMOTE else []
-        is_racing = call.is_raced and call.stage is not Stage.ANSWERED
+        effects: list[Effect] = [CancelJob(name)] if call.stage is CallStage.REMOTE else []
+        is_racing = call.is_raced and call.stage is not CallStage.ANSWERED
         del self.calls[name]
         if is_racing:
             effects.append(StopRace(name))
@@ -361,9 +361,9 @@ class AgentMachine:
 
     def _stopped(self, name: int, now: float) -> list[Effect]:
         call = self.calls.get(name)
-        if call is None or call.stage is not Stage.LOCAL:
+        if call is None or call.stage is not CallStage.LOCAL:
             return []
-        call.stage = Stage.STOPPED
+        call.stage = CallStage.STOPPED
         call.began_s = None  # how long it takes says nothing any more
         return self._release(name, now)
 
@@ -388,7 +388,7 @@ class AgentMachine:
         return cancels + self._all_locally(late, Reason.REMOTE_TIMEOUT, now)
 
     def _remote(self) -> list[int]:
-        return [name for name, call in self.calls.items() if call.stage is Stage.REMOTE]
+        return [name for name, call in self.calls.items() if call.stage is CallStage.REMOTE]
 
     # ---- what comes home -------------------------------------------------------------------------
 
@@ -430,11 +430,11 @@ class AgentMachine:
     def _race_ended(self, event: RaceWon | RaceLost, now: float) -> list[Effect]:
         name = event.call
         call = self.calls.get(name)
-        if call is None or not call.is_raced or call.stage is Stage.ANSWERED:
+        if call is None or not call.is_raced or call.stage is CallStage.ANSWERED:
             return []
-        is_remote = call.stage is Stage.REMOTE
+        is_remote = call.stage is CallStage.REMOTE
         if isinstance(event, RaceWon):
-            call.stage = Stage.ANSWERED
+            call.stage = CallStage.ANSWERED
             self.homeward.gone(name)
             if not is_remote:
                 return [PlaceResult(name)]  # it was counted when the farm gave it up

@@ -22,7 +22,7 @@ def frame_bytes(digest: Digest, frame: bytes) -> int:
     return len(frame)
 
 
-class Arrivals:
+class OutputFrames:
     """Frames by digest, until their jobs have taken them."""
 
     def __init__(self) -> None:

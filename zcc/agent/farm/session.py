@@ -16,7 +16,7 @@ import zmq
 
 from cache.digest import Digest
 from zcc import __version__, codec
-from zcc.agent.farm.arrivals import Arrivals
+from zcc.agent.farm.arrivals import OutputFrames
 from zcc.agent.farm.showing import Showing
 from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError
 from zcc.farm import Access
@@ -95,7 +95,7 @@ class FarmSession:
         self.share: int | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.outputs = Arrivals()
+        self.outputs = OutputFrames()
         self.access = access
         self._name = name
         self._listener = listener

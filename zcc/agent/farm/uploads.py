@@ -21,7 +21,7 @@ _OFFER_BYTES = 250
 MAX_FRAME_BYTES = 64 << 20
 
 
-class Uploads:
+class InputUploads:
     """Reads frames for `zcc.transfer.Sender`."""
 
     def __init__(self, limit_bytes: int) -> None:

@@ -27,7 +27,7 @@ _PIECE_BYTES = 1 << 17
 _MAX_BUFFERS = 256
 
 
-class Host(Protocol):
+class Answerer(Protocol):
     """Who answers at the door. Calls are numbered; a number is never used again."""
 
     def call_arrived(self, visitor: Visitor, request: wire.Request) -> None: ...
@@ -55,7 +55,9 @@ class Visitor:
         "number",
     )
 
-    def __init__(self, host: Host, number: int, connection: socket.socket, caller: Caller) -> None:
+    def __init__(
+        self, host: Answerer, number: int, connection: socket.socket, caller: Caller
+    ) -> None:
         self.number = number
         self.caller = caller
         self._host = host

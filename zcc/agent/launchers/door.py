@@ -16,7 +16,7 @@ import stat
 import struct
 from typing import Any
 
-from zcc.agent.launchers.connection import CONTROL, CONTROL_MAGIC, Host, Visitor
+from zcc.agent.launchers.connection import CONTROL, CONTROL_MAGIC, Answerer, Visitor
 from zcc.agent.launchers.peer import Caller
 from zcc.errors import ConfigError
 
@@ -35,7 +35,7 @@ REST_S = 1.0
 class Door:
     """An open door at `path`: whoever comes is handed to the host."""
 
-    def __init__(self, listener: socket.socket, path: str, host: Host) -> None:
+    def __init__(self, listener: socket.socket, path: str, host: Answerer) -> None:
         self._path = os.path.abspath(path)
         self._identity = self._found()
         listener.setblocking(False)
@@ -119,7 +119,7 @@ def _groups(connection: socket.socket, group: int) -> frozenset[int] | None:
     return frozenset((group, *struct.unpack(f"{len(raw) // 4}I", raw)))
 
 
-def open_door(path: str, host: Host) -> Door:
+def open_door(path: str, host: Answerer) -> Door:
     """Listen at `path` in a directory in which only we can make files. It may be anything, somebody's home or
     /run, so that its mode is its owner's: we make it when there is none, and change nothing.
 

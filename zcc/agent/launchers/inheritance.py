@@ -58,7 +58,7 @@ FOREIGN_IDLE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProcessRank:
     """Where this process stands among the others of its machine."""
 
     processors: int
@@ -88,7 +88,7 @@ def put_back() -> None:
     os.chdir("/")
 
 
-def standing() -> Standing:
+def standing() -> ProcessRank:
     """As it is now."""
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     remarks = []
@@ -102,7 +102,7 @@ def standing() -> Standing:
             remarks.append(f"has a hard limit of {name}: {hard}")
     cgroup = _cgroup()
     remarks += [f"its cgroup has {each}" for each in _cgroup_limits(cgroup)]
-    return Standing(processors(), nice, cgroup, tuple(remarks))
+    return ProcessRank(processors(), nice, cgroup, tuple(remarks))
 
 
 def reduced(environment: Mapping[str, str]) -> dict[str, str]:

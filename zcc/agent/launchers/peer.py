@@ -28,7 +28,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _OVERRIDES = 1 << 1 | 1 << 2
 
 
-class Standing(Enum):
+class CompilerState(Enum):
     """What a compiler does that was let go."""
 
     RUNNING = "running"
@@ -134,21 +134,21 @@ class Caller:
         except OSError:
             return 0
 
-    def standing(self, arrived_s: float) -> Standing:
+    def standing(self, arrived_s: float) -> CompilerState:
         """What has become of it, now that it is a compiler. It came at `arrived_s` of the monotonic clock."""
         if not self._pid:
-            return Standing.RUNNING  # nobody can tell
+            return CompilerState.RUNNING  # nobody can tell
         try:
             with open(f"/proc/{self._pid}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
-            return Standing.ENDED
+            return CompilerState.ENDED
         # Both of these clocks count from the start of the machine; the process's goes on while that sleeps.
         slept_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
         is_another = int(fields[_STARTED]) * _TICK_S > arrived_s + slept_s + _TICK_S
         if is_another or fields[_STATE] in (b"Z", b"X"):
-            return Standing.ENDED
-        return Standing.STOPPED if fields[_STATE] in (b"T", b"t") else Standing.RUNNING
+            return CompilerState.ENDED
+        return CompilerState.STOPPED if fields[_STATE] in (b"T", b"t") else CompilerState.RUNNING
 
     def age_s(self) -> float:
         """How long ago its process began, less up to a tick: what was written just before it shows as earlier.

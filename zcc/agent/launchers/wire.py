@@ -94,7 +94,7 @@ class Environment(dict[bytes, bytes]):
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
+class TerminalSize:
     """The size of the terminal on stderr; 0 where it has none."""
 
     rows: int
@@ -116,7 +116,7 @@ class Request:
     cwd: bytes
     environment: Environment
     umask: int
-    terminal: Terminal | None
+    terminal: TerminalSize | None
     stdin_is_terminal: bool
     is_cxx: bool
     use_default: bool
@@ -195,7 +195,7 @@ def _parse(data: bytes) -> Request:
         cwd=cwd,
         environment=_environment(variables),
         umask=umask & 0o777,
-        terminal=Terminal(rows, columns) if flags & _STDERR_IS_TERMINAL else None,
+        terminal=TerminalSize(rows, columns) if flags & _STDERR_IS_TERMINAL else None,
         stdin_is_terminal=bool(flags & _STDIN_IS_TERMINAL),
         is_cxx=bool(flags & _IS_CXX),
         use_default=bool(flags & _IS_DEFAULT),

@@ -30,7 +30,7 @@ from zcc.compiler.disk.disk import Disk
 from zcc.compiler.disk.entries import DiskDoubtError
 from zcc.compiler.neutral.relocation import neutral_misses
 from zcc.compiler.neutral.renaming import Renaming
-from zcc.compiler.proof.misses import Watch, residue
+from zcc.compiler.proof.misses import MissWatch, residue
 from zcc.errors import JobError
 from zcc.job import Lookups, Result, decode_result, encode_result
 from zcc.reasons import Reason
@@ -77,7 +77,7 @@ def mode_of(environment: Mapping[bytes, bytes], default: CacheMode) -> CacheMode
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class LocalResult:
     result: Result
     files: Files
 
@@ -100,7 +100,7 @@ class _Understood:
     body: bytes
     kept: Result
     result: Result
-    watch: Watch
+    watch: MissWatch
 
 
 # Key, the base that the job was moved from, its renaming.
@@ -158,7 +158,7 @@ class Recall:
         if self._store is not None:
             self._store.blobs.recount()
 
-    def find(self, prepared: Prepared, disk: Disk) -> Recalled | Missed:
+    def find(self, prepared: Prepared, disk: Disk) -> LocalResult | Missed:
         """The result of this job if it is known and holds on this disk.
 
         `disk.begin` has to have been called for the request.
@@ -176,7 +176,7 @@ class Recall:
             if not verdict.is_accepted:
                 self.refused += 1
                 return Missed(Reason.REFUSED, os.fsdecode(verdict.path))
-            return Recalled(known.result, self._read(known.kept, prepared))
+            return LocalResult(known.result, self._read(known.kept, prepared))
         except (JobError, CacheError) as error:
             self._drop(record, error)
             return Missed(Reason.DAMAGED, str(error))
@@ -263,7 +263,7 @@ class Recall:
             return known
         kept = decode_result(record.body)
         result = restored(kept, prepared)
-        known = _Understood(record.body, kept, result, Watch(result.lookups.misses))
+        known = _Understood(record.body, kept, result, MissWatch(result.lookups.misses))
         self.known.put(place, known)
         return known
 

@@ -21,9 +21,17 @@ from zcc.agent.core.forecast import Forecast
 from zcc.agent.farm.session import FarmSession
 from zcc.agent.history.recorder import Account
 from zcc.agent.results.late_answers import first_outdated
-from zcc.agent.results.local_cache import Missed, Recall, Recalled
+from zcc.agent.results.local_cache import LocalResult, Missed, Recall
 from zcc.agent.results.part import Part
-from zcc.agent.results.verdict import RECENT_S, SINCE, Failed, Refused, Taken, as_asked, judge
+from zcc.agent.results.verdict import (
+    RECENT_S,
+    SINCE,
+    ProvenFailure,
+    Taken,
+    Unproven,
+    as_asked,
+    judge,
+)
 from zcc.agent.results.verifying import CLOCK_GRAIN_NS
 from zcc.errors import ProtocolError
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
@@ -58,8 +66,10 @@ class Results:
     def recall(self, call: Call) -> None:
         """Take what this machine remembers of the call's results."""
         for part in call.parts:
-            found: Recalled | Missed | Taken = self._recall.find(part.prepared, self._analyser.disk)
-            if isinstance(found, Recalled):
+            found: LocalResult | Missed | Taken = self._recall.find(
+                part.prepared, self._analyser.disk
+            )
+            if isinstance(found, LocalResult):
                 found = as_asked(found, part.prepared, call.request)
                 if isinstance(found, Missed):
                     self._recall.refused += 1
@@ -95,11 +105,11 @@ class Results:
         disk, frames = self._analyser.disk, self._frames(came)
         disk.begin(self._loop.time(), None)
         match judge(came, frames, part.prepared, call.request, disk):
-            case Failed(exit_status, stderr):
+            case ProvenFailure(exit_status, stderr):
                 call.failed, call.failed_with = part, exit_status
                 logger.debug("exit %d on the farm: %s", exit_status, stderr[-1000:])
                 return CompileFailed(number, exit_status)
-            case Refused(reason, detail):
+            case Unproven(reason, detail):
                 return ResultUnproven(number, reason, detail)
             case Taken(result, files):
                 part.result, part.files, part.is_recalled = result, files, message.is_recalled

@@ -16,7 +16,7 @@ from zcc.agent.analysis.outcome import Prepared
 from zcc.agent.analysis.output_places import physical
 from zcc.agent.launchers.wire import Request
 from zcc.agent.results.assembler_listings import has_listing, temporary_directory, told_here
-from zcc.agent.results.local_cache import Missed, Recalled
+from zcc.agent.results.local_cache import LocalResult, Missed
 from zcc.agent.results.part import names_inode, names_sandbox
 from zcc.agent.results.restore import Files, contents, restored
 from zcc.compiler.disk.disk import Disk
@@ -43,7 +43,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ProvenFailure:
     """The compile failed, and nothing speaks against its having seen the right files."""
 
     exit_status: int
@@ -51,7 +51,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Unproven:
     """A result that proves nothing."""
 
     reason: Reason
@@ -64,7 +64,7 @@ def judge(
     prepared: Prepared,
     request: Request,
     disk: Disk,
-) -> Taken | Failed | Refused:
+) -> Taken | ProvenFailure | Unproven:
     """What a node's or the broker's result is worth. `disk.begin` has to have been called.
 
     Raises:
@@ -75,35 +75,35 @@ def judge(
     result = restored(came, prepared)
     verdict = check(result.lookups, disk, request.environment)
     if sought := _sought_output(result, prepared):
-        return Refused(Reason.OUTPUT_IS_INPUT, os.fsdecode(sought))
+        return Unproven(Reason.OUTPUT_IS_INPUT, os.fsdecode(sought))
     if result.exit_status != 0 and not verdict.saw_other_files:
-        return Failed(result.exit_status, result.stderr)
+        return ProvenFailure(result.exit_status, result.stderr)
     if not verdict.is_accepted:
-        return Refused(Reason.PROOF, os.fsdecode(verdict.path))
+        return Unproven(Reason.PROOF, os.fsdecode(verdict.path))
     job = prepared.job_in_place
     if hidden := first_hidden(result.lookups.misses, job, request):
-        return Refused(Reason.ENVIRONMENT, f"PATH: {os.fsdecode(hidden)}")
+        return Unproven(Reason.ENVIRONMENT, f"PATH: {os.fsdecode(hidden)}")
     produced = [output.path for output in result.outputs]
     if job.outputs[0] not in produced or not all(map(job.declares, produced)):
-        return Refused(Reason.OUTPUT_MISSING, os.fsdecode(job.outputs[0]))
+        return Unproven(Reason.OUTPUT_MISSING, os.fsdecode(job.outputs[0]))
     files, result = _told(contents(came, frames, prepared), result, prepared, request)
     if output := names_sandbox(files, result):
-        return Refused(Reason.TEMPORARY_NAME, output)
+        return Unproven(Reason.TEMPORARY_NAME, output)
     if output := names_inode(files):
-        return Refused(Reason.INODE_NAME, output)
+        return Unproven(Reason.INODE_NAME, output)
     return Taken(result, files)
 
 
 def outdated(
     prepared: Prepared, result: Result | None, request: Request, disk: Disk
-) -> Refused | None:
+) -> Unproven | None:
     """What speaks by now against placing what was judged before. As for `other_inputs`."""
     return other_inputs(prepared, result, request, disk) or _moved_output(prepared)
 
 
 def other_inputs(
     prepared: Prepared, result: Result | None, request: Request, disk: Disk
-) -> Refused | None:
+) -> Unproven | None:
     """What a compile would read by now that this job's does not, as far as the scan and the result, where one
     has been judged, can tell. `disk.begin` has to have been called."""
     if changed := _changed_input(prepared, disk):
@@ -112,10 +112,10 @@ def other_inputs(
     if verdict.is_accepted and result is not None:
         verdict = check(result.lookups, disk, request.environment)
     if not verdict.is_accepted:
-        return Refused(Reason.INPUTS_CHANGED, os.fsdecode(verdict.path))
+        return Unproven(Reason.INPUTS_CHANGED, os.fsdecode(verdict.path))
     misses = () if result is None else result.lookups.misses
     if hidden := first_hidden(misses, prepared.job_in_place, request):
-        return Refused(Reason.INPUTS_CHANGED, f"PATH: {os.fsdecode(hidden)}")
+        return Unproven(Reason.INPUTS_CHANGED, f"PATH: {os.fsdecode(hidden)}")
     return None
 
 
@@ -135,23 +135,23 @@ def first_newer(manifest: Manifest, since_ns: int) -> bytes | None:
     return None
 
 
-def _changed(prepared: Prepared, disk: Disk) -> Refused | None:
+def _changed(prepared: Prepared, disk: Disk) -> Unproven | None:
     """What was looked at when the job was made, as it is now: a compile may have waited for hours."""
     return _changed_input(prepared, disk) or _moved_output(prepared)
 
 
-def _changed_input(prepared: Prepared, disk: Disk) -> Refused | None:
+def _changed_input(prepared: Prepared, disk: Disk) -> Unproven | None:
     manifest = prepared.closure.manifest
     changed = disk.first_changed(manifest.files, disk.now - RECENT_S)
     if changed is None:
         turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
         changed = next(turned, None)
-    return None if changed is None else Refused(Reason.INPUTS_CHANGED, os.fsdecode(changed))
+    return None if changed is None else Unproven(Reason.INPUTS_CHANGED, os.fsdecode(changed))
 
 
-def _moved_output(prepared: Prepared) -> Refused | None:
+def _moved_output(prepared: Prepared) -> Unproven | None:
     moved = prepared.outputs.first_moved() if prepared.outputs is not None else None
-    return None if moved is None else Refused(Reason.OUTPUT_MOVED, os.fsdecode(moved))
+    return None if moved is None else Unproven(Reason.OUTPUT_MOVED, os.fsdecode(moved))
 
 
 def _leads_to(link: bytes, target: bytes) -> bool:
@@ -177,7 +177,7 @@ def _sought_output(result: Result, prepared: Prepared) -> bytes:
     return b""
 
 
-def as_asked(recalled: Recalled, prepared: Prepared, request: Request) -> Taken | Missed:
+def as_asked(recalled: LocalResult, prepared: Prepared, request: Request) -> Taken | Missed:
     """What this machine remembers, for one who asks for it now: not where a variable is set that a plugin
     looked for in vain, or a program is on PATH that the compiler did, or the output is what it looked for."""
     misses = recalled.result.lookups.misses

@@ -44,7 +44,7 @@ _UNEQUAL = re.compile(
 _SEED = b"-frandom-seed="
 
 
-class Outcome(Enum):
+class CheckOutcome(Enum):
     """`UNSURE`: the compile here left nothing to compare, or somebody has changed it since."""
 
     EQUAL = "equal"
@@ -54,7 +54,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    outcome: Outcome
+    outcome: CheckOutcome
     detail: str = ""
 
 
@@ -109,13 +109,13 @@ class Checker:
             return  # nothing came
         found = compare(files, begun_ns, time.time_ns())
         if other_input:
-            found = Comparison(Outcome.UNSURE, f"{other_input} was changed meanwhile")
+            found = Comparison(CheckOutcome.UNSURE, f"{other_input} was changed meanwhile")
         source = os.fsdecode(parts[0].prepared.source)
         match found.outcome:
-            case Outcome.UNSURE:
+            case CheckOutcome.UNSURE:
                 self._stats.add("verify_unsure", build)
                 logger.info("not compared: %s: %s", source, found.detail)
-            case Outcome.DIFFERS:
+            case CheckOutcome.DIFFERS:
                 self._stats.add("verify_differs", build)
                 nodes = ", ".join(sorted({part.result.node for part in parts if part.result}))
                 text = f"not what this machine compiles, from {nodes}: {source}: {found.detail}"
@@ -124,7 +124,7 @@ class Checker:
                 self._disputed.add(part.prepared.key for part in parts)
                 for part in parts:
                     self._recall.forget(part.prepared.key)
-            case Outcome.EQUAL:
+            case CheckOutcome.EQUAL:
                 self._stats.add("verified", build)
                 if keeps:
                     self._disk.begin(time.monotonic(), None)
@@ -166,15 +166,15 @@ def compare(files: Files, begun_ns: int, ended_ns: int) -> Comparison:
                 status = os.fstat(file.fileno())
                 here = file.read()
         except OSError as error:
-            return Comparison(Outcome.UNSURE, f"{name}: {error.strerror}")
+            return Comparison(CheckOutcome.UNSURE, f"{name}: {error.strerror}")
         if status.st_mtime_ns < begun_ns - CLOCK_GRAIN_NS:
-            return Comparison(Outcome.UNSURE, f"{name} was not written by the compile here")
+            return Comparison(CheckOutcome.UNSURE, f"{name} was not written by the compile here")
         if here == came:
             continue
         if status.st_mtime_ns > ended_ns:
-            return Comparison(Outcome.UNSURE, f"{name} was changed after the compile")
-        return Comparison(Outcome.DIFFERS, f"{name}: {_where(here, came)}")
-    return Comparison(Outcome.EQUAL)
+            return Comparison(CheckOutcome.UNSURE, f"{name} was changed after the compile")
+        return Comparison(CheckOutcome.DIFFERS, f"{name}: {_where(here, came)}")
+    return Comparison(CheckOutcome.EQUAL)
 
 
 def _where(here: bytes, came: bytes) -> str:

@@ -16,7 +16,7 @@ from zcc.compiler.commandline.arguments import Local
 from zcc.reasons import Reason
 
 
-class Use(Enum):
+class VariableUse(Enum):
     CARRIED = auto()  # part of the job
     TERMINAL = auto()  # part of the job where the compiler writes to a terminal
     SEARCH = auto()  # part of the job, and of the question for the search list
@@ -33,7 +33,7 @@ class Variable:
     """A row; a name that ends in `*` stands for all that begin so."""
 
     name: bytes
-    use: Use
+    use: VariableUse
     why: str
 
 
@@ -48,96 +48,156 @@ class JobEnvironment:
 
 
 TABLE: tuple[Variable, ...] = (
-    Variable(b"LANG", Use.CARRIED, "language of messages, form of quotes"),
-    Variable(b"LC_*", Use.CARRIED, "language of messages, form of quotes, source character set"),
-    Variable(b"LANGUAGE", Use.CARRIED, "languages of messages, in order of preference"),
-    Variable(b"SOURCE_DATE_EPOCH", Use.CARRIED, "the time that __DATE__ and __TIME__ show"),
-    Variable(b"ZERO_AR_DATE", Use.CARRIED, "time stamps in what Apple's tools write"),
+    Variable(b"LANG", VariableUse.CARRIED, "language of messages, form of quotes"),
     Variable(
-        b"GCC_COLORS", Use.CARRIED, "which colours gcc uses, under -fdiagnostics-color=always too"
+        b"LC_*", VariableUse.CARRIED, "language of messages, form of quotes, source character set"
     ),
-    Variable(b"GCC_EXTRA_DIAGNOSTIC_OUTPUT", Use.CARRIED, "fix-its after each diagnostic"),
-    Variable(b"POSIXLY_CORRECT", Use.CARRIED, "getopt in the assembler: options behind operands"),
-    Variable(b"MACOSX_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"IPHONEOS_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"TVOS_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"WATCHOS_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"DRIVERKIT_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"XROS_DEPLOYMENT_TARGET", Use.CARRIED, "clang's default target version"),
-    Variable(b"LLVM_OVERRIDE_PRODUCER", Use.CARRIED, "who wrote a file of LLVM's own code"),
-    Variable(b"GCC_URLS", Use.CARRIED, "links in gcc's messages, under -fdiagnostics-urls=always"),
-    Variable(b"TERM_URLS", Use.CARRIED, "links in gcc's messages, under -fdiagnostics-urls=always"),
-    Variable(b"CLICOLOR_FORCE", Use.CARRIED, "clang: colour without a terminal"),
-    Variable(b"NO_COLOR", Use.CARRIED, "clang: no colour"),
-    Variable(b"CLICOLOR", Use.TERMINAL, "clang: whether to colour"),
-    Variable(b"TERM", Use.TERMINAL, "whether the terminal knows colours and links"),
-    Variable(b"TERMINFO", Use.TERMINAL, "where clang reads what the terminal knows"),
-    Variable(b"TERMINFO_DIRS", Use.TERMINAL, "where clang reads what the terminal knows"),
-    Variable(b"COLORTERM", Use.TERMINAL, "whether the terminal knows links"),
-    Variable(b"COLUMNS", Use.TERMINAL, "width of gcc's and clang's source lines"),
-    Variable(b"CPATH", Use.SEARCH, "directories behind -I"),
-    Variable(b"C_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for C"),
-    Variable(b"CPLUS_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for C++"),
-    Variable(b"OBJC_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for Objective-C"),
+    Variable(b"LANGUAGE", VariableUse.CARRIED, "languages of messages, in order of preference"),
+    Variable(b"SOURCE_DATE_EPOCH", VariableUse.CARRIED, "the time that __DATE__ and __TIME__ show"),
+    Variable(b"ZERO_AR_DATE", VariableUse.CARRIED, "time stamps in what Apple's tools write"),
     Variable(
-        b"OBJCPLUS_INCLUDE_PATH", Use.SEARCH, "directories behind -isystem, for Objective-C++"
+        b"GCC_COLORS",
+        VariableUse.CARRIED,
+        "which colours gcc uses, under -fdiagnostics-color=always too",
     ),
-    Variable(b"XCC_C_INCLUDE_PATH", Use.SEARCH, "directories of clang for XCore"),
-    Variable(b"XCC_CPLUS_INCLUDE_PATH", Use.SEARCH, "directories of clang for XCore"),
-    Variable(b"NCC_C_INCLUDE_PATH", Use.SEARCH, "directories of clang for VE"),
-    Variable(b"NCC_CPLUS_INCLUDE_PATH", Use.SEARCH, "directories of clang for VE"),
-    Variable(b"INCLUDE", Use.SEARCH, "directories of clang for MSVC"),
-    Variable(b"EXTERNAL_INCLUDE", Use.SEARCH, "directories of clang for MSVC"),
-    Variable(b"VCINSTALLDIR", Use.SEARCH, "where clang for MSVC finds headers"),
-    Variable(b"VCToolsInstallDir", Use.SEARCH, "where clang for MSVC finds headers"),
-    Variable(b"SCE_ORBIS_SDK_DIR", Use.SEARCH, "where clang for the PS4 finds headers"),
-    Variable(b"SCE_PROSPERO_SDK_DIR", Use.SEARCH, "where clang for the PS5 finds headers"),
-    Variable(b"ROCM_PATH", Use.SEARCH, "where clang for AMD's processors finds headers"),
-    Variable(b"HIP_PATH", Use.SEARCH, "where clang for AMD's processors finds headers"),
-    Variable(b"HIP_DEVICE_LIB_PATH", Use.SEARCH, "where clang for AMD's processors finds code"),
-    Variable(b"GCC_ROOT", Use.SEARCH, "in place of the prefix that gcc was configured with"),
-    Variable(b"G++_ROOT", Use.SEARCH, "in place of the prefix that gcc was configured with"),
-    Variable(b"BINUTILS_ROOT", Use.SEARCH, "in place of the prefix that gcc was configured with"),
-    Variable(b"RC_DEBUG_OPTIONS", Use.LOCAL_IF_SET, "clang: the command line in debug information"),
-    Variable(b"RC_DEBUG_PREFIX_MAP", Use.LOCAL_IF_SET, "clang: other paths in debug information"),
-    Variable(b"AS_SECURE_LOG_FILE", Use.LOCAL_IF_SET, "clang's assembler appends to a file"),
-    Variable(b"GNUTARGET", Use.LOCAL_IF_SET, "the format that objcopy reads, under -gsplit-dwarf"),
-    Variable(b"OUTPUT_CHARSET", Use.LOCAL, "the character set of messages, before the locale's"),
-    Variable(b"SDKROOT", Use.LOCAL, "clang's default sysroot"),
-    Variable(b"CCC_OVERRIDE_OPTIONS", Use.LOCAL_IF_SET, "clang's driver edits argv"),
-    Variable(b"QA_OVERRIDE_GCC3_OPTIONS", Use.LOCAL_IF_SET, "clang's driver edits argv (old name)"),
-    Variable(b"CC_PRINT_*", Use.LOCAL_IF_SET, "clang's driver writes files of its own"),
-    Variable(b"CC_LOG_*", Use.LOCAL_IF_SET, "clang's driver writes files of its own"),
-    Variable(b"FORCE_CLANG_DIAGNOSTICS_CRASH", Use.LOCAL_IF_SET, "clang crashes on demand"),
-    Variable(b"CLANG_CRASH_DIAGNOSTICS_DIR", Use.CARRIED, "where clang leaves a crash's evidence"),
-    Variable(b"CLANG_NO_DEFAULT_CONFIG", Use.LOCAL_IF_SET, "which files options are taken from"),
-    Variable(b"LD_PRELOAD", Use.PRELOADED, "code inside the compiler"),
-    Variable(b"LD_AUDIT", Use.LOCAL, "code inside the compiler"),
-    Variable(b"LD_TRACE_*", Use.LOCAL_IF_SET, "the loader lists libraries and runs nothing"),
-    Variable(b"LD_DEBUG*", Use.LOCAL_IF_SET, "the loader writes what it does"),
-    Variable(b"LD_SHOW_AUXV", Use.LOCAL_IF_SET, "the loader writes what the kernel told it"),
-    Variable(b"LD_WARN", Use.LOCAL_IF_SET, "the loader warns"),
-    Variable(b"LD_VERBOSE", Use.LOCAL_IF_SET, "the loader writes versions"),
-    Variable(b"LD_PROFILE*", Use.LOCAL_IF_SET, "the loader writes a profile"),
-    Variable(b"LD_HWCAP_MASK", Use.LOCAL_IF_SET, "which builds of a library the loader takes"),
-    Variable(b"LD_ASSUME_KERNEL", Use.LOCAL_IF_SET, "which builds of a library the loader takes"),
-    Variable(b"LD_INHIBIT_CACHE", Use.LOCAL_IF_SET, "where the loader finds libraries"),
-    Variable(b"LD_LIBRARY_PATH", Use.LIBRARIES, "other libraries than those of the toolchain"),
-    Variable(b"GLIBC_TUNABLES", Use.LOCAL, "which code paths libm takes"),
-    Variable(b"GCONV_PATH", Use.LOCAL, "code that converts the source's character set"),
-    Variable(b"LOCPATH", Use.LOCAL, "locales other than the system's"),
-    Variable(b"NLSPATH", Use.LOCAL, "messages other than the system's"),
-    Variable(b"TEXTDOMAINDIR", Use.LOCAL, "messages other than the system's"),
-    Variable(b"CXX_MODULE_MAPPER", Use.LOCAL, "a program that gcc asks where modules lie"),
-    Variable(b"GCC_EXEC_PREFIX", Use.LOCAL_IF_SET, "where gcc finds its programs and headers"),
-    Variable(b"COMPILER_PATH", Use.LOCAL_IF_SET, "where gcc and clang find their programs"),
-    Variable(b"COLLECT_AS_OPTIONS", Use.LOCAL_IF_SET, "gcc -flto writes it into the object"),
-    Variable(b"LPATH", Use.LOCAL_IF_SET, "the same as LIBRARY_PATH, of old"),
-    Variable(b"LIBRARY_PATH", Use.CARRIED, "where gcc looks for a file named specs"),
-    Variable(b"GCC_COMPARE_DEBUG", Use.LOCAL_IF_SET, "gcc compiles twice and dumps"),
-    Variable(b"DEPENDENCIES_OUTPUT", Use.LOCAL_IF_SET, "gcc appends to a file"),
-    Variable(b"EXPERIMENTAL_SARIF_SOCKET", Use.LOCAL_IF_SET, "gcc sends diagnostics to a socket"),
-    Variable(b"SUNPRO_DEPENDENCIES", Use.LOCAL_IF_SET, "gcc appends to a file"),
+    Variable(b"GCC_EXTRA_DIAGNOSTIC_OUTPUT", VariableUse.CARRIED, "fix-its after each diagnostic"),
+    Variable(
+        b"POSIXLY_CORRECT", VariableUse.CARRIED, "getopt in the assembler: options behind operands"
+    ),
+    Variable(b"MACOSX_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"IPHONEOS_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"TVOS_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"WATCHOS_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"DRIVERKIT_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"XROS_DEPLOYMENT_TARGET", VariableUse.CARRIED, "clang's default target version"),
+    Variable(b"LLVM_OVERRIDE_PRODUCER", VariableUse.CARRIED, "who wrote a file of LLVM's own code"),
+    Variable(
+        b"GCC_URLS", VariableUse.CARRIED, "links in gcc's messages, under -fdiagnostics-urls=always"
+    ),
+    Variable(
+        b"TERM_URLS",
+        VariableUse.CARRIED,
+        "links in gcc's messages, under -fdiagnostics-urls=always",
+    ),
+    Variable(b"CLICOLOR_FORCE", VariableUse.CARRIED, "clang: colour without a terminal"),
+    Variable(b"NO_COLOR", VariableUse.CARRIED, "clang: no colour"),
+    Variable(b"CLICOLOR", VariableUse.TERMINAL, "clang: whether to colour"),
+    Variable(b"TERM", VariableUse.TERMINAL, "whether the terminal knows colours and links"),
+    Variable(b"TERMINFO", VariableUse.TERMINAL, "where clang reads what the terminal knows"),
+    Variable(b"TERMINFO_DIRS", VariableUse.TERMINAL, "where clang reads what the terminal knows"),
+    Variable(b"COLORTERM", VariableUse.TERMINAL, "whether the terminal knows links"),
+    Variable(b"COLUMNS", VariableUse.TERMINAL, "width of gcc's and clang's source lines"),
+    Variable(b"CPATH", VariableUse.SEARCH, "directories behind -I"),
+    Variable(b"C_INCLUDE_PATH", VariableUse.SEARCH, "directories behind -isystem, for C"),
+    Variable(b"CPLUS_INCLUDE_PATH", VariableUse.SEARCH, "directories behind -isystem, for C++"),
+    Variable(
+        b"OBJC_INCLUDE_PATH", VariableUse.SEARCH, "directories behind -isystem, for Objective-C"
+    ),
+    Variable(
+        b"OBJCPLUS_INCLUDE_PATH",
+        VariableUse.SEARCH,
+        "directories behind -isystem, for Objective-C++",
+    ),
+    Variable(b"XCC_C_INCLUDE_PATH", VariableUse.SEARCH, "directories of clang for XCore"),
+    Variable(b"XCC_CPLUS_INCLUDE_PATH", VariableUse.SEARCH, "directories of clang for XCore"),
+    Variable(b"NCC_C_INCLUDE_PATH", VariableUse.SEARCH, "directories of clang for VE"),
+    Variable(b"NCC_CPLUS_INCLUDE_PATH", VariableUse.SEARCH, "directories of clang for VE"),
+    Variable(b"INCLUDE", VariableUse.SEARCH, "directories of clang for MSVC"),
+    Variable(b"EXTERNAL_INCLUDE", VariableUse.SEARCH, "directories of clang for MSVC"),
+    Variable(b"VCINSTALLDIR", VariableUse.SEARCH, "where clang for MSVC finds headers"),
+    Variable(b"VCToolsInstallDir", VariableUse.SEARCH, "where clang for MSVC finds headers"),
+    Variable(b"SCE_ORBIS_SDK_DIR", VariableUse.SEARCH, "where clang for the PS4 finds headers"),
+    Variable(b"SCE_PROSPERO_SDK_DIR", VariableUse.SEARCH, "where clang for the PS5 finds headers"),
+    Variable(b"ROCM_PATH", VariableUse.SEARCH, "where clang for AMD's processors finds headers"),
+    Variable(b"HIP_PATH", VariableUse.SEARCH, "where clang for AMD's processors finds headers"),
+    Variable(
+        b"HIP_DEVICE_LIB_PATH", VariableUse.SEARCH, "where clang for AMD's processors finds code"
+    ),
+    Variable(
+        b"GCC_ROOT", VariableUse.SEARCH, "in place of the prefix that gcc was configured with"
+    ),
+    Variable(
+        b"G++_ROOT", VariableUse.SEARCH, "in place of the prefix that gcc was configured with"
+    ),
+    Variable(
+        b"BINUTILS_ROOT", VariableUse.SEARCH, "in place of the prefix that gcc was configured with"
+    ),
+    Variable(
+        b"RC_DEBUG_OPTIONS",
+        VariableUse.LOCAL_IF_SET,
+        "clang: the command line in debug information",
+    ),
+    Variable(
+        b"RC_DEBUG_PREFIX_MAP", VariableUse.LOCAL_IF_SET, "clang: other paths in debug information"
+    ),
+    Variable(
+        b"AS_SECURE_LOG_FILE", VariableUse.LOCAL_IF_SET, "clang's assembler appends to a file"
+    ),
+    Variable(
+        b"GNUTARGET", VariableUse.LOCAL_IF_SET, "the format that objcopy reads, under -gsplit-dwarf"
+    ),
+    Variable(
+        b"OUTPUT_CHARSET", VariableUse.LOCAL, "the character set of messages, before the locale's"
+    ),
+    Variable(b"SDKROOT", VariableUse.LOCAL, "clang's default sysroot"),
+    Variable(b"CCC_OVERRIDE_OPTIONS", VariableUse.LOCAL_IF_SET, "clang's driver edits argv"),
+    Variable(
+        b"QA_OVERRIDE_GCC3_OPTIONS",
+        VariableUse.LOCAL_IF_SET,
+        "clang's driver edits argv (old name)",
+    ),
+    Variable(b"CC_PRINT_*", VariableUse.LOCAL_IF_SET, "clang's driver writes files of its own"),
+    Variable(b"CC_LOG_*", VariableUse.LOCAL_IF_SET, "clang's driver writes files of its own"),
+    Variable(b"FORCE_CLANG_DIAGNOSTICS_CRASH", VariableUse.LOCAL_IF_SET, "clang crashes on demand"),
+    Variable(
+        b"CLANG_CRASH_DIAGNOSTICS_DIR", VariableUse.CARRIED, "where clang leaves a crash's evidence"
+    ),
+    Variable(
+        b"CLANG_NO_DEFAULT_CONFIG", VariableUse.LOCAL_IF_SET, "which files options are taken from"
+    ),
+    Variable(b"LD_PRELOAD", VariableUse.PRELOADED, "code inside the compiler"),
+    Variable(b"LD_AUDIT", VariableUse.LOCAL, "code inside the compiler"),
+    Variable(
+        b"LD_TRACE_*", VariableUse.LOCAL_IF_SET, "the loader lists libraries and runs nothing"
+    ),
+    Variable(b"LD_DEBUG*", VariableUse.LOCAL_IF_SET, "the loader writes what it does"),
+    Variable(
+        b"LD_SHOW_AUXV", VariableUse.LOCAL_IF_SET, "the loader writes what the kernel told it"
+    ),
+    Variable(b"LD_WARN", VariableUse.LOCAL_IF_SET, "the loader warns"),
+    Variable(b"LD_VERBOSE", VariableUse.LOCAL_IF_SET, "the loader writes versions"),
+    Variable(b"LD_PROFILE*", VariableUse.LOCAL_IF_SET, "the loader writes a profile"),
+    Variable(
+        b"LD_HWCAP_MASK", VariableUse.LOCAL_IF_SET, "which builds of a library the loader takes"
+    ),
+    Variable(
+        b"LD_ASSUME_KERNEL", VariableUse.LOCAL_IF_SET, "which builds of a library the loader takes"
+    ),
+    Variable(b"LD_INHIBIT_CACHE", VariableUse.LOCAL_IF_SET, "where the loader finds libraries"),
+    Variable(
+        b"LD_LIBRARY_PATH", VariableUse.LIBRARIES, "other libraries than those of the toolchain"
+    ),
+    Variable(b"GLIBC_TUNABLES", VariableUse.LOCAL, "which code paths libm takes"),
+    Variable(b"GCONV_PATH", VariableUse.LOCAL, "code that converts the source's character set"),
+    Variable(b"LOCPATH", VariableUse.LOCAL, "locales other than the system's"),
+    Variable(b"NLSPATH", VariableUse.LOCAL, "messages other than the system's"),
+    Variable(b"TEXTDOMAINDIR", VariableUse.LOCAL, "messages other than the system's"),
+    Variable(b"CXX_MODULE_MAPPER", VariableUse.LOCAL, "a program that gcc asks where modules lie"),
+    Variable(
+        b"GCC_EXEC_PREFIX", VariableUse.LOCAL_IF_SET, "where gcc finds its programs and headers"
+    ),
+    Variable(b"COMPILER_PATH", VariableUse.LOCAL_IF_SET, "where gcc and clang find their programs"),
+    Variable(
+        b"COLLECT_AS_OPTIONS", VariableUse.LOCAL_IF_SET, "gcc -flto writes it into the object"
+    ),
+    Variable(b"LPATH", VariableUse.LOCAL_IF_SET, "the same as LIBRARY_PATH, of old"),
+    Variable(b"LIBRARY_PATH", VariableUse.CARRIED, "where gcc looks for a file named specs"),
+    Variable(b"GCC_COMPARE_DEBUG", VariableUse.LOCAL_IF_SET, "gcc compiles twice and dumps"),
+    Variable(b"DEPENDENCIES_OUTPUT", VariableUse.LOCAL_IF_SET, "gcc appends to a file"),
+    Variable(
+        b"EXPERIMENTAL_SARIF_SOCKET", VariableUse.LOCAL_IF_SET, "gcc sends diagnostics to a socket"
+    ),
+    Variable(b"SUNPRO_DEPENDENCIES", VariableUse.LOCAL_IF_SET, "gcc appends to a file"),
 )
 
 # Asked for, and no part of any answer; with the reason, or who settles it.
@@ -217,19 +277,19 @@ def classify(environment: Mapping[bytes, bytes], terminal: bool) -> JobEnvironme
             continue
         value = environment[name]
         match row.use:
-            case Use.LOCAL_IF_SET:
+            case VariableUse.LOCAL_IF_SET:
                 return _local(name, row)
-            case Use.LOCAL if value:
+            case VariableUse.LOCAL if value:
                 return _local(name, row)
-            case Use.PRELOADED if not are_harmless(value):
+            case VariableUse.PRELOADED if not are_harmless(value):
                 return _local(name, row)
-            case Use.LIBRARIES:
+            case VariableUse.LIBRARIES:
                 libraries = value
-            case Use.SEARCH:
+            case VariableUse.SEARCH:
                 search[name] = value
-            case Use.CARRIED:
+            case VariableUse.CARRIED:
                 carried[name] = value
-            case Use.TERMINAL if terminal:
+            case VariableUse.TERMINAL if terminal:
                 carried[name] = value
     return JobEnvironment(carried, search, libraries)
 

@@ -34,7 +34,7 @@ class Refusal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ProofVerdict:
     """Whether a result may be taken; where not, why, and the first path that speaks against it."""
 
     refusal: Refusal | None = None
@@ -50,10 +50,10 @@ class Verdict:
         return self.refusal in (Refusal.UNDECLARED, Refusal.PRESENT)
 
 
-ACCEPTED = Verdict()
+ACCEPTED = ProofVerdict()
 
 
-def check(lookups: Lookups, disk: Disk, environment: Container[bytes] = ()) -> Verdict:
+def check(lookups: Lookups, disk: Disk, environment: Container[bytes] = ()) -> ProofVerdict:
     """Judge what a compiler looked up. `disk.begin` has to have been called for the request.
 
     `environment`: the variables that are set here.
@@ -61,20 +61,20 @@ def check(lookups: Lookups, disk: Disk, environment: Container[bytes] = ()) -> V
     A name that is here but leads nowhere (a symlink to nothing) counts as absent, as it does for open().
     """
     if lookups.flaw:
-        return Verdict(Refusal.FLAW, lookups.flaw.encode())
+        return ProofVerdict(Refusal.FLAW, lookups.flaw.encode())
     if lookups.undeclared:
-        return Verdict(Refusal.UNDECLARED, lookups.undeclared[0])
+        return ProofVerdict(Refusal.UNDECLARED, lookups.undeclared[0])
     if name := first_set(lookups.misses, environment):
-        return Verdict(Refusal.PRESENT, b"$" + name)
+        return ProofVerdict(Refusal.PRESENT, b"$" + name)
     return check_misses(lookups.misses, disk)
 
 
-def check_misses(misses: Misses, disk: Disk) -> Verdict:
+def check_misses(misses: Misses, disk: Disk) -> ProofVerdict:
     """Judge misses alone. `disk.begin` has to have been called for the request."""
     return _judge(misses, disk, Trail(), [])
 
 
-class Watch:
+class MissWatch:
     """The misses that a stored result is good for: judged in full once, then by what that depended on."""
 
     __slots__ = ("_grounds", "_misses")
@@ -83,7 +83,7 @@ class Watch:
         self._misses = misses
         self._grounds: Grounds | None = None
 
-    def check(self, disk: Disk) -> Verdict:
+    def check(self, disk: Disk) -> ProofVerdict:
         """As `check_misses`."""
         try:
             if self._grounds is not None and self._grounds.hold(disk):
@@ -150,7 +150,7 @@ def _judge(
     disk: Disk,
     trail: Trail,
     absent: list[tuple[Directory, tuple[bytes, ...]]],
-) -> Verdict:
+) -> ProofVerdict:
     """`trail` and `absent` are told what the verdict depends on."""
     at = b""
     try:
@@ -159,10 +159,10 @@ def _judge(
             if directory is not None:
                 present = _first_present(disk, directory, names)
                 if present is not None:
-                    return Verdict(Refusal.PRESENT, at + b"/" + present)
+                    return ProofVerdict(Refusal.PRESENT, at + b"/" + present)
                 absent.append((directory, names))
     except DiskDoubtError as doubt:
-        return Verdict(Refusal.DOUBT, doubt.path or at)
+        return ProofVerdict(Refusal.DOUBT, doubt.path or at)
     return ACCEPTED
 
 

@@ -98,7 +98,7 @@ class NotBounded:
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class NotScannable:
     """What is read cannot be shown to a node: compile here."""
 
     reason: Reason

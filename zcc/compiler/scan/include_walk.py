@@ -14,7 +14,7 @@ from typing import TypeGuard
 from zcc.compiler.commandline import time_macros
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.disk.entries import Directory, Entry, File, Trail
-from zcc.compiler.scan.closure import Local, NotBounded, ScanRequest, is_project, is_too_wide
+from zcc.compiler.scan.closure import NotBounded, NotScannable, ScanRequest, is_project, is_too_wide
 from zcc.compiler.scan.header_search import Finder, Hit
 from zcc.compiler.scan.precompiled import is_one_for
 from zcc.compiler.text.computed import FILE_MACROS, asked_headers, named_headers
@@ -54,12 +54,12 @@ def _upwards(directory: Directory) -> Iterator[Directory]:
 class StopScanError(CompilerError):
     """The scan ends here, with this answer."""
 
-    def __init__(self, answer: NotBounded | Local) -> None:
+    def __init__(self, answer: NotBounded | NotScannable) -> None:
         super().__init__(answer.reason.value)
         self.answer = answer
 
 
-class Mode(IntEnum):
+class FollowMode(IntEnum):
     """What is followed in a file. Integers, as it is hashed some ten thousand times a scan."""
 
     SOURCE = 0
@@ -82,9 +82,9 @@ class Inclusion:
         self.listed: dict[Directory, frozenset[bytes]] = {}
         self._disk = disk
         self._request = request
-        self._queue: list[tuple[Directory, File, Mode]] = []
+        self._queue: list[tuple[Directory, File, FollowMode]] = []
         # In the order of finding, so that two scans of the same files are the same in everything.
-        self._entered: dict[tuple[Directory, File, Mode], None] = {}
+        self._entered: dict[tuple[Directory, File, FollowMode], None] = {}
         self._computed: dict[Computed, dict[Directory, None]] = {}
         self._macros = Macros()
         self._macros.add(given_definitions(request.defines))
@@ -110,7 +110,7 @@ class Inclusion:
             DiskDoubtError: the disk cannot be described.
         """
         is_assembly = self._request.language == "assembler"
-        mode = Mode.ASSEMBLY if is_assembly else Mode.SOURCE
+        mode = FollowMode.ASSEMBLY if is_assembly else FollowMode.SOURCE
         self._take_named(self._request.source, mode)
         self._take_command_line(mode)
         if not is_assembly:
@@ -127,8 +127,8 @@ class Inclusion:
     def take(self, listed: Sequence[bytes]) -> Iterator[None]:
         """Take these files, and what in them the compiler's list leaves out. Raises as `follow`."""
         for path in listed:
-            self._take_named(path, Mode.LISTED, Reason.LISTING)
-        self._take_command_line(Mode.LISTED)
+            self._take_named(path, FollowMode.LISTED, Reason.LISTING)
+        self._take_command_line(FollowMode.LISTED)
         yield from self._drain()
         yield from self._take_asked()
 
@@ -157,7 +157,7 @@ class Inclusion:
                     found.add(shared)
         return {root for root in found if not is_too_wide(root.path, home)}
 
-    def _take_command_line(self, mode: Mode) -> None:
+    def _take_command_line(self, mode: FollowMode) -> None:
         request, disk = self._request, self._disk
         for macro in time_macros.asked(request.defines):
             self._judge_time(frozenset({macro}), macro)
@@ -166,7 +166,7 @@ class Inclusion:
         for path in request.extra_inputs:
             self._ship(self._named(path, Reason.MISSING_INPUT)[1], is_named=True)
         for path in request.assembler_sources:
-            self._take_named(path, Mode.ASSEMBLY, Reason.MISSING_INPUT)
+            self._take_named(path, FollowMode.ASSEMBLY, Reason.MISSING_INPUT)
         for path in request.precompiled:
             self._take_named_pch(path)
         if request.module_mapper is not None:
@@ -176,7 +176,7 @@ class Inclusion:
             if found is not None and isinstance(found[1], File):
                 self._ship(found[1], is_named=True)
             elif found is not None:
-                raise StopScanError(Local(Reason.MISSING_INPUT, path))
+                raise StopScanError(NotScannable(Reason.MISSING_INPUT, path))
         for path in request.mentioned:
             self._take_if_allowed(path)
         self._finder.existing(request.directories)
@@ -204,10 +204,12 @@ class Inclusion:
         """The file that the command line names."""
         found = self._disk.walk(self.cwd, path, self.trail)
         if found is None or not isinstance(found[1], File):
-            raise StopScanError(Local(reason, path))
+            raise StopScanError(NotScannable(reason, path))
         return found[0], found[1]
 
-    def _take_named(self, path: bytes, mode: Mode, reason: Reason = Reason.MISSING_INPUT) -> None:
+    def _take_named(
+        self, path: bytes, mode: FollowMode, reason: Reason = Reason.MISSING_INPUT
+    ) -> None:
         hit = self._named(path, reason)
         self._finder.take_pch(hit[0], path.rpartition(b"/")[2])
         self._ship(hit[1], is_named=True)
@@ -219,21 +221,21 @@ class Inclusion:
         self._ship(file, is_named=True)
         self._disk.input(file)
         if not _NAMES_NO_MODULE.fullmatch(self._disk.content(file)):
-            raise StopScanError(Local(Reason.MODULES, path))
+            raise StopScanError(NotScannable(Reason.MODULES, path))
 
-    def _take_forced(self, name: bytes, mode: Mode) -> None:
+    def _take_forced(self, name: bytes, mode: FollowMode) -> None:
         before = self._precompiled
         hit = self._finder.forced(name)
         if hit is None and self._precompiled > before:
             return  # precompiled, without its text: the proof watches what is made of it
         if hit is None:
-            raise StopScanError(Local(Reason.MISSING_INPUT, name))
+            raise StopScanError(NotScannable(Reason.MISSING_INPUT, name))
         self._ship(hit[1], is_named=True)
         self._enter(hit, mode)
 
     # What is found
 
-    def _enter(self, hit: Hit, mode: Mode) -> None:
+    def _enter(self, hit: Hit, mode: FollowMode) -> None:
         """Read this file, found in this directory, unless it has been."""
         key = (hit[0], hit[1], mode)
         if key not in self._entered:
@@ -263,16 +265,16 @@ class Inclusion:
             container, file, mode = self._queue.pop()
             facts = self._disk.facts(file)
             # An assembler has other comments than C.
-            is_c = mode is not Mode.ASSEMBLY
+            is_c = mode is not FollowMode.ASSEMBLY
             found = facts.stands(self._request.lexis) if is_c else facts.suspected
             if found.hazards:
                 self._judge(file, found.hazards, mode)
-            if mode is Mode.SOURCE:
+            if mode is FollowMode.SOURCE:
                 for include in facts.includes:
                     self._take_included(container, include)
                 for computed in found.computed:
                     self._computed.setdefault(computed, {})[container] = None
-            if mode is not Mode.ASSEMBLY:
+            if mode is not FollowMode.ASSEMBLY:
                 self._take_mentioned(container, facts)
             for name in found.assembled:
                 self._take_assembled(name)
@@ -283,7 +285,7 @@ class Inclusion:
             amiss = self._finder.hits_amiss(container, include)
             hits = [hit for hit in amiss if self._may_show(hit[1])]
         for hit in hits:
-            self._enter(hit, Mode.SOURCE)
+            self._enter(hit, FollowMode.SOURCE)
 
     def _take_mentioned(self, container: Directory, facts: FileFacts) -> None:
         """What a file only asks about, embeds or points at."""
@@ -322,16 +324,16 @@ class Inclusion:
     def _take_assembled(self, name: bytes) -> None:
         hits = list(self._finder.every([self.cwd, *self._assembler, *self._finder.quote], name))
         if not hits:
-            raise StopScanError(Local(Reason.ASSEMBLER_INPUT, name))
+            raise StopScanError(NotScannable(Reason.ASSEMBLER_INPUT, name))
         for hit in hits:
-            self._enter(hit, Mode.ASSEMBLY)
+            self._enter(hit, FollowMode.ASSEMBLY)
 
     # Hazards
 
-    def _judge(self, file: File, hazards: frozenset[Hazard], mode: Mode) -> None:
+    def _judge(self, file: File, hazards: frozenset[Hazard], mode: FollowMode) -> None:
         if Hazard.INCBIN in hazards:
-            raise StopScanError(Local(Reason.ASSEMBLER_INPUT, file.path))
-        if mode is Mode.ASSEMBLY:
+            raise StopScanError(NotScannable(Reason.ASSEMBLER_INPUT, file.path))
+        if mode is FollowMode.ASSEMBLY:
             return
         if Hazard.ENCODING in hazards:
             raise StopScanError(NotBounded(Reason.ENCODING, file.path))
@@ -344,16 +346,16 @@ class Inclusion:
         if self._quoted_time is not None and self._has_open_pragma:
             self._judge_time(time_macros.ALL, self._quoted_time.path)
         if Hazard.PRAGMA_DEPENDENCY in hazards:
-            raise StopScanError(Local(Reason.PRAGMA_DEPENDENCY, file.path))
+            raise StopScanError(NotScannable(Reason.PRAGMA_DEPENDENCY, file.path))
         if Hazard.PASTED_PROBE in hazards:
-            raise StopScanError(Local(Reason.PASTED_PROBE, file.path))
+            raise StopScanError(NotScannable(Reason.PASTED_PROBE, file.path))
         if Hazard.PRAGMA_PCH in hazards:
-            raise StopScanError(Local(Reason.PRECOMPILED_HEADER, file.path))
+            raise StopScanError(NotScannable(Reason.PRECOMPILED_HEADER, file.path))
         is_unit = Hazard.MODULES in hazards and self._is_cpp
         if is_unit or (Hazard.MODULE_UNIT in hazards and self._request.has_modules):
-            raise StopScanError(Local(Reason.MODULES, file.path))
+            raise StopScanError(NotScannable(Reason.MODULES, file.path))
         if Hazard.OMP_TARGET in hazards and self._request.names_offloaded:
-            raise StopScanError(Local(Reason.INODE_NAME, file.path))
+            raise StopScanError(NotScannable(Reason.INODE_NAME, file.path))
         self._hides_probes |= Hazard.HIDDEN_HAS_INCLUDE in hazards
 
     def _judge_time(self, macros: frozenset[bytes], where: bytes) -> None:
@@ -361,7 +363,7 @@ class Inclusion:
         if self._request.has_source_date_epoch:
             decided |= time_macros.DATE_AND_TIME
         if not macros <= decided:
-            raise StopScanError(Local(Reason.TIME_MACRO, where))
+            raise StopScanError(NotScannable(Reason.TIME_MACRO, where))
 
     # Precompiled headers
 
@@ -376,7 +378,9 @@ class Inclusion:
             return
         headers = [found[1]] if isinstance(found[1], File) else self._listed_pch(found[1])
         if headers is None:
-            raise StopScanError(Local(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name))
+            raise StopScanError(
+                NotScannable(Reason.PRECOMPILED_HEADER, directory.path + b"/" + name)
+            )
         for header in headers:
             self._ship(header)
         self._precompiled += len(headers)
@@ -422,7 +426,7 @@ class Inclusion:
         askers = self._macros.callers_of(_PROBES)
         for container, file, mode in self._entered:
             yield
-            for condition in () if mode is Mode.ASSEMBLY else self._disk.conditions(file):
+            for condition in () if mode is FollowMode.ASSEMBLY else self._disk.conditions(file):
                 asked = yield from asked_headers(condition, askers, self._macros)
                 if asked is None:
                     # The compiler's own list would not tell either; the proof does.

@@ -18,8 +18,8 @@ from zcc.compiler.disk.entries import DiskDoubtError, Entry
 from zcc.compiler.disk.validity import Absence, Completeness, Grounds
 from zcc.compiler.scan.closure import (
     Closure,
-    Local,
     NotBounded,
+    NotScannable,
     ScanRequest,
     ancestors,
     build_manifest,
@@ -37,7 +37,7 @@ _SCAN_BYTES = 1500
 _MAX_SHARED_NAMES = 200_000
 
 T = TypeVar("T")
-Answer = Closure | NotBounded | Local
+Answer = Closure | NotBounded | NotScannable
 Steps = Generator[None, float | None, Answer]
 
 
@@ -57,9 +57,9 @@ def finished(steps: Generator[None, float | None, T]) -> T:
             return cast(T, end.value)
 
 
-def bounded(answer: Answer) -> Closure | Local:
+def bounded(answer: Answer) -> Closure | NotScannable:
     """The answer to a listing, after which nobody is left to ask."""
-    return Local(answer.reason, answer.detail) if isinstance(answer, NotBounded) else answer
+    return NotScannable(answer.reason, answer.detail) if isinstance(answer, NotBounded) else answer
 
 
 class Scanner:
@@ -77,7 +77,7 @@ class Scanner:
 
     def closure_from_listing(
         self, request: ScanRequest, paths: Sequence[bytes], now: float, arrived: float | None = None
-    ) -> Closure | Local:
+    ) -> Closure | NotScannable:
         """The closure of exactly what the compiler says that it reads (`-M`, see commandline/make_rule.py).
 
         What makes a compile local makes it local here too. Nothing is remembered: what is listed depends on
@@ -143,7 +143,7 @@ class Scanner:
                 return _Upset(left_until)
             if doubt.doubt == Reason.SPECIAL_FILE:
                 # Whoever reads a pipe takes what is in it: the compiler itself has to be the first.
-                return Local(Reason.SPECIAL_FILE, doubt.path)
+                return NotScannable(Reason.SPECIAL_FILE, doubt.path)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
             self.known.put(request, (closure, grounds))
@@ -166,7 +166,7 @@ class Scanner:
             disk, inclusion.files, trail.symlinks, shown, inclusion.needs_times
         )
         if len(manifest.files) + len(manifest.symlinks) + len(manifest.directories) > MAX_INPUTS:
-            raise StopScanError(Local(Reason.TOO_LARGE))
+            raise StopScanError(NotScannable(Reason.TOO_LARGE))
         # What is shipped on another account is shown, wherever it lies.
         withheld = [entry for entry in inclusion.withheld if entry not in inclusion.files]
         closure = Closure(

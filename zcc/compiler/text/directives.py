@@ -10,7 +10,7 @@ text with its line splices undone. Where the text can be read in two ways (trigr
 
 A name too many costs nothing; a hazard too many costs a remote compile, and so does a computed include, or what
 an assembler would read. So where there is one, comments are stripped and strings told apart (lexing.py) to see
-whether it stands; `Suspicion` keeps what the words alone say, for those who may not rely on that.
+whether it stands; `CodeSuspicion` keeps what the words alone say, for those who may not rely on that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Computed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Suspicion:
+class CodeSuspicion:
     """What costs a remote compile: `assembled` are the literal operands of `.incbin` and `.include`."""
 
     computed: tuple[Computed, ...] = ()
@@ -51,7 +51,7 @@ class Suspicion:
     hazards: frozenset[Hazard] = frozenset()
 
 
-NOTHING = Suspicion()
+NOTHING = CodeSuspicion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class FileFacts:
     probes: tuple[Include, ...] = ()
     embeds: tuple[Include, ...] = ()
     line_files: tuple[bytes, ...] = ()
-    told: Suspicion = NOTHING
-    told_in_cxx: Suspicion = NOTHING
-    suspected: Suspicion = NOTHING
+    told: CodeSuspicion = NOTHING
+    told_in_cxx: CodeSuspicion = NOTHING
+    suspected: CodeSuspicion = NOTHING
 
-    def stands(self, lexis: Lexis) -> Suspicion:
+    def stands(self, lexis: Lexis) -> CodeSuspicion:
         """What of the suspicion is left in this language."""
         match lexis:
             case Lexis.OLD:
@@ -124,7 +124,7 @@ def read_facts(content: bytes) -> FileFacts:
     """The facts of a file with this content."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
         # UTF-16, or nobody knows what: what its directives are depends on conversion.
-        unread = Suspicion(hazards=frozenset((Hazard.ENCODING,)))
+        unread = CodeSuspicion(hazards=frozenset((Hazard.ENCODING,)))
         return FileFacts(told=unread, told_in_cxx=unread, suspected=unread)
     readings = list(_readings(content))
     if len(readings) == 1:
@@ -207,7 +207,7 @@ def _facts_of(text: bytes, raw: bytes) -> FileFacts:
     )
 
 
-def _suspect(text: Lexed, has_computed: bool) -> Suspicion:
+def _suspect(text: Lexed, has_computed: bool) -> CodeSuspicion:
     """What stands in a text that may have been cut into tokens, or in which every word counts."""
     hazards: set[Hazard] = set()
     computed = _find_computed(text) if has_computed else ()
@@ -217,10 +217,10 @@ def _suspect(text: Lexed, has_computed: bool) -> Suspicion:
     find_hazards(text, hazards)
     if not hazards and not computed and not assembled:
         return NOTHING
-    return Suspicion(computed, assembled, frozenset(hazards))
+    return CodeSuspicion(computed, assembled, frozenset(hazards))
 
 
-def _tell(text: bytes, raw: bytes, suspected: Suspicion) -> tuple[Suspicion, Suspicion]:
+def _tell(text: bytes, raw: bytes, suspected: CodeSuspicion) -> tuple[CodeSuspicion, CodeSuspicion]:
     """What remains of this in tokens, cut in any way, and in those of C++14; all, where there is no telling."""
     ways = [] if suspected is NOTHING else lex(text, raw)
     told = [_suspect(way, bool(suspected.computed)) for way in ways]
@@ -295,8 +295,8 @@ def _union(parts: list[FileFacts]) -> FileFacts:
     )
 
 
-def _joined(parts: list[Suspicion]) -> Suspicion:
-    return Suspicion(
+def _joined(parts: list[CodeSuspicion]) -> CodeSuspicion:
+    return CodeSuspicion(
         computed=_all(part.computed for part in parts),
         assembled=_all(part.assembled for part in parts),
         hazards=frozenset().union(*(part.hazards for part in parts)),

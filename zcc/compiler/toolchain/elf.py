@@ -42,7 +42,7 @@ HARDWARE_CAPABILITIES = (b"glibc-hwcaps", b"tls", b"haswell", b"xeon_phi", b"avx
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ElfMachine:
     """What decides whether two programs can share a process: word size, byte order, processor."""
 
     bits: int
@@ -54,7 +54,7 @@ class Machine:
 class Elf:
     """The part of an ELF file that its loader reads. `interpreter` is None for a library."""
 
-    machine: Machine
+    machine: ElfMachine
     interpreter: bytes | None
     needed: tuple[bytes, ...]
     soname: bytes | None
@@ -78,7 +78,7 @@ def read_elf(path: bytes) -> Elf | None:
 
 
 @cache
-def host_machine() -> Machine:
+def host_machine() -> ElfMachine:
     """The machine that the programs of this host run on: that of the interpreter itself.
 
     Not `uname`: a 64-bit kernel under a 32-bit userland says the wrong thing.
@@ -113,7 +113,7 @@ def read_imports(path: bytes) -> frozenset[bytes]:
 
 
 def _parse(elf: ELFFile) -> Elf:
-    machine = Machine(elf.elfclass, elf.little_endian, str(elf.header["e_machine"]))
+    machine = ElfMachine(elf.elfclass, elf.little_endian, str(elf.header["e_machine"]))
     interpreter: bytes | None = None
     texts: dict[str, list[bytes]] = {}
     for segment in elf.iter_segments():
@@ -261,7 +261,7 @@ class LibrarySearch:
                 queue.append((found, os.path.dirname(path), rpaths + inherited))
 
     def _find(
-        self, needed: bytes, origin: bytes, own: list[bytes], loader: Loader, machine: Machine
+        self, needed: bytes, origin: bytes, own: list[bytes], loader: Loader, machine: ElfMachine
     ) -> bytes | None:
         if b"/" not in needed:
             return self._search(needed, own, loader, machine)
@@ -269,7 +269,7 @@ class LibrarySearch:
         return path if self._suits(path, machine) else None
 
     def _search(
-        self, name: bytes, own: list[bytes], loader: Loader, machine: Machine
+        self, name: bytes, own: list[bytes], loader: Loader, machine: ElfMachine
     ) -> bytes | None:
         for directory in own:
             path = directory + b"/" + name
@@ -289,7 +289,7 @@ class LibrarySearch:
             return path
         return by_default
 
-    def _in_defaults(self, name: bytes, loader: Loader, machine: Machine) -> bytes | None:
+    def _in_defaults(self, name: bytes, loader: Loader, machine: ElfMachine) -> bytes | None:
         passed: list[bytes] = []
         for directory in loader.directories:
             path = directory + b"/" + name
@@ -308,14 +308,14 @@ class LibrarySearch:
         except CompilerError:
             return None  # ld.so passes over what it cannot read, too
 
-    def _suits(self, path: bytes, machine: Machine) -> bool:
+    def _suits(self, path: bytes, machine: ElfMachine) -> bool:
         elf = self._library_at(path)
         return elf is not None and elf.machine == machine
 
     def _is_same(self, path: bytes, other: bytes) -> bool:
         return self._walker.walk(path).physical == self._walker.walk(other).physical
 
-    def _variants(self, path: bytes, machine: Machine, loader: Loader) -> Iterator[bytes]:
+    def _variants(self, path: bytes, machine: ElfMachine, loader: Loader) -> Iterator[bytes]:
         """The builds of this library for better processors: the node's processor decides."""
         directory, _, name = path.rpartition(b"/")
         kinds = (*HARDWARE_CAPABILITIES, loader.platform) if loader.reads_cache else ()

@@ -48,7 +48,7 @@ MAX_RECORDS = 64
 _MAX_RECORD_BYTES = 16 << 20
 
 
-class Kind(Enum):
+class MemberKind(Enum):
     FILE = "file"
     SYMLINK = "symlink"
     DIRECTORY = "directory"
@@ -64,7 +64,7 @@ class Member:
     """
 
     path: bytes
-    kind: Kind
+    kind: MemberKind
     signature: Signature = ()
     is_executable: bool = False
     target: bytes = b""
@@ -72,7 +72,7 @@ class Member:
 
     @property
     def size_bytes(self) -> int:
-        return self.signature[SIZE] if self.kind is Kind.FILE and not self.is_stub else 0
+        return self.signature[SIZE] if self.kind is MemberKind.FILE and not self.is_stub else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,9 @@ class Gathered:
         """
         walker = PathWalker()
         for member in self.members:
-            seen.see(member.path if member.kind is Kind.FILE else os.path.dirname(member.path))
+            seen.see(
+                member.path if member.kind is MemberKind.FILE else os.path.dirname(member.path)
+            )
         for path in self.absent:
             walked = walker.walk(path)
             for name in (*(link for link, _ in walked.symlinks), walked.missing or path):
@@ -185,8 +187,8 @@ def describe(toolchain: Toolchain) -> dict[str, Any]:
         "programs": {role: os.fsdecode(path) for role, path in toolchain.programs.items()},
         "members": [
             {"path": os.fsdecode(member.path), "kind": member.kind.value}
-            | ({"target": os.fsdecode(member.target)} if member.kind is Kind.SYMLINK else {})
-            | ({"size_bytes": member.size_bytes} if member.kind is Kind.FILE else {})
+            | ({"target": os.fsdecode(member.target)} if member.kind is MemberKind.SYMLINK else {})
+            | ({"size_bytes": member.size_bytes} if member.kind is MemberKind.FILE else {})
             for member in toolchain.members
         ],
     }
@@ -317,7 +319,7 @@ def _is_same(member: Member) -> bool:
         status = os.lstat(member.path)
     except OSError:
         return False
-    if member.kind is Kind.DIRECTORY:
+    if member.kind is MemberKind.DIRECTORY:
         return stat.S_ISDIR(status.st_mode)
     return signature_of(status) == member.signature
 
@@ -374,7 +376,12 @@ def _row_of(member: Member) -> tuple[object, ...]:
 def _members_from(rows: Iterable[Any]) -> Iterator[Member]:
     for path, kind, signature, executable, target, stub in rows:
         yield Member(
-            bytes(path), Kind(kind), tuple(signature), bool(executable), bytes(target), bool(stub)
+            bytes(path),
+            MemberKind(kind),
+            tuple(signature),
+            bool(executable),
+            bytes(target),
+            bool(stub),
         )
 
 

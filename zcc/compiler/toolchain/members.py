@@ -17,7 +17,7 @@ from zcc.compiler.disk.paths import PathWalker
 from zcc.compiler.disk.signatures import Signature, signature_at, signature_of
 from zcc.compiler.toolchain.driver import Driver, resolve
 from zcc.compiler.toolchain.elf import LD_SO_CACHE, LibrarySearch
-from zcc.compiler.toolchain.index import Gathered, Identity, Kind, Member
+from zcc.compiler.toolchain.index import Gathered, Identity, Member, MemberKind
 from zcc.compiler.toolchain.sysroots import LIBRARY_NAMES, around_installation, startup_files
 from zcc.errors import CompilerError
 
@@ -346,7 +346,7 @@ class _Gathering:
             if link not in self._members:
                 self._add_parents(link)
                 signature = signature_of(os.lstat(link))
-                self._members[link] = Member(link, Kind.SYMLINK, signature, target=target)
+                self._members[link] = Member(link, MemberKind.SYMLINK, signature, target=target)
         if walked.physical is None:
             self._absent.add(walked.missing or path)
             return None
@@ -362,11 +362,11 @@ class _Gathering:
             return
         status = os.lstat(path)
         if stat.S_ISDIR(status.st_mode):
-            self._members[path] = Member(path, Kind.DIRECTORY)
+            self._members[path] = Member(path, MemberKind.DIRECTORY)
         elif stat.S_ISREG(status.st_mode):
             executable = bool(status.st_mode & 0o111)
             self._members[path] = Member(
-                path, Kind.FILE, signature_of(status), executable, is_stub=is_stub
+                path, MemberKind.FILE, signature_of(status), executable, is_stub=is_stub
             )
         else:
             raise CompilerError(f"{os.fsdecode(path)} is neither file nor directory")
@@ -375,7 +375,7 @@ class _Gathering:
     def _add_parents(self, path: bytes) -> None:
         parent = os.path.dirname(path)
         while parent != b"/" and parent not in self._members:
-            self._members[parent] = Member(parent, Kind.DIRECTORY)
+            self._members[parent] = Member(parent, MemberKind.DIRECTORY)
             parent = os.path.dirname(parent)
 
 

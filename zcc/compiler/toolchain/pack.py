@@ -39,8 +39,8 @@ from zcc.compiler.disk.mounts import MOUNTS
 from zcc.compiler.disk.signatures import RACY_WINDOW_NS, racy_ns, signature_of
 from zcc.compiler.toolchain.index import (
     Gathered,
-    Kind,
     Member,
+    MemberKind,
     Toolchain,
     ToolchainIndex,
     describe,
@@ -58,7 +58,7 @@ _READ_BYTES = 1 << 20
 # A disk that does not take a pack; reading the compiler gives none of these.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _NAME_BYTES = 100
-_TYPES = {Kind.FILE: b"0", Kind.SYMLINK: b"2", Kind.DIRECTORY: b"5"}
+_TYPES = {MemberKind.FILE: b"0", MemberKind.SYMLINK: b"2", MemberKind.DIRECTORY: b"5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,9 @@ def _entry_name(member: Member) -> bytes:
 
 
 def _header(name: bytes, member: Member) -> bytes:
-    mode = {Kind.SYMLINK: 0o777, Kind.DIRECTORY: 0o755, Kind.FILE: 0o644}[member.kind]
+    mode = {MemberKind.SYMLINK: 0o777, MemberKind.DIRECTORY: 0o755, MemberKind.FILE: 0o644}[
+        member.kind
+    ]
     if member.is_executable:
         mode = 0o755
     long = b""
