@@ -1,7 +1,7 @@
 """The golden file of a release: the bytes of each kind of message, of jobs and of results, with what they say.
 
 `make golden` writes the file of this release, once: what has been released stays as it is
-(docs/protocol.md, How the protocol grows).
+(docs/reference/protocol.md, How the protocol grows).
 """
 
 from __future__ import annotations

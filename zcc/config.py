@@ -14,7 +14,7 @@
     cache_size = "5G"     # what the results of this user may take on disk
     memory = "256M"       # what the agent may remember of sources and jobs, beside some 40 MB of its own
     cache_dir = ""        # instead of the platform's place for caches
-    base_dir = ""         # a checkout's root, or "auto": share results between checkouts (docs/operations.md)
+    base_dir = ""         # a checkout's root, or "auto": share results between checkouts
     verify = 0.0          # the share of remote and remembered compiles that are done here too, and compared
     log = "info"          # debug, info, warning or error
 """

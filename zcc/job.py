@@ -19,7 +19,8 @@ that the command may list. A job with neither is of format 1.
 
 A format says what has to be understood: who does not know it takes no such job. What a later release adds
 without another number stands behind the fields of format 2, is left out where it says nothing, and changes
-nothing of what the command does: who does not know it passes it over (docs/protocol.md tells how it grows).
+nothing of what the command does: who does not know it passes it over (docs/reference/protocol.md tells how it
+grows).
 
 All paths are absolute, physical (no symlink on the way except the last component of a symlink entry,
 no `.` or `..`) and bytes.

@@ -2,11 +2,11 @@
 
 A message is at most four frames: `zcc/2`, the kind, a msgpack array with the fields in the order
 written here, and for the kinds that have a `body` one frame of raw bytes. Each field's type carries its
-bounds (zcc/bounds.py). `docs/protocol.md` tells the conversations; `broker/core/roles.py` says who may send
-what.
+bounds (zcc/bounds.py). `docs/reference/protocol.md` tells the conversations; `broker/core/roles.py` says who
+may send what.
 
 A new field stands behind all others of its class, behind a `body` too, and has a default that means what was
-before (docs/protocol.md, How the protocol grows).
+before (docs/reference/protocol.md, How the protocol grows).
 
 Bulk data travels only as `Chunk`s, under a byte credit that the receiver grants with `Credit`.
 Inputs are pulled (`Want`), outputs are pushed before the message that names them.
@@ -147,7 +147,7 @@ class Leave(Message):
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a node lends now; travels inside Hello and Beat. `slots` of those in its Hello, and in `why` what
-    keeps it from lending all of them. `mode` is its operator's word for when it lends (docs/operations.md).
+    keeps it from lending all of them. `mode` is its operator's word for when it lends (docs/guide/nodes.md).
     Who `is_leaving` ends what it has, and takes nothing more."""
 
     slots: SlotCount

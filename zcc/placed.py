@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One decision. `reason`: why this job took that slot (docs/scheduling.md).
+    """One decision. `reason`: why this job took that slot (docs/design/scheduling.md).
 
     `cost_s` is in seconds on the farm's average slot. `expected_s`, `begun_s` and `took_s` are from the
     decision: to the end as it was predicted, to when the compiler ran, and to the end. `ending` is empty while

@@ -240,7 +240,7 @@ class Reason(StrEnum):
         "Put the arguments into a response file (@file).")
     OUT_OF_BOUNDS = ("out-of-bounds", LIMIT, "",
         "The job breaks a bound of the protocol.", "No broker would take it.",
-        "See the bound in brackets in docs/protocol.md.")
+        "See the bound in brackets in docs/reference/protocol.md.")
 
     # ---- limits: outputs (compiler/commandline/arguments.py, agent/analysis/output_places.py, judging.py)
     DEFAULT_OUTPUT = ("default-output", LIMIT, "",
@@ -359,7 +359,7 @@ class Reason(StrEnum):
     # ---- faults: what came back is of no use (zcc/agent/results/verdict.py, results.py) ----
     PROOF = ("proof", FAULT, "",
         "The compiler saw other files on the node than it would here.", "The result was not used.",
-        "Report the path, unless docs/architecture.md names the case as a limit.")
+        "Report the path, unless docs/design/architecture.md names the case as a limit.")
     INPUTS_CHANGED = ("inputs-changed", FAULT, "modified_input_file",
         "An input changed while its compile was away.", "The result is one of files that are no more.",
         "Nothing to do, unless the build edits its sources while it compiles.")
@@ -401,7 +401,7 @@ class Reason(StrEnum):
         "The farm gave no result in time.", "",
         "See zcc nodes; the setting remote_timeout_s says how long that is.")
 
-    # ---- the farm, as the broker says it (Refused, docs/protocol.md) ----
+    # ---- the farm, as the broker says it (Refused, docs/reference/protocol.md) ----
     NO_NODES = ("no-nodes", FARM, "",
         "No node that is here may run the job.", "", "zcc nodes says why; zcc-node serve starts one.")
     NODES_FAILED = ("nodes-failed", FARM, "",

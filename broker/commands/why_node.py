@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(json.dumps({"placed": rows}))
             return
         if not rows:
-            raise BrokerError("no decision on such a job is kept: docs/scheduling.md")
+            raise BrokerError("no decision on such a job is kept: docs/design/scheduling.md")
         named = [row | {"user": member_id(row["user"])} for row in rows]
         for line in told(named, terminal.width(), tells_all=bool(job), names_users=True):
             typer.echo(line)

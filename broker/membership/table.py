@@ -18,9 +18,7 @@ from broker.errors import StateError
 logger = logging.getLogger(__name__)
 
 _BUSY_S = 5.0
-_DAMAGED = (
-    "it is damaged: stop the broker and put back a backup of it (docs/operations.md, Members)"
-)
+_DAMAGED = "it is damaged: stop the broker and put back a backup of it (docs/guide/members.md)"
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full: make room",
     sqlite3.SQLITE_IOERR: "the disk does not read or write it, or is full",

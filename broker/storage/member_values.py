@@ -32,7 +32,7 @@ from zcc.messages import (
 MAX_PUTS_PER_ROUTE = 64
 # And from all peers of one key, each an open file: four machines that store as fast as they can.
 MAX_PUTS_PER_KEY = 256
-# Pieces of a value that may be sent and not answered (zcc/storage, docs/protocol.md).
+# Pieces of a value that may be sent and not answered (zcc/storage, docs/reference/protocol.md).
 MAX_UNANSWERED = 8
 # A value whose next piece has not come for so long is dropped.
 PUT_STALL_S = 30.0

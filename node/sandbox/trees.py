@@ -1,9 +1,9 @@
 """Input trees: directories that show a job what the client's disk shows its command.
 
 A tree holds exactly what the manifest of its last job names: nothing remains of an earlier one, since not
-all that reads is logged (the loader and libc open files by themselves: docs/security.md). It is kept between
-jobs of one client, since most jobs of a build share most inputs, and what they do not share is linked and
-unlinked. One inode for each path (clang tells files apart by inode, gcc by time, size and text), so the
+all that reads is logged (the loader and libc open files by themselves: docs/design/security.md). It is kept
+between jobs of one client, since most jobs of a build share most inputs, and what they do not share is linked
+and unlinked. One inode for each path (clang tells files apart by inode, gcc by time, size and text), so the
 first path of a content is a hard link to the blob and each further one a copy.
 
 The tree's state is remembered, not read back: nobody else writes there (jobs see it as the read-only

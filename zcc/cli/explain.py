@@ -123,9 +123,7 @@ def _told_base(base: dict[str, Any], way: str) -> str:
         return (
             f"{base['directory']}, names are relative to it and other checkouts have the same key"
         )
-    return (
-        f"{base['directory']}, but this command is compiled in place (docs/cache.md says which are)"
-    )
+    return f"{base['directory']}, but this command is compiled in place (docs/design/cache.md says which are)"
 
 
 def toolchain(

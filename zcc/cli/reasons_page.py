@@ -29,7 +29,8 @@ _SECTIONS = {
         "Limits",
         "Only this machine is known to write the same bytes. Those with a star are mostly sent all the\n"
         "same: the compiler is asked for its inputs, which takes longer (`listed` in `zcc stats`). What is\n"
-        "sent, and limits that no reason tells of, are in [the design](../architecture.md#limits-of-today).",
+        "sent, and limits that no reason tells of, are in\n"
+        "[the design](../design/architecture.md#limits-of-today).",
     ),
     Kind.FAULT: (
         "Faults",
@@ -38,7 +39,7 @@ _SECTIONS = {
     Kind.FARM: (
         "The farm",
         "There was no farm, or it did not take the job: the compile ran here.\n"
-        "[The protocol](../protocol.md#a-job) has the numbers.",
+        "[The protocol](protocol.md#a-job) has the numbers.",
     ),
     Kind.MISS: (
         "Misses",
