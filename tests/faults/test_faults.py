@@ -77,7 +77,9 @@ def kill_below(ancestors: list[int], name: str) -> bool:
             pid = int(entry)
             command, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
             parents[pid] = int(rest.split()[1])
-            if command.endswith(f"({name}"):
+            # A copy in memory is known to the kernel by its descriptor's number.
+            called = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            if command.endswith(f"({name}") or os.path.basename(called) == name.encode():
                 named.append(pid)
     for pid in named:
         above = pid
