@@ -21,7 +21,6 @@ import zmq
 from broker.audit import AuditLog
 from broker.commands.placed_files import PlacedFiles
 from broker.core import effects, events
-from broker.core.asking import Asking
 from broker.core.effects import Effect
 from broker.core.events import Event, Origin
 from broker.core.limits import KEY_CONNECTIONS, LAST_WORDS_S, MAX_REASON, RUN_LIMIT_S
@@ -40,7 +39,8 @@ from broker.results.shared_cache import SharedResults
 from broker.results.voided import Crier
 from broker.state import add_toolchain, known_owing, known_toolchains, note_owing
 from broker.storage.service import Storage
-from broker.transport.newer import Newer
+from broker.transport.asking import Asking
+from broker.transport.newer import UnknownKinds
 from broker.transport.outgoing import Outgoing
 from broker.transport.reception import Reception
 from broker.transport.router import RouterLink
@@ -108,7 +108,7 @@ class Shell:
         self._registry.reserve()
         self._audit = AuditLog(state_dir)
         self._membership = Membership(farm, self._registry, self._audit)
-        self._newer = Newer(self._send, self._audit)
+        self._newer = UnknownKinds(self._send, self._audit)
         self.roster = KeyRoles(self._registry, self._now())
         self._heard: set[tuple[bytes, str]] = set()
         self._manners = Manners(key_connections)

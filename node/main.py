@@ -16,7 +16,6 @@ import platformdirs
 import typer
 
 from node.core.lending import MODES, Lending
-from node.core.memory import Gauge
 from node.errors import CgroupError, NodeError
 from node.host import Host
 from node.naming import keep_name, settled_name
@@ -26,6 +25,7 @@ from node.probe import probe
 from node.sandbox.cgroup import Cgroups, claim_cgroups
 from node.sandbox.command_line import Limits, SandboxMode
 from node.sandbox.keeper import end_left, kept, mark_of
+from node.sandbox.memory import Gauge
 from node.sandbox.priority import LOWEST
 from node.sandbox.seats import own_user_namespace
 from node.shell import NodeShell

@@ -55,12 +55,12 @@ from node.core.events import (
     Welcomed,
 )
 from node.core.machine import MAX_INSTALLING, NodeMachine
-from node.core.memory import Gauge
 from node.faults import noted
 from node.host import Host
 from node.room import Room
 from node.sandbox.command_line import Limits, Sandbox
 from node.sandbox.freshness import INPUTS_EVERY_S, Freshness
+from node.sandbox.memory import Gauge
 from node.sandbox.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
@@ -89,7 +89,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
-from zcc.newer import Newer
+from zcc.newer import NewerPeer
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class NodeShell:
         self._loop = asyncio.get_running_loop()
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._access = access
-        self._newer = Newer("the broker")
+        self._newer = NewerPeer("the broker")
         self._name = name
         # Without one all slots are lent at any time.
         self._host = host

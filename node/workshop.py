@@ -17,12 +17,12 @@ from typing import TypeVar, TypeVarTuple
 from cache.blobs import BlobStore, Form
 from cache.digest import Digest, digest_of
 from cache.frame import compress
-from node.core.memory import Gauge, Holder
 from node.errors import MissingInputError, SpoiledError, ToolchainError, WornTreeError
 from node.faults import noted
 from node.sandbox.command_line import Limits, Sandbox, view_toolchain
 from node.sandbox.freshness import Freshness
 from node.sandbox.inspection import Inspector
+from node.sandbox.memory import Gauge, Holder
 from node.sandbox.remains import RunFault, RunOutcome
 from node.sandbox.remains import UnpackedToolchain as Unpacked
 from node.sandbox.runner import JobRun, Runner

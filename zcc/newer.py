@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 MAX_TOLD = 32
 
 
-class Newer:
+class NewerPeer:
     """`who` is the peer, as a line of the log has it."""
 
     def __init__(self, who: str) -> None:

@@ -70,7 +70,7 @@ class Reason(StrEnum):
 
     # fmt: off
 
-    # ---- choices: what the command is (compiler/commandline/arguments.py, agent/analysis/pipeline.py)
+    # ---- choices: what the command is (compiler/commandline, agent/analysis) ----
     NOT_A_COMPILE = ("not-a-compile", CHOICE, "called_for_link",
         "The command has neither -c nor -S.", "It links, and links run here.", NOTHING)
     PREPROCESS_ONLY = ("preprocess-only", CHOICE, "called_for_preprocessing",
@@ -107,7 +107,7 @@ class Reason(StrEnum):
         "What it calls may be zcc again.",
         NOTHING)
 
-    # ---- choices: where it ends sooner, or is to be seen (zcc/agent/core/machine.py, shell.py) ----
+    # ---- choices: where it ends sooner, or is to be seen (agent/core, agent/shell.py) ----
     SOONER_HERE = ("sooner-here", CHOICE, "",
         "The farm would have ended the compile later than this machine.", "A processor was idle here.",
         'Nothing to do. The setting local = "fallback" keeps such compiles on the farm.')
@@ -123,7 +123,7 @@ class Reason(StrEnum):
         "The compile was done here too, to check a result from elsewhere.",
         "ZCC_VERIFY or the setting verify asks for it.", NOTHING)
 
-    # ---- limits: words of the command (zcc/compiler/commandline/arguments.py, reading.py, *_options.py) ----
+    # ---- limits: words of the command (compiler/commandline) ----
     UNKNOWN_OPTION = ("unknown-option", LIMIT, _OPTION,
         "An option that zcc does not know may name a file.", "What it reads or writes cannot be told.",
         "Report the option; zcc stats lists those that it does not know.")
@@ -242,7 +242,7 @@ class Reason(StrEnum):
         "The job breaks a bound of the protocol.", "No broker would take it.",
         "See the bound in brackets in docs/reference/protocol.md.")
 
-    # ---- limits: outputs (compiler/commandline/arguments.py, agent/analysis/output_places.py, judging.py)
+    # ---- limits: outputs (compiler/commandline, agent/analysis/output_places.py, agent/results) ----
     DEFAULT_OUTPUT = ("default-output", LIMIT, "",
         "The output of a compile for Windows has no name.", "clang calls it .o or .obj, by its target.",
         "Name it with -o.")
@@ -279,7 +279,7 @@ class Reason(StrEnum):
         "On a node the file has another.",
         NOTHING)
 
-    # ---- limits: what is around the command (zcc/agent/analysis/pipeline.py, callers.py, calls.py) ----
+    # ---- limits: what is around the command (agent/analysis, agent/launchers/peer.py, agent/calls.py) ----
     ENVIRONMENT = ("environment", LIMIT, "unsupported_environment_variable",
         "A variable changes what the compiler does in a way that no node repeats.",
         "It runs code inside, chooses programs or files, or has the compiler write some.",
@@ -311,7 +311,7 @@ class Reason(StrEnum):
         "ccache or its like runs the compiler, and does not call zcc.", "What it misses goes nowhere.",
         "Set CCACHE_PREFIX=zcc, without zcc in front of ccache.")
 
-    # ---- limits: what files say (compiler/scan/include_walk.py, scanner.py); listed: the compiler was asked
+    # ---- limits: what files say (compiler/scan, compiler/text); listed: the compiler was asked ----
     COMPUTED_INCLUDE = ("computed-include", LIMIT, _CODE,
         "An #include is computed from macros that can mean too much.",
         "The scanner cannot tell which file it is.",
@@ -356,7 +356,7 @@ class Reason(StrEnum):
         "A header is a pipe, a socket or a device.", "Whoever reads it first takes what is in it.",
         "Write it to a plain file first.")
 
-    # ---- faults: what came back is of no use (zcc/agent/results/verdict.py, results.py) ----
+    # ---- faults: what came back is of no use (agent/results) ----
     PROOF = ("proof", FAULT, "",
         "The compiler saw other files on the node than it would here.", "The result was not used.",
         "Report the path, unless docs/design/architecture.md names the case as a limit.")
@@ -383,7 +383,7 @@ class Reason(StrEnum):
     INTERNAL_ERROR = ("internal-error", FAULT, "internal_error",
         "zcc failed over this command.", "", _REPORT)
 
-    # ---- the farm, as the agent sees it (zcc/agent/core/machine.py, session.py, shell.py) ----
+    # ---- the farm, as the agent sees it (agent/core, agent/farm, agent/shell.py) ----
     NOT_JOINED = ("not-joined", FARM, "", "No farm is joined.", "", "zcc join TOKEN.")
     NO_FARM = ("no-farm", FARM, "",
         "The broker has not answered yet.", "", "Is it up, and its port open? zcc doctor tries it.")
@@ -428,7 +428,7 @@ class Reason(StrEnum):
     UNREADABLE = ("unreadable", FARM, "",
         "The broker does not read this job.", "", "Install the same zcc on both machines, or report it.")
 
-    # ---- misses of this machine's cache (zcc/agent/history/last_compiles.py, recall.py): `zcc why` ----
+    # ---- misses of this machine's cache (agent/history, agent/results): `zcc why` ----
     FIRST = ("first", MISS, "", "Nothing is known of an earlier compile of it.", "", NOTHING)
     CHANGED = ("changed", MISS, "",
         "Something has changed since the compile before.", "", "See the differences that zcc why names.")

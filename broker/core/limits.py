@@ -410,8 +410,7 @@ FAULT_WINDOW = 10
 MAX_FAULTS = 3
 # A result to no use takes one of a key's places away at the nodes of another (broker/trust/denials.py), one of
 # use gives so many back: where half of all compiles fail that is more than goes. So many may go before it is
-# felt: by chance as many are owed one time in 120 then. With the last one a job is waited for no longer than
-# so.
+# felt: by chance as many are owed one time in 120 then. With the last one a job is waited for MAX_DENIAL_S.
 USEFUL_REPAYS = 2
 SPARE_PLACES = 10
 MAX_DENIAL_S = 30.0

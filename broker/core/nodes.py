@@ -299,9 +299,8 @@ class Roster:
     def __init__(self, owing: Iterable[Identity] = ()) -> None:
         """`owing` owe a proof since before our start."""
         self._nodes: dict[bytes, Node] = {}
-        self._records: dict[
-            str, dict[str, NodeRecord]
-        ] = {}  # by key and name, used last comes last
+        # By key and name; what was used last comes last.
+        self._records: dict[str, dict[str, NodeRecord]] = {}
         self._orphans: dict[bytes, tuple[Node, bytes]] = {}
         self._condemned: dict[str, tuple[float, float]] = {}  # keys: until when, and for how long
         self._kept: dict[str, dict[str, float]] = {}  # from nodes of a key: whose jobs, until when

@@ -21,7 +21,7 @@ from broker.core.limits import (
 )
 
 
-class Line:
+class MeasuredLine:
     """One node's, across its sessions."""
 
     __slots__ = ("_at", "_bytes", "_bytes_under_way", "_seconds", "_seconds_under_way")

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.core.limits import GRANT_BYTES, LEAST_MEASURED_BYTES, NEAR_S, UNPACKING_S
-from broker.scheduling.distance import Line
+from broker.scheduling.distance import MeasuredLine
 from cache.digest import Digest
 
 
@@ -44,7 +44,7 @@ class Supplies:
 
     __slots__ = ("_coming", "_line")
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: MeasuredLine) -> None:
         self._line = line
         self._coming: dict[Digest, _Coming] = {}
 

@@ -21,7 +21,7 @@ from zcc.printable import printable
 MAX_BYTES = MAX_UNKNOWN_BYTES + CHUNK_BYTES
 
 
-class Newer:
+class UnknownKinds:
     def __init__(self, answer: Callable[[bytes, Message], object], audit: AuditLog) -> None:
         self._answer = answer
         self._audit = audit

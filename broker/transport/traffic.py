@@ -1,8 +1,8 @@
 """The store's end of all bulk: chunks into it, under credit, and reads out of it.
 
-Owns the open files and each peer's receiver; `broker/core/unfinished.py` has what has arrived in part. Knows
+Owns the open files and each peer's receiver; `unfinished.py` has what has arrived in part. Knows
 nothing of jobs: it is told what to ask for, and reports what has arrived or cannot arrive. What goes out is
-`broker/transport/deliveries.py`'s.
+`deliveries.py`'s.
 
 An upload that breaks off is kept for a while and continued by the same key's agent that is asked next; if that
 one's frame turns out to be another (another zstd, another level), it is asked for anew from the start. Keys
@@ -45,9 +45,9 @@ from broker.core.limits import (
     UNPACKED_SHARE,
 )
 from broker.core.rating import Rating, UploadPace
-from broker.core.unfinished import Unfinished, Upload
 from broker.transport.pushes import Pushes
 from broker.transport.recent import Recent
+from broker.transport.unfinished import Unfinished, Upload
 from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.errors import BlobCorruptError

@@ -1,5 +1,6 @@
-"""The broker's worker process: reads what is too large for the loop, as `python -m broker.transport.worker
-DIRECTORY`.
+"""The broker's worker process: reads what is too large for the loop.
+
+    python -m broker.transport.worker DIRECTORY
 
 Requests come on standard input, answers go to standard output, one for one and in order: a length of four bytes
 and a msgpack array. It ends when its input does. DIRECTORY is the blob store's; nothing is written there.

@@ -21,7 +21,7 @@ from broker.core.limits import (
     REST_S,
     UNDECIDED_FAULTS,
 )
-from broker.scheduling.distance import Line
+from broker.scheduling.distance import MeasuredLine
 from broker.trust.standing import Standing, TrialStage
 from broker.trust.strikes import Strikes
 from cache.digest import Digest
@@ -64,7 +64,7 @@ class NodeRecord(Strikes):
         self.beaten: list[tuple[str, str, float]] = []  # whose, by whose node, and begun when
         self.unanswered: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)
         self.standing = Standing()
-        self.line = Line()
+        self.line = MeasuredLine()
         self.toolchains: set[Digest] = set()
         self._aside: OrderedDict[str, Strikes] = OrderedDict()
         self._rest = _new_rest()

@@ -69,9 +69,8 @@ class Limits:
 
     wall_s: float | None = 900.0
     cpu_s: int | None = 900
-    memory_bytes: int | None = (
-        LEAST_LIMIT_BYTES  # all processes and TMPDIR together; node/core/memory.py chooses it
-    )
+    # Of all processes and TMPDIR together; node/sandbox/memory.py chooses it.
+    memory_bytes: int | None = LEAST_LIMIT_BYTES
     tasks: int | None = field(default_factory=most_tasks)  # processes and threads
     open_files: int | None = 1024
     file_bytes: int | None = MAX_BLOB_BYTES  # of one file
@@ -111,9 +110,8 @@ class Sandbox:
     devices: tuple[tuple[bytes, bytes], ...] = tuple((device, device) for device in DEVICES)
     cgroups: Cgroups | None = None  # without them the limits are watched
     weaker: tuple[str, ...] = ()  # what holds less here than elsewhere, for the operator
-    mark: bytes = (
-        b""  # by which a node's sandboxes are known when it is dead: node/sandbox/keeper.py
-    )
+    # By which a node's sandboxes are known when it is dead: node/sandbox/keeper.py.
+    mark: bytes = b""
 
     @property
     def null(self) -> bytes:

@@ -25,12 +25,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from node.core.disk import JobDisk
 from node.errors import SandboxError
 from node.faults import noted
 from node.sandbox.cgroup import Group
 from node.sandbox.collect import Written
 from node.sandbox.command_line import Limits, Sandbox, SandboxMode, why_not_begin
+from node.sandbox.disk import JobDisk
 from node.sandbox.priority import LOWEST, lower, lower_running, lower_session
 from node.sandbox.proof import LOG_BYTES, empty_log
 from node.sandbox.remains import Remains, RunFault, RunOutcome, UnpackedToolchain, judge

@@ -20,10 +20,10 @@ import threading
 import time
 from dataclasses import dataclass
 
-from node.core.disk import JobDisk
 from node.errors import HoldsTooMuchError
 from node.sandbox.cgroup import Group
 from node.sandbox.command_line import TMP_PLACE, Limits
+from node.sandbox.disk import JobDisk
 from node.sandbox.nameless import has_ended, nameless_bytes, unless_ended
 from node.sandbox.proof import LOG_BYTES
 from node.sandbox.walk import CHANGED, sizes_below

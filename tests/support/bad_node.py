@@ -1,5 +1,4 @@
-"""`zcc-node` on a machine that is bad for as long as a file says so: `python tests/support/bad_node.py FILE
-serve ...`.
+"""`zcc-node` on a machine that is bad for as long as a file says so: `python bad_node.py FILE serve ...`.
 
 The file's word: `fails`, no job comes to an end there; `flips`, one bit of each first output is another than
 the compiler wrote, as of a bad memory; anything else, the node is well.

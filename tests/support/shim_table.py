@@ -178,7 +178,7 @@ UNTRIED = {
         getservbyname_r getservbyport getservbyport_r getservent getservent_r getsgent getsgent_r getsgnam
         getsgnam_r getspent getspent_r getspnam getspnam_r getttyent getttynam getusershell getutent getutxent
         initgroups innetgr rcmd rcmd_af rexec rexec_af ruserok ruserok_af setnetgrent""",
-    "tried in node/test_shim.py and node/test_shim_calls.py": """
+    "tried in unit/node/test_shim.py and test_shim_calls.py": """
         fchdir fork __fork _Fork getenv secure_getenv __secure_getenv pthread_create thrd_create sigaction
         __sigaction signal bsd_signal ssignal sysv_signal __sysv_signal sigset sigprocmask pthread_sigmask
         socket syscall""",

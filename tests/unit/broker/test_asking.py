@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.core.asking import Asking
 from broker.core.limits import ASK_AGAIN_S, ASKED_BURST, ASKED_PER_S, MAX_ASKED
+from broker.transport.asking import Asking
 from cache.digest import Digest, digest_of
 
 

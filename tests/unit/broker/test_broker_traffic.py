@@ -180,7 +180,7 @@ def test_an_old_partial_upload_is_let_go(bench: Bench) -> None:
 def test_a_key_with_many_partial_uploads_pushes_out_its_own(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.core.unfinished.MAX_PARTIALS", 4)
+    monkeypatch.setattr("broker.transport.unfinished.MAX_PARTIALS", 4)
     bench.traffic.open(B, PeerRole.CLIENT, "another client", bench.now)
     mine = bench.ask(A, BIG)
     bench.take(A, mine, 0)
@@ -202,7 +202,7 @@ def test_a_key_with_many_partial_uploads_pushes_out_its_own(
 def test_unfinished_uploads_of_a_key_take_no_more_than_its_share_of_the_disk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.core.unfinished.MAX_UNFINISHED_BYTES_PER_KEY", 2 * CHUNK_BYTES)
+    monkeypatch.setattr("broker.transport.unfinished.MAX_UNFINISHED_BYTES_PER_KEY", 2 * CHUNK_BYTES)
     bench.traffic.open(B, PeerRole.CLIENT, "another client", bench.now)
     others = bench.ask(B, BIG)
     bench.take(B, others, 0)
@@ -271,7 +271,7 @@ def test_what_begins_while_a_key_has_too_many_under_way_is_asked_for_anew(
     contents = [os.urandom(CHUNK_BYTES * 2) for _ in range(5)]
     first, second, *beyond = digests = [bench.ask(A, content) for content in contents]
     window = DECODER_BYTES + window_bytes(bench.frames[first])
-    monkeypatch.setattr("broker.core.unfinished.MAX_DECODERS_BYTES", 2 * window)
+    monkeypatch.setattr("broker.transport.unfinished.MAX_DECODERS_BYTES", 2 * window)
     for digest in digests:
         bench.take(A, digest, 0)
     assert len(os.listdir(bench.store.tmp_dir)) == 2
@@ -296,7 +296,7 @@ def test_uploads_that_break_off_count_until_they_are_let_go(
 ) -> None:
     digest = bench.ask(A, BIG)
     window = DECODER_BYTES + window_bytes(bench.frames[digest])
-    monkeypatch.setattr("broker.core.unfinished.MAX_DECODERS_BYTES", window)
+    monkeypatch.setattr("broker.transport.unfinished.MAX_DECODERS_BYTES", window)
     bench.take(A, digest, 0)
     bench.traffic.close(A, bench.now)
     later = bench.ask(B, os.urandom(CHUNK_BYTES * 2))
@@ -584,7 +584,7 @@ def test_one_keys_unfinished_uploads_leave_descriptors_for_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is an open file: where a process may have 1024, a key's 512 and its connections were all of them."""
-    monkeypatch.setattr("broker.core.unfinished.most_files", lambda: 8)
+    monkeypatch.setattr("broker.transport.unfinished.most_files", lambda: 8)
     other = b"another's"
     bench.traffic.open(other, PeerRole.CLIENT, "another client", bench.now)
     for number in range(30):
@@ -602,7 +602,7 @@ def test_all_keys_decoders_together_have_a_bound(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = DECODER_BYTES + window_bytes(compress(BIG))
-    monkeypatch.setattr("broker.core.unfinished.MAX_DECODERS_BYTES_IN_ALL", 4 * window)
+    monkeypatch.setattr("broker.transport.unfinished.MAX_DECODERS_BYTES_IN_ALL", 4 * window)
     routes = [b"%d" % number for number in range(3)]
     for route in routes:
         bench.traffic.open(route, PeerRole.CLIENT, f"client {route!r}", bench.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.limits import LINE_BYTES_PER_S, LINE_HALF_S, NEAR_S, TOOLCHAIN_BYTES, UNPACKING_S
-from broker.scheduling.distance import Line
+from broker.scheduling.distance import MeasuredLine
 from broker.scheduling.supplies import Supplies
 from cache.digest import digest_of
 
@@ -19,7 +19,7 @@ SLOW = 1.25e6  # 10 Mbit/s
 class Node:
     """Fetches GCC, for a lease that has a slot."""
 
-    def __init__(self, line: Line, now: float = NOW, size_bytes: int = SIZE) -> None:
+    def __init__(self, line: MeasuredLine, now: float = NOW, size_bytes: int = SIZE) -> None:
         self.line, self.now, self.size_bytes = line, now, size_bytes
         self.supplies = Supplies(line)
         self.supplies.ordered(GCC, size_bytes, now, now)
@@ -42,26 +42,26 @@ class Node:
         return self.supplies.arrival_s(GCC, self.size_bytes, self.now)
 
 
-def rate(line: Line, now: float = NOW) -> float:
+def rate(line: MeasuredLine, now: float = NOW) -> float:
     return line.bytes_per_s(now)
 
 
 def test_a_line_of_which_nothing_is_known_is_taken_for_a_usual_one() -> None:
-    assert rate(Line()) == LINE_BYTES_PER_S
-    away_s = Supplies(Line()).arrival_s(GCC, TOOLCHAIN_BYTES, NOW)
+    assert rate(MeasuredLine()) == LINE_BYTES_PER_S
+    away_s = Supplies(MeasuredLine()).arrival_s(GCC, TOOLCHAIN_BYTES, NOW)
     assert away_s == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("bytes_per_s", [SLOW, 10 * SLOW, 100 * SLOW])
 def test_a_line_is_known_while_the_first_toolchain_comes_over_it(bytes_per_s: float) -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(16 * PIECE, 16 * PIECE / bytes_per_s)
     assert rate(node.line, node.now) == pytest.approx(bytes_per_s, rel=0.15)
     assert node.arrival_s == pytest.approx(node.left_bytes / bytes_per_s, rel=0.15)
 
 
 def test_what_is_on_its_way_counts_for_its_rest_and_no_word_is_needed_for_it() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(30 * PIECE, 30 * PIECE / SLOW)
     before_s = node.arrival_s
     node.now += 0.5
@@ -69,7 +69,7 @@ def test_what_is_on_its_way_counts_for_its_rest_and_no_word_is_needed_for_it() -
 
 
 def test_another_toolchain_has_to_share_the_line_with_what_is_on_its_way() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     alone_s = Supplies(node.line).arrival_s(CLANG, SIZE, NOW)
     assert node.supplies.arrival_s(CLANG, SIZE, NOW) == pytest.approx(2 * alone_s)
     # A small one is through when the large one has gone on as far.
@@ -77,14 +77,14 @@ def test_another_toolchain_has_to_share_the_line_with_what_is_on_its_way() -> No
 
 
 def test_unpacking_counts_as_a_part_of_the_way() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(57 * PIECE, 0.5)
     assert node.begins(after_s=1.5)
     assert rate(node.line, node.now) == pytest.approx(SIZE / 2.0, rel=0.1)
 
 
 def test_who_takes_bytes_in_name_only_looks_nearer_for_one_transfer() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(57 * PIECE, 0.01)
     assert rate(node.line, node.now) > LINE_BYTES_PER_S
     assert node.begins(after_s=SIZE / SLOW)
@@ -92,7 +92,7 @@ def test_who_takes_bytes_in_name_only_looks_nearer_for_one_transfer() -> None:
 
 
 def test_who_begins_in_name_only_looks_nearer_for_one_transfer() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(57 * PIECE, 0.01)
     assert node.begins()
     node.line.late(SIZE / SLOW)
@@ -100,7 +100,7 @@ def test_who_begins_in_name_only_looks_nearer_for_one_transfer() -> None:
 
 
 def test_who_takes_a_toolchain_again_and_again_and_runs_nothing_looks_no_nearer() -> None:
-    line, now = Line(), NOW
+    line, now = MeasuredLine(), NOW
     for _ in range(5):
         node = Node(line, now)
         node.takes(57 * PIECE, 0.01)
@@ -117,7 +117,7 @@ def test_who_takes_a_toolchain_again_and_again_and_runs_nothing_looks_no_nearer(
 
 
 def test_a_line_is_found_fast_again_by_the_next_toolchain() -> None:
-    line = Line()
+    line = MeasuredLine()
     slow = Node(line)
     slow.takes(57 * PIECE, SIZE / SLOW)
     assert slow.begins()
@@ -128,7 +128,7 @@ def test_a_line_is_found_fast_again_by_the_next_toolchain() -> None:
 
 
 def test_what_was_seen_long_ago_counts_for_little() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(57 * PIECE, SIZE / SLOW)
     assert node.begins()
     assert rate(node.line, node.now) < 2 * SLOW
@@ -136,14 +136,14 @@ def test_what_was_seen_long_ago_counts_for_little() -> None:
 
 
 def test_a_small_toolchain_says_nothing_of_a_line() -> None:
-    node = Node(Line(), size_bytes=PIECE)
+    node = Node(MeasuredLine(), size_bytes=PIECE)
     node.takes(PIECE, 5.0)
     assert not node.begins()
     assert rate(node.line, node.now) == LINE_BYTES_PER_S
 
 
 def test_a_toolchain_that_does_not_move_is_as_far_as_it_has_been_silent() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(57 * PIECE, 0.5)
     node.now += UNPACKING_S - 0.5
     assert node.arrival_s < NEAR_S
@@ -153,7 +153,7 @@ def test_a_toolchain_that_does_not_move_is_as_far_as_it_has_been_silent() -> Non
 
 
 def test_what_was_asked_for_comes_when_its_job_is_taken_back() -> None:
-    node = Node(Line())
+    node = Node(MeasuredLine())
     node.takes(10 * PIECE, 1.0)
     node.supplies.given_up(GCC, node.now)
     assert GCC in node.supplies
@@ -163,7 +163,7 @@ def test_what_was_asked_for_comes_when_its_job_is_taken_back() -> None:
 
 
 def test_what_was_not_asked_for_does_not_come_when_its_job_is_taken_back() -> None:
-    supplies = Supplies(Line())
+    supplies = Supplies(MeasuredLine())
     supplies.ordered(GCC, SIZE, NOW, NOW)
     supplies.given_up(GCC, NOW + 0.1)
     assert GCC not in supplies

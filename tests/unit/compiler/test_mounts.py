@@ -106,7 +106,7 @@ def test_without_proc_everything_is_believed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exchanged(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What `../support/exchanged_image.py` says."""
+    """What `exchanged_image.py` says."""
     directory = tmp_path_factory.mktemp("images")
     command = ["unshare", "--mount", sys.executable, exchanged_image.__file__, str(directory)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

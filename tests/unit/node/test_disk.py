@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from node.core.disk import JobDisk
+from node.sandbox.disk import JobDisk
 from zcc.messages import Fault
 
 MIB = 1 << 20

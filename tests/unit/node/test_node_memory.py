@@ -10,7 +10,8 @@ from cache.digest import digest_of
 from node.core.effects import StartJob
 from node.core.events import JobFaulted, MemoryChanged, RunAsked
 from node.core.machine import NodeMachine
-from node.core.memory import (
+from node.sandbox.command_line import LEAST_LIMIT_BYTES
+from node.sandbox.memory import (
     LEAST_KEPT_BYTES,
     MOST_STALLED,
     SETTLES_S,
@@ -18,7 +19,6 @@ from node.core.memory import (
     Holder,
     youngest_beyond,
 )
-from node.sandbox.command_line import LEAST_LIMIT_BYTES
 from zcc.lent import LentMemory
 from zcc.messages import Fault
 

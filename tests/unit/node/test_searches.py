@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.core.disk import JobDisk
+from node.sandbox.disk import JobDisk
 from node.sandbox.watch import SEARCHES_SHARE, SandboxWatch, Searches
 from tests.support.sandbox_toolchain import GENTLE
 from zcc.messages import Fault

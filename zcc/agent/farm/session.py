@@ -45,7 +45,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
-from zcc.newer import Newer
+from zcc.newer import NewerPeer
 from zcc.reasons import Reason
 from zcc.transfer import Receiver, Sender
 
@@ -104,7 +104,7 @@ class FarmSession:
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
         self._refusal = ""
-        self._newer = Newer("the broker")
+        self._newer = NewerPeer("the broker")
         self._showing = Showing(self._send, path_of)
         self._reset()
         # For how long there has been something to send, and since when there is.

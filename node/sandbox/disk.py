@@ -1,5 +1,4 @@
-"""Which job goes when the disk that jobs write to is short: one at a time, as of memory
-(`node/core/memory.py`).
+"""Which job goes when the disk that jobs write to is short: one at a time, as of memory (`memory.py`).
 
 It is the one that has written most. All others go on: what they have written is not why. The last look at each
 was over when the disk became short; so all are looked at once more before one of them is chosen.
