@@ -216,6 +216,10 @@ class Reason(StrEnum):
     DUMP_OUTPUT = ("dump-output", LIMIT, _OPTION,
         "The command writes a dump whose name cannot be told before.", "A job declares what it writes.",
         "Leave it out. -fdump-tree-X, -fdump-rtl-X, -fdump-ipa-X, -fdump-lang-X and -da go to the farm.")
+    APPENDED_OUTPUT = ("appended-output", LIMIT, _OPTION,
+        "The command names the file of a dump or a report (-fdump-tree-all=FILE, -fopt-info=FILE).",
+        "gcc writes behind what other compiles have put there, and a job gives back whole files.",
+        "Leave out =FILE: dumps then have files of their own, and -fopt-info writes to the terminal.")
     REPRODUCER = ("reproducer", LIMIT, "",
         "The command has -gen-reproducer.", "It leaves files in the temporary directory.", _LEAVE_OUT)
     DIAGNOSTICS_FILE = ("diagnostics-file", LIMIT, "",

@@ -295,7 +295,18 @@ class _Commander:
         if rng.random() > 0.12:
             return
         stem = posixpath.splitext(posixpath.basename(self._made.source))[0]
-        name = rng.choice(("out.o", stem + ".o", stem + ".d", "deps.d", stem + ".gcda", "out/x.o"))
+        name = rng.choice(
+            (
+                "out.o",
+                stem + ".o",
+                stem + ".d",
+                "deps.d",
+                stem + ".gcda",
+                "out/x.o",
+                "opt.txt",
+                "dump.txt",
+            )
+        )
         path = posixpath.normpath(posixpath.join(self._real_cwd, name))
         if path in self._project:
             return

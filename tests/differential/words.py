@@ -77,7 +77,7 @@ _GCC_SIDE = """
 -Wa,-adhln=out/l.lst
 -Wa,-ahls=listing.lst
 -fcallgraph-info|-fcallgraph-info=su,da|-aux-info proto.X|-aux-info=proto.X
--fopt-info-all=opt.txt|-fopt-info-vec=stderr
+-fopt-info-all=opt.txt|-fopt-info-vec=stderr|-fdump-tree-all=dump.txt
 -fdump-tree-optimized|-fdump-rtl-final -fdump-ipa-inline|-da -fdump-noaddr|-fdump-tree-cfg-graph
 -fdump-statistics|-fdump-tree-original=dump.txt|-fada-spec-parent=x|-fprofile-note=n.gcno --coverage
 -fbranch-probabilities

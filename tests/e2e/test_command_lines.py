@@ -60,10 +60,9 @@ def test_a_command_that_is_too_long_for_a_sandbox_is_compiled_here(
 SIDE_OUTPUTS = {
     "gcc": (
         "-fcallgraph-info", "-fcallgraph-info=su,da", "-fstack-usage", "-save-temps",
-        "-save-temps=obj", "-save-temps=cwd", "-fdump-tree-optimized=dump.txt",
-        "-fdump-rtl-expand-details=dump.txt", "-fdump-go-spec=spec.go", "-aux-info proto.X",
-        "-fdump-tree-original-lineno=out/dump.txt", "-fdump-final-insns=out/final.gkd",
-        "-pipe -Wa,-ahls=listing.lst", "-pipe -Wa,-ahls=out/listing.lst,-I,inc", "-fopt-info-all=opt.txt",
+        "-save-temps=obj", "-save-temps=cwd", "-fdump-go-spec=spec.go", "-aux-info proto.X",
+        "-fdump-final-insns=out/final.gkd",
+        "-pipe -Wa,-ahls=listing.lst", "-pipe -Wa,-ahls=out/listing.lst,-I,inc",
         "-gsplit-dwarf -g", "--coverage -frandom-seed=1", "-fprofile-note=x.gcno --coverage -frandom-seed=1",
         "-MD -MF out/deps.d -MT a -MQ $(b)", "-Wp,-MMD,deps.d", "-Xpreprocessor -MD -Xpreprocessor deps.d",
     ),

@@ -46,7 +46,6 @@ def dumped(farm: Farm, top: Path, *command: str) -> list[str]:
     [
         "-fdump-tree-optimized", "-fdump-tree-original-lineno -fdump-rtl-final", "-fdump-ipa-inline -MD -g",
         "-fdump-tree-cfg-graph -fdump-noaddr", "-da -fdump-unnumbered -dP", "-fdump-statistics",
-        "-fdump-tree-cfg=named.txt -fdump-tree-ssa",
     ],
 )  # fmt: skip
 def test_dumps_lie_where_gcc_puts_them(farm: Farm, tmp_path: Path, words: str, output: str) -> None:
@@ -123,7 +122,7 @@ def test_dumps_are_remembered_with_the_object(remembering: Farm, tmp_path: Path)
         ("-fdump-ada-spec", "dump-output"),
         ("-fdump-final-insns", "dump-output"),
         ("-dx", "dump-output"),
-        ("-fdump-tree-x=../d.txt", "compile-error"),
+        ("-fdump-tree-x=../d.txt", "appended-output"),
     ],
 )
 def test_other_dumps_stay_here_or_are_the_same(
@@ -131,3 +130,29 @@ def test_other_dumps_stay_here_or_are_the_same(
 ) -> None:
     top = project(tmp_path / "p")
     both_ways(farm, top, "gcc", words, "-c", "a.c", ends=ends)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-fopt-info-vec-all=", "-fopt-info-all=", "-fdump-tree-all=", "-fdump-rtl-expand-details=",
+        "-fdump-tree-original-lineno=",
+    ],
+)  # fmt: skip
+def test_a_report_that_names_its_file_stands_behind_those_of_other_compiles(
+    farm: Farm, tmp_path: Path, option: str
+) -> None:
+    need("gcc")
+    left = []
+    for wrapper in ((), (ZCC,)):
+        top = project(tmp_path / "p")
+        (top / "b.c").write_text("int b(int *x) { int s = 1; while (*x) s *= *x++; return s; }\n")
+        (top / "all.txt").write_text("from before\n")
+        for source in ("a.c", "b.c"):
+            command = ("gcc", "-O3", f"{option}all.txt", "-c", source)
+            with farm.ending(*(["appended-output"] if wrapper else [])):
+                found = farm.run(*wrapper, *command, cwd=top, strict=False)
+            assert found.returncode == 0, found.stderr
+        left.append(_without_addresses(written(top)))
+        shutil.rmtree(top)
+    assert left[0] == left[1]

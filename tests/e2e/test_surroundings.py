@@ -212,12 +212,16 @@ def test_a_directory_that_something_is_mounted_over_is_left_to_the_compiler(
     assert not (tmp_path / "above" / "x.o").exists()
 
 
+@pytest.mark.parametrize(
+    ("specs", "output"),
+    [("*self_spec:\n+ -MMD\n", "x.d"), ("*cc1:\n+ -aux-info aux.X\n\n", "aux.X")],
+)
 def test_what_configures_a_compiler_writes_nothing_while_it_is_asked(
-    farm: Farm, project: Path
+    farm: Farm, project: Path, specs: str, output: str
 ) -> None:
-    (project / "md.specs").write_text("*self_spec:\n+ -MMD\n")
-    assert not both_ways(farm, project, "gcc", "-specs=./md.specs", "-c", "x.c", ends="config-file")
-    assert {path.name for path in project.iterdir()} == {"md.specs", "x.c", "x.d"}
+    (project / "my.specs").write_text(specs)
+    both_ways(farm, project, "gcc", "-specs=./my.specs", "-c", "x.c", ends="config-file")
+    assert {path.name for path in project.iterdir()} == {"my.specs", "x.c", output}
 
 
 def test_messages_of_a_given_length_are_wrapped_for_the_place_here(

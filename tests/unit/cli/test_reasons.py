@@ -32,7 +32,8 @@ HOME = ROOT / "zcc" / "reasons.py"
 
 # What statistics, notebooks and brokers of before hold. None of these goes, unless to RETIRED.
 CODES = """
-    analysis-failed assembler-input broker-disk broker-failed broker-silent broker-stopped build-session
+    analysis-failed appended-output
+    assembler-input broker-disk broker-failed broker-silent broker-stopped build-session
     cache-off changed closed-stream compare-debug compile-error compiler-not-understood computed-include
     config-file conftest damaged damaged-result default-output diagnostics-file disk disputed dump-names
     dump-output embed-directory encoding end-of-options environment evicted farm-full file-list first header-map

@@ -31,6 +31,8 @@ _STAYS = re.compile(
     rb"(?<![\w-])--?(?:M[A-Z]*\b|Wp,-M|ftime-trace|save-stats|serialize-diagnostics)"
     rb"|(?<![\w-])--(?:write-|user-|write-user-)?dependencies\b"
     rb"|-(?:dependency-(?:file|dot)|header-include-file|diagnostic-(?:log|serialized)-file|stats-file)\b"
+    rb"|(?<![\w-])-(?:aux-info|d[ax]\b|f(?:dump-|opt-info|stack-usage|callgraph-info|test-coverage)"
+    rb"|-?save-temps|-?coverage\b|f?save-optimization-record)"
     rb"|(?<![\w-])(?:-o|--output)[ \t=]+(?=[^%{}\s])|%:getenv\("
 )
 

@@ -320,13 +320,21 @@ class Reading:
                 self.has_dumps = True
             case Use.LISTING if b"g" in value.partition(b"=")[0]:
                 self._stays(Reason.LISTING_TIME, word)  # it says when it was made
-            case Use.DUMP | Use.OPTIMIZATIONS | Use.LISTING:
+            case Use.DUMP | Use.OPTIMIZATIONS:
+                self._take_report(value.partition(b"=")[2], word)
+            case Use.LISTING:
                 self._write(value.partition(b"=")[2])
             case _ if option.derives:
                 self.suffixes += option.derives
                 self.writes_notes |= b".gcno" in option.derives
             case _:
                 self._write(value)
+
+    def _take_report(self, name: bytes, word: bytes) -> None:
+        """Of several compiles that name one file all reports stand there, one behind another."""
+        if name not in _STREAMS:
+            self._stays(Reason.APPENDED_OUTPUT, word)
+        self._write(name)
 
     def _take_depfile(self, option: Option, operand: bytes | None) -> None:
         match option.use:
