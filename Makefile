@@ -59,6 +59,8 @@ check: $(INSTALLED) ## lint, format, types, layers
 
 docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
+	$(BIN)/python -m zcc.cli.metrics_page > docs/reference/metrics.md
+	$(BIN)/python -m tests.commands_page > docs/reference/commands.md
 
 golden: $(INSTALLED) ## the bytes of all messages as this release says them, once a release
 	$(BIN)/python -m tests.golden

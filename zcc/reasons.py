@@ -363,7 +363,7 @@ class Reason(StrEnum):
     # ---- faults: what came back is of no use (agent/results) ----
     PROOF = ("proof", FAULT, "",
         "The compiler saw other files on the node than it would here.", "The result was not used.",
-        "Report the path, unless docs/design/architecture.md names the case as a limit.")
+        "Report the path, unless docs/design/limits.md names the case.")
     INPUTS_CHANGED = ("inputs-changed", FAULT, "modified_input_file",
         "An input changed while its compile was away.", "The result is one of files that are no more.",
         "Nothing to do, unless the build edits its sources while it compiles.")

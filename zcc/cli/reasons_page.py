@@ -30,7 +30,7 @@ _SECTIONS = {
         "Only this machine is known to write the same bytes. Those with a star are mostly sent all the\n"
         "same: the compiler is asked for its inputs, which takes longer (`listed` in `zcc stats`). What is\n"
         "sent, and limits that no reason tells of, are in\n"
-        "[the design](../design/architecture.md#limits-of-today).",
+        "[limits of today](../design/limits.md).",
     ),
     Kind.FAULT: (
         "Faults",

@@ -67,7 +67,7 @@ def test_each_documented_variable_is_known() -> None:
                 page.read_text()
                 for page in [
                     *(ROOT / "docs" / "guide").glob("*.md"),
-                    ROOT / "docs" / "reference" / "settings.md",
+                    ROOT / "docs" / "reference" / "environment.md",
                 ]
             ),
         )
