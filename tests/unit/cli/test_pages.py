@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -70,3 +71,32 @@ def broker_files() -> list[str]:
 )  # fmt: skip
 def test_each_file_on_disk_is_on_the_page(name: str) -> None:
     assert re.search(rf"`{re.escape(name)}[`/.]", text_of("formats.md"))
+
+
+def audited() -> set[str]:
+    """The events that the broker writes to its audit log: the first argument of `audit(...)`, or of `write`."""
+    found = set()
+    for path in (ROOT / "broker").rglob("*.py"):
+        module = ast.parse(path.read_bytes())
+        named = {
+            ast.unparse(node.targets[0]): node.value
+            for node in module.body
+            if isinstance(node, ast.Assign)
+        }
+        for call in (node for node in ast.walk(module) if isinstance(node, ast.Call) and node.args):
+            if re.search(r"(?:\.audit|_audit\.write|_log\.write)$", ast.unparse(call.func)):
+                what = named.get(ast.unparse(call.args[0]), call.args[0])
+                if isinstance(what, ast.Constant) and isinstance(what.value, str):
+                    found.add(what.value)
+    return found
+
+
+def test_each_event_of_the_audit_log_is_on_the_page() -> None:
+    rows = text_of("formats.md").partition("## The audit log")[2].partition("\n## ")[0]
+    told = {
+        name
+        for row in rows.splitlines()
+        for name in re.findall(r"`([a-z-]+)`", row.split(" | ")[0])
+    }
+    assert len(audited()) >= 20
+    assert audited() - told == set()
