@@ -17,6 +17,7 @@ _HEAD = """\
 
 `zcc stats --format=prometheus` prints them: the text exposition format 0.0.4. They are one user's on one
 machine, and no server listens. [How to collect them](../guide/numbers.md#for-prometheus) is in the guide.
+Broker and nodes have none: `zcc nodes --json` and [the audit log](formats.md#the-audit-log) tell of them.
 
 Counters begin at the last `zcc stats --zero`. Seconds are seconds, sizes are bytes.
 A name is never given another meaning; a new one may come with each release.
