@@ -2,7 +2,7 @@
 
 Owns the named types of which messages (zcc/messages.py), jobs and results (zcc/job.py) are made, and the rule
 that is derived from a type. A field of plain `int`, `float`, `str`, `bytes` or `tuple` has no rule, so a class
-with one cannot even be imported with the codec. `docs/reference/protocol.md` has the table.
+with one cannot even be imported with the codec. `docs/reference/bounds.md` has the table.
 
 A class is read as a record, which may grow at its end: a field that is lacking has its default, and those that
 are not known are passed over. A tuple has the length that its type says, for good.

@@ -244,7 +244,7 @@ class Reason(StrEnum):
         "Put the arguments into a response file (@file).")
     OUT_OF_BOUNDS = ("out-of-bounds", LIMIT, "",
         "The job breaks a bound of the protocol.", "No broker would take it.",
-        "See the bound in brackets in docs/reference/protocol.md.")
+        "See the bound in brackets in docs/reference/bounds.md.")
 
     # ---- limits: outputs (compiler/commandline, agent/analysis/output_places.py, agent/results) ----
     DEFAULT_OUTPUT = ("default-output", LIMIT, "",
