@@ -78,7 +78,8 @@ class Quick:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        kept, dropped = [], []
+        kept: list[pytest.Item] = []
+        dropped: list[pytest.Item] = []
         for item in items:
             is_out = any(item.get_closest_marker(name) for name in MARKS)
             (dropped if is_out else kept).append(item)

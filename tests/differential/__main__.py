@@ -20,7 +20,7 @@ def main() -> int:
     way = WAYS[options.way]
 
     def work(differ: Differ) -> Report:
-        deadline_s = time.monotonic() + 60 * options.minutes
+        deadline_s: float = time.monotonic() + 60 * options.minutes
         start = options.case or 0
 
         def is_over() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -195,7 +196,7 @@ class Maker:
     def _piece(self, path: str, headers: list[str], nested: bool = False) -> str:
         rng = self._rng
         name = self._spelling(path, headers)
-        kinds = (
+        kinds: tuple[tuple[float, Callable[[], str]], ...] = (
             (30, lambda: self._include(name)),
             (8, lambda: self._conditional(self._include(name))),
             (10, lambda: self._probe(name)),
@@ -348,7 +349,7 @@ class Maker:
                 "omp target",
             )
         )
-        forms = (f"/* {words} */", f"/* {words}\n{words} */")
+        forms: tuple[str, ...] = (f"/* {words} */", f"/* {words}\n{words} */")
         if not self._is_assembly:
             forms += (
                 f"extern int k{self._number}; // {words}",

@@ -73,8 +73,8 @@ def test_a_name_that_was_missed_leaves_a_trace_when_it_appears(
         top = Path(os.path.realpath(directory))
         for place in ("p/i", "p/sub", "out"):
             (top / place).mkdir(parents=True)
-        for path in present:
-            (top / "p" / path).write_text(text(header, top))
+        for spelling in present:
+            (top / "p" / spelling).write_text(text(header, top))
         (top / "p" / "x.c").write_text(text(source, top))
         before = scan(top, is_clang)
         if not isinstance(before, Closure):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker.core import effects, events
-from broker.core.events import Origin
+from broker.core.events import Event, Origin
 from broker.core.jobs import LEASE_RANDOM_BYTES, lease_prefix, private_key
 from broker.core.limits import (
     HELLO_EVERY_S,
@@ -221,13 +221,13 @@ class BrokerRules(RuleBasedStateMachine):
     def peer_leaves(self, name: str, way: str) -> None:
         at = self.origin(name)
         self.forget(name)
-        event = {
+        ends: dict[str, Event] = {
             "bye": events.MessageArrived(at, Bye("")),
             "gone": events.PeerUnreachable(at.route),
             "bad": events.PeerMisbehaved(at, "nonsense"),
             "key": events.KeyRevoked(at.user),
-        }[way]
-        self.desk.happen(event)
+        }
+        self.desk.happen(ends[way])
 
     @rule(name=names_of_nodes, seconds=st.sampled_from((0.5, 3.0)))
     def node_is_put_aside(self, name: str, seconds: float) -> None:

@@ -117,8 +117,21 @@ class LinedWorld(World):
         self.toolchain_of[facts.key] = facts.toolchain
         super().submit(agent, ticket, facts)
 
-    def lined(self, name: str, slots: int, mbit: float, **more: bool) -> LinedNode:
-        return self._join(LinedNode(self, name, slots, bytes_per_s=mbit * MBIT, **more))
+    def lined(
+        self,
+        name: str,
+        slots: int,
+        mbit: float,
+        *,
+        takes_at_once: bool = False,
+        begins_at_once: bool = False,
+    ) -> LinedNode:
+        return self._join(
+            LinedNode(
+                self, name, slots, bytes_per_s=mbit * MBIT,
+                takes_at_once=takes_at_once, begins_at_once=begins_at_once,
+            )
+        )  # fmt: skip
 
     def _offer(self, effect: effects.OfferBlobs) -> None:
         node = self.peers[effect.route]

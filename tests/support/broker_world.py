@@ -11,6 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from broker.core import effects, events
@@ -82,6 +83,9 @@ def job(
 ) -> JobFacts:
     names = (f"{name}.c",) if inputs is None else inputs
     return JobFacts(name, tuple(map(blob, names)), blob(toolchain), machine_class, hint_s, build)
+
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 class Desk:
@@ -246,7 +250,7 @@ class Desk:
         self.sent[origin.route] = [each for each in inbox if not isinstance(each, Run)]
         return found
 
-    def got(self, origin: Origin, kind: type[Message]) -> list[Message]:
+    def got(self, origin: Origin, kind: type[AnyMessage]) -> list[AnyMessage]:
         return [message for message in self.sent[origin.route] if isinstance(message, kind)]
 
     def _handle(self, event: Event, seen: list[Effect]) -> None:
@@ -369,11 +373,11 @@ def validate(machine: Machine) -> None:
     runs = Counter(lease.key for lease in farm.leases.values())
     assert all(count == 1 + (key in hedged) for key, count in runs.items()), "runs too often"
     for key in hedged:
-        lease, hedge = farm.executions[key].lease, farm.executions[key].hedge
-        assert lease is not None
+        main, hedge = farm.executions[key].lease, farm.executions[key].hedge
+        assert main is not None
         assert hedge is not None
         assert farm.leases[hedge.id] is hedge
-        assert lease.node != hedge.node
+        assert main.node != hedge.node
     for session in farm.sessions:
         for key in session.tickets.values():
             assert key in farm.executions
@@ -444,7 +448,7 @@ class FakeAgent:
                 self.hello()
             case Want(blobs):
                 for digest, _ in blobs:
-                    self.world.later(0.05, lambda digest=digest: self._upload(digest))
+                    self.world.later(0.05, partial(self._upload, digest))
             case Finished() if message.ticket in self.waiting:
                 del self.waiting[message.ticket]
                 self.finished[message.ticket] = message
@@ -555,7 +559,7 @@ class FakeNode:
             took_s = 0.0 if is_denied else self.world.cost_of(run.key) / self.speed
             self.took_s[lease] = took_s
             self.ends_at[lease] = self.world.now + took_s
-            self.world.later(took_s, lambda lease=lease: self._end(lease))
+            self.world.later(took_s, partial(self._end, lease))
 
     def _end(self, lease: bytes) -> None:
         if not self.is_alive or lease not in self.running or not self.answers:
@@ -593,7 +597,7 @@ class FakeNode:
 
 
 Peer = FakeAgent | FakeNode
-AnyPeer = TypeVar("AnyPeer", FakeAgent, FakeNode)
+AnyPeer = TypeVar("AnyPeer", bound=FakeAgent | FakeNode)
 
 
 class World:
@@ -622,8 +626,8 @@ class World:
     def now(self) -> float:
         return self.desk.now
 
-    def agent(self, name: str, **more: bool) -> FakeAgent:
-        return self._join(FakeAgent(self, name, **more))
+    def agent(self, name: str, *, has_files: bool = True) -> FakeAgent:
+        return self._join(FakeAgent(self, name, has_files=has_files))
 
     def node(self, name: str, slots: int, **more: float | str) -> FakeNode:
         return self._join(FakeNode(self, name, slots, **more))  # type: ignore[arg-type]

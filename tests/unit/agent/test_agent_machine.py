@@ -128,7 +128,10 @@ def test_a_broker_that_never_answers_sends_the_first_compiles_home() -> None:
     agent.is_farm_expected = True
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    assert agent.handle(FarmClosed("broker-silent"), 3.0) == [local("broker-silent"), RunHere(1)]
+    assert agent.handle(FarmClosed(Reason.BROKER_SILENT), 3.0) == [
+        local("broker-silent"),
+        RunHere(1),
+    ]
 
 
 def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
@@ -209,7 +212,7 @@ def test_a_failed_proof_is_compiled_here() -> None:
     agent = machine()
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    effects = agent.handle(ResultUnproven(1, "proof", "/p/x.h"), 0.0)
+    effects = agent.handle(ResultUnproven(1, Reason.PROOF, "/p/x.h"), 0.0)
     assert effects == [local("proof", "/p/x.h"), RunHere(1)]
 
 
@@ -232,7 +235,7 @@ def test_a_lost_farm_sends_every_remote_call_home() -> None:
     arrive(agent, 1, 2, 3)
     for call in (1, 2, 3):
         agent.handle(CallPrepared(call, "scanned"), 0.0)
-    effects = agent.handle(FarmClosed("broker-silent"), 5.0)
+    effects = agent.handle(FarmClosed(Reason.BROKER_SILENT), 5.0)
     assert [effect for effect in effects if isinstance(effect, RunHere)] == [RunHere(1), RunHere(2)]
     assert agent.handle(ResultProven(3), 6.0) == []  # too late: it waits for its slot
 
@@ -292,7 +295,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         CallPrepared(call, "scanned"),
         CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
         FarmOpened(),
-        FarmClosed("broker-silent"),
+        FarmClosed(Reason.BROKER_SILENT),
         JobRefused(call, "no-nodes", ""),
         ResultProven(call),
         CompileFailed(call, 1),
@@ -321,7 +324,7 @@ def test_a_memory_of_the_farm_that_does_not_hold_here_is_compiled_anew_once() ->
     agent = machine()
     arrive(agent, 1)
     agent.handle(CallPrepared(1, "scanned"), 0.0)
-    refused = RecallRefused(1, "proof", "/a.h")
+    refused = RecallRefused(1, Reason.PROOF, "/a.h")
     assert agent.handle(refused, 1.0) == [SubmitJob(1, is_fresh=True)]
     assert agent.handle(FarmOpened(), 2.0) == [SubmitJob(1, is_fresh=True)]
     assert agent.handle(refused, 3.0) == [local("proof", "/a.h"), RunHere(1)]

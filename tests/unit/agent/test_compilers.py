@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.digest import Digest
 from tests.conftest import needs
 from zcc.agent.analysis.compilers import Compilers
 from zcc.compiler.toolchain.index import Toolchain
@@ -40,7 +41,7 @@ def test_a_newer_gcc_beside_clang_is_found_for_the_next_compile(
     compilers = Compilers(str(tmp_path / "toolchains"))
     name = os.fsencode(clang)
 
-    async def digests() -> list[bytes]:
+    async def digests() -> list[Digest]:
         found = []
         for target in (listed / "12", listed / "13", tmp_path / "stage"):
             if not target.exists():
@@ -84,7 +85,7 @@ def test_a_configuration_is_looked_at_for_every_compile(clang: Path, tmp_path: P
     compilers = Compilers(str(tmp_path / "toolchains"))
     name = os.fsencode(clang)
 
-    async def digests() -> list[bytes]:
+    async def digests() -> list[Digest]:
         found = []
         for text in ("-DX=1\n", None, "-DX=2\n", ""):
             configuration = clang.with_name("clang.cfg")

@@ -944,9 +944,13 @@ def test_messages_without_a_reader_are_left_to_the_compiler(desk: Desk, stream: 
     desk.agent(result((b"x.o", 0o644, b"new"), **{stream[3:]: b"a warning"}))
     read_end, write_end = os.pipe()
     os.close(read_end)
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: write_end}
+    stdout, stderr = (
+        write_end if name == stream else subprocess.DEVNULL for name in ("stdout", "stderr")
+    )
     command = [os.fspath(desk.root / "bin" / "zcc"), "gcc-99"]
-    with subprocess.Popen(command, cwd=desk.project, env=desk.environment, **streams) as process:
+    with subprocess.Popen(
+        command, cwd=desk.project, env=desk.environment, stdout=stdout, stderr=stderr
+    ) as process:
         os.close(write_end)
         assert process.wait(PATIENCE_S) == 9
     assert not (desk.project / "x.o").exists()

@@ -291,8 +291,8 @@ def test_a_caller_whose_output_is_closed() -> None:
 
 @pytest.mark.parametrize("is_one", [True, False])
 def test_messages_whose_order_would_be_lost(is_one: bool) -> None:
-    streams = {"stderr": subprocess.STDOUT} if is_one else {"stderr": subprocess.PIPE}
-    with process(stdout=subprocess.PIPE, **streams) as caller:
+    stderr = subprocess.STDOUT if is_one else subprocess.PIPE
+    with process(stdout=subprocess.PIPE, stderr=stderr) as caller:
         visitor: Any = SimpleNamespace(caller=caller)
         call = Call(visitor, request_in(os.getcwd()), 0.0, cast(Any, None))
         call.parts = [part("a.o", b"a warning\n")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -204,11 +205,11 @@ def test_what_ran_here_again_is_the_latest_again(pages: Pages) -> None:
 def test_what_the_cache_says_itself_comes_first() -> None:
     assert cause_of_miss(CacheMode.OFF, None) == Cause("cache-off")
     assert cause_of_miss(CacheMode.REFRESH, None) == Cause(Reason.REFRESH)
-    refused = Missed("refused", "/p/hidden.h")
+    refused = Missed(Reason.REFUSED, "/p/hidden.h")
     found = cause_of_miss(CacheMode.ON, refused)
     assert found is not None
     assert "/p/hidden.h" in sentences(found)[0]
-    assert cause_of_miss(CacheMode.ON, Missed("unknown")) is None
+    assert cause_of_miss(CacheMode.ON, Missed(Reason.UNKNOWN)) is None
     assert cause_of(None, JOB.toolchain, b"").kind == "first"
 
 
@@ -264,7 +265,11 @@ def test_a_second_output_leads_to_the_compile_that_writes_it(pages: Pages) -> No
 
 def test_a_notebook_of_an_older_agent_learns_of_second_outputs(pages: Pages) -> None:
     pages.lasts.compiled(prepared(JOB), "remote")
-    pages.notebook.write(lambda db: db.execute("DROP TABLE IF EXISTS sides"))
+
+    def drop(db: sqlite3.Connection) -> None:
+        db.execute("DROP TABLE IF EXISTS sides")
+
+    pages.notebook.write(drop)
     pages.notebook.wait_written()
     assert lasts_of(pages.path, b"/p/x.d") == []
     pages.lasts.compiled(prepared(SIDES), "remote")

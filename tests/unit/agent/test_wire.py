@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from zcc.agent.launchers.wire import (
     MAX_REQUEST_BYTES,
+    Environment,
     Request,
     RequestReader,
     TerminalSize,
@@ -21,7 +22,7 @@ from zcc.agent.launchers.wire import (
     encode_wait,
 )
 
-ENVIRONMENT = {b"PATH": b"/bin", b"X": b"a=b"}
+ENVIRONMENT = Environment({b"PATH": b"/bin", b"X": b"a=b"})
 
 
 def request_bytes(

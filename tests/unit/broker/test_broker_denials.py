@@ -87,7 +87,7 @@ def test_it_has_all_its_places_back_when_what_it_gives_is_of_use(desk: Desk) -> 
     agent, node = desk.client("a"), desk.node("n", slots=SLOTS)
     submit(desk, agent, 200)
     deny(desk, node)
-    had = []
+    had: list[int] = []
     while len(had) < 5:
         desk.pass_time(0.5, frozenset((agent, node)))
         if given := use(desk, node):

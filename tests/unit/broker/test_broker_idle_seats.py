@@ -6,7 +6,7 @@ import pytest
 
 from broker.core.limits import STARTUP_GRACE_S
 from tests.support.broker_world import FakeAgent, FakeNode, World, blob, job, session_id
-from zcc.messages import Failed, Hello, Run
+from zcc.messages import Failed, Hello, Message, Run
 
 
 class Classed(FakeNode):
@@ -28,7 +28,7 @@ class NoRoom(Classed):
 
     machine_class = b"x"
 
-    def take(self, message: object) -> None:
+    def take(self, message: Message) -> None:
         if isinstance(message, Run) and message.body.startswith(b"v"):
             self.world.say(self, Failed(message.lease, "unfit", "no room"))
             return

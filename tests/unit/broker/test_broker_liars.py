@@ -10,7 +10,7 @@ from broker.core.limits import STARTUP_GRACE_S
 from broker.scheduling.patience import seen_wall_s
 from cache.digest import digest_of
 from tests.support.broker_world import FakeNode, World, job
-from zcc.messages import Revoke, Run, Started
+from zcc.messages import Message, Revoke, Run, Started
 
 NOW = 100.0
 
@@ -45,7 +45,7 @@ class Denies(FakeNode):
 
     status, is_sound = 0, False
 
-    def take(self, message: object) -> None:
+    def take(self, message: Message) -> None:
         if isinstance(message, Run):
             lease = message.lease
             self.world.say(self, Started(lease))

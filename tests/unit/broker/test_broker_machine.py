@@ -14,6 +14,7 @@ from broker.core.effects import (
     CloseTraffic,
     Deliver,
     DropPushes,
+    Effect,
     NoteToolchain,
     OfferBlobs,
     OpenTraffic,
@@ -86,7 +87,7 @@ def desk() -> Desk:
     return desk
 
 
-def bulk_and_control(effects: list[object]) -> list[object]:
+def bulk_and_control(effects: list[Effect]) -> list[Effect]:
     kinds = (Send, Deliver, AskBlobs, OfferBlobs, OpenTraffic, CloseTraffic)
     return [effect for effect in effects if isinstance(effect, kinds)]
 

@@ -128,7 +128,7 @@ def test_what_is_too_large_for_every_node_is_refused_at_once_next_time(desk: Des
     desk.submit(agent, 1, known("x"))
     (run,) = desk.runs(node)
     stop(desk, node, run, 1.02)
-    assert [each.reason for each in desk.got(agent, Refused)] == [  # type: ignore[attr-defined]
+    assert [each.reason for each in desk.got(agent, Refused)] == [
         "needs-memory: more than 1044 MiB, and no node gives a job more than 1024 MiB"
     ]
     desk.submit(agent, 2, replace(known("x"), name="edited"))
@@ -162,7 +162,7 @@ def test_a_node_that_stops_the_same_job_again_and_again_loses_it(desk: Desk) -> 
         stop(desk, node, runs[0], 0.1)
     assert stops == MAX_STOPS + 1
     (refused,) = desk.got(agent, Refused)
-    assert re.match("no-nodes|nodes-failed", refused.reason)  # type: ignore[attr-defined]
+    assert re.match("no-nodes|nodes-failed", refused.reason)
 
 
 def test_a_node_says_of_no_job_that_it_needs_more_than_twice_what_it_has(desk: Desk) -> None:

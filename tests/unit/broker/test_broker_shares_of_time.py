@@ -24,9 +24,9 @@ def test_nodes_that_rest_for_a_key_hide_no_idle_node_behind_them() -> None:
     desk.pass_time(5, heard=everybody)
     for number in range(12):
         desk.submit(client, number, job(f"j{number}", inputs=()))
-    for node in bad:
-        for run in desk.runs(node):
-            desk.say(node, Failed(run.lease, Fault.RESOURCES.value, "x"))
+    for each in bad:
+        for run in desk.runs(each):
+            desk.say(each, Failed(run.lease, Fault.RESOURCES.value, "x"))
     while runs := desk.runs(honest):
         for run in runs:
             desk.done(honest, run.lease)

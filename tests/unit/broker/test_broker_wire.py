@@ -226,9 +226,9 @@ def test_a_pool_of_machines_that_joins_at_once_holds_up_nobody(tmp_path: Path) -
         broker.registry.add_joiner(token.public, PeerRole.CLIENT, time.time(), time.time() + 99, 50)
         enrol = broker.shell._registry.enrol
 
-        def slow(*arguments: Any) -> PeerRole:
+        def slow(joiner: str, public_key: str, label: str, now: float) -> PeerRole:
             time.sleep(0.02)
-            return enrol(*arguments)
+            return enrol(joiner, public_key, label, now)
 
         broker.shell._registry.enrol = slow  # type: ignore[method-assign]
         other, joiner = broker.dial(own), broker.dial(token)

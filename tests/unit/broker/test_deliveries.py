@@ -302,7 +302,11 @@ def test_what_is_answered_later_is_made_when_there_is_room(bench: Bench) -> None
     made: list[int] = []
 
     def make(number: int) -> Answer:
-        return Answer(lambda: made.append(number) or Settled(b"%d" % number), 100)
+        def settled() -> Settled:
+            made.append(number)
+            return Settled(b"%d" % number)
+
+        return Answer(settled, 100)
 
     bench.stand_still(A)
     for number in range(3):

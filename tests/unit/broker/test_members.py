@@ -232,7 +232,7 @@ class World:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     state = tmp_path_factory.mktemp("members")
     readable, writable = os.pipe()
-    command = [
+    command: list[str | Path] = [
         BIN / "zcc-broker",
         "serve",
         "--listen",

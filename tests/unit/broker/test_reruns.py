@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.effects import Remember, RerunEnded
+from broker.core.effects import Effect, Remember, RerunEnded
 from broker.core.events import NodeCondemned, RerunAsked
 from broker.core.jobs import LEASE_KEY_BYTES
 from broker.core.limits import STARTUP_GRACE_S
@@ -59,7 +59,7 @@ def asked(*avoid: str) -> RerunAsked:
     return RerunAsked(FACTS.key, FACTS.toolchain, (), b"", 1, "user-a", frozenset(avoid), b"job x")
 
 
-def ended(effects: list[object]) -> list[RerunEnded]:
+def ended(effects: list[Effect]) -> list[RerunEnded]:
     return [effect for effect in effects if isinstance(effect, RerunEnded)]
 
 

@@ -181,7 +181,7 @@ def test_a_purge_takes_what_matches_and_nothing_else(tmp_path: Path) -> None:
     index.flush()
     clock.now += 3600
     index.put(replace(record("c", node="n1", user="u2"), made_s=2000.0))
-    selections = (
+    selections: tuple[tuple[Selection, set[str]], ...] = (
         (Selection(used_before_s=clock.now - 60), {"a", "b"}),
         (Selection(made_before_s=1500), {"a", "b"}),
         (Selection(node="n1"), {"a", "c"}),

@@ -147,7 +147,12 @@ def test_an_index_that_cannot_be_read_while_a_node_is_void_keeps_nothing(
     voiding.told(Voided(FOUR, 4, 4, (), ()))
     left(recall)
     aside, index = tmp_path / "aside", tmp_path / "results.sqlite"
-    recall._writer.do(lambda: (index.rename(aside), index.mkdir()))
+
+    def spoil() -> None:
+        index.rename(aside)
+        index.mkdir()
+
+    recall._writer.do(spoil)
     voiding.told(Voided(FIVE, 4, 5, (), ("n2",)))
     assert recall.wait_written()
     index.rmdir()

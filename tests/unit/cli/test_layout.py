@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from broker.main import app as broker_app
 from node.main import app as node_app
 from zcc.agent.history.tally import NUMBERS, OUTCOMES, Tally
-from zcc.cli import doctor
+from zcc.cli import agent, doctor
 from zcc.cli import stats as stats_command
 from zcc.cli.doctor import CheckResult, CheckState
 from zcc.cli.explain import told
@@ -153,7 +153,7 @@ class Build:
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_the_builds_fit(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stats_command, "past_builds", lambda *_: [Build(), Build()])
-    monkeypatch.setattr(stats_command.agent, "ask", lambda _: None)
+    monkeypatch.setattr(agent, "ask", lambda _: None)
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = stats_command._list_builds(stats_command.Format.TABLE).splitlines()
     assert max(map(len, lines)) <= columns
@@ -170,7 +170,7 @@ def test_the_nodes_fit_and_say_why_one_is_not_ready(columns: int) -> None:
     }  # fmt: skip
     lines = told_nodes([row], columns)
     assert max(map(len, lines)) <= columns
-    assert row["reason"] in " ".join(words(lines))
+    assert str(row["reason"]) in " ".join(words(lines))
 
 
 def test_the_nodes_show_their_mode_and_live_slots_in_a_terminal_of_80_columns() -> None:

@@ -116,16 +116,16 @@ def test_no_code_stands_alone(path: Path) -> None:
         return
     mine = NAMESAKES.get(str(path.relative_to(ROOT)), set())
     alone = [
-        f"line {node.lineno}: {node.value!r} is Reason.{Reason(node.value).name}"
-        for node in suspects(tree(path))
-        if reason_of(node.value) is not None and node.value not in mine
+        f"line {line}: {code!r} is Reason.{reason.name}"
+        for line, code in suspects(tree(path))
+        if (reason := reason_of(code)) is not None and code not in mine
     ]
     assert alone == []
 
 
-def suspects(module: ast.Module) -> Iterator[ast.Constant]:
-    """Texts that are a reason's code if they are spelt as one: with a hyphen anywhere, else where a reason
-    is given or compared."""
+def suspects(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Texts, each behind its line, that are a reason's code if they are spelt as one: with a hyphen anywhere,
+    else where a reason is given or compared."""
     for node in ast.walk(module):
         given: list[ast.expr] = []
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "-" in node.value:
@@ -140,12 +140,12 @@ def suspects(module: ast.Module) -> Iterator[ast.Constant]:
         for each in given:
             for inner in ast.walk(each):
                 if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-                    yield inner
+                    yield inner.lineno, inner.value
 
 
 def test_the_test_for_lone_codes_sees_them() -> None:
     text = 'Here("proof")\nself._stays("plugin", word)\nx.reason == "small"\ny = "time-macro"\nz = "small"'
-    seen = [node.value for node in suspects(ast.parse(text)) if reason_of(node.value)]
+    seen = [code for _, code in suspects(ast.parse(text)) if reason_of(code)]
     assert sorted(seen) == ["plugin", "proof", "small", "time-macro"]
 
 

@@ -603,7 +603,8 @@ def test_a_computed_include_is_followed_through_its_macros(project: Project, tex
     for place in places:
         project.put(place)
     found = project.found(search=project.search(b"."))
-    command = ["gcc", "-I.", "-Ulinux", "-M", "-MT", LISTING_TARGET, "a.c"]
+    target = os.fsdecode(LISTING_TARGET)
+    command = ["gcc", "-I.", "-Ulinux", "-M", "-MT", target, "a.c"]
     listed = subprocess.run(command, cwd=project.top, capture_output=True, check=True).stdout
     meant = {os.fsdecode(path) for path in parse_listing(listed)} & {"a.c", *places}
     assert len(meant) == 2

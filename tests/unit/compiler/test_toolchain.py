@@ -563,7 +563,7 @@ def test_a_program_in_front_of_gcc_is_named(tmp_path: Path) -> None:
     real = shutil.which("gcc")
     wrapper = tmp_path / "my-gcc"
     source = "#include <unistd.h>\nint main(int n, char **v) { v[0] = REAL; return n ? execv(v[0], v) : 0; }\n"
-    command = ["gcc", f'-DREAL="{real}"', "-x", "c", "-", "-o", wrapper]
+    command = ["gcc", f'-DREAL="{real}"', "-x", "c", "-", "-o", str(wrapper)]
     subprocess.run(command, input=source.encode(), check=True)
     with pytest.raises(CompilerError, match=r"my-gcc is a program in front of /.*gcc"):
         gather(os.fsencode(wrapper), os.environb[b"PATH"])

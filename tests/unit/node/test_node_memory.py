@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cache.digest import digest_of
-from node.core.effects import StartJob
+from node.core.effects import Effect, StartJob
 from node.core.events import JobFaulted, MemoryChanged, RunAsked
 from node.core.machine import NodeMachine
 from node.sandbox.command_line import LEAST_LIMIT_BYTES
@@ -132,7 +132,7 @@ def ask(name: str, bytes_: int) -> RunAsked:
     return RunAsked(name.encode(), TOOLCHAIN, frozenset(), True, bytes_)
 
 
-def started(effects: list[object]) -> list[bytes]:
+def started(effects: list[Effect]) -> list[bytes]:
     return [each.lease for each in effects if isinstance(each, StartJob)]
 
 

@@ -146,7 +146,7 @@ def test_a_job_steps_back_as_a_whole(farm: Farm, tmp_path: Path) -> None:
         job, farm.toolchain, farm.tree.root, scratch=os.fsencode(tmp_path) + b"/run", limits=GENTLE
     )
     done = farm.workers.submit(run.carry_out)
-    inside = []
+    inside: list[int] = []
     deadline = time.monotonic() + 10
     while len(inside) < 5 and time.monotonic() < deadline:
         time.sleep(0.1)

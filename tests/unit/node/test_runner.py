@@ -272,7 +272,8 @@ int main(int count, char **words) {
 
 def with_member(farm: Farm, source: bytes, place: bytes) -> UnpackedToolchain:
     root = farm.directory + b"/toolchain"
-    shutil.copytree(farm.toolchain.root, root, symlinks=True, copy_function=os.link)
+    there, here = os.fsdecode(farm.toolchain.root), os.fsdecode(root)
+    shutil.copytree(there, here, symlinks=True, copy_function=os.link)
     shutil.copy2(source, root + place)
     view = farm.toolchain.view
     return UnpackedToolchain(root, ToolchainView(view.members | {place}, view.links))
@@ -548,7 +549,7 @@ def test_an_executable_that_is_no_program_is_refused(farm: Farm, cwd: bytes) -> 
 def test_a_program_that_cannot_be_loaded_is_the_toolchains_fault(farm: Farm, cwd: bytes) -> None:
     job = farm.python("", cwd)
     broken = cwd + b"/broken"
-    shutil.copy2("/usr/bin/cat", broken)
+    shutil.copy2(b"/usr/bin/cat", broken)
     libless = UnpackedToolchain(cwd, ToolchainView(frozenset((b"/broken",))))
     farm.toolchain = libless
     job = replace(job, executable=b"/broken", manifest=make_manifest(farm.store, [cwd]))

@@ -218,8 +218,17 @@ def test_of_the_system_only_what_programs_ask_of_themselves_is_left_out(log: Log
         "/proc/self/fd",
         "/proc/self/fd/0",
     )
-    named = ("/dev/full", "/dev/nullx", "/proc/version", "/sys", "/sys/class", "/dev/fd/0")
-    named += ("/dev/zero", "/dev/random", "/proc/self/fd/999")
+    named = (
+        "/dev/full",
+        "/dev/nullx",
+        "/proc/version",
+        "/sys",
+        "/sys/class",
+        "/dev/fd/0",
+        "/dev/zero",
+        "/dev/random",
+        "/proc/self/fd/999",
+    )
     below = (
         "/proc/self/cwd/there",
         "/proc/self/fd/3x",

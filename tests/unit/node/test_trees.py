@@ -276,7 +276,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
     """Any manifest that can be: no path is below a file."""
     paths = draw(st.sets(PATHS, max_size=8))
     leaves = sorted(p for p in paths if not any(q.startswith(p + b"/") for q in paths))
-    listed, links, hard, directories = [], [], [], []
+    listed: list[FileInput] = []
+    links, hard, directories = [], [], []
     for path in leaves:
         kind = draw(st.sampled_from("ffflhd"))
         if kind == "h" and not listed:

@@ -392,7 +392,7 @@ def test_the_least_recently_used_leaves_and_one_in_use_never(
     tmp_path: Path, frame_of: Framed
 ) -> None:
     store = store_at(tmp_path, limit_bytes=10 * BLOCK_BYTES)
-    installed = []
+    installed: list[Digest] = []
     for number in range(3):
         digest, path = frame_of(toolchain(10_000, str(number)))
         if number == 2:

@@ -93,7 +93,7 @@ def test_root_of_a_user_namespace_is_somebody_outside_and_stays(
 def test_who_is_not_root_stays_and_cannot_be_asked(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(user_module.os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
     assert choose_user("", f"{place}/state") is None
     assert choose_user(ANY, f"{place}/state") is None
     with pytest.raises(NodeError, match="only root"):
@@ -104,9 +104,9 @@ def test_roots_state_lies_where_others_can_enter_unless_there_is_an_older_one(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert default_state(place) == place
-    monkeypatch.setattr(user_module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_state(f"{place}/none") == ROOTS_STATE
-    monkeypatch.setattr(user_module.os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
     assert default_state(f"{place}/none") == f"{place}/none"
 
 

@@ -165,8 +165,13 @@ def one_processor() -> Iterator[Path]:
 
 def test_a_real_group_of_one_processor_has_one(one_processor: Path) -> None:
     command = [sys.executable, "-c", ASKED]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=Path(__file__).parents[3], **pipes) as asked:
+    with subprocess.Popen(
+        command,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as asked:
         (one_processor / "cgroup.procs").write_text(str(asked.pid))
         said, _ = asked.communicate("go\n")
     assert said == "1\n"

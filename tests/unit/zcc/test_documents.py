@@ -38,11 +38,16 @@ JUNK = (
 )
 
 
+def _as(directory: Path, name: str) -> str:
+    """The directory, once its damaged file has the name that a reader looks for."""
+    os.replace(directory / "damaged", directory / name)
+    return str(directory)
+
+
 def _farm(directory: Path, name: str) -> None:
     keys = new_key_pair()
     save_access(str(directory), Access("tcp://a:1", keys.public, "farm", "client", keys))
-    os.replace(directory / "damaged", directory / name)
-    load_access(str(directory))
+    load_access(_as(directory, name))
 
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -52,14 +57,11 @@ READERS: dict[str, Callable[[Path], object]] = {
     "key": lambda at: load_key_pair(str(at / "damaged")),
     "farm.toml": lambda at: _farm(at, "farm.toml"),
     "farm.key": lambda at: _farm(at, "farm.key"),
-    "config": lambda at: (
-        os.replace(at / "damaged", at / "config.toml"),
-        config.load({"ZCC_CONFIG_DIR": str(at)}),
-    ),
-    "broker.key": lambda at: (os.replace(at / "damaged", at / "broker.key"), broker_keys(str(at))),
-    "serving": lambda at: (os.replace(at / "damaged", at / "serving.json"), last_serving(str(at))),
+    "config": lambda at: config.load({"ZCC_CONFIG_DIR": _as(at, "config.toml")}),
+    "broker.key": lambda at: broker_keys(_as(at, "broker.key")),
+    "serving": lambda at: last_serving(_as(at, "serving.json")),
     "document": lambda at: read_document(str(at / "damaged")),
-    "name": lambda at: (os.replace(at / "damaged", at / "name"), settled_name(str(at), "")),
+    "name": lambda at: settled_name(_as(at, "name"), ""),
 }
 
 

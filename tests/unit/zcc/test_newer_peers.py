@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zmq
 
-from broker.core.limits import ASKS_BURST
+from broker.core.limits import ASKS_BURST, ASKS_PER_S
 from broker.transport import newer
 from tests.unit.agent.test_reasons_reached import Heard
 from tests.unit.broker.test_broker_wire import Broker, is_deaf, run
@@ -82,7 +82,7 @@ def test_answers_are_few_however_much_is_said(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         await peer.say(AskNodes())
         await peer.wait(Nodes)
-        due = most + newer.ASKS_PER_S * (time.monotonic() - began_s) + 1
+        due = most + ASKS_PER_S * (time.monotonic() - began_s) + 1
         assert most <= sum(isinstance(each, Unknown) for each in peer.inbox) <= due
         await other.say(AskNodes())
         await other.wait(Nodes)
@@ -209,7 +209,7 @@ def test_what_a_helper_of_ccache_asks_an_older_broker_is_a_miss_at_once() -> Non
             "tcp://127.0.0.1:9", new_key_pair().public, "farm", "client", new_key_pair()
         )
         session = StorageSession(context, access, "helper")
-        session._send = lambda _: True  # type: ignore[method-assign]
+        session._send = lambda message: True  # type: ignore[method-assign]
         session._received(codec.encode(WELCOME))
         session._received(LATER)
         assert session.is_open

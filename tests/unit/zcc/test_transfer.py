@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,10 @@ BIG = b"big" * CHUNK_BYTES
 SMALL = b"small"
 BLOBS = {digest_of(data): data for data in (BIG, SMALL)}
 SETTLED = Settled(b"l" * 16)
+
+
+def stretch(data: bytes, _: Digest, offset: int, length: int) -> tuple[bytes, int]:
+    return data[offset : offset + length], len(data)
 
 
 def read(digest: Digest, offset: int, length: int) -> tuple[bytes, int] | None:
@@ -31,7 +36,7 @@ def test_everything_arrives_whatever_the_window() -> None:
         receiver.expect(digest)
         got = bytearray()
         while len(got) < len(data):
-            sent = sender.pump(lambda _d, at, n, data=data: (data[at : at + n], len(data)))
+            sent = sender.pump(partial(stretch, data))
             assert sent
             for chunk in sent:
                 assert isinstance(chunk, Chunk)
