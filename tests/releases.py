@@ -9,6 +9,7 @@ What is patched is the table of messages, before anything else is imported; then
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, ClassVar
 
@@ -60,17 +61,20 @@ def make_newer() -> None:
     shell._READERS[Progress] = lambda *_: None
     send_to = router.RouterLink.send
 
-    def send_to_and_more(self: router.RouterLink, route: bytes, frames: list[bytes]) -> bool:
-        has_gone = send_to(self, route, frames)
-        return has_gone and (frames[1] not in FOLLOWED or send_to(self, route, progress))
+    def send_to_and_more(self: router.RouterLink, routing_id: bytes, frames: list[bytes]) -> bool:
+        has_gone = send_to(self, routing_id, frames)
+        return has_gone and (frames[1] not in FOLLOWED or send_to(self, routing_id, progress))
 
     router.RouterLink.send = send_to_and_more  # type: ignore[method-assign]
 
     from zcc.agent.analysis import outcome
+    from zcc.job import Job, encode_job
 
     # A field of the Job that tells on nothing: a hint.
-    encode_job = outcome.encode_job
-    outcome.encode_job = lambda job: encode_job(job, (LATER,))  # type: ignore[assignment]
+    def encode_grown(job: Job, unknown: Sequence[Any] = (LATER,)) -> bytes:
+        return encode_job(job, unknown)
+
+    outcome.encode_job = encode_grown  # type: ignore[attr-defined]
 
 
 def make_older() -> None:

@@ -69,12 +69,12 @@ def _node(place: str, farm: Farm) -> None:
     job = replace(job, executable=b"/attack", argv=(b"attack",))
     tell, node = Start.tell, os.getpid()
 
-    def die_and_tell(start: Start, options: list[bytes]) -> None:
+    def die_and_tell(self: Start, options: list[bytes]) -> None:
         if not os.fork():
             while os.getppid() == node:
                 time.sleep(0.01)
-            tell(start, options)
-            _hold({start.info, start.stdout, start.stderr})
+            tell(self, options)
+            _hold({self.info, self.stdout, self.stderr})
         os.kill(node, signal.SIGKILL)
 
     Start.tell = die_and_tell  # type: ignore[method-assign]

@@ -115,14 +115,11 @@ class Drawn:
     def _bounded(self, base: Any, bound: Range | Length | Like) -> Any:
         rng = self._rng
         if isinstance(bound, Range):
-            whole = base is int
-            least, most = (
-                (int(bound.least), int(bound.most)) if whole else (bound.least, bound.most)
-            )
-            middle = rng.randint(least, most) if whole else rng.uniform(least, most)
-            return rng.choice(
-                (least, most, middle, least + 1 if whole else least, 0 if whole else 0.0)
-            )
+            if base is int:
+                least, most = int(bound.least), int(bound.most)
+                return rng.choice((least, most, rng.randint(least, most), least + 1, 0))
+            middle = rng.uniform(bound.least, bound.most)
+            return rng.choice((bound.least, bound.most, middle, bound.least, 0.0))
         if isinstance(bound, Like):
             return self._like(bound)
         if get_origin(base) is tuple:

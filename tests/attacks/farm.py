@@ -312,5 +312,5 @@ def assert_unharmed(outcome: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    with attacked() as made:
-        print(json.dumps(asyncio.run(_played(made, sys.argv[1], sys.argv[2], sys.argv[3:]))))
+    with attacked() as standing:
+        print(json.dumps(asyncio.run(_played(standing, sys.argv[1], sys.argv[2], sys.argv[3:]))))

@@ -22,7 +22,7 @@ import pytest
 from node.probe import find_bubblewrap, probe
 from node.sandbox.cgroup import Cgroups, claim_at
 from node.sandbox.command_line import Limits, view_toolchain
-from node.sandbox.remains import RunOutcome, UnpackedToolchain
+from node.sandbox.remains import RunFault, RunOutcome, UnpackedToolchain
 from node.sandbox.seats import own_user_namespace
 from node.sandbox.wiping import wipe
 from node.user import User, become
@@ -228,15 +228,16 @@ def _main(request: str) -> None:
         if time.monotonic() > until:
             break
         time.sleep(0.05)
-    is_done = isinstance(outcome, RunOutcome)
+    done = outcome if isinstance(outcome, RunOutcome) else None
+    fault = outcome if isinstance(outcome, RunFault) else None
     print(
         json.dumps(
             {
-                "fault": "" if is_done else outcome.fault.value,
-                "detail": "" if is_done else outcome.detail,
-                "status": outcome.exit_status if is_done else 0,
-                "stdout": outcome.stdout.decode() if is_done else "",
-                "peak_bytes": outcome.usage.peak_bytes if is_done else 0,
+                "fault": fault.fault.value if fault else "",
+                "detail": fault.detail if fault else "",
+                "status": done.exit_status if done else 0,
+                "stdout": done.stdout.decode() if done else "",
+                "peak_bytes": done.usage.peak_bytes if done else 0,
                 "modes": {path: os.stat(path).st_mode & 0o7777 for path in _DEVICES},
                 "changed": [path for path in shown if before[path] != after[path]],
                 "left": left,

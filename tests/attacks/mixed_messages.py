@@ -103,9 +103,9 @@ def _take_everything(broker: Broker) -> None:
     link = broker.shell._link
     send = link.send
 
-    def said(route: bytes, frames: list[bytes]) -> bool:
+    def said(routing_id: bytes, frames: list[bytes]) -> bool:
         codec.decode(frames)  # whatever the broker says is a message
-        return True if route.startswith(_MARK) else send(route, frames)
+        return True if routing_id.startswith(_MARK) else send(routing_id, frames)
 
     link.send = said  # type: ignore[method-assign]
 

@@ -78,8 +78,9 @@ def _main(directory: str) -> None:
 
 
 def _told(outcome: RunOutcome | RunFault) -> str:
-    is_done = isinstance(outcome, RunOutcome)
-    return f"exit {outcome.exit_status}" if is_done else outcome.fault.value
+    if isinstance(outcome, RunFault):
+        return outcome.fault.value
+    return f"exit {outcome.exit_status}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,21 @@ from tests.unit.broker.test_broker_wire import Broker, Peer, run, sample_job
 from zcc.agent.farm.session import FarmSession
 from zcc.farm import Access
 from zcc.keys import KeyPair
-from zcc.messages import Beat, Bye, Done, Finished, Nodes, PeerRole, Refused, Run, Who
+from zcc.messages import (
+    Beat,
+    Bye,
+    Done,
+    Finished,
+    Nodes,
+    PeerRole,
+    Placed,
+    Refused,
+    Run,
+    Unknown,
+    Voided,
+    Who,
+)
+from zcc.reasons import Reason
 
 SILENCE_S = 2.5  # a busy machine takes one to run whose turn it is
 BYTES_PER_S = 128 << 10
@@ -54,7 +68,7 @@ class Heard:
     def farm_opened(self) -> None:
         self.told.append("opened")
 
-    def farm_closed(self, reason: str) -> None:
+    def farm_closed(self, reason: Reason) -> None:
         self.told.append(reason)
 
     def job_finished(self, message: Finished) -> None:
@@ -63,7 +77,13 @@ class Heard:
     def job_refused(self, ticket: int, reason: str) -> None:
         self.told.append(reason)
 
-    def nodes_listed(self, nodes: Nodes) -> None:
+    def job_begins(self, ticket: int, expected_s: float) -> None:
+        pass
+
+    def broker_answered(self, answer: Nodes | Placed | Unknown) -> None:
+        pass
+
+    def results_voided(self, message: Voided) -> None:
         pass
 
 

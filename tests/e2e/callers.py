@@ -104,7 +104,7 @@ class Site:
     def both(self, line: str, compiles: int = COMPILES, **variables: str) -> Outcome:
         """Builds both ways and asserts that nothing differs and that all was compiled remotely."""
         plain = self.plain(line, **variables)
-        distributed = self.distributed(line, **variables)
+        distributed = self.distributed(line, strict=True, **variables)
         assert_equal(plain, distributed)
         assert distributed.remote + distributed.hits == compiles
         return distributed

@@ -87,7 +87,7 @@ class User:
     def has_another_agent_than(self, pid: int) -> bool:
         """Whether a compile has started one; for a moment there may be none."""
         self.compile()
-        return (self.status() or {"pid": pid})["pid"] != pid
+        return int((self.status() or {"pid": pid})["pid"]) != pid
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -276,7 +276,7 @@ def test_two_heavy_links_do_not_overlap(user: User) -> None:
         f"#!/bin/sh\nmkdir {busy} || echo two >>{overlaps}\nsleep 0.3\nrmdir {busy}\n"
     )
     linker.chmod(0o755)
-    command = [user.bin / "zcc", linker, "-flto=auto", "a.o", "-o", "a"]
+    command: list[str | Path] = [user.bin / "zcc", linker, "-flto=auto", "a.o", "-o", "a"]
     started = [
         subprocess.Popen(command, cwd=user.root / "project", env=user.environment) for _ in range(4)
     ]

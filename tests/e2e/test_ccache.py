@@ -53,7 +53,8 @@ class Cached:
         return self._site.plain(line, **self._variables("plain"), **variables)
 
     def distributed(self, line: str, **variables: str) -> Outcome:
-        return self._site.distributed(line, **self._variables("farm"), **variables)
+        own = self._variables("farm")
+        return self._site.distributed(line, strict=True, **own, **variables)
 
     def counted(self, kind: str) -> dict[str, int]:
         """ccache's own counters of one kind of build."""
@@ -285,12 +286,12 @@ def test_zcc_in_front_of_a_ccache_that_will_not_call_it_says_what_to_do(
     (site.directory / "ccache").symlink_to(ccache)
     own = {"CCACHE_DIR": str(site.directory.parent / "ccache-one"), "CCACHE_PREFIX": ""}
     command = (str(BIN / "zcc"), "./ccache", "gcc", "-c", "a.c")
-    done = site.farm.run(*command, cwd=site.directory, **own)
+    done = site.farm.run(*command, cwd=site.directory, strict=True, **own)
     assert done.returncode == 1
     assert b"CCACHE_PREFIX=zcc" in done.stderr
     assert site.farm.run(*command, cwd=site.directory, strict=False, **own).returncode == 0
     before = site.farm.stats()["outcomes"]["remote"]
     (site.directory / "a.c").write_text("int b;\n")
     own["CCACHE_PREFIX"] = shutil.which("zcc", path=str(BIN)) or ""
-    assert site.farm.run(*command, cwd=site.directory, **own).returncode == 0
+    assert site.farm.run(*command, cwd=site.directory, strict=True, **own).returncode == 0
     assert site.farm.stats()["outcomes"]["remote"] == before + 1

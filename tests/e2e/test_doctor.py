@@ -13,7 +13,7 @@ DOCTOR = (str(BIN / "zcc"), "doctor")
 
 def examined(farm: Farm, **changed: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Exit status, and the findings by their first word (of several the last)."""
-    done = farm.run(*DOCTOR, "--json", cwd=Path("/"), **changed)
+    done = farm.run(*DOCTOR, "--json", cwd=Path("/"), strict=True, **changed)
     return done.returncode, {row["what"].split()[0]: row for row in json.loads(done.stdout)}
 
 

@@ -102,8 +102,10 @@ def hold_slots(farm: Farm, environment: dict[str, str]) -> list[subprocess.Popen
     assert status is not None
     command = [ZCC, "gcc", "-E", "-"]
     limit = status["slots"]["limit"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
-    holders = [subprocess.Popen(command, env=environment, **pipes) for _ in range(limit)]
+    holders = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(limit)
+    ]
 
     def all_held() -> bool:
         now = door.ask(environment["ZCC_SOCKET"], {"op": "status"})

@@ -369,7 +369,7 @@ def test_a_clang_that_is_called_as_another_driver_runs_here(farm: Farm, tmp_path
         placed = (tmp_path / "a.o").read_bytes()
         subprocess.run(words, cwd=tmp_path, check=True, env={**os.environ, **given})
         assert placed == (tmp_path / "a.o").read_bytes()
-    assert b"config-file" in farm.run(ZCC, *words, cwd=tmp_path, **given).stderr
+    assert b"config-file" in farm.run(ZCC, *words, cwd=tmp_path, strict=True, **given).stderr
 
 
 def test_a_given_date_is_the_clock_of_compilers_that_obey_it(farm: Farm, tmp_path: Path) -> None:

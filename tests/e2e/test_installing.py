@@ -50,7 +50,7 @@ def test_clang_takes_the_newest_gcc_that_is_there(
         os.utime(listed, (LONG_AGO_S, LONG_AGO_S))
         release = "13" if newer.exists() else "12"
         for _ in range(2):
-            done = remembering.run("zcc", clang, "-c", "a.cc", cwd=tmp_path)
+            done = remembering.run("zcc", str(clang), "-c", "a.cc", cwd=tmp_path)
             assert (done.returncode, done.stderr) == (0, b"")
             assert f"mark_of_{release}".encode() in (tmp_path / "a.o").read_bytes()
         time.sleep(rest_s)

@@ -47,7 +47,7 @@ def test_a_listing_from_a_node_is_a_local_one(
     for name in expected.keys() - {"a.c", "b.cc", "inc/own.h"}:
         (top / name).unlink()
     remote = farm.stats()["outcomes"]["remote"]
-    found = farm.run(ZCC, *command, cwd=top, **temporary)
+    found = farm.run(ZCC, *command, cwd=top, strict=True, **temporary)
     assert (found.returncode, found.stderr) == (plain.returncode, plain.stderr)
     assert _DRAWN.sub(b"NAME", found.stdout) == _DRAWN.sub(b"NAME", plain.stdout)
     assert _without_chance(written(top)) == _without_chance(expected)

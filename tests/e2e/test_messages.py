@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import termios
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,11 @@ class Screen:
         (directory / "w.cc").write_text(WARNS_CXX)
 
     def same(
-        self, terminal: Terminal | None, *command: str, is_remote: bool = True, **variables: str
+        self,
+        terminal: Terminal | None,
+        *command: str,
+        variables: Mapping[str, str] = {},
+        is_remote: bool = True,
     ) -> bytes:
         """What both show; asserts that it is the same and that the compile was remote."""
         show = terminal.show if terminal else show_through_pipe
@@ -137,7 +142,7 @@ XTERM = {"TERM": "xterm-256color"}
 @pytest.mark.parametrize("source", ["w.c", "w.cc"])
 def test_a_terminal_of_any_width(screen: Screen, family: str, source: str, columns: int) -> None:
     compiler = family if source == "w.c" else CXX[family]
-    shown = screen.same(Terminal(24, columns), compiler, *WARNINGS, source, **XTERM)
+    shown = screen.same(Terminal(24, columns), compiler, *WARNINGS, source, variables=XTERM)
     assert b"\x1b[" in shown
 
 
@@ -165,7 +170,7 @@ def test_a_terminal_of_any_width(screen: Screen, family: str, source: str, colum
 def test_whatever_the_terminals_variables_say(
     screen: Screen, family: str, variables: dict[str, str]
 ) -> None:
-    screen.same(Terminal(24, 80), family, *WARNINGS, "w.c", **variables)
+    screen.same(Terminal(24, 80), family, *WARNINGS, "w.c", variables=variables)
 
 
 @pytest.mark.parametrize(
@@ -200,21 +205,21 @@ def test_whatever_the_options_say(
     if taken.returncode != 0 or taken.stderr:
         pytest.skip(f"{family} does not know {' '.join(flags)}")
     terminal = Terminal(24, 80) if place == "terminal" else None
-    screen.same(terminal, family, *WARNINGS, *flags, "w.c", **XTERM)
+    screen.same(terminal, family, *WARNINGS, *flags, "w.c", variables=XTERM)
 
 
 @pytest.mark.parametrize("variables", [{}, {"GCC_COLORS": "warning=04"}, {"CLICOLOR_FORCE": "1"}])
 def test_a_pipe_has_no_colours_of_a_terminal(
     screen: Screen, family: str, variables: dict[str, str]
 ) -> None:
-    shown = screen.same(None, family, *WARNINGS, "w.c", **XTERM, **variables)
+    shown = screen.same(None, family, *WARNINGS, "w.c", variables=XTERM | variables)
     assert b"warning" in shown
 
 
 def test_a_terminal_for_messages_alone(screen: Screen, family: str) -> None:
     """make -j under some shells: gcc asks standard input for the width, which is none."""
     for terminal in (Terminal(24, 60, on_stdin=False), Terminal(24, 60, False, False)):
-        screen.same(terminal, family, *WARNINGS, "w.c", **XTERM)
+        screen.same(terminal, family, *WARNINGS, "w.c", variables=XTERM)
 
 
 def test_a_users_own_description_of_the_terminal_keeps_clang_here(
@@ -247,7 +252,7 @@ def test_a_description_of_the_terminal_in_a_place_of_its_own_goes_along(
     has_colours = {}
     for place in ("descriptions", "none"):
         own = {"TERM": "own-term", "TERMINFO": str(tmp_path / place)}
-        shown = screen.same(Terminal(24, 80), "clang", *WARNINGS, "w.c", **own)
+        shown = screen.same(Terminal(24, 80), "clang", *WARNINGS, "w.c", variables=own)
         has_colours[place] = b"\x1b[" in shown
     if not any(has_colours.values()):
         pytest.skip("this clang reads no description of a terminal")
@@ -256,7 +261,9 @@ def test_a_description_of_the_terminal_in_a_place_of_its_own_goes_along(
 
 def test_an_error_on_a_terminal_is_shown_once(screen: Screen, family: str) -> None:
     (screen.directory / "bad.c").write_text("int f(void) { return undeclared; }\n")
-    shown = screen.same(Terminal(24, 60), family, *WARNINGS, "bad.c", is_remote=False, **XTERM)
+    shown = screen.same(
+        Terminal(24, 60), family, *WARNINGS, "bad.c", variables=XTERM, is_remote=False
+    )
     assert b"undeclared" in shown
 
 
@@ -305,7 +312,7 @@ def german() -> None:
 )
 def test_translated_messages(screen: Screen, family: str, variables: dict[str, str]) -> None:
     for terminal in (None, Terminal(24, 70)):
-        shown = screen.same(terminal, family, *WARNINGS, "w.c", **XTERM, **variables)
+        shown = screen.same(terminal, family, *WARNINGS, "w.c", variables=XTERM | variables)
         if family == "gcc" and variables == {"LC_ALL": GERMAN}:
             has_catalogue = any(Path("/usr/share/locale/de/LC_MESSAGES").glob("gcc-*.mo"))
             assert (b"Warnung" in shown) == has_catalogue
@@ -319,9 +326,8 @@ def test_bytes_that_are_no_utf8_pass_unchanged(screen: Screen, family: str, plac
         terminal = Terminal(24, 80) if place == "terminal" else None
         flags = ("-Wall", "-Wno-pointer-sign", "-fdiagnostics-color=always")
         for locale in ("C", "C.UTF-8"):
-            shown = screen.same(
-                terminal, family, *flags, "-c", os.fsdecode(name), LC_ALL=locale, **XTERM
-            )
+            own = XTERM | {"LC_ALL": locale}
+            shown = screen.same(terminal, family, *flags, "-c", os.fsdecode(name), variables=own)
             assert b"unused variable" in shown
 
 

@@ -60,7 +60,7 @@ def test_cgos_compiler(farm: Farm, tmp_path: Path, links: Path, named: str) -> N
     own = {"GOCACHE": str(tmp_path / "cache"), "GOPROXY": "off", "GOTOOLCHAIN": "local"}
     done = farm.run(
         "go", "build", "-o", "out", ".",
-        cwd=tmp_path, CC=compiler, CGO_ENABLED="1", HOME=str(tmp_path), **own,
+        cwd=tmp_path, strict=True, CC=compiler, CGO_ENABLED="1", HOME=str(tmp_path), **own,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert subprocess.run([tmp_path / "out"], capture_output=True, check=True).stdout == b"4 9\n"

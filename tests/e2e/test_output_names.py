@@ -44,7 +44,7 @@ def compile_(farm: Farm, project: Path, *command: str, **extra: str) -> Counter[
     before = farm.stats()["outcomes"]
     for name in files(project):
         (project / name).unlink()
-    done = farm.run("zcc", *command, cwd=project, **extra)
+    done = farm.run("zcc", *command, cwd=project, strict=True, **extra)
     got = files(project)
     for name in got:
         (project / name).unlink()

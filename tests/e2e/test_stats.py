@@ -42,7 +42,7 @@ def compile_(farm: Farm, project: Path, *command: str, strict: bool = True, **ex
 def ask(farm: Farm, project: Path, *words: str, **extra: str) -> Any:
     """What a subcommand says with --json."""
     command, *rest = words
-    done = farm.run("zcc", command, "--json", *rest, cwd=project, **extra)
+    done = farm.run("zcc", command, "--json", *rest, cwd=project, strict=True, **extra)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -136,14 +136,14 @@ def test_why_speaks_of_a_moved_compile_by_its_real_paths(remembering: Farm, tmp_
         (at / "x.c").write_text(SOURCE)
     one, two = places
     assert cause(remembering, one, *command, **base) == ("first", "")
-    compile_(remembering, one, *command, **base)
+    compile_(remembering, one, *command, strict=True, **base)
     assert cause(remembering, one, *command, **base) == ("hit", "")
     assert cause(remembering, two, *command, **base) == ("hit", "")  # the other checkout's result
     assert cause(remembering, two, *command) == ("first", "")
     (one / "include" / "a.h").write_text("#define A 2\n")
     header = str(one / "include" / "a.h")
     assert cause(remembering, one, *command, **base) == ("changed", header)
-    compile_(remembering, one, *command, **base)
+    compile_(remembering, one, *command, strict=True, **base)
     assert cause(remembering, one, "x.c") == ("changed", header)
     assert "/zcc-base" not in text(remembering, one, "why", "x.o")
     assert cause(remembering, one, *command, ZCC_BASE_DIR="") == (
@@ -280,7 +280,7 @@ def test_the_forms_agree(remembering: Farm, project: Path) -> None:
 def test_watch_shows_the_numbers_until_it_is_interrupted(remembering: Farm, project: Path) -> None:
     compile_(remembering, project)
     environment = remembering.local.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = [BIN / "zcc", "stats", "--json", "--watch", "0.1"]
+    command = [str(BIN / "zcc"), "stats", "--json", "--watch", "0.1"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None
         first, second = (json.loads(watching.stdout.readline()) for _ in range(2))

@@ -274,8 +274,8 @@ def test_a_warning_that_cannot_be_written_leaves_what_the_compiler_leaves(
     (project / "x.h").write_text("")
     seen = []
     for launcher in ("", "zcc "):
-        for left in project.glob("w.[ois]*"):
-            left.unlink()
+        for old in project.glob("w.[ois]*"):
+            old.unlink()
         line = f"{launcher}gcc {words} -c w.c {stream}"
         with farm.ending(*(("remote",) if launcher else ())):
             done = farm.run("timeout", "20", "sh", "-c", line, cwd=project, strict=False)

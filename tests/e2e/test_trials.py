@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def row_of(builders: Builders, name: str) -> dict[str, Any]:
     return next((row for row in rows if row["name"] == name), {"state": "gone"})
 
 
+def is_ready(builders: Builders, name: str) -> bool:
+    return bool(row_of(builders, name)["state"] == "ready")
+
+
 def outcomes(builders: Builders) -> list[str]:
     """What trials came to, as the audit log has them."""
     log = Path(builders.local.directory) / "broker" / "audit.log"
@@ -119,7 +124,7 @@ def add_bad_node(builders: Builders) -> None:
     builders.local.say("is well")
     for name in ("bad", "good", "third"):
         builders.local.add_node(name, 1)
-        wait_until(lambda name=name: row_of(builders, name)["state"] == "ready", f"{name} to come")
+        wait_until(partial(is_ready, builders, name), f"{name} to come")
         if name == "bad":
             builders.build()
 

@@ -34,7 +34,7 @@ def compile_(farm: Farm, project: Path, verify: str = "") -> dict[str, int]:
     """Compile, hold the object against the plain compiler's, and say what was counted."""
     before = farm.stats()
     extra = {"ZCC_VERIFY": verify} if verify else {}
-    done = farm.run(*COMMAND, cwd=project, **extra)
+    done = farm.run(*COMMAND, cwd=project, strict=True, **extra)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     got = (project / "x.o").read_bytes()
     subprocess.run(COMMAND[1:], cwd=project, check=True)

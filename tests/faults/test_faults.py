@@ -93,7 +93,11 @@ def kill_below(ancestors: list[int], name: str) -> bool:
 
 
 def test_all_nodes_killed(farm: LocalFarm, project: Path) -> None:
-    build(farm, project, lambda: [node.kill() for node in farm.nodes])
+    def kill_all() -> None:
+        for node in farm.nodes:
+            node.kill()
+
+    build(farm, project, kill_all)
 
 
 def test_a_node_that_freezes(farm: LocalFarm, project: Path) -> None:
@@ -129,8 +133,9 @@ def test_an_agent_that_freezes(farm: LocalFarm, project: Path) -> None:
 
 
 def test_a_broker_that_freezes(farm: LocalFarm, project: Path) -> None:
-    assert farm.broker is not None
-    build(farm, project, lambda: farm.broker and farm.broker.send_signal(signal.SIGSTOP))
+    broker = farm.broker
+    assert broker is not None
+    build(farm, project, lambda: broker.send_signal(signal.SIGSTOP))
 
 
 def test_a_node_that_is_told_to_leave_gives_its_jobs_back(farm: LocalFarm, project: Path) -> None:

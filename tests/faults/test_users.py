@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import needs
 from zcc.agent.launchers import door
+from zcc.agent.launchers.connection import CONTROL, CONTROL_MAGIC
 from zcc.agent.launchers.wire import encode_result
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +193,7 @@ def test_an_agent_hears_its_own_user_only(users: list[User]) -> None:
     os.chmod(root.socket, 0o777)
 
     def knock() -> bool:
-        for said in (REQUEST, door.CONTROL.pack(door.CONTROL_MAGIC, 2) + b"{}"):
+        for said in (REQUEST, CONTROL.pack(CONTROL_MAGIC, 2) + b"{}"):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(root.socket))
                 try:
