@@ -1,10 +1,12 @@
 """Question: what does a job cost a node beside the compiler itself, and how many can one node do?
 
-    python bench/node.py [--jobs N] [--rounds R] [--slots S] [--window W] [--profile FILE]
+    python bench/node.py [--jobs N] [--rounds R] [--slots S] [--window W] [--headers H] [--profile FILE]
 
 A real node with its sandboxes, on loopback with CURVE, before a broker that only hands out jobs: it keeps
 `--window` of them with the node (0: one for each slot). Each job compiles a C file of its own with nothing in
 it, as a real agent made it of `zcc gcc -c`; the node fetches the source, compiles, and pushes the object.
+`--headers`: each job names so many of 1.05 times as many headers of 10 KB beside, as those of a project do: the
+compiler reads none of them, but the node makes its tree of them, and sees to it that they are what they were.
 
 CPU is from /proc, in ms a job. `compiler`: the same command run plainly, as many at a time, in the same run.
 `sandbox`: what the node has waited for (bubblewrap, the sandbox's first process, the compiler in it) less that.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -70,6 +73,8 @@ from zcc.transfer import Receiver, Sender  # noqa: E402
 BIN = Path(sys.executable).parent
 GOAL_MS = 4.0
 WARM_UP_JOBS = 40
+HEADERS_SHARE = 1.05
+HEADER_BYTES = 10_000
 LONGEST_S = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NO_NODES = "no-nodes"
@@ -182,9 +187,12 @@ class Recording:
 class Handing:
     """Hands a node jobs, and a new one for each that is done."""
 
-    def __init__(self, broker: FakeBroker, job: Job) -> None:
+    def __init__(self, broker: FakeBroker, job: Job, headers: int = 0) -> None:
         self._broker = broker
         self._job = job
+        self._headers = headers
+        self._pool = [self._header(at) for at in range(int(HEADERS_SHARE * headers))]
+        self._random = random.Random(1)
         broker.take = self._take
         self._node: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
         self._bodies: Iterator[tuple[Digest, bytes]] = iter(())
@@ -208,6 +216,12 @@ class Handing:
             raise SystemExit(why)
         return time.monotonic() - begun
 
+    def _header(self, number: int) -> FileInput:
+        content = b"/* header %d */\n" % number * (HEADER_BYTES // 16)
+        digest = digest_of(content)
+        self._broker.frames[digest] = compress(content)
+        return FileInput(b"%s/include/%d/h%d.h" % (self._job.cwd, number % 20, number), digest)
+
     def _make(self) -> tuple[Digest, bytes]:
         """A job like the recorded one, of a source and an object of its own."""
         self._count += 1
@@ -221,6 +235,7 @@ class Handing:
             FileInput(job.cwd + b"/" + name, digest) if file.path == source else file
             for file in job.manifest.files
         ]
+        files += self._random.sample(self._pool, self._headers)
         manifest = replace(job.manifest, files=tuple(sorted(files, key=lambda file: file.path)))
         words = tuple(name if word == b"e.c" else word for word in job.argv)
         encoded = encode_job(replace(job, argv=words, manifest=manifest))
@@ -341,7 +356,7 @@ def stat_of(path: str) -> list[int]:
 
 async def measure(options: argparse.Namespace, place: Path) -> None:
     broker, job = await record(place)
-    handing = Handing(broker, job)
+    handing = Handing(broker, job, options.headers)
     state = place / "node"
     broker.access(state, "node")
     # Root's node becomes another, who has to come through.
@@ -418,6 +433,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--window", type=int, default=0, help="0: one for each slot")
+    parser.add_argument("--headers", type=int, default=0, help="that each job names beside")
     parser.add_argument("--profile", default="", help="py-spy's stacks of the node, by its file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zcc-bench-node-") as place:

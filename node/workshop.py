@@ -129,7 +129,9 @@ class Workshop:
         # Toolchains that were found rotten while others may have been running with them.
         self._condemned: deque[Unpacked] = deque(maxlen=_MAX_CONDEMNED)
         self._hands = hands
-        self._trees = TreePool(os.path.join(directory, "trees"), self.inputs, discard=self._bin)
+        self._trees = TreePool(
+            os.path.join(directory, "trees"), self.inputs, freshness, discard=self._bin
+        )
         self._scratch = os.path.join(directory, "scratch")
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
         for left in os.listdir(self._scratch):

@@ -10,8 +10,9 @@ that this was written on do not have it (CONFIG_FS_VERITY is off in most), and i
 own consent, so nothing here depends on it.
 
 Files are known by inode: blobs of the store are hard-linked into many trees, and are looked at once for all.
-A link that is made or goes changes a file's ctime, so that it is read once more; that is a few dozen
-microseconds for a header, and seconds for an input of a GiB: so nobody waits for another file's reading.
+A link that is made or goes changes a file's ctime. Where it is the node's own (`linking`, `unlinking`) the
+file stays known; any other has it read once more. That takes a few dozen microseconds for a header, and seconds
+for an input of a GiB: so nobody waits for another file's reading.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ INPUTS_EVERY_S = 3600.0
 TOOLCHAINS_SHARE = 24
 # Files whose state is remembered, some 300 bytes each; beyond it all are read once more.
 MAX_KNOWN = 500_000
+# Links of different files are made side by side, as a rule.
+_LINK_LOCKS = 64
 _PIECE_BYTES = 1 << 20
 
 # A path below a root, and what it must hold.
@@ -66,6 +69,47 @@ class Freshness:
         self._known: dict[int, _Known] = {}
         self._turns: dict[int, _Turn] = {}
         self._lock = threading.Lock()  # never held while a file is read
+        self._link_locks = tuple(threading.Lock() for _ in range(_LINK_LOCKS))
+
+    @contextlib.contextmanager
+    def linking(self, path: str, digest: Digest) -> Iterator[None]:
+        """Have the file at `path` get one more link meanwhile, by us, and be known as before."""
+        with self._relinked(path, digest, 1):
+            yield
+
+    @contextlib.contextmanager
+    def unlinking(self, path: str, digest: Digest) -> Iterator[None]:
+        """Have the file at `path` lose one link meanwhile, by us and not that one, and be known as before."""
+        with self._relinked(path, digest, -1):
+            yield
+
+    @contextlib.contextmanager
+    def _relinked(self, path: str, digest: Digest, links: int) -> Iterator[None]:
+        """Take the ctime that a link of ours has given a file over into what is known of it.
+
+        What makes that safe. Before our call the file looks to `stat` exactly as when it was found sound,
+        ctime included: whoever has changed it until then shows. After it, it is the same inode, with that
+        mode, size and mtime, and as many links more or less as we have made. A ctime that has moved by
+        anybody else's doing between the two looks shows too: by the mtime if he wrote, as a blob's is a fixed
+        time of long ago (`PLAIN_MTIME_S`), whatever the clock's grain; by the count if he linked; by the mode
+        if he changed that. What is left is a write whose mtime is set back, both within these microseconds.
+        No job can do either: it has the file as the read-only layer of an overlay, and by no other name. Who
+        can is the node's own user, or root, who may replace the node as well. The hour's reading finds that,
+        as it does what a disk changes: when a file was read last stays what it was.
+        """
+        with self._link_locks[digest[0] % _LINK_LOCKS]:
+            before = _status_of(path)
+            known = self._known.get(before.st_ino) if before is not None else None
+            yield
+            if before is None or known is None or not _is_as(known, before, digest):
+                return
+            after = _status_of(path)
+            if after is None or _of_link(after) != _of_link(before, links):
+                return
+            with self._lock:
+                # Unless another has read it meanwhile, and found it rotten.
+                if self._known.get(before.st_ino) is known:
+                    self._known[before.st_ino] = (*known[:3], after.st_ctime_ns, known[4])
 
     def rotten(
         self, root: bytes, files: Iterable[Expected], every_s: float | None = None
@@ -164,6 +208,30 @@ class Freshness:
                 self._known.clear()
             self._known[status.st_ino] = (digest, *looks, read_s)
         return True
+
+
+def _status_of(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _is_as(known: _Known, status: os.stat_result, digest: Digest) -> bool:
+    looks = (digest, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return known[:4] == looks
+
+
+def _of_link(status: os.stat_result, links: int = 0) -> tuple[int, ...]:
+    """All that a file that gets so many links keeps, and the number that it then has."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_mode,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_nlink + links,
+    )
 
 
 def changed_links(root: bytes, links: Iterable[tuple[bytes, bytes]]) -> list[bytes]:

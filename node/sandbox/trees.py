@@ -22,6 +22,7 @@ from cache.blobs import PLAIN_MTIME_S, BlobStore
 from cache.digest import Digest
 from node.errors import InputError, MissingInputError, WornTreeError
 from node.sandbox.command_line import MOUNTED_DIRECTORIES, MOUNTED_FILES, is_reserved
+from node.sandbox.freshness import Freshness
 from node.sandbox.wiping import wipe, wipe_later
 from zcc.job import (
     MAX_DIRECTORIES,
@@ -61,10 +62,11 @@ _Entry = tuple[Digest, int] | bytes | _HardLink
 class Tree:
     """One input tree, used by one job at a time. `root` is what a job sees, `place` all that belongs to it."""
 
-    def __init__(self, place: bytes, store: BlobStore) -> None:
+    def __init__(self, place: bytes, store: BlobStore, freshness: Freshness) -> None:
         self.place = place
         self.root = place + b"/root"
         self._store = store
+        self._freshness = freshness
         self._held: dict[bytes, _Entry] = {}
         self._directories: set[bytes] = set()  # but for mount points
         self._spare: list[bytes] = []  # empty directories beside the root, for those that come
@@ -158,7 +160,8 @@ class Tree:
             # What has hard links is a copy: a blob's names are counted for all trees together.
             if twin == 0 and digest not in self._linked and path not in self._shared:
                 try:
-                    os.link(blob, name, dst_dir_fd=at, follow_symlinks=False)
+                    with self._freshness.linking(blob, digest):
+                        os.link(blob, name, dst_dir_fd=at, follow_symlinks=False)
                 except OSError as error:
                     if error.errno not in _CANNOT_LINK:
                         raise
@@ -180,10 +183,14 @@ class Tree:
         if entry is None:
             return
         del self._generations[path]
+        parent, _, name = path.rpartition(b"/")
+        at = hands.directory(parent)
         if isinstance(entry, tuple) and self._linked.get(entry[0]) == path:
             del self._linked[entry[0]]
-        parent, _, name = path.rpartition(b"/")
-        os.unlink(name, dir_fd=hands.directory(parent))
+            with self._freshness.unlinking(self._store.path_of(entry[0]), entry[0]):
+                os.unlink(name, dir_fd=at)
+        else:
+            os.unlink(name, dir_fd=at)
 
 
 class _Hands:
@@ -292,11 +299,13 @@ class TreePool:
         self,
         directory: str,
         store: BlobStore,
+        freshness: Freshness,
         max_idle: int = _MAX_IDLE_TREES,
         discard: Callable[[bytes], None] | None = None,
     ) -> None:
         self._directory = os.fsencode(os.path.abspath(directory))
         self._store = store
+        self._freshness = freshness
         self._max_idle = max_idle
         self._discard = discard or wipe_later
         self._idle: list[tuple[bytes, Tree]] = []  # least recently used first
@@ -311,7 +320,7 @@ class TreePool:
             if self._idle[at][0] == client_id:
                 return self._idle.pop(at)[1]
         self._made += 1
-        return Tree(self._directory + b"/%d" % self._made, self._store)
+        return Tree(self._directory + b"/%d" % self._made, self._store, self._freshness)
 
     def release(self, client_id: bytes, tree: Tree) -> None:
         """Keep the tree for this client's next job."""

@@ -18,6 +18,7 @@ from cache.blobs import BlobStore, Form
 from cache.digest import digest_of
 from node.probe import probe
 from node.sandbox.command_line import Limits, Sandbox, view_toolchain
+from node.sandbox.freshness import Freshness
 from node.sandbox.remains import RunFault, RunOutcome, UnpackedToolchain
 from node.sandbox.runner import Runner
 from node.sandbox.seats import job_threads
@@ -200,7 +201,9 @@ class Farm:
         self.toolchain = toolchain
         self.sandbox = sandbox or shared_sandbox()
         self.store = BlobStore(os.path.join(directory, "blobs"), 1 << 30, Form.PLAIN)
-        self.pool = TreePool(os.path.join(directory, "trees"), self.store, discard=wipe)
+        self.pool = TreePool(
+            os.path.join(directory, "trees"), self.store, Freshness(), discard=wipe
+        )
         self.tree = self.pool.acquire(b"client")
         self.loop = asyncio.new_event_loop()
         self.workers = job_threads(1)

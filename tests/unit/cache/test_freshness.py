@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,6 +128,117 @@ def test_a_link_that_leads_elsewhere_is_found(root: bytes) -> None:
     os.unlink(root + b"/l")
     os.symlink(b"y.h", root + b"/l")
     assert changed_links(root, links) == [b"/l", b"/gone"]
+
+
+DIGEST = FILES[0][1]
+
+
+def test_a_link_of_our_own_leaves_a_file_known(freshness: Freshness, root: bytes) -> None:
+    assert freshness.rotten(root, FILES) == []
+    path = os.fsdecode(root + b"/x.h")
+    with freshness.linking(path, DIGEST):
+        os.link(path, root + b"/y.h")
+    assert freshness.unsure(root, [*FILES, (b"/y.h", DIGEST)]) == []
+    with freshness.unlinking(path, DIGEST):
+        os.unlink(root + b"/y.h")
+    assert freshness.unsure(root, FILES) == []
+
+
+def test_a_file_that_was_read_long_ago_is_read_again_whatever_links_it_got(
+    freshness: Freshness, root: bytes, clock: Clock
+) -> None:
+    assert freshness.rotten(root, FILES) == []
+    clock.now += 3601
+    path = os.fsdecode(root + b"/x.h")
+    with freshness.linking(path, DIGEST):
+        os.link(path, root + b"/y.h")
+    assert freshness.unsure(root, FILES) == FILES
+
+
+def _write(root: bytes) -> None:
+    with open(root + b"/x.h", "r+b") as file:
+        file.write(b"I")
+
+
+def _lengthen(root: bytes) -> None:
+    path = root + b"/x.h"
+    status = os.stat(path)
+    with open(path, "ab") as file:
+        file.write(b"I")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _open_to_all(root: bytes) -> None:
+    os.chmod(root + b"/x.h", 0o666)
+
+
+def _link(root: bytes) -> None:
+    os.link(root + b"/x.h", root + b"/z.h")
+
+
+def _exchange(root: bytes) -> None:
+    os.rename(root + b"/x.h", root + b"/old")
+    status = os.stat(root + b"/old")
+    with open(root + b"/x.h", "wb") as file:
+        file.write(HEADER)
+    os.utime(root + b"/x.h", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_write, _lengthen, _open_to_all, _link, _exchange])
+@pytest.mark.parametrize("way", ["linking", "unlinking"])
+def test_what_another_does_beside_a_link_of_our_own_is_seen(
+    freshness: Freshness, root: bytes, way: str, change: Callable[[bytes], None]
+) -> None:
+    os.link(root + b"/x.h", root + b"/y.h")
+    assert freshness.rotten(root, FILES) == []
+    path = os.fsdecode(root + b"/x.h")
+    with getattr(freshness, way)(path, DIGEST):
+        if way == "linking":
+            os.link(path, root + b"/more.h")
+        else:
+            os.unlink(root + b"/y.h")
+        change(root)
+    assert freshness.unsure(root, FILES) == FILES
+
+
+def test_what_another_has_done_before_a_link_of_our_own_is_seen(
+    freshness: Freshness, root: bytes
+) -> None:
+    assert freshness.rotten(root, FILES) == []
+    flip(root + b"/x.h")  # all but the ctime is as it was
+    path = os.fsdecode(root + b"/x.h")
+    with freshness.linking(path, DIGEST):
+        os.link(path, root + b"/y.h")
+    assert freshness.rotten(root, FILES) == FILES
+
+
+def test_a_file_that_is_found_rotten_beside_a_link_of_our_own_stays_so(
+    freshness: Freshness, root: bytes, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert freshness.rotten(root, FILES) == []
+    path = os.fsdecode(root + b"/x.h")
+    with freshness.linking(path, DIGEST):
+        os.link(path, root + b"/y.h")
+        clock.now += 3601
+        with monkeypatch.context() as patch:
+            # As a disk does it, without a trace.
+            patch.setattr("node.sandbox.freshness.Hasher", _Wrong)
+            assert freshness.rotten(root, FILES) == FILES
+        clock.now -= 3601
+    assert freshness.unsure(root, FILES) == FILES
+
+
+def test_a_link_that_comes_to_nothing_changes_nothing(freshness: Freshness, root: bytes) -> None:
+    assert freshness.rotten(root, FILES) == []
+    path = os.fsdecode(root + b"/x.h")
+    with pytest.raises(FileExistsError), freshness.linking(path, DIGEST):
+        os.link(path, path)
+    assert freshness.unsure(root, FILES) == []
+
+
+class _Wrong(Hasher):
+    def digest(self) -> Digest:
+        return digest_of(b"other bytes")
 
 
 class HeldUp(Hasher):

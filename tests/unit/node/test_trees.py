@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cache.blobs import PLAIN_MTIME_S, BlobStore, Form
 from cache.digest import Digest, digest_of
 from node.errors import InputError, MissingInputError, WornTreeError
+from node.sandbox.freshness import Freshness
 from node.sandbox.trees import Tree, TreePool
 from node.sandbox.wiping import wipe
 from zcc.job import FileInput, Manifest
@@ -32,7 +33,7 @@ def store(tmp_path: object) -> BlobStore:
 
 @pytest.fixture
 def pool(tmp_path: object, store: BlobStore) -> TreePool:
-    return TreePool(f"{tmp_path}/trees", store, max_idle=2, discard=wipe)
+    return TreePool(f"{tmp_path}/trees", store, Freshness(), max_idle=2, discard=wipe)
 
 
 @pytest.fixture
@@ -263,9 +264,26 @@ def test_the_least_recently_used_idle_tree_leaves(pool: TreePool) -> None:
 def test_a_restart_wipes_what_was_there(pool: TreePool, store: BlobStore, tmp_path: object) -> None:
     tree = pool.acquire(b"me")
     tree.fit(files(file(b"/a")))
-    TreePool(f"{tmp_path}/trees", store)
+    TreePool(f"{tmp_path}/trees", store, Freshness())
     assert os.listdir(f"{tmp_path}/trees") == []
     assert store.has(digest_of(b"one"))
+
+
+def test_a_file_is_known_however_many_trees_take_and_lose_it(
+    store: BlobStore, tmp_path: object
+) -> None:
+    freshness = Freshness()
+    pool = TreePool(f"{tmp_path}/trees", store, freshness, discard=wipe)
+    trees = [pool.acquire(b"%d" % at) for at in range(3)]
+    expected = [(b"/x.h", digest_of(b"one"))]
+    for _ in range(2):
+        for tree in trees:
+            tree.fit(files(file(b"/x.h")))
+            assert freshness.rotten(tree.root, expected) == []
+        for tree in trees[:2]:
+            tree.fit(files(file(b"/y.h", b"two")))
+            assert freshness.rotten(trees[2].root, expected) == []
+    assert freshness.files_read == 1
 
 
 PATHS = st.lists(st.sampled_from([b"/a", b"/b", b"/c"]), min_size=1, max_size=3).map(b"".join)
@@ -303,7 +321,7 @@ def test_after_any_history_a_tree_shows_the_last_manifest_and_nothing_else(
         store = BlobStore(f"{directory}/blobs", 1 << 20, Form.PLAIN)
         for text in TEXTS:
             store.put(text)
-        tree = TreePool(f"{directory}/trees", store).acquire(b"me")
+        tree = TreePool(f"{directory}/trees", store, Freshness()).acquire(b"me")
         bare = shown(tree)
         for manifest in history:
             tree.fit(manifest)
