@@ -365,8 +365,7 @@ class NodeShell:
         if job_key(encoded) != message.key:
             raise ProtocolError("a job that is not what its key names")
         job = decode_job(encoded)
-        has = self._workshop.inputs.has
-        return job, {digest for digest in digests_of(job.manifest.files) if not has(digest)}
+        return job, self._workshop.stock.missing(digests_of(job.manifest.files))
 
     def _job_ended(self, lease: bytes, finish: Finish) -> None:
         if finish.missing is not None:

@@ -26,6 +26,7 @@ from node.sandbox.memory import Gauge, Holder
 from node.sandbox.remains import RunFault, RunOutcome
 from node.sandbox.remains import UnpackedToolchain as Unpacked
 from node.sandbox.runner import JobRun, Runner
+from node.sandbox.stock import Stock
 from node.sandbox.trees import Tree, TreePool
 from node.sandbox.wiping import wipe_later
 from node.toolchains.store import SELF_TEST_SOURCE, ToolchainStore, self_test
@@ -122,6 +123,7 @@ class Workshop:
     ) -> None:
         inputs_bytes = int(limit_bytes * INPUTS_SHARE)
         self.inputs = BlobStore(os.path.join(directory, "inputs"), inputs_bytes, Form.PLAIN)
+        self.stock = Stock(self.inputs)
         self.frames = BlobStore(os.path.join(directory, "frames"), limit_bytes)
         self.toolchains = ToolchainStore(
             os.path.join(directory, "toolchains"), limit_bytes - inputs_bytes
@@ -205,7 +207,8 @@ class Workshop:
 
     def sweep(self) -> None:
         """Keep the stores within their limits."""
-        self.inputs.sweep()
+        if self.inputs.sweep():
+            self.stock.forget()
         if not self._installing:
             self.frames.sweep()
 
@@ -231,14 +234,11 @@ class Workshop:
         self._trees.forget_all()
         if isinstance(error, MissingInputError):
             self.inputs.remove(error.digest)
-
-        def missing() -> frozenset[Digest]:
-            wanted = digests_of(job.manifest.files)
-            return frozenset(each for each in wanted if not self.inputs.has(each))
-
+        self.stock.forget()
+        missing = await self._beside(self.stock.missing, digests_of(job.manifest.files))
         return Finish(
             detail=str(error),
-            missing=await self._beside(missing),
+            missing=frozenset(missing),
             is_toolchain_here=self.toolchains.has(job.toolchain),
         )
 

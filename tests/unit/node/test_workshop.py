@@ -169,6 +169,23 @@ def test_a_job_that_read_what_rots_or_is_gone_gives_the_right_result_or_none(
     asyncio.run(story())
 
 
+def test_an_input_that_has_gone_though_it_was_known_comes_anew(
+    tmp_path: Path, packs: Packs
+) -> None:
+    async def story() -> None:
+        async with bench(tmp_path, packs) as made:
+            good = await made.run()
+            assert made.workshop.stock.missing({SOURCE}) == set()
+            os.unlink(made.workshop.inputs.path_of(SOURCE))
+            made.workshop._trees.forget_all()
+            first = await made.run()
+            assert first.missing == frozenset((SOURCE,))
+            await made.heal(first)
+            assert (await made.run()).outputs == good.outputs
+
+    asyncio.run(story())
+
+
 def test_a_rotten_list_of_members_is_no_list(tmp_path: Path, packs: Packs) -> None:
     async def story() -> None:
         async with bench(tmp_path, packs) as made:
