@@ -34,6 +34,10 @@ _PSS = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB", re.MULTILINE)
 # Of a core: what all searches together may take, since Python runs one thread at a time. With a quarter another
 # job waits four times as long for its turns.
 SEARCHES_SHARE = 0.1
+# And between two of one job there is so much, before the first too: a search is half of what a look costs
+# (0.3 of 0.7 ms), and a compile that is over sooner is searched once, at its end. What a job writes meanwhile
+# is what the disk takes: that it is short is looked for each time (`JobDisk`), and has all searched at once.
+SEARCH_EVERY_S = 0.25
 _STAT_BLOCK_BYTES = 512
 # What a file system may take for a file beside its bytes: maps of its blocks, and some ahead.
 _LOG_SLACK_BYTES = 1 << 20
@@ -56,7 +60,7 @@ class Searches:
     no more than its share, however many jobs there are. For all watches of a node."""
 
     def __init__(self) -> None:
-        self.every_s = 0.0
+        self.every_s = SEARCH_EVERY_S
         self._costs_s: dict[SandboxWatch, float] = {}
         self._lock = threading.Lock()
 
@@ -66,7 +70,7 @@ class Searches:
             self._costs_s.pop(watch, None)
             if cost_s:
                 self._costs_s[watch] = cost_s
-            self.every_s = sum(self._costs_s.values()) / SEARCHES_SHARE
+            self.every_s = max(SEARCH_EVERY_S, sum(self._costs_s.values()) / SEARCHES_SHARE)
 
 
 class SandboxWatch:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.sandbox.disk import JobDisk
-from node.sandbox.watch import SEARCHES_SHARE, SandboxWatch, Searches
+from node.sandbox.watch import SEARCH_EVERY_S, SEARCHES_SHARE, SandboxWatch, Searches
 from tests.support.sandbox_toolchain import GENTLE
 from zcc.messages import Fault
 
@@ -46,12 +46,30 @@ def test_a_job_of_many_files_is_searched_when_what_that_takes_has_passed_some_ti
     bench: Bench,
 ) -> None:
     watch = bench.watch("job", 1500)
-    assert watch.excess(0, 0.1) is None
+    assert watch.excess(0, 0.3) is None
+    bench.searches.note(watch, 0.1)
     every_s = bench.searches.every_s
-    assert every_s > 0
+    assert every_s > SEARCH_EVERY_S
     bench.write("job", 1000)
-    assert watch.excess(0, 0.1 + 0.9 * every_s) is None
-    assert watch.excess(0, 0.1 + 1.1 * every_s) == MANY
+    assert watch.excess(0, 0.3 + 0.9 * every_s) is None
+    assert watch.excess(0, 0.3 + 1.1 * every_s) == MANY
+
+
+def test_a_job_is_not_searched_before_it_has_had_time_to_write_much(bench: Bench) -> None:
+    watch = bench.watch("job", 3000)
+    assert watch.excess(0, 0.9 * SEARCH_EVERY_S) is None
+    assert watch.looked_at == 0
+    assert watch.excess(0, 1.1 * SEARCH_EVERY_S) == MANY
+
+
+def test_a_search_that_costs_nothing_is_not_done_at_each_look(bench: Bench) -> None:
+    watch = bench.watch("job", 10)
+    bench.searches.note(watch, 1e-9)
+    assert watch.excess(0, 1.1 * SEARCH_EVERY_S) is None
+    bench.write("job", 3000)
+    bench.searches.note(watch, 1e-9)
+    assert watch.excess(0, 2.0 * SEARCH_EVERY_S) is None
+    assert watch.excess(0, 2.2 * SEARCH_EVERY_S) == MANY
 
 
 def test_what_costs_little_is_looked_at_each_time(bench: Bench) -> None:
@@ -68,7 +86,7 @@ def test_all_searches_together_have_one_share(bench: Bench) -> None:
     assert bench.searches.every_s == pytest.approx(4 * 0.1 / SEARCHES_SHARE)
     for watch in watches:
         watch.close()
-    assert bench.searches.every_s == 0
+    assert bench.searches.every_s == SEARCH_EVERY_S
 
 
 def test_a_disk_that_is_short_has_each_job_searched_once_more(bench: Bench) -> None:
