@@ -42,6 +42,7 @@ from zcc.descriptors import raise_descriptors
 from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
+from zcc.logs import log_to
 from zcc.messages import PeerRole
 from zcc.reaching import check_listening, split_endpoint
 
@@ -162,11 +163,7 @@ def serve(
     level = logging.getLevelName(log_level.upper())
     if not isinstance(level, int):
         raise typer.BadParameter(f"{log_level!r} is not debug, info, warning or error")
-    logging.basicConfig(
-        level=level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to(logging.StreamHandler(), level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     check_listening(listen)
     if ready_fd is not None:
         _check_open(ready_fd)

@@ -40,6 +40,7 @@ from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
 from zcc.descriptors import raise_descriptors
 from zcc.errors import ZccError
+from zcc.logs import log_to
 
 app = Program(
     help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
@@ -207,7 +208,7 @@ def serve(
 ) -> None:
     """Compile for the farm until `zcc-node drain` (finishes what runs), SIGTERM (the same, for --grace at most)
     or a second one (ends at once)."""
-    logging.basicConfig(level=log.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    log_to(logging.StreamHandler(), log.upper(), "%(asctime)s %(levelname)s %(message)s")
     access = _own_access() if own else farm.load_access(state)
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")

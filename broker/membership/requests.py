@@ -14,6 +14,7 @@ from broker.membership.attendance import Attendance
 from broker.membership.registry import Registry
 from zcc.keys import member_id
 from zcc.messages import Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
+from zcc.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +63,15 @@ class Membership:
         fields = (("joiner", joiner), ("key", message.public_key), ("role", role.value))
         if self._audit.write("enrol", fields):
             key = member_id(message.public_key)
-            logger.info("enrolled %s as %s (%s)", key, role.value, message.label)
+            logger.info("enrolled %s as %s (%s)", key, role.value, printable(message.label))
         return Enrolled(self._farm, role.value)
 
     def _rejoin(self, user: str, message: Rejoin) -> Message:
         joiner, role = self._registry.rejoin(message.secret, user, message.label, time.time())
         fields = (("joiner", joiner), ("key", user), ("role", role.value))
         if self._audit.write("rejoin", fields):
-            logger.info("%s is a %s from now on (%s)", member_id(user), role.value, message.label)
+            label = printable(message.label)
+            logger.info("%s is a %s from now on (%s)", member_id(user), role.value, label)
         return Enrolled(self._farm, role.value)
 
     def _leave(self, user: str) -> Message:

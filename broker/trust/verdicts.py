@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from zcc.job import Result
+from zcc.printable import printable
 
 
 class Verdict(Enum):
@@ -33,7 +34,7 @@ class Told:
 
 
 def differences(one: Result, other: Result) -> tuple[str, ...]:
-    """In what they differ, for people; empty when a client would get the same from both."""
+    """In what they differ, for people and terminals; empty when a client would get the same from both."""
     found = []
     if one.exit_status != other.exit_status:
         found.append(f"exit status {one.exit_status} or {other.exit_status}")
@@ -42,7 +43,7 @@ def differences(one: Result, other: Result) -> tuple[str, ...]:
     left = {each.path: (each.digest, each.mode) for each in one.outputs}
     right = {each.path: (each.digest, each.mode) for each in other.outputs}
     found += [
-        os.fsdecode(path)
+        printable(os.fsdecode(path))
         for path in sorted(left.keys() | right.keys())
         if left.get(path) != right.get(path)
     ]

@@ -30,6 +30,7 @@ from zcc.agent.launchers.succession import (
 from zcc.agent.shell import AgentShell
 from zcc.errors import ConfigError
 from zcc.farm import load_access
+from zcc.logs import log_to
 
 # One agent's log; a developer's day is far below it.
 _LOG_BYTES = 4 << 20
@@ -107,8 +108,4 @@ def _log_to(path: str, level: str) -> None:
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
     )
-    logging.basicConfig(
-        level=level.upper(),
-        handlers=[handler],
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
+    log_to(handler, level.upper(), "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")

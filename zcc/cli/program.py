@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from zcc.cli.help import help_of
 from zcc.cli.terminal import complaint, width
 from zcc.errors import told
+from zcc.logs import warn_in_lines
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -108,6 +109,7 @@ def run_program(
     Raises:
         SystemExit: always.
     """
+    warn_in_lines()
     if sys.stdout is None:  # `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
     status: str | int | None = None

@@ -23,6 +23,7 @@ from zcc import __version__
 from zcc import config as configuration
 from zcc.errors import BadEndpointError, ConfigError, ZccError
 from zcc.farm import load_access
+from zcc.logs import log_to
 from zcc.reaching import split_endpoint
 from zcc.storage import crsh
 from zcc.storage.session import FarmAwayError, StorageSession
@@ -220,7 +221,7 @@ def main() -> None:
     path = environment.get("CRSH_IPC_ENDPOINT")
     if not path:
         sys.exit(_USAGE)
-    logging.basicConfig(level=logging.CRITICAL)
+    log_to(logging.StreamHandler(), logging.CRITICAL, "%(levelname)s %(name)s: %(message)s")
     path = os.path.abspath(path)
     os.chdir("/")  # the build's directory is not ours to keep busy
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import subprocess
@@ -16,17 +17,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from broker.audit import AuditLog
 from broker.core.limits import MAX_SEEN_WRITES, SEEN_EVERY_S
 from broker.errors import BrokerError, EnrolError, RegistryError
 from broker.main import app as broker_app
 from broker.membership.attendance import Attendance
 from broker.membership.registry import FILE_NAME, Registry
+from broker.membership.requests import Membership
 from node.main import app as node_app
 from zcc.cli.main import app as zcc_app
 from zcc.errors import TokenError, ZccError, told
 from zcc.farm import JOIN_TIMEOUT_S, load_access
 from zcc.keys import Token, member_id, new_key_pair, public_of
-from zcc.messages import OTHER_ROLE, PeerRole
+from zcc.messages import OTHER_ROLE, Enrol, PeerRole, Rejoin
 
 BIN = Path(sys.executable).parent
 PROGRAMS = {"zcc": zcc_app, "zcc-broker": broker_app, "zcc-node": node_app}
@@ -40,6 +43,21 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 # ---- names ----
+
+
+def test_a_label_makes_no_line_of_its_own_in_the_log(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    joiner, key = new_key_pair(), new_key_pair().public
+    now = time.time()
+    registry.add_joiner(joiner.public, PeerRole.CLIENT, now, now + 60, 2)
+    label = "x)\n2026-11-30 ERROR a node is at fault\x1b[2J("
+    with closing(AuditLog(str(tmp_path))) as audit, caplog.at_level(logging.INFO):
+        membership = Membership("farm", registry, audit)
+        membership.answer(joiner.public, Enrol(key, label))
+        membership.answer(key, Rejoin(joiner.secret, label))
+    assert len(caplog.messages) == 2
+    assert all("x)?2026-11-30" in each and each.isprintable() for each in caplog.messages)
 
 
 def test_a_key_that_begins_with_a_dash_is_revoked_by_its_id(registry: Registry) -> None:

@@ -40,6 +40,13 @@ def test_what_a_client_takes_is_compared(other: Result, what: tuple[str, ...]) -
     assert bool(differences(other, RIGHT)) == bool(what)
 
 
+def test_a_path_is_shown_without_what_a_terminal_obeys() -> None:
+    path = b"/src/a\n2026-11-30 ERROR a node is at fault\x1b[2J\xff.o"
+    named = replace(RIGHT, outputs=(replace(RIGHT.outputs[0], path=path),))
+    forged = replace(named, outputs=(replace(WRONG.outputs[0], path=path),))
+    assert differences(named, forged) == ("/src/a?2026-11-30 ERROR a node is at fault?[2J?.o",)
+
+
 @pytest.mark.parametrize(
     ("maker", "other", "third", "by", "verdict"),
     [
