@@ -7,7 +7,6 @@ moment, and its number may then be another's: so whatever is done is done to the
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -51,12 +50,14 @@ def counts_of(descriptor: int, address: Address | None) -> Counts | None:
 
 
 def shut(descriptor: int, address: Address | None) -> None:
-    """End the connection with this address: libzmq then finds it broken, and closes its descriptor."""
-    with contextlib.suppress(OSError):
-        held = os.dup(descriptor)  # so that it stays the same one until the end
-        with socket.socket(fileno=held) as found:
-            if address is not None and _address(found) == address:
-                found.shutdown(socket.SHUT_RDWR)
+    """End the connection with this address: libzmq then finds it broken, and closes its descriptor.
+
+    It takes no descriptor of its own: who uses them all up is shut as well. In the moment between look and end
+    the number can become another connection's, which is cut off then, and comes again.
+    """
+    with _borrowed(descriptor) as found, contextlib.suppress(OSError):
+        if found is not None and address is not None and _address(found) == address:
+            found.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ class Connection(Generic[Address]):
 
     `handed_bytes` went to libzmq for it, of which the peer had confirmed `acked_bytes` when the kernel was
     asked last; `delivered_bytes` came from libzmq, `received_bytes` had come here then, and `ahead_bytes` of
-    them were not delivered. `is_shut`: its end was asked for, and will be told.
+    them were not delivered. `is_shut`: its end was asked for; nothing is sent to it until that is told.
     """
 
     descriptor: int

@@ -92,7 +92,7 @@ class RouterLink(Pumped):
         self.endpoint = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._on_message = on_message
         self._on_offence = on_offence
-        self._watch = ConnectionWatch(self._connections, self._shut_for)
+        self._watch = ConnectionWatch(self._connections, self._tell_end)
         self._looked_at = 0.0
         super().__init__(socket)
 
@@ -141,8 +141,7 @@ class RouterLink(Pumped):
     def shut(self, user: str) -> None:
         """End all connections of this key."""
         for connection in self._connections.of_user(user):
-            connection.is_shut = True
-            tcp.shut(connection.descriptor, connection.address)
+            self._watch.shut(connection)
 
     def look(self, now: float) -> None:
         """Shut connections that say nothing, or send more than is read; to be called often."""
@@ -221,8 +220,7 @@ class RouterLink(Pumped):
             logger.warning("gave %s at %s no connection: %s", user, address, refusal)
         return "" if refusal else user
 
-    def _shut_for(self, connection: Connection[tcp.Address], reason: str) -> None:
-        tcp.shut(connection.descriptor, connection.address)
+    def _tell_end(self, connection: Connection[tcp.Address], reason: str) -> None:
         if connection.user:
             self._on_offence(connection.user, reason)
         elif self._refusals.admits(reason, self._loop.time()):

@@ -1,6 +1,6 @@
 """Looks at all connections now and then: who says nothing, who sends more than is read, how many there are.
 
-Owns the measures against them; `shut` carries them out. Where the kernel counts no bytes (no TCP), there is
+Owns the measures against them, and the end of a connection. Where the kernel counts no bytes (no TCP), there is
 none for bytes.
 """
 
@@ -31,37 +31,47 @@ Peer = Connection[tcp.Address]
 
 
 class ConnectionWatch:
+    """`on_end` is told which connection has been shut, and why."""
+
     def __init__(
-        self, connections: Connections[tcp.Address], shut: Callable[[Peer, str], None]
+        self, connections: Connections[tcp.Address], on_end: Callable[[Peer, str], None]
     ) -> None:
         self._connections = connections
-        self._shut = shut
+        self._on_end = on_end
         self._round: list[Peer] = []
         self._receiving: set[tuple[bytes, str]] = set()
         self._most = most_connections()
-        self._silent: dict[str | int, deque[Peer]] = {}  # of an address, the oldest first
+        # The oldest first; some may have spoken or ended since they were noted here.
+        self._silent = deque[Peer]()
+        self._silent_of: dict[str | int, deque[Peer]] = {}
+
+    def shut(self, connection: Peer) -> None:
+        """End it. While it is still there, each look does so again: nothing else bounds what comes by it."""
+        connection.is_shut = True
+        tcp.shut(connection.descriptor, connection.address)
 
     def arrived(self, connection: Peer) -> None:
         """One more. Beyond the bound one goes that has said nothing for longest: an honest peer speaks at once,
         and who waits was refused or is a stranger. Those that have spoken are at work, and stay."""
         if connection.address is None:
             return
-        silent = self._silent.setdefault(_host(connection), deque())
-        silent.append(connection)
+        of_address = self._note_silent(connection)
         count = len(self._connections)
         if count > self._most:
-            self._end(self._longest_silent(silent), TOO_MANY)
-        elif count > self._most / 2 and len(silent) > MAX_SILENT_OF_ADDRESS:
-            self._end(self._longest_silent(silent), TOO_MANY_SILENT)
+            self._end(_longest_silent(of_address), TOO_MANY)
+        elif count > self._most / 2 and len(of_address) > MAX_SILENT_OF_ADDRESS:
+            self._end(_longest_silent(of_address), TOO_MANY_SILENT)
 
     def look(self, now: float) -> None:
         """At those that say nothing, and of the others at as many as a moment allows."""
-        silent = [each for each in self._connections if not each.user and each.address is not None]
-        self._silent = {}
-        for connection in silent:
-            self._silent.setdefault(_host(connection), deque()).append(connection)
+        self._silent, self._silent_of = deque(), {}
+        for connection in self._connections:
+            if connection.is_shut:
+                self.shut(connection)
+            elif not connection.user and connection.address is not None:
+                self._note_silent(connection)
         self._most = most_connections()  # an operator may change the limit (prlimit)
-        for connection in silent:
+        for connection in self._silent:
             if now - connection.since > SILENT_S:
                 self._end(connection, SILENT)
         if not self._round:
@@ -78,12 +88,12 @@ class ConnectionWatch:
         receiving, self._receiving = frozenset(self._receiving), set()
         return receiving
 
-    def _longest_silent(self, silent: deque[Peer]) -> Peer:
-        while len(silent) > 1:
-            connection = silent.popleft()
-            if connection.is_live and not connection.user and not connection.is_shut:
-                return connection
-        return silent.pop()
+    def _note_silent(self, connection: Peer) -> deque[Peer]:
+        """The silent ones of its address."""
+        of_address = self._silent_of.setdefault(_host(connection), deque())
+        of_address.append(connection)
+        self._silent.append(connection)
+        return of_address
 
     def _count(self, connection: Peer, now: float) -> bool:
         """Note how much is on its way from this one; whether it is a known key's."""
@@ -122,13 +132,22 @@ class ConnectionWatch:
 
     def _end(self, connection: Peer, reason: str) -> None:
         if not connection.is_shut:
-            connection.is_shut = True
-            self._shut(connection, reason)
+            self.shut(connection)
+            self._on_end(connection, reason)
 
 
 def most_connections() -> int:
     """Of this process, of all keys and strangers together."""
     return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * CONNECTIONS_SHARE)
+
+
+def _longest_silent(silent: deque[Peer]) -> Peer:
+    """The newest, where no other is silent."""
+    while len(silent) > 1:
+        connection = silent.popleft()
+        if connection.is_live and not connection.user and not connection.is_shut:
+            return connection
+    return silent.pop()
 
 
 def _ahead_bytes(connection: Peer) -> int:
