@@ -58,7 +58,7 @@ class ConnectionWatch:
         of_address = self._note_silent(connection)
         count = len(self._connections)
         if count > self._most:
-            self._end(_longest_silent(of_address), TOO_MANY)
+            self._end(_longest_silent(self._silent), TOO_MANY)
         elif count > self._most / 2 and len(of_address) > MAX_SILENT_OF_ADDRESS:
             self._end(_longest_silent(of_address), TOO_MANY_SILENT)
 

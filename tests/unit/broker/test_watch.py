@@ -48,6 +48,22 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
+def test_beyond_the_bound_the_one_of_all_that_is_silent_for_longest_goes(world: World) -> None:
+    """Strangers may have an address each: whoever comes from a new one is no worse than they."""
+    for number in range(MOST):
+        world.arrives(number)
+    world.speaks(0)
+    world.connections.disconnected(1)
+    assert world.told == []
+    world.arrives(MOST)
+    world.arrives(MOST + 1)
+    world.arrives(MOST + 2)
+    assert world.told == [(2, TOO_MANY), (3, TOO_MANY)]
+    world.watch.look(1.0)
+    world.arrives(MOST + 3)
+    assert world.told[2:] == [(4, TOO_MANY)]
+
+
 def test_where_all_others_have_spoken_the_newest_goes(world: World) -> None:
     for number in range(MOST):
         world.arrives(number)
