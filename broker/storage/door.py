@@ -12,8 +12,10 @@ from zcc.descriptors import raise_descriptors
 
 logger = logging.getLogger(__name__)
 
-# Each is a descriptor, and up to a piece of a value in memory. Beyond it a stranger or an idle one goes.
+# Each is a descriptor, and up to a piece of a value in memory.
 MAX_VISITS = 1024
+# So many of them may have shown tokens. There is always room to come in and show one, whatever the others do.
+KNOWN_SHARE = 0.75
 # Of the descriptors that this process may have; the rest is the members' and the disk's. Without any left
 # asyncio would report an error for each connection.
 DESCRIPTORS_SHARE = 0.25
@@ -34,10 +36,13 @@ class HttpDoor:
     def __init__(self, address: str, premises: Premises) -> None:
         self._premises = premises
         self._visits: dict[Visit, None] = {}
+        # Without a token "". Of each who has been here, or has shown it, for longest stands first.
+        self._of_token: dict[str, dict[Visit, None]] = {}
         self._max_visits = min(MAX_VISITS, int(raise_descriptors() * DESCRIPTORS_SHARE))
         self._listener = _listen(address)
         self._server: asyncio.Server | None = None
         self._ask_again_at = 0.0
+        self._is_closed = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -57,45 +62,71 @@ class HttpDoor:
 
     def _turn_out(self) -> None:
         """What a token is good for ends with it, whatever it was used for is under way."""
-        tokens = {each.token for each in self._visits} - {""}
-        over = {token for token in tokens if self._premises.access_of(token) is None}
-        for visit in [each for each in self._visits if each.token in over]:
-            visit.abort()
+        for token in self._of_token.keys() - {""}:
+            if self._premises.access_of(token) is None:
+                for visit in self._of_token[token]:
+                    visit.abort()
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._visit, sock=self._listener, backlog=_ADMITTED_AT_ONCE
+            lambda: Visit(self._premises, self), sock=self._listener, backlog=_ADMITTED_AT_ONCE
         )
         self._listener.listen(BACKLOG)  # asyncio has told the kernel its own, smaller number
 
     def close(self) -> None:
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         self._listener.close()
         for visit in list(self._visits):
             visit.abort()
 
-    def _visit(self) -> Visit:
+    # ---- what visits tell ----------------------------------------------------------------------
+
+    def came(self, visit: Visit) -> None:
+        """One more, which can be cut off from now on. Of those without a token the one goes that has been here
+        longest when there is no room."""
+        if self._is_closed:
+            visit.abort()
+            return
         if len(self._visits) >= self._max_visits:
-            self._make_room()
-        visit = Visit(self._premises, self._left)
+            self._crowd_out(next(iter(self._of_token.get("") or self._visits)))
         self._visits[visit] = None
-        return visit
+        self._of_token.setdefault("", {})[visit] = None
 
-    def _make_room(self) -> None:
-        """The one that has been here longest goes, of those who have shown no valid token if there are any;
-        else the one that has been idle longest, if one is."""
+    def showed(self, visit: Visit, before: str) -> None:
+        """Beyond what those with tokens may be, the token that has the most gives way: of its others the one
+        goes that has been idle longest, if one is, else the one that has shown it for longest."""
+        self._forget(visit, before)
+        self._of_token.setdefault(visit.token, {})[visit] = None
+        known = len(self._visits) - len(self._of_token.get("", ()))
+        if not visit.token or known <= self._max_visits * KNOWN_SHARE:
+            return
+        most = max((token for token in self._of_token if token), key=self._count_of)
+        others = [each for each in self._of_token[most] if each is not visit]
+        if others:
+            idle = (each for each in others if each.is_idle)
+            self._crowd_out(min(idle, key=lambda each: each.deadline, default=others[0]))
+
+    def left(self, visit: Visit) -> None:
+        if visit in self._visits:
+            del self._visits[visit]
+            self._forget(visit, visit.token)
+
+    def _crowd_out(self, visit: Visit) -> None:
         self._premises.counts["crowded_out"] += 1
-        longest = next((each for each in self._visits if not each.token), None)
-        if longest is None:
-            idle = (each for each in self._visits if each.is_idle)
-            longest = min(idle, key=lambda each: each.deadline, default=next(iter(self._visits)))
-        longest.abort()
-        self._left(longest)
+        visit.abort()
+        self.left(visit)  # its end is told in the loop's next turn
 
-    def _left(self, visit: Visit) -> None:
-        self._visits.pop(visit, None)
+    def _count_of(self, token: str) -> int:
+        return len(self._of_token[token])
+
+    def _forget(self, visit: Visit, token: str) -> None:
+        theirs = self._of_token[token]
+        del theirs[visit]
+        if not theirs:
+            del self._of_token[token]
 
 
 def _listen(address: str) -> socket.socket:

@@ -16,7 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import h11
 
@@ -86,14 +86,23 @@ class _Order:
     headers: Headers = field(default_factory=list)
 
 
-class Visit(asyncio.Protocol):
-    """`on_over` is told when the connection is gone."""
+class Doorkeeper(Protocol):
+    """Who is told of a connection, from its beginning to its end: between them it can be cut off."""
 
-    def __init__(self, premises: Premises, on_over: Callable[[Visit], None]) -> None:
+    def came(self, visit: Visit) -> None: ...
+
+    def showed(self, visit: Visit, before: str) -> None:
+        """Its token is another one than before."""
+
+    def left(self, visit: Visit) -> None: ...
+
+
+class Visit(asyncio.Protocol):
+    def __init__(self, premises: Premises, doorkeeper: Doorkeeper) -> None:
         self.deadline = premises.now() + HEAD_S
         self.token = ""  # that of the last request, if it was valid
         self._premises = premises
-        self._on_over = on_over
+        self._doorkeeper = doorkeeper
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._transport: asyncio.Transport | None = None
         self._order: _Order | None = None
@@ -123,6 +132,7 @@ class Visit(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._doorkeeper.came(self)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -151,7 +161,7 @@ class Visit(asyncio.Protocol):
             self._order.arrival.drop()
         self._order = None
         self._end_value()
-        self._on_over(self)
+        self._doorkeeper.left(self)
 
     # ---- requests ------------------------------------------------------------------------------
 
@@ -233,7 +243,7 @@ class Visit(asyncio.Protocol):
         method = request.method
         token = token_in(headers.get(b"authorization", b""))
         access = self._premises.access_of(token)
-        self.token = "" if access is None else token
+        self._show("" if access is None else token)
         if access is None:
             self._premises.counts["unauthorized"] += 1
             return _Order(method, 401, headers=[(b"WWW-Authenticate", b'Basic realm="ccache"')])
@@ -249,6 +259,11 @@ class Visit(asyncio.Protocol):
         elif method == b"PUT":
             self._open_arrival(order, length, name_of(token))
         return order
+
+    def _show(self, token: str) -> None:
+        before, self.token = self.token, token
+        if token != before:
+            self._doorkeeper.showed(self, before)
 
     def _open_arrival(self, order: _Order, length: int, writer: str) -> None:
         if not length:

@@ -26,6 +26,7 @@ from broker.storage.http import (
     MIN_BYTES_PER_S,
     STALL_S,
     Premises,
+    Visit,
 )
 from broker.storage.tokens import StorageAccess, name_of
 from cache.values import MAX_VALUE_BYTES, ValueStore
@@ -612,6 +613,78 @@ def test_beyond_the_limit_the_idle_go_first(
         busy.writer.write(b"lue")
         assert (await busy.answer()).status == 204
         assert (await idle[-1].ask("GET")).body == b"value"
+
+    run(tmp_path, story)
+
+
+async def connect_at_once(served: Served, count: int) -> list[Client]:
+    """So many that wait to be let in together."""
+    return list(await asyncio.gather(*(served.connect() for _ in range(count))))
+
+
+def is_open(client: Client) -> bool:
+    return not client.reader.at_eof() and client.reader.exception() is None
+
+
+def test_of_many_that_come_at_once_none_stays_without_a_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio lets several in before it tells of the first: each of them could be the one that has to go."""
+    monkeypatch.setattr(door_module, "MAX_VISITS", 16)
+
+    async def story(served: Served) -> None:
+        known = await connect_at_once(served, 16)
+        for client in known:
+            await client.ask("HEAD")
+        for _ in range(3):
+            before = served.premises.counts["crowded_out"]
+            strangers = await connect_at_once(served, 40)
+            await until(lambda: served.premises.counts["crowded_out"] >= before + 36)  # noqa: B023
+            served.let_pass(HEAD_S + 0.1)
+            for stranger in strangers:
+                assert await stranger.wait_cut_off() == b""
+        assert sum(map(is_open, known)) == 12
+        assert (await served.ask("HEAD")).status == 404
+
+    run(tmp_path, story)
+
+
+def test_one_token_leaves_room_for_others_and_for_who_has_shown_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "MAX_VISITS", 16)
+
+    async def ask(served: Served, count: int, token: str) -> list[Client]:
+        clients = []
+        for _ in range(count):
+            clients.append(await served.connect())
+            await clients[-1].ask("HEAD", token=token)
+            served.clock.now += 0.001
+        return clients
+
+    async def story(served: Served) -> None:
+        read = await ask(served, 16, "reader")
+        await until(lambda: sum(map(is_open, read)) == 12)
+        first, *_ = [await served.connect() for _ in range(4)]  # as many as there is room for
+        await first.ask("HEAD", token="writer")
+        wrote = [first, *await ask(served, 5, "writer")]
+        await until(lambda: sum(map(is_open, read)) == 6)
+        wrote += await ask(served, 16, "writer")
+        await until(lambda: sum(map(is_open, wrote)) == 6)
+        assert sum(map(is_open, read)) == 6
+
+    run(tmp_path, story)
+
+
+def test_who_is_let_in_while_the_door_closes_is_cut_off(tmp_path: Path) -> None:
+    async def story(served: Served) -> None:
+        here, there = socket.socketpair()
+        with there:
+            served.door.close()
+            visit = Visit(served.premises, served.door)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: visit, here)
+            await until(lambda: here.fileno() < 0)
+            assert there.recv(1) == b""
 
     run(tmp_path, story)
 
