@@ -51,6 +51,8 @@ MAX_PARTS = 16
 _SKIPPED_AT_ONCE = 2_000
 # zmq_socket_monitor(3): the event, and its value.
 _MONITORED = struct.Struct("=HI")
+# So many of these are read at once: some milliseconds. Strangers can make 10,000 a second and more.
+EVENTS_AT_ONCE = 1_000
 _OF_A_DEALER = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _CATCH_UP_S = 0.001
 _monitors = itertools.count()
@@ -112,7 +114,11 @@ class Pumped:
         self._scheduled = False
         until = self._loop.time() + _BATCH_S
         for _ in range(_BATCH):
-            if self._closed or not self._is_readable():
+            if self._closed:
+                return
+            if not self._may_deliver():
+                break
+            if not self._is_readable():
                 return
             try:
                 if self._is_skipping and not self._skip():
@@ -124,6 +130,10 @@ class Pumped:
             if self._loop.time() > until:
                 break
         self._look_again()
+
+    def _may_deliver(self) -> bool:
+        """Whether the next message is to be taken now; else it is asked again in the loop's next turn."""
+        return True
 
     def _is_readable(self) -> bool:
         return bool(int(PlainSocket.get(self._socket, _EVENTS)) & _READABLE)
@@ -161,10 +171,15 @@ class Pumped:
         raise NotImplementedError
 
 
-class Monitor(Pumped):
-    """libzmq's own word of a socket's connections: `happened(event, value)`, see zmq_socket_monitor(3).
+# Each an event and its value, see zmq_socket_monitor(3).
+Events = list[tuple[int, int]]
 
-    libzmq waits with it, and all else, while this is not read. So it has no bound: events are few.
+
+class Monitor(Pumped):
+    """libzmq's own word of a socket's connections: `happened` is told what came, in order.
+
+    libzmq waits with it, and all else, while this is not read. So its queue has no bound. What is taken of it
+    in one turn of the loop has one: whoever connects, and needs no key for it, makes events.
     """
 
     def __init__(
@@ -172,11 +187,12 @@ class Monitor(Pumped):
         context: zmq.Context[zmq.Socket[bytes]],
         watched: zmq.Socket[bytes],
         events: int,
-        happened: Callable[[int, int], None],
+        happened: Callable[[Events], None],
     ) -> None:
         self._watched = watched
         self._happened = happened
         self._caught_up_at = 0.0
+        self._is_behind = False
         socket = context.socket(zmq.PAIR)
         socket.linger = 0
         socket.rcvhwm = 0
@@ -185,22 +201,43 @@ class Monitor(Pumped):
         socket.connect(endpoint)
         super().__init__(socket)
 
-    def catch_up(self, *, is_urgent: bool = False) -> None:
-        """Take in what has happened; if not urgent, unless that was done a moment ago: to ask takes 5 us."""
+    def catch_up(self, *, is_urgent: bool = False) -> bool:
+        """Take in what has happened; if not urgent, unless that was done a moment ago.
+
+        Returns whether that was all of it. If not, nothing more is taken in before the loop's next turn.
+        """
+        if self._is_behind:
+            return False
         now = self._loop.time()
         if not is_urgent and now - self._caught_up_at < _CATCH_UP_S:
-            return
+            return True
         self._caught_up_at = now
-        while self._is_readable():
-            self._deliver(self._receive())
+        return self._take_in()
 
     def close(self) -> None:
         if not self._closed:
             self._watched.disable_monitor()
         super().close()
 
-    def _deliver(self, frames: list[zmq.Frame]) -> None:
-        self._happened(*_MONITORED.unpack_from(frames[0].bytes))
+    def _drain(self) -> None:
+        self._scheduled = False
+        if not self._closed:
+            self._take_in()
+
+    def _take_in(self) -> bool:
+        """Read until there is nothing: to ask each time whether there is takes five times as long."""
+        events = Events()
+        try:
+            while len(events) < EVENTS_AT_ONCE:
+                event = PlainSocket.recv(self._socket, _DONT_WAIT)
+                PlainSocket.recv(self._socket, _DONT_WAIT)  # where it happened
+                events.append(_MONITORED.unpack_from(event))
+            self._is_behind = True
+            self._look_again()
+        except zmq.Again:
+            self._is_behind = False
+        self._happened(events)
+        return not self._is_behind
 
 
 class DealerLink(Pumped):
@@ -271,7 +308,11 @@ class DealerLink(Pumped):
     def _deliver(self, frames: list[zmq.Frame]) -> None:
         self._on_message([frame.bytes for frame in frames])
 
-    def _happened(self, event: int, value: int) -> None:
+    def _happened(self, events: Events) -> None:
+        for event, value in events:
+            self._take_event(event, value)
+
+    def _take_event(self, event: int, value: int) -> None:
         """What the broker's ZAP says of a key (RFC 27: 400 is no, 300 not now), only a monitor is told."""
         if event == zmq.EVENT_CONNECTED:
             self._connected, self._address = value, tcp.address_of(value)

@@ -96,6 +96,11 @@ class Connections(Generic[Address]):
         connection = self._by_descriptor[descriptor] = Connection(descriptor, address, now)
         return connection
 
+    def was_over(self, descriptor: int) -> None:
+        """A connection has begun and ended before this was told of either."""
+        self.accepted_ever += 1
+        self.disconnected(descriptor)
+
     def disconnected(self, descriptor: int) -> None:
         """It is over: nothing is sent on its route any more, whoever has it next."""
         connection = self._by_descriptor.pop(descriptor, None)

@@ -21,7 +21,7 @@ from broker.transport.watch import ConnectionWatch
 from broker.transport.zap import ZAP_DOMAIN, ZapHandler
 from zcc import tcp
 from zcc.keys import KeyPair
-from zcc.link import MAX_PARTS, Frames, Monitor, Pumped, bounded_socket
+from zcc.link import MAX_PARTS, Events, Frames, Monitor, Pumped, bounded_socket
 from zcc.summing import Summing
 
 logger = logging.getLogger(__name__)
@@ -94,13 +94,15 @@ class RouterLink(Pumped):
         self._on_offence = on_offence
         self._watch = ConnectionWatch(self._connections, self._tell_end)
         self._looked_at = 0.0
+        self._put_off: list[zmq.Frame] | None = None  # until more of the monitor has been heard
         super().__init__(socket)
 
     def send(self, routing_id: bytes, frames: Frames) -> bool:
-        """Hand frames over; False when the peer is gone or its queue is full."""
+        """Hand frames over; False when the peer is gone or its queue is full, or that is not known yet."""
         if self._closed:
             return False
-        self._hear_of_ends()
+        if not self._hear_of_ends():
+            return False
         connection = self._connections.on_route(routing_id)
         if connection is None or connection.is_shut:
             return False
@@ -175,10 +177,14 @@ class RouterLink(Pumped):
         if len(frames) > MAX_PARTS:
             self.ban(user, MANY_PARTS)
             return
-        self._hear_of_ends()
+        if not self._hear_of_ends():
+            self._put_off = frames
+            return
         connection = self._connections.on_route(route)
         if connection is None or connection.user != user:
-            self._hear_of_ends(is_urgent=True)
+            if not self._hear_of_ends(is_urgent=True):
+                self._put_off = frames
+                return
             connection = self._connections.heard(int(frames[-1].get(zmq.SRCFD)), route, user)
             if connection is not None:
                 self._gate.spoke(user)
@@ -189,10 +195,19 @@ class RouterLink(Pumped):
             connection.delivered_bytes += bytes_on_the_wire(parts)
         self._on_message(route, user, parts)
 
-    def _hear_of_ends(self, *, is_urgent: bool = False) -> None:
-        """Hear first of connections that have ended: libzmq says so before it gives others their routes."""
-        if self._monitor is not None:
-            self._monitor.catch_up(is_urgent=is_urgent)
+    def _may_deliver(self) -> bool:
+        """The message that was put off comes first."""
+        if self._put_off is not None and self._hear_of_ends():
+            frames, self._put_off = self._put_off, None
+            self._deliver(frames)
+        return self._put_off is None
+
+    def _hear_of_ends(self, *, is_urgent: bool = False) -> bool:
+        """Hear first of connections that have ended: libzmq says so before it gives others their routes.
+
+        False: there is more to hear, and whose a route is now nobody knows.
+        """
+        return self._monitor is None or self._monitor.catch_up(is_urgent=is_urgent)
 
     def _is_chosen(self, route: bytes, frame: zmq.Frame) -> bool:
         """Whether the peer chose this id, and libzmq did not give it.
@@ -227,13 +242,19 @@ class RouterLink(Pumped):
             host = connection.address[0] if connection.address else "somewhere"
             logger.warning("shut a connection of %s: %s", host, reason)
 
-    def _happened(self, event: int, descriptor: int) -> None:
-        if event == zmq.EVENT_ACCEPTED:
-            now = self._loop.time()
-            connection = self._connections.accepted(descriptor, tcp.address_of(descriptor), now)
-            self._watch.arrived(connection)
-        else:
-            self._connections.disconnected(descriptor)
+    def _happened(self, events: Events) -> None:
+        ends = {
+            value: at for at, (event, value) in enumerate(events) if event != zmq.EVENT_ACCEPTED
+        }
+        now = self._loop.time()
+        for at, (event, descriptor) in enumerate(events):
+            if event != zmq.EVENT_ACCEPTED:
+                self._connections.disconnected(descriptor)
+            elif at < ends.get(descriptor, at):
+                self._connections.was_over(descriptor)
+            else:
+                address = tcp.address_of(descriptor)
+                self._watch.arrived(self._connections.accepted(descriptor, address, now))
 
 
 def _seed_ids() -> int:

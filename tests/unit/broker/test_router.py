@@ -144,6 +144,58 @@ def test_who_speaks_on_a_route_later_is_heard_under_his_own_name() -> None:
     run(story)
 
 
+def test_while_ends_are_still_to_be_heard_of_nothing_goes_out_and_messages_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody makes more of them than a turn of the loop takes: whose a route is, is not known."""
+
+    async def story(router: Router) -> None:
+        peer, other = router.dial(new_key_pair()), router.dial(new_key_pair())
+        route, _ = await router.said(peer)
+        await router.said(other)
+        monitor, asked = router.link._monitor, list[bool]()
+        assert monitor is not None
+
+        def behind(*, is_urgent: bool = False) -> bool:
+            asked.append(is_urgent)
+            return False
+
+        with monkeypatch.context() as patched:
+            patched.setattr(monitor, "catch_up", behind)
+            said = [str(number).encode() for number in range(5)]
+            for word in said:
+                peer.send(word)
+                other.send(word)
+            await until(lambda: len(asked) > 20)  # many turns of the loop
+            assert not router.link.send(route, [b"for them"])
+            assert router.link.is_here(route)  # so that it waits in the outbox
+            assert router.inbox == []
+        await until(lambda: len(router.inbox) == 10)
+        assert [frames for each, _, frames in router.inbox if each == route] == [[w] for w in said]
+        assert router.link.send(route, [b"for them"])
+        assert await asyncio.to_thread(peer.poll, 5000)
+        assert peer.recv() == b"for them"
+
+    run(story)
+
+
+def test_a_connection_that_is_over_when_it_is_told_of_counts_and_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(router: Router) -> None:
+        await router.said(router.dial(new_key_pair()))
+        before, looked = router.link._connections.accepted_ever, list[int]()
+        monkeypatch.setattr("zcc.tcp.address_of", looked.append)
+        begun, ended = zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED
+        router.link._happened([(begun, 5001), (begun, 5002), (ended, 5001), (ended, 5002)])
+        router.link._happened([(begun, 5001), (ended, 5001), (begun, 5001)])
+        assert router.link._connections.accepted_ever == before + 4
+        assert len(router.link._connections) == 2  # 5001 has come again, and stays
+        assert looked == [5001]
+
+    run(story)
+
+
 @pytest.mark.parametrize("ahead", [None, -2, 10, 1000, 1 << 31])
 def test_a_key_that_chooses_its_route_is_shut_out(ahead: int | None) -> None:
     """One that is no number of libzmq's, and one that libzmq has not given yet, or never will."""

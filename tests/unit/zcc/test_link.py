@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import struct
 import time
 
 import pytest
 import zmq
+from zmq.backend import Socket as PlainSocket
 
-from zcc.link import bounded_socket
+from zcc import link
+from zcc.link import EVENTS_AT_ONCE, Events, Monitor, bounded_socket
 
 
 @pytest.mark.parametrize("kind", [zmq.ROUTER, zmq.DEALER])
@@ -57,3 +62,48 @@ def test_a_peer_that_leaves_while_its_messages_are_unread_does_no_harm() -> None
     finally:
         router.close()
         context.term()
+
+
+class Flood:
+    """A monitor's socket that has the next event as soon as one was read, until it is told to run dry."""
+
+    get = staticmethod(PlainSocket.get)
+
+    def __init__(self) -> None:
+        self.most = float("inf")
+        self._frames = itertools.count()
+
+    def recv(self, socket: zmq.Socket[bytes], flags: int, copy: bool = True) -> bytes:
+        number = next(self._frames)
+        if number >= 2 * self.most:
+            raise zmq.Again
+        return b"tcp://somewhere" if number % 2 else struct.pack("=HI", 1, number // 2)
+
+
+def test_a_monitor_that_never_runs_dry_leaves_the_loop_its_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        context, flood, heard = zmq.Context[zmq.Socket[bytes]](), Flood(), Events()
+        monkeypatch.setattr(link, "PlainSocket", flood)
+        watched = context.socket(zmq.ROUTER)
+        monitor = Monitor(context, watched, zmq.EVENT_ACCEPTED, heard.extend)
+        try:
+            assert not monitor.catch_up(is_urgent=True)
+            assert len(heard) == EVENTS_AT_ONCE
+            for is_urgent in (True, False):
+                assert not monitor.catch_up(is_urgent=is_urgent)  # not twice in a turn
+            assert len(heard) == EVENTS_AT_ONCE
+            for turn in range(2, 6):
+                await asyncio.sleep(0)
+                assert len(heard) == turn * EVENTS_AT_ONCE  # it goes on by itself
+            flood.most = len(heard) + 7
+            await asyncio.sleep(0)
+            assert monitor.catch_up()
+            assert heard == [(1, number) for number in range(flood.most)]
+        finally:
+            monitor.close()
+            watched.close()
+            context.term()
+
+    asyncio.run(story())
