@@ -69,7 +69,7 @@ from zcc.farm import Access, spoken
 from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.keys import member_id
 from zcc.link import DealerLink
-from zcc.machine_class import floating_point_class, processor_class
+from zcc.machine_class import architecture, floating_point_class, processor_class
 from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
@@ -247,7 +247,7 @@ class NodeShell:
     def _hello(self) -> None:
         access, machine = self._access, self._machine
         leases = machine.open_leases()
-        classes = (b"", *filter(None, (floating_point_class(), processor_class())))
+        classes = (b"", architecture(), floating_point_class(), processor_class())
         self._send(
             Hello(
                 session=self._session,
@@ -257,7 +257,7 @@ class NodeShell:
                 version=__version__,
                 slots=machine.slots,
                 leases=leases,
-                machine_classes=classes,
+                machine_classes=tuple(dict.fromkeys(classes)),
                 paused=machine.paused,
                 offer=machine.offer,
                 memory=machine.memory,

@@ -6,6 +6,8 @@ one floating-point class fold alike. gcc computes with MPFR and does not depend 
 
 Under `-march=native` both compilers ask the processor itself. Two machines of one processor class get the same
 answers, so they also fold alike.
+
+And a toolchain's programs run on machines of their own architecture alone.
 """
 
 from __future__ import annotations
@@ -13,17 +15,28 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 
 from cache.digest import digest_of
 from zcc.installation import program_beside
 
 _FEATURES = ("avx2", "fma", "fma4")
+# What `setarch linux32` has uname(2) say of a 64-bit machine.
+_IN_32_BITS = {"i686": "x86_64", "armv8l": "aarch64"}
+
+
+@functools.cache
+def architecture() -> bytes:
+    """This machine's, as uname(2) has it: `x86_64`, `aarch64`."""
+    machine = os.uname().machine
+    is_64_bit = sys.maxsize >> 32
+    return (_IN_32_BITS.get(machine, machine) if is_64_bit else machine).encode()
 
 
 @functools.cache
 def floating_point_class() -> bytes:
     """This machine's class, such as `x86_64+avx2+fma`."""
-    machine = os.uname().machine
+    machine = architecture().decode()
     present = sorted(_cpu_flags() & set(_FEATURES)) if machine == "x86_64" else []
     return "+".join([machine, *present]).encode()
 

@@ -40,6 +40,11 @@ def most_leases(slots: int) -> int:
     return slots + max(1, ceil(slots * PREFETCH)) if slots else 0
 
 
+def _architectures(machine_classes: frozenset[bytes]) -> set[bytes]:
+    """What floating-point classes begin with (`x86_64+avx2`); a node of an older release says no other."""
+    return {each.partition(b"+")[0] for each in machine_classes if b"+" in each}
+
+
 @dataclass(slots=True)
 class Node:
     """A node's session. `orphans` are leases of a broker before us, with the time they are given, which grows.
@@ -320,6 +325,7 @@ class Roster:
 
     def join(self, session: Session, slots: int, machine_classes: frozenset[bytes]) -> Node:
         """The node of this session, new or with what its new Hello says."""
+        machine_classes |= _architectures(machine_classes)
         node = self._nodes.get(session.id)
         if node is None:
             record = self.record((session.user, session.name))

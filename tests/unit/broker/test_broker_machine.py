@@ -1148,6 +1148,19 @@ def test_a_job_for_another_machine_class_is_refused_or_waits_for_its_node(desk: 
     assert desk.runs(special)
 
 
+def test_a_job_goes_to_machines_of_its_architecture(desk: Desk) -> None:
+    """A node of before says its floating-point class alone."""
+    agent = desk.client("a")
+    other = desk.node("other", classes=(b"", b"aarch64"))
+    own = desk.node("own", slots=1, classes=(b"", b"x86_64+avx2+fma", b"processor-0af3"))
+    for ticket in range(3):
+        desk.submit(agent, ticket, job(f"x{ticket}", inputs=(), machine_class=b"x86_64"))
+    assert desk.runs(own)
+    assert not desk.runs(other)
+    desk.submit(agent, 9, job("y", inputs=(), machine_class=b"riscv64"))
+    assert desk.got(agent, Refused) == [Refused(9, "no-nodes")]
+
+
 def test_just_after_the_brokers_start_jobs_wait_for_nodes() -> None:
     desk = Desk()
     agent = desk.client("a")

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,3 +54,19 @@ def test_a_machine_whose_cores_differ_has_no_class(
 ) -> None:
     say(tmp_path, "echo half; exit 1", monkeypatch)
     assert machine_class.processor_class() == b""
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [("i686", b"x86_64"), ("armv8l", b"aarch64"), ("x86_64", b"x86_64"), ("riscv64", b"riscv64")],
+)
+def test_a_machine_that_plays_32_bits_is_of_its_kernels_architecture(
+    said: str, known: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=said))
+    assert machine_class.architecture.__wrapped__() == known
+
+
+def test_a_floating_point_class_begins_with_the_architecture() -> None:
+    fp = machine_class.floating_point_class()
+    assert fp.partition(b"+")[0] == machine_class.architecture()

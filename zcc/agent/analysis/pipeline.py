@@ -51,7 +51,7 @@ from zcc.compiler.text.lexing import Lexis
 from zcc.compiler.toolchain.index import Toolchain
 from zcc.errors import CompilerError, NoRoomError
 from zcc.job import Job, Manifest
-from zcc.machine_class import floating_point_class, processor_class
+from zcc.machine_class import architecture, floating_point_class, processor_class
 from zcc.reasons import Reason
 from zcc.regular import opener
 
@@ -355,10 +355,11 @@ def _lexis(parsed: Compilation, toolchain: Toolchain) -> Lexis:
 
 
 def _machine_class(parsed: Compilation, family: Family, has_plugins: bool) -> bytes:
-    """Which machines would write the same. A plugin's own arithmetic may be the processor's."""
+    """Which machines can run the toolchain, and would write the same. A plugin's own arithmetic may be the
+    processor's."""
     if parsed.machine_dependent:
         return processor_class()
-    return floating_point_class() if family is Family.CLANG or has_plugins else b""
+    return floating_point_class() if family is Family.CLANG or has_plugins else architecture()
 
 
 def _bytes_read(command: _Words, parsed: Compilation | arguments.Local) -> int:
