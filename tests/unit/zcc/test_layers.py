@@ -28,7 +28,7 @@ PURE_FOLDERS = """
 """.split()  # noqa: SIM905 (two lines, not nine)
 PURE = """
     cache.digest cache.record cache.eviction
-    zcc.job zcc.messages zcc.codec zcc.transfer zcc.agent.launchers.wire node.sandbox.proof
+    zcc.job zcc.membership zcc.messages zcc.codec zcc.transfer zcc.agent.launchers.wire node.sandbox.proof
 """.split()  # noqa: SIM905 (two lines, not twelve)
 
 # Clock, socket, disk, logger, environment, global random, and what is made of them.
