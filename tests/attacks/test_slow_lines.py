@@ -47,7 +47,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture(autouse=True)
 def _short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    for user in ("broker.core.sessions", "zcc.agent.farm.session"):
+    for user in ("broker.core.sessions", "zcc.membership"):
         monkeypatch.setattr(f"{user}.LOST_AFTER_S", SILENCE_S)
 
 

@@ -17,12 +17,13 @@ import typer
 
 from zcc import config as configuration
 from zcc import farm
-from zcc.agent.farm.session import AFTER_REVOKED, REVOKED
+from zcc.agent.farm.session import AFTER_REVOKED
 from zcc.cli import agent
 from zcc.cli.compilers import packed_toolchain
 from zcc.cli.terminal import say
 from zcc.config import Config
 from zcc.errors import CompilerError, ConfigError, NoRoomError, told
+from zcc.membership import REVOKED
 from zcc.reaching import why_unreachable
 from zcc.variables import wrong_in
 

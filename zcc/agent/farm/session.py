@@ -1,6 +1,7 @@
 """The agent's conversation with the broker: one session, uploads on demand, results with their outputs.
 
-Owns the link's state (who spoke last, credit both ways) and nothing of what the jobs mean.
+Owns the link and the credit both ways, and nothing of what the jobs mean. `zcc/membership.py` decides whether
+the session stands.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import zmq
 
@@ -18,17 +19,31 @@ from cache.digest import Digest
 from zcc import __version__, codec
 from zcc.agent.farm.arrivals import OutputFrames
 from zcc.agent.farm.showing import Showing
-from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError
+from zcc.errors import ProtocolError
 from zcc.farm import Access
 from zcc.job import FileInput
 from zcc.link import DealerLink
+from zcc.membership import (
+    BeatDue,
+    BrokerMisspoke,
+    FramesCame,
+    KeyAnswered,
+    LeaveAsked,
+    Lost,
+    MemberEffect,
+    MemberEvent,
+    MemberSession,
+    Opened,
+    PassOver,
+    Say,
+    Suspended,
+    Take,
+)
 from zcc.messages import (
     BEAT_S,
-    LOST_AFTER_S,
     Absent,
     Beat,
     Busy,
-    Bye,
     Cancel,
     Chunk,
     Credit,
@@ -42,8 +57,6 @@ from zcc.messages import (
     Unknown,
     Voided,
     Want,
-    Welcome,
-    Who,
 )
 from zcc.newer import NewerPeer
 from zcc.reasons import Reason
@@ -51,8 +64,7 @@ from zcc.transfer import Receiver, Sender
 
 logger = logging.getLogger(__name__)
 
-# What people read of a key that the broker does not take, and what to do then.
-REVOKED = "this key was revoked, or the broker has lost it"
+# What to do about a key that the broker does not take.
 AFTER_REVOKED = "zcc leave --local, then zcc join TOKEN; compiles run here meanwhile"
 # A broker that is there answers within a round trip or two; a first compile waits no longer for one.
 FIRST_ANSWER_S = 3.0
@@ -87,23 +99,17 @@ class FarmSession:
         read: Callable[[Digest, int, int], tuple[bytes, int] | None],
         path_of: Callable[[Digest], bytes | None],
     ) -> None:
-        self.is_open = False
-        # What the listener was told last, or expects at first; and why it is not open, if it was told that.
-        self._is_announced = True
-        self._told_reason = ""
         # How many of this user's jobs the farm runs at a time, as it said last; None: it has not yet.
         self.share: int | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = OutputFrames()
         self.access = access
-        self._name = name
         self._listener = listener
         self._read = read
-        self._session = os.urandom(16)
         self._loop = asyncio.get_running_loop()
-        self._heard_s = self._loop.time() + FIRST_ANSWER_S - LOST_AFTER_S
-        self._refusal = ""
+        hello = Hello(os.urandom(16), access.role, access.farm, name, __version__, 0, (), ())
+        self._member = MemberSession(hello, self._loop.time(), FIRST_ANSWER_S)
         self._newer = NewerPeer("the broker")
         self._showing = Showing(self._send, path_of)
         self._reset()
@@ -124,7 +130,7 @@ class FarmSession:
     def close(self, reason: str) -> None:
         self._beating.cancel()
         self._showing.close()
-        self._send(Bye(reason))
+        self._tell(LeaveAsked(reason))
         self._link.close()
 
     def submit(self, message: Submit, inputs: Iterable[FileInput]) -> None:
@@ -141,14 +147,18 @@ class FarmSession:
         return self.is_open and self._send(message)
 
     @property
+    def is_open(self) -> bool:
+        return self._member.is_open
+
+    @property
     def refusal(self) -> str:
         """Why the broker would not have this session; empty when it has not said no."""
-        return self._refusal
+        return self._member.refusal
 
     @property
     def is_dialling(self) -> bool:
         """Whether it has just begun, and the broker may yet answer."""
-        return self._is_announced and not self.is_open
+        return self._member.is_awaited
 
     @property
     def sending_s(self) -> float:
@@ -172,65 +182,66 @@ class FarmSession:
             self.bytes_sent += sum(map(len, frames))
         return sent
 
-    def _hello(self) -> None:
-        access = self.access
-        self._send(
-            Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
-        )
+    # ---- the session ---------------------------------------------------------------------------
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
-        if self._link.is_receiving():
-            self._heard_s = self._loop.time()
-        if self._is_announced and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._lose(Reason.BROKER_SILENT)
-        if self.is_open:
-            self._send(Beat(0.0))
-        else:
-            self._hello()
+        self._tell(BeatDue(self._link.is_receiving()))
 
     def _greeted(self, is_member: bool) -> None:
-        """The broker has taken our key, or has turned it away."""
-        if is_member:
-            self._refusal = ""
-        else:
-            self._refusal = REVOKED
-            self._lose(Reason.KEY_REVOKED)
-
-    def _lose(self, reason: Reason) -> None:
-        self._suspend()
-        self.share = None
-        if self._is_announced or (self._refusal and reason != self._told_reason):
-            self._is_announced = False
-            self._told_reason = reason
-            logger.warning("lost the farm (%s): dialling again", reason)
-            self._listener.farm_closed(reason)
-
-    def _suspend(self) -> None:
-        """What was under way is void, but the broker is there: Hello, and all is said again."""
-        if self.is_open:
-            self.is_open = False
-            self._reset()
-            self._showing.suspend()
-            self._note_sending()
+        self._tell(KeyAnswered(is_member))
 
     def _received(self, frames: list[bytes]) -> None:
-        self._heard_s = self._loop.time()
         self.bytes_received += sum(map(len, frames))
-        try:
-            self._take(codec.decode(frames))
-        except UnknownKindError as error:
-            self._newer.note(error.kind)
-        except ProtocolError as error:
-            logger.error("the broker sent what it must not: %s", error)
-            if isinstance(error, OtherProtocolError):
-                self._refusal = str(error)
-            self._lose(Reason.PROTOCOL_ERROR)
+        self._tell(FramesCame(frames))
 
-    def _take(self, message: Message) -> None:
+    def _tell(self, event: MemberEvent) -> None:
+        now = self._loop.time()
+        try:
+            for effect in self._member.handle(event, now):
+                self._do(effect, now)
+        except ProtocolError as error:
+            self._tell(BrokerMisspoke(error))
+
+    def _do(self, effect: MemberEffect, now: float) -> None:
+        match effect:
+            case Take(message):
+                self._take(message, now)
+            case Say(message):
+                self._send(message)
+            case Opened(welcome):
+                self._newer.note_release(welcome.version)
+                self._reset()
+                self._showing.welcomed(welcome.holding_key)
+                self._listener.farm_opened()
+            case Suspended():
+                self._suspend()
+            case Lost():
+                self._lose(effect)
+            case PassOver(kind):
+                self._newer.note(kind)
+            case _:
+                assert_never(effect)
+
+    def _suspend(self) -> None:
+        """What was under way is void."""
+        self._reset()
+        self._showing.suspend()
+        self._note_sending()
+
+    def _lose(self, lost: Lost) -> None:
+        self._suspend()
+        self.share = None
+        detail = f": {lost.detail}" if lost.detail else ""
+        logger.warning("lost the farm (%s%s): dialling again", lost.reason, detail)
+        self._listener.farm_closed(lost.reason)
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def _take(self, message: Message, now: float) -> None:
         match message:
             case Chunk():
-                self._take_chunk(message)
+                self._take_chunk(message, now)
             case Want(blobs):
                 for digest, offset in blobs:
                     self._sender.offer(digest, offset)
@@ -242,23 +253,9 @@ class FarmSession:
             case Finished():
                 self._showing.answered(message.ticket)
                 self._listener.job_finished(message)
-            case Refused(0, reason):
-                self._refusal = reason
-                logger.error("the broker refuses this session: %s", reason)
-                self._lose(Reason.SESSION_REFUSED)
             case Refused(ticket, reason):
                 self._showing.void(ticket)
                 self._listener.job_refused(ticket, reason)
-            case Welcome():
-                self._newer.note_release(message.version)
-                self._welcomed(message.holding_key)
-            case Who():
-                self._suspend()
-                self._hello()
-            case Bye("revoked"):
-                self._greeted(False)
-            case Bye():
-                self._lose(Reason.BROKER_STOPPED)
             case Nodes() | Placed() | Unknown():
                 self._listener.broker_answered(message)
             case Voided():
@@ -270,14 +267,6 @@ class FarmSession:
                 self._listener.job_begins(ticket, expected_s)
             case Beat(_, _, offer):
                 self.share = offer.slots if offer is not None else self.share
-
-    def _welcomed(self, holding_key: bytes) -> None:
-        if not self.is_open:
-            self._reset()
-            self._showing.welcomed(holding_key)
-            self._refusal = self._told_reason = ""
-            self.is_open = self._is_announced = True
-            self._listener.farm_opened()
 
     def _pump(self) -> None:
         for message in self._sender.pump(self._read):
@@ -291,11 +280,11 @@ class FarmSession:
             self._sent_s = self.sending_s
             self._sending_since_s = None
 
-    def _take_chunk(self, chunk: Chunk) -> None:
+    def _take_chunk(self, chunk: Chunk, now: float) -> None:
         piece = self._receiver.take(chunk)
         if piece.offset == 0:
             self._parts[piece.digest] = bytearray()
-            self._arrivals[piece.digest] = self._heard_s
+            self._arrivals[piece.digest] = now
             if len(self._arrivals) > MAX_ARRIVALS:
                 self._arrivals.popitem(last=False)
         self._parts[piece.digest] += piece.data
