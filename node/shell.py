@@ -13,7 +13,8 @@ import logging
 import os
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import Any, assert_never
 
 import zmq
 
@@ -64,15 +65,30 @@ from node.sandbox.memory import Gauge
 from node.sandbox.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
-from zcc.errors import ProtocolError, UnknownKindError
+from zcc.errors import ProtocolError
 from zcc.farm import Access, spoken
 from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.keys import member_id
 from zcc.link import DealerLink
 from zcc.machine_class import architecture, floating_point_class, processor_class
+from zcc.membership import (
+    BeatDue,
+    BrokerMisspoke,
+    FramesCame,
+    KeyAnswered,
+    LeaveAsked,
+    Lost,
+    MemberEffect,
+    MemberEvent,
+    MemberSession,
+    Opened,
+    PassOver,
+    Say,
+    Suspended,
+    Take,
+)
 from zcc.messages import (
     BEAT_S,
-    LOST_AFTER_S,
     Absent,
     Beat,
     Bye,
@@ -82,14 +98,12 @@ from zcc.messages import (
     Fault,
     Hello,
     Message,
-    Refused,
     Revoke,
     Run,
     Settled,
-    Welcome,
-    Who,
 )
 from zcc.newer import NewerPeer
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +132,6 @@ class NodeShell:
         self.left: asyncio.Future[None] = self._loop.create_future()
         self._access = access
         self._newer = NewerPeer("the broker")
-        self._name = name
         # Without one all slots are lent at any time.
         self._host = host
         self._machine = NodeMachine(slots, host.offer(self._loop.time()) if host else None)
@@ -142,15 +155,17 @@ class NodeShell:
         )
         self._room = Room(directory, limits.free_disk_bytes)
         self._sandbox = sandbox
-        self._session = os.urandom(16)
+        classes = dict.fromkeys((b"", architecture(), floating_point_class(), processor_class()))
+        hello = Hello(
+            os.urandom(16), access.role, access.farm, name, __version__, slots, (), tuple(classes)
+        )
+        self._member = MemberSession(hello, self._loop.time())
         # Leases whose job is being read.
         self._reading: set[bytes] = set()
         self._jobs: dict[bytes, tuple[Job, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_open = False
         self._is_sweeping = False
         self._is_asking = False
-        self._heard_s = 0.0
         self._bulk = Bulk(self._workshop, self._send, self._handle, self._no_room)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._link = DealerLink(
@@ -171,7 +186,7 @@ class NodeShell:
         """End at once; the broker hands the leases on."""
         self._beating.cancel()
         self._workshop.stop()
-        self._send(Bye("stopped"))
+        self._tell(LeaveAsked("stopped"))
         self._link.close()
         self._context.term()
         self._bulk.close()
@@ -187,18 +202,78 @@ class NodeShell:
         self._spawn(self._ask_host())
         self._look_for_room()
         self._look_at_memory()
-        if self._link.is_receiving():
-            self._heard_s = self._loop.time()
-        if self._is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._lose("silent")
-        if self._is_open:
-            self._say_state()
-        else:
-            self._hello()
+        self._tell(BeatDue(self._link.is_receiving()))
 
-    def _say_state(self) -> None:
+    def _greeted(self, is_member: bool) -> None:
+        self._tell(KeyAnswered(is_member))
+
+    def _received(self, frames: list[bytes]) -> None:
+        self._tell(FramesCame(frames))
+
+    def _tell(self, event: MemberEvent) -> None:
+        try:
+            for effect in self._member.handle(event, self._loop.time()):
+                self._follow(effect)
+        except ProtocolError as error:
+            self._tell(BrokerMisspoke(error))
+
+    def _follow(self, effect: MemberEffect) -> None:
+        """Do what the session asks for."""
+        match effect:
+            case Take(message):
+                self._take(message)
+            case Say(message):
+                self._say(message)
+            case Opened(welcome):
+                self._newer.note_release(welcome.version)
+                logger.info("welcomed by %s", spoken(welcome.farm))
+                self._bulk.reset()
+                self._handle(Welcomed())
+            case Suspended():
+                self._lose("it does not know this session")
+            case Lost(Reason.KEY_REVOKED):
+                self._turned_away()
+            case Lost(reason, detail):
+                self._lose(f"{reason}: {detail}" if detail else reason)
+            case PassOver(kind):
+                self._newer.note(kind)
+            case _:
+                assert_never(effect)
+
+    def _say(self, message: Hello | Beat | Bye) -> None:
+        """With what this node holds and lends."""
         machine = self._machine
-        self._send(Beat(os.getloadavg()[0], machine.paused, machine.offer, machine.memory))
+        paused, offer, memory = machine.paused, machine.offer, machine.memory
+        if isinstance(message, Hello):
+            leases = machine.open_leases()
+            message = replace(message, leases=leases, paused=paused, offer=offer, memory=memory)
+        elif isinstance(message, Beat):
+            message = Beat(os.getloadavg()[0], paused, offer, memory)
+        self._send(message)
+
+    def _lose(self, reason: str) -> None:
+        logger.warning("lost the broker (%s): dialling again", reason)
+        self._bulk.reset()
+        self._handle(SessionLost())
+
+    def _turned_away(self) -> None:
+        """The broker does not take our key, which is for good."""
+        if self.left.done():
+            return
+        logger.error(
+            "the broker at %s does not admit this node's key %s any more: it was revoked, or the broker has"
+            " lost it. The node ends. To lend this machine again: zcc-node leave --local (unless it has left),"
+            " then zcc-node join TOKEN",
+            self._access.endpoint,
+            member_id(self._access.keys.public),
+        )
+        self.left.set_result(None)
+
+    def _send(self, message: Message) -> None:
+        # A message that finds no connection is lost; Hello after the reconnect brings both sides in step.
+        self._link.send(codec.encode(message))
+
+    # ---- this machine --------------------------------------------------------------------------
 
     def _look_at_memory(self) -> None:
         used_bytes = sum(each.used_bytes for each in self._workshop.holders())
@@ -244,59 +319,7 @@ class NodeShell:
         self._room.refused(detail, self._loop.time())
         self._look_for_room()
 
-    def _hello(self) -> None:
-        access, machine = self._access, self._machine
-        leases = machine.open_leases()
-        classes = (b"", architecture(), floating_point_class(), processor_class())
-        self._send(
-            Hello(
-                session=self._session,
-                role=access.role,
-                farm=access.farm,
-                name=self._name,
-                version=__version__,
-                slots=machine.slots,
-                leases=leases,
-                machine_classes=tuple(dict.fromkeys(classes)),
-                paused=machine.paused,
-                offer=machine.offer,
-                memory=machine.memory,
-            )
-        )
-
-    def _lose(self, reason: str) -> None:
-        if self._is_open:
-            logger.warning("lost the broker (%s): dialling again", reason)
-            self._is_open = False
-            self._bulk.reset()
-            self._handle(SessionLost())
-
-    def _greeted(self, is_member: bool) -> None:
-        """The broker has taken our key, or has turned it away, which is for good."""
-        if is_member or self.left.done():
-            return
-        logger.error(
-            "the broker at %s does not admit this node's key %s any more: it was revoked, or the broker has"
-            " lost it. The node ends. To lend this machine again: zcc-node leave --local (unless it has left),"
-            " then zcc-node join TOKEN",
-            self._access.endpoint,
-            member_id(self._access.keys.public),
-        )
-        self.left.set_result(None)
-
-    def _send(self, message: Message) -> None:
-        # A message that finds no connection is lost; Hello after the reconnect brings both sides in step.
-        self._link.send(codec.encode(message))
-
-    def _received(self, frames: list[bytes]) -> None:
-        self._heard_s = self._loop.time()
-        try:
-            self._take(codec.decode(frames))
-        except UnknownKindError as error:
-            self._newer.note(error.kind)
-        except ProtocolError as error:
-            logger.error("the broker sent what it must not: %s", error)
-            self._lose("protocol error")
+    # ---- jobs ----------------------------------------------------------------------------------
 
     def _take(self, message: Message) -> None:
         match message:
@@ -314,27 +337,8 @@ class NodeShell:
                 self._handle(LeaseRevoked(lease))
             case Absent(digest):
                 self._bulk.no_more_of(digest)
-            case Welcome():
-                self._newer.note_release(message.version)
-                if not self._is_open:
-                    logger.info("welcomed by %s", spoken(message.farm))
-                    self._is_open = True
-                    self._bulk.reset()
-                    self._handle(Welcomed())
-            case Who():
-                self._lose("it does not know this session")
-                self._hello()
-            case Refused(_, reason):
-                logger.error("the broker refuses this node: %s", reason)
-                self._lose("refused")
-            case Bye("revoked"):
-                self._greeted(False)
-            case Bye(reason):
-                self._lose(reason)
             case _:
                 pass  # Beat: that the broker lives is all that it says; Unknown: nothing that a node asks
-
-    # ---- jobs ----------------------------------------------------------------------------------
 
     async def _take_job(self, message: Run) -> None:
         """Read a job and ask for what it lacks; a lease that is revoked meanwhile never was."""
@@ -419,14 +423,14 @@ class NodeShell:
             case SendToBroker(message):
                 self._send(message)
             case SendBehind(outputs, message):
-                if self._is_open:  # else said, and pushed, when a session stands again
+                if self._member.is_open:  # else said, and pushed, when a session stands again
                     self._bulk.push(outputs, message)
             case FetchInputs(digests):
                 self._bulk.fetch(digests)
             case FetchToolchain(digest):
                 self._bulk.fetch_toolchain(digest)
             case SayState():
-                self._say_state()
+                self._say(Beat(0.0))
             case InstallToolchain(digest):
                 self._spawn(self._install(digest))
             case StartJob(lease):

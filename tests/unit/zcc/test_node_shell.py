@@ -18,11 +18,12 @@ from node.probe import probe
 from node.sandbox.command_line import Limits
 from node.shell import NodeShell
 from tests.unit.broker.test_broker_wire import Broker, run, sample_job
+from zcc import codec
 from zcc.errors import JobFormatError
 from zcc.farm import Access
 from zcc.job import Job, encode_job, job_key
 from zcc.keys import KeyPair
-from zcc.messages import PROTOCOL, Beat, Message, PeerRole, Refused, Submit, Want
+from zcc.messages import PROTOCOL, Beat, Bye, Message, PeerRole, Refused, Submit, Want
 
 TOOLCHAIN, SOURCE = b"no toolchain at all", b"int x;\n"
 # The machine may do other things beside.
@@ -35,7 +36,7 @@ def _breaks(*_: object, **__: object) -> None:
 
 async def _node(broker: Broker, tmp_path: Path) -> NodeShell:
     node = _node_of(broker, broker.member(PeerRole.NODE), tmp_path)
-    await _until(lambda: node._is_open)
+    await _until(lambda: node._member.is_open)
     return node
 
 
@@ -141,7 +142,7 @@ def test_a_node_whose_key_is_revoked_ends_and_says_what_to_do(
         node = _node_of(broker, pair, tmp_path)
         try:
             if is_connected:
-                await _until(lambda: node._is_open)
+                await _until(lambda: node._member.is_open)
                 broker.registry.revoke(pair.public, 0.0)
             await asyncio.wait_for(node.left, PATIENCE_S)
         finally:
@@ -167,7 +168,7 @@ def test_a_registry_that_fails_for_a_moment_ends_no_node(
             node = _node_of(broker, broker.member(PeerRole.NODE), tmp_path)
             await _until(lambda: len(asked) >= 2)
         try:
-            await _until(lambda: node._is_open)
+            await _until(lambda: node._member.is_open)
             assert not node.left.done()
         finally:
             node.close()
@@ -243,8 +244,8 @@ def test_what_came_in_a_session_that_is_lost_is_not_asked_for_again(
                 lambda: all(node._bulk._arrivals.offset_of(each) is None for each in digests)
             )
             said = _spoken_by(node, monkeypatch)
-            node._lose("a test")
-            await _until(lambda: node._is_open)
+            node._received(codec.encode(Bye("a test")))
+            await _until(lambda: node._member.is_open)
             disk.gate.set()
             assert (await refused).startswith("job-refused: ")
             assert not any(isinstance(each, Want) for each in said)
@@ -285,7 +286,7 @@ def test_a_node_passes_over_what_a_later_broker_says(
         try:
             for _ in range(2):
                 node._received([PROTOCOL, b"later", b"\x90"])
-            assert node._is_open
+            assert node._member.is_open
             assert caplog.text.count("says later, which zcc") == 1
         finally:
             node.close()
