@@ -1,7 +1,7 @@
 """The helper's conversation with the broker: ccache's values in pieces, over the member's own key.
 
-A session like an agent's, without jobs. Owns whether the farm is there, and the requests that wait for answers;
-when the session is lost they fail at once, for a compile waits behind each.
+A session like an agent's, without jobs. Owns the requests that wait for answers; when the session is lost they
+fail at once, for a compile waits behind each. `zcc/membership.py` decides whether the session stands.
 """
 
 from __future__ import annotations
@@ -11,24 +11,35 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 import zmq
 
 from cache.digest import digest_of
 from zcc import __version__, codec
-from zcc.errors import ProtocolError, UnknownKindError, ZccError
+from zcc.errors import ZccError
 from zcc.farm import Access
 from zcc.link import DealerLink
+from zcc.membership import (
+    BeatDue,
+    FramesCame,
+    LeaveAsked,
+    Lost,
+    MemberEffect,
+    MemberEvent,
+    MemberSession,
+    Opened,
+    PassOver,
+    Say,
+    Suspended,
+    Take,
+)
 from zcc.messages import (
     BEAT_S,
     CHUNK_BYTES,
-    LOST_AFTER_S,
     STORAGE_WINDOW,
-    Beat,
-    Bye,
     Hello,
     Message,
-    Refused,
     StorageEnd,
     StorageGet,
     StorageMore,
@@ -36,9 +47,8 @@ from zcc.messages import (
     StorageRemove,
     StorageValue,
     Unknown,
-    Welcome,
-    Who,
 )
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +58,13 @@ FIRST_ANSWER_S = 2.0
 ANSWER_S = 8.0
 # Before the handshake is over the link takes nothing.
 _HELLO_AGAIN_S = 0.005
+# What is said to people of a session that is lost.
+_SILENT = "the broker does not answer"
+_LOST_BY = {
+    Reason.BROKER_SILENT: _SILENT,
+    Reason.BROKER_STOPPED: "the broker stops",
+    Reason.KEY_REVOKED: "this key was revoked",
+}
 
 
 class FarmAwayError(ZccError):
@@ -58,14 +75,13 @@ class StorageSession:
     """One session with the broker that `access` names, in a running loop."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], access: Access, name: str) -> None:
-        self.state = "the broker does not answer"  # for people, while the session is not open
-        self._access = access
-        self._name = name
-        self._session = os.urandom(16)
+        self.state = _SILENT  # for people, while the session is not open
         self._loop = asyncio.get_running_loop()
         self._opened = asyncio.Event()
-        self._patience_until_s = self._heard_s = self._loop.time()
-        self._patience_until_s += FIRST_ANSWER_S
+        now = self._loop.time()
+        self._patience_until_s = now + FIRST_ANSWER_S
+        hello = Hello(os.urandom(16), access.role, access.farm, name, __version__, 0, (), ())
+        self._member = MemberSession(hello, now)
         self._last_ticket = 0
         self._waiting: dict[int, asyncio.Queue[Message | None]] = {}
         self._link = DealerLink(
@@ -75,12 +91,12 @@ class StorageSession:
 
     @property
     def is_open(self) -> bool:
-        return self._opened.is_set()
+        return self._member.is_open
 
     def close(self) -> None:
         self._beating.cancel()
+        self._tell(LeaveAsked("the helper leaves"))
         self._lose("the helper leaves")
-        self._send(Bye("the helper leaves"))
         self._link.close()
 
     # ---- requests ------------------------------------------------------------------------------
@@ -202,37 +218,51 @@ class StorageSession:
 
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
-        if self._link.is_receiving():
-            self._heard_s = self._loop.time()
-        if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._lose("the broker does not answer")
-        if self.is_open:
-            self._send(Beat(0.0))
-        else:
-            self._hello()
-
-    def _hello(self) -> None:
-        access = self._access
-        hello = Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
-        if not self._send(hello) and self._loop.time() < self._patience_until_s:
-            self._beating.cancel()
-            self._beating = self._loop.call_later(_HELLO_AGAIN_S, self._beat)
-
-    def _lose(self, state: str) -> None:
-        self.state = state
-        self._opened.clear()
-        for answers in self._waiting.values():
-            answers.put_nowait(None)
+        self._tell(BeatDue(self._link.is_receiving()))
 
     def _received(self, frames: list[bytes]) -> None:
-        self._heard_s = self._loop.time()
-        try:
-            self._take(codec.decode(frames))
-        except UnknownKindError:
-            pass  # of a later release: nothing that was asked for
-        except ProtocolError as error:
-            logger.error("the broker sent what it must not: %s", error)
-            self._lose("the broker speaks another protocol")
+        self._tell(FramesCame(frames))
+
+    def _tell(self, event: MemberEvent) -> None:
+        for effect in self._member.handle(event, self._loop.time()):
+            self._do(effect)
+
+    def _do(self, effect: MemberEffect) -> None:
+        match effect:
+            case Take(message):
+                self._take(message)
+            case Say(message):
+                is_hello_lost = not self._send(message) and isinstance(message, Hello)
+                if is_hello_lost and self._loop.time() < self._patience_until_s:
+                    self._beating.cancel()
+                    self._beating = self._loop.call_later(_HELLO_AGAIN_S, self._beat)
+            case Opened():
+                self._opened.set()
+            case Suspended():
+                self._lose("the broker was restarted")
+            case Lost(Reason.SESSION_REFUSED, detail):
+                self._patience_until_s = 0.0
+                self._lose(f"the broker refuses this member: {detail}")
+                logger.error("%s", self.state)
+            case Lost(Reason.PROTOCOL_ERROR, detail):
+                logger.error("the broker sent what it must not: %s", detail)
+                self._lose("the broker speaks another protocol")
+            case Lost(reason):
+                self._lose(_LOST_BY[reason])
+            case PassOver():
+                pass  # of a later release: nothing that was asked for
+            case _:
+                assert_never(effect)
+
+    def _lose(self, state: str) -> None:
+        self._opened.clear()
+        self._fail(state)
+
+    def _fail(self, state: str) -> None:
+        """Answer all who wait that there is no answer, and why."""
+        self.state = state
+        for answers in self._waiting.values():
+            answers.put_nowait(None)
 
     def _take(self, message: Message) -> None:
         match message:
@@ -241,21 +271,9 @@ class StorageSession:
                 if answers is not None:
                     answers.put_nowait(message)
             case Unknown():
-                self._lose(
+                self._fail(
                     "the broker does not keep ccache's values: it is older than this program"
                 )
-            case Welcome():
-                self._opened.set()
-            case Who():
-                self._lose("the broker was restarted")
-                self._hello()
-            case Bye(reason):
-                is_revoked = reason == "revoked"
-                self._lose("this key was revoked" if is_revoked else "the broker stops")
-            case Refused(_, reason):
-                self._patience_until_s = 0.0
-                self._lose(f"the broker refuses this member: {reason}")
-                logger.error("%s", self.state)
             case _:
                 pass  # Beat
 

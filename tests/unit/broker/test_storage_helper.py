@@ -24,6 +24,7 @@ from broker.state import broker_keys
 from broker.storage.service import Storage
 from broker.storage.tokens import StorageAccess
 from cache.stores import DiskStore
+from zcc import membership
 from zcc.errors import ConfigError
 from zcc.farm import Access as FarmAccess
 from zcc.farm import save_access
@@ -159,7 +160,7 @@ def test_a_farm_that_goes_fails_requests_at_once_and_serves_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The broker stops in our own loop, so its Bye is lost with the connection before we can read it.
-    monkeypatch.setattr(session, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(membership, "LOST_AFTER_S", 2.0)
 
     async def story(farm: Farm) -> None:
         member = farm.session()
@@ -184,7 +185,7 @@ def test_a_farm_that_goes_fails_requests_at_once_and_serves_when_it_is_back(
 def test_a_request_under_way_fails_when_the_broker_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(membership, "LOST_AFTER_S", 2.0)
 
     async def story(farm: Farm) -> None:
         member = farm.session()
@@ -224,6 +225,17 @@ def test_who_is_not_let_in_learns_it_soon(
         with pytest.raises(FarmAwayError):
             await member.get(KEY)
         assert time.monotonic() - began < 2.0
+
+    run(tmp_path, story)
+
+
+def test_who_leaves_before_a_broker_was_found_dials_no_more(tmp_path: Path) -> None:
+    async def story(farm: Farm) -> None:
+        farm.stop()
+        member = farm.session()
+        await asyncio.sleep(0)  # it has said Hello, in vain
+        member.close()
+        assert member._beating.cancelled()
 
     run(tmp_path, story)
 
