@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from zcc.agent.core.call_state import CallStage
 from zcc.agent.core.effects import (
     CancelJob,
     CountOutcome,
@@ -42,7 +43,7 @@ from zcc.agent.core.events import (
 )
 from zcc.agent.core.forecast import ENOUGH_TRIPS, Forecast
 from zcc.agent.core.homeward import Homeward
-from zcc.agent.core.machine import AgentMachine, CallStage
+from zcc.agent.core.machine import AgentMachine
 from zcc.agent.core.slots import Slots
 from zcc.reasons import Reason
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import assert_never
 
+from zcc.agent.core.call_state import CallStage, CallState
 from zcc.agent.core.effects import (
     CancelJob,
     CountOutcome,
@@ -54,7 +54,7 @@ from zcc.agent.core.events import (
     ResultUnproven,
     TimePassed,
 )
-from zcc.agent.core.forecast import Forecast, Keys
+from zcc.agent.core.forecast import Forecast
 from zcc.agent.core.homeward import TAIL_S, Homeward
 from zcc.agent.core.slots import Slots
 from zcc.reasons import Reason
@@ -62,37 +62,6 @@ from zcc.reasons import Reason
 # Idle slots look for work so often, besides when something happens; where all that is away has begun, so often.
 LOOK_S = 0.02
 LOOK_AT_BEGUN_S = 0.1
-
-
-class CallStage(Enum):
-    ANALYSING = "analysing"
-    REMOTE = "remote"
-    BESIDE = "beside"
-    WAITING = "waiting"
-    LOCAL = "local"
-    STOPPED = "stopped"  # a local one that has given up its slots, whether or not it goes on
-    ANSWERED = "answered"
-
-
-@dataclass(slots=True)
-class CallState:
-    is_nested: bool
-    is_strict: bool
-    is_forbidden: bool
-    stage: CallStage = CallStage.ANALYSING
-    way: str = ""
-    is_fresh: bool = False
-    is_checked: bool = False
-    due_s: float = 0.0  # when it was submitted, was to begin on the farm, or has
-    keys: Keys = ()
-    can_race: bool = False
-    is_raced: bool = False  # a compile here, beside the farm's, holds a slot
-    began_s: float | None = None  # the local compile, where it tells how long such compiles take
-
-    @property
-    def may_come_here(self) -> bool:
-        """Whether it may be compiled here for no other reason than that it ends sooner."""
-        return not (self.is_strict or self.is_forbidden or self.is_checked)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,39 @@
+"""What the agent's core knows of one call. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from zcc.agent.core.forecast import Keys
+
+
+class CallStage(Enum):
+    ANALYSING = "analysing"
+    REMOTE = "remote"
+    BESIDE = "beside"
+    WAITING = "waiting"
+    LOCAL = "local"
+    STOPPED = "stopped"  # a local one that has given up its slots, whether or not it goes on
+    ANSWERED = "answered"
+
+
+@dataclass(slots=True)
+class CallState:
+    is_nested: bool
+    is_strict: bool
+    is_forbidden: bool
+    stage: CallStage = CallStage.ANALYSING
+    way: str = ""
+    is_fresh: bool = False
+    is_checked: bool = False
+    due_s: float = 0.0  # when it was submitted, was to begin on the farm, or has
+    keys: Keys = ()
+    can_race: bool = False
+    is_raced: bool = False  # a compile here, beside the farm's, holds a slot
+    began_s: float | None = None  # the local compile, where it tells how long such compiles take
+
+    @property
+    def may_come_here(self) -> bool:
+        """Whether it may be compiled here for no other reason than that it ends sooner."""
+        return not (self.is_strict or self.is_forbidden or self.is_checked)
