@@ -20,22 +20,21 @@ from zcc.agent.analysis.split import jobs_of
 from zcc.agent.calls import (
     Call,
     failed,
-    niceness_of,
     placed,
     why_not_taken,
 )
 from zcc.agent.control.answers import Desk
 from zcc.agent.core.effects import (
-    CancelJob,
     CountOutcome,
     Effect,
     FailCall,
     ForgetCall,
+    ForgetRefusals,
+    NoteRefusal,
     PlaceResult,
     RaceHere,
     RunHere,
     StopRace,
-    SubmitJob,
 )
 from zcc.agent.core.events import (
     CallArrived,
@@ -53,9 +52,7 @@ from zcc.agent.core.events import (
     Looked,
     RaceLost,
     RaceWon,
-    ResultProven,
     ResultRecalled,
-    ResultUnproven,
     TimePassed,
 )
 from zcc.agent.core.machine import AgentMachine
@@ -64,6 +61,7 @@ from zcc.agent.core.weight import slots_of
 from zcc.agent.farm.session import FarmSession
 from zcc.agent.farm.uploads import InputUploads
 from zcc.agent.history.recorder import Account
+from zcc.agent.jobs import Jobs, parts_of
 from zcc.agent.launchers import compiler_name, wire
 from zcc.agent.launchers.connection import Visitor
 from zcc.agent.launchers.parked import RestingRoom
@@ -72,26 +70,24 @@ from zcc.agent.launchers.succession import Succession
 from zcc.agent.memory import MemoryShares
 from zcc.agent.results.late_answers import first_other_input, first_outdated, is_of_use, reply_here
 from zcc.agent.results.local_cache import CacheMode, Recall, mode_of
-from zcc.agent.results.part import Part, way_of
+from zcc.agent.results.part import way_of
 from zcc.agent.results.racing import Aside, Races
 from zcc.agent.results.refusals import Refusals
-from zcc.agent.results.results import PASSING, Results
+from zcc.agent.results.results import Results
 from zcc.agent.results.verifying import Checker
 from zcc.agent.results.voiding import Voiding
 from zcc.config import SOONER, Config
 from zcc.farm import Access
 from zcc.messages import (
     HAS_BEGUN_S,
-    WRONG_JOB,
     AskVoided,
     Finished,
     Nodes,
     Placed,
-    Submit,
     Unknown,
     Voided,
 )
-from zcc.reasons import Reason, reason_of
+from zcc.reasons import Reason
 from zcc.variables import wrong_in_call
 
 logger = logging.getLogger(__name__)
@@ -99,9 +95,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 # A launcher gives up on a silent agent after 30 s; it hears from us well before.
 KEEP_ALIVE_S = 5.0
-ASK_TIMEOUT_S = 5.0
-# Tickets of what is no call's first part: beyond any call's number.
-FIRST_FURTHER_TICKET = 1 << 61
 
 
 class AgentShell:
@@ -143,16 +136,13 @@ class AgentShell:
         )
         self._account = Account(state_dir, self._analyser.projects.checkout_of)
         self._stats = self._account.stats
-        self._uploads = InputUploads(memory.offers)
+        self._uploads = uploads = InputUploads(memory.offers)
         self._cache_mode = CacheMode(config.cache)
         self._recall = Recall(cache_dir, config.cache_bytes, memory.results)
         self._checker = Checker(config.verify, self._account, self._recall, self._analyser.disk)
         self._calls: dict[int, Call] = {}
         self._resting = RestingRoom()
         self._refusals = Refusals()
-        # A call's own number is the ticket of its first part.
-        self._tickets: dict[int, tuple[int, Part]] = {}
-        self._further_tickets = iter(range(FIRST_FURTHER_TICKET, 2 * FIRST_FURTHER_TICKET))
         self._tasks: set[asyncio.Task[None]] = set()
         self._races = Races(state_dir, self._race_ended)
         self._looking: asyncio.TimerHandle | None = None
@@ -164,12 +154,14 @@ class AgentShell:
         if access is not None:
             self._voiding = Voiding(cache_dir, self._recall, access.broker_public)
             name = f"{os.uname().nodename}:{os.getpid()}"
-            uploads = self._uploads
             self._session = FarmSession(
                 self._context, access, name, self, uploads.read, uploads.path_of
             )
         self._results = Results(
             self._analyser, self._recall, self._account, self._session, self._machine.forecast
+        )
+        self._jobs = Jobs(
+            self._session, uploads, self._results, self._account, self._machine.forecast
         )
         self._desk = Desk(
             self._account,
@@ -294,37 +286,16 @@ class AgentShell:
 
     def job_refused(self, ticket: int, reason: str) -> None:
         code, _, detail = reason.partition(": ")
-        if ticket in self._tickets:
-            number, part = self._tickets[ticket]
-            self._cancel(number, but=part)
-            known = reason_of(code)
-            if known is not None and known in WRONG_JOB:
-                request, now = self._calls[number].request, self._loop.time()
-                self._refusals.refused(request, known, detail, now, is_clear=True)
-            self._handle(JobRefused(number, code, detail))
+        self._handle(JobRefused(ticket, code, detail))
 
     def job_begins(self, ticket: int, expected_s: float) -> None:
-        if ticket in self._tickets:
-            number = self._tickets[ticket][0]
-            waits = expected_s > HAS_BEGUN_S
-            self._handle(JobWaits(number, expected_s) if waits else JobBegan(number))
+        waits = expected_s > HAS_BEGUN_S
+        self._handle(JobWaits(ticket, expected_s) if waits else JobBegan(ticket))
 
     def job_finished(self, message: Finished) -> None:
-        if message.ticket not in self._tickets:
-            return
-        number, part = self._tickets[message.ticket]
-        call = self._calls[number]
-        event = self._results.came(number, call, part, message)
-        if event is None:
-            return  # other parts are under way
-        if isinstance(event, ResultProven):
-            self._refusals.taken(call.request)
-        else:
-            self._cancel(number, but=part)
-        if isinstance(event, ResultUnproven) and event.reason not in PASSING:
-            now = self._loop.time()
-            self._refusals.refused(call.request, event.reason, event.detail, now)
-        self._handle(event)
+        event = self._jobs.came(message)
+        if event is not None:
+            self._handle(event)
 
     def broker_answered(self, answer: Nodes | Placed | Unknown) -> None:
         if answer == Unknown(AskVoided.KIND) and self._voiding is not None:
@@ -368,10 +339,7 @@ class AgentShell:
             return
         if number not in self._calls:
             return  # its launcher has gone meanwhile
-        for prepared in answer:
-            ticket = next(self._further_tickets) if call.parts else number
-            call.parts.append(Part(prepared, ticket))
-            self._tickets[ticket] = (number, call.parts[-1])
+        self._jobs.enter(number, call, answer)
         if call.cache_mode.looks_up:
             self._results.recall(call)
         call.check = self._checker.choose(call.request.environment, call.parts)
@@ -388,7 +356,8 @@ class AgentShell:
         else:
             keys = tuple(part.prepared.cost_key for part in call.parts)
             can_race = self._races.can_race(call.parts)
-            self._handle(CallPrepared(number, way, call.wants_fresh, keys, can_race))
+            fresh, parts = call.wants_fresh, parts_of(call)
+            self._handle(CallPrepared(number, way, parts, fresh, keys, can_race))
 
     def _run_here(self, number: int, call: Call, why: Here) -> None:
         request, limit = call.request, self._machine.slots.limit
@@ -400,12 +369,6 @@ class AgentShell:
             return request
         name = self._config.cxx if request.is_cxx else self._config.cc
         return compiler_name.with_default(request, os.fsencode(name))
-
-    def _cancel(self, number: int, but: Part | None = None) -> None:
-        """Call the parts off that are under way."""
-        for part in self._calls[number].parts:
-            if part.result is None and part is not but and self._session is not None:
-                self._session.cancel(part.ticket)
 
     def _race_ended(self, number: int, aside: Aside | None) -> None:
         call, disk, now = self._calls.get(number), self._analyser.disk, self._loop.time()
@@ -431,10 +394,11 @@ class AgentShell:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case SubmitJob(number, is_fresh):
-                self._submit(number, is_fresh)
-            case CancelJob(number):
-                self._cancel(number)
+            case NoteRefusal(number, reason, detail, is_clear):
+                request, now = self._calls[number].request, self._loop.time()
+                self._refusals.refused(request, reason, detail, now, is_clear)
+            case ForgetRefusals(number):
+                self._refusals.taken(self._calls[number].request)
             case RunHere(number):
                 call = self._calls[number]
                 call.visitor.send(reply_here(call, self._analyser.disk, self._loop.time()))
@@ -463,26 +427,11 @@ class AgentShell:
             case ForgetCall(number):
                 call = self._calls.pop(number)
                 self._account.left(call.build, call.parts)
-                for part in call.parts:
-                    self._tickets.pop(part.ticket, None)
-
-    def _submit(self, number: int, is_fresh: bool) -> None:
-        assert self._session is not None
-        nice = niceness_of(self._calls[number])
-        for part in self._calls[number].parts:
-            if part.result is not None:
-                continue
-            prepared = part.prepared
-            self._uploads.offer(prepared.closure.manifest)
-            self._uploads.offer_pack(prepared.toolchain.digest, prepared.toolchain.pack_path)
-            hint = self._machine.forecast.cost_s((prepared.cost_key,))
-            frame = prepared.frame()
-            self._account.submitted(part.ticket, self._session, self._loop.time())
-            key, build = prepared.key, prepared.build
-            self._session.submit(
-                Submit(part.ticket, key, hint, build, is_fresh, b"", prepared.traits, nice, frame),
-                prepared.job.manifest.files,
-            )
+                self._jobs.leave(call)
+            case _:
+                event = self._jobs.do(effect, self._loop.time())
+                if event is not None:
+                    self._handle(event)
 
     def _count(self, effect: CountOutcome) -> None:
         call = self._calls[effect.call]

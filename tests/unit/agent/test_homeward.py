@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.agent_world import prepared, prove
 from zcc.agent.core.call_state import CallStage
 from zcc.agent.core.effects import (
     CancelJob,
+    ConfirmResult,
     CountOutcome,
     Effect,
     FailCall,
@@ -24,9 +26,7 @@ from zcc.agent.core.events import (
     CallArrived,
     CallClosed,
     CallIsLocal,
-    CallPrepared,
     CheckWanted,
-    CompileFailed,
     Event,
     FarmClosed,
     FarmOpened,
@@ -34,11 +34,12 @@ from zcc.agent.core.events import (
     JobRefused,
     JobWaits,
     Looked,
+    PartFailed,
+    PartTaken,
+    PartUnproven,
     RaceLost,
     RaceWon,
-    RecallRefused,
-    ResultProven,
-    ResultUnproven,
+    ResultConfirmed,
     TimePassed,
 )
 from zcc.agent.core.forecast import ENOUGH_TRIPS, Forecast
@@ -62,8 +63,8 @@ def submit(
         agent.handle(CallArrived(call, False, arrived.get("is_strict", False)), at)
         if arrived.get("is_checked"):
             agent.handle(CheckWanted(call), at)
-        prepared = CallPrepared(call, "scanned", keys=(call,), can_race=can_race)
-        effects += agent.handle(prepared, at)
+        event = prepared(call, "scanned", keys=(call,), can_race=can_race)
+        effects += agent.handle(event, at)
         agent.validate()
     return effects
 
@@ -166,7 +167,7 @@ def test_who_wants_the_farm_keeps_it(kind: str) -> None:
 def test_a_user_who_forbids_it_has_nothing_taken_back() -> None:
     agent = machine()
     agent.handle(CallArrived(1, False, False, is_forbidden=True), 0.0)
-    agent.handle(CallPrepared(1, "scanned", keys=(1,), can_race=True), 0.0)
+    agent.handle(prepared(1, "scanned", keys=(1,), can_race=True), 0.0)
     assert agent.handle(JobWaits(1, 50.0), 0.1) == []
 
 
@@ -195,7 +196,7 @@ def test_who_waits_for_a_compiler_to_be_packed_may_have_an_idle_slot() -> None:
     assert not agent.may_begin_here(3)
     agent.handle(CallClosed(1), 0.0)
     assert agent.may_begin_here(3)
-    agent.handle(FarmClosed(Reason.BROKER_SILENT), 1.0)
+    agent.handle(FarmClosed("broker-silent"), 1.0)
     assert not agent.may_begin_here(3)
 
 
@@ -243,7 +244,7 @@ def test_what_is_overdue_is_done_here_too_and_the_first_wins() -> None:
     assert agent.handle(Looked(), 3.0) == []
     won = [CancelJob(1), PlaceResult(1), CountOutcome(1, "local", reason=Reason.RACED)]
     assert agent.handle(RaceWon(1), 3.1) == won
-    assert agent.handle(ResultProven(1), 3.1) == []
+    assert prove(agent, 1, 3.1) == []
     assert agent.handle(CallClosed(1), 3.2) == [ForgetCall(1)]
     agent.validate()
 
@@ -252,7 +253,7 @@ def test_a_result_of_the_farm_ends_the_race() -> None:
     agent = late_one()
     agent.handle(Looked(), 2.0)
     counted = CountOutcome(1, "remote", way="scanned")
-    assert agent.handle(ResultProven(1), 2.5) == [StopRace(1), PlaceResult(1), counted]
+    assert prove(agent, 1, 2.5) == [StopRace(1), PlaceResult(1), counted]
     assert agent.handle(RaceWon(1), 2.5) == []
     assert agent.handle(CallClosed(1), 2.6) == [ForgetCall(1)]
     agent.validate()
@@ -268,7 +269,7 @@ def test_in_the_tail_the_one_that_will_end_last_is_raced() -> None:
     submit(agent, 1, 2, 3)
     for call in (1, 2, 3):
         agent.handle(JobBegan(call), 0.01)
-    agent.handle(ResultProven(3), 0.8)
+    prove(agent, 3, 0.8)
     agent.handle(CallClosed(3), 0.8)
     agent.handle(CallClosed(9), 0.9)
     assert agent.handle(Looked(), 0.95) == []
@@ -292,7 +293,7 @@ def test_a_race_that_fails_takes_nothing_from_the_farm() -> None:
     assert agent.handle(RaceLost(1), 3.0) == []
     agent.validate()
     counted = CountOutcome(1, "remote", way="scanned")
-    assert agent.handle(ResultProven(1), 3.1) == [PlaceResult(1), counted]
+    assert prove(agent, 1, 3.1) == [PlaceResult(1), counted]
     agent.validate()
 
 
@@ -316,7 +317,7 @@ def test_a_race_outlives_the_farm() -> None:
     agent = late_one()
     agent.handle(Looked(), 2.0)
     counted = CountOutcome(1, "local", reason="broker-silent")
-    assert agent.handle(FarmClosed(Reason.BROKER_SILENT), 2.5) == [counted]
+    assert agent.handle(FarmClosed("broker-silent"), 2.5) == [counted]
     agent.validate()
     assert agent.pending() == [1]
     assert agent.handle(FarmOpened(), 2.6) == []
@@ -343,8 +344,8 @@ def test_a_launcher_that_goes_away_stops_both() -> None:
 
 # What ends a call, or has it begin again: it comes seldom, or none would live to be late.
 _SELDOM = (
-    CallIsLocal, FarmOpened, FarmClosed, JobRefused, RecallRefused, ResultProven, ResultUnproven, CompileFailed,
-    JobWaits, CallClosed,
+    CallIsLocal, FarmOpened, FarmClosed, JobRefused, PartTaken, PartUnproven, PartFailed, JobWaits,
+    CallClosed,
 )  # fmt: skip
 
 
@@ -367,7 +368,10 @@ class World:
         if isinstance(event, RaceWon | RaceLost):
             self.racing.discard(event.call)
         for effect in self.agent.handle(event, self.now):
-            self.take(effect)
+            if isinstance(effect, ConfirmResult):
+                self.happen(ResultConfirmed(effect.ticket))
+            else:
+                self.take(effect)
         self.agent.validate()
         assert self.agent.slots.used <= self.agent.slots.limit
         assert len(self.racing) <= self.agent.slots.limit
@@ -408,15 +412,15 @@ class World:
             return
         call = self.rng.choice(calls)
         choices: list[Event] = [
-            CallPrepared(call, "scanned", keys=(call % 7,), can_race=self.rng.random() < 0.7),
+            prepared(call, "scanned", keys=(call % 7,), can_race=self.rng.random() < 0.7),
             CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
             FarmOpened(),
-            FarmClosed(Reason.BROKER_SILENT),
+            FarmClosed("broker-silent"),
             JobRefused(call, "no-nodes", ""),
-            RecallRefused(call, Reason.DAMAGED_RESULT, ""),
-            ResultProven(call),
-            ResultUnproven(call, Reason.PROOF, ""),
-            CompileFailed(call, 1),
+            PartUnproven(call, Reason.DAMAGED_RESULT, ""),
+            PartTaken(call),
+            PartUnproven(call, Reason.PROOF, ""),
+            PartFailed(call, 1),
             JobWaits(call, self.rng.choice((0.1, 1.0, 20.0))),
             JobBegan(call),
             CallClosed(call),

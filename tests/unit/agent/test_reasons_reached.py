@@ -33,7 +33,7 @@ from zcc.agent.analysis.pipeline import Analyser
 from zcc.agent.analysis.questions import Surroundings
 from zcc.agent.analysis.split import jobs_of
 from zcc.agent.calls import Call, failed, why_not_taken
-from zcc.agent.core.events import RecallRefused
+from zcc.agent.core.events import PartUnproven
 from zcc.agent.core.forecast import Forecast
 from zcc.agent.farm.session import FarmSession
 from zcc.agent.history.recorder import Account
@@ -476,7 +476,7 @@ def judged(
             build = account.stats.enter(b"/p")
             call = Call(cast(Any, None), request_in("/p"), 0.0, build)
             call.parts = [Part(made, 1)]
-            return results.came(1, call, call.parts[0], Finished(1, "n", 0.0, False, True, body))
+            return results.came(call, call.parts[0], Finished(1, "n", 0.0, False, True, body))
         finally:
             recall.close()
             account.close({})
@@ -486,7 +486,7 @@ def judged(
 
 def test_a_result_that_did_not_come_whole(tmp_path: Path) -> None:
     event = judged(tmp_path, prepared(), b"no frame", {})
-    assert isinstance(event, RecallRefused)
+    assert isinstance(event, PartUnproven)
     assert event.reason is Reason.DAMAGED_RESULT
 
 
@@ -494,7 +494,7 @@ def test_a_result_of_what_a_check_has_found_wrong(tmp_path: Path) -> None:
     made, body = prepared(), compress(encode_result(result()))
     outputs = {digest_of(OBJECT): compress(OBJECT)}
     event = judged(tmp_path, made, body, outputs, disputed=(made.key,))
-    assert isinstance(event, RecallRefused)
+    assert isinstance(event, PartUnproven)
     assert event.reason is Reason.DISPUTED
 
 
@@ -507,7 +507,7 @@ def test_an_object_that_names_the_neutral_place(directory: Path, toolchains: Pat
     came = result(content, NEUTRAL_OBJECT)
     body = compress(encode_result(came))
     event = judged(directory, made, body, {digest_of(content): compress(content)})
-    assert isinstance(event, RecallRefused)
+    assert isinstance(event, PartUnproven)
     assert event.reason is Reason.NAMES_NEUTRAL_PLACE
 
 

@@ -60,7 +60,7 @@ NAMESAKES = {
 # Who is given a reason, at which place among its arguments.
 GIVERS = {
     "Here": 0, "Local": 0, "NotBounded": 0, "NotScannable": 0, "Misplaced": 0, "Refused": 0, "Missed": 0,
-    "Cause": 0, "ResponseDoubtError": 0, "FarmClosed": 0, "ResultUnproven": 1, "RecallRefused": 1,
+    "Cause": 0, "ResponseDoubtError": 0, "FarmClosed": 0, "PartUnproven": 1, "NoteRefusal": 1,
     "JobRefused": 1, "CallIsLocal": 1, "local": 0, "_stays": 0, "_lose": 0, "_locally": 1, "_all_locally": 1,
     "_named": 1, "_take_named": 2, "refuse": 1, "ran_here": 1,
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from zcc.agent.core.forecast import Keys
@@ -19,12 +19,23 @@ class CallStage(Enum):
 
 
 @dataclass(slots=True)
+class PartState:
+    """One source's job. `is_known`: its result is here; `is_recalled`: here or the farm had remembered it."""
+
+    ticket: int
+    is_moved: bool
+    is_known: bool
+    is_recalled: bool
+
+
+@dataclass(slots=True)
 class CallState:
     is_nested: bool
     is_strict: bool
     is_forbidden: bool
     stage: CallStage = CallStage.ANALYSING
     way: str = ""
+    parts: list[PartState] = field(default_factory=list)
     is_fresh: bool = False
     is_checked: bool = False
     due_s: float = 0.0  # when it was submitted, was to begin on the farm, or has
@@ -32,6 +43,11 @@ class CallState:
     can_race: bool = False
     is_raced: bool = False  # a compile here, beside the farm's, holds a slot
     began_s: float | None = None  # the local compile, where it tells how long such compiles take
+
+    @property
+    def open_tickets(self) -> list[int]:
+        """Of the parts whose results are to come."""
+        return [part.ticket for part in self.parts if not part.is_known]
 
     @property
     def may_come_here(self) -> bool:

@@ -4,17 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zcc.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
     """`is_fresh`: the farm shall not answer from what it remembers."""
 
-    call: int
+    ticket: int
     is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmResult:
+    """All parts of this one's call have results, and this one's came last. If they hold at this moment,
+    ResultConfirmed follows, else PartUnproven."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoidResult:
+    """What came for this part is worth nothing. `was_recalled`: the farm had remembered it; `unproven`: a path
+    that shows a bug of the scanner's."""
+
+    ticket: int
+    was_recalled: bool = False
+    unproven: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileInPlace:
+    """Make this part's job anew, with the user's own paths and names; jobs like it are not moved any more."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRefusal:
+    """The command has come to nothing on the farm. `is_clear`: once is enough to know that it will again."""
+
+    call: int
+    reason: Reason
+    detail: str
+    is_clear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRefusals:
+    """The command's result was good."""
+
     call: int
 
 
@@ -73,9 +117,13 @@ class ForgetCall:
     call: int
 
 
+# What is to be done with one ticket.
+JobEffect = SubmitJob | CancelJob | ConfirmResult | VoidResult | CompileInPlace
+
 Effect = (
-    SubmitJob
-    | CancelJob
+    JobEffect
+    | NoteRefusal
+    | ForgetRefusals
     | RunHere
     | RaceHere
     | StopRace

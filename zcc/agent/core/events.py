@@ -26,8 +26,18 @@ class CheckWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class PartPrepared:
+    """One source's job, by its ticket. `is_known`: this machine remembers its result; `is_moved`: it is to be
+    compiled under neutral names."""
+
+    ticket: int
+    is_known: bool = False
+    is_moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallPrepared:
-    """Its job is written down, and `way` says how its inputs were found (`Prepared.way`).
+    """Its jobs are written down, one for each source, and `way` says how their inputs were found (`way_of`).
 
     `is_fresh`: the user wants it compiled, whatever the farm remembers. `keys` name its compiles for the
     forecast; `can_race`: it can be compiled here beside, without touching its outputs.
@@ -35,6 +45,7 @@ class CallPrepared:
 
     call: int
     way: str
+    parts: tuple[PartPrepared, ...]
     is_fresh: bool = False
     keys: tuple[Hashable, ...] = ()
     can_race: bool = False
@@ -86,55 +97,54 @@ class FarmClosed:
 
 @dataclass(frozen=True, slots=True)
 class JobRefused:
-    """The farm will not run this call's job. `reason` is the broker's word, which this zcc may not have."""
+    """The farm will not run this job. `reason` is the broker's word, which this zcc may not have."""
 
-    call: int
+    ticket: int
     reason: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class ResultProven:
+class PartTaken:
     """The compiler exited 0 on the farm, read what it would have read here, and all outputs came.
 
     `is_recalled`: it did so for an earlier request, and the farm remembered.
     """
 
-    call: int
+    ticket: int
     is_recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class RecallRefused:
-    """What the farm remembered does not hold on this machine, or a result did not arrive whole."""
-
-    call: int
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResultUnproven:
+class PartUnproven:
     """`reason` is PROOF (a scanner bug; `detail` is the path) or what else spoilt the result."""
 
-    call: int
+    ticket: int
     reason: Reason
     detail: str
+    is_recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class CompileFailed:
+class PartFailed:
     """The compiler exited non-zero on the farm: only the local run may tell the user so."""
 
-    call: int
+    ticket: int
     exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultConfirmed:
+    """All that came for this part's call holds still."""
+
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
 class JobWaits:
     """The broker expects the job to begin in so many seconds; it does not run now."""
 
-    call: int
+    ticket: int
     expected_s: float
 
 
@@ -142,7 +152,7 @@ class JobWaits:
 class JobBegan:
     """A node runs the compiler."""
 
-    call: int
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +179,11 @@ class TimePassed:
     """Time has passed; about once a second."""
 
 
+# What comes from the farm for one ticket.
+JobEvent = (
+    JobRefused | PartTaken | PartUnproven | PartFailed | ResultConfirmed | JobWaits | JobBegan
+)
+
 Event = (
     CallArrived
     | CheckWanted
@@ -179,13 +194,7 @@ Event = (
     | CallStopped
     | FarmOpened
     | FarmClosed
-    | JobRefused
-    | ResultProven
-    | RecallRefused
-    | ResultUnproven
-    | CompileFailed
-    | JobWaits
-    | JobBegan
+    | JobEvent
     | RaceWon
     | RaceLost
     | Looked

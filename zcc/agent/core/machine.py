@@ -18,18 +18,24 @@ import math
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from zcc.agent.core.call_state import CallStage, CallState
+from zcc.agent.core.call_state import CallStage, CallState, PartState
+from zcc.agent.core.chances import PASSING, Chance, chance_of, is_final
 from zcc.agent.core.effects import (
     CancelJob,
+    CompileInPlace,
+    ConfirmResult,
     CountOutcome,
     Effect,
     FailCall,
     ForgetCall,
+    ForgetRefusals,
+    NoteRefusal,
     PlaceResult,
     RaceHere,
     RunHere,
     StopRace,
     SubmitJob,
+    VoidResult,
 )
 from zcc.agent.core.events import (
     CallArrived,
@@ -38,26 +44,28 @@ from zcc.agent.core.events import (
     CallPrepared,
     CallStopped,
     CheckWanted,
-    CompileFailed,
     Event,
     FarmClosed,
     FarmOpened,
     JobBegan,
+    JobEvent,
     JobRefused,
     JobWaits,
     Looked,
+    PartFailed,
+    PartTaken,
+    PartUnproven,
     RaceLost,
     RaceWon,
-    RecallRefused,
-    ResultProven,
+    ResultConfirmed,
     ResultRecalled,
-    ResultUnproven,
     TimePassed,
 )
 from zcc.agent.core.forecast import Forecast
 from zcc.agent.core.homeward import TAIL_S, Homeward
 from zcc.agent.core.slots import Slots
-from zcc.reasons import Reason
+from zcc.messages import WRONG_JOB
+from zcc.reasons import Reason, reason_of
 
 # Idle slots look for work so often, besides when something happens; where all that is away has begun, so often.
 LOOK_S = 0.02
@@ -82,6 +90,7 @@ class AgentMachine:
     is_farm_expected: bool = False
     farm_reason: Reason = Reason.NO_FARM
     homeward: Homeward = field(init=False)
+    _tickets: dict[int, int] = field(default_factory=dict, init=False)  # the calls they belong to
     # When the last call came, when the last one ended, and when idle slots looked for work.
     _arrived_s: float = field(default=-math.inf, init=False)
     _ended_s: float = field(default=-math.inf, init=False)
@@ -123,14 +132,6 @@ class AgentMachine:
                 self.is_farm_open = self.is_farm_expected = False
                 self.farm_reason = reason
                 return self._all_locally(self._remote(), reason, now)
-            case JobWaits(name, expected_s):
-                self._note_start(name, now + expected_s)
-                self.homeward.told(name, expected_s, now)
-                return []
-            case JobBegan(name):
-                self._note_start(name, now)
-                self.homeward.begun(name, now)
-                return []
             case RaceWon() | RaceLost():
                 return self._race_ended(event, now)
             case Looked():
@@ -138,7 +139,7 @@ class AgentMachine:
             case TimePassed():
                 return self._give_up_late(now)
             case _:
-                return self._verdict(event, now)
+                return self._of_job(event, now)
 
     def pending(self) -> list[int]:
         """The calls whose launchers wait for an answer."""
@@ -176,33 +177,101 @@ class AgentMachine:
         assert waiting == self.slots.waiting
         assert all(call.is_raced for call in calls if call.stage is CallStage.BESIDE)
         assert len(self.homeward) <= len(self._remote())
+        tickets = {part.ticket: name for name, call in self.calls.items() for part in call.parts}
+        assert tickets == self._tickets
 
-    def _verdict(
-        self,
-        event: JobRefused | ResultProven | ResultUnproven | CompileFailed | RecallRefused,
-        now: float,
-    ) -> list[Effect]:
-        call = self.calls.get(event.call)
-        if call is None or call.stage is not CallStage.REMOTE:
-            return []
+    # ---- what comes of the jobs ------------------------------------------------------------------
+
+    def _of_job(self, event: JobEvent, now: float) -> list[Effect]:
+        name = self._tickets.get(event.ticket)
+        if name is None:
+            return []  # its call is over
+        call = self.calls[name]
+        part = next(each for each in call.parts if each.ticket == event.ticket)
         match event:
-            case JobRefused(name, reason, detail) | ResultUnproven(name, reason, detail):
-                return self._locally(name, reason, now, detail)
-            case CompileFailed(name, exit_status):
-                return self._repeat(name, call, exit_status, now)
-            case RecallRefused(name, reason, detail) if call.is_fresh:
-                return self._locally(name, reason, now, detail)
-            case RecallRefused(name):
-                call.is_fresh = True
-                self._send(name, call, now)
-                return [SubmitJob(name, is_fresh=True)]
-            case ResultProven(name) if call.is_checked:
-                return self._check_here(name, now)
-            case ResultProven(name, is_recalled):
-                outcome = "shared_hit" if is_recalled else "remote"
-                return self._answer(name, CountOutcome(name, outcome, way=call.way))
+            case JobWaits(_, expected_s):
+                call.due_s = now + expected_s
+                self.homeward.told(name, expected_s, now)
+                return []
+            case JobBegan():
+                call.due_s = now
+                self.homeward.begun(name, now)
+                return []
+            case PartTaken(ticket, is_recalled):
+                part.is_known, part.is_recalled = True, is_recalled
+                return [] if call.open_tickets else [ConfirmResult(ticket)]
+            case ResultConfirmed():
+                return [ForgetRefusals(name), *self._confirmed(name, call, now)]
+            case JobRefused(_, reason, detail):
+                return self._refused(name, call, part, reason, detail, now)
+            case PartFailed(_, exit_status):
+                others = self._call_off(call, but=part)
+                return others + self._repeat(name, call, exit_status, now)
+            case PartUnproven():
+                return self._unproven(name, call, part, event, now)
             case _:
                 assert_never(event)
+
+    def _confirmed(self, name: int, call: CallState, now: float) -> list[Effect]:
+        if call.stage is not CallStage.REMOTE:
+            return []
+        if call.is_checked:
+            return self._check_here(name, now)
+        is_recalled = all(part.is_recalled for part in call.parts)
+        outcome = "shared_hit" if is_recalled else "remote"
+        return self._answer(name, CountOutcome(name, outcome, way=call.way))
+
+    def _refused(
+        self, name: int, call: CallState, part: PartState, reason: str, detail: str, now: float
+    ) -> list[Effect]:
+        effects = self._call_off(call, but=part)
+        known = reason_of(reason)
+        if known is not None and known in WRONG_JOB:
+            effects.append(NoteRefusal(name, known, detail, is_clear=True))
+        return effects + self._sent_home(name, call, reason, detail, now)
+
+    def _unproven(
+        self, name: int, call: CallState, part: PartState, event: PartUnproven, now: float
+    ) -> list[Effect]:
+        reason, detail, is_recalled = event.reason, event.detail, event.is_recalled
+        chance = chance_of(
+            reason, is_recalled=is_recalled, is_moved=part.is_moved, is_alone=len(call.parts) == 1
+        )
+        effects = self._call_off(call, but=part)
+        if not is_final(reason):
+            part.is_known = False
+            is_bug = reason is Reason.PROOF and not part.is_moved and not is_recalled
+            effects.append(VoidResult(event.ticket, is_recalled, detail if is_bug else ""))
+        if chance is Chance.NONE:
+            if reason not in PASSING:
+                effects.append(NoteRefusal(name, reason, detail))
+            return effects + self._sent_home(name, call, reason, detail, now)
+        if chance is Chance.IN_PLACE:
+            part.is_moved = False
+            effects.append(CompileInPlace(event.ticket))
+        if call.is_fresh or call.stage is not CallStage.REMOTE:
+            return effects + self._sent_home(name, call, reason, detail, now)
+        call.is_fresh = True
+        self._send(name, call, now)
+        return effects + self._submit(call)
+
+    def _call_off(self, call: CallState, but: PartState | None = None) -> list[Effect]:
+        """The other parts that are under way."""
+        if call.stage is not CallStage.REMOTE:
+            return []
+        spared = None if but is None else but.ticket
+        return [CancelJob(ticket) for ticket in call.open_tickets if ticket != spared]
+
+    def _submit(self, call: CallState) -> list[Effect]:
+        return [SubmitJob(ticket, call.is_fresh) for ticket in call.open_tickets]
+
+    def _sent_home(
+        self, name: int, call: CallState, reason: str, detail: str, now: float
+    ) -> list[Effect]:
+        """The farm gives it up."""
+        if call.stage is not CallStage.REMOTE:
+            return []
+        return self._locally(name, reason, now, detail)
 
     def _answer(self, name: int, counted: CountOutcome) -> list[Effect]:
         """The result is here; its slot, if it holds one, it gives back when its launcher has it."""
@@ -228,6 +297,9 @@ class AgentMachine:
             return []
         call.way, call.is_fresh = event.way, event.is_fresh
         call.keys, call.can_race = event.keys, event.can_race
+        for each in event.parts:
+            self._tickets[each.ticket] = name
+            call.parts.append(PartState(each.ticket, each.is_moved, each.is_known, each.is_known))
         if not self.is_farm_open and not self.is_farm_expected:
             return self._locally(name, self.farm_reason, now)
         if self._is_small(call):
@@ -235,7 +307,7 @@ class AgentMachine:
         call.stage = CallStage.REMOTE
         call.due_s = now
         self._send(name, call, now)
-        submit: list[Effect] = [SubmitJob(name, event.is_fresh)] if self.is_farm_open else []
+        submit = self._submit(call) if self.is_farm_open else []
         if self.slots.has_idle and self.homeward.is_better_here(name, now):
             return self._take_back(name, submit, now)
         return submit
@@ -245,7 +317,7 @@ class AgentMachine:
         self.is_farm_expected = False
         for name in self._remote():
             self._send(name, self.calls[name], now)
-        return [SubmitJob(name, self.calls[name].is_fresh) for name in self._remote()]
+        return [each for name in self._remote() for each in self._submit(self.calls[name])]
 
     def _send(self, name: int, call: CallState, now: float) -> None:
         if self.is_sharing and self.is_farm_open and call.may_come_here:
@@ -260,6 +332,8 @@ class AgentMachine:
 
     def _repeat(self, name: int, call: CallState, exit_status: int, now: float) -> list[Effect]:
         """The user must see the error from a run of his own; that is no fallback."""
+        if call.stage is not CallStage.REMOTE:
+            return []
         call.is_strict = False
         stopped = self._stop_race(name, now)
         detail = f"exit status {exit_status}"
@@ -321,8 +395,10 @@ class AgentMachine:
         if call.began_s is not None and call.keys and self.wants_ends:
             self.forecast.ran_here(call.keys, now - call.began_s)
         self.homeward.gone(name)
-        effects: list[Effect] = [CancelJob(name)] if call.stage is CallStage.REMOTE else []
+        effects = self._call_off(call)
         is_racing = call.is_raced and call.stage is not CallStage.ANSWERED
+        for part in call.parts:
+            del self._tickets[part.ticket]
         del self.calls[name]
         if is_racing:
             effects.append(StopRace(name))
@@ -343,17 +419,12 @@ class AgentMachine:
             for effect in self._let_go(following, now)
         ]
 
-    def _note_start(self, name: int, at: float) -> None:
-        call = self.calls.get(name)
-        if call is not None:
-            call.due_s = at
-
     def _give_up_late(self, now: float) -> list[Effect]:
         """The broker's own limits end what hangs on a node: this is for a broker that does not."""
         late = [
             name for name in self._remote() if now - self.calls[name].due_s > self.remote_timeout_s
         ]
-        cancels: list[Effect] = [CancelJob(name) for name in late]
+        cancels = [each for name in late for each in self._call_off(self.calls[name])]
         return cancels + self._all_locally(late, Reason.REMOTE_TIMEOUT, now)
 
     def _remote(self) -> list[int]:
@@ -364,6 +435,8 @@ class AgentMachine:
     def _should_look(self, event: Event, now: float) -> bool:
         if not self.homeward or not self.slots.has_idle:
             return False
+        if isinstance(event, PartTaken):
+            return False  # it may be the last one, and is about to be confirmed
         return isinstance(event, Looked) or now - self._looked_s >= LOOK_S
 
     def _bring_home(self, effects: list[Effect], now: float) -> list[Effect]:
@@ -382,10 +455,11 @@ class AgentMachine:
         return brought
 
     def _take_back(self, name: int, effects: list[Effect], now: float) -> list[Effect]:
-        submits = [each for each in effects if isinstance(each, SubmitJob) and each.call == name]
+        call = self.calls[name]
+        submits = [each for each in effects if each in self._submit(call)]
         for each in submits:
             effects.remove(each)
-        called_off: list[Effect] = [] if submits else [CancelJob(name)]
+        called_off = [] if submits else self._call_off(call)
         late_s = self.homeward.ends_there_s(name, now) - now
         detail = f"there in {late_s:.1f} s"
         return called_off + self._locally(name, Reason.SOONER_HERE, now, detail)
@@ -403,12 +477,13 @@ class AgentMachine:
             return []
         is_remote = call.stage is CallStage.REMOTE
         if isinstance(event, RaceWon):
+            called_off = self._call_off(call)
             call.stage = CallStage.ANSWERED
             self.homeward.gone(name)
             if not is_remote:
                 return [PlaceResult(name)]  # it was counted when the farm gave it up
             return [
-                CancelJob(name),
+                *called_off,
                 PlaceResult(name),
                 CountOutcome(name, "local", reason=Reason.RACED),
             ]

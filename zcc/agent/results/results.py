@@ -1,7 +1,7 @@
 """What the results of a call's jobs are worth, from memory or from the farm, and what is learnt of them.
 
-Whether a result is proven says `verdict.py`. Here is what follows: what is kept, which compile gets a second
-chance, and what is counted when farm and machine do not agree.
+`verdict.py` says whether a result is proven, and the agent's core what follows for the call. Here is what is
+kept, and what is counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from cache.frame import decompress
 from zcc.agent.analysis.outcome import Prepared
 from zcc.agent.analysis.pipeline import Analyser
 from zcc.agent.calls import Call, why_not_taken
-from zcc.agent.core.events import CompileFailed, Event, RecallRefused, ResultProven, ResultUnproven
+from zcc.agent.core.effects import VoidResult
+from zcc.agent.core.events import PartFailed, PartTaken, PartUnproven, ResultConfirmed
 from zcc.agent.core.forecast import Forecast
 from zcc.agent.farm.session import FarmSession
 from zcc.agent.history.recorder import Account
@@ -25,7 +26,6 @@ from zcc.agent.results.local_cache import LocalResult, Missed, Recall
 from zcc.agent.results.part import Part
 from zcc.agent.results.verdict import (
     RECENT_S,
-    SINCE,
     ProvenFailure,
     Taken,
     Unproven,
@@ -39,9 +39,6 @@ from zcc.messages import Finished
 from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
-
-# Reasons that say nothing of what the next result for this command will be worth.
-PASSING = SINCE | {Reason.DAMAGED_RESULT, Reason.DISPUTED, Reason.MIXED_STREAMS}
 
 
 class Results:
@@ -78,86 +75,82 @@ class Results:
             else:
                 part.missed = found
 
-    def came(self, number: int, call: Call, part: Part, message: Finished) -> Event | None:
-        """A result has come for this part of the call; None when it is good and others are to come."""
-        event: Event | None
+    def came(
+        self, call: Call, part: Part, message: Finished
+    ) -> PartTaken | PartFailed | PartUnproven:
+        """What the result that has come for this part is worth."""
         try:
             result = decode_result(decompress(message.body, MAX_RESULT_BYTES))
-            event = self._judged(number, call, part, message, result)
+            verdict = self._judged(call, part, message, result)
         except CacheError as error:
-            event = ResultUnproven(number, Reason.DAMAGED_RESULT, str(error))
+            verdict = Unproven(Reason.DAMAGED_RESULT, str(error))
         except ProtocolError as error:
             is_moved = part.prepared.is_moved
             reason = Reason.NAMES_NEUTRAL_PLACE if is_moved else Reason.DAMAGED_RESULT
-            event = ResultUnproven(number, reason, str(error))
-        if isinstance(event, ResultUnproven):
-            event = self._second_chance(message, call, part, event)
-        return event
+            verdict = Unproven(reason, str(error))
+        match verdict:
+            case Taken():
+                return PartTaken(part.ticket, message.is_recalled)
+            case ProvenFailure(exit_status):
+                return PartFailed(part.ticket, exit_status)
+            case Unproven(reason, detail):
+                reason = self._blamed(reason, detail, part, message)
+                return PartUnproven(part.ticket, reason, detail, message.is_recalled)
+
+    def confirm(self, call: Call, part: Part) -> ResultConfirmed | PartUnproven:
+        """Whether all that has come for the call holds now, where this part's result was judged just now."""
+        gone = first_outdated(call, self._analyser.disk, self._loop.time(), part)
+        if gone is None:
+            return ResultConfirmed(part.ticket)
+        return PartUnproven(part.ticket, gone.reason, gone.detail, part.is_recalled)
 
     def _judged(
-        self, number: int, call: Call, part: Part, message: Finished, came: Result
-    ) -> Event | None:
-        """What a part's result is worth; None when it is good and others are to come.
+        self, call: Call, part: Part, message: Finished, came: Result
+    ) -> Taken | ProvenFailure | Unproven:
+        """What a part's result is worth, by itself and beside those that came before.
 
         Raises:
             ProtocolError, CacheError: its outputs did not come whole.
         """
         disk, frames = self._analyser.disk, self._frames(came)
         disk.begin(self._loop.time(), None)
-        match judge(came, frames, part.prepared, call.request, disk):
-            case ProvenFailure(exit_status, stderr):
-                call.failed, call.failed_with = part, exit_status
-                logger.debug("exit %d on the farm: %s", exit_status, stderr[-1000:])
-                return CompileFailed(number, exit_status)
-            case Unproven(reason, detail):
-                return ResultUnproven(number, reason, detail)
-            case Taken(result, files):
-                part.result, part.files, part.is_recalled = result, files, message.is_recalled
+        verdict = judge(came, frames, part.prepared, call.request, disk)
+        if isinstance(verdict, ProvenFailure):
+            call.failed, call.failed_with = part, verdict.exit_status
+            logger.debug("exit %d on the farm: %s", verdict.exit_status, verdict.stderr[-1000:])
+        if not isinstance(verdict, Taken):
+            return verdict
+        part.result, part.files = verdict.result, verdict.files
+        part.is_recalled = message.is_recalled
         if not message.is_recalled:
             self._remember_cost(call, part, came, message)
         if call.check is None and part.prepared.key in self._account.disputed:
             # It was submitted before a check of the same job (ZCC_VERIFY).
-            return ResultUnproven(
-                number, Reason.DISPUTED, "a check has shown its result to be wrong"
-            )
+            return Unproven(Reason.DISPUTED, "a check has shown its result to be wrong")
         if call.check is not None:
             call.check.came.append((part.prepared, came, frames))
         elif call.cache_mode.keeps:
             self._recall.remember(part.prepared, came, frames, disk)
         why = why_not_taken(call)
-        if why is not None:
-            return ResultUnproven(number, why.reason, why.detail)
-        if not all(each.result for each in call.parts):
-            return None
-        if gone := first_outdated(call, disk, self._loop.time(), part):
-            return ResultUnproven(number, gone.reason, gone.detail)
-        return ResultProven(number, all(each.is_recalled for each in call.parts))
+        return verdict if why is None else Unproven(why.reason, why.detail)
 
-    def _second_chance(
-        self, message: Finished, call: Call, part: Part, event: ResultUnproven
-    ) -> Event:
-        """What was remembered and does not hold here, or did not come whole, is compiled anew: that is no
-        fault of this job, nor of the scanner."""
-        if event.reason in SINCE:
-            return event  # the job is one of files that are no more
-        if message.is_recalled:
+    def _blamed(self, reason: Reason, detail: str, part: Part, message: Finished) -> Reason:
+        """What a plugin does beyond what its command declares is no scanner's bug."""
+        if reason is not Reason.PROOF or message.is_recalled:
+            return reason
+        is_plugins = self._analyser.plugins.distrust(part.prepared.job_in_place, detail)
+        return Reason.PLUGIN if is_plugins else reason
+
+    def void(self, call: Call, part: Part, effect: VoidResult) -> None:
+        part.result = None
+        if effect.was_recalled:
             self._stats.add("recalls_refused", call.build)
-        elif event.reason is Reason.PROOF and self._analyser.plugins.distrust(
-            part.prepared.job_in_place, event.detail
-        ):
-            return ResultUnproven(event.call, Reason.PLUGIN, event.detail)
-        elif event.reason is Reason.PROOF and not part.prepared.is_moved:
-            self._note_proof_failure(call, part.prepared, event.detail)
-        part.result = None  # else it would not be submitted again
-        # What is only damaged is asked for anew, so that the broker looks for what is rotten.
-        if part.prepared.is_moved and event.reason is not Reason.DAMAGED_RESULT:
-            logger.debug("compiling in place: %s %s", event.reason, event.detail)
-            self._analyser.keep_in_place(part.prepared)
-            part.prepared = part.prepared.in_place()
-            return RecallRefused(event.call, event.reason, event.detail)
-        if len(call.parts) == 1 and (message.is_recalled or event.reason is Reason.DAMAGED_RESULT):
-            return RecallRefused(event.call, event.reason, event.detail)
-        return event
+        if effect.unproven:
+            self._note_proof_failure(call, part.prepared, effect.unproven)
+
+    def compile_in_place(self, part: Part) -> None:
+        self._analyser.keep_in_place(part.prepared)
+        part.prepared = part.prepared.in_place()
 
     def _note_proof_failure(self, call: Call, prepared: Prepared, path: str) -> None:
         self._stats.add("proof_failures", call.build)

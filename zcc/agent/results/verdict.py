@@ -25,10 +25,6 @@ from zcc.compiler.proof.misses import check, check_misses, first_set
 from zcc.job import Manifest, Result
 from zcc.reasons import Reason
 
-# Reasons that lie in what has been done to this disk since the job was made: they say nothing of the command.
-SINCE = frozenset((Reason.INPUTS_CHANGED, Reason.OUTPUT_MOVED, Reason.WORKING_DIRECTORY))
-
-
 # What was looked at within this time is not looked at again for a result: results come in crowds, and when a
 # compiler here has written its object, it is longer ago that it read the headers.
 RECENT_S = 0.1
