@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import BIN, Farm
+from zcc.agent.core.discrepancy import RECENT_S
 from zcc.agent.launchers import door
-from zcc.agent.results.verdict import RECENT_S
 
 PATIENCE_S = 100
 

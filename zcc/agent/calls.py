@@ -32,8 +32,6 @@ class Call:
     arrived_ns: int = field(default_factory=time.time_ns)  # wall clock, as files' times
     age_s: float = 0.0  # of its launcher then, where somebody above has named the result
     parts: list[Part] = field(default_factory=list)
-    failed: Part | None = None  # whose remote run failed, which the local one is to confirm
-    failed_with: int = 0  # its exit status
     ran_here_ns: int = 0  # wall clock, when the local compiler was let go
     check: Check | None = None  # of the result that came, against the run here
     aside: Aside | None = None  # what was compiled here beside the farm, and won

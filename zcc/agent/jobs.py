@@ -5,15 +5,19 @@ Owns the tickets. Must not decide what becomes of a call: that is the core's.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable
 from typing import assert_never
 
 from zcc.agent.analysis.outcome import Prepared
 from zcc.agent.calls import Call, niceness_of
+from zcc.agent.core.discrepancy import LocalRun
 from zcc.agent.core.effects import (
     CancelJob,
     CompileInPlace,
     ConfirmResult,
+    CountDiscrepancy,
     JobEffect,
     SubmitJob,
     VoidResult,
@@ -64,6 +68,16 @@ class Jobs:
         for part in call.parts:
             self._tickets.pop(part.ticket, None)
 
+    def local_run(self, ticket: int, ended_ns: int, other_input: str) -> LocalRun | None:
+        """What the compile here has left of the part's main output; None if no compiler was let go."""
+        call, part = self._tickets[ticket]
+        if not call.ran_here_ns:
+            return None
+        written_ns = None
+        with contextlib.suppress(OSError):
+            written_ns = os.stat(part.prepared.job_in_place.outputs[0]).st_mtime_ns
+        return LocalRun(written_ns, call.ran_here_ns, ended_ns, bool(other_input))
+
     def came(self, message: Finished) -> Event | None:
         """What a result is worth; None: nobody waits for it any more."""
         if message.ticket not in self._tickets:
@@ -87,6 +101,9 @@ class Jobs:
                 return None
             case CompileInPlace(ticket):
                 self._results.compile_in_place(self._tickets[ticket][1])
+                return None
+            case CountDiscrepancy(ticket, exit_status):
+                self._results.count_discrepancy(*self._tickets[ticket], exit_status)
                 return None
             case _:
                 assert_never(effect)

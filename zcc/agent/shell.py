@@ -24,7 +24,9 @@ from zcc.agent.calls import (
     why_not_taken,
 )
 from zcc.agent.control.answers import Desk
+from zcc.agent.core.discrepancy import LocalRun
 from zcc.agent.core.effects import (
+    CompareResult,
     CountOutcome,
     Effect,
     FailCall,
@@ -250,18 +252,21 @@ class AgentShell:
 
     def call_closed(self, visitor: Visitor) -> None:
         self._idle_since_s = self._loop.time()
-        call = self._calls.get(visitor.number)
-        if call is not None and call.ran_here_ns and (call.failed_with or call.check is not None):
-            self._compare(call)
-        self._handle(CallClosed(visitor.number))
+        self._handle(CallClosed(visitor.number, self._local_run(visitor.number)))
+
+    def _local_run(self, number: int) -> LocalRun | None:
+        """What the compile here has left of a job that failed on the farm."""
+        ticket = self._machine.awaited(number)
+        if ticket is None:
+            return None
+        ended_ns = time.time_ns()
+        other = first_other_input(self._calls[number], self._analyser.disk, self._loop.time())
+        return self._jobs.local_run(ticket, ended_ns, other)
 
     def _compare(self, call: Call) -> None:
-        """What has come against the compile here, which has ended."""
-        ended_ns = time.time_ns()
-        other = first_other_input(call, self._analyser.disk, self._loop.time())
-        if call.failed_with:
-            self._results.compare_verdicts(call, other, ended_ns)
-        elif call.check is not None:
+        """What has come against what the compile here has written."""
+        if call.check is not None and call.ran_here_ns:
+            other = first_other_input(call, self._analyser.disk, self._loop.time())
             keeps, begun_ns = call.cache_mode.keeps, call.ran_here_ns
             self._checker.conclude(call.check, call.parts, call.build, begun_ns, keeps, other)
 
@@ -399,12 +404,13 @@ class AgentShell:
                 self._refusals.refused(request, reason, detail, now, is_clear)
             case ForgetRefusals(number):
                 self._refusals.taken(self._calls[number].request)
-            case RunHere(number):
+            case RunHere(number, is_compared):
                 call = self._calls[number]
                 call.visitor.send(reply_here(call, self._analyser.disk, self._loop.time()))
-                # What is left by a compile that is compared is looked at when it ends.
-                if call.failed is None and call.check is None:
+                if not is_compared:
                     call.visitor.rest(self._resting)
+            case CompareResult(number):
+                self._compare(self._calls[number])
             case PlaceResult(number):
                 call = self._calls[number]
                 call.visitor.send(*wire.encode_result(0, *placed(call)))

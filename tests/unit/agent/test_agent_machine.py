@@ -209,7 +209,7 @@ def test_an_error_is_repeated_here_even_in_strict_mode() -> None:
     arrive(agent, 1, is_strict=True)
     agent.handle(prepared(1, "scanned"), 0.0)
     counted = local("compile-error", "exit status 1")
-    assert agent.handle(PartFailed(1, 1), 0.0) == [counted, RunHere(1)]
+    assert agent.handle(PartFailed(1, 1), 0.0) == [counted, RunHere(1, is_compared=True)]
 
 
 def test_a_failed_proof_is_compiled_here() -> None:
@@ -351,10 +351,10 @@ def test_a_call_that_is_to_be_checked_runs_here_whatever_came() -> None:
     agent.handle(CheckWanted(1), 0.0)
     agent.handle(CheckWanted(2), 0.0)
     agent.handle(prepared(1, "scanned"), 0.0)
-    assert prove(agent, 1, 1.0) == [local(Reason.VERIFY), RunHere(1)]
+    assert prove(agent, 1, 1.0) == [local(Reason.VERIFY), RunHere(1, is_compared=True)]
     assert agent.handle(ResultRecalled(2, "scanned"), 1.0) == [
         local(Reason.VERIFY, call=2),
-        RunHere(2),
+        RunHere(2, is_compared=True),
     ]
     agent.validate()
 

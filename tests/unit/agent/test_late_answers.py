@@ -13,10 +13,10 @@ import pytest
 from cache.digest import digest_of
 from zcc.agent.analysis.outcome import Here
 from zcc.agent.calls import Call
+from zcc.agent.core.discrepancy import RECENT_S
 from zcc.agent.launchers import wire
 from zcc.agent.results.late_answers import first_other_input, first_outdated, reply_here
 from zcc.agent.results.part import Part
-from zcc.agent.results.verdict import RECENT_S
 from zcc.compiler.disk.disk import Disk
 from zcc.job import FileInput, Lookups, Manifest, Result, Usage
 from zcc.reasons import Reason

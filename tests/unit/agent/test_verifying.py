@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from zcc.agent.core.discrepancy import CLOCK_GRAIN_NS
 from zcc.agent.results.restore import Files
-from zcc.agent.results.verifying import CLOCK_GRAIN_NS, CheckOutcome, compare, share_of
+from zcc.agent.results.verifying import CheckOutcome, compare, share_of
 
 
 @pytest.mark.parametrize(

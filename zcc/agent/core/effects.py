@@ -64,9 +64,11 @@ class ForgetRefusals:
 
 @dataclass(frozen=True, slots=True)
 class RunHere:
-    """The call has a slot: let its launcher exec the compiler."""
+    """The call has a slot: let its launcher exec the compiler. `is_compared`: what that leaves is looked at
+    when it ends."""
 
     call: int
+    is_compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,21 @@ class CountOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareResult:
+    """What came for this call is to be compared with what the compile here, which has ended, has written."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountDiscrepancy:
+    """The compiler failed on the farm, with this status, and succeeded here: that is a bug."""
+
+    ticket: int
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetCall:
     """Nothing will be asked of this call again."""
 
@@ -118,7 +135,7 @@ class ForgetCall:
 
 
 # What is to be done with one ticket.
-JobEffect = SubmitJob | CancelJob | ConfirmResult | VoidResult | CompileInPlace
+JobEffect = SubmitJob | CancelJob | ConfirmResult | VoidResult | CompileInPlace | CountDiscrepancy
 
 Effect = (
     JobEffect
@@ -130,5 +147,6 @@ Effect = (
     | PlaceResult
     | FailCall
     | CountOutcome
+    | CompareResult
     | ForgetCall
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from zcc.agent.core.discrepancy import LocalRun
 from zcc.reasons import Reason
 
 
@@ -71,9 +72,11 @@ class CallIsLocal:
 
 @dataclass(frozen=True, slots=True)
 class CallClosed:
-    """The launcher, or the compiler that it became, is gone."""
+    """The launcher, or the compiler that it became, is gone. `run`: of a compile here that is to confirm a
+    failure on the farm (`AgentMachine.awaited`)."""
 
     call: int
+    run: LocalRun | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import assert_never
 
 from zcc.agent.core.call_state import CallStage, CallState, PartState
 from zcc.agent.core.chances import PASSING, Chance, chance_of, is_final
+from zcc.agent.core.discrepancy import LocalRun
 from zcc.agent.core.effects import (
-    CancelJob,
     CompileInPlace,
     ConfirmResult,
     CountOutcome,
@@ -34,7 +34,6 @@ from zcc.agent.core.effects import (
     RaceHere,
     RunHere,
     StopRace,
-    SubmitJob,
     VoidResult,
 )
 from zcc.agent.core.events import (
@@ -122,8 +121,8 @@ class AgentMachine:
                 return self._recalled(name, way, now)
             case CallIsLocal(name, reason, detail, slots):
                 return self._locally(name, reason, now, detail, slots)
-            case CallClosed(name):
-                return self._closed(name, now)
+            case CallClosed(name, run):
+                return self._closed(name, run, now)
             case CallStopped(name):
                 return self._stopped(name, now)
             case FarmOpened():
@@ -163,6 +162,11 @@ class AgentMachine:
         is_shared = self.is_sharing and (self.is_farm_open or self.is_farm_expected)
         call = self.calls.get(name)
         return is_shared and self.slots.has_idle and call is not None and call.may_come_here
+
+    def awaited(self, name: int) -> int | None:
+        """The ticket of what failed on the farm, if the compile here is to confirm that."""
+        call = self.calls.get(name)
+        return None if call is None or call.failed is None else call.failed.ticket
 
     def running_here(self) -> list[int]:
         """The calls whose launchers have become compilers, and hold slots."""
@@ -205,7 +209,8 @@ class AgentMachine:
             case JobRefused(_, reason, detail):
                 return self._refused(name, call, part, reason, detail, now)
             case PartFailed(_, exit_status):
-                others = self._call_off(call, but=part)
+                call.failed = event
+                others = call.cancels(but=part)
                 return others + self._repeat(name, call, exit_status, now)
             case PartUnproven():
                 return self._unproven(name, call, part, event, now)
@@ -224,7 +229,7 @@ class AgentMachine:
     def _refused(
         self, name: int, call: CallState, part: PartState, reason: str, detail: str, now: float
     ) -> list[Effect]:
-        effects = self._call_off(call, but=part)
+        effects = call.cancels(but=part)
         known = reason_of(reason)
         if known is not None and known in WRONG_JOB:
             effects.append(NoteRefusal(name, known, detail, is_clear=True))
@@ -237,7 +242,7 @@ class AgentMachine:
         chance = chance_of(
             reason, is_recalled=is_recalled, is_moved=part.is_moved, is_alone=len(call.parts) == 1
         )
-        effects = self._call_off(call, but=part)
+        effects = call.cancels(but=part)
         if not is_final(reason):
             part.is_known = False
             is_bug = reason is Reason.PROOF and not part.is_moved and not is_recalled
@@ -253,17 +258,7 @@ class AgentMachine:
             return effects + self._sent_home(name, call, reason, detail, now)
         call.is_fresh = True
         self._send(name, call, now)
-        return effects + self._submit(call)
-
-    def _call_off(self, call: CallState, but: PartState | None = None) -> list[Effect]:
-        """The other parts that are under way."""
-        if call.stage is not CallStage.REMOTE:
-            return []
-        spared = None if but is None else but.ticket
-        return [CancelJob(ticket) for ticket in call.open_tickets if ticket != spared]
-
-    def _submit(self, call: CallState) -> list[Effect]:
-        return [SubmitJob(ticket, call.is_fresh) for ticket in call.open_tickets]
+        return effects + call.submits()
 
     def _sent_home(
         self, name: int, call: CallState, reason: str, detail: str, now: float
@@ -307,7 +302,7 @@ class AgentMachine:
         call.stage = CallStage.REMOTE
         call.due_s = now
         self._send(name, call, now)
-        submit = self._submit(call) if self.is_farm_open else []
+        submit = call.submits() if self.is_farm_open else []
         if self.slots.has_idle and self.homeward.is_better_here(name, now):
             return self._take_back(name, submit, now)
         return submit
@@ -317,7 +312,7 @@ class AgentMachine:
         self.is_farm_expected = False
         for name in self._remote():
             self._send(name, self.calls[name], now)
-        return [each for name in self._remote() for each in self._submit(self.calls[name])]
+        return [each for name in self._remote() for each in self.calls[name].submits()]
 
     def _send(self, name: int, call: CallState, now: float) -> None:
         if self.is_sharing and self.is_farm_open and call.may_come_here:
@@ -382,12 +377,12 @@ class AgentMachine:
         call = self.calls[name]
         call.stage = CallStage.LOCAL
         call.began_s = now if self.wants_ends else None
-        return [RunHere(name)]
+        return [RunHere(name, is_compared=call.is_checked or call.failed is not None)]
 
     def _all_locally(self, names: list[int], reason: str, now: float) -> list[Effect]:
         return [effect for name in names for effect in self._locally(name, reason, now)]
 
-    def _closed(self, name: int, now: float) -> list[Effect]:
+    def _closed(self, name: int, run: LocalRun | None, now: float) -> list[Effect]:
         call = self.calls.get(name)
         if call is None:
             return []
@@ -395,7 +390,7 @@ class AgentMachine:
         if call.began_s is not None and call.keys and self.wants_ends:
             self.forecast.ran_here(call.keys, now - call.began_s)
         self.homeward.gone(name)
-        effects = self._call_off(call)
+        effects = call.cancels() + call.compared(name, run)
         is_racing = call.is_raced and call.stage is not CallStage.ANSWERED
         for part in call.parts:
             del self._tickets[part.ticket]
@@ -424,7 +419,7 @@ class AgentMachine:
         late = [
             name for name in self._remote() if now - self.calls[name].due_s > self.remote_timeout_s
         ]
-        cancels = [each for name in late for each in self._call_off(self.calls[name])]
+        cancels = [each for name in late for each in self.calls[name].cancels()]
         return cancels + self._all_locally(late, Reason.REMOTE_TIMEOUT, now)
 
     def _remote(self) -> list[int]:
@@ -456,10 +451,10 @@ class AgentMachine:
 
     def _take_back(self, name: int, effects: list[Effect], now: float) -> list[Effect]:
         call = self.calls[name]
-        submits = [each for each in effects if each in self._submit(call)]
+        submits = [each for each in effects if each in call.submits()]
         for each in submits:
             effects.remove(each)
-        called_off = [] if submits else self._call_off(call)
+        called_off = [] if submits else call.cancels()
         late_s = self.homeward.ends_there_s(name, now) - now
         detail = f"there in {late_s:.1f} s"
         return called_off + self._locally(name, Reason.SOONER_HERE, now, detail)
@@ -477,7 +472,7 @@ class AgentMachine:
             return []
         is_remote = call.stage is CallStage.REMOTE
         if isinstance(event, RaceWon):
-            called_off = self._call_off(call)
+            called_off = call.cancels()
             call.stage = CallStage.ANSWERED
             self.homeward.gone(name)
             if not is_remote:

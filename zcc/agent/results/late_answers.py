@@ -17,10 +17,11 @@ import time
 
 from zcc.agent.analysis.outcome import Here
 from zcc.agent.calls import Call
+from zcc.agent.core.discrepancy import RECENT_S
 from zcc.agent.launchers import compiler_name, wire
 from zcc.agent.results.part import Part
 from zcc.agent.results.racing import Aside
-from zcc.agent.results.verdict import RECENT_S, first_newer, other_inputs, outdated
+from zcc.agent.results.verdict import first_newer, other_inputs, outdated
 from zcc.compiler.disk.disk import Disk
 from zcc.reasons import Reason
 

@@ -25,14 +25,12 @@ from zcc.agent.results.late_answers import first_outdated
 from zcc.agent.results.local_cache import LocalResult, Missed, Recall
 from zcc.agent.results.part import Part
 from zcc.agent.results.verdict import (
-    RECENT_S,
     ProvenFailure,
     Taken,
     Unproven,
     as_asked,
     judge,
 )
-from zcc.agent.results.verifying import CLOCK_GRAIN_NS
 from zcc.errors import ProtocolError
 from zcc.job import MAX_RESULT_BYTES, Result, decode_result
 from zcc.messages import Finished
@@ -116,7 +114,6 @@ class Results:
         disk.begin(self._loop.time(), None)
         verdict = judge(came, frames, part.prepared, call.request, disk)
         if isinstance(verdict, ProvenFailure):
-            call.failed, call.failed_with = part, verdict.exit_status
             logger.debug("exit %d on the farm: %s", verdict.exit_status, verdict.stderr[-1000:])
         if not isinstance(verdict, Taken):
             return verdict
@@ -156,26 +153,12 @@ class Results:
         self._stats.add("proof_failures", call.build)
         self._stats.note(f"proof failed: {path}, compiling {os.fsdecode(prepared.source)}")
 
-    def compare_verdicts(self, call: Call, other_input: str, ended_ns: int) -> None:
-        """Count a compile that failed on the farm and succeeded here, unless it may have read something else.
-
-        The launcher has become the compiler, whose exit status only its parent sees; but a compiler that
-        fails leaves no output, and one that succeeds has just written it. What was written longer before its
-        end was heard of (`ended_ns`) may be another's: of an agent that was held, or of a busy machine.
-        """
-        if call.failed is None or other_input:
-            return
-        output = call.failed.prepared.job_in_place.outputs[0]
-        try:
-            written_ns = os.stat(output).st_mtime_ns
-        except OSError:
-            return
-        begun_ns = max(call.ran_here_ns, ended_ns - int(RECENT_S * 1e9))
-        if written_ns >= begun_ns - CLOCK_GRAIN_NS:
-            self._stats.add("discrepancies", call.build)
-            self._analyser.keep_in_place(call.failed.prepared)
-            source = os.fsdecode(call.failed.prepared.source)
-            self._stats.note(f"exit {call.failed_with} on the farm, success here: {source}")
+    def count_discrepancy(self, call: Call, part: Part, exit_status: int) -> None:
+        """What failed on the farm has succeeded here."""
+        self._stats.add("discrepancies", call.build)
+        self._analyser.keep_in_place(part.prepared)
+        source = os.fsdecode(part.prepared.source)
+        self._stats.note(f"exit {exit_status} on the farm, success here: {source}")
 
     def _frames(self, result: Result) -> dict[Digest, bytes]:
         """The outputs that came."""

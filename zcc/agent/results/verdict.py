@@ -14,6 +14,7 @@ from cache.digest import Digest
 from zcc.agent.analysis.helpers_on_path import first_hidden
 from zcc.agent.analysis.outcome import Prepared
 from zcc.agent.analysis.output_places import physical
+from zcc.agent.core.discrepancy import RECENT_S
 from zcc.agent.launchers.wire import Request
 from zcc.agent.results.assembler_listings import has_listing, temporary_directory, told_here
 from zcc.agent.results.local_cache import LocalResult, Missed
@@ -24,10 +25,6 @@ from zcc.compiler.neutral.renaming import DROPPED
 from zcc.compiler.proof.misses import check, check_misses, first_set
 from zcc.job import Manifest, Result
 from zcc.reasons import Reason
-
-# What was looked at within this time is not looked at again for a result: results come in crowds, and when a
-# compiler here has written its object, it is longer ago that it read the headers.
-RECENT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

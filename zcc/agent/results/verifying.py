@@ -19,6 +19,7 @@ from enum import Enum
 
 from cache.digest import Digest
 from zcc.agent.analysis.outcome import Prepared
+from zcc.agent.core.discrepancy import CLOCK_GRAIN_NS
 from zcc.agent.history.builds import Build
 from zcc.agent.history.recorder import Account
 from zcc.agent.results.local_cache import Recall
@@ -32,8 +33,6 @@ from zcc.job import Result
 logger = logging.getLogger(__name__)
 
 VARIABLE = b"ZCC_VERIFY"
-# File times come from the kernel's tick: they can lie this far behind the clock.
-CLOCK_GRAIN_NS = 10_000_000
 # What two plain runs of one compiler write differently: sections and stamps with a random number (unless it is
 # given: -frandom-seed), times, names of temporary files, addresses.
 _UNEQUAL = re.compile(
