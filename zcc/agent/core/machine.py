@@ -4,6 +4,7 @@
         |           |
         +-----------+--> waiting (for a slot) -> local -> (compiler ends, or is stopped)
 
+A call has a part for each of its sources, and is answered when all are good and hold still (`ConfirmResult`).
 A result that is remembered is placed at once, out of `analysing` or, by the farm, out of `remote`.
 With `is_sharing` a remote compile that this machine would end sooner (`homeward.py`) comes here while a slot is
 idle: one that has not begun there is taken back, and one that has is done here too. That one is `remote` until
