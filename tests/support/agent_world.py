@@ -17,7 +17,7 @@ def prepared(
     can_race: bool = False,
 ) -> CallPrepared:
     """A command of one source: its ticket is the call's number."""
-    return CallPrepared(call, way, (PartPrepared(call),), is_fresh, keys, can_race)
+    return CallPrepared(call, way, (PartPrepared(call),), is_fresh, tuple(keys), can_race)
 
 
 def prove(agent: AgentMachine, call: int, now: float, *, is_recalled: bool = False) -> list[Effect]:

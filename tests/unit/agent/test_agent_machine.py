@@ -135,7 +135,10 @@ def test_a_broker_that_never_answers_sends_the_first_compiles_home() -> None:
     agent.is_farm_expected = True
     arrive(agent, 1)
     agent.handle(prepared(1, "scanned"), 0.0)
-    assert agent.handle(FarmClosed("broker-silent"), 3.0) == [local("broker-silent"), RunHere(1)]
+    assert agent.handle(FarmClosed(Reason.BROKER_SILENT), 3.0) == [
+        local("broker-silent"),
+        RunHere(1),
+    ]
 
 
 def test_local_calls_have_their_slots_in_the_order_of_their_arrival() -> None:
@@ -244,7 +247,7 @@ def test_a_lost_farm_sends_every_remote_call_home() -> None:
     arrive(agent, 1, 2, 3)
     for call in (1, 2, 3):
         agent.handle(prepared(call, "scanned"), 0.0)
-    effects = agent.handle(FarmClosed("broker-silent"), 5.0)
+    effects = agent.handle(FarmClosed(Reason.BROKER_SILENT), 5.0)
     assert [effect for effect in effects if isinstance(effect, RunHere)] == [RunHere(1), RunHere(2)]
     assert prove(agent, 3, 6.0) == []  # too late: it waits for its slot
 
@@ -304,7 +307,7 @@ def _random_event(rng: random.Random, step: int, alive: set[int]) -> Event:
         prepared(call, "scanned"),
         CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
         FarmOpened(),
-        FarmClosed("broker-silent"),
+        FarmClosed(Reason.BROKER_SILENT),
         JobRefused(call, "no-nodes", ""),
         PartTaken(call),
         PartFailed(call, 1),

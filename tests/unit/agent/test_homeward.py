@@ -196,7 +196,7 @@ def test_who_waits_for_a_compiler_to_be_packed_may_have_an_idle_slot() -> None:
     assert not agent.may_begin_here(3)
     agent.handle(CallClosed(1), 0.0)
     assert agent.may_begin_here(3)
-    agent.handle(FarmClosed("broker-silent"), 1.0)
+    agent.handle(FarmClosed(Reason.BROKER_SILENT), 1.0)
     assert not agent.may_begin_here(3)
 
 
@@ -317,7 +317,7 @@ def test_a_race_outlives_the_farm() -> None:
     agent = late_one()
     agent.handle(Looked(), 2.0)
     counted = CountOutcome(1, "local", reason="broker-silent")
-    assert agent.handle(FarmClosed("broker-silent"), 2.5) == [counted]
+    assert agent.handle(FarmClosed(Reason.BROKER_SILENT), 2.5) == [counted]
     agent.validate()
     assert agent.pending() == [1]
     assert agent.handle(FarmOpened(), 2.6) == []
@@ -415,7 +415,7 @@ class World:
             prepared(call, "scanned", keys=(call % 7,), can_race=self.rng.random() < 0.7),
             CallIsLocal(call, Reason.NOT_A_COMPILE, ""),
             FarmOpened(),
-            FarmClosed("broker-silent"),
+            FarmClosed(Reason.BROKER_SILENT),
             JobRefused(call, "no-nodes", ""),
             PartUnproven(call, Reason.DAMAGED_RESULT, ""),
             PartTaken(call),

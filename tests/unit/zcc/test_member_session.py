@@ -12,6 +12,7 @@ from tests.support.broker_world import job
 from tests.support.member_world import NAME, Conversation
 from zcc import codec
 from zcc.errors import ProtocolError
+from zcc.holding import HOLDING_KEY_BYTES
 from zcc.membership import (
     REVOKED,
     BeatDue,
@@ -29,7 +30,6 @@ from zcc.membership import (
     Take,
 )
 from zcc.messages import (
-    HOLDING_KEY_BYTES,
     LOST_AFTER_S,
     PROTOCOL,
     Beat,
