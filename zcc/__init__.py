@@ -1,3 +1,3 @@
 """The farm's language and the user's side of it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

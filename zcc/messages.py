@@ -24,6 +24,7 @@ from zcc.bounds import Count, Id, Length, Load, Name, Range, Reason, Seconds, Si
 from zcc.holding import HOLDING_KEY_BYTES, SHOWN_ROW_BYTES
 from zcc.lent import LentMemory
 from zcc.placed import MAX_PLACEMENTS, Placement
+from zcc.subject import BuildCounts, Subject
 from zcc.traits import Traits
 
 PROTOCOL = b"zcc/2"
@@ -64,6 +65,10 @@ OTHER_ROLE = "this key has another role here"
 MAX_VOIDED = 16_384
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
+# Builds of which an agent tells in one message.
+MAX_COUNTED_BUILDS = 16
+# A feed of events is named so (docs/reference/events.md).
+FEED_BYTES = 8
 # What one Submit shows: all inputs that a job may have.
 MAX_SHOWN_BYTES = SHOWN_ROW_BYTES * 32_768
 
@@ -208,7 +213,8 @@ class Beat(Message):
 
     `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does. `offer`: how many
     it takes at a time; None: all that its Hello has. To an agent: how many of its user's jobs can run so.
-    `memory`: what a node's jobs may have; None: nobody knows.
+    `memory`: what a node's jobs may have; None: nobody knows. `is_watched`, to an agent: somebody watches the
+    farm, so that `LocalCounts` are of use.
     """
 
     KIND: ClassVar[bytes] = b"beat"
@@ -216,6 +222,7 @@ class Beat(Message):
     paused: Reason = ""
     offer: Offer | None = None
     memory: LentMemory | None = None
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +259,8 @@ class Submit(Message):
     time to expect (0 when unknown), `build` tells the user's builds apart. `is_fresh`: do not answer from
     what is remembered, and look whether that is whole. `shown` are the inputs that this session has
     not shown before, as zcc/holding.py packs them. `traits` are what its cost depends on. `nice`: how
-    much it gives way to other jobs, -20 to 19 as nice(2) has it; below 0 to its own key's alone.
+    much it gives way to other jobs, -20 to 19 as nice(2) has it; below 0 to its own key's alone. `subject`:
+    what who watches the farm is shown of it; None: the user keeps that to himself.
     """
 
     KIND: ClassVar[bytes] = b"submit"
@@ -265,6 +273,7 @@ class Submit(Message):
     traits: Traits | None
     nice: Nice
     body: Frame
+    subject: Subject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,9 +558,49 @@ class StorageEnd(Message):
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class Watch(Message):
+    """Monitor or admin -> broker: tell me what happens, from batch `since` of this feed on; a snapshot first
+    where that is not to be had. An empty feed: from now on."""
+
+    KIND: ClassVar[bytes] = b"watch"
+    feed: Annotated[bytes, Length(FEED_BYTES)]
+    since: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Message):
+    """Broker -> watcher: the farm as it is, before batch `number`. `body` is one zstd frame of events
+    (zcc/events.py) that make it of an empty farm."""
+
+    KIND: ClassVar[bytes] = b"snapshot"
+    feed: Annotated[bytes, Length(FEED_BYTES)]
+    number: Count
+    body: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Happened(Message):
+    """Broker -> watcher: batch `number` of this feed. `body` as in Snapshot."""
+
+    KIND: ClassVar[bytes] = b"happened"
+    feed: Annotated[bytes, Length(FEED_BYTES)]
+    number: Count
+    body: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCounts(Message):
+    """Agent -> broker, each second while somebody watches and there is something to tell: what never reaches
+    the broker."""
+
+    KIND: ClassVar[bytes] = b"local-counts"
+    builds: Annotated[tuple[BuildCounts, ...], Length(MAX_COUNTED_BUILDS)]
+
+
 ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Unknown, Submit, Cancel, Revoke,
     Want, Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
     AskPlaced, Placed, AskVoided, Voided, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore,
-    StorageEnd,
+    StorageEnd, Watch, Snapshot, Happened, LocalCounts,
 )  # fmt: skip

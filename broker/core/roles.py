@@ -18,6 +18,7 @@ from zcc.messages import (
     Failed,
     Hello,
     Leave,
+    LocalCounts,
     Message,
     PeerRole,
     Rejoin,
@@ -27,6 +28,7 @@ from zcc.messages import (
     StorageRemove,
     Submit,
     Want,
+    Watch,
 )
 
 _SESSION: tuple[type[Message], ...] = (Hello, Beat, Bye, Rejoin, Leave)
@@ -43,6 +45,7 @@ _AGENT: tuple[type[Message], ...] = (
     AskVoided,
     Submit,
     Cancel,
+    LocalCounts,
 )
 _NODE: tuple[type[Message], ...] = (*_SESSION, *_BULK, Want, Started, Announce, Done, Failed)
 
@@ -52,8 +55,8 @@ ALLOWED: dict[PeerRole, frozenset[type[Message]]] = {
     PeerRole.NODE: frozenset(_NODE),
     # Either, in one session each: what a session may say is then its own role's affair.
     PeerRole.PUBLISHER: frozenset((*_AGENT, *_NODE)),
-    PeerRole.ADMIN: frozenset((*_SESSION, *_ASKING)),
-    PeerRole.MONITOR: frozenset((*_SESSION, AskNodes)),
+    PeerRole.ADMIN: frozenset((*_SESSION, *_ASKING, Watch)),
+    PeerRole.MONITOR: frozenset((*_SESSION, AskNodes, Watch)),
 }
 
 _KINDS = {
