@@ -46,6 +46,8 @@ from broker.transport.reception import Reception
 from broker.transport.router import RouterLink
 from broker.transport.search import Search
 from broker.transport.traffic import Traffic
+from broker.watching.feed import Watching
+from cache.frame import compress
 from cache.stores import DiskStore
 from zcc import codec
 from zcc.errors import ProtocolError, UnknownKindError
@@ -54,6 +56,7 @@ from zcc.holding import HOLDING_KEY_BYTES
 from zcc.keys import KeyPair
 from zcc.link import Frames
 from zcc.messages import (
+    FEED_BYTES,
     Absent,
     AskVoided,
     Bye,
@@ -72,6 +75,7 @@ from zcc.messages import (
     StorageRemove,
     Submit,
     Want,
+    Watch,
 )
 from zcc.summing import Summing
 
@@ -174,6 +178,14 @@ class Shell:
         )
         self._joins = Joins(self._change_membership, self._on_behalf_of)
         self._placed = PlacedFiles(state_dir, self._machine.placed)
+        self._watching = Watching(
+            self._machine.farm,
+            self._registry.describe,
+            self._outgoing.outbox.offer,
+            compress,
+            lambda: os.urandom(FEED_BYTES),
+            time.time(),
+        )
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -321,9 +333,15 @@ class Shell:
     def _read_other(self, origin: Origin, message: Message) -> None:
         self._happen(events.MessageArrived(origin, message))
 
+    def _read_watch(self, origin: Origin, message: Watch) -> None:
+        refusal = self._watching.watch(origin.route, origin.user, message)
+        if refusal is not None:
+            self._send(origin.route, refusal)
+
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
         self._send(origin.route, answer)
+        self._watching.membership_changed(origin.user, message, answer)
         if self.roster.has_changed(changed):
             self._drop_key(changed)
 
@@ -395,6 +413,7 @@ class Shell:
             self._traffic.tick,
             self._outgoing.tick,
             self._storage.tick,
+            self._watching.tick,
         ]
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
@@ -432,6 +451,7 @@ class Shell:
 
     def _note_evictions(self, now: float) -> None:
         evicted = self._results.note_evictions()
+        self._watching.note_store(self._results.figures)
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
 
@@ -467,6 +487,7 @@ class Shell:
         self._search.forget(route)
         self._storage.forget(route)
         self._crier.forget(route)
+        self._watching.forget(route)
 
     def _do_ask(self, effect: effects.AskBlobs) -> None:
         session = self._machine.farm.sessions.on_route(effect.route)
@@ -500,6 +521,7 @@ _READERS: dict[type[Message], Callable[[Shell, Origin, Any], None]] = {
     Cancel: lambda shell, *said: shell._reception.cancel(*said),
     Bye: lambda shell, *said: shell._reception.bye(*said),
     AskVoided: lambda shell, origin, said: shell._crier.ask(origin.route, said),
+    Watch: Shell._read_watch,
     StorageGet: Shell._read_storage,
     StoragePut: Shell._read_storage,
     StorageRemove: Shell._read_storage,

@@ -190,6 +190,11 @@ class BlobStore:
         self._is_counted = False
 
     @property
+    def known_bytes(self) -> int:
+        """The same without a look at the disk; 0 where it has not been counted yet."""
+        return self._size_bytes if self._is_counted else 0
+
+    @property
     def size_bytes(self) -> int:
         """Bytes on disk: counted when first asked for (a stat a blob), and kept up since."""
         if not self._is_counted:

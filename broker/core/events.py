@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from broker.trust.standing import TrialOutcome
 from cache.digest import Digest
 from zcc.messages import Message, PeerRole
+from zcc.subject import Subject
 from zcc.traits import Traits
 
 
@@ -25,7 +26,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class MessageArrived:
-    """Hello, Beat, Bye, Cancel, Absent, Started, Announce, Failed, AskNodes or AskPlaced."""
+    """Hello, Beat, Bye, Cancel, Absent, Started, Announce, Failed, AskNodes, AskPlaced or
+    LocalCounts."""
 
     origin: Origin
     message: Message
@@ -40,12 +42,14 @@ class StrangerSpoke:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What the shared cache holds for a key, whole: `body` as in Done. A node of `node_key` has made it."""
+    """What the shared cache holds for a key, whole: `body` as in Done. A node of `node_key` has made
+    it; `size_bytes` is what it takes there."""
 
     node: str
     outputs: tuple[Digest, ...]
     body: bytes
     node_key: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class JobSubmitted:
 
     `inputs` are the digests of its files (without the toolchain), nothing twice; `most_outputs` is how many
     files it may give back, `declared` which (`broker/transport/heads.py`). `recalled` is its
-    result, where that is remembered and the agent takes a remembered one. `traits` are its agent's word.
+    result, where that is remembered and the agent takes a remembered one. `traits` are its agent's word, and
+    so is `subject`, which is for who watches.
     """
 
     origin: Origin
@@ -72,6 +77,7 @@ class JobSubmitted:
     is_fresh: bool = False
     traits: Traits | None = None
     nice: int = 0
+    subject: Subject | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from broker.core.decisions import Decisions
 from broker.core.effects import Audit, Effect, NoteToolchain, Send
@@ -43,6 +44,9 @@ from broker.trust.blame import Blame
 from broker.trust.denials import Denials
 from cache.digest import Digest
 from zcc.messages import Message
+
+if TYPE_CHECKING:
+    from broker.watching.recorder import Recorder
 
 
 @dataclass(slots=True)
@@ -96,6 +100,8 @@ class Farm:
         # Requests that have had no word yet on when they start, by session and ticket.
         self.unanswered: dict[tuple[bytes, int], tuple[Session, Digest]] = {}
         self.is_dirty = False
+        # What is told to who watches; None: nobody does.
+        self.watch: Recorder | None = None
         self._out: list[Effect] = []
 
     def emit(self, effect: Effect) -> None:
@@ -106,6 +112,14 @@ class Farm:
 
     def audit(self, what: str, **fields: str | int | float) -> None:
         self._out.append(Audit(what, tuple(fields.items())))
+
+    def lease_ended(
+        self, lease: Lease, ending: str, detail: str = "", *, is_fault: bool = False
+    ) -> None:
+        """It has ended without a result, and how; who says it first knows best."""
+        self.decisions.ended(lease.id, ending, self.now, detail)
+        if self.watch is not None:
+            self.watch.unleased(lease, ending, detail, is_fault=is_fault)
 
     def proved_toolchain(self, user: str, digest: Digest) -> None:
         """A compiler in it has run for this key: the next broker is to know, too."""
@@ -154,11 +168,15 @@ class Farm:
         self.pace.added(execution)
         _push(self.queue, execution, at_front=at_front)
         self.is_dirty = True
+        if self.watch is not None:
+            self.watch.added(execution)
 
     def remove(self, execution: Execution) -> None:
         """Forget an execution, whatever its phase; its lease must have been ended."""
         assert execution.lease is None
         assert execution.hedge is None
+        if self.watch is not None:
+            self.watch.removed(execution)
         self._leave_phase(execution)
         if execution.phase not in LEASED:
             self.backlog_cost_s -= execution.cost_s
@@ -278,7 +296,8 @@ class Farm:
     def set_phase(self, execution: Execution, phase: Phase, *, at_front: bool = False) -> None:
         """Move an execution on; `at_front` for one that is given back to the queue."""
         self._leave_phase(execution)
-        was_leased, is_leased = execution.phase in LEASED, phase in LEASED
+        before = execution.phase
+        was_leased, is_leased = before in LEASED, phase in LEASED
         self.backlog_cost_s += execution.cost_s * (was_leased - is_leased)
         execution.phase = phase
         if phase in GRANTED:
@@ -288,6 +307,8 @@ class Farm:
             _push(queue, execution, at_front=at_front)
         # Started is no news for placement: it changes neither a slot nor the queue.
         self.is_dirty |= phase is not Phase.STARTED
+        if self.watch is not None:
+            self.watch.phase_changed(execution, before)
 
     def _leave_phase(self, execution: Execution) -> None:
         if execution.phase in GRANTED:

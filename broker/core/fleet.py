@@ -56,6 +56,8 @@ class Fleet:
         node.paused = brief(hello.paused, MAX_WORD_BYTES)
         _note_offer(node, hello.offer)
         node.memory = hello.memory
+        if self._farm.watch is not None:
+            self._farm.watch.node_came(node)
         node.unwanted.clear()
         held = set(hello.leases)
         for lease in list(node.leases.values()):
@@ -79,6 +81,8 @@ class Fleet:
         Returns how many leases it gives back for that, which are `most` at a time.
         """
         node.load = beat.load
+        if self._farm.watch is not None:
+            self._farm.watch.nodes.changed(node)
         was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
         node.paused = brief(beat.paused, MAX_WORD_BYTES)
         _note_offer(node, beat.offer)
@@ -134,7 +138,7 @@ class Fleet:
                 break
             if lease.began_at is None:
                 given_back += 1
-                self._farm.decisions.ended(lease.id, "lends-less", now)
+                self._farm.lease_ended(lease, "lends-less")
                 self._ledger.revoke(node, lease.id)
                 self._ledger.give_back(lease, node, now, is_counted=False)
         return given_back
@@ -164,7 +168,7 @@ class Fleet:
             if execution.lease is not None:  # sent to another node, which has not begun
                 other = self._farm.nodes.get(execution.lease.node)
                 newer = execution.lease
-                self._farm.decisions.ended(newer.id, "runs-elsewhere", now)
+                self._farm.lease_ended(newer, "runs-elsewhere")
                 self._ledger.end_lease(newer)
                 if other is not None:
                     self._ledger.revoke(other, newer.id)
@@ -176,7 +180,7 @@ class Fleet:
         is_lost = not node.is_draining
         suspicion = Suspicion(node.identity) if is_lost else None
         for lease in list(node.leases.values()):
-            self._farm.decisions.ended(lease.id, "node-lost" if is_lost else "node-left", now)
+            self._farm.lease_ended(lease, "node-lost" if is_lost else "node-left")
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         node.supplies.end(now)
         node.let_go()
@@ -196,6 +200,8 @@ class Fleet:
                 self._farm.audit(
                     "quarantine", node=each.node[1], for_s=round(each.for_s, 1), user=each.key
                 )
+                if self._farm.watch is not None:
+                    self._farm.watch.suspended(each.node[1], each.for_s, each.key)
             self._ledger.unservable.look(now)
 
     def result(self, session: Session, event: ResultArrived, now: float) -> None:
@@ -261,7 +267,7 @@ class Fleet:
             detail=detail,
         )
         detail = brief(detail, MAX_WORD_BYTES)
-        self._farm.decisions.ended(lease.id, named, now, detail)
+        self._farm.lease_ended(lease, named, detail, is_fault=fault is not None)
         execution = self._farm.executions[lease.key]
         execution.fault = named
         if fault is Fault.REFUSED:

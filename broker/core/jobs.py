@@ -21,12 +21,17 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
+from typing import TYPE_CHECKING
 
 from broker.core.limits import TOOLCHAIN_BYTES
 from broker.scheduling.model import CostClass, Expectation, Identity, Known
 from broker.scheduling.needs import MemoryClaim
 from broker.scheduling.queue import Lane, Turn
 from cache.digest import Digest, digest_of
+
+if TYPE_CHECKING:
+    from broker.core.sessions import Session
+    from zcc.subject import Subject
 
 # A lease begins with so many bytes of the job's key, so that after a restart of the broker a lease that
 # a node still holds is matched with a job that an agent submits again, from nothing but the two.
@@ -63,13 +68,16 @@ GRANTED = frozenset((Phase.CHECKING, Phase.FETCHING, Phase.READY))
 @dataclass(frozen=True, slots=True)
 class Waiter:
     """An agent's request for an execution. `session` is the session's id, `since` when it came, `claimant`
-    the key whose turn it waits for."""
+    the key whose turn it waits for. `agent` is the session itself, also when it is over, and `subject` what it
+    calls the job: for who watches."""
 
     session: bytes
     ticket: int
     since: float
     shared: bool
     claimant: str = ""
+    agent: Session | None = field(default=None, compare=False, repr=False)
+    subject: Subject | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -101,7 +109,7 @@ class Lease:
 
     `had_to_fetch`: the node was not known to have its toolchain. It `measures` the node's line: it is the first
     that runs on what has come. `is_adopted`: the node says that it holds it,
-    and no broker since our start handed it out.
+    and no broker since our start handed it out. `number` is its name for who watches; 0: it has none.
     """
 
     id: bytes
@@ -126,6 +134,7 @@ class Lease:
     limit_at: float = math.inf
     claims_at: float = math.inf
     has_announced: bool = False
+    number: int = 0
 
     def held_s(self, now: float) -> float:
         """How long it has had its slots, idle or not."""
@@ -190,7 +199,8 @@ class Execution:
     `least_bytes` what it is known not to do without, by what is believed of the `words` of nodes, else by
     `usual_bytes`; `stops` how often it was stopped for want of memory, and `told` what was said then.
     `turns` have been charged and are not settled. `unheard` are avoided until others have said what it
-    needs. `nice` is its agent's word.
+    needs. `nice` is its agent's word. For who watches it has a `number`, and has waited `sent_s` for what it
+    lacked, last since `sending_at`.
     """
 
     key: Digest
@@ -237,6 +247,9 @@ class Execution:
     unheard: set[Identity] = field(default_factory=set)
     stops: int = 0
     nice: int = 0
+    number: int = 0
+    sending_at: float = 0.0
+    sent_s: float = 0.0
 
     @property
     def weight(self) -> float:

@@ -57,15 +57,20 @@ class Ledger:
             key = private_key(event.key, session.user)
         elif event.recalled is not None and not self._is_distrusted(event.recalled, session, now):
             self._answer(session, event, event.recalled)
+            if farm.watch is not None:
+                farm.watch.answered(session, event, event.recalled)
             return
         execution = farm.executions.get(key)
         if reason := reason_to_refuse(farm, session, event, key, now):
             farm.send(session, Refused(event.ticket, reason))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=reason)
+            if farm.watch is not None:
+                farm.watch.not_taken(session, event, reason)
             return
         if not farm.holdings.unshown(session.user, (event.toolchain,)):
             farm.holdings.name_toolchain(session.user, event.toolchain)
-        waiter = Waiter(session.id, event.ticket, now, execution is not None, session.user)
+        shared, subject = execution is not None, event.subject
+        waiter = Waiter(session.id, event.ticket, now, shared, session.user, session, subject)
         farm.open_request(session, event.ticket, key)
         farm.audit("submit", user=session.user, job=short(event.key), shared=int(waiter.shared))
         if execution is not None:
@@ -75,15 +80,21 @@ class Ledger:
             if execution.lease is not None:
                 farm.decisions.joined(execution.lease.id, session.user)
             self._say_where(execution, session, event.ticket)
+            if farm.watch is not None:
+                farm.watch.joined(execution, waiter)
             return
         execution = new_execution(farm, session, event, key)
         if why := why_too_large(farm, execution, (), now):
             farm.close_request(session, event.ticket)
             farm.send(session, Refused(event.ticket, why))
             farm.audit("refuse", user=session.user, job=short(event.key), reason=why)
+            if farm.watch is not None:
+                farm.watch.not_taken(session, event, why)
             return
         execution.join(waiter)
         farm.add(execution)
+        if farm.watch is not None:
+            farm.watch.queued(execution)
         farm.unanswered[session.id, event.ticket] = session, key
         self._adopt_orphan_of(execution, now)
 
@@ -91,6 +102,8 @@ class Ledger:
         """This key has more waiting than there is room for, before anything is known of it."""
         self._farm.send(session, Refused(ticket, TOO_MANY))
         self._farm.audit("refuse", user=session.user, reason=TOO_MANY)
+        if self._farm.watch is not None:
+            self._farm.watch.not_taken(session, None, TOO_MANY)
 
     def cancel(self, session: Session, ticket: int) -> None:
         """Nobody waits for this ticket any more; an unknown one is settled already."""
@@ -98,15 +111,20 @@ class Ledger:
         execution = self._farm.executions.get(key) if key is not None else None
         if execution is None:
             return  # it had ended before the request of a session that is over was undone
+        waiter = execution.waiters.get((session.id, ticket))
         self._farm.leave(execution, session, ticket)
         if not execution.waiters:
             self._abandon(execution)
+        elif self._farm.watch is not None and waiter is not None:
+            self._farm.watch.left(execution, waiter)
 
     def refuse(self, execution: Execution, reason: str, ending: Ending = Ending.UNTOLD) -> None:
         """No to everybody who waits: they compile locally."""
         farm = self._farm
         user = execution.lane.user
         farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
+        if farm.watch is not None:
+            farm.watch.refused(execution, reason)
         for waiter in self._remove(execution, ending):
             session = farm.sessions.get(waiter.session)
             if session is not None:
@@ -139,6 +157,8 @@ class Ledger:
         if any(self._is_distrusted(recalled, each, now) for each in farm.sources_of(execution)):
             return False
         farm.audit("hit", user=execution.lane.user, job=short(execution.key))
+        if farm.watch is not None:
+            farm.watch.recalled(execution, recalled)
         for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if session is not None:
@@ -176,6 +196,8 @@ class Ledger:
         wall_s = farm.model.wall_s(execution.cost_s, node.identity)
         lease = self._begin(execution, node, lease_id, now + wall_s, now)
         lease.is_adopted = True
+        if farm.watch is not None:
+            farm.watch.adopted(execution, lease)
         node.begin(lease, now)
         execution.lease = lease
         farm.pace.leased(execution, lease)
@@ -192,6 +214,8 @@ class Ledger:
             return
         execution = self._farm.executions[lease.key]
         self._farm.decisions.begun(lease.id, now)
+        if self._farm.watch is not None:
+            self._farm.watch.started(lease)
         lease.measures = node.supplies.begun(execution.toolchain, lease.slot_at, now)
         node.begin(lease, now)
         if execution.toolchain not in node.toolchains:
@@ -258,7 +282,7 @@ class Ledger:
         node has the job too tells on the job only where that was the first to have it. Counted or not, it goes
         to another node, unless that is our own doing: it `may_return`.
         """
-        self._farm.decisions.ended(lease.id, "given-back", now)
+        self._farm.lease_ended(lease, "given-back")
         self.charge(lease, now)
         is_hedge = lease is self._farm.executions[lease.key].hedge
         execution = self.end_lease(lease)
@@ -296,6 +320,7 @@ class Ledger:
         execution = self.end_lease(lease)
         if execution.lease is not None:
             if not event.is_sound:
+                farm.lease_ended(lease, "unproven")
                 return  # it proves nothing: another node may yet
             self._beat(execution.lease, execution, node, event, now)
         farm.patience.ended(lease, execution, predicted_s, now)
@@ -325,6 +350,8 @@ class Ledger:
                 known, peak = execution.known, event.peak_bytes
                 farm.model.observe(node.identity, *what, known, peak, now)
         farm.seats.touch(node)
+        if farm.watch is not None:
+            farm.watch.finished(execution, lease, event, (cpu_s, wall_s))
         waiters = self._remove(execution, opinions.ending_of_run(execution, node))
         self._serve(execution, waiters, lease, node, event, now)
 
@@ -392,7 +419,7 @@ class Ledger:
         if lease.began_at is not None and is_told and not execution.is_rerun:
             farm.blame.beaten(other.identity, user, node.session.user, lease.began_at, now)
         farm.beaten.note(lease, execution, node, event)
-        farm.decisions.ended(lease.id, "beaten", now)
+        farm.lease_ended(lease, "beaten")
         farm.audit("beaten", user=user, job=short(execution.key), node=other.session.name)
 
     def _new_id(self, execution: Execution) -> bytes:
@@ -408,6 +435,8 @@ class Ledger:
         """Who waits for it takes nothing from the node that has done it."""
         self._farm.weigh(execution, now)
         self._farm.add(execution, at_front=True)
+        if self._farm.watch is not None:
+            self._farm.watch.queued(execution)
         if not self.unservable.refuse(execution, now):
             self._tell_start(execution, BUSY_AFTER_S)
 
@@ -432,6 +461,8 @@ class Ledger:
         waiters, execution.waiters = list(execution.waiters.values()), {}
         self.uploads.forget(execution)
         farm.remove(execution)
+        if farm.watch is not None:
+            farm.watch.opened(execution, is_merged=known is not None)
         execution.claims = {}
         execution.key, execution.phase = execution.job, Phase.QUEUED
         for waiter in waiters:
@@ -445,6 +476,8 @@ class Ledger:
                 waiter = replace(waiter, shared=True)
                 lane, nice = execution.lane, execution.nice
                 farm.join(known, session, waiter, lane, nice, execution.expected)
+                if farm.watch is not None:
+                    farm.watch.joined(known, waiter)
             else:
                 execution.join(waiter)
         if execution.waiters:
@@ -498,13 +531,15 @@ class Ledger:
         if execution.lease is not None:
             self.charge(execution.lease, self._farm.now)
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
+        if self._farm.watch is not None:
+            self._farm.watch.abandoned(execution)
         self._remove(execution, Ending.UNTOLD)
 
     def _remove(self, execution: Execution, ending: Ending) -> list[Waiter]:
         while execution.lease is not None:
             node = self._farm.nodes.get(execution.lease.node)
             lease_id = execution.lease.id
-            self._farm.decisions.ended(lease_id, "cancelled", self._farm.now)
+            self._farm.lease_ended(execution.lease, "cancelled")
             self.end_lease(execution.lease)
             if node is not None:
                 self._farm.send(node.session, Revoke(lease_id))

@@ -57,6 +57,7 @@ from zcc.messages import (
     Failed,
     Fault,
     Hello,
+    LocalCounts,
     Message,
     Offer,
     PeerRole,
@@ -175,6 +176,8 @@ class Machine:
         reason = self._reason_against(origin, hello)
         if reason:
             self.farm.audit("refuse", user=origin.user, reason=reason)
+            if self.farm.watch is not None:
+                self.farm.watch.turned_away(origin.user, reason)
             self._answer(origin, Refused(0, reason))
             return
         if self._fleet.is_too_much(hello):
@@ -222,9 +225,11 @@ class Machine:
     def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
         role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is PeerRole.PUBLISHER
         name = printable(hello.name)  # it stands in tables, logs and answers
-        session = Session(hello.session, origin.route, origin.user, role, name, now, is_own)
-        self.farm.sessions.open(session)
         version = printable(hello.version)
+        session = Session(
+            hello.session, origin.route, origin.user, role, name, now, is_own, version
+        )
+        self.farm.sessions.open(session)
         self.farm.audit("open", user=origin.user, role=hello.role, name=name, version=version)
         return session
 
@@ -239,6 +244,8 @@ class Machine:
             self._hellos.use(session.user, len(node.leases), now)
             self.farm.seats.drop(node)
             self._fleet.left(node, now)
+            if self.farm.watch is not None:
+                self.farm.watch.node_left(node, reason)
 
     def _say_bye(self, session: Session, reason: str, now: float) -> None:
         self.farm.send(session, Bye(reason))
@@ -269,6 +276,8 @@ class Machine:
         origin = event.origin
         self._banned[origin.route] = now + BAN_S
         self.farm.audit("violation", user=origin.user, reason=event.reason)
+        if self.farm.watch is not None:
+            self.farm.watch.turned_away(origin.user, event.reason)
         session = self.farm.sessions.find(origin)
         if session is not None:
             self._say_bye(session, f"protocol: {event.reason}", now)
@@ -406,6 +415,10 @@ class Machine:
     def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
         self.farm.send(session, nodes_of(self.farm, now))
 
+    def _counted(self, session: Session, message: LocalCounts, now: float) -> None:
+        if self.farm.watch is not None and session.role is PeerRole.CLIENT:
+            self.farm.watch.counted(session, message)
+
     def _ask_placed(self, session: Session, message: AskPlaced, now: float) -> None:
         """A member sees its own jobs, an admin all."""
         user = None if session.role is PeerRole.ADMIN else session.user
@@ -432,7 +445,8 @@ class Machine:
             self._beat_at = now
             farm.seats.refresh(now)
             for session in farm.sessions:
-                farm.send(session, Beat(0.0, offer=self._share_of(session)))
+                is_watched = farm.watch is not None and session.role is PeerRole.CLIENT
+                farm.send(session, Beat(0.0, offer=self._share_of(session), is_watched=is_watched))
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True
             self._ledger.unservable.look(now)
@@ -442,6 +456,8 @@ class Machine:
         self._dispatcher.tick(now)
         self._stragglers.look(now)
         self._trials.look(now)
+        if farm.watch is not None:
+            farm.watch.tick()
         # Time alone changes what may be placed: quarantines end, jobs have waited enough.
         farm.is_dirty |= bool(farm.queue or farm.ready)
 
@@ -507,4 +523,5 @@ _MESSAGE_HANDLERS: dict[type[Message], Callable[[Machine, Session, Any, float], 
     Failed: Machine._failed,
     AskNodes: Machine._ask_nodes,
     AskPlaced: Machine._ask_placed,
+    LocalCounts: Machine._counted,
 }

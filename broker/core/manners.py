@@ -29,11 +29,13 @@ from zcc.messages import (
     Enrol,
     Hello,
     Leave,
+    LocalCounts,
     Message,
     Rejoin,
     StorageGet,
     StoragePut,
     StorageRemove,
+    Watch,
 )
 
 
@@ -47,8 +49,11 @@ class Manners:
         self._of_kind: dict[type[Message], Allowance] = {
             Beat: Allowance(FLOOD_BURST_S * beats, beats),
             Hello: Allowance(FLOOD_BURST_S * hellos, hellos),
+            LocalCounts: Allowance(FLOOD_BURST_S * beats, beats),
         }
-        self._of_kind |= dict.fromkeys((AskNodes, AskPlaced), Allowance(ASKS_BURST, ASKS_PER_S))
+        self._of_kind |= dict.fromkeys(
+            (AskNodes, AskPlaced, Watch), Allowance(ASKS_BURST, ASKS_PER_S)
+        )
         self._of_kind[AskVoided] = Allowance(FLOOD_BURST_S * hellos, hellos)  # one for each Welcome
         joins, storage = (
             Allowance(JOINS_BURST, JOINS_PER_S),

@@ -25,7 +25,7 @@ class Session:
 
     `unconfirmed` are requests from before its last Hello that it has not submitted again; they are
     void at `confirm_until`. `is_own`: its key is a publisher's, and a node under it serves that key alone.
-    `hello_at` is when its last Hello was answered.
+    `hello_at` is when its last Hello was answered, `version` its release.
     """
 
     id: bytes
@@ -35,6 +35,7 @@ class Session:
     name: str
     seen_at: float
     is_own: bool = False
+    version: str = ""
     hello_at: float = -HELLO_EVERY_S
     tickets: dict[int, Digest] = field(default_factory=dict)
     asked: dict[tuple[str, Digest], None] = field(default_factory=dict)  # as a set with an order

@@ -225,6 +225,11 @@ class Registry:
         rows = self._select("WHERE public_key = ?", public_key)
         return rows[0] if rows else None
 
+    def describe(self, public_key: str) -> tuple[str, str, str]:
+        """A key's id, its registered name and its role; without these two where it is in no row."""
+        row = self.find(public_key)
+        return (row.id, row.label, row.role.value) if row else (member_id(public_key), "", "")
+
     def role_of(self, public_key: str, now: float) -> PeerRole | None:
         """What this key may do now; None: nothing.
 

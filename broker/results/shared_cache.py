@@ -55,7 +55,7 @@ class SharedResults:
             return None
         self._traffic.use(record.blobs)
         source = record.source
-        return Recalled(source.node, record.blobs, record.body, source.node_key)
+        return Recalled(source.node, record.blobs, record.body, source.node_key, record.size_bytes)
 
     def body_of(self, key: Digest, outputs: tuple[Digest, ...]) -> bytes | None:
         """The body of this key's result, if it is still the one with these outputs."""
@@ -127,6 +127,12 @@ class SharedResults:
             self._evicted += evicted
             self._traffic.look_again()
         return evicted
+
+    def figures(self) -> tuple[int, int, int]:
+        """Bytes on disk, the most that they may be, and how many blobs and records went since the start."""
+        store = self._store
+        size_bytes = store.blobs.known_bytes + store.index.size_bytes
+        return size_bytes, store.limit_bytes, self._evicted
 
     def close(self) -> None:
         self.write_down()

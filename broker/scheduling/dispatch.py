@@ -146,7 +146,7 @@ class Dispatcher:
                     self._take_back(lease, node, now)
 
     def _take_back(self, lease: Lease, node: Node, now: float) -> None:
-        self._farm.decisions.ended(lease.id, "taken-back", now)
+        self._farm.lease_ended(lease, "taken-back")
         self._ledger.revoke(node, lease.id)
         self._ledger.give_back(lease, node, now, is_counted=False, may_return=True)
 
@@ -255,8 +255,11 @@ class Dispatcher:
         return farm.pace.horizon(lane.user, lane.build, power, slots * share, now)
 
     def _send_to(self, execution: Execution, choice: Choice, now: float) -> None:
-        node = choice.seat.node
+        node, watch = choice.seat.node, self._farm.watch
+        room = watch.room_for(execution) if watch is not None else (0, 0)
         lease = self._ledger.assign(execution, node, choice.finish_at, now)
+        if watch is not None:
+            watch.leased(execution, lease, choice, room)
         self._farm.decisions.note(execution, lease, choice, now)
         if len(execution.waiters) > 1:
             for session in self._farm.sources_of(execution):

@@ -35,6 +35,8 @@ NEW_JOBS = 8
 # Below these the rates do not shrink: machines and sources change.
 MIN_SPEED_RATE = 0.02
 MIN_COST_RATE = 0.05
+# So much of how far a node's jobs are off is the last one's.
+SPREAD_RATE = 0.1
 # What was seen of a node longer ago than that may not hold any more: it drifts to the mean by half in each
 # HALF_LIFE_S. Where its next job differs by so much (in ln), the node has changed.
 STALE_S = 60.0
@@ -62,6 +64,7 @@ class Speed:
     ln_slowdown: float = 0.0
     seen: int = 0
     seen_at: float = 0.0
+    ln_spread: float = 0.0
     # What it was before it was rated by what runs there: (ln_slowdown, seen).
     before: tuple[float, int] | None = None
 
@@ -152,6 +155,11 @@ class Model:
         known = self._speeds.get(node)
         return 1.0 if known is None else math.exp(known.ln_slowdown)
 
+    def spread(self, node: Identity) -> float:
+        """By what factor its jobs' times differ from what is expected, on average: 1, not at all."""
+        known = self._speeds.get(node)
+        return 1.0 if known is None else math.exp(known.ln_spread)
+
     def cost_s(self, job: CostClass, cost_hint_s: float) -> float:
         """CPU seconds to expect on the average slot."""
         known = self._costs.get(job)
@@ -227,6 +235,8 @@ class Model:
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
         is_new = speed.seen < NEW_JOBS
+        is_off = _clip(abs(residual + ln_slowdown))
+        speed.ln_spread += max(rate, SPREAD_RATE) * (is_off - speed.ln_spread)
         if not is_new:
             residual = _clip(residual)
         self._speed_up(node, speed, -rate * residual)

@@ -206,6 +206,12 @@ class Queue:
             self._users.pass_over(user)
         return None
 
+    def by_turns(self) -> Iterator[Line]:
+        """All lines, in the order in which they are served if nothing else comes: to be looked at."""
+        for user in self._users.in_order():
+            for lane in self._lanes[user].in_order():
+                yield self._lines[lane]
+
     def pass_over(self, line: Line) -> None:
         """The first line can have nothing now; it keeps its turn until `restore`."""
         self._lanes[line.lane.user].pass_over(line.lane)

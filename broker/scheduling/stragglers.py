@@ -117,7 +117,7 @@ class Stragglers:
         suspicion = None
         if has_begun or node.began_at < lease.assigned_at:
             suspicion = Suspicion(node.identity, now - lease.since)
-        self._farm.decisions.ended(lease.id, UNANSWERED, now)
+        self._farm.lease_ended(lease, UNANSWERED)
         self._ledger.revoke(node, lease.id)
         if execution.overruns < MAX_OVERRUNS or execution.hedge is not None:
             self._ledger.give_back(lease, node, now, is_counted=False, suspicion=suspicion)
@@ -177,11 +177,14 @@ class Stragglers:
         return seat
 
     def _start(self, execution: Execution, lease: Lease, seat: Seat, now: float) -> None:
-        takes = takes_s(execution, seat, now)
+        takes, watch = takes_s(execution, seat, now), self._farm.watch
+        room = watch.room_for(execution) if watch is not None else (0, 0)
         first = self._farm.nodes.get(lease.node)
         copy = self._ledger.hedge(execution, seat.node, now + takes, now)
         choice = Choice(execution.key, seat, now + takes, "hedge", execution.cost_s)
         self._farm.decisions.note(execution, copy, choice, now)
+        if watch is not None:
+            watch.leased(execution, copy, choice, room)
         self._farm.audit(
             "dispatch",
             user=execution.lane.user,

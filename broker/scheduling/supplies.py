@@ -52,6 +52,14 @@ class Supplies:
         """Whether it is on its way, or about to be."""
         return toolchain in self._coming
 
+    def coming(self) -> list[tuple[Digest, int, int]]:
+        """What is on its way: so many bytes are left, of so many."""
+        return [
+            (toolchain, each.left_bytes, each.size_bytes)
+            for toolchain, each in self._coming.items()
+            if each.is_asked
+        ]
+
     def is_asked(self, toolchain: Digest) -> bool:
         """Whether it comes, whatever becomes of the jobs that it was asked for."""
         coming = self._coming.get(toolchain)

@@ -113,6 +113,10 @@ class Turns(Generic[Item]):
             _, open_s = self._open.get(item, (0, 0.0))
             self._last_s = max(self._last_s, self._left[item] - open_s)
 
+    def in_order(self) -> list[Item]:
+        """All who wait, the least served first; those that were passed over, too."""
+        return sorted(self._served_s, key=self._served_s.__getitem__)
+
     def first(self) -> Item | None:
         """The least served of those that were not passed over."""
         entry = self._peek()

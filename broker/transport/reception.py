@@ -166,6 +166,7 @@ class Reception:
                 is_fresh=message.is_fresh,
                 traits=message.traits,
                 nice=message.nice,
+                subject=message.subject,
             )
         )
 

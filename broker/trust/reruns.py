@@ -45,6 +45,8 @@ class Reruns:
             farm.emit(RerunEnded(event.key, "", "", b"", reason))
             return
         farm.add(execution)
+        if farm.watch is not None:
+            farm.watch.queued(execution)
         execution.ready_at = now
         farm.set_phase(execution, Phase.READY)
         if event.only:
@@ -85,6 +87,8 @@ class Reruns:
         )
         lease = self._ledger.assign(execution, node, choice.finish_at, now)
         farm.decisions.note(execution, lease, choice, now)
+        if farm.watch is not None:
+            farm.watch.leased(execution, lease, choice, (1, 1))
         name, job = node.session.name, short(execution.job)
         farm.audit("dispatch", user=execution.client, job=job, node=name, reason=TRIAL)
 

@@ -45,6 +45,7 @@ from zcc.messages import (
     Welcome,
     Who,
 )
+from zcc.subject import Subject
 from zcc.traits import Traits
 
 
@@ -67,6 +68,7 @@ class JobFacts:
     hint_s: float = 1.0
     build: str = "build"
     traits: Traits | None = None
+    subject: Subject | None = None
 
     @property
     def key(self) -> Digest:
@@ -193,6 +195,7 @@ class Desk:
                 is_fresh=is_fresh,
                 traits=facts.traits,
                 nice=nice,
+                subject=facts.subject,
             ),
         )
 

@@ -74,6 +74,7 @@ from zcc.messages import (
     StorageRemove,
     Submit,
     Want,
+    Watch,
     Welcome,
     Who,
 )
@@ -95,7 +96,7 @@ def bulk_and_control(effects: list[Effect]) -> list[Effect]:
 def test_every_event_and_every_message_that_a_role_may_send_has_a_handler() -> None:
     assert set(_HANDLERS) == set(get_args(Event))
     decoded_by_the_shell = {Hello, Enrol, Submit, Done, Want, Chunk, Credit}
-    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove, Rejoin, Leave, AskVoided}
+    decoded_by_the_shell |= {StorageGet, StoragePut, StorageRemove, Rejoin, Leave, AskVoided, Watch}
     assert set(_MESSAGE_HANDLERS) == set().union(*ALLOWED.values()) - decoded_by_the_shell
 
 

@@ -23,7 +23,7 @@ LAYERS = {
 
 # Folders of which every module is pure. So is each of PURE, and one whose docstring begins with "... Pure".
 PURE_FOLDERS = """
-    broker.core broker.scheduling node.core zcc.agent.core
+    broker.core broker.scheduling broker.watching node.core zcc.agent.core
     zcc.compiler.commandline zcc.compiler.text zcc.compiler.neutral
 """.split()  # noqa: SIM905 (two lines, not nine)
 PURE = """
