@@ -16,6 +16,7 @@
     cache_dir = ""        # instead of the platform's place for caches
     base_dir = ""         # a checkout's root, or "auto": share results between checkouts
     verify = 0.0          # the share of remote and remembered compiles that are done here too, and compared
+    events = "on"         # off: the farm's watchers are told no names of files and builds, and no counts
     log = "info"          # debug, info, warning or error
 """
 
@@ -111,6 +112,7 @@ class Config:
     memory: str = "256M"
     base_dir: str = ""
     verify: float = 0.0
+    events: str = "on"
     log: str = "info"
 
     @property
@@ -197,6 +199,8 @@ def expected_of(name: str, value: Any) -> str:
             return "" if _is_taken(split_endpoint, value) else "tcp://HOST:PORT"
         case "log":
             return "" if value in _LEVELS else _one_of(_LEVELS)
+        case "events":
+            return "" if value in ("on", "off") else "on or off"
         case "local":
             return "" if value in (SOONER, FALLBACK) else f"{SOONER} or {FALLBACK}"
         case "cache":

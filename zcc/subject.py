@@ -41,11 +41,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A compile on the agent's machine: for what reason, of which source, and how long it took."""
+    """A compile on the agent's machine: for what reason, of which source, and how long it waited for that."""
 
     reason: Name
     file: Name
-    took_ms: Milliseconds
+    waited_ms: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)

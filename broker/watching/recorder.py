@@ -348,7 +348,7 @@ class Recorder:
             member = self.register.member(session.user, at_ms)
             local = tuple((shown(reason), count) for reason, count in each.local)
             missed = tuple((shown(cause), count) for cause, count in each.missed)
-            files = tuple((shown(one.reason), shown(one.file), one.took_ms) for one in each.files)
+            files = tuple((shown(one.reason), shown(one.file), one.waited_ms) for one in each.files)
             counts = each.local_hits, each.saved_ms, local, missed, files
             self.rows.append(("counted", at_ms, member, build, *counts))
 

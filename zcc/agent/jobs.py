@@ -116,9 +116,10 @@ class Jobs:
         hint = self._forecast.cost_s((prepared.cost_key,))
         frame, nice = prepared.frame(), niceness_of(call)
         self._account.submitted(part.ticket, self._session, now)
-        key, build = prepared.key, prepared.build
+        key, build, traits = prepared.key, prepared.build, prepared.traits
+        subject = self._account.subject_of(call.build, call.request, part, now - call.arrived_s)
         self._session.submit(
-            Submit(part.ticket, key, hint, build, is_fresh, b"", prepared.traits, nice, frame),
+            Submit(part.ticket, key, hint, build, is_fresh, b"", traits, nice, frame, subject),
             prepared.job.manifest.files,
         )
 

@@ -136,7 +136,8 @@ class AgentShell:
             self._count_unknown,
             memory,
         )
-        self._account = Account(state_dir, self._analyser.projects.checkout_of)
+        tells = config.events == "on"
+        self._account = Account(state_dir, self._analyser.projects.checkout_of, tells=tells)
         self._stats = self._account.stats
         self._uploads = uploads = InputUploads(memory.offers)
         self._cache_mode = CacheMode(config.cache)

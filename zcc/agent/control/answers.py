@@ -91,6 +91,8 @@ class Desk:
     def follow(self) -> None:
         """Count what has been counted elsewhere since the last time."""
         self._account.stats.follow(self.gauges())
+        if self._session is not None:
+            self._account.tell(self._session)
 
     def gauges(self) -> dict[str, float]:
         """What is counted elsewhere, since this agent began."""

@@ -101,6 +101,8 @@ class FarmSession:
     ) -> None:
         # How many of this user's jobs the farm runs at a time, as it said last; None: it has not yet.
         self.share: int | None = None
+        # Whether anybody watches the farm, as it said last.
+        self.is_watched = False
         self.bytes_sent = 0
         self.bytes_received = 0
         self.outputs = OutputFrames()
@@ -231,7 +233,7 @@ class FarmSession:
 
     def _lose(self, lost: Lost) -> None:
         self._suspend()
-        self.share = None
+        self.share, self.is_watched = None, False
         detail = f": {lost.detail}" if lost.detail else ""
         logger.warning("lost the farm (%s%s): dialling again", lost.reason, detail)
         self._listener.farm_closed(lost.reason)
@@ -267,6 +269,7 @@ class FarmSession:
                 self._listener.job_begins(ticket, expected_s)
             case Beat(_, _, offer):
                 self.share = offer.slots if offer is not None else self.share
+                self.is_watched = message.is_watched
 
     def _pump(self) -> None:
         for message in self._sender.pump(self._read):

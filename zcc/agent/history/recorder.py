@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from zcc.agent.core.effects import CountOutcome
 from zcc.agent.farm.session import FarmSession
+from zcc.agent.farm.telling import Telling
 from zcc.agent.history.builds import Build
 from zcc.agent.history.database import FILE_NAME, Notebook
 from zcc.agent.history.last_compiles import Lasts, cause_of_miss, sources_in
@@ -24,17 +25,35 @@ from zcc.agent.results.part import Part
 from zcc.job import Result
 from zcc.messages import Finished
 from zcc.reasons import reason_of
+from zcc.subject import Subject
 
 
 class Account:
-    """Below `state_dir`. Times are the loop's; `checkout_of` as for `Builds`."""
+    """Below `state_dir`. Times are the loop's; `checkout_of` as for `Builds`. `tells`: the farm's watchers are
+    told of it."""
 
-    def __init__(self, state_dir: str, checkout_of: Callable[[bytes], bytes | None]) -> None:
+    def __init__(
+        self, state_dir: str, checkout_of: Callable[[bytes], bytes | None], *, tells: bool = False
+    ) -> None:
         self._notebook = Notebook(os.path.join(state_dir, FILE_NAME))
         self._lasts = Lasts(self._notebook)
         self.disputed = Disputed(self._notebook)
         self._trips: dict[int, Trip] = {}
+        self._telling = Telling(is_on=tells)
         self.stats = Stats(state_dir, self._notebook, checkout_of)
+
+    def subject_of(
+        self, build: Build, request: Request, part: Part, scan_s: float
+    ) -> Subject | None:
+        """What a job is called for who watches the farm."""
+        return self._telling.subject(build, request.environment, part.prepared, scan_s)
+
+    def tell(self, session: FarmSession) -> None:
+        """A second has passed: tell who watches what the broker does not see."""
+        self._telling.is_watched = session.is_watched
+        counts = self._telling.take()
+        if counts is not None:
+            session.ask(counts)
 
     def submitted(self, ticket: int, session: FarmSession, now_s: float) -> None:
         self._trips[ticket] = Trip(now_s, session.sending_s)
@@ -77,8 +96,12 @@ class Account:
         self.stats.count(build, outcome, took_s, saved_s)
         if mode is CacheMode.REFRESH and parts:
             self.stats.add("refreshes", build)
-        for part in parts:
-            missed = cause_of_miss(mode, part.missed)
+        causes = [cause_of_miss(mode, part.missed) for part in parts]
+        sources = [part.prepared.source for part in parts] or sources_in(request)
+        kinds = [str(cause.kind) for cause in causes if cause is not None]
+        times_s = took_s, saved_s
+        self._telling.counted(build, request.environment, outcome, sources, kinds, times_s)
+        for part, missed in zip(parts, causes, strict=True):
             self._lasts.compiled(part.prepared, outcome.outcome, outcome.reason, missed)
         reason = reason_of(outcome.reason)
         if not parts and not (reason is not None and reason.is_choice):
