@@ -14,6 +14,7 @@ from zcc.cli import (
     agent,
     cache,
     doctor,
+    events,
     explain,
     farm,
     masquerade,
@@ -62,6 +63,8 @@ app.command(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(why.why)
 app.command("why-node")(why_node.why_node)
+app.command("events")(events.events)
+app.command("trace")(events.trace)
 app.command("masquerade")(masquerade.masquerade)
 app.command("toolchain")(explain.toolchain)
 app.add_typer(agent.app, name="agent")

@@ -25,8 +25,8 @@
 /* clang-format off */
 /* tests/unit/cli/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
-    "agent", "cache", "completion", "config", "doctor", "explain", "help", "join", "leave", "masquerade",
-    "nodes", "publish", "slots", "stats", "toolchain", "up", "version", "why", "why-node",
+    "agent", "cache", "completion", "config", "doctor", "events", "explain", "help", "join", "leave",
+    "masquerade", "nodes", "publish", "slots", "stats", "toolchain", "trace", "up", "version", "why", "why-node",
 };
 
 /* What a compiler reads, so a first word with such an ending is no compiler. */

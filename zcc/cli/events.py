@@ -1,0 +1,207 @@
+"""`zcc events` and `zcc trace`: what happens on the farm, a line each; and a build's trace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TextIO
+
+import typer
+import zmq
+
+from cache.frame import decompress
+from zcc import config
+from zcc.cli.terminal import say
+from zcc.errors import ConfigError
+from zcc.events import MAX_EVENTS_BYTES, FarmEvent, as_document, unpack_events
+from zcc.farm import Access, load_access
+from zcc.messages import FEED_BYTES, Happened, Snapshot
+from zcc.printable import printable
+from zcc.watching.recording import RecordingWriter, read_recording, replayed
+from zcc.watching.session import WatchSession
+from zcc.watching.state import FarmState
+from zcc.watching.trace import build_trace
+
+# Where a key for watching lies beside the one that compiles, and a recording where nothing else is said.
+MONITOR_DIR, RECORDING_DIR = "monitor", "events"
+DEFAULT_SIZE = "256M"
+_LOOK_S = 0.1
+
+KEY = typer.Option(
+    "",
+    "--key",
+    metavar="DIR",
+    help="Where a key of role monitor or admin lies: what ZCC_CONFIG_DIR was when it joined. Default:"
+    " `monitor` in the directory of the settings, else that directory.",
+)
+FROM = typer.Option(
+    "", "--from", metavar="PATH", help="A recording, or one file of it, instead of the farm."
+)
+
+
+def events(
+    as_json: bool = typer.Option(False, "--json", help="One JSON object a line, for scripts."),
+    since: str = typer.Option(
+        "",
+        "--since",
+        metavar="POSITION",
+        help="Go on behind this position, as --json says it with each event; without a gap, if the broker still"
+        " has what came since.",
+    ),
+    once: bool = typer.Option(False, "--once", help="Say how the farm is now, and end."),
+    record: str = typer.Option(
+        "", "--record", metavar="DIR", help="Write what happens down there, and print nothing."
+    ),
+    size: str = typer.Option(
+        DEFAULT_SIZE, "--size", metavar="SIZE", help="The most that --record may take."
+    ),
+    source: str = FROM,
+    key: str = KEY,
+) -> None:
+    """What happens on the farm, a line an event: first how it is, then on until Ctrl-C.
+
+    The fields are in docs/reference/events.md. A key of role monitor is needed, beside the one that compiles:
+    ZCC_CONFIG_DIR=DIR zcc join TOKEN.
+    """
+    limit_bytes = config.parse_size(size)
+    if source:
+        for batch in read_recording(source):
+            for event in batch:
+                _print(event, as_json, {})
+        return
+    feed, number = _position(since)
+    access = monitor_access(os.environ, key)
+    watching = _Printing(as_json, once)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(_watch(access, watching, feed, number, record, limit_bytes))
+
+
+def trace(
+    build: str = typer.Argument(
+        "", metavar="BUILD", help="A build's name or id, or a part of it; default: the last one."
+    ),
+    output: str = typer.Option(
+        "build.json", "-o", "--output", metavar="FILE", help="Where to write it; -: here."
+    ),
+    source: str = FROM,
+) -> None:
+    """Write the trace of a build, for ui.perfetto.dev or chrome://tracing: a track a slot, arrows from a job's
+    submission to its run, how many waited and ran.
+
+    It is made of a recording: `zcc events --record DIR`, DIR by default `events` among zcc's state.
+    """
+    path = source or os.path.join(config.state_dir(os.environ), RECORDING_DIR)
+    state = replayed(path)
+    found = state.build_called(build)
+    if found is None:
+        names = [printable(each.name) for each in list(state.known_builds.values())[-8:]]
+        raise ConfigError(
+            f"no build {build!r} is in {path}; the last are: {', '.join(names) or 'none'}"
+        )
+    document = json.dumps(build_trace(state, found))
+    if output == "-":
+        typer.echo(document)
+        return
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(document + "\n")
+    say(f"{output}: {printable(found.name)}, {len(found.past)} jobs; open it in ui.perfetto.dev")
+
+
+def monitor_access(environment: Mapping[str, str], directory: str) -> Access:
+    """The access of the key to watch with.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    own = config.config_dir(environment)
+    beside = os.path.join(own, MONITOR_DIR)
+    for place in [directory] if directory else [beside, own]:
+        access = load_access(place, config.load(environment).broker)
+        if access is not None:
+            return access
+    raise ConfigError(
+        f"no key to watch with: ask for a token of zcc-broker token --role monitor, then"
+        f" ZCC_CONFIG_DIR={directory or beside} zcc join TOKEN"
+    )
+
+
+def _position(text: str) -> tuple[bytes, int]:
+    if not text:
+        return b"", 0
+    feed, _, number = text.partition(":")
+    try:
+        position = bytes.fromhex(feed), int(number)
+    except ValueError:
+        position = b"", 0
+    if len(position[0]) != FEED_BYTES or position[1] < 0:
+        raise typer.BadParameter(f"{text!r} is no position: copy one of zcc events --json")
+    return position
+
+
+class _Printing:
+    """Prints events; `is_done` when no more are wanted."""
+
+    def __init__(self, as_json: bool, once: bool) -> None:
+        self._as_json = as_json
+        self._once = once
+        self.is_done = False
+
+    def print(self, message: Snapshot | Happened, batch: list[FarmEvent]) -> None:
+        following = message.number + isinstance(message, Happened)
+        position = {"position": f"{message.feed.hex()}:{following}"}
+        for event in batch:
+            _print(event, self._as_json, position)
+        sys.stdout.flush()
+        self.is_done = self._once
+
+
+def _print(event: FarmEvent, as_json: bool, more: Mapping[str, str]) -> None:
+    out: TextIO = sys.stdout
+    if as_json:
+        out.write(json.dumps(as_document(event) | dict(more)) + "\n")
+        return
+    words = [f"{event.at_ms / 1000:11.3f}", f"{event.NAME:11}"]
+    for field in fields(event)[1:]:
+        value = getattr(event, field.name)
+        if value not in ("", 0, False, ()):
+            words.append(f"{field.name}={printable(str(value))}")
+    out.write(" ".join(words) + "\n")
+
+
+async def _watch(
+    access: Access, printing: _Printing, feed: bytes, since: int, record: str, limit_bytes: int
+) -> None:
+    """Until all that was wanted has come, or the broker says no.
+
+    Raises:
+        ConfigError: it does.
+    """
+    state = FarmState()
+    writer = RecordingWriter(record, state, limit_bytes) if record else None
+
+    def heard(message: Snapshot | Happened) -> None:
+        batch = unpack_events(decompress(message.body, MAX_EVENTS_BYTES))
+        if writer is None:
+            printing.print(message, batch)
+            return
+        for event in batch:
+            state.apply(event)
+        writer.add(message)
+
+    context = zmq.Context[zmq.Socket[bytes]]()
+    session = WatchSession(context, access, heard, feed, since)
+    try:
+        while not (printing.is_done or session.refused):
+            await asyncio.sleep(_LOOK_S)
+        if session.refused:
+            raise ConfigError(session.refused)
+    finally:
+        session.close()
+        context.term()
+        if writer is not None:
+            writer.close()

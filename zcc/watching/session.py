@@ -1,0 +1,161 @@
+"""A watcher's conversation with the broker: one session, a snapshot, then batch after batch.
+
+Who is lost and comes back goes on where it was, if the broker still has that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+import zmq
+
+from zcc import __version__, codec
+from zcc.errors import ConfigError, ProtocolError, UnknownKindError
+from zcc.farm import Access
+from zcc.link import DealerLink
+from zcc.messages import (
+    BEAT_S,
+    LOST_AFTER_S,
+    Beat,
+    Bye,
+    Happened,
+    Hello,
+    Message,
+    Refused,
+    Snapshot,
+    Unknown,
+    Watch,
+    Welcome,
+    Who,
+)
+
+logger = logging.getLogger(__name__)
+
+# Whose keys may watch.
+WATCHING_ROLES = ("monitor", "admin")
+_HELLO_AGAIN_S = 0.02
+
+
+class WatchSession:
+    """One session with the broker that `access` names, in a running loop.
+
+    `heard` is called with each Snapshot and Happened, in order and without a gap but before a Snapshot. `feed`
+    and `since` are where to go on; an empty feed begins with a snapshot. `refused` is why the broker has said
+    no for good, and `state`, for people, how it stands while the session is not open.
+
+    Raises:
+        ConfigError: this key's role may not watch.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        access: Access,
+        heard: Callable[[Snapshot | Happened], None],
+        feed: bytes = b"",
+        since: int = 0,
+    ) -> None:
+        if access.role not in WATCHING_ROLES:
+            raise ConfigError(
+                f"this key is a {access.role}'s: to watch, a key of role monitor is needed (zcc-broker token"
+                " --role monitor)"
+            )
+        self.state = "the broker does not answer"
+        self.refused = ""
+        self.is_open = False
+        self.feed, self.next = feed, since
+        self._access = access
+        self._heard = heard
+        self._session = os.urandom(16)
+        self._name = f"{os.uname().nodename}:{os.getpid()}"
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = self._loop.time()
+        self._link = DealerLink(
+            context,
+            access.endpoint,
+            access.broker_public,
+            access.keys,
+            self._received,
+            self._greeted,
+        )
+        self._beating = self._loop.call_soon(self._beat)
+
+    def close(self) -> None:
+        self._beating.cancel()
+        self._send(Bye("the watcher leaves"))
+        self._link.close()
+
+    def _send(self, message: Message) -> bool:
+        return self._link.send(codec.encode(message))
+
+    def _beat(self) -> None:
+        wait_s = BEAT_S
+        if self._link.is_receiving():
+            self._heard_s = self._loop.time()
+        if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
+            self._lose("the broker does not answer")
+        if self.is_open:
+            self._send(Beat(0.0))
+        elif not self._hello():
+            wait_s = _HELLO_AGAIN_S  # before the handshake is over the link takes nothing
+        self._beating = self._loop.call_later(wait_s, self._beat)
+
+    def _hello(self) -> bool:
+        access = self._access
+        return self._send(
+            Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
+        )
+
+    def _greeted(self, is_member: bool) -> None:
+        if not is_member:
+            self._refuse("the broker does not take this key: it was revoked, or is another farm's")
+
+    def _lose(self, state: str) -> None:
+        if self.is_open:
+            logger.info("lost the farm: %s", state)
+        self.is_open, self.state = False, state
+
+    def _refuse(self, reason: str) -> None:
+        self._lose(reason)
+        self.refused = reason
+
+    def _received(self, frames: list[bytes]) -> None:
+        self._heard_s = self._loop.time()
+        try:
+            self._take(codec.decode(frames))
+        except UnknownKindError:
+            pass  # of a later release: nothing that was asked for
+        except ProtocolError as error:
+            logger.error("the broker sent what it must not: %s", error)
+            self._refuse(str(error))
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Snapshot(feed, number):
+                self.feed, self.next = feed, number
+                self._heard(message)
+            case Happened(feed, number):
+                if feed == self.feed and number == self.next:
+                    self.next += 1
+                    self._heard(message)
+                elif feed != self.feed or number > self.next:
+                    self._send(Watch(self.feed, self.next))
+            case Welcome():
+                self.is_open, self.state, self.refused = True, "", ""
+                self._send(Watch(self.feed, self.next))
+            case Who():
+                self._lose("the broker was restarted")
+                self._hello()
+            case Bye("revoked"):
+                self._refuse("this key was revoked")
+            case Bye():
+                self._lose("the broker stops")
+            case Refused(_, reason):
+                self._refuse(f"the broker refuses this watcher: {reason}")
+            case Unknown():
+                self._refuse("the broker is older than this program, and tells no events")
+            case _:
+                pass  # Beat
