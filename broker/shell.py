@@ -185,6 +185,7 @@ class Shell:
             compress,
             lambda: os.urandom(FEED_BYTES),
             time.time(),
+            lambda error: self._failures.note(error, "what is told to watchers"),
         )
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)

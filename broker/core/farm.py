@@ -168,8 +168,6 @@ class Farm:
         self.pace.added(execution)
         _push(self.queue, execution, at_front=at_front)
         self.is_dirty = True
-        if self.watch is not None:
-            self.watch.added(execution)
 
     def remove(self, execution: Execution) -> None:
         """Forget an execution, whatever its phase; its lease must have been ended."""

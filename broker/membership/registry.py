@@ -226,8 +226,13 @@ class Registry:
         return rows[0] if rows else None
 
     def describe(self, public_key: str) -> tuple[str, str, str]:
-        """A key's id, its registered name and its role; without these two where it is in no row."""
-        row = self.find(public_key)
+        """A key's id, its registered name and its role; without these two where no row that can be read has
+        it.
+        """
+        try:
+            row = self.find(public_key)
+        except StateError:
+            row = None
         return (row.id, row.label, row.role.value) if row else (member_id(public_key), "", "")
 
     def role_of(self, public_key: str, now: float) -> PeerRole | None:

@@ -78,7 +78,8 @@ class _Watcher:
 
 class Watching:
     """`offer` has a message made and sent to a route when there is room; False: there is not. `compress` makes
-    a body; `new_name` the name of a feed; `began_s` is the Unix time of the machine's start."""
+    a body; `new_name` the name of a feed; `began_s` is the Unix time of the machine's start. `on_failure` is
+    told of a mistake of ours that has spoilt a feed."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class Watching:
         compress: Callable[[bytes], bytes],
         new_name: Callable[[], bytes],
         began_s: float,
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._farm = farm
         self._describe = describe
@@ -95,6 +97,7 @@ class Watching:
         self._compress = compress
         self._new_name = new_name
         self._began_s = began_s
+        self._on_failure = on_failure
         self._feed = b""
         self._ring = Ring()
         self._watchers: dict[bytes, _Watcher] = {}
@@ -138,7 +141,11 @@ class Watching:
             self._snapshot = None
             self._ring = Ring()
             return
-        self._flush(recorder)
+        if recorder.failure is not None:
+            self._on_failure(recorder.failure)
+            self._begin()
+        else:
+            self._flush(recorder)
         for route, watcher in list(self._watchers.items()):
             self._fill(route, watcher)
 
@@ -161,11 +168,14 @@ class Watching:
             recorder.store = figures()
 
     def _begin(self) -> None:
-        """Somebody watches: from now on what happens is recorded."""
+        """A feed begins: from now on what happens is recorded, and all begin with a snapshot."""
         self._feed = self._new_name()
+        for watcher in self._watchers.values():
+            watcher.next = 0
         self._ring = Ring()
         self._snapshot = None
         self._farm.watch = Recorder(self._farm, self._describe)
+        self._farm.watch.watchers = len(self._watchers)
 
     def _count(self) -> None:
         if self._farm.watch is not None:

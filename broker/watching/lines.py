@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from broker.core.jobs import Execution, Phase
@@ -23,39 +23,41 @@ def queue_rows(
 ) -> tuple[tuple[QueueRowFields, ...], int]:
     """A row for each build of which jobs wait, as QueueRow has it, and how many jobs are in none of them.
 
-    `waits_for` counts the jobs of each lane by what they wait for.
+    `waits_for` counts the jobs that wait for what they lack, by lane and phase. A job that several keys wait
+    for is in a row of each.
     """
-    if not waits_for:
+    if not (waits_for or farm.queue or farm.ready):
         return (), 0
-    lines: dict[Lane, Line] = {}
-    for line in chain(farm.ready.by_turns(), farm.queue.by_turns()):
-        lines.setdefault(line.lane, line)
-        if len(lines) == MAX_ROWS:
-            break
-    rest = [Lane(*place[:3]) for place in waits_for]
-    lanes = list(dict.fromkeys([*lines, *rest]))[:MAX_ROWS]
-    rows = tuple(_row(farm, lane, lines.get(lane), waits_for, whose) for lane in lanes)
-    return rows, max(0, sum(waits_for.values()) - sum(sum(row[2:6]) for row in rows))
+    ready = {line.lane: line for line in islice(farm.ready.by_turns(), MAX_ROWS)}
+    queued = {line.lane: line for line in islice(farm.queue.by_turns(), MAX_ROWS)}
+    rest = (Lane(*place[:3]) for place in waits_for)
+    lanes = list(dict.fromkeys([*ready, *queued, *rest]))[:MAX_ROWS]
+    rows = tuple(
+        _row(farm, lane, ready.get(lane), queued.get(lane), waits_for, whose) for lane in lanes
+    )
+    waiting = len(farm.queue) + len(farm.ready) + sum(waits_for.values())
+    return rows, max(0, waiting - sum(sum(row[2:6]) for row in rows))
 
 
 def _row(
     farm: Farm,
     lane: Lane,
-    line: Line | None,
+    ready: Line | None,
+    queued: Line | None,
     waits_for: Waits,
     whose: Callable[[Execution], tuple[int, int]],
 ) -> QueueRowFields:
-    queued = waits_for[*lane, Phase.QUEUED] + waits_for[*lane, Phase.CHECKING]
     sending, parked = waits_for[*lane, Phase.FETCHING], waits_for[*lane, Phase.PARKED]
-    ready = waits_for[*lane, Phase.READY]
+    line = ready or queued
     first = farm.executions.get(line.oldest()) if line is not None else None
     member = build = oldest_ms = 0
     if first is not None:
         member, build = whose(first)
         since = min((each.since for each in first.waiters.values()), default=farm.now)
         oldest_ms = max(0, int((farm.now - since) * 1000))
-    why = _why(farm, lane, ready=ready, sending=sending, parked=parked)
-    return member, build, queued, sending, parked, ready, oldest_ms, why
+    ready_jobs, queued_jobs = len(ready or ()), len(queued or ())
+    why = _why(farm, lane, ready=ready_jobs, sending=sending, parked=parked)
+    return member, build, queued_jobs, sending, parked, ready_jobs, oldest_ms, why
 
 
 def _why(farm: Farm, lane: Lane, *, ready: int, sending: int, parked: int) -> str:

@@ -8,9 +8,11 @@ at more than it is given but `tick`, once a second.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
-from broker.core.jobs import LEASED, Execution, Lease, Phase, Waiter
+from broker.core.jobs import Execution, Lease, Phase, Waiter
 from broker.core.nodes import Node
 from broker.core.sessions import Session
 from broker.watching.limits import PULSE_S
@@ -33,24 +35,54 @@ _SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
 Chosen = tuple[str, int, int, float, float]
 
 
+Told = ParamSpec("Told")
+
+
+def _harmless(
+    method: Callable[Concatenate[Recorder, Told], None],
+) -> Callable[Concatenate[Recorder, Told], None]:
+    """What only looks on must not end a session: a mistake of ours here is kept for the feed, which begins
+    anew.
+    """
+
+    @wraps(method)
+    def call(self: Recorder, /, *args: Told.args, **more: Told.kwargs) -> None:
+        try:
+            method(self, *args, **more)
+        except Exception as error:  # noqa: BLE001 - told by the feed
+            self.failure = error
+
+    return call
+
+
+def _lacks(phase: Phase) -> bool:
+    """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
+    return phase is Phase.FETCHING or phase is Phase.PARKED
+
+
 def ms(seconds: float) -> int:
     return max(0, int(seconds * 1000))
 
 
 class Recorder:
-    """`describe` gives a key's id, name and role. `rows` are what has happened since they were taken last."""
+    """`describe` gives a key's id, name and role. `rows` are what has happened since they were taken last,
+    `failure` is a mistake of ours meanwhile: rows may lack."""
 
     def __init__(self, farm: Farm, describe: Describe) -> None:
         self._farm = farm
         self._zero = farm.started_at
         self.rows: list[Row] = []
+        self.failure: Exception | None = None
         self.register = Register(describe, self.rows.append)
         self.nodes = NodesShown(farm, self.register, self.rows.append)
         self._jobs = self._leases = 0
         # Of each run that is under way why it went there, of how many slots and idle ones, and at which rates.
         self._choices: dict[int, Chosen] = {}
+        # Jobs that wait for what they lack, by lane and phase.
         self.waits_for: Counter[tuple[str, str, bytes, Phase]] = Counter()
         self._pulse_at = farm.now
+        # The rate of the fastest node for a key's jobs of a machine class, in this second.
+        self._fastest: dict[tuple[str, bytes], float] = {}
         self._has_queue = False
         # What the shell knows: bytes of the store, the most that it may have, and how much was evicted.
         self.store = (0, 0, 0)
@@ -58,11 +90,12 @@ class Recorder:
         for execution in farm.executions.values():
             # What it was called in a feed before is void.
             execution.number, execution.sent_s = 0, 0.0
-            execution.sending_at = farm.now if execution.phase in _SENDING else 0.0
+            execution.sending_at = farm.now if _lacks(execution.phase) else 0.0
             for lease in (execution.lease, execution.hedge):
                 if lease is not None:
                     lease.number = 0
-            self._count_phase(execution, execution.phase, +1)
+            if _lacks(execution.phase):
+                self._count(execution, execution.phase, +1)
 
     @property
     def at_ms(self) -> int:
@@ -74,6 +107,7 @@ class Recorder:
 
     # --- requests -----------------------------------------------------------------------------
 
+    @_harmless
     def queued(self, execution: Execution) -> None:
         """A job is taken in, for its first request."""
         first = next(iter(execution.waiters.values()))
@@ -110,6 +144,7 @@ class Recorder:
             shown(needs.decode(errors="replace")) if needs else "",
         )
 
+    @_harmless
     def joined(self, execution: Execution, waiter: Waiter) -> None:
         """One more request waits for it."""
         self.rows.append(self.joined_row(execution, waiter, self.at_ms))
@@ -118,12 +153,14 @@ class Recorder:
         file = shown(waiter.subject.file) if waiter.subject is not None else ""
         return "twin", at_ms, self._job(execution), *self._whose(waiter, execution), file
 
+    @_harmless
     def left(self, execution: Execution, waiter: Waiter) -> None:
         """One request of several is over."""
         self.rows.append(
             ("left", self.at_ms, self._job(execution), *self._whose(waiter, execution))
         )
 
+    @_harmless
     def answered(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """A request is answered from memory at once."""
         at_ms = self.at_ms
@@ -135,6 +172,7 @@ class Recorder:
             )
         )  # fmt: skip
 
+    @_harmless
     def recalled(self, execution: Execution, recalled: Recalled) -> None:
         """A job that waited is answered from memory."""
         at_ms = self.at_ms
@@ -156,6 +194,7 @@ class Recorder:
             )
         )
 
+    @_harmless
     def not_taken(self, session: Session, event: JobSubmitted | None, reason: str) -> None:
         """A request is refused at once; None: unread."""
         at_ms, member, build, file = self.at_ms, 0, 0, ""
@@ -165,6 +204,7 @@ class Recorder:
             member, build, file, *_ = self._asked(session, event, at_ms)
         self._refused(0, member, build, file, reason)
 
+    @_harmless
     def refused(self, execution: Execution, reason: str) -> None:
         """No to everybody who waits for this job."""
         first = next(iter(execution.waiters.values()), None)
@@ -179,10 +219,12 @@ class Recorder:
             ("refused", self.at_ms, job, member, build, file, shown(code), shown(detail))
         )
 
+    @_harmless
     def abandoned(self, execution: Execution) -> None:
         """Nobody waits for it any more."""
         self.rows.append(("abandoned", self.at_ms, self._job(execution), "cancelled"))
 
+    @_harmless
     def opened(self, execution: Execution, *, is_merged: bool) -> None:
         """A private job has all its inputs: it goes on as the job of its key, or waits for that one."""
         self._stop_sending(execution)
@@ -191,23 +233,23 @@ class Recorder:
         else:
             self.rows.append(("sending", self.at_ms, self._job(execution), "", 0))
 
-    def added(self, execution: Execution) -> None:
-        """It waits for its turn, be it new or not."""
-        self._count_phase(execution, execution.phase, +1)
-
+    @_harmless
     def removed(self, execution: Execution) -> None:
         """It has ended, in whatever way."""
-        self._count_phase(execution, execution.phase, -1)
+        if _lacks(execution.phase):
+            self._count(execution, execution.phase, -1)
 
+    @_harmless
     def phase_changed(self, execution: Execution, before: Phase) -> None:
         """It goes on, or back: what matters of it is whether it waits for what it lacks."""
-        self._count_phase(execution, before, -1)
-        self._count_phase(execution, execution.phase, +1)
-        if before in _SENDING:
+        did_lack, lacks = _lacks(before), _lacks(execution.phase)
+        if did_lack:
+            self._count(execution, before, -1)
             self._stop_sending(execution)
-        what = _SENDING.get(execution.phase, "")
-        if what or before in _SENDING:
-            execution.sending_at = self._farm.now if what else 0.0
+        if lacks:
+            self._count(execution, execution.phase, +1)
+            execution.sending_at = self._farm.now
+        if did_lack or lacks:
             self.rows.append(self.sending_row(execution, self.at_ms))
 
     def _stop_sending(self, execution: Execution) -> None:
@@ -227,17 +269,22 @@ class Recorder:
         lane = execution.lane
         return self._farm.seats.slots(lane.user, lane.machine_class, execution.toolchain)
 
+    @_harmless
     def leased(
         self, execution: Execution, lease: Lease, choice: Choice, room: tuple[int, int]
     ) -> None:
         """It goes to a node, of so much room that there was."""
         farm, lane = self._farm, execution.lane
-        fastest = farm.seats.fastest_rate(lane.user, lane.machine_class, farm.now)
+        place = lane.user, lane.machine_class
+        fastest = self._fastest.get(place)
+        if fastest is None:
+            fastest = self._fastest[place] = farm.seats.fastest_rate(*place, farm.now)
         reason = "copy" if lease is execution.hedge else choice.reason
         chosen = reason, *room, choice.seat.rate, fastest
         self._choices[self._lease(lease)] = chosen
         self.rows.append(self.leased_row(execution, lease, self.at_ms))
 
+    @_harmless
     def adopted(self, execution: Execution, lease: Lease) -> None:
         """A node has it since before our start."""
         self._choices[self._lease(lease)] = "adopted", 0, 0, 1.0 / lease.power, 0.0
@@ -265,6 +312,7 @@ class Recorder:
             lease is execution.hedge,
         )
 
+    @_harmless
     def started(self, lease: Lease) -> None:
         """Its compiler runs."""
         execution = self._farm.executions[lease.key]
@@ -273,6 +321,7 @@ class Recorder:
     def started_row(self, execution: Execution, lease: Lease, at_ms: int) -> Row:
         return "started", at_ms, self._job(execution), self._lease(lease)
 
+    @_harmless
     def unleased(self, lease: Lease, why: str, detail: str, *, is_fault: bool) -> None:
         """It has ended without a result; who says it first knows best."""
         execution = self._farm.executions.get(lease.key)
@@ -283,6 +332,7 @@ class Recorder:
         job = self._job(execution)
         self.rows.append(("unleased", self.at_ms, job, number, why, shown(detail), is_fault))
 
+    @_harmless
     def finished(
         self,
         execution: Execution,
@@ -292,7 +342,8 @@ class Recorder:
     ) -> None:
         """Its result has come; `took` are CPU seconds and those on the wall."""
         now, (cpu_s, wall_s) = self._farm.now, took
-        since = min((each.since for each in execution.waiters.values()), default=lease.assigned_at)
+        first = next(iter(execution.waiters.values()), None)
+        since = first.since if first is not None else lease.assigned_at
         began_at = lease.began_at if lease.began_at is not None else now - wall_s
         outcome = "ok" if event.is_sound else "unproven"
         number, lease.number = self._lease(lease), 0
@@ -305,12 +356,12 @@ class Recorder:
                 number,
                 outcome if event.exit_status == 0 else "failed",
                 event.exit_status,
-                ms(cpu_s),
-                ms(wall_s),
+                int(cpu_s * 1000),
+                int(wall_s * 1000),
                 event.peak_bytes,
                 event.size_bytes,
                 ms(lease.assigned_at - since - execution.sent_s),
-                ms(execution.sent_s),
+                int(execution.sent_s * 1000),
                 ms(began_at - lease.assigned_at),
                 ms(now - began_at - wall_s),
                 max(0, len(execution.waiters) - 1),
@@ -319,27 +370,33 @@ class Recorder:
 
     # --- nodes and members --------------------------------------------------------------------
 
+    @_harmless
     def node_came(self, node: Node) -> None:
         self.nodes.show(node, self.at_ms, is_new=True)
 
+    @_harmless
     def node_left(self, node: Node, reason: str) -> None:
         self.nodes.left(node, reason, self.at_ms)
 
+    @_harmless
     def suspended(self, name: str, for_s: float, user: str) -> None:
         """A node is in quarantine, for everybody or for this key's jobs."""
         at_ms = self.at_ms
         row = "quarantine", at_ms, shown(name), ms(for_s), self.register.member(user, at_ms)
         self.rows.append(row)
 
+    @_harmless
     def turned_away(self, user: str, reason: str) -> None:
         key_id, name, _ = self.register.described(user)
         self.rows.append(("turned-away", self.at_ms, key_id, name, shown(reason)))
 
+    @_harmless
     def enrolled(self, user: str) -> None:
         """A key is a member's, or has another role now."""
         self.register.member_changed(user, self.at_ms)
         self.rows.append(("joined", self.at_ms, *self.register.described(user)))
 
+    @_harmless
     def counted(self, session: Session, message: LocalCounts) -> None:
         """What an agent did by itself."""
         at_ms = self.at_ms
@@ -354,12 +411,14 @@ class Recorder:
 
     # --- time ---------------------------------------------------------------------------------
 
+    @_harmless
     def tick(self) -> None:
         """Time has passed: once a second, what goes by itself is looked at."""
         now = self._farm.now
         if now < self._pulse_at:
             return
         self._pulse_at = now + PULSE_S
+        self._fastest.clear()
         self.nodes.look(self.at_ms)
         rows, others = queue_rows(self._farm, self.waits_for, self.build_of)
         if rows or self._has_queue:
@@ -421,9 +480,7 @@ class Recorder:
         file, language = shown(subject.file), shown(subject.language)
         return member, build, file, language, toolchain, subject.scan_ms
 
-    def _count_phase(self, execution: Execution, phase: Phase, sign: int) -> None:
-        if phase in LEASED:
-            return
+    def _count(self, execution: Execution, phase: Phase, sign: int) -> None:
         place = (*execution.lane, phase)
         self.waits_for[place] += sign
         if self.waits_for[place] <= 0:

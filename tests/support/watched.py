@@ -29,10 +29,20 @@ class Feed:
         self.farm = farm
         self.inboxes: dict[bytes, list[Message]] = {}
         self.has_room: Callable[[bytes], bool] = lambda _: True
+        self.describe, self.failures = described, list[Exception]()
         names = count(1)
         self.watching = Watching(
-            farm, described, self._offer, bytes, lambda: b"feed%04d" % next(names), BEGAN_S
+            farm,
+            self._describe,
+            self._offer,
+            bytes,
+            lambda: b"feed%04d" % next(names),
+            BEGAN_S,
+            self.failures.append,
         )
+
+    def _describe(self, user: str) -> tuple[str, str, str]:
+        return self.describe(user)
 
     def _offer(self, route: bytes, make: Callable[[], Message | None]) -> bool:
         if not self.has_room(route):

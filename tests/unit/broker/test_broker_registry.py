@@ -55,6 +55,8 @@ def test_what_the_table_does_not_allow_is_denied() -> None:
         (PeerRole.CLIENT, b"done"), (PeerRole.CLIENT, b"want"), (PeerRole.CLIENT, b"started"),
         (PeerRole.NODE, b"submit"), (PeerRole.NODE, b"cancel"), (PeerRole.MONITOR, b"submit"),
         (PeerRole.JOINER, b"hello"), (PeerRole.CLIENT, b"enrol"), (PeerRole.NODE, b"run"),
+        (PeerRole.CLIENT, b"watch"), (PeerRole.NODE, b"watch"), (PeerRole.PUBLISHER, b"watch"),
+        (PeerRole.MONITOR, b"local-counts"), (PeerRole.MONITOR, b"want"), (PeerRole.MONITOR, b"ask-placed"),
     ],
 )  # fmt: skip
 def test_nobody_speaks_anothers_part(role: PeerRole, kind: bytes) -> None:

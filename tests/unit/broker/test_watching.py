@@ -18,7 +18,7 @@ from broker.watching.limits import (
     MAX_WATCHERS_PER_KEY,
 )
 from tests.support.broker_world import Desk, JobFacts, blob, job
-from tests.support.watched import BEGAN_S, Feed, Seer, present
+from tests.support.watched import BEGAN_S, Feed, Seer, described, present
 from zcc.events import (
     AgentCounted,
     FarmEvent,
@@ -39,6 +39,7 @@ from zcc.messages import (
     Enrolled,
     Failed,
     Fault,
+    Finished,
     Happened,
     LocalCounts,
     PeerRole,
@@ -438,3 +439,29 @@ def test_a_batch_is_one_object_for_all(desk: Desk, feed: Feed) -> None:
     assert isinstance(first, Happened)
     assert isinstance(second, Happened)
     assert first.body is second.body
+
+
+def test_a_mistake_of_ours_in_the_telling_harms_no_job_and_the_feed_begins_anew(
+    desk: Desk, feed: Feed
+) -> None:
+    seer = feed.begin("seer")
+    node = desk.node("n")
+    client = desk.client("c")
+    heard(feed, seer)
+    before = seer.feed
+
+    def broken(user: str) -> tuple[str, str, str]:
+        raise KeyError(user)
+
+    feed.describe = broken
+    desk.submit(client, 1, named("w"))
+    (run,) = desk.runs(node)
+    feed.describe = described
+    feed.tick()
+    seer.read()
+    assert [type(each) for each in feed.failures] == [KeyError]
+    assert seer.feed != before
+    assert [each.phase for each in seer.state.jobs.values()] == ["leased"]
+    desk.done(node, run.lease)
+    assert len(desk.got(client, Finished)) == 1
+    assert names_of(heard(feed, seer)) == ["finished"]
