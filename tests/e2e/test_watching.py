@@ -60,7 +60,8 @@ def watching(farm: Farm, *options: str, role: str = "monitor") -> Iterator[list[
     reader.start()
     try:
         if "--record" not in options:
-            wait_until(lambda: bool(told), "a snapshot")
+            # The last event of a snapshot, and one of each second.
+            wait_until(lambda: bool(of_name(list(told), "pulse")), "a snapshot")
         yield told
     finally:
         process.send_signal(signal.SIGINT)
@@ -91,7 +92,7 @@ def until(told: list[Told], holds: Callable[[list[Told]], bool], what: str) -> N
 
 
 def of_name(told: list[Told], name: str) -> list[Told]:
-    return [event for event in told if event["event"] == name]
+    return [event for event in list(told) if event["event"] == name]
 
 
 def test_each_job_is_seen_in_order_with_its_outcome_and_a_second_build_is_all_hits(
@@ -123,8 +124,9 @@ def test_each_job_is_seen_in_order_with_its_outcome_and_a_second_build_is_all_hi
             assert (queued["language"], queued["nice"]) == ("c", 0)
             leased = last[0]
             assert leased["reason"]
-            assert leased["slots"] == 4
-            assert 1 <= leased["idle"] <= 4
+            # A node to which the toolchain is on its way does not count.
+            assert leased["slots"] in (2, 4)
+            assert 1 <= leased["idle"] <= leased["slots"]
         (named,) = of_name(told, "build")
         assert named["name"] == "the first"
         (toolchain,) = of_name(told, "toolchain")

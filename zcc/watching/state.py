@@ -320,15 +320,15 @@ class FarmState:
         at_s = self.time_of(event)
         second = self._second(at_s).counts
         local = sum(count for _, count in event.local)
-        for counts in (second, self.totals):
-            counts["local-hit"] += event.local_hits
-            counts["local"] += local
-            counts["saved_ms"] += event.saved_ms
+        told = {"local-hit": event.local_hits, "local": local, "saved_ms": event.saved_ms}
+        told = {name: number for name, number in told.items() if number}
+        second.update(told)
+        self.totals.update(told)
         build = self.builds.get(event.build)
         if build is None:
             return
-        build.counts["local-hit"] += event.local_hits
-        build.counts["local"] += local
+        told.pop("saved_ms", None)
+        build.counts.update(told)
         build.saved_s += event.saved_ms / 1000
         build.local.update(dict(event.local))
         build.missed.update(dict(event.missed))

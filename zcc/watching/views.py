@@ -115,9 +115,9 @@ class BuildView:
     """`live` are its jobs that wait or run, by number, `past` the last that have ended.
 
     `counts` has its requests by how they ended: ok, failed, unproven, hit, twin, refused, cancelled, merged;
-    and local-hit. `local` are compiles on its own machine by reason, `missed` why that machine's cache had no
-    answer, `local_files` some of them: reason, file, milliseconds. CPU seconds are of what ran on the farm
-    (`cpu_s`), and of what hits spared (`saved_s`).
+    and local-hit and local, on its own machine. `local` are these by reason, `missed` why that machine's cache
+    had no answer, `local_files` some of them: reason, file, milliseconds. CPU seconds are of what ran on the
+    farm (`cpu_s`), and of what hits spared (`saved_s`).
     """
 
     shown: BuildShown
