@@ -74,7 +74,9 @@ def watching(farm: Farm, *options: str, role: str = "monitor") -> Iterator[list[
 
 def build(farm: Farm, at: Path, names: tuple[str, ...], **more: str) -> None:
     for name in names:
-        done = farm.run("zcc", "gcc", "-O1", "-c", name, "-o", f"{name}.o", cwd=at, **more)
+        done = farm.run(
+            "zcc", "gcc", "-O1", "-c", name, "-o", f"{name}.o", cwd=at, strict=True, **more
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -121,7 +123,7 @@ def test_each_job_is_seen_in_order_with_its_outcome_and_a_second_build_is_all_hi
             assert finished["wall_ms"] > 0
             assert finished["peak_bytes"] > 0
             assert finished["output_bytes"] > 0
-            assert (queued["language"], queued["nice"]) == ("c", 0)
+            assert (queued["language"], queued["nice"]) == ("c", os.nice(0))
             leased = last[0]
             assert leased["reason"]
             # A node to which the toolchain is on its way does not count.
@@ -195,7 +197,7 @@ def test_a_users_setting_keeps_names_to_himself(watched: Farm, tmp_path: Path) -
             build(watched, work, names, **places)
             until(told, lambda seen: len(of_name(seen, "finished")) == 3, "three results")
         finally:
-            watched.run("zcc", "agent", "stop", cwd=work, **places)
+            watched.run("zcc", "agent", "stop", cwd=work, strict=True, **places)
         assert {event["file"] for event in of_name(told, "queued")} == {""}
         build_names = {event["name"] for event in of_name(told, "build")}
         assert "" in build_names
