@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))  # not installed: the demo's projects
 
 from bench import hits  # noqa: E402
 from examples import demo  # noqa: E402
-from zcc.agent.launchers import door  # noqa: E402
+from zcc.agent.launchers import control  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 5
@@ -40,7 +40,7 @@ class Place:
     environment: hits.Environment
 
     def agent(self, op: str) -> dict[str, object]:
-        answer = door.ask(self.environment["ZCC_SOCKET"], {"op": op})
+        answer = control.ask(self.environment["ZCC_SOCKET"], {"op": op})
         assert answer is not None, "no agent answers"
         return answer
 

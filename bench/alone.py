@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -142,14 +142,14 @@ def say(farm: LocalFarm, *words: str) -> str:
 def stop_agent(farm: LocalFarm) -> None:
     """The next call starts one, on our processors."""
     socket = farm.environment["ZCC_SOCKET"]
-    door.ask(socket, {"op": "stop"})
+    control.ask(socket, {"op": "stop"})
     while os.path.exists(socket):
         time.sleep(0.05)
 
 
 def counts(farm: LocalFarm) -> dict[str, int]:
     """Compiles by where, or why, they ran."""
-    document = door.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"}) or {}
+    document = control.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"}) or {}
     return {"remote": document["outcomes"]["remote"], **document["local_reasons"]}
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 FILES = 24
@@ -67,7 +67,7 @@ def one_round(project: Path, farm: LocalFarm, number: int) -> dict[str, float]:
     empty_s = build(project, farm, "true")
     plain_s = build(project, farm, "g++")
     assert farm.broker is not None
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     watched = {"agent": int(status["pid"]), "broker": farm.broker.pid, "node": farm.nodes[0].pid}
     before = {name: cpu_s(pid) for name, pid in watched.items()}

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: the demo's projects
 
 from examples import demo  # noqa: E402
-from zcc.agent.launchers import door  # noqa: E402
+from zcc.agent.launchers import control  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 3
@@ -90,7 +90,7 @@ def zcc(directory: Path) -> Tool:
     environment = {**farm.environment, "PATH": path, "ZCC_FALLBACK": "never"}
 
     def ask(op: str) -> dict[str, object]:
-        answer = door.ask(environment["ZCC_SOCKET"], {"op": op})
+        answer = control.ask(environment["ZCC_SOCKET"], {"op": op})
         assert answer is not None
         return answer
 

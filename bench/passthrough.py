@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 ROUNDS = 15
@@ -70,7 +70,7 @@ def prepare(project: Path, farm: LocalFarm) -> dict[str, list[str]]:
 
 def measure(command: list[str], project: Path, farm: LocalFarm) -> list[list[float]]:
     """By round: plain, what the command's own processes take more, the agent's share, both together."""
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     agent = int(status["pid"])
     columns: list[list[float]] = [[], [], [], []]

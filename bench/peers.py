@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # not installed: the demo's projects, the tests' 
 from examples import demo  # noqa: E402
 from tests.support import machines  # noqa: E402
 from tests.support.network_farm import Member, NetworkFarm, wait_until  # noqa: E402
-from zcc.agent.launchers import door  # noqa: E402
+from zcc.agent.launchers import control  # noqa: E402
 
 ROUNDS = 3
 SLOTS = 4
@@ -141,7 +141,7 @@ class Zcc(Tool):
         return work.build("zcc gcc", "zcc g++", self._client.machine.inside, environment)
 
     def daemon(self) -> int:
-        status = door.ask(str(self._client.state / "agent.sock"), {"op": "status"})
+        status = control.ask(str(self._client.state / "agent.sock"), {"op": "status"})
         assert status is not None
         return int(status["pid"])
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -109,7 +109,7 @@ def soak(farm: LocalFarm, sources: list[tuple[Path, str]], calls: int) -> None:
             print(f"{call:8} {seconds:8.0f} " + " ".join(f"{size:10.1f}" for size in sizes))
             sys.stdout.flush()
             half = sizes[0] if call <= calls // 2 else half
-    status = door.ask(path, {"op": "status"})
+    status = control.ask(path, {"op": "status"})
     assert status is not None
     print("entries and MB, by the agent's own account:")
     for name, each in status["memory"]["maps"].items():
@@ -121,7 +121,7 @@ def soak(farm: LocalFarm, sources: list[tuple[Path, str]], calls: int) -> None:
 
 
 def named_pids(farm: LocalFarm) -> Iterator[tuple[str, int]]:
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     yield "agent", int(status["pid"])
     if farm.broker is not None:

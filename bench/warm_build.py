@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # not installed: another bench's project
 
 from bench.client import FILES, build, cpu_s, warm_up, write  # noqa: E402
-from zcc.agent.launchers import door  # noqa: E402
+from zcc.agent.launchers import control  # noqa: E402
 from zcc.cli.up import LocalFarm  # noqa: E402
 
 ROUNDS = 3
@@ -92,16 +92,16 @@ def one_round(project: Path, farm: LocalFarm, counts: Path) -> dict[str, float]:
     """An agent's first build of what the farm has compiled before."""
     write(project, 0)
     empty_s = build(project, farm, "true")
-    door.ask(farm.environment["ZCC_SOCKET"], {"op": "stop"})
+    control.ask(farm.environment["ZCC_SOCKET"], {"op": "stop"})
     with subprocess.Popen(
         [sys.executable, "-c", COUNTING, str(counts)], env=farm.environment, cwd="/"
     ) as agent:
-        while door.ask(farm.environment["ZCC_SOCKET"], {"op": "nodes"}) is None:
+        while control.ask(farm.environment["ZCC_SOCKET"], {"op": "nodes"}) is None:
             time.sleep(0.05)
         before_s = cpu_s(agent.pid)
         launchers_s = build(project, farm, "zcc g++") - empty_s
         spent_s = cpu_s(agent.pid) - before_s
-        door.ask(farm.environment["ZCC_SOCKET"], {"op": "stop"})
+        control.ask(farm.environment["ZCC_SOCKET"], {"op": "stop"})
     told = json.loads(counts.read_text())
     return {
         "client_ms": 1e3 * (launchers_s + spent_s),

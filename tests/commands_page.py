@@ -17,7 +17,9 @@ from broker.main import app as broker_app
 from node.main import DEFAULT_STATE as NODE_STATE
 from node.main import app as node_app
 from zcc.cli.help import help_of
-from zcc.cli.main import app as zcc_app
+from zcc.cli.main import command_line
+
+zcc_app = command_line()
 
 PROGRAMS = (
     (

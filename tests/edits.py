@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -332,7 +332,7 @@ def run(farm: LocalFarm, top: Path, steps: int, seed: int) -> Counter[str]:
 
 
 def outcomes(farm: LocalFarm) -> Counter[str]:
-    stats = door.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
+    stats = control.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
     assert stats is not None
     return Counter(stats["outcomes"]) + Counter(stats["local_reasons"])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.sleepers.compiler import descendants, set_speed
 from tests.support import machines
 from tests.support.network_farm import NetworkFarm, wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 _SCHEDULER_PORT = "18765"
 _DISTCC_PORT = 3632
@@ -151,7 +151,7 @@ class Zcc(PeerFarm):
     def pids(self) -> dict[str, list[int]]:
         agents = []
         for client in self._farm.clients:
-            status = door.ask(str(client.state / "agent.sock"), {"op": "status"})
+            status = control.ask(str(client.state / "agent.sock"), {"op": "status"})
             agents += [int(status["pid"])] if status else []
         assert self._farm.broker.process is not None
         nodes = [node.process.pid for node in self._farm.nodes if node.process is not None]

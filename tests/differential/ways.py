@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -98,7 +98,7 @@ class Farm:
         return self._ask("stats")
 
     def _ask(self, question: str) -> dict[str, Any]:
-        answer = door.ask(self._local.environment["ZCC_SOCKET"], {"op": question})
+        answer = control.ask(self._local.environment["ZCC_SOCKET"], {"op": question})
         return answer or {**_NOTHING}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -59,7 +59,7 @@ class Farm:
 
     def stats(self) -> dict[str, Any]:
         """Asked of the agent itself, which is 20 times as fast; while none runs, of `zcc stats`."""
-        answer = door.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
+        answer = control.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
         if answer is not None:
             return answer
         done = self.run(str(BIN / "zcc"), "stats", "--json", cwd=Path("/"))

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.agent.launchers.inheritance import VARIABLES
 
 BIN = Path(sys.executable).parent
@@ -72,7 +72,7 @@ class User:
         assert (done.returncode, done.stderr) == (0, "")
 
     def status(self) -> dict[str, Any] | None:
-        return door.ask(self.socket, {"op": "status"})
+        return control.ask(self.socket, {"op": "status"})
 
     def started(self) -> dict[str, Any]:
         """The agent's status, once it listens: its first caller waits for it for 5 s only."""
@@ -98,7 +98,7 @@ class User:
     def close(self) -> None:
         status = self.status()
         if status is not None:
-            door.ask(self.socket, {"op": "stop"})
+            control.ask(self.socket, {"op": "stop"})
             self.wait_until(lambda: not Path(f"/proc/{status['pid']}").exists())
 
 
@@ -335,7 +335,7 @@ def installed(user: User) -> Installed:
 
 def reasons(user: User) -> dict[str, int]:
     """Why calls ran here, by the running agent's account."""
-    answer = door.ask(user.socket, {"op": "stats"})
+    answer = control.ask(user.socket, {"op": "stats"})
     assert answer is not None
     found: dict[str, int] = answer["local_reasons"]
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.callers import COMPILES, SOURCES, Site, assert_equal, files_of, need
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 MAKEFILE = """
 CFLAGS = -g -O2 -Wall -MD
@@ -173,7 +173,7 @@ def test_an_agent_that_a_build_starts_has_nothing_of_the_build(farm: Farm, tmp_p
     try:
         assert done.returncode == 0, done.stderr
         assert b"jobserver" in done.stdout
-        status = door.ask(path, {"op": "status"})
+        status = control.ask(path, {"op": "status"})
         assert status is not None
         process = Path(f"/proc/{status['pid']}")
         assert b"MAKEFLAGS" not in (process / "environ").read_bytes()
@@ -183,7 +183,7 @@ def test_an_agent_that_a_build_starts_has_nothing_of_the_build(farm: Farm, tmp_p
         assert pipes
         assert not pipes.intersection(files_of(process))
     finally:
-        door.ask(path, {"op": "stop"})
+        control.ask(path, {"op": "stop"})
 
 
 # ---- CMake, Meson, autotools, ninja --------------------------------------------------------------

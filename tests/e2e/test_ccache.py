@@ -15,7 +15,7 @@ from tests.e2e.callers import COMPILES, Outcome, Site, assert_equal, files_of, n
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_callers import masquerade
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 MAKEFILE = """
 FLAGS = -g -O2 -Wall -MD
@@ -208,7 +208,7 @@ def test_an_agent_that_a_prefix_starts_has_nothing_of_ccaches(
     try:
         # A pipe: run() comes back when nobody holds its other end any more.
         assert statement(site, ccache, "gcc", "-c", "a.c", **own) == (0, b"")
-        status = door.ask(path, {"op": "status"})
+        status = control.ask(path, {"op": "status"})
         assert status is not None
         process = Path(f"/proc/{status['pid']}")
         names = {
@@ -217,7 +217,7 @@ def test_an_agent_that_a_prefix_starts_has_nothing_of_ccaches(
         assert not {name for name in names if b"CCACHE" in name}
         assert not [target for target in files_of(process) if "ccache" in target]
     finally:
-        door.ask(path, {"op": "stop"})
+        control.ask(path, {"op": "stop"})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -245,7 +245,7 @@ def test_ending_ccache_cancels_the_job(site: Site, ccache: str, number: signal.S
 
 
 def running(site: Site) -> int:
-    listed = door.ask(site.farm.local.environment["ZCC_SOCKET"], {"op": "nodes"})
+    listed = control.ask(site.farm.local.environment["ZCC_SOCKET"], {"op": "nodes"})
     assert listed is not None
     return sum(row["running"] for row in listed["nodes"])
 

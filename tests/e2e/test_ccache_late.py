@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 COMMAND = ("gcc", "-Ifirst", "-Isecond", "-c", "a.c", "-o", "a.o")
 PATIENCE_S = 100
@@ -77,7 +77,7 @@ class Place:
         self.farm.local.nodes[0].send_signal(signal.SIGCONT)
 
     def _is_there(self) -> bool:
-        answer = door.ask(self.farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+        answer = control.ask(self.farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
         return any(row["running"] for row in answer.get("nodes", ()))
 
     def stored(self) -> int:
@@ -150,7 +150,7 @@ def test_a_launcher_that_loses_its_agent_leaves_nothing_to_keep(place: Place) ->
     away = place.away()
     put_before(place)
     time.sleep(MOMENT_S)
-    status = door.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     os.kill(status["pid"], signal.SIGKILL)
     place.thaw()
@@ -167,7 +167,7 @@ def test_a_check_of_the_syntax_that_fails_is_no_success_to_keep(place: Place) ->
     (place.top / "bad.c").write_text("int f(void) { return undeclared; }\n")
     command = [place.ccache, "gcc", "-c", "-fsyntax-only", "bad.c", "-o", "bad.o"]
     assert place.compiled_once()
-    status = door.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(place.farm.local.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     os.kill(status["pid"], signal.SIGSTOP)
     waits = subprocess.Popen(command, cwd=place.top, env=place.environment, stderr=subprocess.PIPE)

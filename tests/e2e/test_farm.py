@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 ZCC = str(BIN / "zcc")
 CXX = {"gcc": "g++", "clang": "clang++"}
@@ -98,7 +98,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def hold_slots(farm: Farm, environment: dict[str, str]) -> list[subprocess.Popen[bytes]]:
     """Preprocessors that read from a pipe for ever, one for each local slot."""
-    status = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     command = [ZCC, "gcc", "-E", "-"]
     limit = status["slots"]["limit"]
@@ -108,7 +108,7 @@ def hold_slots(farm: Farm, environment: dict[str, str]) -> list[subprocess.Popen
     ]
 
     def all_held() -> bool:
-        now = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+        now = control.ask(environment["ZCC_SOCKET"], {"op": "status"})
         return now is not None and now["slots"]["used"] == limit
 
     wait_until(all_held)

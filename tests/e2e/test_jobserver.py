@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 # As gcc's `-flto=jobserver` does in a link, it takes every token that there is; it gives all back at once.
 COMPILER = r"""#!%(python)s -ISE
@@ -105,7 +105,7 @@ def test_an_agent_that_a_make_has_started_holds_none_of_its_pipe(
     assert done.returncode == 0, done.stderr
     lent = set((tmp_path / "pipes").read_text().split())
     assert lent
-    status = door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     held = {os.readlink(handle) for handle in open_files(status["pid"])}
     assert not lent & held

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from zcc.agent.core.discrepancy import RECENT_S
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 
 PATIENCE_S = 100
 
@@ -53,7 +53,7 @@ class Away:
         self._farm.local.nodes[0].send_signal(number)
 
     def _is_there(self) -> bool:
-        answer = door.ask(self._farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+        answer = control.ask(self._farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
         return any(row["running"] for row in answer.get("nodes", ()))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN
 from zcc import farm as membership
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 
@@ -38,12 +38,12 @@ class Machine:
         )
 
     def outcomes(self) -> dict[str, int]:
-        answer = door.ask(self.environment["ZCC_SOCKET"], {"op": "stats"})
+        answer = control.ask(self.environment["ZCC_SOCKET"], {"op": "stats"})
         assert answer is not None
         return {name: count for name, count in answer["outcomes"].items() if count}
 
     def stop(self) -> None:
-        door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
+        control.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
 
 
 @pytest.fixture

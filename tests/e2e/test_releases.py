@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 ROOT = Path(__file__).parents[2]
@@ -76,13 +76,13 @@ class MixedFarm(LocalFarm):
             old.wait()
         else:
             assert self.agent is not None
-            door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
+            control.ask(self.environment["ZCC_SOCKET"], {"op": "stop"})
             self.agent.wait(PATIENCE_S)
             self.start_agent()
 
     def remote(self) -> int:
         """Compiles that nodes have done, for all agents that have been here."""
-        answer = door.ask(self.environment["ZCC_SOCKET"], {"op": "stats"})
+        answer = control.ask(self.environment["ZCC_SOCKET"], {"op": "stats"})
         return 0 if answer is None else int(answer["outcomes"].get("remote", 0))
 
 
@@ -152,7 +152,7 @@ def test_parts_of_two_releases_work_together_whichever_is_the_newer(
                 farm.change(name, release)
             wait_for_remote(farm, 3)
         # The broker is the older one now: what it does not know is said at once.
-        placed = door.ask(farm.environment["ZCC_SOCKET"], {"op": "placed", "job": ""})
+        placed = control.ask(farm.environment["ZCC_SOCKET"], {"op": "placed", "job": ""})
         assert "older than this zcc" in str(placed)
     finally:
         builder.is_over.set()

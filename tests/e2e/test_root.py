@@ -16,7 +16,7 @@ from node.user import OWN_NUMBER, name_of
 from tests.attacks.enclosure import interpreter, is_for_all_users
 from tests.support.network_farm import wait_until
 from zcc import farm as farm_module
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a root to give up")
@@ -74,7 +74,9 @@ def test_a_node_that_root_starts_gives_root_up_and_compiles(
     def is_listed() -> bool:
         if node.poll() is not None:
             pytest.fail((tmp_path / "log").read_text())
-        rows = (door.ask(local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}).get("nodes", ())
+        rows = (control.ask(local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}).get(
+            "nodes", ()
+        )
         return len(rows) == 1
 
     subprocess.run(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import stop_agent
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.reasons import Reason
 
 SOURCE = '#include <stdio.h>\n#include "a.h"\nint say(void) { return puts("x") + A; }\n'
@@ -36,7 +36,7 @@ def compile_(farm: Farm, project: Path, *command: str, strict: bool = True, **ex
     done = farm.run("zcc", *(command or COMMAND), cwd=project, strict=strict, **extra)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     # Results are written down behind the caller's back; the next compile is to find this one's.
-    assert door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "settle"}) == {}
+    assert control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "settle"}) == {}
 
 
 def ask(farm: Farm, project: Path, *words: str, **extra: str) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import BIN
 from tests.support.network_farm import wait_until
 from zcc import farm
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 from zcc.farm import load_access, save_access
 from zcc.keys import new_key_pair
@@ -48,15 +48,15 @@ def compile_with(environment: dict[str, str], directory: Path) -> str:
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False)
     assert (plain.returncode, done.returncode, done.stderr) == (0, 0, b"")
     assert (directory / "a.o").read_bytes() == (directory / "plain.o").read_bytes()
-    stats = door.ask(environment["ZCC_SOCKET"], {"op": "stats"})
+    stats = control.ask(environment["ZCC_SOCKET"], {"op": "stats"})
     assert stats is not None
     (reason,) = stats["local_reasons"]
     return str(reason)
 
 
 def leave(environment: dict[str, str]) -> None:
-    door.ask(environment["ZCC_SOCKET"], {"op": "stop"})
-    wait_until(lambda: door.ask(environment["ZCC_SOCKET"], {"op": "status"}) is None, "no agent")
+    control.ask(environment["ZCC_SOCKET"], {"op": "stop"})
+    wait_until(lambda: control.ask(environment["ZCC_SOCKET"], {"op": "status"}) is None, "no agent")
 
 
 def broker_log(local: LocalFarm) -> str:
@@ -83,7 +83,7 @@ def test_a_stranger_is_not_let_in_and_compiles_by_himself(local: LocalFarm, tmp_
         assert compile_with(environment, tmp_path) == "key-revoked"
         wait_until(lambda: stranger.public in broker_log(local), "the refusal in the broker's log")
         # Not a single message of the farm's reached him.
-        stats = door.ask(environment["ZCC_SOCKET"], {"op": "stats"})
+        stats = control.ask(environment["ZCC_SOCKET"], {"op": "stats"})
         assert stats is not None
         assert stats["bytes_received"] == 0
         assert not [row for row in audited(local) if stranger.public in row.values()]
@@ -107,7 +107,7 @@ def test_a_clients_key_is_not_a_nodes(local: LocalFarm, tmp_path: Path) -> None:
         node = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         wait_until(lambda: "refuse" in (tmp_path / "node.log").read_text(), "the node to be told")
-        listed = door.ask(local.environment["ZCC_SOCKET"], {"op": "nodes"})
+        listed = control.ask(local.environment["ZCC_SOCKET"], {"op": "nodes"})
         assert listed is not None
         assert [row["name"] for row in listed["nodes"]] == ["node1"]
         refusals = [row for row in audited(local) if row["event"] == "refuse"]
@@ -119,7 +119,7 @@ def test_a_clients_key_is_not_a_nodes(local: LocalFarm, tmp_path: Path) -> None:
 
 def test_a_revoked_key_is_out_within_a_moment(local: LocalFarm, tmp_path: Path) -> None:
     environment = local.environment
-    status = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     assert status["connected"]
     broker = ("--state", str(Path(local.directory) / "broker"))
@@ -128,7 +128,7 @@ def test_a_revoked_key_is_out_within_a_moment(local: LocalFarm, tmp_path: Path) 
     )
 
     def is_out() -> bool:
-        now = door.ask(environment["ZCC_SOCKET"], {"op": "status"})
+        now = control.ask(environment["ZCC_SOCKET"], {"op": "status"})
         return now is not None and not now["connected"]
 
     wait_until(is_out, "the live session to be dropped", timeout_s=10)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.e2e.test_verify import COMMAND
 from tests.support.forging import forge, other_object
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.farm import DEFAULT_FARM
 
 PATIENCE_S = 20.0
@@ -118,7 +118,7 @@ def test_what_is_on_its_way_when_it_is_taken_back_is_compiled_here(
     assert farm.run("zcc", "gcc", "-c", "w.c", cwd=tmp_path).returncode == 0
     wait_until_written(state, count + 2)
     before = farm.stats()["outcomes"]
-    status = door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     environment = {**farm.local.environment, "PATH": os.environ["PATH"]}
     had_hits = _hits(state)

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.conftest import BIN, Farm
 from tests.support.network_farm import wait_until
 from zcc import farm as membership
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 TESTS = Path(__file__).parent.parent / "support"
@@ -98,7 +98,7 @@ def builders(tmp_path: Path) -> Iterator[Builders]:
             yield made
         finally:
             for member in made.members[1:]:
-                door.ask(member.local.environment["ZCC_SOCKET"], {"op": "stop"}, 3.0)
+                control.ask(member.local.environment["ZCC_SOCKET"], {"op": "stop"}, 3.0)
             local.stop()
 
 

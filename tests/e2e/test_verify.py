@@ -15,7 +15,7 @@ from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import lose_own, place, stop_agent, wait_until_written
 from tests.support.forging import forge, missing, other_object
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.agent.results.local_cache import SPACE
 from zcc.farm import DEFAULT_FARM
 
@@ -87,7 +87,7 @@ def test_a_forged_shared_result_is_neither_placed_nor_kept_once_it_was_found(
 @contextmanager
 def no_slot(farm: Farm, project: Path) -> Iterator[None]:
     """While as many compilers as there are slots here wait for a source from a pipe."""
-    slots = door.ask(farm.local.environment["ZCC_SOCKET"], {"op": "slots"})
+    slots = control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "slots"})
     assert slots is not None
     environment = {**farm.local.environment, "PATH": f"{BIN}:{os.environ['PATH']}"}
     before = farm.stats()["local_reasons"].get("stdin-source", 0)

@@ -18,7 +18,7 @@ import pytest
 from tests.faults.disturbed import build_while, check_objects
 from tests.faults.test_faults import BIN
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 _DAY_S = 86_400.0
@@ -95,10 +95,10 @@ def farm(clock: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             local.start(nodes=2, slots=1)
             # An agent that a launcher starts takes no preloaded library of a build's along.
             socket = local.environment["ZCC_SOCKET"]
-            door.ask(socket, {"op": "stop"})
+            control.ask(socket, {"op": "stop"})
             wait_until(lambda: not os.path.exists(socket), "the agent to be gone")
             agent = subprocess.Popen([BIN / "zcc-agent", "serve"], env=local.environment)
-            wait_until(lambda: door.ask(socket, {"op": "status"}) is not None, "another agent")
+            wait_until(lambda: control.ask(socket, {"op": "status"}) is not None, "another agent")
             local.environment["ZCC_CACHE"] = "off"
             local.environment["PATH"] = f"{os.environ['PATH']}:{BIN}"
             # The compiles themselves are run by a shell that has the right time.
@@ -137,7 +137,7 @@ def test_a_cache_filled_before_a_jump_answers_after_it(
         set_clock(clock, jump_s)
         subprocess.run(command, cwd=project, env=farm.environment, check=True)
         check_objects(project, project / "farm")
-    stats = door.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
+    stats = control.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
     assert stats is not None
     assert stats["outcomes"]["local"] == 0
 
@@ -150,6 +150,6 @@ def set_clock(clock: Path, offset_s: float) -> None:
 
 
 def uptime_of_the_agent(farm: LocalFarm) -> float:
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     return float(status["uptime_s"])

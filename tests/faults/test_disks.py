@@ -21,7 +21,7 @@ import pytest
 from tests.faults.disturbed import build_while
 from tests.faults.test_faults import BIN, needs_mounts, small_disk
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 # Room for a farm's toolchain in all its forms, and little more to fill up. A node wants 1 GiB free besides.
@@ -81,7 +81,7 @@ class Built:
         build_while(self.project, environment, happens)
 
     def remote(self) -> int:
-        stats = door.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
+        stats = control.ask(self.local.environment["ZCC_SOCKET"], {"op": "stats"})
         return int(stats["outcomes"]["remote"]) if stats else 0
 
     def compiles_remotely(self, directory: Path) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.disturbed import build_while
 from tests.support.network_farm import wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
@@ -42,13 +42,13 @@ def build(farm: LocalFarm, project: Path, disturb: Callable[[], object]) -> None
 
 
 def agent_of(farm: LocalFarm) -> int:
-    status = door.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
+    status = control.ask(farm.environment["ZCC_SOCKET"], {"op": "status"})
     assert status is not None
     return int(status["pid"])
 
 
 def running(farm: LocalFarm) -> int:
-    listed = door.ask(farm.environment["ZCC_SOCKET"], {"op": "nodes"})
+    listed = control.ask(farm.environment["ZCC_SOCKET"], {"op": "nodes"})
     return sum(row["running"] for row in listed["nodes"]) if listed else 0
 
 
@@ -199,7 +199,7 @@ def test_a_client_whose_disk_is_full_compiles_by_itself(project: Path) -> None:
             try:
                 local.start(nodes=1, slots=1)
                 build(local, project, lambda: None)
-                stats = door.ask(local.environment["ZCC_SOCKET"], {"op": "stats"})
+                stats = control.ask(local.environment["ZCC_SOCKET"], {"op": "stats"})
                 assert stats is not None
                 assert stats["outcomes"]["remote"] == 0
                 assert sum(stats["local_reasons"].values()) == stats["outcomes"]["local"] > 0

@@ -20,7 +20,7 @@ import pytest
 from tests.faults.disturbed import build_while, check_objects
 from tests.support import machines
 from tests.support.network_farm import Member, NetworkFarm, ready_farm, wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.messages import LOST_AFTER_S
 
 _IS_LONG = bool(os.environ.get("ZCC_LONG_FAULTS"))
@@ -152,6 +152,6 @@ def expect_the_farm(farm: NetworkFarm, project: Path) -> None:
 
 def ask(client: Member, what: str) -> dict[str, Any]:
     """A question to the agent: its socket is a file, so it can be reached from outside."""
-    answer = door.ask(str(client.state / "agent.sock"), {"op": what})
+    answer = control.ask(str(client.state / "agent.sock"), {"op": what})
     assert answer is not None
     return answer

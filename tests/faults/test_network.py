@@ -14,7 +14,7 @@ import pytest
 from tests.faults.disturbed import build_while, check_objects
 from tests.support import machines
 from tests.support.network_farm import Member, NetworkFarm, ready_farm, wait_until
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.messages import CREDIT_BYTES
 
 pytestmark = [
@@ -106,6 +106,6 @@ def sent(client: Member) -> int:
 
 def ask(client: Member, what: str) -> dict[str, Any]:
     """A question to the agent: its socket is a file, so it can be reached from outside."""
-    answer = door.ask(str(client.state / "agent.sock"), {"op": what})
+    answer = control.ask(str(client.state / "agent.sock"), {"op": what})
     assert answer is not None
     return answer

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 PATIENCE_S = 60
@@ -103,7 +103,7 @@ def compile_one(farm: LocalFarm, compiler: Compiler, project: Path, number: int)
 
 
 def outcomes(farm: LocalFarm) -> dict[str, int]:
-    answer = door.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
+    answer = control.ask(farm.environment["ZCC_SOCKET"], {"op": "stats"})
     assert answer is not None
     found: dict[str, int] = answer["outcomes"]
     return found

@@ -19,8 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs
-from zcc.agent.launchers import door
-from zcc.agent.launchers.connection import CONTROL, CONTROL_MAGIC
+from zcc.agent.launchers import control
 from zcc.agent.launchers.wire import encode_result
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +89,7 @@ class User:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def stop(self) -> None:
-        self.become(lambda: door.ask(str(self.socket), {"op": "stop"}) or True)
+        self.become(lambda: control.ask(str(self.socket), {"op": "stop"}) or True)
         deadline = time.monotonic() + PATIENCE_S
         while self.socket.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -140,7 +139,7 @@ def test_two_users_have_an_agent_each(users: list[User]) -> None:
         assert (user.root / "project" / "a.o").stat().st_uid == user.number
         assert user.socket.stat().st_uid == user.number
         assert stat.S_IMODE(user.place.stat().st_mode) == 0o700
-        status = door.ask(str(user.socket), {"op": "status"}) if user.number == 0 else None
+        status = control.ask(str(user.socket), {"op": "status"}) if user.number == 0 else None
         assert user.number != 0 or status is not None
         for path in [user.place, *user.place.rglob("*")]:
             assert path.lstat().st_uid == user.number
@@ -173,11 +172,11 @@ def test_anothers_agent_is_neither_reached_nor_obeyed(users: list[User]) -> None
         for parent in root.place.relative_to(root.root).parents:
             (root.root / parent).chmod(0o755)
         os.chmod(root.socket, 0o777)
-        before = door.ask(str(root.socket), {"op": "stats"})
+        before = control.ask(str(root.socket), {"op": "stats"})
         done = other.compile(ZCC_SOCKET=str(root.socket))
         assert (done.returncode, done.stderr) == (0, b"")
         assert (other.root / "project" / "a.o").stat().st_uid == other.number
-        after = door.ask(str(root.socket), {"op": "stats"})
+        after = control.ask(str(root.socket), {"op": "stats"})
         assert before is not None
         assert after is not None
         assert after["outcomes"] == before["outcomes"]
@@ -193,7 +192,7 @@ def test_an_agent_hears_its_own_user_only(users: list[User]) -> None:
     os.chmod(root.socket, 0o777)
 
     def knock() -> bool:
-        for said in (REQUEST, CONTROL.pack(CONTROL_MAGIC, 2) + b"{}"):
+        for said in (REQUEST, control.HEAD.pack(control.MAGIC, 2) + b"{}"):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(root.socket))
                 try:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from zcc import config
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.agent.launchers.inheritance import reduced
 from zcc.agent.launchers.starting import last_failure
 from zcc.cli.figures import duration, size_text
@@ -28,7 +28,7 @@ STOP_TIMEOUT_S = 10.0
 
 def ask(request: dict[str, object]) -> dict[str, object] | None:
     """Ask the agent of this environment; None when none runs."""
-    return door.ask(config.socket_path(os.environ), request)
+    return control.ask(config.socket_path(os.environ), request)
 
 
 def sibling(program: str) -> str:

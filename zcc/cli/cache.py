@@ -238,3 +238,6 @@ class _Progress:
             end = "\n" if done == all_ else ""
             sys.stderr.write(f"\r{done} of {all_}{end}")
             sys.stderr.flush()
+
+
+app = cache_commands(open_own, "", "--dir")

@@ -10,71 +10,34 @@ import sys
 import typer
 
 from cache.errors import CacheError
-from zcc.cli import (
-    agent,
-    cache,
-    doctor,
-    events,
-    explain,
-    farm,
-    masquerade,
-    publish,
-    show_config,
-    stats,
-    up,
-    why,
-    why_node,
-)
-from zcc.cli.completion import completion
 from zcc.cli.program import Program, RootGroup, run_program
+from zcc.cli.subcommands import SUBCOMMANDS, add
 from zcc.cli.terminal import complaint
-from zcc.cli.version import version
 from zcc.errors import ZccError
 
 # As of every command line that cannot be read.
 USAGE_STATUS = 2
 
-app = Program(
-    name="zcc",
-    cls=RootGroup,
-    help="Distribute C and C++ compiles over your team's machines.\n\n"
+_HELP = (
+    "Distribute C and C++ compiles over your team's machines.\n\n"
     "Options without a subcommand are the default compiler's: `zcc -v`, `zcc --version`; its help is that of"
     " `zcc cc --help`.\n\n"
     "In front of a compiler: `zcc gcc -c x.c`, `make -j64 CC='zcc gcc'`,"
     " `cmake -DCMAKE_C_COMPILER_LAUNCHER=zcc`.\n\n"
     "Set ZCC_DISABLE=1 to run the compiler directly, ZCC_FALLBACK=never to make every fallback to"
-    " a local compile an error that names its reason, ZCC_FALLBACK=forbid to run no compiler here at all.",
+    " a local compile an error that names its reason, ZCC_FALLBACK=forbid to run no compiler here at all."
 )
-app.command("up", context_settings={"allow_interspersed_args": False})(up.up)
-app.command("publish", context_settings={"allow_interspersed_args": False})(publish.publish)
-app.command("join")(farm.join)
-app.command("leave")(farm.leave)
-app.command("nodes")(farm.nodes)
-app.command("slots")(farm.slots)
-app.command("stats", cls=stats.StatsCommand)(stats.stats)
-app.command("config")(show_config.config)
-app.command("doctor")(doctor.doctor)
-app.command(
-    "explain",
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(explain.explain)
-app.command(
-    "why",
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(why.why)
-app.command("why-node")(why_node.why_node)
-app.command("events")(events.events)
-app.command("trace")(events.trace)
-app.command("masquerade")(masquerade.masquerade)
-app.command("toolchain")(explain.toolchain)
-app.add_typer(agent.app, name="agent")
-app.add_typer(cache.cache_commands(cache.open_own, "", "--dir"), name="cache")
-
-app.command("version")(version)
-app.command("completion")(completion)
 
 
-@app.command("help")
+def command_line(*names: str) -> Program:
+    """The program with these subcommands and `help`; with all where none is named."""
+    app = Program(name="zcc", cls=RootGroup, help=_HELP)
+    for name in names or SUBCOMMANDS:
+        add(app, name)
+    app.command("help")(show_help)
+    return app
+
+
 def show_help(
     ctx: typer.Context,
     command: list[str] = typer.Argument(
@@ -91,7 +54,7 @@ def show_help(
 
 def words() -> list[str]:
     """All subcommands."""
-    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    return sorted((*SUBCOMMANDS, "help"))
 
 
 def slip(word: str) -> str:
@@ -116,7 +79,9 @@ def _near(word: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Errors that are the user's to mend come without a traceback."""
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in words():
-        print(complaint(slip(arguments[0])), file=sys.stderr)
+    word = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if word and word not in words():
+        print(complaint(slip(word)), file=sys.stderr)
         sys.exit(USAGE_STATUS)
+    app = command_line(*({word} & SUBCOMMANDS.keys()))
     run_program(app, "zcc", (ZccError, CacheError, OSError), arguments)

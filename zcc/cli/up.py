@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import typer
 
 from zcc import farm
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.agent.launchers.inheritance import MANAGER_VARIABLE
 from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
@@ -116,7 +116,7 @@ class LocalFarm:
         back to a broker that is there."""
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         if self.environment:
-            door.ask(self.environment["ZCC_SOCKET"], {"op": "stop"}, BROKER_STOP_S)
+            control.ask(self.environment["ZCC_SOCKET"], {"op": "stop"}, BROKER_STOP_S)
         _end(self.nodes, deadline_s - BROKER_STOP_S)
         _end([self.broker] if self.broker else [], deadline_s)
 
@@ -174,7 +174,7 @@ class LocalFarm:
             stdout=subprocess.DEVNULL,
         )
         while True:
-            answer = door.ask(environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+            answer = control.ask(environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
             if len(answer.get("nodes", ())) >= count:
                 return
             dead = [at for at, node in enumerate(self.nodes, 1) if node.poll() is not None]

@@ -35,12 +35,14 @@ from zcc.agent.history.minutes import History
 from zcc.agent.results.local_cache import SPACE
 from zcc.cli.agent import told_status
 from zcc.cli.explain import told
-from zcc.cli.main import app as zcc_app
+from zcc.cli.main import command_line
 from zcc.errors import ConfigError
 from zcc.farm import spoken
 from zcc.keys import member_id, new_key_pair
 from zcc.messages import PeerRole
 from zcc.reasons import Reason
+
+zcc_app = command_line()
 
 BIN = Path(sys.executable).parent
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from zcc.agent.launchers.connection import Visitor
-from zcc.agent.launchers.door import Door, ask, open_door
+from zcc.agent.launchers.control import ask
+from zcc.agent.launchers.door import Door, open_door
 from zcc.agent.launchers.parked import RestingRoom
 from zcc.agent.launchers.wire import Request
 from zcc.errors import ConfigError

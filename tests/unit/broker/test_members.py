@@ -25,11 +25,13 @@ from broker.membership.attendance import Attendance
 from broker.membership.registry import FILE_NAME, Registry
 from broker.membership.requests import Membership
 from node.main import app as node_app
-from zcc.cli.main import app as zcc_app
+from zcc.cli.main import command_line
 from zcc.errors import TokenError, ZccError, told
 from zcc.farm import JOIN_TIMEOUT_S, load_access
 from zcc.keys import Token, member_id, new_key_pair, public_of
 from zcc.messages import OTHER_ROLE, Enrol, PeerRole, Rejoin
+
+zcc_app = command_line()
 
 BIN = Path(sys.executable).parent
 PROGRAMS = {"zcc": zcc_app, "zcc-broker": broker_app, "zcc-node": node_app}

@@ -20,7 +20,7 @@ from cache.selection import Selection
 from cache.stores import DiskStore
 from cache.upkeep import clear, purge, trim, verify
 from zcc.agent.results.local_cache import SPACE
-from zcc.cli.main import app
+from zcc.cli.main import command_line
 
 SHARED, INPUT = b"what both have written", b"an input of a job"
 
@@ -100,7 +100,7 @@ def test_a_trim_to_what_is_there_changes_nothing(store: DiskStore) -> None:
 
 
 def verify_by_hand(store: DiskStore) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["cache", "verify", "--dir", store.directory])
+    done = CliRunner().invoke(command_line("cache"), ["cache", "verify", "--dir", store.directory])
     return done.exit_code, done.stdout
 
 
@@ -135,7 +135,9 @@ def test_a_command_that_cannot_do_its_work_says_so(
     store.blobs.remove(digest_of(SHARED))  # else a verification has nothing to change
     with closing(sqlite3.connect(store.index.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        done = CliRunner().invoke(app, ["cache", *words, "--dir", store.directory])
+        done = CliRunner().invoke(
+            command_line("cache"), ["cache", *words, "--dir", store.directory]
+        )
     assert isinstance(done.exception, StoreError)
     assert ("locked" in str(done.exception), done.stdout) == (True, "")
     assert len(store.index.keys()) == 2
@@ -150,7 +152,7 @@ def test_blobs_that_cannot_be_removed_are_told(
 
     monkeypatch.setattr(BlobStore, "remove", refuse)
     monkeypatch.setattr(BlobStore, "trim", refuse)
-    done = CliRunner().invoke(app, ["cache", *words, "--dir", store.directory])
+    done = CliRunner().invoke(command_line("cache"), ["cache", *words, "--dir", store.directory])
     assert isinstance(done.exception, StoreError)
     assert "can" in str(done.exception)
     assert len(blobs(store)) == 4

@@ -23,7 +23,9 @@ from zcc.cli.farm import told_nodes
 from zcc.cli.figures import table as figures_table
 from zcc.cli.help import help_of
 from zcc.cli.layout import fold, table
-from zcc.cli.main import app as zcc_app
+from zcc.cli.main import command_line
+
+zcc_app = command_line()
 
 WIDTHS = (80, 60)
 

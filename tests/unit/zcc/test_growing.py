@@ -41,15 +41,15 @@ def test_a_field_that_an_older_peer_does_not_send_has_its_default() -> None:
 def test_fields_of_a_later_release_are_passed_over_in_records_within_a_message_too() -> None:
     beat = Beat(1.0, "", Offer(8, "always"), MEMORY)
     offer, memory = [8, "always", "", False, "later", [1]], [1 << 30, 1 << 29, 0.5, None]
-    assert codec.decode(frames_with(Beat, 1.0, "", offer, memory, b"later")) == beat
+    assert codec.decode(frames_with(Beat, 1.0, "", offer, memory, False, b"later")) == beat
 
 
 def test_what_is_known_is_judged_as_ever_whatever_stands_behind_it() -> None:
     for load in (-1.0, float("nan"), "1", None):
         with pytest.raises(ProtocolError, match="expected a number"):
-            codec.decode(frames_with(Beat, load, "", None, None, 7))
+            codec.decode(frames_with(Beat, load, "", None, None, False, 7))
     with pytest.raises(ProtocolError, match="expected a number"):
-        codec.decode(frames_with(Beat, 1.0, "", [-1, "", "", False, 7], None, 7))
+        codec.decode(frames_with(Beat, 1.0, "", [-1, "", "", False, 7], None, False, 7))
 
 
 def nested(depth: int) -> list[Any]:

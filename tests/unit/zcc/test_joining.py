@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 from node.main import app as node_app
 from zcc import farm
 from zcc.cli.agent import sibling
-from zcc.cli.main import app as client_app
+from zcc.cli.main import command_line
 from zcc.errors import TokenError
 from zcc.keys import KeyPair, Token, new_key_pair
 from zcc.messages import Enrolled
+
+client_app = command_line()
 
 TOKEN = Token("tcp://127.0.0.1:1", "b" * 40, new_key_pair().secret, "ours", "client", 0.0)
 

@@ -10,18 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import struct
 from collections import deque
 from itertools import islice
 from typing import Any, Protocol
 
-from zcc.agent.launchers import wire
+from zcc.agent.launchers import control, wire
 from zcc.agent.launchers.parked import RestingRoom
 from zcc.agent.launchers.peer import Caller
 
-CONTROL_MAGIC = b"ZCC\2"
-CONTROL = struct.Struct("<4sI")
-_MAX_CONTROL_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 17
 # Buffers that one sendmsg(2) takes (IOV_MAX of Linux is 1024).
 _MAX_BUFFERS = 256
@@ -132,7 +128,7 @@ class Visitor:
     def _take(self, data: bytes) -> None:
         if self._is_call:
             return  # nothing follows a request
-        if self._control is None and data.startswith(CONTROL_MAGIC):
+        if self._control is None and data.startswith(control.MAGIC):
             self._control = bytearray()
         if self._control is not None:
             self._take_control(data)
@@ -153,18 +149,18 @@ class Visitor:
     def _take_control(self, data: bytes) -> None:
         assert self._control is not None
         self._control += data
-        if len(self._control) < CONTROL.size:
+        if len(self._control) < control.HEAD.size:
             return
-        length = CONTROL.unpack_from(self._control)[1]
-        if length > _MAX_CONTROL_BYTES:
+        length = control.HEAD.unpack_from(self._control)[1]
+        if length > control.MAX_BYTES:
             self.close()
-        elif len(self._control) >= CONTROL.size + length and self._answer is None:
+        elif len(self._control) >= control.HEAD.size + length and self._answer is None:
             self._answer = self._loop.create_task(self._answer_control())
 
     async def _answer_control(self) -> None:
         assert self._control is not None
         try:
-            request = json.loads(bytes(self._control[CONTROL.size :]))
+            request = json.loads(bytes(self._control[control.HEAD.size :]))
         except (ValueError, RecursionError):
             request = None
         if isinstance(request, dict):

@@ -1,22 +1,19 @@
 """The agent's Unix socket: launchers, and the CLI's control requests.
 
-Both speak first. A launcher's request begins with `ZCC\\1` (see wire.py), a control request with `ZCC\\2`:
-then a 32-bit little-endian length and a JSON object `{"op": ...}`; the answer is a JSON object and the end of
-the connection. Only processes of our own user are heard.
+Both speak first. A launcher's request begins with `ZCC\\1` (see wire.py), a control request with `ZCC\\2`
+(see control.py). Only processes of our own user are heard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
 import stat
 import struct
-from typing import Any
 
-from zcc.agent.launchers.connection import CONTROL, CONTROL_MAGIC, Answerer, Visitor
+from zcc.agent.launchers.connection import Answerer, Visitor
 from zcc.agent.launchers.peer import Caller
 from zcc.errors import ConfigError
 
@@ -164,23 +161,3 @@ def _is_served(place: str) -> bool:
         except OSError:
             return False
         return True
-
-
-def ask(path: str, request: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any] | None:
-    """Ask the agent at `path`; None when there is none. For the CLI."""
-    payload = json.dumps(request).encode()
-    handle = -1
-    try:
-        handle = os.open(os.path.dirname(os.path.abspath(path)), os.O_PATH | os.O_DIRECTORY)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(f"/proc/self/fd/{handle}/{os.path.basename(path)}")
-            connection.sendall(CONTROL.pack(CONTROL_MAGIC, len(payload)) + payload)
-            answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
-        document = json.loads(answer)
-    except (OSError, ValueError):
-        return None
-    finally:
-        if handle >= 0:
-            os.close(handle)
-    return document if isinstance(document, dict) else None

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zcc.agent.launchers import door
+from zcc.agent.launchers import control
 from zcc.capacity import processors
 
 # Beginnings of variables that are not a build's; the launcher has the same list (start.c).
@@ -170,7 +170,7 @@ def _view(pid: str) -> tuple[int, int, int, bytes] | None:
 def _listens_soon(socket_path: str) -> bool:
     deadline = time.monotonic() + _MANAGER_START_S
     while time.monotonic() < deadline:
-        if door.ask(socket_path, {"op": "status"}) is not None:
+        if control.ask(socket_path, {"op": "status"}) is not None:
             return True
         time.sleep(_LOOK_EVERY_S)
     return False
