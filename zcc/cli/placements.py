@@ -14,7 +14,7 @@ _COLUMNS = ("node", "held", "expected", "verdict")
 _LEAST_DIGITS = 4
 
 # Why a job took its slot (broker/scheduling/placement.py).
-_REASONS = {
+REASONS = {
     "longest": "the slot was the fastest idle one, and this the longest job that waited",
     "suits": "the slot was the fastest idle one, and this the longest job that suits so fast a slot",
     "shortest": "the slot was the fastest idle one, and this the shortest job: no other suits so slow a slot",
@@ -46,7 +46,7 @@ _VERDICTS = {
     "unfit": "has no room for the toolchain",
     "lost-it": "has lost this job before",
 }
-_ENDINGS = {
+ENDINGS = {
     "finished": "it was compiled",
     "taken-back": "it was taken back before it began: it ends sooner on another node",
     "lends-less": "it was taken back before it began: the node lends fewer slots",
@@ -101,7 +101,7 @@ def _line(row: dict[str, Any], names_users: bool) -> str:
 def _story(row: dict[str, Any], names_users: bool) -> Iterator[str]:
     user = f" of {row['user']}" if names_users else ""
     yield f"job {short(bytes.fromhex(row['job']))}{user}, {_seconds(row['ago_s'])} ago: {_word(row['node'])}"
-    yield f"why       {_REASONS.get(row['reason'], row['reason'])} ({row['reason']})"
+    yield f"why       {REASONS.get(row['reason'], row['reason'])} ({row['reason']})"
     yield (
         f"expected  {_seconds(row['expected_s'])} to its end; it costs {_seconds(row['cost_s'])} of the farm's"
         f" average slot, and had waited for {_seconds(row['queued_s'])}"
@@ -116,7 +116,7 @@ def _outcome(row: dict[str, Any]) -> str:
     begun = "" if begun_s is None else f"; the compiler began after {_seconds(begun_s)}"
     if took_s is None:
         return f"it is not over yet{begun}"
-    ending = _ENDINGS.get(row["ending"], f"the node gave no verdict: {row['ending']}")
+    ending = ENDINGS.get(row["ending"], f"the node gave no verdict: {row['ending']}")
     detail = f" ({_word(row['detail'])})" if row["detail"] else ""
     cpu = f", CPU {_seconds(row['cpu_s'])}" if row["cpu_s"] else ""
     return f"{ending}{detail} after {_seconds(took_s)}{cpu}{begun}"

@@ -47,6 +47,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "why-node": Subcommand("why_node", "why_node"),
     "events": Subcommand("events", "events"),
     "trace": Subcommand("events", "trace"),
+    "monitor": Subcommand("monitor", "monitor"),
+    "report": Subcommand("monitor", "report"),
     "masquerade": Subcommand("masquerade", "masquerade"),
     "toolchain": Subcommand("explain", "toolchain"),
     "agent": Subcommand("agent", "app"),

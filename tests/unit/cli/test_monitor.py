@@ -1,0 +1,66 @@
+"""`zcc monitor` before it serves: what it refuses, and what it says then."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import watched_farm
+from tests.support.recordings import write_recording
+from zcc.cli import monitor
+from zcc.errors import ConfigError
+
+
+def call(**more: Any) -> None:
+    options: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "is_opened": False,
+        "source": "",
+        "speed": 1.0,
+        "token_file": "",
+        "names": [],
+        "key": "",
+    }
+    monitor.monitor(**(options | more))
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "zcc.monitor.serving", raising=False)
+    with pytest.raises(
+        ConfigError, match=r"the page needs uvicorn: pip install 'zcc-farm\[monitor\]'"
+    ):
+        call(source="somewhere")
+
+
+def test_beyond_this_machine_it_asks_for_a_token() -> None:
+    with pytest.raises(
+        ConfigError, match=r"everybody who reaches 0\.0\.0\.0 could read .* --token-file"
+    ):
+        call(listen="0.0.0.0:0", source="somewhere")
+
+
+def test_without_a_key_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZCC_CONFIG_DIR", os.fspath(tmp_path))
+    with pytest.raises(ConfigError, match="--role monitor"):
+        call()
+
+
+def test_a_report_names_the_builds_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = os.fspath(tmp_path / "recording")
+    write_recording(recording, watched_farm.five_minutes(60))
+    with pytest.raises(ConfigError, match=r"no build 'other' .* engine 14:05:09, nightly-4711"):
+        monitor.report("other", "-", recording)
+    monitor.report("engine", "-", recording)
+    assert "<title>zcc: a build</title>" in capsys.readouterr().out
+    file = tmp_path / "build.html"
+    monitor.report("", os.fspath(file), recording)
+    assert "nightly-4711" in file.read_text()

@@ -1,0 +1,155 @@
+"""What is said of a build: the story's own facts have to come out."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import watched_farm
+from zcc.monitor import analysis
+from zcc.monitor.files import page_files
+from zcc.monitor.report import MODULES, joined, report
+from zcc.watching.state import FarmState
+from zcc.watching.views import BuildView
+
+
+@functools.cache
+def farm() -> FarmState:
+    state = FarmState()
+    for event in watched_farm.five_minutes():
+        state.apply(event)
+    return state
+
+
+def build(name: str) -> BuildView:
+    found = farm().build_called(name)
+    assert found is not None
+    return found
+
+
+def document(name: str) -> dict[str, Any]:
+    return analysis.document(farm(), build(name))
+
+
+def test_the_tail_names_the_file_and_the_node_that_held_up_the_end() -> None:
+    tail = document("engine 14:06:15")["tail"]
+    assert tail["last"]["file"] == watched_farm.TAIL
+    assert tail["last"]["node"] == "yew"
+    assert tail["alone_ms"] > 20_000
+    # On oak, which is 1.3 times as fast as the average and not 0.35.
+    assert tail["on_fastest_ms"] == pytest.approx(tail["last"]["wall_ms"] * 0.35 / 1.3, rel=0.01)
+
+
+def test_a_build_is_compared_with_the_one_before() -> None:
+    before = document("engine 14:06:15")["before"]
+    assert before["name"] == "engine 14:05:09"
+    assert document("engine 14:05:09")["before"] is None
+    assert document("nightly-4712")["before"] is None  # it was given its name: no other has it
+
+
+def test_a_line_adds_up() -> None:
+    for each in farm().known_builds.values():
+        line = analysis.summary(farm(), each)
+        parts = ("hits_here", "hits_farm", "twins", "local", "compiled")
+        assert line["compiles"] == sum(line[part] for part in parts)
+        assert 0 <= line["hit_rate"] <= 1
+        assert line["took_ms"] > 0
+
+
+def test_why_local_has_reasons_and_files() -> None:
+    told = document("engine 14:06:15")
+    assert dict(told["local_reasons"]) == {"time-macro": 7, "not-a-compile": 4, "sooner-here": 3}
+    assert {row["file"] for row in told["local_files"]} >= {"engine/core/version.cpp"}
+
+
+def test_a_failed_compile_and_lost_runs_are_listed() -> None:
+    assert [row["file"] for row in document("tools 14:07:05")["failures"]] == [
+        "tools/cli/broken_main.cpp"
+    ]
+    losses = [loss for row in document("nightly-4711")["lost"] for loss in row["losses"]]
+    assert losses
+    assert all(loss.startswith("ash: sandbox (cannot mount /proc") for loss in losses)
+
+
+def test_slowest_and_largest_are_in_order() -> None:
+    told = document("game 14:09:00")
+    walls = [row["wall_ms"] for row in told["slowest"]]
+    peaks = [row["peak_bytes"] for row in told["largest"]]
+    assert walls == sorted(walls, reverse=True)
+    assert peaks == sorted(peaks, reverse=True)
+    assert len(walls) == analysis.MOST_SLOWEST
+
+
+def test_cores_are_what_ran_at_a_time() -> None:
+    rows = [
+        {"started_ms": 0, "ended_ms": 2000},
+        {"started_ms": 500, "ended_ms": 1000},
+        {"started_ms": 1500, "ended_ms": 0},
+    ]
+    assert analysis.cores(rows, 0, 3000) == {"step_ms": 1000, "means": [1.5, 1.5, 1.0]}
+    assert analysis.cores([], 5, 5)["means"] == [0.0]
+
+
+def test_a_build_without_a_tail_has_none() -> None:
+    row = {"queued_ms": 0, "started_ms": 10, "node": "n", "rate": 1.0, "fastest": 1.0, "wall_ms": 5}
+    assert analysis.tail([]) is None
+    assert analysis.tail([{**row, "ended_ms": 5000}] * 8) is None
+
+
+def test_a_build_that_runs_has_no_tail_and_its_jobs_no_end() -> None:
+    told = document("game 14:09:00")
+    assert not told["is_over"]
+    assert told["tail"] is None
+    assert {row["outcome"] for row in told["runs"] if not row["ended_ms"]} <= {
+        "queued",
+        "sending",
+        "leased",
+        "running",
+    }
+
+
+def test_what_became_of_a_file_is_found_by_a_part_of_its_name() -> None:
+    found = analysis.became_of(farm(), "SHADER_lib")
+    assert [row["file"] for row in found] == [watched_farm.TAIL]
+    assert found[0]["what"] == "ok"
+    local = analysis.became_of(farm(), "core/version.cpp")
+    assert [(row["what"], row["reason"]) for row in local] == [("local", "time-macro")]
+    assert len(analysis.became_of(farm(), ".cpp")) == 60
+    assert analysis.became_of(farm(), "no such file") == []
+
+
+def test_a_report_is_one_file_that_fetches_nothing() -> None:
+    text = report(farm(), build("engine 14:06:15"), page_files())
+    assert watched_farm.TAIL in text
+    assert "import " not in text.split('<script type="module">')[1].replace("important", "")
+    for word in ("src=", 'href="http', "@import", "url("):
+        assert word not in text
+
+
+def test_no_name_ends_the_data_of_a_report() -> None:
+    state = FarmState()
+    for event in watched_farm.hostile():
+        state.apply(event)
+    (hostile,) = state.known_builds.values()
+    text = report(state, hostile, page_files())
+    data = text.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert json.loads(data)["build"]["name"] == f"build{watched_farm.HOSTILE}"
+    assert text.count("onerror") == data.count("onerror")
+
+
+def test_the_modules_of_a_report_need_no_other() -> None:
+    files = {name: page_files()[name].decode() for name in MODULES}
+    text = joined(files)
+    assert "\nexport " not in text
+    assert "\nimport " not in text
+    named = {
+        line.split('"./')[1].split('"')[0]
+        for each in files.values()
+        for line in each.split("\n")
+        if ' from "./' in line
+    }
+    assert named <= set(MODULES) | {"state.js"}

@@ -1,0 +1,158 @@
+"""The page's state and the watchers' state are made of the same events: they have to be the same."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import watched_farm
+from tests.support.page_modules import lay_out, run_node
+from zcc.events import (
+    FarmEvent,
+    FarmShown,
+    HitServed,
+    JobAbandoned,
+    JobJoined,
+    JobLeased,
+    JobQueued,
+    LeaseLost,
+    NodeLeft,
+    RequestLeft,
+    RequestRefused,
+    row_of,
+)
+from zcc.monitor.broadcast import FIELDS
+from zcc.watching.state import FarmState
+from zcc.watching.views import NodeView
+
+SCRIPT = Path(__file__).with_name("reduced.js").read_text()
+
+
+def ms(moment_s: float | None) -> int:
+    return round(moment_s * 1000) if moment_s is not None else 0
+
+
+def of_node(node: NodeView) -> dict[str, Any]:
+    return {
+        "state": node.shown.state,
+        "slots": [run.job.number if run is not None else None for run in node.slots],
+        "runs": sorted(node.runs),
+    }
+
+
+def digest(state: FarmState) -> dict[str, Any]:
+    """The same as SCRIPT says, of the watchers' state."""
+    assert state.farm is not None
+    return {
+        "now": ms(state.now_s),
+        "farm": state.farm.farm,
+        "members": len(state.members),
+        "toolchains": len(state.toolchains),
+        "nodes": {node.shown.name: of_node(node) for node in state.nodes.values()},
+        "builds": {
+            build.id: {
+                "name": build.name,
+                "began": ms(build.began_s),
+                "last": ms(build.last_s),
+                "counts": present(build.counts),
+                "local": present(build.local),
+                "missed": present(build.missed),
+                "live": sorted(build.live),
+                "past": len(build.past),
+                "cpu": ms(build.cpu_s),
+                "saved": ms(build.saved_s),
+                "isOver": state.is_over(build),
+            }
+            for build in state.known_builds.values()
+        },
+        "jobs": {
+            str(job.number): [job.phase, job.file, job.sending, job.missing, len(job.requests)]
+            for job in state.jobs.values()
+        },
+        "shipping": [[each.node, each.toolchain, each.done_bytes] for each in state.shipping.values()],
+        "queue": len(state.queue.rows) if state.queue is not None else None,
+        "pulse": state.pulse.running if state.pulse is not None else None,
+        "totals": present(state.totals),
+        "lines": len(state.lines),
+        "seconds": [
+            [each.at_s, each.waiting, each.running, each.slots, present(each.counts)]
+            for each in state.seconds
+        ],
+        "runs": [
+            [
+                run.leased.lease, run.slot, run.ending, run.is_fault,
+                ms(run.leased_s), ms(run.started_s), ms(run.ended_s),
+            ]
+            for run in list(state.runs)[-500:]
+        ],
+    }  # fmt: skip
+
+
+def present(counts: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def both(directory: Path, events: Sequence[FarmEvent]) -> tuple[dict[str, Any], dict[str, Any]]:
+    state = FarmState()
+    for event in events:
+        state.apply(event)
+    lay_out(directory)
+    told = json.dumps({"fields": FIELDS, "rows": [row_of(event) for event in events]})
+    return json.loads(run_node(directory, SCRIPT, stdin=told)), digest(state)
+
+
+def test_a_farm_s_five_minutes_are_the_same_to_both(tmp_path: Path) -> None:
+    page, watcher = both(tmp_path, watched_farm.five_minutes())
+    assert len(watcher["runs"]) == 500
+    assert len(watcher["builds"]) == 8
+    assert page == watcher
+
+
+def test_what_is_rare_is_the_same_to_both(tmp_path: Path) -> None:
+    """Endings of every kind, twins that leave, a node that goes with its jobs, jobs that are not known."""
+    events = watched_farm.five_minutes(40)
+    at = events[-1].at_ms
+    live = [event.job for event in events if isinstance(event, JobQueued)][-6:]
+    leases = {event.job: event.lease for event in events if isinstance(event, JobLeased)}
+    rare: list[FarmEvent] = [
+        JobJoined(at + 1, live[0], 2, 2, "a.c"),
+        JobJoined(at + 2, live[0], 3, 0, "a.c"),
+        RequestLeft(at + 3, live[0], 2, 2),
+        LeaseLost(at + 4, live[1], leases.get(live[1], 0), "node-lost", "silent", False),
+        RequestRefused(at + 5, live[2], 1, 1, "b.c", "too-many", "why"),
+        RequestRefused(at + 6, 0, 1, 1, "c.c", "too-many", ""),
+        JobAbandoned(at + 7, live[3], "cancelled"),
+        JobAbandoned(at + 8, live[4], "merged"),
+        HitServed(at + 9, live[5], "k", 1, 1, "d.c", "c", 1, "oak", 5, 1),
+        HitServed(at + 10, 0, "k", 1, 1, "d.c", "c", 1, "oak", 5, 1),
+        NodeLeft(at + 11, 1, "silent"),
+        NodeLeft(at + 12, 99, "silent"),
+        JobAbandoned(at + 13, 99_999, "cancelled"),
+        LeaseLost(at + 14, 99_999, 1, "beaten", "", False),
+    ]
+    page, watcher = both(tmp_path, [*events, *rare])
+    assert page == watcher
+
+
+def test_a_second_snapshot_is_the_same_to_both(tmp_path: Path) -> None:
+    events = watched_farm.five_minutes(60)
+    again = watched_farm.five_minutes(20, seed=2)
+    assert isinstance(again[0], FarmShown)
+    page, watcher = both(tmp_path, [*events, *watched_farm.later(again, 60_000)])
+    assert page == watcher
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_events_that_are_lost_or_come_twice_break_neither(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    events = watched_farm.five_minutes(45, seed=seed)
+    torn = [events[0]]
+    for event in events[1:]:
+        torn += [event] * rng.choice((0, 1, 1, 1, 1, 1, 1, 2))
+    page, watcher = both(tmp_path, torn)
+    assert page == watcher

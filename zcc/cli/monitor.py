@@ -1,0 +1,113 @@
+"""`zcc monitor` and `zcc report`: the farm as a page, and a build's page as a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import webbrowser
+
+import typer
+
+from zcc import config
+from zcc.cli.events import FROM, KEY, RECORDING_DIR, monitor_access
+from zcc.cli.terminal import say
+from zcc.errors import ConfigError
+from zcc.monitor.files import page_files
+from zcc.monitor.report import report as report_of
+from zcc.printable import printable
+from zcc.watching.recording import replayed
+
+DEFAULT_LISTEN = "127.0.0.1:8318"
+_MOST_SPEED = 1000.0
+
+
+def monitor(
+    listen: str = typer.Option(
+        DEFAULT_LISTEN,
+        "--listen",
+        metavar="HOST:PORT",
+        help="Where the page is; beyond this machine only with --token-file.",
+    ),
+    is_opened: bool = typer.Option(False, "--open", help="Open the page in a browser."),
+    source: str = typer.Option(
+        "",
+        "--replay",
+        metavar="PATH",
+        help="Show a recording of zcc events --record instead of the farm.",
+    ),
+    speed: float = typer.Option(
+        1.0, "--speed", metavar="N", help="How many times as fast it is replayed; 0: at once."
+    ),
+    token_file: str = typer.Option(
+        "",
+        "--token-file",
+        metavar="FILE",
+        help="Who reads the page has to know the token in it: open /?token=TOKEN once.",
+    ),
+    names: list[str] = typer.Option(
+        [],
+        "--name",
+        metavar="NAME",
+        help="Another name under which the page answers, as a proxy's; may be repeated.",
+    ),
+    key: str = KEY,
+) -> None:
+    """Show the farm as a page: who compiles what, where, why it waits, and how builds were.
+
+    It runs until Ctrl-C, beside the broker and not in it. A key of role monitor is needed, beside the one that
+    compiles: ZCC_CONFIG_DIR=DIR zcc join TOKEN.
+    """
+    try:
+        from zcc.monitor import access, serving  # noqa: PLC0415 (an extra, which may be missing)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the page needs {error.name}: pip install 'zcc-farm[monitor]'"
+        ) from error
+    if not 0 <= speed <= _MOST_SPEED:
+        raise typer.BadParameter(f"--speed is 0 to {_MOST_SPEED:.0f}")
+    host, port = access.listening(listen)
+    token = access.token_for(host, token_file)
+    origin = source or monitor_access(os.environ, key)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {listen}: {os.strerror(error.errno or 0)}") from error
+    named = f"[{host}]" if family == socket.AF_INET6 else host
+    address = f"http://{named}:{listener.getsockname()[1]}/"
+    say(f"the page is at {address}{'?token=TOKEN' if token else ''}; Ctrl-C ends it")
+    sys.stdout.flush()
+    if is_opened:
+        webbrowser.open(f"{address}?token={token}" if token else address)
+    serving.run(listener, origin, token=token, names=names, speed=speed)
+
+
+def report(
+    build: str = typer.Argument(
+        "", metavar="BUILD", help="A build's name or id, or a part of it; default: the last one."
+    ),
+    output: str = typer.Option(
+        "build.html", "-o", "--output", metavar="FILE", help="Where to write it; -: here."
+    ),
+    source: str = FROM,
+) -> None:
+    """Write the page of a build as one file that can be mailed: it fetches nothing.
+
+    It is made of a recording: `zcc events --record DIR`, DIR by default `events` among zcc's state.
+    """
+    path = source or os.path.join(config.state_dir(os.environ), RECORDING_DIR)
+    state = replayed(path)
+    found = state.build_called(build)
+    if found is None:
+        names = [printable(each.name) for each in list(state.known_builds.values())[-8:]]
+        raise ConfigError(
+            f"no build {build!r} is in {path}; the last are: {', '.join(names) or 'none'}"
+        )
+    text = report_of(state, found, page_files())
+    if output == "-":
+        typer.echo(text)
+        return
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(text)
+    say(f"{output}: {printable(found.name)}")

@@ -1,0 +1,97 @@
+// Pieces that several views are made of.
+
+import { h } from "./dom.js";
+import { stacked } from "./layout.js";
+import { count, personOf } from "./format.js";
+import { initials, inkOn } from "./palette.js";
+
+export const card = (title, note, ...kids) =>
+  h("section", { class: "card" },
+    title ? h("h2", null, title, note ? h("small", null, note) : null) : null, ...kids);
+
+export const empty = (text, more) =>
+  h("div", { class: "empty" }, h("p", null, text), more ? h("p", { class: "soft" }, more) : null);
+
+/** Whose: a patch of colour with letters in it, then the name. */
+export const person = (name, colours, { full = false } = {}) => {
+  const colour = colours.of(name);
+  return h("span", { class: "who", title: name },
+    h("i", { class: "chip", css: { background: colour, color: inkOn(colour) } }, initials(name)),
+    h("span", null, full ? name : personOf(name)));
+};
+
+/** parts: [{label, value, colour}]; told in words as well. */
+export const bar = (parts, { total = 0, height = 10 } = {}) => {
+  const sum = parts.reduce((all, each) => all + each.value, 0);
+  const places = stacked([...parts.map((each) => each.value), Math.max(0, total - sum)], 100);
+  const told = parts.filter((each) => each.value).map((each) => `${each.label} ${count(each.value)}`).join(", ");
+  return h("svg", {
+    class: "bar", viewBox: `0 0 100 ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": told || "none",
+  }, parts.map((each, i) =>
+    h("rect", {
+      x: places[i][0].toFixed(2), y: 0, width: Math.max(0, places[i][1] - places[i][0]).toFixed(2), height,
+      fill: each.colour,
+    }, h("title", null, `${each.label}: ${count(each.value)}`))));
+};
+
+export const legend = (parts) =>
+  h("ul", { class: "legend" }, parts.map((each) =>
+    h("li", null, h("i", { class: "dot", css: { background: each.colour } }), each.label,
+      each.value === undefined ? null : h("b", null, each.value))));
+
+/** columns: [{name, title, value, show, number, wide}]; sort: [name, isUp]. */
+export function table(columns, rows, { sort, onsort, key, label, rowClass } = {}) {
+  const sorted = sort ? [...rows].sort(byColumn(columns.find((each) => each.name === sort[0]), sort[1])) : rows;
+  return h("div", { class: "scroll" }, h("table", { "aria-label": label },
+    h("thead", null, h("tr", null, columns.map((column) => {
+      const isSorted = sort && sort[0] === column.name;
+      return h("th", {
+        class: column.number ? "num" : null, scope: "col", title: column.title ?? null,
+        "aria-sort": isSorted ? (sort[1] ? "ascending" : "descending") : null,
+      }, onsort && column.value
+        ? h("button", {
+          class: "sort", onclick: () => onsort([column.name, isSorted ? !sort[1] : !column.number]),
+        }, column.name, isSorted ? (sort[1] ? " ↑" : " ↓") : "")
+        : column.name);
+    }))),
+    h("tbody", null, sorted.map((row, i) =>
+      h("tr", { key: key ? key(row) : i, class: rowClass ? rowClass(row) : null },
+        columns.map((column) => h("td", { class: column.number ? "num" : column.wide ? "wide" : null },
+          column.show(row))))))));
+}
+
+function byColumn(column, isUp) {
+  const sign = isUp ? 1 : -1;
+  return (one, other) => {
+    const [a, b] = [column.value(one), column.value(other)];
+    return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
+  };
+}
+
+/** Rows of a name, a bar and a number: [{label, value, colour, note}]. */
+export const bars = (rows, show = count) => {
+  const most = Math.max(1e-9, ...rows.map((row) => row.value));
+  return h("ul", { class: "bars" }, rows.map((row) =>
+    h("li", { key: row.label, title: row.note ?? null },
+      h("span", { class: "name" }, row.text ?? row.label),
+      h("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
+        h("rect", { x: 0, y: 0, height: 8, width: ((row.value / most) * 100).toFixed(2), fill: row.colour })),
+      h("b", null, show(row.value)))));
+};
+
+export const facts = (rows) =>
+  h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, note]) =>
+    h("div", null, h("dt", null, name), h("dd", null, value), note ? h("small", null, note) : null)));
+
+export const tierParts = (counts, colours) => [
+  { label: "this machine's cache", value: counts.here, colour: colours.here },
+  { label: "the farm's cache", value: counts.farm, colour: colours.farm },
+  { label: "shared with a twin", value: counts.twin, colour: colours.twin },
+  { label: "compiled on the farm", value: counts.compiled, colour: colours.compiled },
+  { label: "compiled locally", value: counts.local, colour: colours.local },
+];
+
+export const hitShare = ({ here, farm, twin, compiled, local }) => {
+  const all = here + farm + twin + compiled + local;
+  return all ? (here + farm + twin) / all : null;
+};

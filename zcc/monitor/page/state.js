@@ -1,0 +1,425 @@
+// The farm as a watcher has it: rows of events in, the present and some history to be read. Pure.
+//
+// The same rules as zcc/watching/state.py; tests/monitor/test_golden.py holds the two against each other. Times are
+// Unix milliseconds. Of `runs` and `seconds` only the last are kept.
+
+export const MOST_RUNS = 60_000;
+export const MOST_SECONDS = 900;
+export const MOST_LINES = 400;
+export const MOST_BUILDS = 500;
+export const BUILD_GAP_MS = 10_000;
+export const PHASES = ["scan", "queue", "send", "fetch", "compile", "return"];
+
+const WORTH_A_LINE = new Set([
+  "node-left", "quarantine", "unleased", "refused", "joined", "turned-away",
+]);
+
+const add = (counts, name, by = 1) => {
+  if (by) counts[name] = (counts[name] ?? 0) + by;
+};
+
+export class FarmState {
+  constructor(fields = {}) {
+    this.fields = fields; // of each event, in order, as the server says
+    this.farm = null;
+    this.nowMs = 0;
+    this.knownBuilds = new Map(); // by id
+    this.runs = [];
+    this.seconds = [];
+    this.lines = []; // [at, event]
+    this.totals = {};
+    this.version = 0; // grows with each row
+    this.forget();
+  }
+
+  /** The present begins anew; the history stays. */
+  forget() {
+    this.members = new Map();
+    this.toolchains = new Map();
+    this.builds = new Map();
+    this.nodes = new Map();
+    this.jobs = new Map();
+    this.shipping = new Map();
+    this.queue = null;
+    this.pulse ??= null;
+  }
+
+  applyRows(rows) {
+    for (const row of rows) this.apply(row);
+  }
+
+  apply(row) {
+    const names = this.fields[row[0]];
+    if (!names) return; // of a later release
+    const event = { event: row[0] };
+    for (let i = 0; i < names.length; i++) event[names[i]] = row[i + 1];
+    if (event.event !== "farm") this.nowMs = Math.max(this.nowMs, this.timeOf(event));
+    this.version++;
+    const apply = APPLIERS[event.event];
+    if (apply) apply.call(this, event);
+    if (WORTH_A_LINE.has(event.event)) {
+      this.lines.push([this.timeOf(event), event, this.lineContext(event)]);
+      if (this.lines.length > MOST_LINES) this.lines.splice(0, this.lines.length - MOST_LINES);
+    }
+  }
+
+  timeOf(event) {
+    return (this.farm ? Math.round(this.farm.began_s * 1000) : 0) + event.at_ms;
+  }
+
+  isOver(build) {
+    return build.live.size === 0 && this.nowMs - build.lastMs > BUILD_GAP_MS;
+  }
+
+  /** What a line's numbers are called, while they still are known. */
+  lineContext(event) {
+    if (event.event === "node-left") return this.leftName ?? "";
+    if (event.event === "unleased") return this.lostRun ?? null;
+    return this.members.get(event.member)?.name ?? "";
+  }
+
+  // ---- who and what ------------------------------------------------------------------------------
+
+  onFarm(event) {
+    this.farm = event;
+    this.nowMs = this.timeOf(event);
+    for (const build of this.builds.values()) build.live.clear();
+    this.forget();
+  }
+
+  onMember(event) {
+    this.members.set(event.member, event);
+  }
+
+  onToolchain(event) {
+    this.toolchains.set(event.toolchain, event);
+  }
+
+  onBuild(event) {
+    const at = this.timeOf(event);
+    const member = this.members.get(event.member) ?? null;
+    const id = `${member ? member.id : ""}/${event.id}`;
+    let build = this.knownBuilds.get(id);
+    if (!build) {
+      build = {
+        id, beganMs: at, lastMs: at, live: new Map(), counts: {}, local: {}, missed: {},
+        localFiles: 0, past: 0, cpuMs: 0, savedMs: 0,
+      };
+      this.knownBuilds.set(id, build);
+      if (this.knownBuilds.size > MOST_BUILDS) this.dropBuild();
+    }
+    build.shown = event;
+    build.member = member;
+    build.name = event.name || event.id;
+    this.builds.set(event.build, build);
+  }
+
+  dropBuild() {
+    for (const [id, build] of this.knownBuilds) {
+      if (build.live.size === 0) {
+        this.knownBuilds.delete(id);
+        return;
+      }
+    }
+  }
+
+  onNode(event) {
+    const known = this.nodes.get(event.node);
+    const at = this.timeOf(event);
+    if (known) {
+      known.shown = event;
+      known.seenMs = at;
+    } else {
+      this.nodes.set(event.node, {
+        number: event.node, shown: event, cameMs: at, seenMs: at, runs: new Map(), slots: [], lanes: [],
+      });
+    }
+  }
+
+  onNodeLeft(event) {
+    this.leftName = this.nodes.get(event.node)?.shown.name ?? "";
+    this.nodes.delete(event.node);
+    for (const [place, moving] of this.shipping) {
+      if (moving.node === event.node) this.shipping.delete(place);
+    }
+  }
+
+  onShipping(event) {
+    const place = `${event.node}/${event.toolchain}`;
+    if (event.done_bytes >= event.total_bytes) this.shipping.delete(place);
+    else this.shipping.set(place, event);
+  }
+
+  // ---- jobs --------------------------------------------------------------------------------------
+
+  onQueued(event) {
+    const at = this.timeOf(event);
+    const build = this.builds.get(event.build) ?? null;
+    const member = this.members.get(event.member) ?? null;
+    const job = {
+      number: event.job, queued: event, queuedMs: at, sending: "", missing: 0, sendingMs: 0, runs: [],
+      requests: [{ member, build }], file: event.file,
+    };
+    this.jobs.set(event.job, job);
+    if (build) {
+      build.live.set(event.job, job);
+      this.touch(build, at);
+    }
+  }
+
+  onTwin(event) {
+    const job = this.jobs.get(event.job);
+    const build = this.builds.get(event.build) ?? null;
+    if (job) job.requests.push({ member: this.members.get(event.member) ?? null, build });
+    if (build) {
+      this.touch(build, this.timeOf(event));
+      if (job) build.live.set(event.job, job);
+    }
+  }
+
+  onLeft(event) {
+    const job = this.jobs.get(event.job);
+    if (!job) return;
+    const build = this.builds.get(event.build) ?? null;
+    const place = job.requests.findIndex(
+      (each) => each.build === build && (each.member?.member ?? 0) === event.member,
+    );
+    if (place >= 0) job.requests.splice(place, 1);
+    if (build && job.requests.every((each) => each.build !== build)) {
+      build.live.delete(job.number);
+      this.tally(build, "cancelled", this.nowMs);
+    }
+  }
+
+  onSending(event) {
+    const job = this.jobs.get(event.job);
+    if (job) {
+      job.sending = event.what;
+      job.missing = event.missing;
+      job.sendingMs = this.timeOf(event);
+    }
+  }
+
+  onLeased(event) {
+    const at = this.timeOf(event);
+    const job = this.jobs.get(event.job) ?? this.unlisted(event);
+    const node = this.nodes.get(event.node);
+    if (!node) return;
+    job.sending = "";
+    const run = {
+      job, node, leased: event, leasedMs: at, startedMs: 0, endedMs: 0, slot: -1, ending: "", detail: "",
+      isFault: false, result: null, member: job.requests[0]?.member ?? null, build: job.requests[0]?.build ?? null,
+    };
+    job.runs.push(run);
+    node.runs.set(event.lease, run);
+  }
+
+  /** A job that a snapshot had no room for, as far as its number says. */
+  unlisted(event) {
+    const blank = {
+      event: "queued", at_ms: event.at_ms, job: event.job, key: "", member: 0, build: 0, file: "", language: "",
+      toolchain: 0, cost_ms: 0, is_known: false, memory_bytes: 0, inputs: 0, input_bytes: 0, scan_ms: 0, nice: 0,
+      needs: "",
+    };
+    const job = {
+      number: event.job, queued: blank, queuedMs: this.timeOf(event), sending: "", missing: 0, sendingMs: 0,
+      runs: [], requests: [], file: "",
+    };
+    this.jobs.set(event.job, job);
+    return job;
+  }
+
+  runOf(event) {
+    return this.jobs.get(event.job)?.runs.find((run) => run.leased.lease === event.lease);
+  }
+
+  onStarted(event) {
+    const run = this.runOf(event);
+    if (!run || run.startedMs) return;
+    run.startedMs = this.timeOf(event);
+    const { slots, lanes } = run.node;
+    let slot = slots.findIndex((each) => !each);
+    if (slot < 0) slot = slots.length;
+    slots[slot] = run;
+    run.slot = slot;
+    (lanes[slot] ??= []).push(run);
+    if (lanes[slot].length > 400) lanes[slot].splice(0, 100);
+  }
+
+  onUnleased(event) {
+    const run = this.runOf(event);
+    this.lostRun = run ?? null;
+    if (!run) return;
+    run.detail = event.detail;
+    run.isFault = event.is_fault;
+    this.endRun(run, event.why, this.timeOf(event));
+  }
+
+  onFinished(event) {
+    const job = this.jobs.get(event.job);
+    if (!job) return;
+    const at = this.timeOf(event);
+    const run = this.runOf(event);
+    if (run) {
+      run.result = event;
+      this.endRun(run, event.outcome, at);
+    }
+    const build = job.requests[0]?.build;
+    if (build) build.cpuMs += event.cpu_ms;
+    const second = this.second(at);
+    add(second.counts, "cpu_ms", event.cpu_ms);
+    add(second.counts, "output_bytes", event.output_bytes);
+    add(second.counts, "input_bytes", job.queued.input_bytes);
+    const took = [
+      job.queued.scan_ms, event.queue_ms, event.send_ms, event.fetch_ms, event.wall_ms, event.return_ms,
+    ];
+    second.phases ??= [0, 0, 0, 0, 0, 0];
+    took.forEach((ms, place) => (second.phases[place] += ms));
+    this.endJob(job, event.outcome, at);
+  }
+
+  onHit(event) {
+    const at = this.timeOf(event);
+    const second = this.second(at);
+    second.madeBy ??= {};
+    add(second.madeBy, event.node);
+    const job = this.jobs.get(event.job);
+    if (job) {
+      this.endJob(job, "hit", at);
+      return;
+    }
+    const build = this.builds.get(event.build);
+    if (build) this.touch(build, at);
+    this.tally(build, "hit", at);
+  }
+
+  onRefused(event) {
+    const at = this.timeOf(event);
+    const job = this.jobs.get(event.job);
+    if (job) this.endJob(job, "refused", at);
+    else this.tally(this.builds.get(event.build), "refused", at);
+  }
+
+  onAbandoned(event) {
+    const job = this.jobs.get(event.job);
+    if (job) this.endJob(job, event.why, this.timeOf(event));
+  }
+
+  endJob(job, ending, at) {
+    job.ending = ending;
+    job.endedMs = at;
+    job.sending = "";
+    this.jobs.delete(job.number);
+    for (const run of job.runs) if (!run.ending) this.endRun(run, "cancelled", at);
+    const requests = job.requests.length ? job.requests : [null];
+    requests.forEach((request, place) => {
+      const build = request?.build ?? null;
+      this.tally(build, place && ending !== "cancelled" ? "twin" : ending, at);
+      if (build) {
+        if (build.live.delete(job.number)) build.past++;
+        this.touch(build, at);
+      }
+    });
+  }
+
+  endRun(run, ending, at) {
+    if (run.ending) return;
+    run.ending = ending;
+    run.endedMs = at;
+    run.node.runs.delete(run.leased.lease);
+    if (run.slot >= 0 && run.node.slots[run.slot] === run) run.node.slots[run.slot] = null;
+    this.runs.push(run);
+    if (this.runs.length > MOST_RUNS) this.runs.splice(0, MOST_RUNS / 10);
+  }
+
+  // ---- counts ------------------------------------------------------------------------------------
+
+  onCounted(event) {
+    const at = this.timeOf(event);
+    const second = this.second(at);
+    const local = event.local.reduce((sum, [, count]) => sum + count, 0);
+    for (const counts of [second.counts, this.totals]) {
+      add(counts, "local-hit", event.local_hits);
+      add(counts, "local", local);
+      add(counts, "saved_ms", event.saved_ms);
+    }
+    second.missed ??= {};
+    for (const [word, count] of event.missed) add(second.missed, word, count);
+    const build = this.builds.get(event.build);
+    if (!build) return;
+    add(build.counts, "local-hit", event.local_hits);
+    add(build.counts, "local", local);
+    build.savedMs += event.saved_ms;
+    for (const [word, count] of event.local) add(build.local, word, count);
+    for (const [word, count] of event.missed) add(build.missed, word, count);
+    build.localFiles += event.files.length;
+    this.touch(build, at);
+  }
+
+  onQueue(event) {
+    this.queue = event;
+  }
+
+  onPulse(event) {
+    this.pulse = event;
+    const second = this.second(this.timeOf(event));
+    second.waiting = event.waiting;
+    second.running = event.running;
+    second.slots = event.slots;
+  }
+
+  touch(build, at) {
+    build.beganMs = Math.min(build.beganMs, at);
+    build.lastMs = Math.max(build.lastMs, at);
+  }
+
+  tally(build, ending, at) {
+    add(this.totals, ending);
+    add(this.second(at).counts, ending);
+    if (build) add(build.counts, ending);
+  }
+
+  /** The second of this moment: the last one, or a new one; what comes late counts in the last. */
+  second(at) {
+    const number = Math.floor(at / 1000);
+    const last = this.seconds[this.seconds.length - 1];
+    if (last && last.at >= number) return last;
+    const second = { at: number, counts: {}, waiting: 0, running: 0, slots: 0 };
+    this.seconds.push(second);
+    if (this.seconds.length > MOST_SECONDS) this.seconds.shift();
+    return second;
+  }
+}
+
+const APPLIERS = {
+  farm: FarmState.prototype.onFarm,
+  member: FarmState.prototype.onMember,
+  toolchain: FarmState.prototype.onToolchain,
+  build: FarmState.prototype.onBuild,
+  node: FarmState.prototype.onNode,
+  "node-left": FarmState.prototype.onNodeLeft,
+  shipping: FarmState.prototype.onShipping,
+  queued: FarmState.prototype.onQueued,
+  twin: FarmState.prototype.onTwin,
+  left: FarmState.prototype.onLeft,
+  sending: FarmState.prototype.onSending,
+  leased: FarmState.prototype.onLeased,
+  started: FarmState.prototype.onStarted,
+  unleased: FarmState.prototype.onUnleased,
+  finished: FarmState.prototype.onFinished,
+  hit: FarmState.prototype.onHit,
+  refused: FarmState.prototype.onRefused,
+  abandoned: FarmState.prototype.onAbandoned,
+  counted: FarmState.prototype.onCounted,
+  queue: FarmState.prototype.onQueue,
+  pulse: FarmState.prototype.onPulse,
+};
+
+/** queued, sending, leased (its node fetches what it lacks), running, or how it ended. */
+export function phaseOf(job) {
+  if (job.ending) return job.ending;
+  const live = job.runs.filter((run) => !run.ending);
+  if (live.some((run) => run.startedMs)) return "running";
+  if (live.length) return "leased";
+  return job.sending ? "sending" : "queued";
+}

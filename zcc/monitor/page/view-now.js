@@ -1,0 +1,116 @@
+// Now: is it working?
+
+import { h } from "./dom.js";
+import { bar, card, empty, hitShare, legend, person, table, tierParts } from "./parts.js";
+import { areas, spark } from "./chart.js";
+import { TIER_COLOURS } from "./palette.js";
+import { ago, bytes, count, duration, moment, plural, rate, share } from "./format.js";
+import { addTiers, allOf, headline, people, perSecond, slotsOf, smoothed, tiers, told, troubles } from "./summary.js";
+
+const CHART_S = 300;
+
+export function nowView(app) {
+  return {
+    title: () => headline(app.state, app.now()),
+    render: (now) => [
+      troubleList(app, now),
+      h("div", { class: "tiles", key: "tiles" }, tiles(app, now)),
+      h("div", { class: "two", key: "rows" },
+        card("The last five minutes", "compiles a second, by who answered",
+          h("canvas", {
+            class: "chart", role: "img", "aria-label": "Compiles a second by tier over the last five minutes", own: true,
+            draw: (canvas) => areas(canvas, chart(app.state, now)),
+          }), legend(tierParts({}, TIER_COLOURS))),
+        card("Who", "jobs on the farm now", who(app))),
+      h("div", { class: "two", key: "more" },
+        card("Builds", null, builds(app, now)), card("What happened", null, happened(app, now))),
+    ],
+  };
+}
+
+function troubleList(app, now) {
+  const found = troubles(app.state, now);
+  if (!found.length) return h("ul", { class: "troubles", key: "troubles" }, h("li", { class: "good" }, "Nothing is wrong."));
+  return h("ul", { class: "troubles", key: "troubles" },
+    found.slice(0, 6).map(({ level, text }) => h("li", { class: level }, text)),
+    found.length > 6 ? h("li", { class: "note" }, `and ${found.length - 6} more (Hosts)`) : null);
+}
+
+function tiles(app, now) {
+  const { state } = app;
+  const { lent, used } = slotsOf(state);
+  const last = tiers(state, now - 60_000);
+  const all = allOf(last);
+  const hits = hitShare(last);
+  const pulse = state.pulse ?? {};
+  const waits = perSecond(state, now, 120, (second) => second.waiting);
+  const jobs = smoothed(perSecond(state, now, 120, (second) => allOf(addTiers(zeros(), second.counts))));
+  const oldest = Math.max(0, ...(state.queue?.rows ?? []).map((row) => row[6]));
+  return [
+    tile("Slots in use", [count(used), h("small", null, ` of ${count(lent)}`)],
+      bar(people(state).map((each) => ({ label: each.name, value: each.running, colour: app.colours.of(each.name) })), { total: lent }),
+      lent ? `${share(used / lent)} of what is lent` : "nothing is lent"),
+    tile("Waiting", count(pulse.waiting ?? 0), line(waits, "#e8794a"),
+      oldest ? `the oldest for ${duration(oldest)}` : "nobody waits"),
+    tile("Compiles a second", rate(all / 60), line(jobs, "#4c8dd6"), `${plural(all, "compile")} in a minute`),
+    tile("From a cache", share(hits), bar(tierParts(last, TIER_COLOURS)),
+      all ? `${count(last.here)} here, ${count(last.farm)} farm, ${count(last.twin)} twins` : "nothing was asked for"),
+    tile("CPU time spared", duration(last.savedMs), null,
+      last.savedMs || last.cpuMs ? `and ${duration(last.cpuMs)} spent by nodes, in a minute` : "in the last minute"),
+    tile("Farm's store", bytes(pulse.cache_bytes ?? 0),
+      bar([{ label: "used", value: pulse.cache_bytes ?? 0, colour: "#2aa7a0" }], { total: pulse.cache_limit_bytes ?? 0 }),
+      pulse.cache_limit_bytes ? `of ${bytes(pulse.cache_limit_bytes)}` : "no limit is known"),
+  ];
+}
+
+const zeros = () => ({ here: 0, farm: 0, twin: 0, compiled: 0, local: 0 });
+
+const tile = (name, value, picture, note) =>
+  h("section", { class: "tile" }, h("h2", null, name), h("p", { class: "big" }, value), h("div", { class: "pic" }, picture),
+    h("p", { class: "soft" }, note));
+
+const line = (values, colour) =>
+  h("canvas", { class: "spark", own: true, "aria-hidden": "true", draw: (canvas) => spark(canvas, values, colour) });
+
+export function chart(state, now) {
+  const values = (pick) => smoothed(perSecond(state, now, CHART_S, (second) => pick(addTiers(zeros(), second.counts))), 3);
+  const of = (label, name) => ({ label, colour: TIER_COLOURS[name], values: values((sum) => sum[name]) });
+  return {
+    fromMs: (Math.floor(now / 1000) - CHART_S + 1) * 1000, stepMs: 1000, unit: "/s",
+    series: [of("compiled on the farm", "compiled"), of("compiled locally", "local"), of("shared with a twin", "twin"),
+      of("the farm's cache", "farm"), of("this machine's cache", "here")],
+  };
+}
+
+function who(app) {
+  const rows = people(app.state).filter((row) => app.matches(row.name, ...row.builds));
+  if (!rows.length) return empty("Nobody has a job on the farm.");
+  return table([
+    { name: "user", show: (row) => person(row.name, app.colours) },
+    { name: "running", number: true, show: (row) => count(row.running) },
+    { name: "waiting", number: true, show: (row) => count(row.waiting) },
+    { name: "build", wide: true, show: (row) => [...row.builds].slice(0, 3).join(", ") || "–" },
+  ], rows.slice(0, 10), { key: (row) => row.name, label: "Who has jobs on the farm" });
+}
+
+function builds(app, now) {
+  const { state } = app;
+  const rows = [...state.knownBuilds.values()]
+    .filter((build) => app.matches(build.name, build.member?.name))
+    .sort((a, b) => b.lastMs - a.lastMs).slice(0, 6);
+  if (!rows.length) return empty("No build has been seen yet.", "One appears here with its first compile.");
+  return table([
+    { name: "build", wide: true, show: (build) => h("a", { href: `#/build/${encodeURIComponent(build.id)}` }, build.name) },
+    { name: "user", show: (build) => person(build.member?.name ?? "", app.colours) },
+    { name: "took", number: true, show: (build) => duration((build.live.size ? now : build.lastMs) - build.beganMs) },
+    { name: "hits", number: true, show: (build) => share(hitShare(addTiers(zeros(), build.counts))) },
+    { name: "state", show: (build) => (state.isOver(build) ? `ended ${ago(now - build.lastMs)}` : build.live.size ? plural(build.live.size, "job") : "quiet") },
+  ], rows, { key: (build) => build.id, label: "The last builds" });
+}
+
+function happened(app, now) {
+  const lines = app.state.lines.map((line) => told(line, app.state)).filter((line) => app.matches(line.text)).slice(-9).reverse();
+  if (!lines.length) return empty("Nothing worth a line.");
+  return h("ol", { class: "log" }, lines.map(({ at, level, text }) =>
+    h("li", { class: level }, h("time", null, moment(at, now)), h("span", null, text))));
+}

@@ -1,0 +1,207 @@
+"""What `zcc monitor` answers over HTTP: the page's files, a stream of events, and JSON.
+
+docs/reference/monitor.md has the fields. All is read-only. Browsers share what is encoded once
+(`broadcast.py`); nobody has a queue of his own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from zcc import __version__
+from zcc.events import as_document
+from zcc.monitor import analysis
+from zcc.monitor.access import Guard
+from zcc.monitor.broadcast import FIELDS, Broadcast, Place, place_of, sse
+from zcc.monitor.files import TYPES, page_files
+from zcc.monitor.report import report
+from zcc.monitor.words import sentences
+from zcc.watching.state import FarmState
+
+MOST_READERS = 200
+# A stream that is silent for longer is taken for dead by proxies.
+BEAT_S = 15.0
+MOST_BUILDS = 200
+
+
+class Feed:
+    """What is broadcast, how its source fares, and the bell for who waits for either. One event loop's."""
+
+    def __init__(self, run: int) -> None:
+        self.state = FarmState()
+        self.broadcast = Broadcast(run, self.state)
+        self.readers = 0
+        self.source: dict[str, Any] = {"is_up": False, "why": "connecting", "is_replay": False}
+        self.source_version = 0
+        self.is_closing = False
+        self._bell = asyncio.Event()
+
+    def ring_bell(self) -> None:
+        """Something is new."""
+        self._bell.set()
+        self._bell = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Until something is new, which is true then, or so long."""
+        bell = self._bell
+        with suppress(TimeoutError):
+            await asyncio.wait_for(bell.wait(), seconds)
+        return bell.is_set()
+
+    def close(self) -> None:
+        """Let all streams end."""
+        self.is_closing = True
+        self.ring_bell()
+
+    def say_source(self, *, is_up: bool, why: str = "", is_replay: bool = False) -> None:
+        """Whether events come, and why not."""
+        told = {"is_up": is_up, "why": why, "is_replay": is_replay}
+        if told != self.source:
+            self.source = told
+            self.source_version += 1
+            self.ring_bell()
+
+
+def make_app(feed: Feed, token: str = "", names: Iterable[str] = ()) -> Starlette:
+    """The whole of it; the source feeds `feed` in the same event loop."""
+    server = _Server(feed)
+    routes = [
+        Route("/", server.file),
+        Route("/healthz", server.health),
+        Route("/events", server.events),
+        Route("/api/state", server.state),
+        Route("/api/builds", server.builds),
+        Route("/api/builds/{id:path}", server.build),
+        Route("/api/why", server.why),
+        Route("/report/{id:path}", server.report),
+        Route("/{name}", server.file),
+    ]
+    guard = Middleware(Guard, token=token, names=tuple(names))
+    return Starlette(routes=routes, middleware=[guard])
+
+
+class _Server:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._files = page_files()
+        self._tags = {
+            name: f'"{hashlib.sha256(text).hexdigest()[:16]}"' for name, text in self._files.items()
+        }
+        self._welcome = json.dumps(
+            {"version": __version__, "fields": FIELDS, "words": sentences()}, separators=(",", ":")
+        ).encode()
+
+    async def file(self, request: Request) -> Response:
+        name = request.path_params.get("name") or "index.html"
+        text = self._files.get(name)
+        if text is None:
+            raise HTTPException(404)
+        headers = {"etag": self._tags[name], "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == self._tags[name]:
+            return Response(status_code=304, headers=headers)
+        return Response(text, headers=headers, media_type=TYPES[os.path.splitext(name)[1]])
+
+    async def health(self, _: Request) -> Response:
+        source = self._feed.source
+        told = {"is_up": source["is_up"], "readers": self._feed.readers, "version": __version__}
+        return _json(told, 200 if source["is_up"] else 503)
+
+    async def events(self, request: Request) -> Response:
+        if self._feed.readers >= MOST_READERS:
+            raise HTTPException(
+                503, f"{MOST_READERS} browsers read this already", {"retry-after": "30"}
+            )
+        place = place_of(request.headers.get("last-event-id", ""))
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(
+            self._stream(place), headers=headers, media_type="text/event-stream"
+        )
+
+    async def _stream(self, place: Place | None) -> AsyncIterator[bytes]:
+        feed = self._feed
+        feed.readers += 1
+        told = -1
+        try:
+            yield b"retry: 2000\n\n" + sse("welcome", self._welcome)
+            while not feed.is_closing:
+                if told != feed.source_version:
+                    told = feed.source_version
+                    yield sse("source", json.dumps(feed.source).encode())
+                piece, place = feed.broadcast.read(place)
+                if piece:
+                    yield piece
+                    continue
+                if not await feed.wait(BEAT_S):
+                    yield b": still here\n\n"
+        finally:
+            feed.readers -= 1
+
+    async def state(self, _: Request) -> Response:
+        return _json(state_document(self._feed.state, self._feed.source))
+
+    async def builds(self, _: Request) -> Response:
+        state = self._feed.state
+        latest = sorted(state.known_builds.values(), key=lambda each: -each.began_s)[:MOST_BUILDS]
+        return _json({"builds": [analysis.summary(state, build) for build in latest]})
+
+    async def build(self, request: Request) -> Response:
+        state = self._feed.state
+        build = state.known_builds.get(request.path_params["id"])
+        if build is None:
+            raise HTTPException(404, "no such build is known here")
+        return _json(analysis.document(state, build))
+
+    async def why(self, request: Request) -> Response:
+        text = request.query_params.get("file", "")[:256]
+        found = analysis.became_of(self._feed.state, text) if text else []
+        return _json({"compiles": found})
+
+    async def report(self, request: Request) -> Response:
+        state = self._feed.state
+        build = state.known_builds.get(request.path_params["id"])
+        if build is None:
+            raise HTTPException(404, "no such build is known here")
+        text = report(state, build, self._files)
+        headers = {"content-disposition": 'attachment; filename="build.html"'}
+        return Response(text, headers=headers, media_type="text/html; charset=utf-8")
+
+
+def state_document(state: FarmState, source: dict[str, Any]) -> dict[str, Any]:
+    """The farm at present, for scripts."""
+    seconds = list(state.seconds)[-60:]
+    ends = (*analysis.COMPILED, "hit", "twin", "local-hit", "local", "refused")
+    return {
+        "source": source,
+        "farm": as_document(state.farm) if state.farm is not None else None,
+        "now_s": state.now_s,
+        "pulse": as_document(state.pulse) if state.pulse is not None else None,
+        "queue": as_document(state.queue) if state.queue is not None else None,
+        "nodes": [
+            {**as_document(node.shown), "running": sum(run is not None for run in node.slots)}
+            for node in state.nodes.values()
+        ],
+        "members": [as_document(member) for member in state.members.values()],
+        "toolchains": [as_document(each) for each in state.toolchains.values()],
+        "jobs": {
+            phase: sum(job.phase == phase for job in state.jobs.values())
+            for phase in ("queued", "sending", "leased", "running")
+        },
+        "last_minute": {name: sum(each.counts[name] for each in seconds) for name in ends},
+    }
+
+
+def _json(told: Any, status: int = 200) -> Response:
+    return JSONResponse(told, status, {"cache-control": "no-store"})

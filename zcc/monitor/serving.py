@@ -1,0 +1,82 @@
+"""The process: one event loop with the source and the HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+
+from zcc.farm import Access
+from zcc.monitor.server import Feed, make_app
+from zcc.monitor.source import replay, watch
+from zcc.watching.recording import read_recording
+
+# Beyond these, connections are answered with 503: browsers' streams, and what else they ask.
+_MOST_CONNECTIONS = 400
+_LAST_WORDS_S = 1
+
+
+class _Server(uvicorn.Server):
+    """Streams have no end of their own: a signal ends them."""
+
+    def __init__(self, settings: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(settings)
+        self._loop = asyncio.get_running_loop()
+        self._feed = feed
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._feed.close)
+
+
+def run(
+    listener: socket.socket,
+    origin: Access | str,
+    *,
+    token: str = "",
+    names: Sequence[str] = (),
+    speed: float = 1.0,
+) -> None:
+    """Serve the farm of an access, or a recording at a path, until a signal ends it.
+
+    Raises:
+        ConfigError: the key may not watch, or there is no such recording.
+    """
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run(listener, origin, token, names, speed))
+
+
+async def _run(
+    listener: socket.socket, origin: Access | str, token: str, names: Sequence[str], speed: float
+) -> None:
+    feed = Feed(run=int(time.time() * 1000))
+    if isinstance(origin, str):
+        source = asyncio.create_task(replay(feed, read_recording(origin), speed))
+    else:
+        source = asyncio.create_task(watch(feed, origin))
+    settings = uvicorn.Config(
+        make_app(feed, token, names),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_LAST_WORDS_S,
+    )
+    server = _Server(settings, feed)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    # A source that has failed ends the page: without it there is nothing to show.
+    await asyncio.wait([serving, source], return_when=asyncio.FIRST_EXCEPTION)
+    server.should_exit = True
+    feed.close()
+    await serving
+    source.cancel()
+    with suppress(asyncio.CancelledError):
+        await source
