@@ -12,11 +12,11 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test quick coverage sanitize demo check docs golden differ attack edits faults bench clean
+.PHONY: help test quick coverage sanitize demo check docs screenshots golden differ attack edits faults bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What the C programs and the entry points are made of; Python code is used where it lies.
 C_FILES := $(wildcard zcc/launcher/*.[ch] node/shim/*.[ch] node/probe/*.c)
@@ -61,6 +61,9 @@ docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
 	$(BIN)/python -m zcc.cli.metrics_page > docs/reference/metrics.md
 	$(BIN)/python -m tests.commands_page > docs/reference/commands.md
+
+screenshots: $(INSTALLED) ## the pictures of the page in docs/pictures (chromium)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.screenshots
 
 golden: $(INSTALLED) ## the bytes of all messages as this release says them, once a release
 	$(BIN)/python -m tests.golden
