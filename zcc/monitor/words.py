@@ -19,15 +19,15 @@ WAITS = {
 }
 # Why a machine's own cache had no answer (zcc/agent/history/causes.py).
 MISSES = {
-    "first": "never compiled before, as far as this machine knows",
-    "changed": "something it reads, or the command, is not what it was",
-    "refused": "a file that was looked for in vain is there now",
-    "evicted": "the result was kept, and has been evicted",
-    "not-kept": "the same compile had no result that could be kept",
-    "damaged": "the result was kept, and is damaged on disk",
-    "cache-off": "the cache is turned off",
-    "refresh": "a fresh compile was asked for",
-    "not-a-job": "it can only run on its own machine",
+    Reason.FIRST: "never compiled before, as far as this machine knows",
+    Reason.CHANGED: "something it reads, or the command, is not what it was",
+    Reason.REFUSED: "a file that was looked for in vain is there now",
+    Reason.EVICTED: "the result was kept, and has been evicted",
+    Reason.NOT_KEPT: "the same compile had no result that could be kept",
+    Reason.DAMAGED: "the result was kept, and is damaged on disk",
+    Reason.CACHE_OFF: "the cache is turned off",
+    Reason.REFRESH: "a fresh compile was asked for",
+    Reason.NOT_A_JOB: "it can only run on its own machine",
 }
 
 
@@ -41,5 +41,5 @@ def sentences() -> dict[str, dict[str, dict[str, str]]]:
         "placed": {word: {"what": text} for word, text in REASONS.items()},
         "ended": {word: {"what": text} for word, text in ENDINGS.items()},
         "waits": {word: {"what": text} for word, text in WAITS.items()},
-        "missed": {word: {"what": text} for word, text in MISSES.items()},
+        "missed": {str(each): {"what": text} for each, text in MISSES.items()},
     }
