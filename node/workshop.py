@@ -31,7 +31,7 @@ from node.sandbox.trees import Tree, TreePool
 from node.sandbox.wiping import wipe_later
 from node.toolchains.store import SELF_TEST_SOURCE, ToolchainStore, self_test
 from zcc.job import FileInput, Job, OutputFile, Result, encode_result
-from zcc.messages import MAX_FRAME_BYTES, Fault
+from zcc.messages import MAX_SENT_BYTES, Fault
 
 logger = logging.getLogger(__name__)
 Values = TypeVarTuple("Values")
@@ -363,7 +363,7 @@ class Workshop:
             node=self._name,
         )
         body = compress(encode_result(result))
-        if len(body) > MAX_FRAME_BYTES:
+        if len(body) > MAX_SENT_BYTES:
             return Finish(fault=Fault.RESOURCES, detail="its messages are too much to be sent")
         return Finish(body=body, outputs=tuple(frames))
 

@@ -21,19 +21,28 @@ from zcc.bounds import (
     required_of,
     rule_of,
 )
-from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError
-from zcc.messages import ALL, MAX_KIND_BYTES, PROTOCOL, Message
+from zcc.errors import OtherProtocolError, ProtocolError, UnknownKindError, UnsendableError
+from zcc.messages import ALL, MAX_KIND_BYTES, MAX_SENT_BYTES, PROTOCOL, Message
 
 _ANY_PROTOCOL = re.compile(rb"zcc/[0-9]{1,9}")
 
 
 def encode(message: Message) -> list[bytes]:
-    """The frames of a message; texts for people and measured numbers are cut to their bounds."""
+    """The frames of a message; texts for people and measured numbers are cut to their bounds.
+
+    Raises:
+        UnsendableError: one is longer than a peer takes: it would end the connection.
+    """
     rules, body_at = _RULES[message.KIND]
     header = [rule.write(getattr(message, name)) for name, rule in rules]
     frames: list[bytes] = [PROTOCOL, message.KIND, msgpack.packb(header, use_bin_type=True)]
     if body_at is not None:
         frames.append(message.body)  # type: ignore[attr-defined]
+    if len(frames[-1]) > MAX_SENT_BYTES or len(frames[2]) > MAX_SENT_BYTES:
+        raise UnsendableError(
+            f"{type(message).__name__} with a frame of {max(map(len, frames))} bytes: peers take"
+            f" {MAX_SENT_BYTES}"
+        )
     return frames
 
 

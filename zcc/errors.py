@@ -23,6 +23,10 @@ class UnknownKindError(ProtocolError):
         self.kind = kind
 
 
+class UnsendableError(ZccError):
+    """A message of ours is longer than any peer takes: a mistake of ours, the peer is not at fault."""
+
+
 class JobError(ProtocolError):
     """Bytes that are not a canonical job or result."""
 

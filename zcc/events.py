@@ -14,7 +14,7 @@ them. All text was made printable and cut by the broker, and is somebody's word 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
 
@@ -38,7 +38,7 @@ from zcc.bounds import (
 )
 from zcc.errors import ProtocolError
 
-# Of a batch, or of a snapshot: 20,000 nodes and 8,192 jobs are some 6 MiB.
+# What is read of a batch, or of a snapshot; a broker makes none of more than 8 MiB.
 MAX_EVENTS_BYTES = 32 << 20
 MAX_EVENTS = 200_000
 # Of one event: lists within it.
@@ -74,6 +74,7 @@ class FarmShown(FarmEvent):
     farm: Name
     version: Name
     began_s: Seconds
+    left_out: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +399,23 @@ def pack_rows(rows: Sequence[Row]) -> bytes:
     """What a batch or a snapshot holds, before it is compressed (`cache/frame.py`)."""
     packed: bytes = msgpack.packb(rows, use_bin_type=True)
     return packed
+
+
+def pack_pieces(rows: Sequence[Row], most_bytes: int) -> Iterator[bytes]:
+    """The same in several, in order, where it is more than so many bytes; a longer row stands alone."""
+    packed = pack_rows(rows)
+    if len(packed) <= most_bytes or len(rows) == 1:
+        yield packed
+        return
+    half = len(rows) // 2
+    yield from pack_pieces(rows[:half], most_bytes)
+    yield from pack_pieces(rows[half:], most_bytes)
+
+
+def join_rows(packed: Sequence[bytes]) -> bytes:
+    """What a batch holds, of rows that are packed already."""
+    head: bytes = msgpack.Packer().pack_array_header(len(packed))
+    return head + b"".join(packed)
 
 
 def unpack_events(packed: bytes) -> list[FarmEvent]:

@@ -50,6 +50,8 @@ WRONG_JOB = frozenset((reasons.Reason.UNREADABLE, reasons.Reason.JOB_REFUSED))
 MAX_KIND_BYTES = 64
 # The most that any frame may hold (a compressed job or result); libzmq drops the peer beyond it.
 MAX_FRAME_BYTES = 8 << 20
+# As libzmq counts, CURVE's 33 bytes around it are a part of it: what may be sent.
+MAX_SENT_BYTES = MAX_FRAME_BYTES - 33
 # Leases that one node may hold, and a little: a broker that leases more is broken.
 MAX_LEASES = 8192
 # A machine class is some forty characters, and a machine has three; the broker's bound is

@@ -12,6 +12,7 @@ from broker.transport.outbox import Outbox
 from broker.transport.router import RouterLink
 from broker.transport.spool import Spool
 from zcc import codec
+from zcc.errors import UnsendableError
 from zcc.messages import Message
 from zcc.transfer import Read
 
@@ -53,7 +54,13 @@ class Outgoing:
         self._spool.close()
 
     def _send(self, route: bytes, message: Message) -> bool:
-        return self._link.send(route, codec.encode(message))
+        """False: there is no room for it now, or nobody. What no peer takes is not said, and ends nothing."""
+        try:
+            frames = codec.encode(message)
+        except UnsendableError as error:
+            self._failures.note(error, "a message")
+            return True
+        return self._link.send(route, frames)
 
     def _draw(self, route: bytes) -> Message | None:
         return self.deliveries.draw(route)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from broker.core.farm import Farm
 from broker.watching.limits import (
     FEED_LINGERS_S,
+    MAX_BATCH_BYTES,
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
@@ -22,8 +23,8 @@ from broker.watching.limits import (
 )
 from broker.watching.numbers import Describe
 from broker.watching.recorder import Recorder
-from broker.watching.snapshot import snapshot_rows
-from zcc.events import pack_rows
+from broker.watching.snapshot import pack_snapshot
+from zcc.events import pack_pieces
 from zcc.messages import (
     Enrol,
     Enrolled,
@@ -183,7 +184,8 @@ class Watching:
 
     def _flush(self, recorder: Recorder) -> None:
         if recorder.rows:
-            self._ring.add(self._compress(pack_rows(recorder.rows)))
+            for piece in pack_pieces(recorder.rows, MAX_BATCH_BYTES):
+                self._ring.add(self._compress(piece))
             recorder.rows.clear()
 
     def _fill(self, route: bytes, watcher: _Watcher) -> None:
@@ -217,7 +219,7 @@ class Watching:
         is_new = farm.now - self._snapshot_at < SNAPSHOT_EVERY_S
         if made is None or not is_new or made.number < self._ring.first:
             self._flush(recorder)
-            body = self._compress(pack_rows(snapshot_rows(farm, recorder, self._began_s)))
+            body = self._compress(pack_snapshot(farm, recorder, self._began_s))
             made = self._snapshot = Snapshot(self._feed, self._ring.next, body)
             self._snapshot_at = farm.now
         return made

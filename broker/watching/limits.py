@@ -7,6 +7,8 @@ BATCH_S = 0.1
 # Batches that are kept for who is slow or was away: a minute, and what they may take.
 MAX_BATCHES = 600
 MAX_BATCHES_BYTES = 4 << 20
+# What one batch holds before it is compressed: random names do not shrink, and no frame has more than 8 MiB.
+MAX_BATCH_BYTES = 1 << 20
 # Of one watcher so many wait to be read at a time.
 MAX_BATCHES_DUE = 16
 # A feed goes on for so long without watchers: one that connects again misses nothing.
@@ -17,6 +19,10 @@ MAX_WATCHERS_PER_KEY = 16
 # ms).
 SNAPSHOT_EVERY_S = 1.0
 MAX_SHOWN_JOBS = 8_192
+# Requests of one job that it lists, and all its bytes before they are compressed: as much as a frame has,
+# whatever the names are. 20,000 nodes are some 4 MiB, 8,192 jobs 2 MiB.
+MAX_SHOWN_REQUESTS = 64
+MAX_SNAPSHOT_BYTES = 15 << 19
 # What is looked at now and then, the nodes that beat among it: some 10 us each.
 PULSE_S = 1.0
 MAX_NODES_SHOWN_A_SECOND = 512

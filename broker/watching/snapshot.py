@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+
+import msgpack
 
 from broker.core.farm import Farm
 from broker.core.jobs import Execution, Phase
-from broker.watching.limits import MAX_SHOWN_JOBS
+from broker.watching.limits import MAX_SHOWN_JOBS, MAX_SHOWN_REQUESTS, MAX_SNAPSHOT_BYTES
 from broker.watching.recorder import Recorder
 from zcc import __version__
-from zcc.events import Row
+from zcc.events import MAX_EVENTS, Row, join_rows
 
 
-def snapshot_rows(farm: Farm, recorder: Recorder, began_s: float) -> list[Row]:
-    """All nodes, and as many jobs as a snapshot has, those that nodes have first. `began_s`: the Unix time of
-    the broker's zero.
+class _Room:
+    """What a snapshot may still hold, and how many things have found no place in it."""
 
-    To be made when all that was recorded before is in a batch: it is the state behind that.
+    def __init__(self) -> None:
+        self.left_out = 0
+        self._bytes = MAX_SNAPSHOT_BYTES
+        self._rows = MAX_EVENTS - 2  # `farm` and `pulse` are always there
+
+    def fit(self, things: Iterable[list[bytes]]) -> list[list[bytes]]:
+        """Those of which all rows have room, in order."""
+        fitting: list[list[bytes]] = []
+        for rows in things:
+            size_bytes = sum(map(len, rows))
+            if size_bytes <= self._bytes and len(rows) <= self._rows:
+                self._bytes -= size_bytes
+                self._rows -= len(rows)
+                fitting.append(rows)
+            else:
+                self.left_out += 1
+        return fitting
+
+
+def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
+    """All nodes, who and what has a number, and as many jobs as a snapshot has, those that nodes have first.
+    `began_s`: the Unix time of the broker's zero.
+
+    To be made when all that was recorded before is in a batch: it is the state behind that. Nodes come first
+    where it gets too large, then names, the latest first, then jobs.
     """
     at_ms = recorder.at_ms
-    nodes = recorder.nodes.all_rows(at_ms)
+    pack = msgpack.Packer(use_bin_type=True).pack
+    nodes = [[pack(row)] for row in recorder.nodes.all_rows(at_ms)]
     executions = list(farm.executions.values())
     leased = [each for each in executions if each.lease is not None]
     waiting = (each for each in executions if each.lease is None)
-    jobs: list[Row] = []
-    for execution in islice(chain(leased, waiting), MAX_SHOWN_JOBS):
-        jobs += _rows_of(recorder, execution)
+    shown = list(islice(chain(leased, waiting), MAX_SHOWN_JOBS))
+    jobs = [list(map(pack, _rows_of(recorder, execution))) for execution in shown]
     # Last, since the others have introduced what they name.
-    named = list(recorder.register.said.values())
-    first: Row = ("farm", at_ms, farm.name, __version__, began_s)
-    return [first, *named, *nodes, *jobs, recorder.pulse_row()]
+    named = [[pack(row)] for row in recorder.register.said.values()]
+    room = _Room()
+    room.left_out += len(executions) - len(shown)
+    room.left_out += sum(max(0, len(each.waiters) - MAX_SHOWN_REQUESTS) for each in shown)
+    nodes, named = room.fit(nodes), room.fit(reversed(named))[::-1]
+    rows = list(chain.from_iterable([*named, *nodes, *room.fit(jobs)]))
+    first: Row = ("farm", at_ms, farm.name, __version__, began_s, room.left_out)
+    return join_rows([pack(first), *rows, pack(recorder.pulse_row())])
 
 
 def _rows_of(recorder: Recorder, execution: Execution) -> Iterator[Row]:
-    waiters = iter(execution.waiters.values())
+    waiters = islice(execution.waiters.values(), MAX_SHOWN_REQUESTS)
     first = next(waiters, None)
     if first is None:
         return  # it is being ended

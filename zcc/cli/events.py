@@ -196,7 +196,12 @@ async def _watch(
     context = zmq.Context[zmq.Socket[bytes]]()
     session = WatchSession(context, access, heard, feed, since)
     try:
+        was_open, said = False, ""
         while not (printing.is_done or session.refused):
+            if was_open and session.state != said:
+                said = session.state
+                typer.echo(f"zcc: {said}: dialling again" if said else "zcc: back", err=True)
+            was_open = was_open or session.is_open
             await asyncio.sleep(_LOOK_S)
         if session.refused:
             raise ConfigError(session.refused)

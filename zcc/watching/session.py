@@ -1,6 +1,7 @@
 """A watcher's conversation with the broker: one session, a snapshot, then batch after batch.
 
-Who is lost and comes back goes on where it was, if the broker still has that.
+Who is lost and comes back goes on where it was, if the broker still has that. Whatever a connection was lost
+for, it is dialled again: libzmq gives one up for good over a message that is too long for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 import zmq
 
+from cache.errors import BlobCorruptError
 from zcc import __version__, codec
 from zcc.errors import ConfigError, ProtocolError, UnknownKindError
 from zcc.farm import Access
@@ -42,9 +44,10 @@ _HELLO_AGAIN_S = 0.02
 class WatchSession:
     """One session with the broker that `access` names, in a running loop.
 
-    `heard` is called with each Snapshot and Happened, in order and without a gap but before a Snapshot. `feed`
-    and `since` are where to go on; an empty feed begins with a snapshot. `refused` is why the broker has said
-    no for good, and `state`, for people, how it stands while the session is not open.
+    `heard` is called with each Snapshot and Happened, in order and without a gap but before a Snapshot; if it
+    raises ProtocolError or BlobCorruptError, a snapshot is asked for anew. `feed` and `since` are where to go
+    on; an empty feed begins with a snapshot. `refused` is why the broker has said no for good, and `state`, for
+    people, how it stands while the session is not open.
 
     Raises:
         ConfigError: this key's role may not watch.
@@ -72,15 +75,8 @@ class WatchSession:
         self._session = os.urandom(16)
         self._name = f"{os.uname().nodename}:{os.getpid()}"
         self._loop = asyncio.get_running_loop()
-        self._heard_s = self._loop.time()
-        self._link = DealerLink(
-            context,
-            access.endpoint,
-            access.broker_public,
-            access.keys,
-            self._received,
-            self._greeted,
-        )
+        self._context = context
+        self._link = self._dial()
         self._beating = self._loop.call_soon(self._beat)
 
     def close(self) -> None:
@@ -88,18 +84,28 @@ class WatchSession:
         self._send(Bye("the watcher leaves"))
         self._link.close()
 
+    def _dial(self) -> DealerLink:
+        access = self._access
+        self._misspoke = False
+        self._heard_s = self._loop.time()  # it has as long to answer
+        hears = self._received, self._greeted
+        return DealerLink(self._context, access.endpoint, access.broker_public, access.keys, *hears)
+
     def _send(self, message: Message) -> bool:
         return self._link.send(codec.encode(message))
 
     def _beat(self) -> None:
         wait_s = BEAT_S
-        if self._link.is_receiving():
+        if not self._misspoke and self._link.is_receiving():
             self._heard_s = self._loop.time()
-        if self.is_open and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._lose("the broker does not answer")
+        if not self.refused and self._loop.time() - self._heard_s > LOST_AFTER_S:
+            if self.is_open:
+                self._lose("the broker does not answer")
+            self._link.close()
+            self._link = self._dial()
         if self.is_open:
             self._send(Beat(0.0))
-        elif not self._hello():
+        elif not self._misspoke and not self._hello():
             wait_s = _HELLO_AGAIN_S  # before the handshake is over the link takes nothing
         self._beating = self._loop.call_later(wait_s, self._beat)
 
@@ -123,14 +129,17 @@ class WatchSession:
         self.refused = reason
 
     def _received(self, frames: list[bytes]) -> None:
+        if self._misspoke:
+            return
         self._heard_s = self._loop.time()
         try:
             self._take(codec.decode(frames))
         except UnknownKindError:
             pass  # of a later release: nothing that was asked for
-        except ProtocolError as error:
-            logger.error("the broker sent what it must not: %s", error)
-            self._refuse(str(error))
+        except (ProtocolError, BlobCorruptError) as error:
+            # What follows would not fit what is known: from a new connection on, with a snapshot.
+            self.feed, self.next, self._misspoke = b"", 0, True
+            self._lose(f"the broker sent what it must not: {error}")
 
     def _take(self, message: Message) -> None:
         match message:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from broker.core import events
 from broker.core.limits import STARTUP_GRACE_S
+from broker.watching import snapshot
 from broker.watching.feed import TOO_MANY_WATCHERS, Ring
 from broker.watching.limits import (
     FEED_LINGERS_S,
+    MAX_BATCH_BYTES,
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
+    MAX_SHOWN_JOBS,
+    MAX_SHOWN_REQUESTS,
+    MAX_SNAPSHOT_BYTES,
     MAX_WATCHERS,
     MAX_WATCHERS_PER_KEY,
+    SNAPSHOT_EVERY_S,
 )
+from cache.frame import compress
 from tests.support.broker_world import Desk, JobFacts, blob, job
 from tests.support.watched import BEGAN_S, Feed, Seer, described, present
 from zcc.events import (
@@ -33,6 +41,7 @@ from zcc.events import (
     RequestRefused,
 )
 from zcc.messages import (
+    MAX_SENT_BYTES,
     Beat,
     Cancel,
     Enrol,
@@ -464,3 +473,60 @@ def test_a_mistake_of_ours_in_the_telling_harms_no_job_and_the_feed_begins_anew(
     desk.done(node, run.lease)
     assert len(desk.got(client, Finished)) == 1
     assert names_of(heard(feed, seer)) == ["finished"]
+
+
+def hard_name(seed: int, length: int = 256) -> str:
+    """Letters that no compressor makes less of."""
+    return "".join(random.Random(seed).choices([chr(code) for code in range(33, 127)], k=length))
+
+
+def test_what_one_client_says_at_once_never_fills_a_frame(desk: Desk, feed: Feed) -> None:
+    seer = feed.begin("seer")
+    seer.read()
+    desk.validates_each = 0
+    client = desk.client("c")
+    for number in range(12_000):
+        subject = replace(SUBJECT, file=hard_name(number))
+        desk.submit(client, number + 1, replace(job("w", ()), subject=subject))
+    feed.tick()
+    sizes = [len(each.body) for each in feed.inboxes[b"seer"] if isinstance(each, Happened)]
+    assert sum(sizes) > 2 * MAX_BATCH_BYTES
+    assert max(sizes) <= MAX_BATCH_BYTES
+    assert len([each for each in seer.read() if isinstance(each, RequestRefused)]) == 12_000
+
+
+def test_a_snapshot_has_a_bound_in_bytes_and_says_what_it_left_out(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(compress(random.Random(1).randbytes(MAX_SNAPSHOT_BYTES + 4096))) <= MAX_SENT_BYTES
+    most_bytes, most_jobs = MAX_SNAPSHOT_BYTES // 24, MAX_SHOWN_JOBS // 16
+    monkeypatch.setattr(snapshot, "MAX_SNAPSHOT_BYTES", most_bytes)
+    monkeypatch.setattr(snapshot, "MAX_SHOWN_JOBS", most_jobs)
+    feed.begin("old")
+    desk.validates_each = 0
+    client, other = desk.client("c"), desk.client("d")
+    desk.node("n")
+    for number in range(100):
+        desk.submit(other, number + 1, named("twins"))
+    for number in range(600):
+        wild = replace(SUBJECT, file=hard_name(number), language=hard_name(-1 - number))
+        wild = replace(wild, toolchain=hard_name(9_000 + number))
+        facts = replace(job(f"w{number}", (f"{number}.c",)), toolchain=blob(f"t{number}"))
+        desk.submit(client, number + 1, replace(facts, subject=wild))
+    feed.tick()
+    desk.now += SNAPSHOT_EVERY_S
+    desk.happen()
+    feed.tick()
+    seer = feed.begin("new")
+    (made,) = feed.inboxes[b"new"]
+    assert isinstance(made, Snapshot)
+    assert most_bytes - 4096 < len(made.body) < most_bytes + 4096
+    seer.read()
+    assert seer.state.farm is not None
+    assert [node.shown.name for node in seer.state.nodes.values()] == ["n"]
+    shown = seer.state.jobs
+    (twins,) = [each for each in shown.values() if each.file == SUBJECT.file]
+    assert len(twins.requests) == MAX_SHOWN_REQUESTS
+    live = len(desk.machine.farm.executions)
+    assert 0 < len(shown) < most_jobs < live
+    assert seer.state.farm.left_out >= live - len(shown) + 100 - MAX_SHOWN_REQUESTS
