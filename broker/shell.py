@@ -67,6 +67,7 @@ from zcc.messages import (
     Enrol,
     Hello,
     Leave,
+    LocalCounts,
     Message,
     PeerRole,
     Rejoin,
@@ -292,6 +293,8 @@ class Shell:
             return
         if not may_send(origin.role, kind):
             raise ProtocolError(f"a {origin.role.value} may not send {kind!r}")
+        if kind == LocalCounts.KIND and not self._are_counts_wanted(origin):
+            return
         message = codec.decode(frames)
         # Chunks are bounded by credit, which nobody has without a session.
         has_credit = type(message) is not Chunk or self._traffic.is_open(origin.route)
@@ -315,6 +318,16 @@ class Shell:
         if self._manners.allows(origin.user, kind, self._now()):
             return True
         self._link.ban(origin.user, f"more {name}s than any peer has to say")
+        return False
+
+    def _are_counts_wanted(self, origin: Origin) -> bool:
+        """Whether somebody watches, and this agent has said none in this second: else they are passed over, but
+        count as any message.
+        """
+        is_watched = self._machine.farm.watch is not None
+        if is_watched and self._manners.takes_counts(origin.route, self._now()):
+            return True
+        self._is_mannerly(origin, LocalCounts, LocalCounts.KIND.decode())
         return False
 
     def _read_absent(self, origin: Origin, message: Absent) -> None:

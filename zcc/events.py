@@ -43,8 +43,8 @@ MAX_EVENTS_BYTES = 32 << 20
 MAX_EVENTS = 200_000
 # Of one event: lists within it.
 MAX_TOOLCHAINS = 64
-MAX_REASONS = 64
-MAX_FILES = 16
+MAX_REASONS = 16
+MAX_FILES = 8
 MAX_ROWS = 64
 
 Number = Count

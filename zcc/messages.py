@@ -67,8 +67,8 @@ OTHER_ROLE = "this key has another role here"
 MAX_VOIDED = 16_384
 # Nodes on one farm: as many as the broker takes sessions.
 MAX_NODES = 20_000
-# Builds of which an agent tells in one message.
-MAX_COUNTED_BUILDS = 16
+# Builds of which an agent tells in one message: those that one user makes on one machine in a second.
+MAX_COUNTED_BUILDS = 4
 # A feed of events is named so (docs/reference/events.md).
 FEED_BYTES = 8
 # What one Submit shows: all inputs that a job may have.

@@ -11,12 +11,16 @@ from typing import Annotated
 
 from zcc.bounds import MAX_SECONDS, Count, Length, Name, Range
 
-# Reasons, and files, of one message of an agent's counts.
-MAX_COUNTED = 64
-MAX_FILES = 16
+# Reasons, and files, of a build in one message of an agent's counts: a second of a build has a handful of the
+# first, and some of the second are enough. All 64 agents of a key may say as much each second.
+MAX_COUNTED = 16
+MAX_FILES = 8
+# A code of zcc/reasons.py has 24 characters at most.
+MAX_WORD = 40
 
 Milliseconds = Annotated[int, Range(0, int(MAX_SECONDS * 1000))]
-BuildCount = Annotated[tuple[tuple[Name, Count], ...], Length(MAX_COUNTED)]
+Word = Annotated[str, Length(MAX_WORD, is_cut=True)]
+BuildCount = Annotated[tuple[tuple[Word, Count], ...], Length(MAX_COUNTED)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Subject:
 
     build: BuildName
     file: Name
-    language: Name
+    language: Word
     toolchain: Name
     scan_ms: Milliseconds
 
@@ -43,7 +47,7 @@ class Subject:
 class LocalFile:
     """A compile on the agent's machine: for what reason, of which source, and how long it waited for that."""
 
-    reason: Name
+    reason: Word
     file: Name
     waited_ms: Milliseconds
 

@@ -64,6 +64,9 @@ LOOKED_AT_ONCE = 2_000
 BEATS_PER_CONNECTION_S = 4.0
 HELLOS_PER_CONNECTION_S = 2.0
 FLOOD_BURST_S = 15.0
+# LocalCounts cost as much as ten Beats and more: of each agent one a second, and some that a stall has held up.
+COUNTS_PER_S = 1.0
+COUNTS_BURST = 4.0
 # AskNodes: a row for each node, of up to 20,000; AskPlaced: as much. People and monitors ask once a second.
 ASKS_BURST = 100.0
 ASKS_PER_S = 16.0

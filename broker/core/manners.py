@@ -11,6 +11,8 @@ from broker.core.limits import (
     ASKS_BURST,
     ASKS_PER_S,
     BEATS_PER_CONNECTION_S,
+    COUNTS_BURST,
+    COUNTS_PER_S,
     FLOOD_BURST_S,
     HELLOS_PER_CONNECTION_S,
     JOINS_BURST,
@@ -62,6 +64,7 @@ class Manners:
         self._of_kind |= dict.fromkeys((Enrol, Rejoin, Leave), joins)
         self._of_kind |= dict.fromkeys((StorageGet, StoragePut, StorageRemove), storage)
         self._of_all = Allowance(MESSAGES_BURST, MESSAGES_PER_S)
+        self._counts = Allowance(COUNTS_BURST, COUNTS_PER_S)
 
     def allows(self, user: str, kind: type[Message], now: float) -> bool:
         """Whether one more message of this kind is what an honest key may say; it is counted."""
@@ -71,4 +74,12 @@ class Manners:
         if allowance.left(user, now) < 1:
             return False
         allowance.use(user, 1, now)
+        return True
+
+    def takes_counts(self, route: bytes, now: float) -> bool:
+        """Whether one more LocalCounts of the session on this route is worth reading; it is counted."""
+        name = route.hex()
+        if self._counts.left(name, now) < 1:
+            return False
+        self._counts.use(name, 1, now)
         return True

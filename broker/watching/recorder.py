@@ -8,7 +8,7 @@ at more than it is given but `tick`, once a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
@@ -19,8 +19,10 @@ from broker.watching.limits import PULSE_S
 from broker.watching.lines import queue_rows
 from broker.watching.nodes import NodesShown
 from broker.watching.numbers import Describe, Register, digits, shown
+from zcc.bounds import MAX_COUNT
 from zcc.events import Row
 from zcc.messages import LocalCounts, PeerRole
+from zcc.reasons import reason_of
 
 if TYPE_CHECKING:
     from broker.core.events import JobSubmitted, Recalled, ResultArrived
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 # What a job waits for in this phase.
 _SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
 
+
+# What a reason is called that this release does not have.
+OTHER = "other"
 
 # A reason, slots, idle ones, the node's rate, and the fastest one's.
 Chosen = tuple[str, int, int, float, float]
@@ -58,6 +63,19 @@ def _harmless(
 def _lacks(phase: Phase) -> bool:
     """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
     return phase is Phase.FETCHING or phase is Phase.PARKED
+
+
+def _word(code: str) -> str:
+    """A reason's code; another zcc's is told as `other`."""
+    return code if reason_of(code) is not None else OTHER
+
+
+def _by_word(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    told = Counter[str]()
+    for code, count in counts:
+        word = _word(code)
+        told[word] = min(MAX_COUNT, told[word] + count)
+    return tuple(told.items())
 
 
 def ms(seconds: float) -> int:
@@ -403,9 +421,8 @@ class Recorder:
         for each in message.builds:
             build = self.register.build(session, "", each.build, at_ms)
             member = self.register.member(session.user, at_ms)
-            local = tuple((shown(reason), count) for reason, count in each.local)
-            missed = tuple((shown(cause), count) for cause, count in each.missed)
-            files = tuple((shown(one.reason), shown(one.file), one.waited_ms) for one in each.files)
+            local, missed = _by_word(each.local), _by_word(each.missed)
+            files = tuple((_word(one.reason), shown(one.file), one.waited_ms) for one in each.files)
             counts = each.local_hits, each.saved_ms, local, missed, files
             self.rows.append(("counted", at_ms, member, build, *counts))
 

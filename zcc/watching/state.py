@@ -330,8 +330,9 @@ class FarmState:
         told.pop("saved_ms", None)
         build.counts.update(told)
         build.saved_s += event.saved_ms / 1000
-        build.local.update(dict(event.local))
-        build.missed.update(dict(event.missed))
+        for counts, said in ((build.local, event.local), (build.missed, event.missed)):
+            for word, count in said:
+                counts[word] += count
         build.local_files.extend(event.files)
         self._touch(build, at_s)
 

@@ -236,9 +236,9 @@ def test_what_agents_do_by_themselves_is_counted_while_somebody_watches(
         SUBJECT.build,
         3,
         500,
-        (("link", 2),),
-        (("first", 1),),
-        (LocalFile("link", "a\x1b[0m.c", 9),),
+        (("not-a-compile", 2),),
+        (("first", 1), ("of-a-later-release", 2), ("\x1b[0m", 3)),
+        (LocalFile("not-a-compile", "a\x1b[0m.c", 9),),
     )
     desk.say(client, LocalCounts((counts,)))
     desk.pass_time(1.0, frozenset((client,)))
@@ -251,10 +251,11 @@ def test_what_agents_do_by_themselves_is_counted_while_somebody_watches(
     desk.say(client, LocalCounts((counts,)))
     counted = one(AgentCounted, heard(feed, seer))
     assert isinstance(counted, AgentCounted)
-    assert (counted.local_hits, counted.local) == (3, (("link", 2),))
-    assert counted.files == (("link", "a?[0m.c", 9),)
+    assert (counted.local_hits, counted.local) == (3, (("not-a-compile", 2),))
+    assert counted.missed == (("first", 1), ("other", 5))
+    assert counted.files == (("not-a-compile", "a?[0m.c", 9),)
     (build,) = seer.state.known_builds.values()
-    assert (build.counts["local-hit"], build.local, build.saved_s) == (3, {"link": 2}, 0.5)
+    assert (build.counts["local-hit"], build.local, build.saved_s) == (3, {"not-a-compile": 2}, 0.5)
 
 
 def test_nothing_is_noted_while_nobody_watches(desk: Desk, feed: Feed) -> None:
