@@ -30,4 +30,6 @@ MAX_NODES_SHOWN_A_SECOND = 512
 NODE_SHOWN_EVERY_S = 5.0
 # Members, builds and toolchains that have a number, of each so many; and what is shown of anybody's word.
 MAX_NUMBERED = 4_096
+# And builds of one key, which makes them up: as many as it may have agents.
+MAX_BUILDS_OF_KEY = 64
 MAX_SHOWN_BYTES = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from broker.core.sessions import Session
-from broker.watching.limits import MAX_NUMBERED, MAX_SHOWN_BYTES
+from broker.watching.limits import MAX_BUILDS_OF_KEY, MAX_NUMBERED, MAX_SHOWN_BYTES
 from cache.digest import Digest
 from zcc.events import Row
 from zcc.printable import brief
@@ -33,21 +33,28 @@ def host_of(session: Session) -> str:
 
 
 class _Numbers:
-    """Numbers of things, from 1 on. Of so many the first is forgotten, and has another when it comes again."""
+    """Numbers of things of one kind, from 1 on, and the row that introduced each, in order. Of so many the
+    first is forgotten with its row, and has another number when it comes again."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, int] = {}
         self._last = 0
+        self.said: dict[int, Row] = {}
 
     def find(self, thing: Hashable) -> int | None:
         return self._known.get(thing)
 
     def add(self, thing: Hashable) -> int:
         if len(self._known) >= MAX_NUMBERED:
-            del self._known[next(iter(self._known))]
+            self.forget(next(iter(self._known)))
         self._last += 1
         self._known[thing] = self._last
         return self._last
+
+    def forget(self, thing: Hashable) -> None:
+        number = self._known.pop(thing, None)
+        if number is not None:
+            self.said.pop(number, None)
 
 
 class Register:
@@ -57,9 +64,14 @@ class Register:
         self._describe = describe
         self._say = say
         self._members, self._builds, self._toolchains = _Numbers(), _Numbers(), _Numbers()
-        # What was said of each, for a snapshot: by name of the event and number, in order.
-        self.said: dict[tuple[str, int], Row] = {}
-        self._named: set[int] = set()  # toolchains that have a name
+        self._builds_of: dict[
+            str, dict[Hashable, None]
+        ] = {}  # of a key, in the order of their last use
+
+    def said(self) -> list[list[Row]]:
+        """What introduced all that has a number, for a snapshot: members, toolchains and builds."""
+        kinds = self._members, self._toolchains, self._builds
+        return [list(kind.said.values()) for kind in kinds]
 
     def member(self, user: str, at_ms: int) -> int:
         """A key's number; 0 for nobody."""
@@ -68,7 +80,7 @@ class Register:
             if not user:
                 return 0
             number = self._members.add(user)
-            self._introduce(("member", at_ms, number, *self.described(user)))
+            self._introduce(self._members, ("member", at_ms, number, *self.described(user)))
         return number
 
     def described(self, user: str) -> tuple[str, str, str]:
@@ -80,19 +92,29 @@ class Register:
         """Its name or its role is another now."""
         number = self._members.find(user)
         if number is not None:
-            self._introduce(("member", at_ms, number, *self.described(user)))
+            self._introduce(self._members, ("member", at_ms, number, *self.described(user)))
 
     def build(self, session: Session, lane: str, name: BuildName | None, at_ms: int) -> int:
-        """The number of a build of this agent's; one that is not told apart is all that is in its lane."""
+        """The number of a build of this agent's; one that is not told apart is all that is in its lane. Of too
+        many of one key the one that it used longest ago is forgotten."""
         told = lane if name is None else name.number
         host = host_of(session)
-        number = self._builds.find((session.user, host, told))
+        build = session.user, host, told
+        mine = self._builds_of.setdefault(session.user, {})
+        mine.pop(build, None)
+        mine[build] = None
+        number, member = self._builds.find(build), self.member(session.user, at_ms)
         if number is None:
-            number = self._builds.add((session.user, host, told))
-            member = self.member(session.user, at_ms)
-            called = "" if name is None else shown(name.name)
-            build_id = shown(f"{host}-{told}")
-            self._introduce(("build", at_ms, number, member, called, shown(host), build_id))
+            if len(mine) > MAX_BUILDS_OF_KEY:
+                oldest = next(iter(mine))
+                del mine[oldest]
+                self._builds.forget(oldest)
+            number = self._builds.add(build)
+        elif self._builds.said[number][3] == member:
+            return number
+        called, build_id = "" if name is None else shown(name.name), shown(f"{host}-{told}")
+        row = "build", at_ms, number, member, called, shown(host), build_id
+        self._introduce(self._builds, row)
         return number
 
     def toolchain(self, digest: Digest, name: str, at_ms: int) -> int:
@@ -100,17 +122,13 @@ class Register:
         number = self._toolchains.find(digest)
         if number is None:
             number = self._toolchains.add(digest)
-        elif not name or number in self._named:
+        elif not name or self._toolchains.said[number][-1]:
             return number
-        if name:
-            self._named.add(number)
-        self._introduce(("toolchain", at_ms, number, digits(digest), shown(name)))
+        row = "toolchain", at_ms, number, digits(digest), shown(name)
+        self._introduce(self._toolchains, row)
         return number
 
-    def _introduce(self, row: Row) -> None:
-        place = row[0], row[2]
-        self.said.pop(place, None)
-        self.said[place] = row
-        if len(self.said) > 3 * MAX_NUMBERED:
-            del self.said[next(iter(self.said))]
+    def _introduce(self, kind: _Numbers, row: Row) -> None:
+        kind.said.pop(row[2], None)
+        kind.said[row[2]] = row
         self._say(row)

@@ -42,7 +42,8 @@ def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
     `began_s`: the Unix time of the broker's zero.
 
     To be made when all that was recorded before is in a batch: it is the state behind that. Nodes come first
-    where it gets too large, then names, the latest first, then jobs.
+    where it gets too large, then members, toolchains and builds, of each
+    the latest first, then jobs.
     """
     at_ms = recorder.at_ms
     pack = msgpack.Packer(use_bin_type=True).pack
@@ -53,11 +54,12 @@ def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
     shown = list(islice(chain(leased, waiting), MAX_SHOWN_JOBS))
     jobs = [list(map(pack, _rows_of(recorder, execution))) for execution in shown]
     # Last, since the others have introduced what they name.
-    named = [[pack(row)] for row in recorder.register.said.values()]
+    kinds = [[[pack(row)] for row in kind] for kind in recorder.register.said()]
     room = _Room()
     room.left_out += len(executions) - len(shown)
     room.left_out += sum(max(0, len(each.waiters) - MAX_SHOWN_REQUESTS) for each in shown)
-    nodes, named = room.fit(nodes), room.fit(reversed(named))[::-1]
+    nodes = room.fit(nodes)
+    named = chain.from_iterable([room.fit(reversed(kind))[::-1] for kind in kinds])
     rows = list(chain.from_iterable([*named, *nodes, *room.fit(jobs)]))
     first: Row = ("farm", at_ms, farm.name, __version__, began_s, room.left_out)
     return join_rows([pack(first), *rows, pack(recorder.pulse_row())])

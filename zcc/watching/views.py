@@ -140,9 +140,11 @@ class BuildView:
 
     @property
     def id(self) -> str:
-        """Names it in every feed and every recording."""
-        owner = self.member.id if self.member is not None else ""
-        return f"{owner}/{self.shown.id}"
+        """Names it in every feed and every recording; in one stretch of this feed alone where its member is not
+        known. Never another member's: hosts and ids are what an agent says."""
+        shown = self.shown
+        unknown = f"#{shown.member}@{shown.at_ms}"
+        return f"{self.member.id if self.member is not None else unknown}/{shown.id}"
 
     @property
     def name(self) -> str:

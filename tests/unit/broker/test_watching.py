@@ -9,7 +9,7 @@ import pytest
 
 from broker.core import events
 from broker.core.limits import STARTUP_GRACE_S
-from broker.watching import snapshot
+from broker.watching import numbers, snapshot
 from broker.watching.feed import TOO_MANY_WATCHERS, Ring
 from broker.watching.limits import (
     FEED_LINGERS_S,
@@ -17,6 +17,7 @@ from broker.watching.limits import (
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
+    MAX_BUILDS_OF_KEY,
     MAX_SHOWN_JOBS,
     MAX_SHOWN_REQUESTS,
     MAX_SNAPSHOT_BYTES,
@@ -29,6 +30,7 @@ from tests.support.broker_world import Desk, JobFacts, blob, job
 from tests.support.watched import BEGAN_S, Feed, Seer, described, present
 from zcc.events import (
     AgentCounted,
+    BuildShown,
     FarmEvent,
     FarmPulse,
     HitServed,
@@ -36,6 +38,7 @@ from zcc.events import (
     JobLeased,
     JobQueued,
     LeaseLost,
+    MemberShown,
     NodeShown,
     QueueShown,
     RequestRefused,
@@ -58,6 +61,7 @@ from zcc.messages import (
     Watch,
 )
 from zcc.subject import BuildCounts, BuildName, LocalFile, Subject
+from zcc.watching.state import FarmState
 
 SUBJECT = Subject(BuildName(1_700_000_000_000, "hello 12:00:00"), "src/x.c", "c", "gcc 12.2.0", 7)
 
@@ -474,6 +478,87 @@ def test_a_mistake_of_ours_in_the_telling_harms_no_job_and_the_feed_begins_anew(
     desk.done(node, run.lease)
     assert len(desk.got(client, Finished)) == 1
     assert names_of(heard(feed, seer)) == ["finished"]
+
+
+def counts_of(*numbers: int, name: str = "x") -> LocalCounts:
+    return LocalCounts(
+        tuple(BuildCounts(BuildName(number, name), 1, 0, (), (), ()) for number in numbers)
+    )
+
+
+def test_no_key_takes_the_owners_off_others_jobs_by_builds_it_makes_up(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers, "MAX_NUMBERED", 200)
+    old = feed.begin("old")
+    victim, attacker = desk.client("victim"), desk.client("attacker")
+    desk.node("n")
+    desk.submit(victim, 1, named("w"))
+    for number in range(700):
+        desk.say(attacker, counts_of(number))
+    heard(feed, old)
+    desk.now += SNAPSHOT_EVERY_S
+    desk.happen()
+    new = feed.begin("new")
+    heard(feed, new)
+    for seer in (old, new):
+        (shown,) = seer.state.jobs.values()
+        assert shown.member is not None
+        assert shown.member.name == "user-victim"
+        assert shown.build is not None
+        assert (shown.build.name, shown.build.shown.host) == ("hello 12:00:00", "victim")
+        assert shown.build.id == "k-user-victim/victim-1700000000000"
+        assert shown.toolchain is not None
+        assert shown.toolchain.name == "gcc 12.2.0"
+    assert len(new.state.builds) == MAX_BUILDS_OF_KEY + 1
+
+
+def test_a_build_of_another_key_by_the_same_host_and_number_is_another(
+    desk: Desk, feed: Feed
+) -> None:
+    seer = feed.begin("seer")
+    victim = desk.client("victim")
+    attacker = desk.hello("attacker", PeerRole.CLIENT)
+    for session in desk.machine.farm.sessions:
+        session.name = "host:1"  # as its Hello may say
+    desk.node("n")
+    desk.submit(victim, 1, named("w"))
+    desk.say(attacker, counts_of(SUBJECT.build.number, name="mine"))
+    told = heard(feed, seer)
+    without = FarmState()  # a watcher that has not heard who they are
+    for event in told:
+        if not isinstance(event, MemberShown):
+            without.apply(event)
+    for state in (seer.state, without):
+        assert len(state.known_builds) == 2
+        (shown,) = state.jobs.values()
+        assert shown.build is not None
+        assert shown.build.name == "hello 12:00:00"
+        assert not shown.build.counts
+
+
+@pytest.mark.parametrize("kind", ["_members", "_toolchains", "_builds"])
+def test_what_has_no_number_any_more_is_in_no_snapshot(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(numbers, "MAX_NUMBERED", 3)
+    seer = feed.begin("seer")
+    desk.node("n")
+    for number in range(8):
+        client = desk.client(f"c{number}")
+        desk.submit(client, 1, replace(named(f"w{number}"), toolchain=blob(f"t{number}")))
+    watch = desk.machine.farm.watch
+    assert watch is not None
+    known = getattr(watch.register, kind)
+    assert sorted(known.said) == sorted(known._known.values())
+    assert len(known.said) == 3
+    # Who comes again is told anew, with its build.
+    desk.submit(desk.client("c0"), 2, named("again"))
+    told = heard(feed, seer)
+    builds = [event for event in told if isinstance(event, BuildShown)]
+    assert builds[-1].host == "c0"
+    assert seer.state.builds[builds[-1].build].id == "k-user-c0/c0-1700000000000"
+    assert sorted(known.said) == sorted(known._known.values())
 
 
 def hard_name(seed: int, length: int = 256) -> str:

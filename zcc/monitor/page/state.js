@@ -98,7 +98,7 @@ export class FarmState {
   onBuild(event) {
     const at = this.timeOf(event);
     const member = this.members.get(event.member) ?? null;
-    const id = `${member ? member.id : ""}/${event.id}`;
+    const id = `${member ? member.id : `#${event.member}@${event.at_ms}`}/${event.id}`;
     let build = this.knownBuilds.get(id);
     if (!build) {
       build = {
