@@ -41,6 +41,8 @@ from zcc.errors import ProtocolError
 # What is read of a batch, or of a snapshot; a broker makes none of more than 8 MiB.
 MAX_EVENTS_BYTES = 32 << 20
 MAX_EVENTS = 200_000
+# What one batch holds before it is compressed: random names do not shrink, and no frame has more than 8 MiB.
+MAX_BATCH_BYTES = 1 << 20
 # Of one event: lists within it.
 MAX_TOOLCHAINS = 64
 MAX_REASONS = 16

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from broker.core.farm import Farm
 from broker.watching.limits import (
     FEED_LINGERS_S,
-    MAX_BATCH_BYTES,
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
@@ -24,7 +23,7 @@ from broker.watching.limits import (
 from broker.watching.numbers import Describe
 from broker.watching.recorder import Recorder
 from broker.watching.snapshot import pack_snapshot
-from zcc.events import pack_pieces
+from zcc.events import MAX_BATCH_BYTES, pack_pieces
 from zcc.messages import (
     Enrol,
     Enrolled,

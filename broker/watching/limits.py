@@ -7,8 +7,6 @@ BATCH_S = 0.1
 # Batches that are kept for who is slow or was away: a minute, and what they may take.
 MAX_BATCHES = 600
 MAX_BATCHES_BYTES = 4 << 20
-# What one batch holds before it is compressed: random names do not shrink, and no frame has more than 8 MiB.
-MAX_BATCH_BYTES = 1 << 20
 # Of one watcher so many wait to be read at a time.
 MAX_BATCHES_DUE = 16
 # A feed goes on for so long without watchers: one that connects again misses nothing.

@@ -5,7 +5,8 @@ endian), one byte for its kind, and a batch as it travels (a zstd frame of `zcc/
 
     0 snapshot   as the broker has sent it: before it there may be a gap
     1 batch      what happened then
-    2 present    the state at the end of the file before: who reads that one, too, passes over it
+    2 present    the state at the end of the file before, in one record or several: who reads that one, too,
+                 passes over them
 
 So each file can be read by itself, and the oldest may go. A torn end is passed over.
 """
@@ -20,7 +21,14 @@ from collections.abc import Iterator
 from cache.errors import BlobCorruptError
 from cache.frame import compress, decompress
 from zcc.errors import ConfigError, ProtocolError
-from zcc.events import MAX_EVENTS_BYTES, FarmEvent, pack_rows, row_of, unpack_events
+from zcc.events import (
+    MAX_BATCH_BYTES,
+    MAX_EVENTS_BYTES,
+    FarmEvent,
+    pack_pieces,
+    row_of,
+    unpack_events,
+)
 from zcc.messages import MAX_FRAME_BYTES, Happened, Snapshot
 from zcc.watching.present import present_events
 from zcc.watching.state import FarmState
@@ -68,7 +76,10 @@ class RecordingWriter:
         if is_full:
             rows = [row_of(event) for event in present_events(self._state)]
             self._begin(now_s)
-            self._write(_PRESENT, compress(pack_rows(rows)))
+            for piece in pack_pieces(rows, MAX_BATCH_BYTES):
+                self._write(_PRESENT, compress(piece))
+            self._forget(now_s)
+            self._size_bytes = 0  # a large present is no reason to begin the next file at once
 
     def close(self) -> None:
         if self._file is not None:
@@ -97,8 +108,8 @@ class RecordingWriter:
 
     def _forget(self, now_s: float) -> None:
         """The oldest files go, but for this one."""
-        *older, _ = recording_files(self._directory)
-        left_bytes = self._limit_bytes - MAX_FILE_BYTES
+        *older, this = recording_files(self._directory)
+        left_bytes = self._limit_bytes - MAX_FILE_BYTES - os.path.getsize(this)
         for path in reversed(older):
             left_bytes -= os.path.getsize(path)
             if left_bytes < 0 or began_of(path) < now_s - self._keep_s:

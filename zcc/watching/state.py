@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from zcc import events
 from zcc.events import (
@@ -35,6 +35,8 @@ from zcc.watching.views import BuildView, JobView, NodeView, RequestView, RunVie
 # The history: jobs and runs that have ended, builds, seconds (an hour), and what is worth a line.
 MAX_PAST_RUNS = 100_000
 MAX_BUILDS = 1_000
+# Members, toolchains and builds that have a number: as many as the broker knows of each.
+MAX_NUMBERED = 4_096
 MAX_SECONDS_KEPT = 3_600
 MAX_LINES = 2_000
 MAX_PAST_NODES = 500
@@ -54,7 +56,7 @@ _WORTH_A_LINE = (
 class FarmState:
     """`members`, `toolchains`, `builds`, `nodes` and `jobs` are by number, of the present feed; `known_builds`
     are all of the history by their `id`, the oldest first. `runs` are past ones in the order of their ends.
-    `now_s` is the farm's time at the last event."""
+    `now_s` is the farm's time at the last event. Each has a bound: of more than that the oldest go."""
 
     def __init__(self) -> None:
         self.farm: FarmShown | None = None
@@ -75,6 +77,7 @@ class FarmState:
         # Snapshots after the first: what happened before each of them may be lost.
         self.gaps: deque[float] = deque(maxlen=MAX_LINES)
         self.totals: Counter[str] = Counter()
+        self._jobs_of: dict[int, dict[int, JobView]] = {}  # by toolchain and number
 
     def apply(self, event: FarmEvent) -> None:
         """Take one event in, in the feed's order."""
@@ -121,17 +124,19 @@ class FarmState:
             build.live.clear()
         for each in (self.members, self.toolchains, self.builds, self.nodes, self.jobs):
             each.clear()
+        self._jobs_of.clear()
         self.shipping.clear()
         self.queue = None
 
     def _member(self, event: MemberShown) -> None:
         self.members[event.member] = event
+        _trim(self.members, MAX_NUMBERED)
 
     def _toolchain(self, event: ToolchainShown) -> None:
         self.toolchains[event.toolchain] = event
-        for job in self.jobs.values():
-            if job.queued.toolchain == event.toolchain:
-                job.toolchain = event
+        _trim(self.toolchains, MAX_NUMBERED)
+        for job in self._jobs_of.get(event.toolchain, {}).values():
+            job.toolchain = event
 
     def _build(self, event: events.BuildShown) -> None:
         at_s = self.time_of(event)
@@ -139,15 +144,10 @@ class FarmState:
         known = self.known_builds.get(made.id)
         if known is None:
             known = self.known_builds[made.id] = made
-            self._forget_builds()
+            _trim(self.known_builds, MAX_BUILDS)
         known.shown, known.member = event, made.member
         self.builds[event.build] = known
-
-    def _forget_builds(self) -> None:
-        if len(self.known_builds) > MAX_BUILDS:
-            gone = next((key for key, each in self.known_builds.items() if not each.live), None)
-            if gone is not None:
-                del self.known_builds[gone]
+        _trim(self.builds, MAX_NUMBERED)
 
     def _node(self, event: NodeShown) -> None:
         at_s = self.time_of(event)
@@ -181,6 +181,7 @@ class FarmState:
         toolchain = self.toolchains.get(event.toolchain)
         job = JobView(event.job, event, at_s, toolchain, [request])
         self.jobs[event.job] = job
+        self._jobs_of.setdefault(event.toolchain, {})[event.job] = job
         if build is not None:
             build.live[job.number] = job
             self._touch(build, at_s)
@@ -297,6 +298,10 @@ class FarmState:
     def _end_job(self, job: JobView, ending: str, at_s: float) -> None:
         job.ending, job.ended_s, job.sending = ending, at_s, ""
         del self.jobs[job.number]
+        alike = self._jobs_of.get(job.queued.toolchain, {})
+        alike.pop(job.number, None)
+        if not alike:
+            self._jobs_of.pop(job.queued.toolchain, None)
         for run in job.runs:
             if not run.ending:
                 self._end_run(run, views.CANCELLED, at_s)
@@ -359,6 +364,16 @@ class FarmState:
         if not self.seconds or self.seconds[-1].at_s < number:
             self.seconds.append(SecondView(number))
         return self.seconds[-1]
+
+
+Key = TypeVar("Key")
+
+
+def _trim(things: dict[Key, Any], most: int) -> None:
+    """Of more than so many the oldest goes, of builds the oldest that is not live, if there is one."""
+    if len(things) > most:
+        gone = (key for key, each in things.items() if not getattr(each, "live", None))
+        del things[next(gone, next(iter(things)))]
 
 
 _APPLIERS: dict[type[FarmEvent], Callable[[FarmState, Any], None]] = {

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
 
 from broker.core import events
 from broker.core.limits import STARTUP_GRACE_S
-from broker.watching import numbers, snapshot
 from broker.watching.feed import TOO_MANY_WATCHERS, Ring
 from broker.watching.limits import (
     FEED_LINGERS_S,
-    MAX_BATCH_BYTES,
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
-    MAX_BUILDS_OF_KEY,
-    MAX_SHOWN_JOBS,
-    MAX_SHOWN_REQUESTS,
-    MAX_SNAPSHOT_BYTES,
     MAX_WATCHERS,
     MAX_WATCHERS_PER_KEY,
-    SNAPSHOT_EVERY_S,
 )
-from cache.frame import compress
 from tests.support.broker_world import Desk, JobFacts, blob, job
 from tests.support.watched import BEGAN_S, Feed, Seer, described, present
 from zcc.events import (
     AgentCounted,
-    BuildShown,
     FarmEvent,
     FarmPulse,
     HitServed,
@@ -38,13 +28,11 @@ from zcc.events import (
     JobLeased,
     JobQueued,
     LeaseLost,
-    MemberShown,
     NodeShown,
     QueueShown,
     RequestRefused,
 )
 from zcc.messages import (
-    MAX_SENT_BYTES,
     Beat,
     Cancel,
     Enrol,
@@ -61,7 +49,6 @@ from zcc.messages import (
     Watch,
 )
 from zcc.subject import BuildCounts, BuildName, LocalFile, Subject
-from zcc.watching.state import FarmState
 
 SUBJECT = Subject(BuildName(1_700_000_000_000, "hello 12:00:00"), "src/x.c", "c", "gcc 12.2.0", 7)
 
@@ -478,141 +465,3 @@ def test_a_mistake_of_ours_in_the_telling_harms_no_job_and_the_feed_begins_anew(
     desk.done(node, run.lease)
     assert len(desk.got(client, Finished)) == 1
     assert names_of(heard(feed, seer)) == ["finished"]
-
-
-def counts_of(*numbers: int, name: str = "x") -> LocalCounts:
-    return LocalCounts(
-        tuple(BuildCounts(BuildName(number, name), 1, 0, (), (), ()) for number in numbers)
-    )
-
-
-def test_no_key_takes_the_owners_off_others_jobs_by_builds_it_makes_up(
-    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(numbers, "MAX_NUMBERED", 200)
-    old = feed.begin("old")
-    victim, attacker = desk.client("victim"), desk.client("attacker")
-    desk.node("n")
-    desk.submit(victim, 1, named("w"))
-    for number in range(700):
-        desk.say(attacker, counts_of(number))
-    heard(feed, old)
-    desk.now += SNAPSHOT_EVERY_S
-    desk.happen()
-    new = feed.begin("new")
-    heard(feed, new)
-    for seer in (old, new):
-        (shown,) = seer.state.jobs.values()
-        assert shown.member is not None
-        assert shown.member.name == "user-victim"
-        assert shown.build is not None
-        assert (shown.build.name, shown.build.shown.host) == ("hello 12:00:00", "victim")
-        assert shown.build.id == "k-user-victim/victim-1700000000000"
-        assert shown.toolchain is not None
-        assert shown.toolchain.name == "gcc 12.2.0"
-    assert len(new.state.builds) == MAX_BUILDS_OF_KEY + 1
-
-
-def test_a_build_of_another_key_by_the_same_host_and_number_is_another(
-    desk: Desk, feed: Feed
-) -> None:
-    seer = feed.begin("seer")
-    victim = desk.client("victim")
-    attacker = desk.hello("attacker", PeerRole.CLIENT)
-    for session in desk.machine.farm.sessions:
-        session.name = "host:1"  # as its Hello may say
-    desk.node("n")
-    desk.submit(victim, 1, named("w"))
-    desk.say(attacker, counts_of(SUBJECT.build.number, name="mine"))
-    told = heard(feed, seer)
-    without = FarmState()  # a watcher that has not heard who they are
-    for event in told:
-        if not isinstance(event, MemberShown):
-            without.apply(event)
-    for state in (seer.state, without):
-        assert len(state.known_builds) == 2
-        (shown,) = state.jobs.values()
-        assert shown.build is not None
-        assert shown.build.name == "hello 12:00:00"
-        assert not shown.build.counts
-
-
-@pytest.mark.parametrize("kind", ["_members", "_toolchains", "_builds"])
-def test_what_has_no_number_any_more_is_in_no_snapshot(
-    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setattr(numbers, "MAX_NUMBERED", 3)
-    seer = feed.begin("seer")
-    desk.node("n")
-    for number in range(8):
-        client = desk.client(f"c{number}")
-        desk.submit(client, 1, replace(named(f"w{number}"), toolchain=blob(f"t{number}")))
-    watch = desk.machine.farm.watch
-    assert watch is not None
-    known = getattr(watch.register, kind)
-    assert sorted(known.said) == sorted(known._known.values())
-    assert len(known.said) == 3
-    # Who comes again is told anew, with its build.
-    desk.submit(desk.client("c0"), 2, named("again"))
-    told = heard(feed, seer)
-    builds = [event for event in told if isinstance(event, BuildShown)]
-    assert builds[-1].host == "c0"
-    assert seer.state.builds[builds[-1].build].id == "k-user-c0/c0-1700000000000"
-    assert sorted(known.said) == sorted(known._known.values())
-
-
-def hard_name(seed: int, length: int = 256) -> str:
-    """Letters that no compressor makes less of."""
-    return "".join(random.Random(seed).choices([chr(code) for code in range(33, 127)], k=length))
-
-
-def test_what_one_client_says_at_once_never_fills_a_frame(desk: Desk, feed: Feed) -> None:
-    seer = feed.begin("seer")
-    seer.read()
-    desk.validates_each = 0
-    client = desk.client("c")
-    for number in range(12_000):
-        subject = replace(SUBJECT, file=hard_name(number))
-        desk.submit(client, number + 1, replace(job("w", ()), subject=subject))
-    feed.tick()
-    sizes = [len(each.body) for each in feed.inboxes[b"seer"] if isinstance(each, Happened)]
-    assert sum(sizes) > 2 * MAX_BATCH_BYTES
-    assert max(sizes) <= MAX_BATCH_BYTES
-    assert len([each for each in seer.read() if isinstance(each, RequestRefused)]) == 12_000
-
-
-def test_a_snapshot_has_a_bound_in_bytes_and_says_what_it_left_out(
-    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert len(compress(random.Random(1).randbytes(MAX_SNAPSHOT_BYTES + 4096))) <= MAX_SENT_BYTES
-    most_bytes, most_jobs = MAX_SNAPSHOT_BYTES // 24, MAX_SHOWN_JOBS // 16
-    monkeypatch.setattr(snapshot, "MAX_SNAPSHOT_BYTES", most_bytes)
-    monkeypatch.setattr(snapshot, "MAX_SHOWN_JOBS", most_jobs)
-    feed.begin("old")
-    desk.validates_each = 0
-    client, other = desk.client("c"), desk.client("d")
-    desk.node("n")
-    for number in range(100):
-        desk.submit(other, number + 1, named("twins"))
-    for number in range(600):
-        wild = replace(SUBJECT, file=hard_name(number), language=hard_name(-1 - number))
-        wild = replace(wild, toolchain=hard_name(9_000 + number))
-        facts = replace(job(f"w{number}", (f"{number}.c",)), toolchain=blob(f"t{number}"))
-        desk.submit(client, number + 1, replace(facts, subject=wild))
-    feed.tick()
-    desk.now += SNAPSHOT_EVERY_S
-    desk.happen()
-    feed.tick()
-    seer = feed.begin("new")
-    (made,) = feed.inboxes[b"new"]
-    assert isinstance(made, Snapshot)
-    assert most_bytes - 4096 < len(made.body) < most_bytes + 4096
-    seer.read()
-    assert seer.state.farm is not None
-    assert [node.shown.name for node in seer.state.nodes.values()] == ["n"]
-    shown = seer.state.jobs
-    (twins,) = [each for each in shown.values() if each.file == SUBJECT.file]
-    assert len(twins.requests) == MAX_SHOWN_REQUESTS
-    live = len(desk.machine.farm.executions)
-    assert 0 < len(shown) < most_jobs < live
-    assert seer.state.farm.left_out >= live - len(shown) + 100 - MAX_SHOWN_REQUESTS

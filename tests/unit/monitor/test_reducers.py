@@ -13,6 +13,8 @@ import pytest
 from tests.support import watched_farm
 from tests.support.page_modules import lay_out, run_node
 from zcc.events import (
+    AgentCounted,
+    BuildShown,
     FarmEvent,
     FarmShown,
     HitServed,
@@ -21,13 +23,15 @@ from zcc.events import (
     JobLeased,
     JobQueued,
     LeaseLost,
+    MemberShown,
     NodeLeft,
     RequestLeft,
     RequestRefused,
+    ToolchainShown,
     row_of,
 )
 from zcc.monitor.broadcast import FIELDS
-from zcc.watching.state import FarmState
+from zcc.watching.state import MAX_NUMBERED, FarmState
 from zcc.watching.views import NodeView
 
 SCRIPT = Path(__file__).with_name("reduced.js").read_text()
@@ -136,6 +140,28 @@ def test_what_is_rare_is_the_same_to_both(tmp_path: Path) -> None:
         LeaseLost(at + 14, 99_999, 1, "beaten", "", False),
     ]
     page, watcher = both(tmp_path, [*events, *rare])
+    assert page == watcher
+
+
+def test_what_has_a_number_is_forgotten_alike(tmp_path: Path) -> None:
+    """Members, toolchains and builds beyond their bounds: the oldest go, but for a build with a live job."""
+    events = watched_farm.five_minutes(20)
+    at = events[-1].at_ms
+    many: list[FarmEvent] = []
+    many += [
+        MemberShown(at, 10_000 + number, f"k-{number}", "m", "client") for number in range(5_000)
+    ]
+    many += [ToolchainShown(at, 10_000 + number, "d", "gcc") for number in range(5_000)]
+    many += [BuildShown(at, 20_000, 10_001, "live", "host", "live")]
+    many += [JobQueued(at, 90_000, "k", 1, 20_000, "a.c", "c", 1, 1, True, 1, 1, 1, 1, 0, "")]
+    many += [BuildShown(at, 20_001 + number, 0, "one", "host", "one") for number in range(5_000)]
+    many += [AgentCounted(at, 0, number, 1, 0, (), (), ()) for number in (20_000, 20_001, 25_000)]
+    page, watcher = both(tmp_path, [*events, *many])
+    assert watcher["members"] == watcher["toolchains"] == MAX_NUMBERED
+    (one,) = [build for build in watcher["builds"].values() if build["name"] == "one"]
+    assert one["counts"] == {"local-hit": 1}
+    (live,) = [build for build in watcher["builds"].values() if build["name"] == "live"]
+    assert live["counts"] == {"local-hit": 1}
     assert page == watcher
 
 

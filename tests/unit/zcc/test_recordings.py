@@ -82,7 +82,7 @@ def test_what_was_recorded_is_replayed_with_its_history(tmp_path: Path) -> None:
 def test_files_follow_one_another_without_a_gap_and_each_can_be_read_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "MAX_FILE_BYTES", 600)
+    monkeypatch.setattr(recording, "MAX_FILE_BYTES", 300)
     farm = Recorded(tmp_path)
     for number in range(12):
         farm.build(f"w{number}")
@@ -98,6 +98,25 @@ def test_files_follow_one_another_without_a_gap_and_each_can_be_read_alone(
     assert present(last) == present(farm.state)
     one = replayed(files[-2])
     assert 0 < sum(each.counts["ok"] for each in one.known_builds.values()) < 12
+
+
+def test_a_present_of_many_jobs_is_written_in_pieces_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_BATCH_BYTES", 1_000, raising=False)
+    monkeypatch.setattr("zcc.events.MAX_EVENTS", 60)
+    monkeypatch.setattr(recording, "MAX_FILE_BYTES", 600)
+    farm = Recorded(tmp_path)
+    for number in range(90):
+        farm.desk.submit(farm.client, 100 + number, named(f"waits{number}"))
+        farm.flush()
+    farm.writer.close()
+    files = recording_files(str(tmp_path))
+    last = replayed(files[-1])
+    assert len(last.jobs) == 90
+    assert present(last) == present(farm.state)
+    assert present(replayed(str(tmp_path))) == present(farm.state)
+    assert len(files) < 90, "a present that is large by itself begins no file"
 
 
 def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

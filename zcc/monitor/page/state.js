@@ -7,6 +7,7 @@ export const MOST_RUNS = 60_000;
 export const MOST_SECONDS = 900;
 export const MOST_LINES = 400;
 export const MOST_BUILDS = 500;
+export const MOST_NUMBERED = 4_096;
 export const BUILD_GAP_MS = 10_000;
 export const PHASES = ["scan", "queue", "send", "fetch", "compile", "return"];
 
@@ -17,6 +18,19 @@ const WORTH_A_LINE = new Set([
 const add = (counts, name, by = 1) => {
   if (by) counts[name] = (counts[name] ?? 0) + by;
 };
+
+/** Of more than so many the oldest goes, of builds the oldest that is not live, if there is one. */
+function trim(things, most) {
+  if (things.size <= most) return;
+  let gone = things.keys().next().value;
+  for (const [key, each] of things) {
+    if (!each.live?.size) {
+      gone = key;
+      break;
+    }
+  }
+  things.delete(gone);
+}
 
 export class FarmState {
   constructor(fields = {}) {
@@ -89,10 +103,12 @@ export class FarmState {
 
   onMember(event) {
     this.members.set(event.member, event);
+    trim(this.members, MOST_NUMBERED);
   }
 
   onToolchain(event) {
     this.toolchains.set(event.toolchain, event);
+    trim(this.toolchains, MOST_NUMBERED);
   }
 
   onBuild(event) {
@@ -106,21 +122,13 @@ export class FarmState {
         localFiles: 0, past: 0, cpuMs: 0, savedMs: 0,
       };
       this.knownBuilds.set(id, build);
-      if (this.knownBuilds.size > MOST_BUILDS) this.dropBuild();
+      trim(this.knownBuilds, MOST_BUILDS);
     }
     build.shown = event;
     build.member = member;
     build.name = event.name || event.id;
     this.builds.set(event.build, build);
-  }
-
-  dropBuild() {
-    for (const [id, build] of this.knownBuilds) {
-      if (build.live.size === 0) {
-        this.knownBuilds.delete(id);
-        return;
-      }
-    }
+    trim(this.builds, MOST_NUMBERED);
   }
 
   onNode(event) {
