@@ -119,7 +119,7 @@ class Farm:
         """It has ended without a result, and how; who says it first knows best."""
         self.decisions.ended(lease.id, ending, self.now, detail)
         if self.watch is not None:
-            self.watch.unleased(lease, ending, detail, is_fault=is_fault)
+            self.watch.unleased(lease, ending, is_fault=is_fault)
 
     def proved_toolchain(self, user: str, digest: Digest) -> None:
         """A compiler in it has run for this key: the next broker is to know, too."""

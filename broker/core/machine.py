@@ -71,6 +71,8 @@ from zcc.printable import printable
 from zcc.reasons import Reason
 
 DISK_FULL = Reason.BROKER_DISK
+# What watchers are told of whoever breaks the protocol.
+MISBEHAVED = "it broke the protocol"
 
 
 class Machine:
@@ -277,7 +279,8 @@ class Machine:
         self._banned[origin.route] = now + BAN_S
         self.farm.audit("violation", user=origin.user, reason=event.reason)
         if self.farm.watch is not None:
-            self.farm.watch.turned_away(origin.user, event.reason)
+            # What it said that nobody may say is in the audit log: it may hold anything.
+            self.farm.watch.turned_away(origin.user, MISBEHAVED)
         session = self.farm.sessions.find(origin)
         if session is not None:
             self._say_bye(session, f"protocol: {event.reason}", now)

@@ -1,4 +1,4 @@
-"""Who waits, in order of service, and why: a look at the queue for who watches. Pure."""
+"""Who waits, in order of service, and why, and how much there is: a look at the farm for who watches. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.jobs import Execution, Phase
 from broker.scheduling.queue import Lane, Line
-from zcc.events import MAX_ROWS
+from zcc.events import MAX_ROWS, Row
+from zcc.messages import PeerRole
 
 if TYPE_CHECKING:
     from broker.core.farm import Farm
@@ -72,3 +73,15 @@ def _why(farm: Farm, lane: Lane, *, ready: int, sending: int, parked: int) -> st
     if parked:
         return "toolchain"
     return "others-first" if idle > 0 else "all-busy"
+
+
+def pulse_row(farm: Farm, at_ms: int, watchers: int, store: tuple[int, int, int]) -> Row:
+    """How much waits and runs, and who is here."""
+    running = len(farm.leases) - len(farm.hedged)
+    slots = sum(node.slots for node in farm.nodes) if len(farm.nodes) < 1000 else 0
+    if not slots:
+        slots, _ = farm.seats.slots("", b"")
+    agents = sum(1 for each in farm.sessions if each.role is PeerRole.CLIENT)
+    counts = agents, len(farm.nodes), watchers
+    waiting = max(0, farm.total.jobs - running)
+    return "pulse", at_ms, waiting, running, slots, *counts, *store

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.core.nodes import Node
+from broker.watching.asking import is_hidden
 from broker.watching.limits import MAX_NODES_SHOWN_A_SECOND, NODE_SHOWN_EVERY_S
-from broker.watching.numbers import Register, shown
+from broker.watching.numbers import Register, shown, without_paths
 from cache.digest import Digest
 from zcc.events import MAX_TOOLCHAINS, Row
 
@@ -42,7 +43,8 @@ class NodesShown:
         self._changed.pop(node.session.id, None)
         known = self._nodes.pop(node.session.id, None)
         if known is not None:
-            self._say(("node-left", at_ms, known.number, shown(reason)))
+            word, _, _ = reason.partition(": ")  # what broke the protocol may be anything
+            self._say(("node-left", at_ms, known.number, shown(word)))
 
     def look(self, at_ms: int) -> None:
         """A second has passed."""
@@ -80,7 +82,7 @@ class NodesShown:
             shown(session.version),
             node.state(now),
             shown(node.mode),
-            shown(node.reason(now)),
+            without_paths(node.reason(now)),
             node.slots,
             node.all_slots,
             round(model.speed(node.identity), 3),
@@ -89,12 +91,18 @@ class NodesShown:
             round(node.load, 1),
             memory.limit_bytes if memory is not None else 0,
             memory.usable_bytes if memory is not None else 0,
-            node.reserved_bytes,
+            node.reserved_bytes - self._hidden_bytes(node),
             round(memory.pressure, 1) if memory is not None else 0.0,
             node.record.finished,
             node.record.faults,
             tuple(self._register.toolchain(each, "", at_ms) for each in toolchains),
         )
+
+    def _hidden_bytes(self, node: Node) -> int:
+        """Reserved for what is told to nobody: it would show where that runs."""
+        executions = self._farm.executions
+        held = ((each.memory_bytes, executions.get(each.key)) for each in node.leases.values())
+        return sum(size for size, job in held if job is not None and is_hidden(job))
 
     def all_rows(self, at_ms: int) -> list[Row]:
         """All nodes as they were said last, and those that were not said yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 
 from broker.core.sessions import Session
@@ -10,6 +11,8 @@ from cache.digest import Digest
 from zcc.events import Row
 from zcc.printable import brief
 from zcc.subject import BuildName
+
+_PATH = re.compile(r"(?<![^\s'\"`(\[<=:,;])/.*", re.DOTALL)
 
 # The id, the registered name and the role of a key.
 Describe = Callable[[str], tuple[str, str, str]]
@@ -20,6 +23,11 @@ def shown(text: str) -> str:
     if len(text) <= MAX_SHOWN_BYTES and text.isascii() and text.isprintable():
         return text  # nearly always
     return brief(text, MAX_SHOWN_BYTES)
+
+
+def without_paths(text: str) -> str:
+    """The same of what a node or a mistake says: from the first absolute path on it is cut."""
+    return shown(_PATH.sub("...", text))
 
 
 def digits(digest: bytes) -> str:

@@ -8,21 +8,23 @@ at more than it is given but `tick`, once a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import wraps
+from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from broker.core.jobs import Execution, Lease, Phase, Waiter
 from broker.core.nodes import Node
 from broker.core.sessions import Session
-from broker.watching.limits import PULSE_S
-from broker.watching.lines import queue_rows
+from broker.watching.asking import first_of, is_hidden, requests_of
+from broker.watching.counts import counts_row
+from broker.watching.limits import MAX_SHOWN_REQUESTS, PULSE_S
+from broker.watching.lines import pulse_row, queue_rows
 from broker.watching.nodes import NodesShown
-from broker.watching.numbers import Describe, Register, digits, shown
-from zcc.bounds import MAX_COUNT
+from broker.watching.numbers import Describe, Register, digits, shown, without_paths
 from zcc.events import Row
-from zcc.messages import LocalCounts, PeerRole
-from zcc.reasons import reason_of
+from zcc.messages import LocalCounts
+from zcc.reasons import Reason
 
 if TYPE_CHECKING:
     from broker.core.events import JobSubmitted, Recalled, ResultArrived
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 # What a job waits for in this phase.
 _SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
 
-
-# What a reason is called that this release does not have.
-OTHER = "other"
 
 # A reason, slots, idle ones, the node's rate, and the fastest one's.
 Chosen = tuple[str, int, int, float, float]
@@ -63,19 +62,6 @@ def _harmless(
 def _lacks(phase: Phase) -> bool:
     """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
     return phase is Phase.FETCHING or phase is Phase.PARKED
-
-
-def _word(code: str) -> str:
-    """A reason's code; another zcc's is told as `other`."""
-    return code if reason_of(code) is not None else OTHER
-
-
-def _by_word(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    told = Counter[str]()
-    for code, count in counts:
-        word = _word(code)
-        told[word] = min(MAX_COUNT, told[word] + count)
-    return tuple(told.items())
 
 
 def ms(seconds: float) -> int:
@@ -128,8 +114,9 @@ class Recorder:
     @_harmless
     def queued(self, execution: Execution) -> None:
         """A job is taken in, for its first request."""
-        first = next(iter(execution.waiters.values()))
-        self.rows.append(self.queued_row(execution, first, self.at_ms))
+        first = first_of(execution)
+        if first is not None:
+            self.rows.append(self.queued_row(execution, first, self.at_ms))
 
     def queued_row(self, execution: Execution, first: Waiter, at_ms: int) -> Row:
         subject, lane = first.subject, execution.lane
@@ -139,8 +126,6 @@ class Recorder:
         if subject is not None:
             file, language = shown(subject.file), shown(subject.language)
             toolchain, scan_ms = subject.toolchain, subject.scan_ms
-        elif execution.is_rerun:
-            file = "(audit)"
         known, needs = execution.known, lane.machine_class
         return (
             "queued",
@@ -164,8 +149,28 @@ class Recorder:
 
     @_harmless
     def joined(self, execution: Execution, waiter: Waiter) -> None:
-        """One more request waits for it."""
-        self.rows.append(self.joined_row(execution, waiter, self.at_ms))
+        """One more request waits for it; the first one for what the broker has run again by itself."""
+        if first_of(execution) is waiter:
+            self.rows += self.rows_of(execution)
+        else:
+            self.rows.append(self.joined_row(execution, waiter, self.at_ms))
+
+    def rows_of(self, execution: Execution) -> Iterator[Row]:
+        """What makes it of nothing, with as many requests as a snapshot lists."""
+        requests = islice(requests_of(execution), MAX_SHOWN_REQUESTS)
+        first = next(requests, None)
+        if first is None:
+            return
+        yield self.queued_row(execution, first, self.ms_at(first.since))
+        for waiter in requests:
+            yield self.joined_row(execution, waiter, self.ms_at(waiter.since))
+        if _lacks(execution.phase):
+            yield self.sending_row(execution, self.ms_at(execution.sending_at))
+        for lease in (execution.lease, execution.hedge):
+            if lease is not None:
+                yield self.leased_row(execution, lease, self.ms_at(lease.assigned_at))
+                if lease.began_at is not None:
+                    yield self.started_row(execution, lease, self.ms_at(lease.began_at))
 
     def joined_row(self, execution: Execution, waiter: Waiter, at_ms: int) -> Row:
         file = shown(waiter.subject.file) if waiter.subject is not None else ""
@@ -174,6 +179,10 @@ class Recorder:
     @_harmless
     def left(self, execution: Execution, waiter: Waiter) -> None:
         """One request of several is over."""
+        if is_hidden(execution):
+            self.abandoned(execution)
+            execution.number = 0
+            return
         self.rows.append(
             ("left", self.at_ms, self._job(execution), *self._whose(waiter, execution))
         )
@@ -225,7 +234,9 @@ class Recorder:
     @_harmless
     def refused(self, execution: Execution, reason: str) -> None:
         """No to everybody who waits for this job."""
-        first = next(iter(execution.waiters.values()), None)
+        if is_hidden(execution):
+            return
+        first = first_of(execution)
         member, build = (0, 0) if first is None else self._whose(first, execution)
         subject = first.subject if first is not None else None
         file = shown(subject.file) if subject is not None else ""
@@ -233,6 +244,8 @@ class Recorder:
 
     def _refused(self, job: int, member: int, build: int, file: str, reason: str) -> None:
         code, _, detail = reason.partition(": ")
+        if code == Reason.JOB_REFUSED:
+            detail = ""  # a node's word: it may name what is only its own, or the job's agent's
         self.rows.append(
             ("refused", self.at_ms, job, member, build, file, shown(code), shown(detail))
         )
@@ -267,7 +280,7 @@ class Recorder:
         if lacks:
             self._count(execution, execution.phase, +1)
             execution.sending_at = self._farm.now
-        if did_lack or lacks:
+        if (did_lack or lacks) and not is_hidden(execution):
             self.rows.append(self.sending_row(execution, self.at_ms))
 
     def _stop_sending(self, execution: Execution) -> None:
@@ -300,7 +313,8 @@ class Recorder:
         reason = "copy" if lease is execution.hedge else choice.reason
         chosen = reason, *room, choice.seat.rate, fastest
         self._choices[self._lease(lease)] = chosen
-        self.rows.append(self.leased_row(execution, lease, self.at_ms))
+        if not is_hidden(execution):
+            self.rows.append(self.leased_row(execution, lease, self.at_ms))
 
     @_harmless
     def adopted(self, execution: Execution, lease: Lease) -> None:
@@ -334,21 +348,25 @@ class Recorder:
     def started(self, lease: Lease) -> None:
         """Its compiler runs."""
         execution = self._farm.executions[lease.key]
-        self.rows.append(self.started_row(execution, lease, self.at_ms))
+        if not is_hidden(execution):
+            self.rows.append(self.started_row(execution, lease, self.at_ms))
 
     def started_row(self, execution: Execution, lease: Lease, at_ms: int) -> Row:
         return "started", at_ms, self._job(execution), self._lease(lease)
 
     @_harmless
-    def unleased(self, lease: Lease, why: str, detail: str, *, is_fault: bool) -> None:
-        """It has ended without a result; who says it first knows best."""
+    def unleased(self, lease: Lease, why: str, *, is_fault: bool) -> None:
+        """It has ended without a result; who says it first knows best. What a node says of it besides may name
+        paths and sources: it stays with the decisions and the audit log.
+        """
         execution = self._farm.executions.get(lease.key)
         if not lease.number or execution is None:
             return
         number, lease.number = lease.number, 0
         self._choices.pop(number, None)
-        job = self._job(execution)
-        self.rows.append(("unleased", self.at_ms, job, number, why, shown(detail), is_fault))
+        if not is_hidden(execution):
+            job = self._job(execution)
+            self.rows.append(("unleased", self.at_ms, job, number, why, "", is_fault))
 
     @_harmless
     def finished(
@@ -360,12 +378,14 @@ class Recorder:
     ) -> None:
         """Its result has come; `took` are CPU seconds and those on the wall."""
         now, (cpu_s, wall_s) = self._farm.now, took
-        first = next(iter(execution.waiters.values()), None)
+        first = first_of(execution)
         since = first.since if first is not None else lease.assigned_at
         began_at = lease.began_at if lease.began_at is not None else now - wall_s
         outcome = "ok" if event.is_sound else "unproven"
         number, lease.number = self._lease(lease), 0
         self._choices.pop(number, None)
+        if is_hidden(execution):
+            return
         self.rows.append(
             (
                 "finished",
@@ -382,7 +402,7 @@ class Recorder:
                 int(execution.sent_s * 1000),
                 ms(began_at - lease.assigned_at),
                 ms(now - began_at - wall_s),
-                max(0, len(execution.waiters) - 1),
+                max(0, len(list(requests_of(execution))) - 1),
             )
         )
 
@@ -406,7 +426,7 @@ class Recorder:
     @_harmless
     def turned_away(self, user: str, reason: str) -> None:
         key_id, name, _ = self.register.described(user)
-        self.rows.append(("turned-away", self.at_ms, key_id, name, shown(reason)))
+        self.rows.append(("turned-away", self.at_ms, key_id, name, without_paths(reason)))
 
     @_harmless
     def enrolled(self, user: str) -> None:
@@ -421,10 +441,7 @@ class Recorder:
         for each in message.builds:
             build = self.register.build(session, "", each.build, at_ms)
             member = self.register.member(session.user, at_ms)
-            local, missed = _by_word(each.local), _by_word(each.missed)
-            files = tuple((_word(one.reason), shown(one.file), one.waited_ms) for one in each.files)
-            counts = each.local_hits, each.saved_ms, local, missed, files
-            self.rows.append(("counted", at_ms, member, build, *counts))
+            self.rows.append(counts_row(each, member, build, at_ms))
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -444,21 +461,13 @@ class Recorder:
         self.rows.append(self.pulse_row())
 
     def pulse_row(self) -> Row:
-        farm = self._farm
-        running = len(farm.leases) - len(farm.hedged)
-        slots = sum(node.slots for node in farm.nodes) if len(farm.nodes) < 1000 else 0
-        if not slots:
-            slots, _ = farm.seats.slots("", b"")
-        agents = sum(1 for each in farm.sessions if each.role is PeerRole.CLIENT)
-        counts = agents, len(farm.nodes), self.watchers
-        waiting = max(0, farm.total.jobs - running)
-        return ("pulse", self.at_ms, waiting, running, slots, *counts, *self.store)
+        return pulse_row(self._farm, self.at_ms, self.watchers, self.store)
 
     # --- within -------------------------------------------------------------------------------
 
     def build_of(self, execution: Execution) -> tuple[int, int]:
         """The member and the build for which this job waits first."""
-        first = next(iter(execution.waiters.values()), None)
+        first = first_of(execution)
         return (0, 0) if first is None else self._whose(first, execution)
 
     def _job(self, execution: Execution) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, islice
 
 import msgpack
 
 from broker.core.farm import Farm
-from broker.core.jobs import Execution, Phase
+from broker.watching.asking import is_hidden
 from broker.watching.limits import MAX_SHOWN_JOBS, MAX_SHOWN_REQUESTS, MAX_SNAPSHOT_BYTES
 from broker.watching.recorder import Recorder
 from zcc import __version__
@@ -48,11 +48,11 @@ def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
     at_ms = recorder.at_ms
     pack = msgpack.Packer(use_bin_type=True).pack
     nodes = [[pack(row)] for row in recorder.nodes.all_rows(at_ms)]
-    executions = list(farm.executions.values())
+    executions = [each for each in farm.executions.values() if not is_hidden(each)]
     leased = [each for each in executions if each.lease is not None]
     waiting = (each for each in executions if each.lease is None)
     shown = list(islice(chain(leased, waiting), MAX_SHOWN_JOBS))
-    jobs = [list(map(pack, _rows_of(recorder, execution))) for execution in shown]
+    jobs = [list(map(pack, recorder.rows_of(execution))) for execution in shown]
     # Last, since the others have introduced what they name.
     kinds = [[[pack(row)] for row in kind] for kind in recorder.register.said()]
     room = _Room()
@@ -63,20 +63,3 @@ def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
     rows = list(chain.from_iterable([*named, *nodes, *room.fit(jobs)]))
     first: Row = ("farm", at_ms, farm.name, __version__, began_s, room.left_out)
     return join_rows([pack(first), *rows, pack(recorder.pulse_row())])
-
-
-def _rows_of(recorder: Recorder, execution: Execution) -> Iterator[Row]:
-    waiters = islice(execution.waiters.values(), MAX_SHOWN_REQUESTS)
-    first = next(waiters, None)
-    if first is None:
-        return  # it is being ended
-    yield recorder.queued_row(execution, first, recorder.ms_at(first.since))
-    for waiter in waiters:
-        yield recorder.joined_row(execution, waiter, recorder.ms_at(waiter.since))
-    if execution.phase in (Phase.FETCHING, Phase.PARKED):
-        yield recorder.sending_row(execution, recorder.ms_at(execution.sending_at))
-    for lease in (execution.lease, execution.hedge):
-        if lease is not None:
-            yield recorder.leased_row(execution, lease, recorder.ms_at(lease.assigned_at))
-            if lease.began_at is not None:
-                yield recorder.started_row(execution, lease, recorder.ms_at(lease.began_at))

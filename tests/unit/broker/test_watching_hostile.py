@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from broker.core import events
+from broker.core.events import RerunAsked
 from broker.core.limits import STARTUP_GRACE_S
+from broker.core.machine import MISBEHAVED
 from broker.watching import numbers, snapshot
 from broker.watching.limits import (
     MAX_BUILDS_OF_KEY,
@@ -18,10 +21,32 @@ from broker.watching.limits import (
 )
 from cache.frame import compress
 from tests.support.broker_world import Desk, blob, job
-from tests.support.watched import Feed
+from tests.support.watched import Feed, present
 from tests.unit.broker.test_watching import SUBJECT, heard, named
-from zcc.events import MAX_BATCH_BYTES, BuildShown, MemberShown, RequestRefused
-from zcc.messages import MAX_SENT_BYTES, Happened, LocalCounts, PeerRole, Snapshot
+from zcc.events import (
+    MAX_BATCH_BYTES,
+    BuildShown,
+    FarmEvent,
+    JobFinished,
+    LeaseLost,
+    MemberShown,
+    NodeLeft,
+    PeerRefused,
+    RequestRefused,
+)
+from zcc.messages import (
+    MAX_SENT_BYTES,
+    Beat,
+    Bye,
+    Cancel,
+    Failed,
+    Fault,
+    Happened,
+    LocalCounts,
+    PeerRole,
+    Snapshot,
+    Started,
+)
 from zcc.subject import BuildCounts, BuildName
 from zcc.watching.state import FarmState
 
@@ -174,3 +199,110 @@ def test_a_snapshot_has_a_bound_in_bytes_and_says_what_it_left_out(
     live = len(desk.machine.farm.executions)
     assert 0 < len(shown) < most_jobs < live
     assert seer.state.farm.left_out >= live - len(shown) + 100 - MAX_SHOWN_REQUESTS
+
+
+SECRET = "[Errno 2] No such file: '/home/alice/secret-project/x.h' int hidden;"
+
+
+def test_no_words_of_a_nodes_failure_are_told(desk: Desk, feed: Feed) -> None:
+    seer = feed.begin("seer")
+    client, nodes = desk.client("c"), [desk.node("n"), desk.node("m"), desk.node("o")]
+    for ticket, fault in enumerate(Fault, start=1):
+        desk.submit(client, ticket, named(f"w{fault.value}"))
+        for node in nodes:
+            for run in desk.runs(node):
+                desk.say(node, Failed(run.lease, fault.value, SECRET))
+        desk.pass_time(1.0, frozenset((client, *nodes)))
+    desk.happen(events.PeerMisbehaved(nodes[0], f"Hello: expected a path, found {SECRET!r}"))
+    desk.say(nodes[1], Bye(SECRET))
+    desk.say(nodes[2], Beat(0.0, SECRET))
+    desk.pass_time(1.0, frozenset((client, nodes[2])))
+    told = heard(feed, seer)
+    assert {event.why for event in told if isinstance(event, LeaseLost)} > {"sandbox", "refused"}
+    refused = [event for event in told if isinstance(event, RequestRefused)]
+    assert "job-refused" in {event.reason for event in refused}
+    assert [event.reason for event in told if isinstance(event, PeerRefused)] == [MISBEHAVED]
+    left = [event.reason for event in told if isinstance(event, NodeLeft)]
+    assert left == ["protocol", "bye"]
+    assert "secret" not in repr(told)
+    assert "hidden" not in repr(told)
+    late = feed.begin("late")
+    assert "secret" not in repr(heard(feed, late))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("its disk is full: /var/lib/x y", "its disk is full: ..."),
+        ("open('/home/a')", "open('..."),
+        ("/etc", "..."),
+        ("3/4 slots and/or more", "3/4 slots and/or more"),
+    ],
+)
+def test_a_word_is_told_up_to_its_first_path(said: str, told: str) -> None:
+    assert numbers.without_paths(said) == told
+
+
+def audit(*avoid: str) -> RerunAsked:
+    facts = named("w")
+    return RerunAsked(facts.key, facts.toolchain, (), b"", 1, "user-a", frozenset(avoid), b"w")
+
+
+def of_jobs(told: list[FarmEvent]) -> list[str]:
+    return [event.NAME for event in told if hasattr(event, "job")]
+
+
+def test_a_run_of_the_brokers_own_is_told_to_nobody(desk: Desk, feed: Feed) -> None:
+    seer = feed.begin("seer")
+    maker, other = desk.node("maker"), desk.node("other")
+    desk.happen(audit(maker.user))
+    (run,) = desk.runs(other)
+    desk.now += SNAPSHOT_EVERY_S
+    desk.pass_time(6.0, frozenset((maker, other)))
+    late = feed.begin("late")
+    feed.tick()
+    late.read()
+    assert not late.state.jobs
+    assert late.state.farm is not None
+    assert late.state.farm.left_out == 0
+    (node,) = [each for each in desk.machine.farm.nodes if each.session.name == "other"]
+    assert node.reserved_bytes > 0
+    assert {each.shown.memory_reserved_bytes for each in late.state.nodes.values()} == {0}
+    desk.say(other, Started(run.lease))
+    desk.done(other, run.lease)
+    desk.happen(audit(maker.user))
+    (run,) = desk.runs(other)
+    desk.say(other, Failed(run.lease, Fault.REFUSED.value, "no"))
+    assert not desk.machine.farm.executions
+    assert not of_jobs(heard(feed, seer))
+    assert not of_jobs(late.read())
+    assert not feed.failures
+
+
+def test_a_run_of_the_brokers_own_is_told_while_somebody_waits_for_it(
+    desk: Desk, feed: Feed
+) -> None:
+    seer = feed.begin("seer")
+    maker, other = desk.node("maker"), desk.node("other")
+    client, second = desk.client("c"), desk.client("d")
+    desk.happen(audit(maker.user))
+    (run,) = desk.runs(other)
+    desk.say(other, Started(run.lease))
+    desk.submit(client, 1, named("w"))
+    assert of_jobs(heard(feed, seer)) == ["queued", "leased", "started"]
+    (shown,) = seer.state.jobs.values()
+    assert [each.member.name for each in shown.requests if each.member] == ["user-c"]
+    desk.say(client, Cancel(1))
+    assert of_jobs(heard(feed, seer)) == ["abandoned"]
+    assert not seer.state.jobs
+    desk.submit(client, 2, named("w"))
+    desk.submit(second, 1, named("w"))
+    late = feed.begin("late")
+    told = heard(feed, seer)
+    assert of_jobs(told) == ["queued", "leased", "started", "twin"]
+    late.read()
+    assert present(late.state) == present(seer.state)
+    desk.done(other, run.lease)
+    (finished,) = [event for event in heard(feed, seer) if isinstance(event, JobFinished)]
+    assert finished.twins == 1
+    assert not feed.failures
