@@ -354,7 +354,7 @@ class Shell:
 
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
-        self._send(origin.route, answer)
+        self._outgoing.answer(origin.route, answer)
         self._watching.membership_changed(origin.user, message, answer)
         if self.roster.has_changed(changed):
             self._drop_key(changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from broker.core.limits import RETRY_S
+from broker.core.limits import RETRIED_AT_ONCE, RETRY_S
 from broker.failures import Failures
 from broker.transport.deliveries import BodyOf, Deliveries
 from broker.transport.outbox import Outbox
@@ -32,6 +32,8 @@ class Outgoing:
         )
         self.deliveries = Deliveries(read, body_of, self._spool, self.outbox.pump)
         self.say: Callable[[bytes, Message], bool] = self.outbox.say
+        # Of peers that have no session, perhaps: one each, while its connection stands.
+        self._answers: dict[bytes, Message] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, route: bytes, user: str) -> None:
@@ -43,6 +45,13 @@ class Outgoing:
         """The session on this route is over."""
         self.deliveries.close(route)
         self.outbox.close(route)
+
+    def answer(self, route: bytes, message: Message) -> None:
+        """Say what is said once and for all, as a token may be used up by now: where the link does not take it
+        at once, as long as the peer is there. The latest one counts."""
+        if not self.say(route, message) and self._link.is_here(route):
+            self._answers[route] = message
+            self._retry_soon()
 
     def tick(self, _now: float) -> None:
         self.outbox.tick()
@@ -73,3 +82,12 @@ class Outgoing:
         self._timer = None
         with self._failures.noted("what had to wait for a peer"):
             self.outbox.retry()
+            self._retry_answers()
+
+    def _retry_answers(self) -> None:
+        for route in list(self._answers)[:RETRIED_AT_ONCE]:
+            message = self._answers.pop(route)
+            if not self._send(route, message) and self._link.is_here(route):
+                self._answers[route] = message  # behind the others
+        if self._answers:
+            self._retry_soon()
