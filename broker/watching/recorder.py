@@ -22,6 +22,7 @@ from broker.watching.limits import MAX_SHOWN_REQUESTS, PULSE_S
 from broker.watching.lines import pulse_row, queue_rows
 from broker.watching.nodes import NodesShown
 from broker.watching.numbers import Describe, Register, digits, shown, without_paths
+from zcc.bounds import MAX_SECONDS
 from zcc.events import Row
 from zcc.messages import LocalCounts
 from zcc.reasons import Reason
@@ -65,7 +66,8 @@ def _lacks(phase: Phase) -> bool:
 
 
 def ms(seconds: float) -> int:
-    return max(0, int(seconds * 1000))
+    """Milliseconds as events have them: no row of ours may break a bound, for every watcher would read it."""
+    return int(1000 * min(MAX_SECONDS, max(0.0, seconds)))
 
 
 class Recorder:
@@ -107,7 +109,7 @@ class Recorder:
 
     def ms_at(self, moment: float) -> int:
         """A moment of the machine's as events have it; 0 where it was before the broker's start."""
-        return ms(moment - self._zero)
+        return max(0, int((moment - self._zero) * 1000))
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -394,12 +396,12 @@ class Recorder:
                 number,
                 outcome if event.exit_status == 0 else "failed",
                 event.exit_status,
-                int(cpu_s * 1000),
-                int(wall_s * 1000),
+                ms(cpu_s),
+                ms(wall_s),
                 event.peak_bytes,
                 event.size_bytes,
                 ms(lease.assigned_at - since - execution.sent_s),
-                int(execution.sent_s * 1000),
+                ms(execution.sent_s),
                 ms(began_at - lease.assigned_at),
                 ms(now - began_at - wall_s),
                 max(0, len(list(requests_of(execution))) - 1),

@@ -28,6 +28,7 @@ from zcc.events import (
     BuildShown,
     FarmEvent,
     JobFinished,
+    JobLeased,
     LeaseLost,
     MemberShown,
     NodeLeft,
@@ -61,6 +62,21 @@ def desk() -> Desk:
 @pytest.fixture
 def feed(desk: Desk) -> Feed:
     return Feed(desk.machine.farm)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.5, 1e9, float("inf"), float("nan")])
+def test_no_time_breaks_the_bound_of_its_event(desk: Desk, feed: Feed, seconds: float) -> None:
+    seer = feed.begin("seer")
+    client, node = desk.client("c"), desk.node("n")
+    desk.submit(client, 1, named("w"))
+    (lease,) = desk.machine.farm.leases.values()
+    lease.expected_end = lease.assigned_at + seconds
+    watch = desk.machine.farm.watch
+    assert watch is not None
+    watch.adopted(desk.machine.farm.executions[lease.key], lease)
+    told = [event for event in heard(feed, seer) if isinstance(event, JobLeased)]
+    assert (told[-1].reason, len(desk.runs(node))) == ("adopted", 1)
+    assert not feed.failures
 
 
 def counts_of(*numbers: int, name: str = "x") -> LocalCounts:
