@@ -46,10 +46,10 @@ CODES = """
     output-not-plain output-to-device output-to-stdout outside-roots pasted-probe plugin pragma-dependency
     precompiled-header preprocess-only profile-use program-prefix proof protocol-error raced refresh refused
     remote-timeout repository reproducer resource-directory response-encoding response-missing
-    response-quoting response-size result-gone session-refused several-sources small sooner-here special-file
-    stale-profile stdin-source syntax-only temporary-name terminal-description time-macro time-report
-    time-stamp too-large too-many-queued trace-in-temporary unknown unknown-option unreadable verbose
-    verbose-asm verify vfs-overlay working-directory wrapper wrapper-without-zcc
+    response-quoting response-size result-gone session-refused several-sources shared-inode small sooner-here
+    special-file stale-profile stdin-source syntax-only temporary-name terminal-description time-macro
+    time-report time-stamp too-large too-many-queued trace-in-temporary unknown unknown-option unreadable
+    verbose verbose-asm verify vfs-overlay working-directory wrapper wrapper-without-zcc
 """.split()  # noqa: SIM905 (a table, not a hundred lines)
 
 # Strings that are spelt as a reason and are none.

@@ -118,7 +118,10 @@ def first_newer(manifest: Manifest, since_ns: int) -> bytes | None:
     Whoever has to show what the disk held at a moment, and has looked later, has nothing but this: the time
     of change can be set by nobody, and what was edited and put back shows.
     """
-    paths = [*(file.path for file in manifest.files), *(path for path, _ in manifest.symlinks)]
+    paths = [
+        *(file.path for file in manifest.every_name()),
+        *(path for path, _ in manifest.symlinks),
+    ]
     try:
         for path in paths:
             if os.lstat(path).st_ctime_ns > since_ns:
@@ -135,7 +138,7 @@ def _changed(prepared: Prepared, disk: Disk) -> Unproven | None:
 
 def _changed_input(prepared: Prepared, disk: Disk) -> Unproven | None:
     manifest = prepared.closure.manifest
-    changed = disk.first_changed(manifest.files, disk.now - RECENT_S)
+    changed = disk.first_changed(manifest.every_name(), disk.now - RECENT_S)
     if changed is None:
         turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
         changed = next(turned, None)

@@ -58,7 +58,9 @@ class Finder:
         self.angle = [self._directory(self.cwd, at) for at in search.angle]
         self.quote = [self._directory(self.cwd, at) for at in search.quote] + self.angle
         for at in search.duplicates:
-            self._directory(self.cwd, at)
+            # The compiler goes by inodes, and a node's disk has one for each path: it would search here too.
+            if self._directory(self.cwd, at) not in self.quote:
+                raise DiskDoubtError(Reason.SHARED_INODE, at)
         for at in search.ignored:
             if disk.walk(self.cwd, at, self.trail) is not None:
                 raise DiskDoubtError("search-list-is-old", at)
