@@ -121,10 +121,10 @@ class Finder:
         """
         names = self._disk.names(directory)
         self.trail.note_search(directory)
-        if not directory.pch_names and not directory.is_unlistable:
+        if not directory.pch_names and not directory.is_partial:
             return
         for ending in self._endings:
-            if base + ending in names or directory.is_unlistable:
+            if base + ending in names or directory.is_partial:
                 self._ship_pch(directory, base + ending)
 
     def _search(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
@@ -163,9 +163,9 @@ class Finder:
             self._disk.names(directory)
             self.trail.note_search(directory)
             self._ready.add(directory)
-        if directory.pch_names or directory.is_unlistable:
+        if directory.pch_names or directory.is_partial:
             self.take_pch(directory, name)
-        if name not in directory.names and not directory.is_unlistable:
+        if name not in directory.names and not directory.is_partial:
             self.trail.misses[directory].add(name)
             return None
         entry = self._disk.child(directory, name)
