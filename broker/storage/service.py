@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from broker.storage.door import HttpDoor
+from broker.http.door import HttpDoor
 from broker.storage.http import Premises
 from broker.storage.member_values import MembersDesk, Offer, StorageMessage
 from broker.storage.tokens import StorageAccess, StorageTokens
@@ -64,12 +64,12 @@ class Storage:
         assert self._values is not None
         tokens = self._tokens = StorageTokens(self._state_dir)
         premises = Premises(
-            self._values,
-            lambda token: tokens.access_of(token, time.time()),
-            asyncio.get_running_loop().time,
-            self._counts,
+            values=self._values,
+            access_of=lambda token: tokens.access_of(token, time.time()),
+            now=asyncio.get_running_loop().time,
+            counts=self._counts,
         )
-        self._door = HttpDoor(address, premises)
+        self._door = HttpDoor(address, premises, "--ccache-listen")
         await self._door.start()
         logger.info("ccache's storage listens on %s, port %d", *self._door.address)
         return self._door.address
