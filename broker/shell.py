@@ -34,6 +34,8 @@ from broker.membership.joins import Joins
 from broker.membership.registry import Registry
 from broker.membership.requests import Membership
 from broker.membership.roster import KeyRoles
+from broker.metrics.house import House
+from broker.metrics.service import Metrics
 from broker.results.auditor import Auditor
 from broker.results.shared_cache import SharedResults
 from broker.results.voided import Crier
@@ -69,6 +71,7 @@ from zcc.messages import (
     Leave,
     Message,
     PeerRole,
+    Refused,
     Rejoin,
     StorageGet,
     StoragePut,
@@ -105,6 +108,7 @@ class Shell:
         key_connections: int = KEY_CONNECTIONS,
         *,
         run_limit_s: float = RUN_LIMIT_S,
+        metrics: Metrics | None = None,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -161,7 +165,7 @@ class Shell:
             traffic=self._traffic,
             results=self._results,
             happen=self._happen,
-            refuse=self._send,
+            refuse=self._refuse,
             blame=self._misbehaved,
             on_behalf_of=self._on_behalf_of,
             counts=self.counts,
@@ -189,6 +193,10 @@ class Shell:
         )
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)
+        self._metrics = metrics
+        if metrics is not None:
+            parts = self._link, self._results, self._outgoing.spool, storage, self._failures
+            metrics.show(self._machine.farm, House(state_dir, *parts, self.counts, TICK_S))
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("%s listens on %s", spoken(farm), self.endpoint)
 
@@ -224,6 +232,8 @@ class Shell:
         self._costbook.close()
         self._outgoing.stop()
         self._storage.close()
+        if self._metrics is not None:
+            self._metrics.close()
         self._membership.write_attendance(self._now(), is_last=True)
         self._audit.close()
         self._registry.close()
@@ -233,6 +243,7 @@ class Shell:
     def _admit(self, public_key: str, address: str) -> str | None:
         """ZAP: a registered key's user id is the key itself."""
         if self.roster.role_of(public_key) is None:
+            self.counts["unknown_keys"] += 1
             return None
         self._membership.attendance.connected(public_key, address, time.time(), self._now())
         return public_key
@@ -341,6 +352,7 @@ class Shell:
 
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
+        self.counts["refused_joins" if isinstance(answer, Refused) else "joins"] += 1
         self._send(origin.route, answer)
         self._watching.membership_changed(origin.user, message, answer)
         if self.roster.has_changed(changed):
@@ -416,6 +428,8 @@ class Shell:
             self._storage.tick,
             self._watching.tick,
         ]
+        if self._metrics is not None:
+            steps.append(self._metrics.tick)
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
@@ -455,6 +469,12 @@ class Shell:
         self._watching.note_store(self._results.figures)
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
+
+    def _refuse(self, route: bytes, message: Refused) -> None:
+        """No to a request of which the machine is not told."""
+        if self._machine.farm.tally is not None:
+            self._machine.farm.tally.refused(message.reason)
+        self._send(route, message)
 
     def _now(self) -> float:
         return time.monotonic()

@@ -46,6 +46,7 @@ from cache.digest import Digest
 from zcc.messages import Message
 
 if TYPE_CHECKING:
+    from broker.metrics.tally import Tally
     from broker.watching.recorder import Recorder
 
 
@@ -102,6 +103,8 @@ class Farm:
         self.is_dirty = False
         # What is told to who watches; None: nobody does.
         self.watch: Recorder | None = None
+        # What is counted for metrics; None: nobody wants any.
+        self.tally: Tally | None = None
         self._out: list[Effect] = []
 
     def emit(self, effect: Effect) -> None:
@@ -120,6 +123,8 @@ class Farm:
         self.decisions.ended(lease.id, ending, self.now, detail)
         if self.watch is not None:
             self.watch.unleased(lease, ending, detail, is_fault=is_fault)
+        if self.tally is not None:
+            self.tally.lease_ended(lease, ending, is_fault=is_fault)
 
     def proved_toolchain(self, user: str, digest: Digest) -> None:
         """A compiler in it has run for this key: the next broker is to know, too."""

@@ -36,7 +36,7 @@ class Storage:
     def __init__(self, state_dir: str, limit_bytes: int, members: StorageAccess | None) -> None:
         self._state_dir = state_dir
         self._members = members
-        self._counts: Counter[str] = Counter()
+        self.counts = self._counts = Counter[str]()
         self._reported: Counter[str] = Counter()
         self._values: ValueStore | None = None
         if limit_bytes:
@@ -94,6 +94,10 @@ class Storage:
         if now >= self._report_at:
             self._report_at = now + REPORT_S
             self._report()
+
+    def figures(self) -> tuple[int, int]:
+        """Bytes of all values, and the most that they may be."""
+        return (self._values.known_bytes, self._values.limit_bytes) if self._values else (0, 0)
 
     def close(self) -> None:
         if self._door is not None:

@@ -8,12 +8,11 @@ at more than it is given but `tick`, once a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING
 
 from broker.core.jobs import Execution, Lease, Phase, Waiter
 from broker.core.nodes import Node
+from broker.core.onlookers import harmless
 from broker.core.sessions import Session
 from broker.watching.limits import PULSE_S
 from broker.watching.lines import queue_rows
@@ -35,26 +34,6 @@ _SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
 Chosen = tuple[str, int, int, float, float]
 
 
-Told = ParamSpec("Told")
-
-
-def _harmless(
-    method: Callable[Concatenate[Recorder, Told], None],
-) -> Callable[Concatenate[Recorder, Told], None]:
-    """What only looks on must not end a session: a mistake of ours here is kept for the feed, which begins
-    anew.
-    """
-
-    @wraps(method)
-    def call(self: Recorder, /, *args: Told.args, **more: Told.kwargs) -> None:
-        try:
-            method(self, *args, **more)
-        except Exception as error:  # noqa: BLE001 - told by the feed
-            self.failure = error
-
-    return call
-
-
 def _lacks(phase: Phase) -> bool:
     """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
     return phase is Phase.FETCHING or phase is Phase.PARKED
@@ -66,7 +45,7 @@ def ms(seconds: float) -> int:
 
 class Recorder:
     """`describe` gives a key's id, name and role. `rows` are what has happened since they were taken last,
-    `failure` is a mistake of ours meanwhile: rows may lack."""
+    `failure` is a mistake of ours meanwhile: rows may lack, and the feed begins anew."""
 
     def __init__(self, farm: Farm, describe: Describe) -> None:
         self._farm = farm
@@ -107,7 +86,7 @@ class Recorder:
 
     # --- requests -----------------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def queued(self, execution: Execution) -> None:
         """A job is taken in, for its first request."""
         first = next(iter(execution.waiters.values()))
@@ -144,7 +123,7 @@ class Recorder:
             shown(needs.decode(errors="replace")) if needs else "",
         )
 
-    @_harmless
+    @harmless
     def joined(self, execution: Execution, waiter: Waiter) -> None:
         """One more request waits for it."""
         self.rows.append(self.joined_row(execution, waiter, self.at_ms))
@@ -153,14 +132,14 @@ class Recorder:
         file = shown(waiter.subject.file) if waiter.subject is not None else ""
         return "twin", at_ms, self._job(execution), *self._whose(waiter, execution), file
 
-    @_harmless
+    @harmless
     def left(self, execution: Execution, waiter: Waiter) -> None:
         """One request of several is over."""
         self.rows.append(
             ("left", self.at_ms, self._job(execution), *self._whose(waiter, execution))
         )
 
-    @_harmless
+    @harmless
     def answered(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """A request is answered from memory at once."""
         at_ms = self.at_ms
@@ -172,7 +151,7 @@ class Recorder:
             )
         )  # fmt: skip
 
-    @_harmless
+    @harmless
     def recalled(self, execution: Execution, recalled: Recalled) -> None:
         """A job that waited is answered from memory."""
         at_ms = self.at_ms
@@ -194,7 +173,7 @@ class Recorder:
             )
         )
 
-    @_harmless
+    @harmless
     def not_taken(self, session: Session, event: JobSubmitted | None, reason: str) -> None:
         """A request is refused at once; None: unread."""
         at_ms, member, build, file = self.at_ms, 0, 0, ""
@@ -204,7 +183,7 @@ class Recorder:
             member, build, file, *_ = self._asked(session, event, at_ms)
         self._refused(0, member, build, file, reason)
 
-    @_harmless
+    @harmless
     def refused(self, execution: Execution, reason: str) -> None:
         """No to everybody who waits for this job."""
         first = next(iter(execution.waiters.values()), None)
@@ -219,12 +198,12 @@ class Recorder:
             ("refused", self.at_ms, job, member, build, file, shown(code), shown(detail))
         )
 
-    @_harmless
+    @harmless
     def abandoned(self, execution: Execution) -> None:
         """Nobody waits for it any more."""
         self.rows.append(("abandoned", self.at_ms, self._job(execution), "cancelled"))
 
-    @_harmless
+    @harmless
     def opened(self, execution: Execution, *, is_merged: bool) -> None:
         """A private job has all its inputs: it goes on as the job of its key, or waits for that one."""
         self._stop_sending(execution)
@@ -233,13 +212,13 @@ class Recorder:
         else:
             self.rows.append(("sending", self.at_ms, self._job(execution), "", 0))
 
-    @_harmless
+    @harmless
     def removed(self, execution: Execution) -> None:
         """It has ended, in whatever way."""
         if _lacks(execution.phase):
             self._count(execution, execution.phase, -1)
 
-    @_harmless
+    @harmless
     def phase_changed(self, execution: Execution, before: Phase) -> None:
         """It goes on, or back: what matters of it is whether it waits for what it lacks."""
         did_lack, lacks = _lacks(before), _lacks(execution.phase)
@@ -269,7 +248,7 @@ class Recorder:
         lane = execution.lane
         return self._farm.seats.slots(lane.user, lane.machine_class, execution.toolchain)
 
-    @_harmless
+    @harmless
     def leased(
         self, execution: Execution, lease: Lease, choice: Choice, room: tuple[int, int]
     ) -> None:
@@ -284,7 +263,7 @@ class Recorder:
         self._choices[self._lease(lease)] = chosen
         self.rows.append(self.leased_row(execution, lease, self.at_ms))
 
-    @_harmless
+    @harmless
     def adopted(self, execution: Execution, lease: Lease) -> None:
         """A node has it since before our start."""
         self._choices[self._lease(lease)] = "adopted", 0, 0, 1.0 / lease.power, 0.0
@@ -312,7 +291,7 @@ class Recorder:
             lease is execution.hedge,
         )
 
-    @_harmless
+    @harmless
     def started(self, lease: Lease) -> None:
         """Its compiler runs."""
         execution = self._farm.executions[lease.key]
@@ -321,7 +300,7 @@ class Recorder:
     def started_row(self, execution: Execution, lease: Lease, at_ms: int) -> Row:
         return "started", at_ms, self._job(execution), self._lease(lease)
 
-    @_harmless
+    @harmless
     def unleased(self, lease: Lease, why: str, detail: str, *, is_fault: bool) -> None:
         """It has ended without a result; who says it first knows best."""
         execution = self._farm.executions.get(lease.key)
@@ -332,7 +311,7 @@ class Recorder:
         job = self._job(execution)
         self.rows.append(("unleased", self.at_ms, job, number, why, shown(detail), is_fault))
 
-    @_harmless
+    @harmless
     def finished(
         self,
         execution: Execution,
@@ -370,33 +349,33 @@ class Recorder:
 
     # --- nodes and members --------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def node_came(self, node: Node) -> None:
         self.nodes.show(node, self.at_ms, is_new=True)
 
-    @_harmless
+    @harmless
     def node_left(self, node: Node, reason: str) -> None:
         self.nodes.left(node, reason, self.at_ms)
 
-    @_harmless
+    @harmless
     def suspended(self, name: str, for_s: float, user: str) -> None:
         """A node is in quarantine, for everybody or for this key's jobs."""
         at_ms = self.at_ms
         row = "quarantine", at_ms, shown(name), ms(for_s), self.register.member(user, at_ms)
         self.rows.append(row)
 
-    @_harmless
+    @harmless
     def turned_away(self, user: str, reason: str) -> None:
         key_id, name, _ = self.register.described(user)
         self.rows.append(("turned-away", self.at_ms, key_id, name, shown(reason)))
 
-    @_harmless
+    @harmless
     def enrolled(self, user: str) -> None:
         """A key is a member's, or has another role now."""
         self.register.member_changed(user, self.at_ms)
         self.rows.append(("joined", self.at_ms, *self.register.described(user)))
 
-    @_harmless
+    @harmless
     def counted(self, session: Session, message: LocalCounts) -> None:
         """What an agent did by itself."""
         at_ms = self.at_ms
@@ -411,7 +390,7 @@ class Recorder:
 
     # --- time ---------------------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def tick(self) -> None:
         """Time has passed: once a second, what goes by itself is looked at."""
         now = self._farm.now
