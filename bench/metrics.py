@@ -24,7 +24,7 @@ from broker.core.events import Origin
 from broker.core.jobs import Lease
 from broker.core.machine import Machine
 from broker.metrics.page import Page
-from broker.metrics.tally import Tally
+from broker.metrics.tally import FarmTally
 from cache.digest import digest_of
 from zcc.messages import Hello, PeerRole
 
@@ -51,7 +51,7 @@ def farm_of(nodes: int, slots: int) -> Machine:
 
 
 def page(nodes: int, slots: int, rounds: int) -> None:
-    machine, tally = farm_of(nodes, slots), Tally()
+    machine, tally = farm_of(nodes, slots), FarmTally()
     clock = [0.0]
     made = Page(machine.farm, tally, list, lambda: clock[0])
     wholes, longest, agains = [], [], []
@@ -79,7 +79,7 @@ def page(nodes: int, slots: int, rounds: int) -> None:
 
 def counting(rounds: int, jobs: int) -> None:
     plain, counted = Core(RATE, 0), Core(RATE, 0)
-    counted.machine.farm.tally = Tally()
+    counted.machine.farm.tally = FarmTally()
     differences, plains = [], []
     for each in (plain, counted):
         each.cost_us(SLICE_JOBS)

@@ -34,8 +34,8 @@ from broker.membership.joins import Joins
 from broker.membership.registry import Registry
 from broker.membership.requests import Membership
 from broker.membership.roster import KeyRoles
-from broker.metrics.house import House
 from broker.metrics.service import Metrics
+from broker.metrics.shell import ShellNumbers
 from broker.results.auditor import Auditor
 from broker.results.shared_cache import SharedResults
 from broker.results.voided import Crier
@@ -196,7 +196,7 @@ class Shell:
         self._metrics = metrics
         if metrics is not None:
             parts = self._link, self._results, self._outgoing.spool, storage, self._failures
-            metrics.show(self._machine.farm, House(state_dir, *parts, self.counts, TICK_S))
+            metrics.show(self._machine.farm, ShellNumbers(state_dir, *parts, self.counts, TICK_S))
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("%s listens on %s", spoken(farm), self.endpoint)
 

@@ -46,7 +46,7 @@ from cache.digest import Digest
 from zcc.messages import Message
 
 if TYPE_CHECKING:
-    from broker.metrics.tally import Tally
+    from broker.metrics.tally import FarmTally
     from broker.watching.recorder import Recorder
 
 
@@ -104,7 +104,7 @@ class Farm:
         # What is told to who watches; None: nobody does.
         self.watch: Recorder | None = None
         # What is counted for metrics; None: nobody wants any.
-        self.tally: Tally | None = None
+        self.tally: FarmTally | None = None
         self._out: list[Effect] = []
 
     def emit(self, effect: Effect) -> None:

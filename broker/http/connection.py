@@ -33,7 +33,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
+class HttpHouse:
     """What all connections behind one door share; `now` is monotonic seconds."""
 
     now: Callable[[], float]
@@ -44,16 +44,16 @@ class House:
 class Doorkeeper(Protocol):
     """Who is told of a connection, from its beginning to its end: between them it can be cut off."""
 
-    def came(self, visit: Connection) -> None: ...
+    def came(self, visit: HttpConnection) -> None: ...
 
-    def showed(self, visit: Connection, before: str) -> None:
+    def showed(self, visit: HttpConnection, before: str) -> None:
         """Its token is another one than before."""
 
-    def left(self, visit: Connection) -> None: ...
+    def left(self, visit: HttpConnection) -> None: ...
 
 
-class Connection(asyncio.Protocol, ABC):
-    def __init__(self, house: House, doorkeeper: Doorkeeper) -> None:
+class HttpConnection(asyncio.Protocol, ABC):
+    def __init__(self, house: HttpHouse, doorkeeper: Doorkeeper) -> None:
         self.deadline = house.now() + HEAD_S
         self.token = ""  # that of the last request, if it was valid
         self._house = house
@@ -181,12 +181,14 @@ class Connection(asyncio.Protocol, ABC):
 
     # ---- answers -------------------------------------------------------------------------------
 
-    def _answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """An answer, and its whole body."""
+    def _answer(
+        self, status: int, headers: Headers, body: bytes = b"", *, is_head: bool = False
+    ) -> None:
+        """An answer, and its whole body; `is_head`: the length of it alone."""
         length = [] if status == 204 else [(b"Content-Length", str(len(body)).encode())]
         response = h11.Response(status_code=status, headers=[*headers, *length])
         self._write(self._http.send(response))
-        if body:
+        if body and not is_head:
             self._write(self._http.send(h11.Data(data=body)))
         self._end_answer()
 

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Protocol
 
 from broker.errors import StartError
-from broker.http.connection import Connection, Doorkeeper
+from broker.http.connection import Doorkeeper, HttpConnection
 from zcc.descriptors import raise_descriptors
 
 logger = logging.getLogger(__name__)
@@ -24,16 +24,16 @@ DESCRIPTORS_SHARE = 0.25
 BACKLOG = 1024
 # So often it is asked whether the tokens of those inside are still good: 20 us each.
 ASK_AGAIN_S = 1.0
-# asyncio lets in so many in one turn of the loop, before it makes a Connection of the first.
+# asyncio lets in so many in one turn of the loop, before it makes an HttpConnection of the first.
 _ADMITTED_AT_ONCE = 8
 
 
-class Premises(Protocol):
+class BehindDoor(Protocol):
     """What is behind a door."""
 
     counts: Counter[str]
 
-    def admit(self, doorkeeper: Doorkeeper) -> Connection:
+    def admit(self, doorkeeper: Doorkeeper) -> HttpConnection:
         """A connection for who comes in."""
 
     def is_good(self, token: str) -> bool:
@@ -51,12 +51,12 @@ class HttpDoor:
     """
 
     def __init__(
-        self, address: str, premises: Premises, option: str, most: int = MAX_VISITS
+        self, address: str, premises: BehindDoor, option: str, most: int = MAX_VISITS
     ) -> None:
         self._premises = premises
-        self._visits: dict[Connection, None] = {}
+        self._visits: dict[HttpConnection, None] = {}
         # Without a token "". Of each who has been here, or has shown it, for longest stands first.
-        self._of_token: dict[str, dict[Connection, None]] = {}
+        self._of_token: dict[str, dict[HttpConnection, None]] = {}
         self._max_visits = min(most, int(raise_descriptors() * DESCRIPTORS_SHARE))
         self._listener = _listen(address, option)
         self._server: asyncio.Server | None = None
@@ -103,7 +103,7 @@ class HttpDoor:
 
     # ---- what visits tell ----------------------------------------------------------------------
 
-    def came(self, visit: Connection) -> None:
+    def came(self, visit: HttpConnection) -> None:
         """One more, which can be cut off from now on. Of those without a token the one goes that has been here
         longest when there is no room."""
         if self._is_closed:
@@ -114,7 +114,7 @@ class HttpDoor:
         self._visits[visit] = None
         self._of_token.setdefault("", {})[visit] = None
 
-    def showed(self, visit: Connection, before: str) -> None:
+    def showed(self, visit: HttpConnection, before: str) -> None:
         """Beyond what those with tokens may be, the token that has the most gives way: of its others the one
         goes that has been idle longest, if one is, else the one that has shown it for longest."""
         self._forget(visit, before)
@@ -128,12 +128,12 @@ class HttpDoor:
             idle = (each for each in others if each.is_idle)
             self._crowd_out(min(idle, key=lambda each: each.deadline, default=others[0]))
 
-    def left(self, visit: Connection) -> None:
+    def left(self, visit: HttpConnection) -> None:
         if visit in self._visits:
             del self._visits[visit]
             self._forget(visit, visit.token)
 
-    def _crowd_out(self, visit: Connection) -> None:
+    def _crowd_out(self, visit: HttpConnection) -> None:
         self._premises.counts["crowded_out"] += 1
         visit.abort()
         self.left(visit)  # its end is told in the loop's next turn
@@ -141,7 +141,7 @@ class HttpDoor:
     def _count_of(self, token: str) -> int:
         return len(self._of_token[token])
 
-    def _forget(self, visit: Connection, token: str) -> None:
+    def _forget(self, visit: HttpConnection, token: str) -> None:
         theirs = self._of_token[token]
         del theirs[visit]
         if not theirs:

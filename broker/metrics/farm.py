@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from broker.core.farm import Farm
-from broker.metrics.tally import BOUNDS_S, OTHER, Tally, Times
+from broker.metrics.tally import BOUNDS_S, OTHER, FarmTally, Times
 from zcc.exposition import Metric, counter, counters, gauge, gauges, histogram_samples
 from zcc.messages import Fault, PeerRole
 from zcc.reasons import Kind
@@ -60,7 +60,7 @@ def queue_metrics(farm: Farm) -> Iterator[Metric]:
     )
 
 
-def counted_metrics(tally: Tally) -> Iterator[Metric]:
+def counted_metrics(tally: FarmTally) -> Iterator[Metric]:
     """What has happened."""
     yield counters(
         "zcc_farm_requests_total",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import h11
 
 from broker.core.allowance import Allowance
-from broker.http.connection import HEAD_S, Connection, Doorkeeper, House
+from broker.http.connection import HEAD_S, Doorkeeper, HttpConnection, HttpHouse
 from zcc.exposition import OPEN_TYPE, TEXT_TYPE
 
 # A Prometheus asks each few seconds; some of them, and who tries it with curl.
@@ -23,7 +23,7 @@ _ALL = ""
 
 
 @dataclass(slots=True, kw_only=True)
-class Premises(House):
+class ScrapePremises(HttpHouse):
     """`text_of` is `Page.text`."""
 
     text_of: Callable[[bool], str | None]
@@ -39,8 +39,8 @@ class Premises(House):
         pass
 
 
-class Scrape(Connection):
-    def __init__(self, premises: Premises, doorkeeper: Doorkeeper) -> None:
+class Scrape(HttpConnection):
+    def __init__(self, premises: ScrapePremises, doorkeeper: Doorkeeper) -> None:
         super().__init__(premises, doorkeeper)
         self._premises = premises
         self._request: h11.Request | None = None
@@ -81,12 +81,11 @@ class Scrape(Connection):
             return False
         is_open = b"application/openmetrics-text" in dict(self._request.headers).get(b"accept", b"")
         text = self._premises.text_of(is_open)
-        if text is not None:
-            self._give(text.encode(), OPEN_TYPE if is_open else TEXT_TYPE)
-        return True
-
-    def _give(self, body: bytes, content_type: str) -> None:
+        if text is None:
+            return True
         self._premises.counts["pages"] += 1
+        is_head = self._request.method == b"HEAD"
         self._request, self._is_due = None, False
-        # What is asked for by HEAD has a length, and h11 leaves the body out.
-        self._answer(200, [(b"Content-Type", content_type.encode())], body)
+        headers = [(b"Content-Type", (OPEN_TYPE if is_open else TEXT_TYPE).encode())]
+        self._answer(200, headers, text.encode(), is_head=is_head)
+        return True

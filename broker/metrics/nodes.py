@@ -70,4 +70,4 @@ class NodeSums:
         yield gauge("zcc_farm_slots_used", "slots that have a job", self._used)
         runs = {"assigned": self._assigned, "running": self._running}
         text = "leases that nodes hold, by whether their compiler runs; second copies count"
-        yield gauges("zcc_farm_leases", text, "state", runs)
+        yield gauges("zcc_farm_held_leases", text, "state", runs)

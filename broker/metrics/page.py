@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from broker.core.farm import Farm
 from broker.metrics.farm import counted_metrics, queue_metrics
 from broker.metrics.nodes import NodeSums
-from broker.metrics.tally import Tally
+from broker.metrics.tally import FarmTally
 from zcc.exposition import Metric, exposition
 
 # Who asks again within this time is given the same page: two scrapers cost what one does.
@@ -20,7 +20,7 @@ class Page:
     def __init__(
         self,
         farm: Farm,
-        tally: Tally,
+        tally: FarmTally,
         others: Callable[[], Iterable[Metric]],
         now: Callable[[], float],
     ) -> None:

@@ -7,10 +7,10 @@ import logging
 
 from broker.core.farm import Farm
 from broker.http.door import HttpDoor
-from broker.metrics.house import House, Lag
-from broker.metrics.http import Premises
+from broker.metrics.http import ScrapePremises
 from broker.metrics.page import Page
-from broker.metrics.tally import Tally
+from broker.metrics.shell import Lag, ShellNumbers
+from broker.metrics.tally import FarmTally
 
 logger = logging.getLogger(__name__)
 
@@ -29,19 +29,19 @@ class Metrics:
     def __init__(self, address: str) -> None:
         self._page: Page | None = None
         self._lag: Lag | None = None
-        self._tally = Tally()
+        self._tally = FarmTally()
         now = asyncio.get_running_loop().time
-        self._premises = Premises(now=now, text_of=self._text)
+        self._premises = ScrapePremises(now=now, text_of=self._text)
         self._door = HttpDoor(address, self._premises, "--metrics", MAX_SCRAPES)
 
     @property
     def address(self) -> tuple[str, int]:
         return self._door.address
 
-    def show(self, farm: Farm, house: House) -> None:
+    def show(self, farm: Farm, numbers: ShellNumbers) -> None:
         """This farm's, which is counted from now on."""
-        farm.tally, self._lag = self._tally, house.lag
-        self._page = Page(farm, self._tally, house.metrics, self._premises.now)
+        farm.tally, self._lag = self._tally, numbers.lag
+        self._page = Page(farm, self._tally, numbers.metrics, self._premises.now)
 
     async def start(self) -> None:
         await self._door.start()

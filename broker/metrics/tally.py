@@ -42,7 +42,7 @@ class Times:
         self.sum_s += seconds
 
 
-class Tally:
+class FarmTally:
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.requests: Counter[str] = Counter()
@@ -131,9 +131,9 @@ class Tally:
             self.abandoned += 1
 
 
-_NOTED: dict[type[Effect], Callable[[Tally, Any], None]] = {
-    Audit: Tally._note_audit,
-    Send: Tally._note_sent,
-    Deliver: Tally._note_answer,
-    Remember: Tally._note_kept,
+_NOTED: dict[type[Effect], Callable[[FarmTally, Any], None]] = {
+    Audit: FarmTally._note_audit,
+    Send: FarmTally._note_sent,
+    Deliver: FarmTally._note_answer,
+    Remember: FarmTally._note_kept,
 }

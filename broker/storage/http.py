@@ -20,10 +20,10 @@ from broker.core.allowance import Allowance
 from broker.core.limits import STORAGE_BURST, STORAGE_PER_S
 from broker.http.connection import (
     STALL_S,
-    Connection,
     Doorkeeper,
     Headers,
-    House,
+    HttpConnection,
+    HttpHouse,
 )
 from broker.storage.paths import key_of
 from broker.storage.tokens import StorageAccess, name_of, token_in
@@ -44,7 +44,7 @@ _METHODS = (b"GET", b"HEAD", b"PUT", b"DELETE")
 
 
 @dataclass(slots=True, kw_only=True)
-class Premises(House):
+class Premises(HttpHouse):
     """What all connections share. `access_of` judges a token."""
 
     values: ValueStore
@@ -82,7 +82,7 @@ class _Order:
     headers: Headers = field(default_factory=list)
 
 
-class Visit(Connection):
+class Visit(HttpConnection):
     def __init__(self, premises: Premises, doorkeeper: Doorkeeper) -> None:
         super().__init__(premises, doorkeeper)
         self._premises = premises
@@ -250,10 +250,12 @@ class Visit(Connection):
             self._end_value()
             self._end_answer()
 
-    def _answer(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    def _answer(
+        self, status: int, headers: Headers, body: bytes = b"", *, is_head: bool = False
+    ) -> None:
         # A stranger has one answer a connection: making one costs him more than asking again.
         last = [(b"Connection", b"close")] if status == 401 else []
-        super()._answer(status, [*headers, *last], body)
+        super()._answer(status, [*headers, *last], body, is_head=is_head)
 
     def _end_value(self) -> None:
         if self._value is not None:

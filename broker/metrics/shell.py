@@ -46,7 +46,7 @@ class Lag:
         self._now_s = max(self._now_s, late_s)
 
 
-class House:
+class ShellNumbers:
     """What stands around the core. `counts` are the shell's, `period_s` is its tick's."""
 
     def __init__(
@@ -97,7 +97,9 @@ class House:
         link, counts = self._link, self._counts
         now, ever = link.connections
         yield gauge("zcc_broker_connections", "members' connections", now)
-        yield counter("zcc_broker_connections_total", "connections that were accepted", ever)
+        yield counter(
+            "zcc_broker_accepted_connections_total", "connections that were accepted", ever
+        )
         yield counters(
             "zcc_broker_refused_connections_total",
             "connections that were let in no further, by why: an unknown key, or one with too many or banned",
