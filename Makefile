@@ -59,7 +59,7 @@ check: $(INSTALLED) ## lint, format, types, layers
 
 docs: $(INSTALLED) ## the pages that are made of code (docs/reference)
 	$(BIN)/python -m zcc.cli.reasons_page > docs/reference/reasons.md
-	$(BIN)/python -m zcc.cli.metrics_page > docs/reference/metrics.md
+	$(BIN)/python -m tests.metrics_page > docs/reference/metrics.md
 	$(BIN)/python -m tests.commands_page > docs/reference/commands.md
 
 screenshots: $(INSTALLED) ## the pictures of the page in docs/pictures (chromium)

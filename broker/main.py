@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -19,6 +19,7 @@ from broker.commands.options import DEFAULT_STATE, StateDir
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.errors import BrokerError, StartError
 from broker.membership.registry import Registry
+from broker.metrics.service import DEFAULT_ADDRESS, Metrics
 from broker.results.voided import note_purge
 from broker.shell import Shell
 from broker.state import (
@@ -35,7 +36,7 @@ from broker.storage.tokens import StorageAccess
 from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
-from zcc.cli.program import Program, run_program
+from zcc.cli.program import LenientCommand, Program, run_program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
 from zcc.descriptors import raise_descriptors
@@ -80,7 +81,11 @@ class MembersAccess(str, Enum):  # noqa: UP042
 add_version(app, "zcc-broker")
 
 
-@app.command()
+class ServeCommand(LenientCommand):
+    left_out: ClassVar = {"--metrics": DEFAULT_ADDRESS}
+
+
+@app.command(cls=ServeCommand)
 def serve(
     *,
     listen: Annotated[
@@ -146,6 +151,14 @@ def serve(
             help="The most connections that one key may have: each agent, node and ccache helper has one.",
         ),
     ] = KEY_CONNECTIONS,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help=f"Serve metrics for Prometheus at http://HOST:PORT/metrics; alone: {DEFAULT_ADDRESS}. Whoever"
+            " reaches the address may read them: they name no member, node or file.",
+        ),
+    ] = "",
     log_level: Annotated[
         str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -184,6 +197,7 @@ def serve(
         parse_share(audit),
         key_connections,
         parse_duration(run_limit),
+        metrics,
     )
     asyncio.run(_serve(options, ready_fd))
 
@@ -211,6 +225,7 @@ class _Options:
     audit_share: float
     key_connections: int
     run_limit_s: float
+    metrics_listen: str
 
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
@@ -223,6 +238,7 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     storage = Storage(state, options.storage_bytes, options.members)
     if options.storage_listen:  # what may fail comes before members are let in
         await storage.listen(options.storage_listen)
+    metrics = Metrics(options.metrics_listen) if options.metrics_listen else None
     shell = Shell(
         name,
         options.listen,
@@ -233,7 +249,10 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
         options.audit_share,
         options.key_connections,
         run_limit_s=options.run_limit_s,
+        metrics=metrics,
     )
+    if metrics is not None:
+        await metrics.start()
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failure: list[BaseException] = []
 

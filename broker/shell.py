@@ -34,6 +34,8 @@ from broker.membership.joins import Joins
 from broker.membership.registry import Registry
 from broker.membership.requests import Membership
 from broker.membership.roster import KeyRoles
+from broker.metrics.service import Metrics
+from broker.metrics.shell import ShellNumbers
 from broker.results.auditor import Auditor
 from broker.results.shared_cache import SharedResults
 from broker.results.voided import Crier
@@ -70,6 +72,7 @@ from zcc.messages import (
     LocalCounts,
     Message,
     PeerRole,
+    Refused,
     Rejoin,
     StorageGet,
     StoragePut,
@@ -106,6 +109,7 @@ class Shell:
         key_connections: int = KEY_CONNECTIONS,
         *,
         run_limit_s: float = RUN_LIMIT_S,
+        metrics: Metrics | None = None,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -162,7 +166,7 @@ class Shell:
             traffic=self._traffic,
             results=self._results,
             happen=self._happen,
-            refuse=self._send,
+            refuse=self._refuse,
             blame=self._misbehaved,
             on_behalf_of=self._on_behalf_of,
             counts=self.counts,
@@ -190,6 +194,10 @@ class Shell:
         )
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)
+        self._metrics = metrics
+        if metrics is not None:
+            parts = self._link, self._results, self._outgoing.spool, storage, self._failures
+            metrics.show(self._machine.farm, ShellNumbers(state_dir, *parts, self.counts, TICK_S))
         self._timer = self._loop.call_later(TICK_S, self._tick)
         logger.info("%s listens on %s", spoken(farm), self.endpoint)
 
@@ -225,6 +233,8 @@ class Shell:
         self._costbook.close()
         self._outgoing.stop()
         self._storage.close()
+        if self._metrics is not None:
+            self._metrics.close()
         self._membership.write_attendance(self._now(), is_last=True)
         self._audit.close()
         self._registry.close()
@@ -234,6 +244,7 @@ class Shell:
     def _admit(self, public_key: str, address: str) -> str | None:
         """ZAP: a registered key's user id is the key itself."""
         if self.roster.role_of(public_key) is None:
+            self.counts["unknown_keys"] += 1
             return None
         self._membership.attendance.connected(public_key, address, time.time(), self._now())
         return public_key
@@ -321,11 +332,11 @@ class Shell:
         return False
 
     def _are_counts_wanted(self, origin: Origin) -> bool:
-        """Whether somebody watches, and this agent has said none in this second: else they are passed over, but
-        count as any message.
+        """Whether somebody counts them, and this agent has said none in this second. Else they are passed over,
+        but count as any message.
         """
-        is_watched = self._machine.farm.watch is not None
-        if is_watched and self._manners.takes_counts(origin.route, self._now()):
+        is_counting = self._machine.farm.is_counting
+        if is_counting and self._manners.takes_counts(origin.route, self._now()):
             return True
         self._is_mannerly(origin, LocalCounts, LocalCounts.KIND.decode())
         return False
@@ -354,6 +365,7 @@ class Shell:
 
     def _change_membership(self, origin: Origin, message: Enrol | Rejoin | Leave) -> None:
         answer, changed = self._membership.answer(origin.user, message)
+        self.counts["refused_joins" if isinstance(answer, Refused) else "joins"] += 1
         self._outgoing.answer(origin.route, answer)
         self._watching.membership_changed(origin.user, message, answer)
         if self.roster.has_changed(changed):
@@ -429,6 +441,8 @@ class Shell:
             self._storage.tick,
             self._watching.tick,
         ]
+        if self._metrics is not None:
+            steps.append(self._metrics.tick)
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
@@ -468,6 +482,12 @@ class Shell:
         self._watching.note_store(self._results.figures)
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
+
+    def _refuse(self, route: bytes, message: Refused) -> None:
+        """No to a request of which the machine is not told."""
+        if self._machine.farm.tally is not None:
+            self._machine.farm.tally.refused(message.reason)
+        self._send(route, message)
 
     def _now(self) -> float:
         return time.monotonic()

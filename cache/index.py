@@ -111,6 +111,9 @@ class ResultIndex:
     ) -> None:
         self.path = os.path.join(directory, FILE_NAME)
         self.faults = 0  # how often the file refused, or held what it should not
+        self.may_keep: Callable[[], bool] = lambda: (
+            True
+        )  # asked for what waits, when it is written down
         self._space = space
         self._is_strict = is_strict
         self._wall_s = wall_s
@@ -206,7 +209,8 @@ class ResultIndex:
                     raise error from None
 
     def flush(self) -> None:
-        """Write down the records and last uses that wait; a file that refuses costs them."""
+        """Write down the records and last uses that wait. A file that refuses costs them, `may_keep` the
+        records."""
         with self._lock:
             with self._memory:
                 if not self._pending and not self._touched:
@@ -220,6 +224,9 @@ class ResultIndex:
 
             def write(db: sqlite3.Connection) -> None:
                 db.executemany(_PUT, rows)
+                # Asked while nobody else can write: what others remove from now on goes with these rows.
+                if rows and not self.may_keep():
+                    db.rollback()
                 db.executemany(_TOUCH, uses)
 
             with self._lenient():

@@ -149,6 +149,11 @@ class ValueStore:
         self._changed_bytes = 0  # added and removed since the count began
 
     @property
+    def known_bytes(self) -> int:
+        """What all values take on disk; 0 until they have been counted."""
+        return self._size_bytes or 0
+
+    @property
     def needs_maintenance(self) -> bool:
         return self._size_bytes is None or self._size_bytes > self.limit_bytes
 

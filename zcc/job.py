@@ -145,6 +145,13 @@ class Manifest:
     directories: Annotated[tuple[Path, ...], Length(MAX_DIRECTORIES)] = ()
     hard_links: Annotated[tuple[tuple[Path, Path], ...], Length(MAX_HARD_LINKS)] = ()
 
+    def every_name(self) -> tuple[FileInput, ...]:
+        """The files under all of their names."""
+        if not self.hard_links:
+            return self.files
+        digests = {file.path: file.digest for file in self.files}
+        return (*self.files, *(FileInput(path, digests[at]) for path, at in self.hard_links))
+
 
 @dataclass(frozen=True, slots=True)
 class Terminal:

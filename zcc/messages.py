@@ -216,7 +216,7 @@ class Beat(Message):
     `paused`: why a node takes no jobs for now (its disk is short, say); empty when it does. `offer`: how many
     it takes at a time; None: all that its Hello has. To an agent: how many of its user's jobs can run so.
     `memory`: what a node's jobs may have; None: nobody knows. `is_watched`, to an agent: somebody watches the
-    farm, so that `LocalCounts` are of use.
+    farm or collects its metrics, so that `LocalCounts` are of use.
     """
 
     KIND: ClassVar[bytes] = b"beat"
@@ -593,8 +593,8 @@ class Happened(Message):
 
 @dataclass(frozen=True, slots=True)
 class LocalCounts(Message):
-    """Agent -> broker, each second while somebody watches and there is something to tell: what never reaches
-    the broker."""
+    """Agent -> broker, each second while it `is_watched` and there is something to tell: what never reaches the
+    broker."""
 
     KIND: ClassVar[bytes] = b"local-counts"
     builds: Annotated[tuple[BuildCounts, ...], Length(MAX_COUNTED_BUILDS)]

@@ -359,6 +359,10 @@ class Reason(StrEnum):
     SPECIAL_FILE = ("special-file", LIMIT, "",
         "A header is a pipe, a socket or a device.", "Whoever reads it first takes what is in it.",
         "Write it to a plain file first.")
+    SHARED_INODE = ("shared-inode", LIMIT, "",
+        "Two different files, or search directories, have one inode number.",
+        "Compilers take them for one; on a node they would be two.",
+        "Mount it so that inodes are its own (CIFS: serverino), or name a directory once.")
 
     # ---- faults: what came back is of no use (agent/results) ----
     PROOF = ("proof", FAULT, "",

@@ -46,6 +46,7 @@ from cache.digest import Digest
 from zcc.messages import Message
 
 if TYPE_CHECKING:
+    from broker.metrics.tally import FarmTally
     from broker.watching.recorder import Recorder
 
 
@@ -102,7 +103,14 @@ class Farm:
         self.is_dirty = False
         # What is told to who watches; None: nobody does.
         self.watch: Recorder | None = None
+        # What is counted for metrics; None: nobody wants any.
+        self.tally: FarmTally | None = None
         self._out: list[Effect] = []
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether somebody wants to know what agents do by themselves."""
+        return self.watch is not None or self.tally is not None
 
     def emit(self, effect: Effect) -> None:
         self._out.append(effect)
@@ -120,6 +128,8 @@ class Farm:
         self.decisions.ended(lease.id, ending, self.now, detail)
         if self.watch is not None:
             self.watch.unleased(lease, ending, is_fault=is_fault)
+        if self.tally is not None:
+            self.tally.lease_ended(lease, ending, is_fault=is_fault)
 
     def proved_toolchain(self, user: str, digest: Digest) -> None:
         """A compiler in it has run for this key: the next broker is to know, too."""

@@ -110,6 +110,7 @@ class Lease:
     `had_to_fetch`: the node was not known to have its toolchain. It `measures` the node's line: it is the first
     that runs on what has come. `is_adopted`: the node says that it holds it,
     and no broker since our start handed it out. `number` is its name for who watches; 0: it has none.
+    `ending` is how it has ended without a result, where that is counted.
     """
 
     id: bytes
@@ -135,6 +136,7 @@ class Lease:
     claims_at: float = math.inf
     has_announced: bool = False
     number: int = 0
+    ending: str = ""
 
     def held_s(self, now: float) -> float:
         """How long it has had its slots, idle or not."""

@@ -352,6 +352,8 @@ class Ledger:
         farm.seats.touch(node)
         if farm.watch is not None:
             farm.watch.finished(execution, lease, event, (cpu_s, wall_s))
+        if farm.tally is not None:
+            farm.tally.ran(event, cpu_s, wall_s)
         waiters = self._remove(execution, opinions.ending_of_run(execution, node))
         self._serve(execution, waiters, lease, node, event, now)
 

@@ -111,7 +111,10 @@ class Machine:
         self.farm.now = now
         _HANDLERS[type(event)](self, event, now)
         self._fleet.judge(now)
-        return self.farm.take_effects()
+        performed = self.farm.take_effects()
+        if self.farm.tally is not None:
+            self.farm.tally.note(performed)
+        return performed
 
     def has_room(self, now: float) -> bool:
         """Whether nobody waits, and a slot is idle."""
@@ -419,8 +422,12 @@ class Machine:
         self.farm.send(session, nodes_of(self.farm, now))
 
     def _counted(self, session: Session, message: LocalCounts, now: float) -> None:
-        if self.farm.watch is not None and session.role is PeerRole.CLIENT:
+        if session.role is not PeerRole.CLIENT:
+            return
+        if self.farm.watch is not None:
             self.farm.watch.counted(session, message)
+        if self.farm.tally is not None:
+            self.farm.tally.counted(message)
 
     def _ask_placed(self, session: Session, message: AskPlaced, now: float) -> None:
         """A member sees its own jobs, an admin all."""
@@ -448,7 +455,7 @@ class Machine:
             self._beat_at = now
             farm.seats.refresh(now)
             for session in farm.sessions:
-                is_watched = farm.watch is not None and session.role is PeerRole.CLIENT
+                is_watched = farm.is_counting and session.role is PeerRole.CLIENT
                 farm.send(session, Beat(0.0, offer=self._share_of(session), is_watched=is_watched))
         if not self._has_judged_grace and now >= farm.started_at + STARTUP_GRACE_S:
             self._has_judged_grace = True

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from broker.storage.door import HttpDoor
+from broker.http.door import HttpDoor
 from broker.storage.http import Premises
 from broker.storage.member_values import MembersDesk, Offer, StorageMessage
 from broker.storage.tokens import StorageAccess, StorageTokens
@@ -36,7 +36,7 @@ class Storage:
     def __init__(self, state_dir: str, limit_bytes: int, members: StorageAccess | None) -> None:
         self._state_dir = state_dir
         self._members = members
-        self._counts: Counter[str] = Counter()
+        self.counts = self._counts = Counter[str]()
         self._reported: Counter[str] = Counter()
         self._values: ValueStore | None = None
         if limit_bytes:
@@ -64,12 +64,12 @@ class Storage:
         assert self._values is not None
         tokens = self._tokens = StorageTokens(self._state_dir)
         premises = Premises(
-            self._values,
-            lambda token: tokens.access_of(token, time.time()),
-            asyncio.get_running_loop().time,
-            self._counts,
+            values=self._values,
+            access_of=lambda token: tokens.access_of(token, time.time()),
+            now=asyncio.get_running_loop().time,
+            counts=self._counts,
         )
-        self._door = HttpDoor(address, premises)
+        self._door = HttpDoor(address, premises, "--ccache-listen")
         await self._door.start()
         logger.info("ccache's storage listens on %s, port %d", *self._door.address)
         return self._door.address
@@ -94,6 +94,10 @@ class Storage:
         if now >= self._report_at:
             self._report_at = now + REPORT_S
             self._report()
+
+    def figures(self) -> tuple[int, int]:
+        """Bytes of all values, and the most that they may be."""
+        return (self._values.known_bytes, self._values.limit_bytes) if self._values else (0, 0)
 
     def close(self) -> None:
         if self._door is not None:

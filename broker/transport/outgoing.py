@@ -26,11 +26,11 @@ class Outgoing:
         self._link = link
         self._failures = failures
         self._loop = asyncio.get_running_loop()
-        self._spool = Spool(state_dir)
+        self.spool = Spool(state_dir)
         self.outbox = Outbox(
             self._send, link.is_here, link.unsent_bytes, self._draw, self._retry_soon
         )
-        self.deliveries = Deliveries(read, body_of, self._spool, self.outbox.pump)
+        self.deliveries = Deliveries(read, body_of, self.spool, self.outbox.pump)
         self.say: Callable[[bytes, Message], bool] = self.outbox.say
         # Of peers that have no session, perhaps: one each, while its connection stands.
         self._answers: dict[bytes, Message] = {}
@@ -60,7 +60,7 @@ class Outgoing:
         """Nothing more is said."""
         if self._timer is not None:
             self._timer.cancel()
-        self._spool.close()
+        self.spool.close()
 
     def _send(self, route: bytes, message: Message) -> bool:
         """False: there is no room for it now, or nobody. What no peer takes is not said, and ends nothing."""

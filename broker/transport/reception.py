@@ -47,7 +47,7 @@ class Reception:
         traffic: Traffic,
         results: SharedResults,
         happen: Callable[[Event], None],
-        refuse: Callable[[bytes, Message], bool],
+        refuse: Callable[[bytes, Refused], None],
         blame: Callable[[Origin, Exception], None],
         on_behalf_of: Callable[[Origin], AbstractContextManager[None]],
         counts: Counter[str],

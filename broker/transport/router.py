@@ -59,6 +59,8 @@ class RouterLink(Pumped):
     ) -> None:
         self._find_user = zap
         self._connections = Connections[tcp.Address]()
+        # All that came from members and was handed over for them, and connections that the gate refused.
+        self.received_bytes = self.sent_bytes = self.refused = 0
         self._gate = Gate(most_connections)
         self._refusals = Summing[str]()
         self._zap = ZapHandler(context, self._admit)
@@ -110,9 +112,16 @@ class RouterLink(Pumped):
             self._hand_over([routing_id, *frames])
         except zmq.ZMQError:  # EHOSTUNREACH: gone; EAGAIN: full
             return False
-        connection.handed_bytes += bytes_on_the_wire(frames)
+        size_bytes = bytes_on_the_wire(frames)
+        connection.handed_bytes += size_bytes
+        self.sent_bytes += size_bytes
         self._look_again()
         return True
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many there are, and have been."""
+        return len(self._connections), self._connections.accepted_ever
 
     def is_here(self, routing_id: bytes) -> bool:
         """Whether a connection has this route: one that takes nothing has its queue full."""
@@ -192,7 +201,9 @@ class RouterLink(Pumped):
                 self.ban(user, CHOSEN_ROUTE)
                 return
         if connection is not None:
-            connection.delivered_bytes += bytes_on_the_wire(parts)
+            size_bytes = bytes_on_the_wire(parts)
+            connection.delivered_bytes += size_bytes
+            self.received_bytes += size_bytes
         self._on_message(route, user, parts)
 
     def _may_deliver(self) -> bool:
@@ -231,6 +242,7 @@ class RouterLink(Pumped):
         now = self._loop.time()
         self._hear_of_ends()
         refusal = self._gate.refusal(user, self._connections.count_of(user), now)
+        self.refused += bool(refusal)
         if refusal and self._refusals.admits(user, now):
             logger.warning("gave %s at %s no connection: %s", user, address, refusal)
         return "" if refusal else user

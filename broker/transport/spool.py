@@ -33,13 +33,18 @@ class Spool:
     """Whatever the disk does, nothing is raised: what it does not keep is lost."""
 
     def __init__(self, state_dir: str) -> None:
-        self._directory = os.path.join(state_dir, DIRECTORY)
+        self.directory = os.path.join(state_dir, DIRECTORY)
         self._numbers = itertools.count()
         self._size_bytes = 0
         self._of_user: Counter[str] = Counter()
         with contextlib.suppress(OSError):
-            os.mkdir(self._directory, 0o700)
+            os.mkdir(self.directory, 0o700)
         self._clear()
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all bodies that are kept."""
+        return self._size_bytes
 
     def put(self, user: str, body: bytes) -> Spooled | None:
         """Keep a body for this key; None: there is no room for it."""
@@ -50,7 +55,7 @@ class Spool:
             or self._free_bytes() < size + SPOOL_LEAVES_BYTES
         ):
             return None
-        spooled = Spooled(os.path.join(self._directory, str(next(self._numbers))), user, size)
+        spooled = Spooled(os.path.join(self.directory, str(next(self._numbers))), user, size)
         self._note(spooled, size)
         try:
             with open(spooled.path, "xb", buffering=0) as file:
@@ -82,12 +87,12 @@ class Spool:
 
     def _clear(self) -> None:
         with contextlib.suppress(OSError):
-            for name in os.listdir(self._directory):
-                os.unlink(os.path.join(self._directory, name))
+            for name in os.listdir(self.directory):
+                os.unlink(os.path.join(self.directory, name))
 
     def _free_bytes(self) -> int:
         try:
-            disk = os.statvfs(self._directory)
+            disk = os.statvfs(self.directory)
         except OSError:
             return 0
         return disk.f_bavail * disk.f_frsize

@@ -8,13 +8,13 @@ at more than it is given but `tick`, once a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING
 
 from broker.core.jobs import Execution, Lease, Phase, Waiter
 from broker.core.nodes import Node
+from broker.core.onlookers import harmless
 from broker.core.sessions import Session
 from broker.watching.asking import first_of, is_hidden, requests_of
 from broker.watching.counts import counts_row
@@ -40,26 +40,6 @@ _SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
 Chosen = tuple[str, int, int, float, float]
 
 
-Told = ParamSpec("Told")
-
-
-def _harmless(
-    method: Callable[Concatenate[Recorder, Told], None],
-) -> Callable[Concatenate[Recorder, Told], None]:
-    """What only looks on must not end a session: a mistake of ours here is kept for the feed, which begins
-    anew.
-    """
-
-    @wraps(method)
-    def call(self: Recorder, /, *args: Told.args, **more: Told.kwargs) -> None:
-        try:
-            method(self, *args, **more)
-        except Exception as error:  # noqa: BLE001 - told by the feed
-            self.failure = error
-
-    return call
-
-
 def _lacks(phase: Phase) -> bool:
     """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
     return phase is Phase.FETCHING or phase is Phase.PARKED
@@ -72,7 +52,7 @@ def ms(seconds: float) -> int:
 
 class Recorder:
     """`describe` gives a key's id, name and role. `rows` are what has happened since they were taken last,
-    `failure` is a mistake of ours meanwhile: rows may lack."""
+    `failure` is a mistake of ours meanwhile: rows may lack, and the feed begins anew."""
 
     def __init__(self, farm: Farm, describe: Describe) -> None:
         self._farm = farm
@@ -113,7 +93,7 @@ class Recorder:
 
     # --- requests -----------------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def queued(self, execution: Execution) -> None:
         """A job is taken in, for its first request."""
         first = first_of(execution)
@@ -149,7 +129,7 @@ class Recorder:
             shown(needs.decode(errors="replace")) if needs else "",
         )
 
-    @_harmless
+    @harmless
     def joined(self, execution: Execution, waiter: Waiter) -> None:
         """One more request waits for it; the first one for what the broker has run again by itself."""
         if first_of(execution) is waiter:
@@ -178,7 +158,7 @@ class Recorder:
         file = shown(waiter.subject.file) if waiter.subject is not None else ""
         return "twin", at_ms, self._job(execution), *self._whose(waiter, execution), file
 
-    @_harmless
+    @harmless
     def left(self, execution: Execution, waiter: Waiter) -> None:
         """One request of several is over."""
         if is_hidden(execution):
@@ -189,7 +169,7 @@ class Recorder:
             ("left", self.at_ms, self._job(execution), *self._whose(waiter, execution))
         )
 
-    @_harmless
+    @harmless
     def answered(self, session: Session, event: JobSubmitted, recalled: Recalled) -> None:
         """A request is answered from memory at once."""
         at_ms = self.at_ms
@@ -201,7 +181,7 @@ class Recorder:
             )
         )  # fmt: skip
 
-    @_harmless
+    @harmless
     def recalled(self, execution: Execution, recalled: Recalled) -> None:
         """A job that waited is answered from memory."""
         at_ms = self.at_ms
@@ -223,7 +203,7 @@ class Recorder:
             )
         )
 
-    @_harmless
+    @harmless
     def not_taken(self, session: Session, event: JobSubmitted | None, reason: str) -> None:
         """A request is refused at once; None: unread."""
         at_ms, member, build, file = self.at_ms, 0, 0, ""
@@ -233,7 +213,7 @@ class Recorder:
             member, build, file, *_ = self._asked(session, event, at_ms)
         self._refused(0, member, build, file, reason)
 
-    @_harmless
+    @harmless
     def refused(self, execution: Execution, reason: str) -> None:
         """No to everybody who waits for this job."""
         if is_hidden(execution):
@@ -252,12 +232,12 @@ class Recorder:
             ("refused", self.at_ms, job, member, build, file, shown(code), shown(detail))
         )
 
-    @_harmless
+    @harmless
     def abandoned(self, execution: Execution) -> None:
         """Nobody waits for it any more."""
         self.rows.append(("abandoned", self.at_ms, self._job(execution), "cancelled"))
 
-    @_harmless
+    @harmless
     def opened(self, execution: Execution, *, is_merged: bool) -> None:
         """A private job has all its inputs: it goes on as the job of its key, or waits for that one."""
         self._stop_sending(execution)
@@ -266,13 +246,13 @@ class Recorder:
         else:
             self.rows.append(("sending", self.at_ms, self._job(execution), "", 0))
 
-    @_harmless
+    @harmless
     def removed(self, execution: Execution) -> None:
         """It has ended, in whatever way."""
         if _lacks(execution.phase):
             self._count(execution, execution.phase, -1)
 
-    @_harmless
+    @harmless
     def phase_changed(self, execution: Execution, before: Phase) -> None:
         """It goes on, or back: what matters of it is whether it waits for what it lacks."""
         did_lack, lacks = _lacks(before), _lacks(execution.phase)
@@ -302,7 +282,7 @@ class Recorder:
         lane = execution.lane
         return self._farm.seats.slots(lane.user, lane.machine_class, execution.toolchain)
 
-    @_harmless
+    @harmless
     def leased(
         self, execution: Execution, lease: Lease, choice: Choice, room: tuple[int, int]
     ) -> None:
@@ -318,7 +298,7 @@ class Recorder:
         if not is_hidden(execution):
             self.rows.append(self.leased_row(execution, lease, self.at_ms))
 
-    @_harmless
+    @harmless
     def adopted(self, execution: Execution, lease: Lease) -> None:
         """A node has it since before our start."""
         self._choices[self._lease(lease)] = "adopted", 0, 0, 1.0 / lease.power, 0.0
@@ -346,7 +326,7 @@ class Recorder:
             lease is execution.hedge,
         )
 
-    @_harmless
+    @harmless
     def started(self, lease: Lease) -> None:
         """Its compiler runs."""
         execution = self._farm.executions[lease.key]
@@ -356,7 +336,7 @@ class Recorder:
     def started_row(self, execution: Execution, lease: Lease, at_ms: int) -> Row:
         return "started", at_ms, self._job(execution), self._lease(lease)
 
-    @_harmless
+    @harmless
     def unleased(self, lease: Lease, why: str, *, is_fault: bool) -> None:
         """It has ended without a result; who says it first knows best. What a node says of it besides may name
         paths and sources: it stays with the decisions and the audit log.
@@ -370,7 +350,7 @@ class Recorder:
             job = self._job(execution)
             self.rows.append(("unleased", self.at_ms, job, number, why, "", is_fault))
 
-    @_harmless
+    @harmless
     def finished(
         self,
         execution: Execution,
@@ -410,33 +390,33 @@ class Recorder:
 
     # --- nodes and members --------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def node_came(self, node: Node) -> None:
         self.nodes.show(node, self.at_ms, is_new=True)
 
-    @_harmless
+    @harmless
     def node_left(self, node: Node, reason: str) -> None:
         self.nodes.left(node, reason, self.at_ms)
 
-    @_harmless
+    @harmless
     def suspended(self, name: str, for_s: float, user: str) -> None:
         """A node is in quarantine, for everybody or for this key's jobs."""
         at_ms = self.at_ms
         row = "quarantine", at_ms, shown(name), ms(for_s), self.register.member(user, at_ms)
         self.rows.append(row)
 
-    @_harmless
+    @harmless
     def turned_away(self, user: str, reason: str) -> None:
         key_id, name, _ = self.register.described(user)
         self.rows.append(("turned-away", self.at_ms, key_id, name, without_paths(reason)))
 
-    @_harmless
+    @harmless
     def enrolled(self, user: str) -> None:
         """A key is a member's, or has another role now."""
         self.register.member_changed(user, self.at_ms)
         self.rows.append(("joined", self.at_ms, *self.register.described(user)))
 
-    @_harmless
+    @harmless
     def counted(self, session: Session, message: LocalCounts) -> None:
         """What an agent did by itself."""
         at_ms = self.at_ms
@@ -447,7 +427,7 @@ class Recorder:
 
     # --- time ---------------------------------------------------------------------------------
 
-    @_harmless
+    @harmless
     def tick(self) -> None:
         """Time has passed: once a second, what goes by itself is looked at."""
         now = self._farm.now

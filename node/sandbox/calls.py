@@ -50,7 +50,7 @@ ALLOWED: dict[str, Numbers] = {
     "close_range": (436, 436), "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66),
     "pread64": (17, 67), "pwrite64": (18, 68), "preadv": (295, 69), "pwritev": (296, 70),
     "preadv2": (327, 286), "pwritev2": (328, 287), "lseek": (8, 62), "dup": (32, 23), "dup2": (33, None),
-    "dup3": (292, 24), "pipe": (22, None), "pipe2": (293, 59), "fcntl": (72, 25), "flock": (73, 32),
+    "dup3": (292, 24), "pipe": (22, None), "pipe2": (293, 59), "fcntl": (72, 25),
     "ioctl": (16, 29), "poll": (7, None), "ppoll": (271, 73), "select": (23, None), "pselect6": (270, 72),
     "sendfile": (40, 71), "copy_file_range": (326, 285), "readahead": (187, 213), "fadvise64": (221, 223),
     "fallocate": (285, 47), "ftruncate": (77, 46), "truncate": (76, 45), "fsync": (74, 82),
@@ -72,12 +72,15 @@ ALLOWED: dict[str, Numbers] = {
     "getrandom": (318, 278),
 }  # fmt: skip
 
-_EPERM, _ENOSYS, _ENOTSOCK, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 38, 88, 95, 97
+_EPERM, ENOLCK, _ENOSYS, _ENOTSOCK, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 37, 38, 88, 95, 97
 # What programs try in earnest, and do without when it fails so: answer -> calls. Others do not exist (ENOSYS).
 REFUSED: dict[int, dict[str, Numbers]] = {
     # Each family is a part of the kernel for itself, and buffers of sockets are memory of no process. Neither
     # gcc nor clang opens one; who asks for names of users finds no nscd, as on most machines.
     _EAFNOSUPPORT: {"socket": (41, 198), "socketpair": (53, 199)},
+    # As of a file system that keeps no locks. The devices, the toolchain and the shim lie on the host, and a
+    # lock on its /dev/null is one that `make -O >/dev/null` there waits for.
+    ENOLCK: {"flock": (73, 32)},
     # So a shell asks whether somebody at another machine started it.
     _ENOTSOCK: {"getpeername": (52, 205)},
     # The kernel keeps lists of access, 128 KiB for a directory, in memory that no group counts.

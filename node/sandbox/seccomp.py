@@ -6,7 +6,7 @@ the kernel that foreign code can reach from inside. It also closes the ways to m
 process: where no cgroup counts for us, what a job uses is what its processes show.
 
 What is not allowed fails in the way that makes programs do without: ENOSYS, as of an older kernel, for a call;
-ENOTTY and EINVAL, as of a file that does not know it, for a command of ioctl, fcntl or prctl.
+ENOTTY, EINVAL and ENOLCK, as of a file that does not know it, for a command of ioctl, fcntl or prctl.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
-from node.sandbox.calls import ALLOWED, REFUSED
+from node.sandbox.calls import ALLOWED, ENOLCK, REFUSED
 
 # linux/bpf_common.h: load word, keep these bits of it, jump if equal, if greater or equal, if any bit is
 # set, return.
@@ -41,6 +41,8 @@ _IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A)
 # linux/fcntl.h: from F_LINUX_SPECIFIC_BASE on are leases, by which a job has others that open a file wait for
 # 45 s, notices, sizes of pipes. F_DUPFD_CLOEXEC is of POSIX.
 _FCNTL_LINUX, _F_DUPFD_CLOEXEC = 1024, 1030
+# F_GETLK, F_SETLK, F_SETLKW (asm-generic/fcntl.h), and those of an open file description.
+_LOCKS = (5, 6, 7, 36, 37, 38)
 # linux/prctl.h: PDEATHSIG, DUMPABLE and NAME (set and get), CAPBSET_READ, NO_NEW_PRIVS and THP_DISABLE (set
 # and get), SYSCALL_USER_DISPATCH (node/shim/calls.c), SET_VMA. Not SET_SECCOMP: what filters are compiled to is
 # counted for all users together (net.core.bpf_jit_limit).
@@ -101,6 +103,8 @@ def _by_argument() -> Iterator[_Line]:
     yield from ("ioctl", (_LOAD, "", "", _SECOND_ARGUMENT_AT))
     yield from _one_of(_IOCTLS, f"errno {_ENOTTY}")
     yield from ("fcntl", (_LOAD, "", "", _SECOND_ARGUMENT_AT))
+    for command in _LOCKS:
+        yield (_IF_EQUAL, f"errno {ENOLCK}", "", command)
     yield (_IF_EQUAL, "allow", "", _F_DUPFD_CLOEXEC)
     yield (_IF_FROM, f"errno {_EINVAL}", "allow", _FCNTL_LINUX)
     yield from ("prctl", (_LOAD, "", "", _FIRST_ARGUMENT_AT))

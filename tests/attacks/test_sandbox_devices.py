@@ -7,6 +7,24 @@ import pytest
 from tests.attacks.job import attack, attempts
 
 USERS = (0, 60606)
+# Of the kinds that stay while a process lives, so that another one of the host would wait.
+_LOCK = "struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };"
+LOCKS = {
+    f"{how} of {name}": f"{_LOCK} int f = {file}; return {call} != -1 || errno != ENOLCK;"
+    for name, file in (
+        ("/dev/null", 'open("/dev/null", O_RDWR)'),
+        ("standard input", "0"),
+        ("the shim", 'open("/.zcc/lookups.so", O_RDONLY)'),
+        ("the toolchain", 'open("/attack", O_RDONLY)'),
+    )
+    for how, call in (
+        ("flock", "(lock.l_len = 0, syscall(SYS_flock, f, 6))"),
+        ("F_SETLK", "fcntl(f, F_SETLK, &lock)"),
+        ("F_SETLKW", "fcntl(f, F_SETLKW, &lock)"),
+        ("F_OFD_SETLK", "fcntl(f, F_OFD_SETLK, &lock)"),
+        ("F_OFD_SETLKW", "fcntl(f, F_OFD_SETLKW, &lock)"),
+    )
+}
 CHANGES = {
     "chmod": 'return chmod("/dev/null", 0) != -1 || chmod("/dev/urandom", 0) != -1;',
     "through a descriptor": 'int f = open("/dev/null", O_RDWR); return fchmod(f, 0) != -1;',
@@ -44,3 +62,10 @@ def test_a_state_without_devices_does_not_keep_root_from_it() -> None:
     done = attack(attempts(CHANGES), is_state_without_devices=True)
     assert (done.fault, done.status, done.stdout) == ("", 0, "")
     assert set(done.modes.values()) == {0o666}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_file_of_the_host_cannot_be_locked(user: int) -> None:
+    """A lock on its /dev/null is one that `make -O >/dev/null` of the lender's waits for."""
+    done = attack(attempts(LOCKS), user=user)
+    assert (done.fault, done.status, done.stdout) == ("", 0, "")

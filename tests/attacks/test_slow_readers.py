@@ -179,10 +179,10 @@ def test_results_that_an_agent_does_not_read_wait_for_it_and_none_is_lost(
             for _ in given_last:
                 await node.wait(Settled)
             await stands_still(broker, agent, slow)
-            assert broker.shell._outgoing._spool._size_bytes > 8 << 20
+            assert broker.shell._outgoing.spool.size_bytes > 8 << 20
             answers = await slow.read(asks + others, lambda each: isinstance(each, Finished))
         got = [each.body for each in answers if isinstance(each, Finished)]
         assert sorted(got) == sorted([remembered] * asks + bodies)
-        assert broker.shell._outgoing._spool._size_bytes == 0
+        assert broker.shell._outgoing.spool.size_bytes == 0
 
     run(story, tmp_path)

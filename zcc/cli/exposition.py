@@ -10,6 +10,15 @@ from typing import Any
 
 from zcc.agent.history.histogram import BOUNDS_S, histogram_from
 from zcc.agent.history.tally import NUMBERS, OUTCOMES, WAYS
+from zcc.exposition import (
+    Metric,
+    Sample,
+    counter,
+    counters,
+    exposition,
+    gauge,
+    histogram_samples,
+)
 from zcc.reasons import RETIRED, Kind, reason_of
 
 # What `ccache --print-stats` prints (4.14; 4.7 has less), in its order. What has no like here is 0.
@@ -72,15 +81,14 @@ def ccache(document: dict[str, Any]) -> str:
 
 def prometheus(document: dict[str, Any]) -> str:
     """The text exposition format, version 0.0.4; seconds and bytes, as its conventions want them."""
-    return "".join(f"{line}\n" for line in _prometheus(document))
+    return exposition(_metrics(document))
 
 
-def _prometheus(document: dict[str, Any]) -> Iterator[str]:
+def _metrics(document: dict[str, Any]) -> Iterator[Metric]:
     for name, text in NUMBERS.items():
         base, _, unit = name.rpartition("_")
         metric = f"zcc_{base}_seconds_total" if unit == "s" else f"zcc_{name}_total"
-        yield from _head(metric, "counter", text)
-        yield f"{metric} {_number(document[name])}"
+        yield counter(metric, text, document[name])
     kinds = {"kinds": _by_kind(document["local_reasons"])}
     rows = (
         ("outcomes", "zcc_outcomes_total", "outcome", "calls by what became of them", OUTCOMES),
@@ -97,10 +105,9 @@ def _prometheus(document: dict[str, Any]) -> Iterator[str]:
         ("nodes", "zcc_node_jobs_total", "node", "jobs that each node compiled", ()),
     )
     for name, metric, label, text, always in rows:
-        yield from _head(metric, "counter", text)
-        for value, count in (dict.fromkeys(always, 0) | (document | kinds).get(name, {})).items():
-            yield f'{metric}{{{label}="{_escaped(value)}"}} {_number(count)}'
-    yield from _times(document["answer_times"])
+        counts = dict.fromkeys(always, 0) | (document | kinds).get(name, {})
+        yield counters(metric, text, label, counts)
+    yield _times(document["answer_times"])
     yield from _gauges(document)
 
 
@@ -114,20 +121,17 @@ def _by_kind(local_reasons: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-def _times(answer_times: dict[str, Any]) -> Iterator[str]:
-    metric = "zcc_answer_seconds"
-    yield from _head(metric, "histogram", "time from a request to the agent's answer")
+def _times(answer_times: dict[str, Any]) -> Metric:
+    samples: list[Sample] = []
     for outcome, times in answer_times.items():
-        found, seen = histogram_from(times), 0
-        for bound, count in zip(BOUNDS_S, found.counts, strict=False):
-            seen += count
-            yield f'{metric}_bucket{{outcome="{outcome}",le="{bound!r}"}} {seen}'
-        yield f'{metric}_bucket{{outcome="{outcome}",le="+Inf"}} {found.count}'
-        yield f'{metric}_sum{{outcome="{outcome}"}} {_number(found.sum_s)}'
-        yield f'{metric}_count{{outcome="{outcome}"}} {found.count}'
+        found = histogram_from(times)
+        labels = (("outcome", outcome),)
+        samples += histogram_samples(BOUNDS_S, found.counts, found.sum_s, labels)
+    text = "time from a request to the agent's answer"
+    return Metric("zcc_answer_seconds", "histogram", text, samples)
 
 
-def _gauges(document: dict[str, Any]) -> Iterator[str]:
+def _gauges(document: dict[str, Any]) -> Iterator[Metric]:
     cache, agent = document.get("cache"), document.get("agent")
     if cache:
         for name, metric, text in (
@@ -135,21 +139,7 @@ def _gauges(document: dict[str, Any]) -> Iterator[str]:
             ("limit_bytes", "zcc_cache_limit_bytes", "what it may take"),
             ("results", "zcc_cache_results", "results that it holds"),
         ):
-            yield from _head(metric, "gauge", text)
-            yield f"{metric} {_number(cache[name])}"
+            yield gauge(metric, text, cache[name])
     if agent:
-        yield from _head("zcc_connected", "gauge", "1 while the agent is connected to a broker")
-        yield f"zcc_connected {int(agent['connected'])}"
-
-
-def _head(metric: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP {metric} {text}"
-    yield f"# TYPE {metric} {kind}"
-
-
-def _number(value: float) -> str:
-    return repr(value)
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+        text = "1 while the agent is connected to a broker"
+        yield gauge("zcc_connected", text, int(agent["connected"]))

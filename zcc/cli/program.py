@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -42,6 +42,21 @@ class ProgramCommand(TyperCommand):
 
     def get_help(self, ctx: Any) -> str:
         return help_of(self, ctx, width())
+
+
+class LenientCommand(ProgramCommand):
+    """An option's value may be left out: what it stands for then is `left_out`, by option. For a command that
+    takes no arguments without an option, so that what follows can only be the value."""
+
+    left_out: ClassVar[dict[str, str]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = []
+        for word, following in zip(args, [*args[1:], ""], strict=False):
+            words.append(word)
+            if word in self.left_out and (not following or following.startswith("-")):
+                words.append(self.left_out[word])
+        return super().parse_args(ctx, words)
 
 
 class _Group(TyperGroup):

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
@@ -23,7 +23,7 @@ from zcc.agent.history.tally import tally_from
 from zcc.cli import agent, layout, terminal
 from zcc.cli.exposition import ccache, prometheus
 from zcc.cli.figures import duration, health, size_text, table
-from zcc.cli.program import ProgramCommand
+from zcc.cli.program import LenientCommand
 from zcc.cli.reasons import about
 from zcc.errors import ConfigError
 
@@ -32,8 +32,6 @@ MOST_BUILDS = 1000
 LISTED_BUILDS = 20
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-# What an option without its number stands for.
-_LEFT_OUT = {"--watch": "2", "--build": "1"}
 _BUILDS = ("N", "began", "took", "calls", "hits", "sent", "project")
 _NUMBERS = ("N", "took", "calls", "hits", "sent")
 # The first excludes each of the others.
@@ -55,17 +53,10 @@ class Format(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-class StatsCommand(ProgramCommand):
-    """An option's number may be left out: `--watch` is `--watch 2`, `--build` is `--build 1`."""
+class StatsCommand(LenientCommand):
+    """`--watch` is `--watch 2`, `--build` is `--build 1`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words = []
-        for word, following in zip(args, [*args[1:], ""], strict=False):
-            words.append(word)
-            # There are no arguments without an option, so that what follows can only be its number.
-            if word in _LEFT_OUT and (not following or following.startswith("-")):
-                words.append(_LEFT_OUT[word])
-        return super().parse_args(ctx, words)
+    left_out: ClassVar = {"--watch": "2", "--build": "1"}
 
 
 def stats(

@@ -49,6 +49,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "trace": Subcommand("events", "trace"),
     "monitor": Subcommand("monitor", "monitor"),
     "report": Subcommand("monitor", "report"),
+    "top": Subcommand("top", "top"),
     "masquerade": Subcommand("masquerade", "masquerade"),
     "toolchain": Subcommand("explain", "toolchain"),
     "agent": Subcommand("agent", "app"),

@@ -57,6 +57,7 @@ class LocalFarm:
         False  # when this process is killed; what started it has to be its main thread
     )
     endpoint: str = ""
+    broker_options: tuple[str, ...] = ()  # of `zcc-broker serve`, besides
 
     def start(self, nodes: int, slots: int) -> None:
         """Start and enrol everything; returns when all nodes are welcomed.
@@ -126,7 +127,7 @@ class LocalFarm:
             "broker",
             [sibling("zcc-broker"), "serve", "--listen", listen, "--state", self._at("broker")]
             # All nodes are this machine: none of them can tell on another.
-            + ["--ready-fd", str(writable), "--audit", "0"],
+            + ["--ready-fd", str(writable), "--audit", "0", *self.broker_options],
             pass_fds=(writable,),
         )
         os.close(writable)

@@ -26,8 +26,8 @@
 /* tests/unit/cli/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
     "agent", "cache", "completion", "config", "doctor", "events", "explain", "help", "join", "leave",
-    "masquerade", "monitor", "nodes", "publish", "report", "slots", "stats", "toolchain", "trace", "up", "version",
-    "why", "why-node",
+    "masquerade", "monitor", "nodes", "publish", "report", "slots", "stats", "toolchain", "top", "trace", "up",
+    "version", "why", "why-node",
 };
 
 /* What a compiler reads, so a first word with such an ending is no compiler. */

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from zcc.monitor import analysis
-from zcc.monitor.words import sentences
 from zcc.watching.state import FarmState
 from zcc.watching.views import BuildView
+from zcc.watching.words import sentences
 
 # In the order of who needs whom. Each name stands in one of them only, as they become one.
 MODULES = (

@@ -28,8 +28,8 @@ from zcc.monitor.access import Guard
 from zcc.monitor.broadcast import FIELDS, Broadcast, Place, place_of, sse
 from zcc.monitor.files import TYPES, page_files
 from zcc.monitor.report import report
-from zcc.monitor.words import sentences
 from zcc.watching.state import FarmState
+from zcc.watching.words import sentences
 
 MOST_READERS = 200
 # A stream that is silent for longer is taken for dead by proxies.

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from functools import partial
 
-import zmq
-
-from cache.frame import decompress
-from zcc.events import MAX_EVENTS_BYTES, FarmEvent, FarmShown, unpack_events
+from zcc.events import FarmEvent, FarmShown
 from zcc.farm import Access
-from zcc.messages import Happened, Snapshot
 from zcc.monitor.server import Feed
-from zcc.watching.session import WatchSession
+from zcc.watching import following
+from zcc.watching.following import FeedStanding
 
-_LOOK_S = 0.25
-# Who was refused asks again: a key may be given its role, a broker may be upgraded.
-_AGAIN_S = 15.0
 ENDED = "ended"
 
 
@@ -29,46 +23,21 @@ def take(feed: Feed, batch: list[FarmEvent]) -> None:
     feed.ring_bell()
 
 
+def _say(feed: Feed, standing: FeedStanding) -> None:
+    """Readers of the page are not told where the broker is."""
+    why = ENDED if standing.is_over else standing.why
+    feed.say_source(is_up=standing.is_up, why=why, is_replay=standing.is_replay)
+
+
 async def watch(feed: Feed, access: Access) -> None:
     """Tell what the broker tells, until this is cancelled.
 
     Raises:
         ConfigError: this key may not watch.
     """
-    context = zmq.Context[zmq.Socket[bytes]]()
-
-    def heard(message: Snapshot | Happened) -> None:
-        take(feed, unpack_events(decompress(message.body, MAX_EVENTS_BYTES)))
-
-    try:
-        while True:
-            session = WatchSession(context, access, heard)
-            try:
-                while not session.refused:
-                    feed.say_source(is_up=session.is_open, why=session.state)
-                    await asyncio.sleep(_LOOK_S)
-                feed.say_source(is_up=False, why=session.refused)
-            finally:
-                session.close()
-            await asyncio.sleep(_AGAIN_S)
-    finally:
-        context.term()
+    await following.follow(access, partial(take, feed), partial(_say, feed))
 
 
 async def replay(feed: Feed, recording: Iterable[list[FarmEvent]], speed: float) -> None:
     """Tell a recording: so many times as fast as it happened; 0: all at once."""
-    loop = asyncio.get_running_loop()
-    feed.say_source(is_up=True, is_replay=True)
-    began: tuple[float, int] | None = None
-    for batch in recording:
-        if not batch:
-            continue
-        is_snapshot = isinstance(batch[0], FarmShown)
-        if is_snapshot or began is None:
-            began = loop.time(), batch[-1].at_ms
-        elif speed > 0:
-            due = began[0] + (batch[-1].at_ms - began[1]) / 1000 / speed
-            await asyncio.sleep(max(0.0, due - loop.time()))
-        take(feed, batch)
-        await asyncio.sleep(0)
-    feed.say_source(is_up=True, is_replay=True, why=ENDED)
+    await following.replay(recording, speed, partial(take, feed), partial(_say, feed))

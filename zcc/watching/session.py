@@ -41,6 +41,19 @@ WATCHING_ROLES = ("monitor", "admin")
 _HELLO_AGAIN_S = 0.02
 
 
+def check_role(access: Access) -> None:
+    """That this key is one to watch with.
+
+    Raises:
+        ConfigError: its role may not watch.
+    """
+    if access.role not in WATCHING_ROLES:
+        raise ConfigError(
+            f"this key is a {access.role}'s: to watch, a key of role monitor is needed (zcc-broker token"
+            " --role monitor)"
+        )
+
+
 class WatchSession:
     """One session with the broker that `access` names, in a running loop.
 
@@ -61,11 +74,7 @@ class WatchSession:
         feed: bytes = b"",
         since: int = 0,
     ) -> None:
-        if access.role not in WATCHING_ROLES:
-            raise ConfigError(
-                f"this key is a {access.role}'s: to watch, a key of role monitor is needed (zcc-broker token"
-                " --role monitor)"
-            )
+        check_role(access)
         self.state = "the broker does not answer"
         self.refused = ""
         self.is_open = False

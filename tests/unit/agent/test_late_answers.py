@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,20 @@ def test_what_waited_for_its_placing_is_judged_once_more(project: Path, change: 
     path = change(project)
     assert first_outdated(call, disk, RECENT_S / 2) is None  # judged a moment ago
     assert first_outdated(call, disk, 2 * LATE_S) == Here(Reason.INPUTS_CHANGED, str(path))
+
+
+def test_each_name_of_a_file_is_judged(project: Path) -> None:
+    """A link that was another file's name, and has bytes of its own by now."""
+    call, disk = call_in(project), Disk()
+    link = project / "second/y.h"
+    os.link(project / "second/x.h", link)
+    closure: Any = call.parts[0].prepared.closure
+    links = ((os.fsencode(link), os.fsencode(project / "second/x.h")),)
+    closure.manifest = replace(closure.manifest, hard_links=links)
+    assert first_outdated(call, disk, LATE_S) is None
+    link.unlink()
+    write(link, b"int y;\n")
+    assert first_outdated(call, disk, 2 * LATE_S) == Here(Reason.INPUTS_CHANGED, str(link))
 
 
 def test_a_source_that_came_first_is_judged_with_the_one_that_came_last(project: Path) -> None:

@@ -46,6 +46,7 @@ from zcc.cli.explain import request_of
 from zcc.compiler.commandline.arguments import Local, parse
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.disk import Disk
+from zcc.compiler.disk.mounts import MOUNTS
 from zcc.compiler.neutral.renaming import NEUTRAL_OBJECT, Renaming, renamed, restored
 from zcc.compiler.scan.closure import Closure, NotScannable
 from zcc.compiler.toolchain.index import Toolchain
@@ -181,6 +182,19 @@ def test_a_processor_without_a_description(
     monkeypatch.setattr("zcc.agent.analysis.hindrances.processor_class", lambda: b"")
     request = request_of([needs("gcc"), "-march=native", "-c", "a.c"])
     assert reason_for(request, toolchains) is Reason.NATIVE
+
+
+def test_what_ccache_has_read_where_no_time_of_change_is_known(
+    directory: Path, toolchains: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could show by the time of an answer that ccache has read the same."""
+    monkeypatch.setattr(MOUNTS, "first_unstamped", lambda paths: next(iter(paths)))
+    request = request_of([needs("gcc"), "-c", "a.c"])
+    assert not isinstance(analysed(request, toolchains), Here)
+    named = analysed(replace(request, is_named=True), toolchains)
+    assert isinstance(named, Here)
+    assert named.reason is Reason.DISK
+    assert named.detail.endswith(str(directory / "a.c"))
 
 
 @pytest.mark.parametrize(

@@ -16,23 +16,16 @@ from hypothesis import strategies as st
 
 from broker.core.allowance import Allowance
 from broker.errors import StartError
-from broker.storage import door as door_module
+from broker.http.connection import HEAD_S, KEEP_ALIVE_S, STALL_S
+from broker.http.door import ASK_AGAIN_S, MAX_VISITS, HttpDoor
 from broker.storage import http as http_module
-from broker.storage.door import ASK_AGAIN_S, HttpDoor
-from broker.storage.http import (
-    HEAD_S,
-    KEEP_ALIVE_S,
-    MAX_DRAINED_BYTES,
-    MIN_BYTES_PER_S,
-    STALL_S,
-    Premises,
-    Visit,
-)
+from broker.storage.http import MAX_DRAINED_BYTES, MIN_BYTES_PER_S, Premises, Visit
 from broker.storage.tokens import StorageAccess, name_of
 from cache.values import MAX_VALUE_BYTES, ValueStore
 from zcc.summing import MOST_OF_THE_SAME, PERIOD_S
 
 PATIENCE_S = 5.0
+OPTION = "--ccache-listen"
 KEY = "5652ec8584df4d793a5c5f070a158d22d612ea0a"
 PATH = f"/team/{KEY[:2]}/{KEY[2:]}"
 BURST = 4000
@@ -111,11 +104,13 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(directory: Path, limit_bytes: int = 1 << 30) -> AsyncIterator[Served]:
+async def serving(
+    directory: Path, limit_bytes: int = 1 << 30, most: int = MAX_VISITS
+) -> AsyncIterator[Served]:
     clock = Clock()
     values = ValueStore(str(directory / "values"), limit_bytes)
-    premises = Premises(values, TOKENS.get, clock)
-    door = HttpDoor("127.0.0.1:0", premises)
+    premises = Premises(values=values, access_of=TOKENS.get, now=clock)
+    door = HttpDoor("127.0.0.1:0", premises, OPTION, most)
     await door.start()
     served = Served(door, premises, clock)
     try:
@@ -128,9 +123,13 @@ async def serving(directory: Path, limit_bytes: int = 1 << 30) -> AsyncIterator[
         assert values.arriving_bytes == 0
 
 
-def run(directory: Path, story: Callable[[Served], Coroutine[None, None, None]]) -> None:
+def run(
+    directory: Path,
+    story: Callable[[Served], Coroutine[None, None, None]],
+    most: int = MAX_VISITS,
+) -> None:
     async def whole() -> None:
-        async with serving(directory) as served:
+        async with serving(directory, most=most) as served:
             await story(served)
 
     asyncio.run(whole())
@@ -570,11 +569,7 @@ def test_a_token_that_asks_more_than_it_may_waits_and_others_do_not(
     run(tmp_path, story)
 
 
-def test_beyond_the_limit_strangers_go_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door_module, "MAX_VISITS", 3)
-
+def test_beyond_the_limit_strangers_go_first(tmp_path: Path) -> None:
     async def story(served: Served) -> None:
         busy, idle = await served.connect(), await served.connect()
         await idle.ask("HEAD")
@@ -591,14 +586,10 @@ def test_beyond_the_limit_strangers_go_first(
         assert (await busy.answer()).status == 204
         assert (await idle.ask("GET")).body == b"value"
 
-    run(tmp_path, story)
+    run(tmp_path, story, most=3)
 
 
-def test_beyond_the_limit_the_idle_go_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door_module, "MAX_VISITS", 3)
-
+def test_beyond_the_limit_the_idle_go_first(tmp_path: Path) -> None:
     async def story(served: Served) -> None:
         busy = await served.connect()
         busy.writer.write(heads(f"PUT {PATH} HTTP/1.1", "Content-Length: 5", body=b"va"))
@@ -614,7 +605,7 @@ def test_beyond_the_limit_the_idle_go_first(
         assert (await busy.answer()).status == 204
         assert (await idle[-1].ask("GET")).body == b"value"
 
-    run(tmp_path, story)
+    run(tmp_path, story, most=3)
 
 
 async def connect_at_once(served: Served, count: int) -> list[Client]:
@@ -626,11 +617,8 @@ def is_open(client: Client) -> bool:
     return not client.reader.at_eof() and client.reader.exception() is None
 
 
-def test_of_many_that_come_at_once_none_stays_without_a_deadline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_that_come_at_once_none_stays_without_a_deadline(tmp_path: Path) -> None:
     """asyncio lets several in before it tells of the first: each of them could be the one that has to go."""
-    monkeypatch.setattr(door_module, "MAX_VISITS", 16)
 
     async def story(served: Served) -> None:
         known = await connect_at_once(served, 16)
@@ -646,14 +634,10 @@ def test_of_many_that_come_at_once_none_stays_without_a_deadline(
         assert sum(map(is_open, known)) == 12
         assert (await served.ask("HEAD")).status == 404
 
-    run(tmp_path, story)
+    run(tmp_path, story, most=16)
 
 
-def test_one_token_leaves_room_for_others_and_for_who_has_shown_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door_module, "MAX_VISITS", 16)
-
+def test_one_token_leaves_room_for_others_and_for_who_has_shown_none(tmp_path: Path) -> None:
     async def ask(served: Served, count: int, token: str) -> list[Client]:
         clients = []
         for _ in range(count):
@@ -673,7 +657,7 @@ def test_one_token_leaves_room_for_others_and_for_who_has_shown_none(
         await until(lambda: sum(map(is_open, wrote)) == 6)
         assert sum(map(is_open, read)) == 6
 
-    run(tmp_path, story)
+    run(tmp_path, story, most=16)
 
 
 def test_who_is_let_in_while_the_door_closes_is_cut_off(tmp_path: Path) -> None:
@@ -696,12 +680,12 @@ def test_who_is_let_in_while_the_door_closes_is_cut_off(tmp_path: Path) -> None:
     "address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "no such host:1"]
 )
 def test_an_address_that_cannot_be_is_told(tmp_path: Path, address: str) -> None:
-    premises = Premises(ValueStore(str(tmp_path), 1), TOKENS.get, Clock())
+    premises = Premises(values=ValueStore(str(tmp_path), 1), access_of=TOKENS.get, now=Clock())
     with pytest.raises(StartError):
-        HttpDoor(address, premises)
+        HttpDoor(address, premises, OPTION)
 
 
 def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
-    premises = Premises(ValueStore(str(tmp_path), 1), TOKENS.get, Clock())
+    premises = Premises(values=ValueStore(str(tmp_path), 1), access_of=TOKENS.get, now=Clock())
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartError):
-        HttpDoor(f"127.0.0.1:{taken.getsockname()[1]}", premises)
+        HttpDoor(f"127.0.0.1:{taken.getsockname()[1]}", premises, OPTION)

@@ -210,3 +210,57 @@ def test_nothing_is_kept_before_the_list_is_heard_of(tmp_path: Path, recall: Rec
     assert not recall.may_keep()
     voiding.told(Voided(FOUR, 4, 4, (), ()))
     assert recall.may_keep()
+
+
+def agent_on(directory: Path) -> tuple[Recall, Voiding]:
+    """One of several that have this cache, which has heard four lines of the list."""
+    recall = Recall(str(directory), 1 << 30, 1 << 20)
+    voiding = Voiding(str(directory), recall, "broker")
+    voiding.told(Voided(FOUR, 4, 4, (), ()))
+    assert recall.wait_written()
+    return recall, voiding
+
+
+def take(recall: Recall, key: Digest) -> None:
+    recall._writer.put(Record(key, b"", (), 0, Source(GCC, "n1"), 1.0), {})
+
+
+@pytest.mark.parametrize("is_new_list", [False, True])
+def test_an_agent_that_has_heard_less_than_another_writes_nothing_down(
+    tmp_path: Path, is_new_list: bool
+) -> None:
+    """It ends without having heard that what it has taken is void, and the next asks behind that line."""
+    (first, told), (second, _) = agent_on(tmp_path), agent_on(tmp_path)
+    take(second, ONE)
+    told.told(Voided(OTHER, 0, 1, (), ()) if is_new_list else Voided(FIVE, 4, 5, (ONE,), ()))
+    assert first.wait_written()
+    second.close()
+    with closing(Recall(str(tmp_path), 1 << 30, 1 << 20)) as third:
+        question = Voiding(str(tmp_path), third, "broker").question()
+        assert question == (AskVoided(OTHER, 1) if is_new_list else AskVoided(FIVE, 5))
+        assert left(third) == set()
+    first.close()
+
+
+def test_an_agent_keeps_again_when_it_has_heard_what_another_has(tmp_path: Path) -> None:
+    (first, told), (second, telling) = agent_on(tmp_path), agent_on(tmp_path)
+    told.told(Voided(FIVE, 4, 5, (ONE,), ()))
+    assert first.wait_written()
+    assert not second.may_keep()
+    telling.told(Voided(FIVE, 4, 5, (ONE,), ()))
+    assert second.may_keep()
+    take(second, TWO)
+    assert left(second) == left(first) == {TWO}
+    first.close()
+    second.close()
+
+
+def test_an_agent_keeps_while_what_it_has_heard_is_not_noted_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recall, voiding = agent_on(tmp_path)
+    monkeypatch.setattr(recall, "when_forgotten", lambda then: None)
+    voiding.told(Voided(OTHER, 5, 9, (), ()))
+    assert Voiding(str(tmp_path), recall, "broker").question() == AskVoided(FOUR, 4)
+    assert voiding._is_noted()
+    recall.close()

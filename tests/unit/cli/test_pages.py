@@ -11,10 +11,9 @@ import pytest
 
 from cache import index
 from node import naming, orders
-from tests import commands_page
+from tests import commands_page, metrics_page
 from zcc import config
 from zcc.agent.history import database, stats
-from zcc.cli import metrics_page
 from zcc.cli.exposition import CCACHE_NAMES
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from cache.blobs import PLAIN_MTIME_S
 from zcc.compiler.commandline.make_rule import LISTING_TARGET, parse_listing
 from zcc.compiler.disk.disk import Disk
 from zcc.compiler.disk.entries import Directory, Trail
-from zcc.compiler.disk.signatures import RACY_WINDOW_NS
+from zcc.compiler.disk.signatures import RACY_WINDOW_NS, Signature, signature_of
 from zcc.compiler.scan.closure import (
     Closure,
     Forced,
@@ -233,12 +233,14 @@ def test_dotdot_after_a_link_is_where_the_kernel_goes(project: Project) -> None:
 
 def test_empty_directories_of_the_search_and_of_outputs_are_shown(project: Project) -> None:
     project.write(a_c="")
-    for name in ("i", "dup", "out"):
+    for name in ("i", "out"):
         (project.top / name).mkdir()
+    (project.top / "dup").symlink_to("i")
     top = os.fsencode(project.top)
     search = project.search(b"i", ignored=(b"none",), duplicates=(b"dup",))
     closure = project.closure(search=search, directories=(b"out", b"absent"))
-    assert closure.manifest.directories == (top + b"/dup", top + b"/i", top + b"/out")
+    assert closure.manifest.directories == (top + b"/i", top + b"/out")
+    assert closure.manifest.symlinks == ((top + b"/dup", b"i"),)
     assert set(closure.misses[top]) == {b"absent", b"none"}
 
 
@@ -265,6 +267,49 @@ def test_hard_links_are_recorded(project: Project) -> None:
     assert manifest.hard_links == ((top + b"/c.h", top + b"/b.h"),)
     # A path is named once, or a node would refuse the job.
     assert [file.path for file in manifest.files] == [top + b"/a.c", top + b"/b.h"]
+
+
+def one_inode_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system that passes on the inodes of several devices has it for some."""
+
+    def signature(status: os.stat_result) -> Signature:
+        return (*signature_of(status)[:3], 7, 7)
+
+    monkeypatch.setattr("zcc.compiler.disk.disk.signature_of", signature)
+
+
+def test_files_that_share_an_inode_and_differ_are_no_links(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_inode_for_all(monkeypatch)
+    project.write(a_c='#include "b.h"\n', b_h="")
+    answer = project.scan()
+    assert answer == NotScannable(Reason.SHARED_INODE, os.fsencode(project.top / "b.h"))
+
+
+def test_files_that_share_an_inode_are_links_as_long_as_they_do_not_differ(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_inode_for_all(monkeypatch)
+    text = '#include "b.h"\n#include "c.h"\n'
+    project.write(a_c=text, b_h=text, c_h=text)
+    top = os.fsencode(project.top)
+    manifest = project.closure().manifest
+    assert [file.path for file in manifest.every_name()] == [
+        top + b"/a.c",
+        top + b"/b.h",
+        top + b"/c.h",
+    ]
+    project.put("c.h", text + "\n")
+    answer = project.scan()
+    assert answer == NotScannable(Reason.SHARED_INODE, top + b"/c.h")
+
+
+def test_a_search_directory_under_two_names_stays_here(project: Project) -> None:
+    """The compiler searches the first alone, by its inode; a node's disk has two directories."""
+    project.write(a_c="", i__x="", j__x="")
+    answer = project.scan(search=project.search(b"i", duplicates=(b"j",)))
+    assert answer == NotScannable(Reason.SHARED_INODE, b"j")
 
 
 # What is refused

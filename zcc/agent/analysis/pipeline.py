@@ -35,6 +35,7 @@ from zcc.compiler.commandline.make_rule import parse_listing
 from zcc.compiler.commandline.response import MAX_BYTES as MAX_RESPONSE_BYTES
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.disk import Disk
+from zcc.compiler.disk.mounts import MOUNTS
 from zcc.compiler.neutral.renaming import DROPPED
 from zcc.compiler.scan.closure import (
     SYSTEM_ROOTS,
@@ -239,6 +240,10 @@ class Analyser:
             answer = await self._list(command, scan, now)
         if isinstance(answer, (NotScannable, NotBounded)):
             return Here(answer.reason, os.fsdecode(answer.detail))
+        if command.request.is_named and (path := _first_unstamped(answer)):
+            return Here(
+                Reason.DISK, f"ccache has read it before, and it has no time of change: {path}"
+            )
         return self._job(command, answer, unbounded, has_code=provision.has_code)
 
     def _job(
@@ -392,3 +397,10 @@ def _guess_family(request: Request) -> Family:
 
 def names_cxx(request: Request) -> bool:
     return request.is_cxx or b"++" in os.path.basename(request.argv[0] or request.executable)
+
+
+def _first_unstamped(closure: Closure) -> str:
+    """An input of which nothing can show later that it was not touched; empty where there is none."""
+    return os.fsdecode(
+        MOUNTS.first_unstamped(file.path for file in closure.manifest.every_name()) or b""
+    )

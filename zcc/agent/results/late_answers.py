@@ -23,6 +23,7 @@ from zcc.agent.results.part import Part
 from zcc.agent.results.racing import Aside
 from zcc.agent.results.verdict import first_newer, other_inputs, outdated
 from zcc.compiler.disk.disk import Disk
+from zcc.compiler.disk.signatures import may_be_newer
 from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,4 @@ def _first_newer(call: Call, since_ns: int) -> str:
 
 
 def _touched(path: bytes, since_ns: int) -> str:
-    try:
-        return os.fsdecode(path) if os.lstat(path).st_ctime_ns > since_ns else ""
-    except OSError:
-        return os.fsdecode(path)
+    return os.fsdecode(path) if may_be_newer(path, since_ns) else ""

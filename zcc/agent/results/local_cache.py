@@ -125,6 +125,7 @@ class Recall:
         self._store: DiskStore | None = None
         try:
             self._store = DiskStore(directory, SPACE, limit_bytes)
+            self._store.index.may_keep = self._may_still_keep
         except StoreError as error:
             logger.warning("no local cache: %s", error)
         stores = [] if self._store is None else [Resting(self._store)]
@@ -226,6 +227,9 @@ class Recall:
                 then()
 
         self._writer.do(settled)
+
+    def _may_still_keep(self) -> bool:
+        return self.may_keep()
 
     def _forget_node(self, node: str) -> None:
         """To be called in the writer's thread."""

@@ -21,6 +21,7 @@ from zcc.agent.results.local_cache import LocalResult, Missed
 from zcc.agent.results.part import names_inode, names_sandbox
 from zcc.agent.results.restore import Files, contents, restored
 from zcc.compiler.disk.disk import Disk
+from zcc.compiler.disk.signatures import may_be_newer
 from zcc.compiler.neutral.renaming import DROPPED
 from zcc.compiler.proof.misses import check, check_misses, first_set
 from zcc.job import Manifest, Result
@@ -116,16 +117,14 @@ def first_newer(manifest: Manifest, since_ns: int) -> bytes | None:
     """The first input or link that was touched after that moment of the wall clock; None where none was.
 
     Whoever has to show what the disk held at a moment, and has looked later, has nothing but this: the time
-    of change can be set by nobody, and what was edited and put back shows.
+    of change can be set by nobody, and what was edited and put back shows. Where there is none, all may be
+    newer.
     """
-    paths = [*(file.path for file in manifest.files), *(path for path, _ in manifest.symlinks)]
-    try:
-        for path in paths:
-            if os.lstat(path).st_ctime_ns > since_ns:
-                return path
-    except OSError:
-        return path
-    return None
+    paths = [
+        *(file.path for file in manifest.every_name()),
+        *(path for path, _ in manifest.symlinks),
+    ]
+    return next((path for path in paths if may_be_newer(path, since_ns)), None)
 
 
 def _changed(prepared: Prepared, disk: Disk) -> Unproven | None:
@@ -135,7 +134,7 @@ def _changed(prepared: Prepared, disk: Disk) -> Unproven | None:
 
 def _changed_input(prepared: Prepared, disk: Disk) -> Unproven | None:
     manifest = prepared.closure.manifest
-    changed = disk.first_changed(manifest.files, disk.now - RECENT_S)
+    changed = disk.first_changed(manifest.every_name(), disk.now - RECENT_S)
     if changed is None:
         turned = (path for path, target in manifest.symlinks if not _leads_to(path, target))
         changed = next(turned, None)

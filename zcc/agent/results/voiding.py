@@ -9,6 +9,9 @@ kept. A broker that has another list than the one that is known costs all result
 list, being of an older release, where one was known; and nothing that comes from it is kept. An agent that has
 no answer yet serves what is here, as it does where there is no farm: that was right as far as anybody has told
 it.
+
+Several agents may have one cache. One that has heard less than the file says keeps nothing: what it has taken
+may be what another has just removed, and the next agent would ask behind that.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Voiding:
         self._path = os.path.join(cache_dir, name)
         self._recall = recall
         self._list, self._number = _read(self._path)
+        self._noted = (self._list, self._number)  # in the file, by this agent or before it
         self._has_list = True  # the broker, as far as it has not said otherwise
         recall.may_keep = self._is_noted
 
@@ -81,13 +85,15 @@ class Voiding:
             self._recall.when_forgotten(partial(self._write, self._list, self._number))
 
     def _is_noted(self) -> bool:
-        """Whether the next agent will know of which list this one has heard: somebody may have cleaned up, and
-        before the broker's first answer there is none."""
+        """Whether the next agent will know of which list this one has heard, and not of more: somebody may have
+        cleaned up, before the broker's first answer there is none, and another agent may have heard more."""
         if not self._has_list:
             return False
-        if os.path.exists(self._path):
-            return True
-        return bool(self._list) and self._write(self._list, self._number)
+        noted = _read(self._path)
+        if not noted[0]:
+            return bool(self._list) and self._write(self._list, self._number)
+        is_behind = noted[0] != self._list or noted[1] > self._number
+        return noted == self._noted or not is_behind
 
     def _write(self, list_id: bytes, number: int) -> bool:
         try:
@@ -95,6 +101,7 @@ class Voiding:
         except OSError as error:  # what was forgotten is heard once more
             logger.warning("%s: %s", self._path, error)
             return False
+        self._noted = (list_id, number)
         return True
 
 

@@ -29,9 +29,10 @@ from zcc.compiler.disk.entries import (
     Trail,
     kind_of,
 )
+from zcc.compiler.disk.filesystems import Trust
 from zcc.compiler.disk.mounts import MOUNTS, Mounts
 from zcc.compiler.disk.paths import MAX_SYMLINKS
-from zcc.compiler.disk.signatures import Signature, is_racy, signature_of
+from zcc.compiler.disk.signatures import DEVICE, Signature, is_racy, signature_at, signature_of
 from zcc.compiler.text.directives import FileFacts, read_conditions, read_definitions, read_facts
 from zcc.job import MAX_BLOB_BYTES, FileInput
 
@@ -143,7 +144,7 @@ class Disk:
         if entry is not None and entry.checked_at >= self.arrived:
             return entry
         is_listed = node.checked_at >= self.arrived and not node.needs_listing
-        if is_listed and not node.is_unlistable and name not in node.names:
+        if is_listed and not node.is_partial and name not in node.names:
             return None
         path = node.path + b"/" + name if node.parent else b"/" + name
         if path in _UNREAL:
@@ -169,7 +170,7 @@ class Disk:
         return entry
 
     def names(self, node: Directory) -> frozenset[bytes]:
-        """The directory's listing; empty when `is_unlistable` is set, which asks for a look at each name."""
+        """The directory's listing; not all there is where `is_partial` is set."""
         if node.checked_at < self.arrived:
             self._recheck(node)
             if node.checked_at < self.arrived:
@@ -181,7 +182,7 @@ class Disk:
     def has_any(self, node: Directory, names: Collection[bytes]) -> bytes | None:
         """The first of these names that is in the directory, or None."""
         listed = self.names(node)
-        if node.is_unlistable:
+        if node.is_partial:
             return next((name for name in names if self.child(node, name) is not None), None)
         if listed.isdisjoint(names):
             return None
@@ -282,7 +283,8 @@ class Disk:
         if signature != entry.signature or entry.racy:
             # The signature is filed last: a reading that fails must not look like one that was made.
             if isinstance(entry, File) and entry.input is not None:
-                self._read(entry)
+                if not self._shows_unchanged(entry):
+                    self._read(entry)
             elif isinstance(entry, Symlink):
                 self._read_link(entry, signature)
             else:
@@ -290,6 +292,11 @@ class Disk:
                 if isinstance(entry, Directory):
                     entry.needs_listing = True
         entry.checked_at = self.now
+
+    def _shows_unchanged(self, file: File) -> bool:
+        if not file.shows_when_opened:
+            return False
+        return signature_at(file.path, self._mounts, follow=False) == file.signature
 
     def _doubt_images(self) -> None:
         """Read once more, before it is believed, what lies where another file system may be by now."""
@@ -303,6 +310,8 @@ class Disk:
                 is_read = not isinstance(doubted, File) or doubted.input is not None
                 is_listed = not isinstance(doubted, Directory) or not doubted.needs_listing
                 doubted.racy = doubted.racy or (is_read and is_listed)
+                if isinstance(doubted, File):
+                    doubted.shows_when_opened = False
 
     def _vanish(self, entry: Entry) -> None:
         """Take it out of the tree, with all below it, where it would not be found when it is to be doubted."""
@@ -344,7 +353,8 @@ class Disk:
         elif with_facts:
             file.facts = read_facts(data)
         file.signature = signature_of(status)
-        file.racy = is_racy(file.signature, wall_ns)
+        trust = self._judge(file, wall_ns)
+        file.shows_when_opened = trust is Trust.OPENED and not is_racy(file.signature, wall_ns)
         file.time_s = status.st_mtime_ns // 1_000_000_000
         file.links = status.st_nlink
         file.size_bytes = len(data)
@@ -384,7 +394,7 @@ class Disk:
             self.upsets += link.signature != ()
             link.target = target
         link.signature = signature
-        link.racy = is_racy(signature, wall_ns)
+        self._judge(link, wall_ns)
 
     def _list(self, node: Directory) -> None:
         """Read the listing; the status that it is filed under was taken before."""
@@ -407,7 +417,14 @@ class Disk:
             node.pch_names = frozenset(name for name in names if name.endswith(_PCH_ENDINGS))
             node.listing += 1
         node.needs_listing = False
-        node.racy = is_racy(node.signature, wall_ns)
+        trust = self._judge(node, wall_ns)
+        node.is_partial = node.is_unlistable or trust is Trust.READ
+
+    def _judge(self, entry: Entry, wall_ns: int) -> Trust:
+        """How far the entry is believed when it was looked into at that time: it is racy, or always will be."""
+        trust = self._mounts.trust(entry.signature[DEVICE], entry.path)
+        entry.racy = trust is not Trust.STATUS or is_racy(entry.signature, wall_ns)
+        return trust
 
     def _trim(self) -> None:
         """Forget what was not looked at for longest, and with it the answers that stand on it."""

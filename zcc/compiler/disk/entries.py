@@ -28,7 +28,11 @@ class DiskDoubtError(CompilerError):
 
 
 class Entry:
-    """One name on the disk. `version` moves when what it means to a job has changed."""
+    """One name on the disk.
+
+    `version` moves when what it means to a job has changed. What is `racy` may have changed though its status
+    is the same.
+    """
 
     __slots__ = ("checked_at", "name", "parent", "path", "racy", "signature", "version")
 
@@ -43,9 +47,14 @@ class Entry:
 
 
 class File(Entry):
-    """A regular file at its physical path. `input` is None until it has been read."""
+    """A regular file at its physical path. `input` is None until it has been read.
 
-    __slots__ = ("conditions", "definitions", "facts", "input", "links", "size_bytes", "time_s")
+    Of one that is racy and `shows_when_opened` the status tells all when it is open.
+    """
+
+    __slots__ = (
+        "conditions", "definitions", "facts", "input", "links", "shows_when_opened", "size_bytes", "time_s",
+    )  # fmt: skip
 
     def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
         super().__init__(path, name, parent)
@@ -53,6 +62,7 @@ class File(Entry):
         self.facts: FileFacts | None = None
         self.definitions: dict[bytes, tuple[bytes, ...]] | None = None
         self.conditions: tuple[bytes, ...] | None = None
+        self.shows_when_opened = False
         self.links = 1
         self.size_bytes = 0
         # Whole seconds: that is what gcc compares for `#pragma once`.
@@ -65,9 +75,15 @@ class File(Entry):
 
 
 class Directory(Entry):
-    """A physical directory. `names` is its listing, if one was needed and could be had."""
+    """A physical directory. `names` is its listing, if one was needed and could be had.
 
-    __slots__ = ("children", "is_unlistable", "listing", "names", "needs_listing", "pch_names")
+    One that `is_partial` may have other names too: each has to be looked for. One that `is_unlistable` has no
+    listing at all.
+    """
+
+    __slots__ = (
+        "children", "is_partial", "is_unlistable", "listing", "names", "needs_listing", "pch_names",
+    )  # fmt: skip
 
     def __init__(self, path: bytes, name: bytes, parent: Directory | None) -> None:
         super().__init__(path, name, parent)
@@ -76,7 +92,7 @@ class Directory(Entry):
         self.pch_names: frozenset[bytes] = NO_NAMES
         self.listing = 0  # moves when `names` has changed
         self.needs_listing = True
-        self.is_unlistable = False
+        self.is_partial = self.is_unlistable = False
 
 
 class Symlink(Entry):

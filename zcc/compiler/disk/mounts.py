@@ -1,4 +1,5 @@
-"""When something was mounted or unmounted, and where the bytes of a whole file system may have been exchanged.
+"""When something was mounted or unmounted, where the bytes of a whole file system may have been exchanged, and
+how far what lies at a place is believed by its status.
 
 Owns this process's view of its mounts. Must not know what is remembered of the files below them.
 
@@ -10,7 +11,8 @@ device, one that is read-only, a FUSE one, and an overlay, which shows the times
 stamped by a clock, so that a machine where containers come and go has nothing to look at again. The file
 system of this process's root is there for as long as the process is.
 
-Without /proc nothing is heard, and everything is believed.
+Without /proc nothing is heard, and everything is believed; so is what lies in no mount that it names, as in a
+chroot.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ import select
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zcc.compiler.disk.filesystems import OVERLAY, Trust, layers_of, trust_in
+
 _MOUNTINFO = "/proc/self/mountinfo"
 _READ_BYTES = 1 << 16
 # Major numbers of loop and nbd: Linux, Documentation/admin-guide/devices.txt.
 _EXCHANGED = (b"7:", b"43:")
 # Where a file system of several devices (btrfs) has a number of its own, its source names one of them.
 _EXCHANGED_SOURCES = (b"/dev/loop", b"/dev/nbd")
-_OVERLAY = b"overlay"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -46,9 +49,20 @@ class Mount:
         return (
             self.device.startswith(_EXCHANGED)
             or self.source.startswith(_EXCHANGED_SOURCES)
-            or self.kind.startswith((_OVERLAY, b"fuse"))
+            or self.kind.startswith((OVERLAY, b"fuse"))
             or b"ro" in self.options
         )
+
+    @property
+    def layers(self) -> Iterable[bytes]:
+        """What an overlay is made of."""
+        return layers_of(self.options) if self.kind == OVERLAY else ()
+
+    @property
+    def number(self) -> int:
+        """The device as `st_dev` has it. Some file systems give files another: btrfs to each subvolume."""
+        major, _, minor = self.device.partition(b":")
+        return os.makedev(int(major), int(minor))
 
 
 def read_mounts(table: bytes) -> list[Mount]:
@@ -79,6 +93,9 @@ class Mounts:
         self._exchangeable_now: frozenset[bytes] = frozenset()
         self._points: frozenset[bytes] = frozenset()
         self._lasting: frozenset[bytes] = frozenset()
+        self._by_point: dict[bytes, Trust] = {}
+        self._by_device: dict[int, Trust] = {}
+        self._unbelieved: tuple[bytes, ...] = ()
 
     def look(self) -> int:
         """`changes`, as of now."""
@@ -99,6 +116,30 @@ class Mounts:
         That goes for the root as well; but a container's, an overlay, mostly shows a disk's times.
         """
         return any(self._governing(path, self._lasting) for path in paths)
+
+    def trust(self, device: int, path: bytes) -> Trust:
+        """How far what has this `st_dev`, and lies at this path, is believed, as of the last look."""
+        if self._poll is None:
+            self._open()
+        known = self._by_device.get(device)
+        if known is None:
+            known = self._by_device[device] = self._trust_at(os.path.realpath(path))
+        return known
+
+    def first_unstamped(self, paths: Iterable[bytes]) -> bytes | None:
+        """The first of these physical paths where no time of change is known, as of the last look."""
+        for path in paths:
+            if path.startswith(self._unbelieved) and self._trust_at(path) is Trust.READ:
+                return path
+        return None
+
+    def _trust_at(self, physical: bytes) -> Trust:
+        at = physical
+        while at not in self._by_point:
+            if at in (b"/", b""):
+                return Trust.STATUS
+            at = os.path.dirname(at)
+        return self._by_point[at]
 
     def _governing(self, path: bytes, wanted: frozenset[bytes]) -> bool:
         """Whether the mount that the path lies in is one of those wanted."""
@@ -130,8 +171,19 @@ class Mounts:
         self.exchangeable = before | now
         self._points = frozenset(mount.point for mount in mounts)
         self._lasting = frozenset(
-            mount.point for mount in images if mount.device not in roots or mount.kind != _OVERLAY
+            mount.point for mount in images if mount.device not in roots or mount.kind != OVERLAY
         )
+        self._weigh(mounts)
+
+    def _weigh(self, mounts: list[Mount]) -> None:
+        """An overlay is believed as far as what it shows; a layer that cannot be told from here lies on its
+        own root."""
+        self._by_point = {mount.point: trust_in(mount.kind) for mount in mounts}
+        trusts = [max([trust_in(each.kind), *map(self._trust_at, each.layers)]) for each in mounts]
+        self._by_point = {mount.point: trust for mount, trust in zip(mounts, trusts, strict=True)}
+        self._by_device = {mount.number: trust for mount, trust in zip(mounts, trusts, strict=True)}
+        unbelieved = [point for point, trust in self._by_point.items() if trust is Trust.READ]
+        self._unbelieved = tuple(point.rstrip(b"/") + b"/" for point in unbelieved)
 
 
 def _plain(field: bytes) -> bytes:

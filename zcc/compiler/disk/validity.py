@@ -31,7 +31,7 @@ class Absence:
         """Whether all are absent still, and no precompiled header has come or gone."""
         directory = self.directory
         disk.names(directory)
-        if directory.listing == self.listing and not directory.is_unlistable:
+        if directory.listing == self.listing and not directory.is_partial:
             return True
         if directory.pch_names != self.pch_names or disk.has_any(directory, self.names) is not None:
             return False

@@ -201,10 +201,10 @@ def _directory(disk: Disk, path: bytes, trail: Trail) -> Directory | None:
 
 def _first_present(disk: Disk, directory: Directory, names: tuple[bytes, ...]) -> bytes | None:
     listed = disk.names(directory)
-    if not directory.is_unlistable and listed.isdisjoint(names):
+    if not directory.is_partial and listed.isdisjoint(names):
         return None
     for name in names:
-        if (name in listed or directory.is_unlistable) and disk.walk(directory, name, Trail()):
+        if (name in listed or directory.is_partial) and disk.walk(directory, name, Trail()):
             return name
     return None
 

@@ -150,14 +150,14 @@ def build_manifest(
     `has_times`: with the files' own times of modification, and not only which of them are equal.
 
     Raises:
-        DiskDoubtError: a time that cannot be shown.
+        DiskDoubtError: a time that cannot be shown, or an inode with two contents.
     """
     ordered = sorted(files, key=_path_of)
     number = _with_times if has_times else _with_twins
     implied = ancestors([*(file.parent for file in ordered), *(link.parent for link in symlinks)])
     wanted = set(directories) - implied
     wanted -= ancestors(directory.parent for directory in wanted)
-    hard_links = _hard_links(ordered)
+    hard_links = _hard_links(disk, ordered)
     if hard_links:
         linked = {path for path, _ in hard_links}
         ordered = [file for file in ordered if file.path not in linked]
@@ -206,16 +206,22 @@ def _with_times(files: list[File], inputs: list[FileInput]) -> list[FileInput]:
     ]
 
 
-def _hard_links(files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
-    """Names for one file, by link or by mount: clang reads it once under `#pragma once`."""
+def _hard_links(disk: Disk, files: list[File]) -> tuple[tuple[bytes, bytes], ...]:
+    """Names for one file, by link or by mount: clang reads it once under `#pragma once`.
+
+    A file system that passes on the inodes of several devices as if they were one's (bindfs, 9p, CIFS) has
+    other files under one number. Of those clang reads one for both, which a node's disk cannot show.
+    """
     if len({file.identity for file in files}) == len(files):
         return ()
-    first: dict[tuple[int, ...], bytes] = {}
+    first: dict[tuple[int, ...], File] = {}
     links = []
     for file in files:
-        same_as = first.setdefault(file.identity, file.path)
-        if same_as is not file.path:
-            links.append((file.path, same_as))
+        same_as = first.setdefault(file.identity, file)
+        if same_as is not file:
+            if disk.input(file).digest != disk.input(same_as).digest:
+                raise DiskDoubtError(Reason.SHARED_INODE, file.path)
+            links.append((file.path, same_as.path))
     return tuple(links)
 
 

@@ -58,7 +58,9 @@ class Finder:
         self.angle = [self._directory(self.cwd, at) for at in search.angle]
         self.quote = [self._directory(self.cwd, at) for at in search.quote] + self.angle
         for at in search.duplicates:
-            self._directory(self.cwd, at)
+            # The compiler goes by inodes, and a node's disk has one for each path: it would search here too.
+            if self._directory(self.cwd, at) not in self.quote:
+                raise DiskDoubtError(Reason.SHARED_INODE, at)
         for at in search.ignored:
             if disk.walk(self.cwd, at, self.trail) is not None:
                 raise DiskDoubtError("search-list-is-old", at)
@@ -119,10 +121,10 @@ class Finder:
         """
         names = self._disk.names(directory)
         self.trail.note_search(directory)
-        if not directory.pch_names and not directory.is_unlistable:
+        if not directory.pch_names and not directory.is_partial:
             return
         for ending in self._endings:
-            if base + ending in names or directory.is_unlistable:
+            if base + ending in names or directory.is_partial:
                 self._ship_pch(directory, base + ending)
 
     def _search(self, container: Directory, name: bytes, is_quoted: bool) -> Hit | None:
@@ -161,9 +163,9 @@ class Finder:
             self._disk.names(directory)
             self.trail.note_search(directory)
             self._ready.add(directory)
-        if directory.pch_names or directory.is_unlistable:
+        if directory.pch_names or directory.is_partial:
             self.take_pch(directory, name)
-        if name not in directory.names and not directory.is_unlistable:
+        if name not in directory.names and not directory.is_partial:
             self.trail.misses[directory].add(name)
             return None
         entry = self._disk.child(directory, name)

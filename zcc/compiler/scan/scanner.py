@@ -144,6 +144,9 @@ class Scanner:
             if doubt.doubt == Reason.SPECIAL_FILE:
                 # Whoever reads a pipe takes what is in it: the compiler itself has to be the first.
                 return NotScannable(Reason.SPECIAL_FILE, doubt.path)
+            if doubt.doubt == Reason.SHARED_INODE:
+                # Of such files clang's own list may name one alone.
+                return NotScannable(Reason.SHARED_INODE, doubt.path)
             return NotBounded(Reason.DISK, doubt.doubt.encode() + b" " + doubt.path)
         if listed is None:
             self.known.put(request, (closure, grounds))

@@ -103,7 +103,8 @@ class Gathered:
     programs: Mapping[str, bytes] = field(hash=False)
 
     def is_current(self) -> bool:
-        """Whether the disk still holds all of it, unchanged: one stat for each path, about 1 ms."""
+        """Whether the disk still holds all of it, unchanged: one stat for each path, about 1 ms. What
+        lies where a status says too little (`disk/filesystems.py`) is opened, or read."""
         return (
             all(_is_same(member) for member in self.members)
             and not any(os.path.lexists(path) for path in self.absent)
@@ -315,13 +316,20 @@ class ToolchainIndex:
 
 
 def _is_same(member: Member) -> bool:
+    if member.kind is not MemberKind.DIRECTORY:
+        return own_signature(member.path, is_stub=member.is_stub) == member.signature
     try:
-        status = os.lstat(member.path)
+        return stat.S_ISDIR(os.lstat(member.path).st_mode)
     except OSError:
         return False
-    if member.kind is MemberKind.DIRECTORY:
-        return stat.S_ISDIR(status.st_mode)
-    return signature_of(status) == member.signature
+
+
+def own_signature(path: bytes, *, is_stub: bool) -> Signature:
+    """A member's, links not followed; what a stub holds is nowhere used. Empty for what cannot be looked at."""
+    try:
+        return signature_of(os.lstat(path)) if is_stub else signature_at(path, follow=False)
+    except OSError:
+        return ()
 
 
 def _written_ns(path: str) -> int:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 
 from zcc.compiler.commandline.tables import Family
 from zcc.compiler.disk.paths import PathWalker
-from zcc.compiler.disk.signatures import Signature, signature_at, signature_of
+from zcc.compiler.disk.signatures import Signature, signature_at
 from zcc.compiler.toolchain.driver import Driver, resolve
 from zcc.compiler.toolchain.elf import LD_SO_CACHE, LibrarySearch
-from zcc.compiler.toolchain.index import Gathered, Identity, Member, MemberKind
+from zcc.compiler.toolchain.index import Gathered, Identity, Member, MemberKind, own_signature
 from zcc.compiler.toolchain.sysroots import LIBRARY_NAMES, around_installation, startup_files
 from zcc.errors import CompilerError
 
@@ -345,7 +345,7 @@ class _Gathering:
         for link, target in walked.symlinks:
             if link not in self._members:
                 self._add_parents(link)
-                signature = signature_of(os.lstat(link))
+                signature = own_signature(link, is_stub=False)
                 self._members[link] = Member(link, MemberKind.SYMLINK, signature, target=target)
         if walked.physical is None:
             self._absent.add(walked.missing or path)
@@ -365,8 +365,11 @@ class _Gathering:
             self._members[path] = Member(path, MemberKind.DIRECTORY)
         elif stat.S_ISREG(status.st_mode):
             executable = bool(status.st_mode & 0o111)
+            signature = own_signature(path, is_stub=is_stub)
+            if not signature:
+                raise CompilerError(f"cannot read {os.fsdecode(path)}")
             self._members[path] = Member(
-                path, MemberKind.FILE, signature_of(status), executable, is_stub=is_stub
+                path, MemberKind.FILE, signature, executable, is_stub=is_stub
             )
         else:
             raise CompilerError(f"{os.fsdecode(path)} is neither file nor directory")

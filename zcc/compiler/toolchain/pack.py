@@ -36,7 +36,7 @@ import zstandard
 
 from cache.digest import Digest, Hasher
 from zcc.compiler.disk.mounts import MOUNTS
-from zcc.compiler.disk.signatures import RACY_WINDOW_NS, racy_ns, signature_of
+from zcc.compiler.disk.signatures import RACY_WINDOW_NS, racy_ns, signature_of_open
 from zcc.compiler.toolchain.index import (
     Gathered,
     Member,
@@ -189,7 +189,7 @@ def _contents(member: Member) -> Iterator[bytes]:
     name = os.fsdecode(member.path)
     try:
         with open(member.path, "rb", buffering=0) as file:
-            if signature_of(os.fstat(file.fileno())) != member.signature:
+            if signature_of_open(file.fileno(), member.path) != member.signature:
                 raise CompilerError(f"{name} changed while it was packed")
             left = member.size_bytes
             while left:
@@ -198,7 +198,7 @@ def _contents(member: Member) -> Iterator[bytes]:
                     raise CompilerError(f"{name} shrank while it was packed")
                 left -= len(piece)
                 yield piece
-            if signature_of(os.fstat(file.fileno())) != member.signature:
+            if signature_of_open(file.fileno(), member.path) != member.signature:
                 raise CompilerError(f"{name} changed while it was packed")
     except OSError as error:
         raise CompilerError(f"cannot read {name}: {error.strerror}") from error

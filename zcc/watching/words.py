@@ -1,4 +1,4 @@
-"""Sentences for the words of events, as the page shows them. Pure.
+"""Sentences for the words of events, for all who show a farm. Pure.
 
 They are those of `zcc why`, `zcc why-node` and docs/reference/reasons.md, so one thing is said in one way.
 """
