@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,15 @@ def test_an_agent_that_comes_back_in_a_large_build_is_asked_in_wants_that_it_tak
         return replace(sample_job(b"toolchain", b"s"), manifest=Manifest(files))
 
     async def wanted(agent: Peer) -> int:
-        await asyncio.sleep(3.0)
+        """How many are asked for until the broker, which still answers, has asked for no more in a second."""
+        seen, count, deadline = -1, 0, time.monotonic() + 60.0
+        while count == 0 or count != seen:
+            assert time.monotonic() < deadline, f"it still asks, or never did: {count}"
+            seen = count
+            await asyncio.sleep(1.0)
+            await agent.say(AskNodes())
+            await agent.wait(Nodes)
+            count = sum(len(each.blobs) for each in agent.inbox if isinstance(each, Want))
         wants = [each.blobs for each in agent.inbox if isinstance(each, Want)]
         assert all(len(blobs) <= MAX_ASKED for blobs in wants)
         agent.inbox.clear()
