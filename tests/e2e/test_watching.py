@@ -203,6 +203,28 @@ def test_a_users_setting_keeps_names_to_himself(watched: Farm, tmp_path: Path) -
         assert "" in build_names
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--once", "--json")])
+def test_it_ends_in_silence_when_nobody_reads_on(watched: Farm, options: tuple[str, ...]) -> None:
+    """As `zcc events | head` does."""
+    key = os.path.join(watched.local.directory, "monitor")
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [str(BIN / "zcc"), "events", "--key", key, *options],
+        env=watched.local.environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        os.close(writing)
+        os.close(reading)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert said == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
 def test_a_clients_key_may_not_watch(watched: Farm, tmp_path: Path) -> None:
     done = watched.run("zcc", "events", "--once", cwd=tmp_path)
     assert done.returncode != 0

@@ -77,7 +77,7 @@ def events(
     feed, number = _position(since)
     access = monitor_access(os.environ, key)
     watching = _Printing(as_json, once)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watch(access, watching, feed, number, record, limit_bytes))
 
 
@@ -176,15 +176,25 @@ def _print(event: FarmEvent, as_json: bool, more: Mapping[str, str]) -> None:
 async def _watch(
     access: Access, printing: _Printing, feed: bytes, since: int, record: str, limit_bytes: int
 ) -> None:
-    """Until all that was wanted has come, or the broker says no.
+    """Until all that was wanted has come, nobody takes what is told, or the broker says no.
 
     Raises:
         ConfigError: it does.
+        OSError: the output, or the recording, takes no more.
     """
     state = FarmState()
     writer = RecordingWriter(record, state, limit_bytes) if record else None
+    failed: list[OSError] = []  # in a callback of the loop, which would go on
 
     def heard(message: Snapshot | Happened) -> None:
+        if printing.is_done or failed:
+            return
+        try:
+            take(message)
+        except OSError as error:
+            failed.append(error)
+
+    def take(message: Snapshot | Happened) -> None:
         batch = unpack_events(decompress(message.body, MAX_EVENTS_BYTES))
         if writer is None:
             printing.print(message, batch)
@@ -197,12 +207,14 @@ async def _watch(
     session = WatchSession(context, access, heard, feed, since)
     try:
         was_open, said = False, ""
-        while not (printing.is_done or session.refused):
+        while not (printing.is_done or failed or session.refused):
             if was_open and session.state != said:
                 said = session.state
                 typer.echo(f"zcc: {said}: dialling again" if said else "zcc: back", err=True)
             was_open = was_open or session.is_open
             await asyncio.sleep(_LOOK_S)
+        if failed:
+            raise failed[0]
         if session.refused:
             raise ConfigError(session.refused)
     finally:
