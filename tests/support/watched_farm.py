@@ -456,6 +456,33 @@ def _fall_out(story: Story) -> None:
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
+def two_copies() -> list[FarmEvent]:
+    """A job that runs on oak (lease 105, from 20 ms on) and as a copy on ash (lease 107, from 40 ms on)."""
+    story = Story(six_nodes(), ["mara@desk"])
+    story.begin(pulses=False)
+    numbers = {machine.name: machine.number for machine in story.machines}
+    leased = partial(
+        said.JobLeased, slots=8, idle=1, rate=1.0, fastest=1.0, memory_bytes=1, fetches=False
+    )
+    return [
+        *story.events,
+        said.BuildShown(1, 1, 1, "copied", "desk", "b1"),
+        said.JobQueued(5, 15, "k", 1, 1, "slow.c", "c", 1, 9, True, 1, 1, 1, 1, 0, ""),
+        leased(10, 15, 105, numbers["oak"], "soonest", expected_ms=10, is_copy=False),
+        said.RunStarted(20, 15, 105),
+        leased(30, 15, 107, numbers["ash"], "copy", expected_ms=30, is_copy=True),
+        said.RunStarted(40, 15, 107),
+    ]
+
+
+def two_copies_end(winner: int) -> list[FarmEvent]:
+    """Its end by the result of this lease; the other one is beaten."""
+    return [
+        said.LeaseLost(90, 15, 212 - winner, "beaten", "", False),
+        said.JobFinished(90, 15, winner, "ok", 0, 50, 60, 1, 1, 1, 1, 1, 1, 1),
+    ]
+
+
 def hostile() -> list[FarmEvent]:
     """A farm of which every name is an attack on a page that shows it."""
     node = Machine(f"node{HOSTILE}", 2)

@@ -93,15 +93,18 @@ def _lost(state: FarmState, event: events.LeaseLost) -> _Told:
     if not event.is_fault:
         return None
     detail = f" ({event.detail})" if event.detail else ""
-    return WARNING, f"{_job(state, event.job)} ended without a result: {event.why}{detail}"
+    return (
+        WARNING,
+        f"{_job(state, event.job, event.lease)} ended without a result: {event.why}{detail}",
+    )
 
 
 def _finished(state: FarmState, event: events.JobFinished) -> _Told:
     if event.outcome == "ok":
         return None
     if event.outcome == "failed":
-        return NOTE, f"{_job(state, event.job)} failed: exit status {event.status}"
-    return WARNING, f"{_job(state, event.job)}: {event.outcome}"
+        return NOTE, f"{_job(state, event.job, event.lease)} failed: exit status {event.status}"
+    return WARNING, f"{_job(state, event.job, event.lease)}: {event.outcome}"
 
 
 def _refused(state: FarmState, event: events.RequestRefused) -> _Told:
@@ -123,12 +126,12 @@ def _member(state: FarmState, number: int) -> str:
     return known.name if known is not None else "somebody"
 
 
-def _job(state: FarmState, number: int) -> str:
-    """Its file, and where it runs."""
+def _job(state: FarmState, number: int, lease: int) -> str:
+    """Its file, and where this lease of it is."""
     job = state.jobs.get(number)
     if job is None:
         return f"job {number}"
-    run = job.run
+    run = next((run for run in job.runs if run.leased.lease == lease), None)
     where = f" on {run.node.shown.name}" if run is not None else ""
     return f"{job.file or f'job {number}'}{where}"
 

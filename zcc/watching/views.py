@@ -94,8 +94,13 @@ class JobView:
 
     @property
     def run(self) -> RunView | None:
-        """The last run that it was given."""
-        return self.runs[-1] if self.runs else None
+        """The run that has given its result; while none has, the first that lasts, else the last. A job may
+        have a second copy, which is beaten or wins."""
+        if self.finished is not None:
+            lease = self.finished.lease
+            return next((run for run in self.runs if run.leased.lease == lease), None)
+        live = (run for run in self.runs if not run.ending)
+        return next(live, self.runs[-1] if self.runs else None)
 
     @property
     def phase(self) -> str:

@@ -65,6 +65,33 @@ def test_why_local_has_reasons_and_files() -> None:
     assert {row["file"] for row in told["local_files"]} >= {"engine/core/version.cpp"}
 
 
+def test_a_job_is_told_by_the_run_that_gave_its_result() -> None:
+    """Of a job's two copies either may win; while both run, it is where it was first."""
+    for finished, node, reason, leased_ms in (
+        (105, "oak", "soonest", 10),
+        (107, "ash", "copy", 30),
+    ):
+        state = FarmState()
+        for event in watched_farm.two_copies():
+            state.apply(event)
+        (live,) = analysis.became_of(state, "slow.c")
+        assert (live["what"], live["node"], live["reason"]) == ("running", "oak", "soonest")
+        for event in watched_farm.two_copies_end(finished):
+            state.apply(event)
+        known = state.build_called("copied")
+        assert known is not None
+        told = analysis.document(state, known)
+        (bar,) = told["runs"]
+        began_ms = round(watched_farm.BEGAN_S * 1000)
+        assert (bar["node"], bar["reason"]) == (node, reason)
+        assert bar["leased_ms"] == began_ms + leased_ms
+        assert bar["started_ms"] == began_ms + leased_ms + 10
+        assert bar["expected_ms"] == leased_ms
+        assert [row["node"] for row in told["nodes"]] == [node]
+        (why,) = analysis.became_of(state, "slow.c")
+        assert (why["what"], why["node"], why["reason"]) == ("ok", node, reason)
+
+
 def test_a_failed_compile_and_lost_runs_are_listed() -> None:
     assert [row["file"] for row in document("tools 14:07:05")["failures"]] == [
         "tools/cli/broken_main.cpp"

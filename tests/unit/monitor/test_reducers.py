@@ -143,6 +143,15 @@ def test_what_is_rare_is_the_same_to_both(tmp_path: Path) -> None:
     assert page == watcher
 
 
+@pytest.mark.parametrize("winner", [105, 107])
+def test_two_copies_of_a_job_are_the_same_to_both(tmp_path: Path, winner: int) -> None:
+    events = [*watched_farm.two_copies(), *watched_farm.two_copies_end(winner)]
+    page, watcher = both(tmp_path, events)
+    endings = {lease: ending for lease, _, ending, *_ in watcher["runs"]}
+    assert endings == {winner: "ok", 212 - winner: "beaten"}
+    assert page == watcher
+
+
 def test_what_has_a_number_is_forgotten_alike(tmp_path: Path) -> None:
     """Members, toolchains and builds beyond their bounds: the oldest go, but for a build with a live job."""
     events = watched_farm.five_minutes(20)

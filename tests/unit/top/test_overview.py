@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import small_farm
+from tests.support import small_farm, watched_farm
 from zcc import events as said
 from zcc.events import FarmEvent
 from zcc.top import overview as overviews
@@ -139,6 +139,16 @@ def test_what_is_lost_is_told_with_the_names_of_that_moment(farm: WatchedFarm) -
         ("note", "tools/d.cpp was not taken: too-large"),
         ("note", "dora@wolf joined as client"),
     ]
+
+
+def test_a_line_of_a_job_with_two_copies_names_the_node_of_the_copy_that_it_is_of() -> None:
+    events = watched_farm.two_copies()
+    for lease, node in ((105, "oak"), (107, "ash")):
+        lost = told([events, [said.LeaseLost(50, 15, lease, "sandbox", "", True)]])
+        assert lost.lines[-1].text == f"slow.c on {node} ended without a result: sandbox"
+        failed = said.JobFinished(90, 15, lease, "failed", 1, 50, 60, 1, 1, 1, 1, 1, 1, 1)
+        ended = told([events, [failed]])
+        assert ended.lines[-1].text == f"slow.c on {node} failed: exit status 1"
 
 
 def test_what_is_wrong_is_said_the_worst_first(farm: WatchedFarm) -> None:

@@ -72,8 +72,8 @@ function explained(app, row) {
     case "ok":
     case "failed":
     case "unproven":
-      return [row.what === "ok" ? "good" : "bad", row.what === "ok" ? `compiled on ${row.node}` : `${row.what} on ${row.node}`, [
-        `Why ${row.node}: ${of("placed", row.reason).what}. ${count(row.idle)} of ${count(row.slots)} slots were idle.`,
+      return [row.what === "ok" ? "good" : "bad", row.what === "ok" ? `compiled on ${row.node || "a node"}` : `${row.what} on ${row.node || "a node"}`, [
+        `Why ${row.node || "there"}: ${of("placed", row.reason).what}. ${count(row.idle)} of ${count(row.slots)} slots were idle.`,
         `It took ${duration(row.wall_ms)}; ${duration(row.expected_ms)} were expected. A second of work takes ${row.rate.toFixed(2)} s there, ${row.fastest.toFixed(2)} s on the fastest.`,
         `Before: ${duration(row.phases[0])} scan, ${duration(row.phases[1])} in the queue, ${duration(row.phases[2])} sending, ${duration(row.phases[3])} fetching. Memory ${bytes(row.peak_bytes)}.`,
         ...lost, row.key ? `zcc why-node ${row.key} tells what stood against the other nodes.` : null]];
