@@ -23,7 +23,7 @@ from zcc.farm import Access, load_access
 from zcc.messages import FEED_BYTES, Happened, Snapshot
 from zcc.printable import printable
 from zcc.watching.recording import RecordingWriter, read_recording, replayed
-from zcc.watching.session import WatchSession
+from zcc.watching.session import WatchSession, advice, check_role
 from zcc.watching.state import FarmState
 from zcc.watching.trace import build_trace
 
@@ -66,7 +66,7 @@ def events(
     """What happens on the farm, a line an event: first how it is, then on until Ctrl-C.
 
     The fields are in docs/reference/events.md. A key of role monitor is needed, beside the one that compiles:
-    ZCC_CONFIG_DIR=DIR zcc join TOKEN.
+    ZCC_CONFIG_DIR=DIR zcc join -.
     """
     limit_bytes = config.parse_size(size)
     if source:
@@ -116,18 +116,16 @@ def monitor_access(environment: Mapping[str, str], directory: str) -> Access:
     """The access of the key to watch with.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is one that may not watch.
     """
     own = config.config_dir(environment)
     beside = os.path.join(own, MONITOR_DIR)
     for place in [directory] if directory else [beside, own]:
         access = load_access(place, config.load(environment).broker)
         if access is not None:
+            check_role(access, beside)
             return access
-    raise ConfigError(
-        f"no key to watch with: ask for a token of zcc-broker token --role monitor, then"
-        f" ZCC_CONFIG_DIR={directory or beside} zcc join TOKEN"
-    )
+    raise ConfigError(f"no key to watch with: {advice(directory or beside)}")
 
 
 def _position(text: str) -> tuple[bytes, int]:

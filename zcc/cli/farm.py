@@ -13,6 +13,7 @@ from zcc import config, farm
 from zcc.cli import agent, joining, layout, leaving, terminal
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
+from zcc.messages import PeerRole
 from zcc.printable import printable
 
 _NODES = ("node", "state", "mode", "running", "speed", "load", "jobs")
@@ -36,7 +37,8 @@ def join(
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
     say(f"joined {farm.spoken(access.farm)} at {access.endpoint}")
-    say("try it: zcc gcc -c hello.c && zcc stats")
+    is_monitor = access.role == PeerRole.MONITOR.value
+    say("now: zcc monitor" if is_monitor else "try it: zcc gcc -c hello.c && zcc stats")
 
 
 def leave(yes: bool = leaving.YES, local: bool = leaving.LOCAL) -> None:

@@ -56,7 +56,7 @@ def monitor(
     """Show the farm as a page: who compiles what, where, why it waits, and how builds were.
 
     It runs until Ctrl-C, beside the broker and not in it. A key of role monitor is needed, beside the one that
-    compiles: ZCC_CONFIG_DIR=DIR zcc join TOKEN.
+    compiles: ZCC_CONFIG_DIR=DIR zcc join -.
     """
     try:
         from zcc.monitor import access, serving  # noqa: PLC0415 (an extra, which may be missing)

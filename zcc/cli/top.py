@@ -20,7 +20,6 @@ from zcc.top.overview import Letters, document, overview_of
 from zcc.top.plain import plain
 from zcc.watching.following import follow, hear_present, replay
 from zcc.watching.recording import read_recording
-from zcc.watching.session import check_role
 
 EXTRA = "zcc-farm[tui]"
 _MOST_SPEED = 1000.0
@@ -45,7 +44,7 @@ def top(
     """Show the farm in the terminal: nodes with their slots, builds, who waits, what happens.
 
     The extra `zcc-farm[tui]` is needed for the screen, and for --once nothing. A key of role monitor is needed,
-    beside the one that compiles: ZCC_CONFIG_DIR=DIR zcc join TOKEN. `?` lists the keys.
+    beside the one that compiles: ZCC_CONFIG_DIR=DIR zcc join -. `?` lists the keys.
     """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once; zcc events --json tells what happens")
@@ -66,7 +65,6 @@ def top(
         app = TopApp(lambda heard, said: replay(recording, speed, heard, said))
     else:
         access = monitor_access(os.environ, key)
-        check_role(access)
         app = TopApp(lambda heard, said: follow(access, heard, said))
     app.run()
     if app.return_code:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 from collections.abc import Callable
 
 import zmq
@@ -41,17 +42,22 @@ WATCHING_ROLES = ("monitor", "admin")
 _HELLO_AGAIN_S = 0.02
 
 
-def check_role(access: Access) -> None:
-    """That this key is one to watch with.
+def check_role(access: Access, place: str = "~/.config/zcc/monitor") -> None:
+    """That this key is one to watch with; `place` is where another one would lie.
 
     Raises:
         ConfigError: its role may not watch.
     """
     if access.role not in WATCHING_ROLES:
-        raise ConfigError(
-            f"this key is a {access.role}'s: to watch, a key of role monitor is needed (zcc-broker token"
-            " --role monitor)"
-        )
+        raise ConfigError(f"this key is a {access.role}'s: to watch, {advice(place)}")
+
+
+def advice(place: str) -> str:
+    """How to get a key to watch with that lies in this directory, and leaves the one that compiles alone."""
+    return (
+        "ask for a token of zcc-broker token --role monitor, then"
+        f" ZCC_CONFIG_DIR={shlex.quote(place) if ' ' in place else place} zcc join -"
+    )
 
 
 class WatchSession:

@@ -11,8 +11,11 @@ import pytest
 
 from tests.support import watched_farm
 from tests.support.recordings import write_recording
-from zcc.cli import monitor
+from zcc import farm as membership
+from zcc.cli import agent, events, farm, monitor
 from zcc.errors import ConfigError
+from zcc.farm import Access
+from zcc.keys import new_key_pair
 
 
 def call(**more: Any) -> None:
@@ -50,6 +53,40 @@ def test_without_a_key_it_says_how_to_get_one(
     monkeypatch.setenv("ZCC_CONFIG_DIR", os.fspath(tmp_path))
     with pytest.raises(ConfigError, match="--role monitor"):
         call()
+
+
+def test_with_a_clients_key_it_announces_nothing_and_says_how_to_get_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain `zcc join` would give the key that compiles another role."""
+    monkeypatch.setenv("ZCC_CONFIG_DIR", os.fspath(tmp_path))
+    keys = new_key_pair()
+    access = Access("tcp://127.0.0.1:1", keys.public, "main", "client", keys)
+    monkeypatch.setattr(
+        events, "load_access", lambda place, _: access if place == os.fspath(tmp_path) else None
+    )
+    with pytest.raises(ConfigError) as refused:
+        call()
+    beside = tmp_path / "monitor"
+    assert str(refused.value) == (
+        "this key is a client's: to watch, ask for a token of zcc-broker token --role monitor, then"
+        f" ZCC_CONFIG_DIR={beside} zcc join -"
+    )
+    assert "the page is at" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("role", "hint"), [("monitor", "now: zcc monitor"), ("client", "try it: zcc gcc")]
+)
+def test_who_has_joined_is_told_what_his_key_is_for(
+    role: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = new_key_pair()
+    access = Access("tcp://127.0.0.1:1", keys.public, "main", role, keys)
+    monkeypatch.setattr(membership, "join", lambda *_: access)
+    monkeypatch.setattr(agent, "ask", lambda _: None)
+    farm.join("token", "me@here")
+    assert hint in capsys.readouterr().out
 
 
 def test_a_report_names_the_builds_there_are(
