@@ -110,10 +110,10 @@ class Reason(StrEnum):
     # ---- choices: where it ends sooner, or is to be seen (agent/core, agent/shell.py) ----
     SOONER_HERE = ("sooner-here", CHOICE, "",
         "The farm would have ended the compile later than this machine.", "A processor was idle here.",
-        'Nothing to do. The setting local = "fallback" keeps such compiles on the farm.')
+        'Nothing to do. The setting local = "fallback" keeps such compiles on the farm (then zcc agent stop).')
     SMALL = ("small", CHOICE, "",
         "The compile is over here before the farm could answer.", "A processor was idle here.",
-        'Nothing to do. The setting local = "fallback" keeps such compiles on the farm.')
+        'Nothing to do. The setting local = "fallback" keeps such compiles on the farm (then zcc agent stop).')
     RACED = ("raced", CHOICE, "",
         "The compile was late on the farm, was done here too, and ended here first.", "", NOTHING)
     COMPILE_ERROR = ("compile-error", CHOICE, "compile_failed",
