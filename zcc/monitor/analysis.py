@@ -54,6 +54,7 @@ def summary(state: FarmState, build: BuildView) -> dict[str, Any]:
         "hits_farm": counts["hit"],
         "twins": counts["twin"],
         "local": local,
+        "local_reasons": build.local.most_common(),
         "refused": counts["refused"],
         "running": running,
         "waiting": len(build.live) - running,
@@ -88,7 +89,6 @@ def document(state: FarmState, build: BuildView) -> dict[str, Any]:
         "largest": sorted(done, key=lambda row: -row["peak_bytes"])[:MOST_LARGEST],
         "failures": [row for row in done if row["outcome"] != "ok"][:MOST_LISTED],
         "lost": [row for row in rows if row["losses"]][:MOST_LISTED],
-        "local_reasons": build.local.most_common(),
         "refused_reasons": Counter(
             job.refused.reason for job in jobs if job.refused is not None
         ).most_common(),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import watched_farm
+from tests.support.page_modules import lay_out, run_node
 from zcc.monitor import analysis
 from zcc.monitor.files import page_files
 from zcc.monitor.report import MODULES, joined, report
@@ -48,6 +51,18 @@ def test_a_build_is_compared_with_the_one_before() -> None:
     assert before["name"] == "engine 14:05:09"
     assert document("engine 14:05:09")["before"] is None
     assert document("nightly-4712")["before"] is None  # it was given its name: no other has it
+
+
+def test_a_late_browser_is_told_of_old_builds_what_the_server_knows(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    line = analysis.summary(farm(), build("engine 14:06:15"))
+    script = Path(__file__).with_name("old_builds.js").read_text()
+    now, why = json.loads(run_node(tmp_path, script, stdin=json.dumps([line])))
+    share = f"{line['hit_rate'] * 100:.0f}%"
+    assert re.search(rf"engine 14:06:15 .* {share} ended 20:00 min ago", now)
+    assert " 0 ms " not in now.partition("engine 14:06:15")[2]
+    assert re.search(r"\b7 \S  time-macro", why)
+    assert "last in  engine 14:06:15" in why
 
 
 def test_a_line_adds_up() -> None:

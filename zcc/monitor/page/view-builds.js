@@ -9,7 +9,7 @@ import { count, duration, moment, share } from "./format.js";
 const ASK_MS = 2000;
 
 /** Asks the server again and again while the view is open; what it says last is `told`. */
-function asking(app, path) {
+export function asking(app, path) {
   const asked = { told: null, error: "", isOpen: true };
   const again = async () => {
     if (!asked.isOpen) return;

@@ -5,12 +5,15 @@ import { bar, card, empty, hitShare, legend, person, table, tierParts } from "./
 import { areas, spark } from "./chart.js";
 import { TIER_COLOURS } from "./palette.js";
 import { ago, bytes, count, duration, moment, plural, rate, share } from "./format.js";
+import { asking } from "./view-builds.js";
 import { addTiers, allOf, headline, people, perSecond, slotsOf, smoothed, tiers, told, troubles } from "./summary.js";
 
 const CHART_S = 300;
 
 export function nowView(app) {
+  const asked = asking(app, "api/builds"); // the server knows builds of which nothing has come to this page
   return {
+    close: () => (asked.isOpen = false),
     title: () => headline(app.state, app.now()),
     render: (now) => [
       troubleList(app, now),
@@ -23,7 +26,7 @@ export function nowView(app) {
           }), legend(tierParts({}, TIER_COLOURS))),
         card("Who", "jobs on the farm now", who(app))),
       h("div", { class: "two", key: "more" },
-        card("Builds", null, builds(app, now)), card("What happened", null, happened(app, now))),
+        card("Builds", null, builds(app, asked, now)), card("What happened", null, happened(app, now))),
     ],
   };
 }
@@ -93,20 +96,23 @@ function who(app) {
   ], rows.slice(0, 10), { key: (row) => row.name, label: "Who has jobs on the farm" });
 }
 
-function builds(app, now) {
-  const { state } = app;
-  const rows = [...state.knownBuilds.values()]
-    .filter((build) => app.matches(build.name, build.member?.name))
-    .sort((a, b) => b.lastMs - a.lastMs).slice(0, 6);
+function builds(app, asked, now) {
+  if (!asked.told) return empty(asked.error || "Asking for the builds …");
+  const rows = asked.told.builds
+    .filter((row) => app.matches(row.name, row.user))
+    .sort((a, b) => lastOf(b) - lastOf(a)).slice(0, 6);
   if (!rows.length) return empty("No build has been seen yet.", "One appears here with its first compile.");
   return table([
-    { name: "build", wide: true, show: (build) => h("a", { href: `#/build/${encodeURIComponent(build.id)}` }, build.name) },
-    { name: "user", show: (build) => person(build.member?.name ?? "", app.colours) },
-    { name: "took", number: true, show: (build) => duration((build.live.size ? now : build.lastMs) - build.beganMs) },
-    { name: "hits", number: true, show: (build) => share(hitShare(addTiers(zeros(), build.counts))) },
-    { name: "state", show: (build) => (state.isOver(build) ? `ended ${ago(now - build.lastMs)}` : build.live.size ? plural(build.live.size, "job") : "quiet") },
-  ], rows, { key: (build) => build.id, label: "The last builds" });
+    { name: "build", wide: true, show: (row) => h("a", { href: `#/build/${encodeURIComponent(row.id)}` }, row.name) },
+    { name: "user", show: (row) => person(row.user, app.colours) },
+    { name: "took", number: true, show: (row) => duration(row.took_ms) },
+    { name: "hits", number: true, show: (row) => share(row.hit_rate) },
+    { name: "state", show: (row) => (row.is_over ? `ended ${ago(now - lastOf(row))}` : jobsOf(row) ? plural(jobsOf(row), "job") : "quiet") },
+  ], rows, { key: (row) => row.id, label: "The last builds" });
 }
+
+const lastOf = (row) => row.began_ms + row.took_ms;
+const jobsOf = (row) => row.running + row.waiting;
 
 function happened(app, now) {
   const lines = app.state.lines.map((line) => told(line, app.state)).filter((line) => app.matches(line.text)).slice(-9).reverse();

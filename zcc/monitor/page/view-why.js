@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { card, empty, person } from "./parts.js";
+import { asking } from "./view-builds.js";
 import { bytes, count, duration, moment } from "./format.js";
 
 const WAIT_MS = 250;
@@ -24,8 +25,9 @@ export function whyView(app, argument) {
     app.soon();
   };
   ask();
+  const builds = asking(app, "api/builds"); // the server knows builds of which nothing has come to this page
   return {
-    close: () => (look.isOpen = false),
+    close: () => (look.isOpen = builds.isOpen = false),
     render: (now) => [
       h("div", { class: "controls", key: "ask" }, h("input", {
         type: "search", id: "why-file", placeholder: "Part of a source's name, or how a job's key begins", maxlength: 200, value: look.text,
@@ -37,7 +39,7 @@ export function whyView(app, argument) {
         },
       })),
       look.error ? h("p", { class: "bad", key: "error" }, look.error) : null,
-      look.text ? answers(app, look, now) : common(app),
+      look.text ? answers(app, look, now) : common(app, builds),
     ],
   };
 }
@@ -90,18 +92,18 @@ function explained(app, row) {
   }
 }
 
-function common(app) {
+function common(app, asked) {
+  if (!asked.told) return empty(asked.error || "Asking for the builds …");
   const sums = new Map();
-  for (const build of app.state.knownBuilds.values()) {
-    for (const [word, times] of Object.entries(build.local)) {
-      const row = sums.get(word) ?? { word, times: 0, last: null };
+  for (const build of asked.told.builds) {
+    for (const [word, times] of build.local_reasons) {
+      const row = sums.get(word) ?? { word, times: 0, last: build }; // the latest comes first
       row.times += times;
-      if (!row.last || build.lastMs > row.last.lastMs) row.last = build;
       sums.set(word, row);
     }
   }
   const rows = [...sums.values()].sort((a, b) => b.times - a.times);
-  return card("Why compiles were local", "of all builds that are known here", rows.length
+  return card("Why compiles were local", "of the last builds", rows.length
     ? rows.slice(0, 20).map((row) => {
       const told = app.words.local?.[row.word] ?? { what: row.word };
       return h("div", { class: "reason", key: row.word },
