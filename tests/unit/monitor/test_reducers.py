@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from zcc.events import (
     FarmShown,
     HitServed,
     JobAbandoned,
+    JobFinished,
     JobJoined,
     JobLeased,
     JobQueued,
@@ -33,6 +35,7 @@ from zcc.events import (
 from zcc.monitor.broadcast import FIELDS
 from zcc.watching.state import MAX_NUMBERED, FarmState
 from zcc.watching.views import NodeView
+from zcc.watching.words import sentences
 
 SCRIPT = Path(__file__).with_name("reduced.js").read_text()
 
@@ -150,6 +153,33 @@ def test_two_copies_of_a_job_are_the_same_to_both(tmp_path: Path, winner: int) -
     endings = {lease: ending for lease, _, ending, *_ in watcher["runs"]}
     assert endings == {winner: "ok", 212 - winner: "beaten"}
     assert page == watcher
+
+
+def test_a_node_whose_jobs_copies_end_is_named_and_its_runs_are_one_line(tmp_path: Path) -> None:
+    """Those that are cancelled after their job has ended have their file's name still."""
+    lay_out(tmp_path)
+    begun = watched_farm.two_copies()
+    several = [*begun, *watched_farm.two_copies_end(107)]
+    *_, queued, first, _, copy, _ = begun
+    assert isinstance(queued, JobQueued)
+    assert isinstance(first, JobLeased)
+    assert isinstance(copy, JobLeased)
+    for job in (16, 17):
+        several += [replace(queued, job=job), replace(first, job=job, lease=job * 10)]
+        several += [replace(copy, job=job, lease=job * 10 + 1)]
+        several += [LeaseLost(95, job, job * 10, "beaten", "", False)]
+        several += [JobFinished(95, job, job * 10 + 1, "ok", 0, 50, 60, 1, 1, 1, 1, 1, 1, 1)]
+    several += [replace(queued, job=18), replace(first, job=18, lease=180)]
+    several += [JobAbandoned(96, 18, "cancelled"), LeaseLost(97, 18, 180, "cancelled", "", False)]
+    story = {"fields": FIELDS, "rows": [row_of(event) for event in several], "words": sentences()}
+    script = Path(__file__).with_name("said_of_copies.js").read_text()
+    wrong, happened = json.loads(run_node(tmp_path, script, stdin=json.dumps(story)))
+    assert "oak lost 3 of its last 3 jobs to second copies: it is slow or stuck." in wrong
+    assert not [text for text in wrong if text.startswith("ash lost")]
+    assert happened == [
+        "3 runs of copied gave no result, the last slow.c on oak: another node had done it sooner.",
+        "slow.c on oak gave no result: nobody waited for it any more.",
+    ]
 
 
 def test_what_has_a_number_is_forgotten_alike(tmp_path: Path) -> None:

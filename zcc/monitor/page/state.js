@@ -8,6 +8,7 @@ export const MOST_SECONDS = 900;
 export const MOST_LINES = 400;
 export const MOST_BUILDS = 500;
 export const MOST_NUMBERED = 4_096;
+export const MOST_LATELY = 500;
 export const BUILD_GAP_MS = 10_000;
 export const PHASES = ["scan", "queue", "send", "fetch", "compile", "return"];
 
@@ -241,6 +242,12 @@ export class FarmState {
     return this.jobs.get(event.job)?.runs.find((run) => run.leased.lease === event.lease);
   }
 
+  /** A run whose job has ended, if that was a moment ago. */
+  lately(lease) {
+    const last = this.runs.slice(-MOST_LATELY);
+    return last.find((run) => run.leased.lease === lease) ?? null;
+  }
+
   onStarted(event) {
     const run = this.runOf(event);
     if (!run || run.startedMs) return;
@@ -256,7 +263,7 @@ export class FarmState {
 
   onUnleased(event) {
     const run = this.runOf(event);
-    this.lostRun = run ?? null;
+    this.lostRun = run ?? this.lately(event.lease);
     if (!run) return;
     run.detail = event.detail;
     run.isFault = event.is_fault;

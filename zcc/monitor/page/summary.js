@@ -83,6 +83,8 @@ export function people(state) {
 const MEMORY_PRESSURE = 10;
 const SLOW = 0.5;
 const LONG_WAIT_MS = 60_000;
+const [LEAST_BEATEN, MOST_BEATEN] = [3, 6];
+const DONE = new Set(["ok", "failed", "unproven"]);
 
 /** What is wrong, the worst first: [{level: "bad" | "warn" | "note", text}]. */
 export function troubles(state, nowMs) {
@@ -124,8 +126,25 @@ export function troubles(state, nowMs) {
   for (const [name, [times, why]] of lost) {
     say("warn", `${name} failed at ${plural(times, "job")} in the last five minutes, the last time for: ${why}.`);
   }
+  for (const [name, [beaten, all]] of beatenOf(state, nowMs)) {
+    if (beaten >= LEAST_BEATEN && beaten * 2 > all) {
+      say("warn", `${name} lost ${count(beaten)} of its last ${plural(all, "job")} to second copies: it is slow or stuck.`);
+    }
+  }
   const order = { bad: 0, warn: 1, note: 2 };
   return found.sort((a, b) => order[a.level] - order[b.level]);
+}
+
+/** By node: how many of its last jobs a copy elsewhere has ended sooner, and how many they are. */
+function beatenOf(state, nowMs) {
+  const found = new Map();
+  for (let i = state.runs.length - 1; i >= 0 && state.runs[i].endedMs > nowMs - 300_000; i--) {
+    const { node, leased, ending: how } = state.runs[i];
+    if (leased.is_copy || (how !== "beaten" && !DONE.has(how))) continue;
+    const sum = found.get(node.shown.name) ?? [0, 0];
+    if (sum[1] < MOST_BEATEN) found.set(node.shown.name, [sum[0] + (how === "beaten"), sum[1] + 1]);
+  }
+  return found;
 }
 
 /** The page's first line. */
@@ -150,8 +169,33 @@ export function lastBuild(state) {
   return last;
 }
 
-/** A line of what happened: {at, level, text}. */
-export function told([at, event, context], state) {
+/** What happened, the latest last: {at, level, text}. Runs that gave no result by nobody's fault are one line
+ *  for each build and cause. */
+export function happenings(state, words) {
+  const lines = [];
+  const sums = new Map();
+  for (const line of state.lines) {
+    const [at, event, run] = line;
+    if (event.event !== "unleased" || event.is_fault) {
+      lines.push(told(line, words));
+      continue;
+    }
+    const key = `${event.why}/${run?.build?.id ?? ""}`;
+    const sum = sums.get(key) ?? { times: 0 };
+    sums.set(key, { times: sum.times + 1, at, event, run });
+  }
+  for (const { times, at, event, run } of sums.values()) {
+    const which = `${run?.job.file || `job ${event.job}`}${run ? ` on ${run.node.shown.name}` : ""}`;
+    const of = run?.build ? ` of ${run.build.name}` : "";
+    const what = times === 1 ? `${which} gave no result` : `${count(times)} runs${of} gave no result, the last ${which}`;
+    lines.push({ at, level: "note", text: `${what}: ${ending(event, words)}.` });
+  }
+  return lines.sort((a, b) => a.at - b.at);
+}
+
+const ending = (event, words) => words.ended?.[event.why]?.what ?? event.why;
+
+function told([at, event, context], words) {
   const of = (level, text) => ({ at, level, text });
   switch (event.event) {
     case "node-left":
@@ -161,7 +205,7 @@ export function told([at, event, context], state) {
     case "unleased": {
       const where = context ? ` on ${context.node.shown.name}` : "";
       const what = context?.job.file || `job ${event.job}`;
-      return of(event.is_fault ? "warn" : "note", `${what} did not end${where}: ${event.why}${event.detail ? ` (${event.detail})` : ""}.`);
+      return of("warn", `${what} did not end${where}: ${ending(event, words)}${event.detail ? ` (${event.detail})` : ""}.`);
     }
     case "refused":
       return of("note", `${event.file || `A job of ${personOf(context)}`} was not taken: ${event.reason}${event.detail ? ` (${event.detail})` : ""}.`);

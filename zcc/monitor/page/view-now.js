@@ -6,7 +6,7 @@ import { areas, spark } from "./chart.js";
 import { TIER_COLOURS } from "./palette.js";
 import { ago, bytes, count, duration, moment, plural, rate, share } from "./format.js";
 import { asking } from "./view-builds.js";
-import { addTiers, allOf, headline, people, perSecond, slotsOf, smoothed, tiers, told, troubles } from "./summary.js";
+import { addTiers, allOf, happenings, headline, people, perSecond, slotsOf, smoothed, tiers, troubles } from "./summary.js";
 
 const CHART_S = 300;
 
@@ -115,7 +115,7 @@ const lastOf = (row) => row.began_ms + row.took_ms;
 const jobsOf = (row) => row.running + row.waiting;
 
 function happened(app, now) {
-  const lines = app.state.lines.map((line) => told(line, app.state)).filter((line) => app.matches(line.text)).slice(-9).reverse();
+  const lines = happenings(app.state, app.words).filter((line) => app.matches(line.text)).slice(-9).reverse();
   if (!lines.length) return empty("Nothing worth a line.");
   return h("ol", { class: "log" }, lines.map(({ at, level, text }) =>
     h("li", { class: level }, h("time", null, moment(at, now)), h("span", null, text))));
