@@ -284,7 +284,8 @@ def test_a_lost_connection_is_said_and_comes_back(seen: Opener, recording: str) 
     with served("--replay", recording, "--speed", "0") as (address, _):
         one.address = address
         one.open("now")
-        expect(one.page.locator("main")).to_contain_text("46 of 46 slots")  # all is replayed
+        expect(one.page.locator("body")).to_contain_text("recording, at its end")
+        expect(one.page.locator("main")).to_contain_text("46 of 46 slots")
     expect(one.page.locator("#notice")).to_contain_text("The connection to zcc monitor is lost")
     assert "46 of 46 slots" in main_text(one.page)
     port = address.rstrip("/").rpartition(":")[2]
