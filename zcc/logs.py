@@ -35,6 +35,11 @@ def log_to(handler: logging.Handler, level: int | str, layout: str) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
+def log_nothing() -> None:
+    """Let no record of ours be written to stderr: the terminal shows a screen."""
+    logging.getLogger("zcc").addHandler(logging.NullHandler())
+
+
 def warn_in_lines() -> None:
     """Make the same of the warnings that Python writes to stderr where `log_to` was not called."""
     if logging.lastResort is not None:

@@ -37,7 +37,12 @@ def monitor(
         help="Show a recording of zcc events --record instead of the farm.",
     ),
     speed: float = typer.Option(
-        1.0, "--speed", metavar="N", help="How many times as fast it is replayed; 0: at once."
+        1.0,
+        "--speed",
+        metavar="N",
+        min=0.0,
+        max=_MOST_SPEED,
+        help="How many times as fast it is replayed; 0: at once.",
     ),
     token_file: str = typer.Option(
         "",
@@ -64,7 +69,7 @@ def monitor(
         raise ConfigError(
             f"the page needs {error.name}: pip install 'zcc-farm[monitor]'"
         ) from error
-    if not 0 <= speed <= _MOST_SPEED:
+    if not 0 <= speed <= _MOST_SPEED:  # NaN, too
         raise typer.BadParameter(f"--speed is 0 to {_MOST_SPEED:.0f}")
     host, port = access.listening(listen)
     token = access.token_for(host, token_file)

@@ -37,7 +37,12 @@ def top(
         help="A recording of zcc events --record, or one file of it, instead of the farm; with --once its end.",
     ),
     speed: float = typer.Option(
-        1.0, "--speed", metavar="N", help="How many times as fast it is replayed; 0: at once."
+        1.0,
+        "--speed",
+        metavar="N",
+        min=0.0,
+        max=_MOST_SPEED,
+        help="How many times as fast it is replayed; 0: at once.",
     ),
     key: str = KEY,
 ) -> None:
@@ -48,7 +53,7 @@ def top(
     """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once; zcc events --json tells what happens")
-    if not 0 <= speed <= _MOST_SPEED:
+    if not 0 <= speed <= _MOST_SPEED:  # NaN, too
         raise typer.BadParameter(f"--speed is 0 to {_MOST_SPEED:.0f}")
     if once:
         _print(_present(source, key), as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from textual.widgets import Input
 from zcc.cli.layout import fold
 from zcc.errors import ConfigError
 from zcc.events import FarmEvent
+from zcc.logs import log_nothing
 from zcc.printable import printable
 from zcc.top.columns import Spans, rows_of
 from zcc.top.details import details
@@ -104,7 +104,7 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         self.theme = "ansi-dark"
         # What is said in lines would be written over the screen.
-        logging.getLogger("zcc").addHandler(logging.NullHandler())
+        log_nothing()
         keys: Spans = []
         for key, text in _KEYS:
             keys += [(key, "bold"), (f" {text} ", "")]
