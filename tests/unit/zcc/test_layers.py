@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -248,3 +249,13 @@ def test_documents_are_read_in_one_place() -> None:
             continue
         assert uses(tree, "tomllib") == {""}, f"{name} reads TOML by itself: zcc/documents.py"
         assert "load" not in uses(tree, "json"), f"{name} reads JSON by itself: zcc/documents.py"
+
+
+def test_a_file_of_tests_has_a_name_of_its_own() -> None:
+    """In folders that are no packages two of one name are one module to pytest, which then collects neither."""
+    names = Counter(
+        path.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if not (path.parent / "__init__.py").exists()
+    )
+    assert [name for name, count in names.items() if count > 1] == []
