@@ -77,7 +77,7 @@ def test_who_may_not_watch_or_reaches_nobody_is_told_what_to_do(
     client = watched.local.environment["ZCC_CONFIG_DIR"]
     status, out, err = top(watched, tmp_path, "--once", key=client)
     assert (status, out) == (1, "")
-    assert "this key is a client's: to watch, a key of role monitor is needed" in err
+    assert "this key is a client's: to watch, ask for a token of zcc-broker token" in err
     status, _, err = top(watched, tmp_path, "--once", key=str(tmp_path / "none"))
     assert status == 1
     assert "ask for a token of zcc-broker token --role monitor" in err
