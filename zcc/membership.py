@@ -4,10 +4,11 @@
         |                  |                |
         +------------------+----------------+-- silence, Bye, Refused, a wrong word --> lost --Welcome--> open
 
-Agent, node and ccache's helper are members. Each owns a socket, a clock and this machine, and gives it what
-happens: frames that came, a beat that is due each BEAT_S, what the broker says of the key. `handle` answers
-with what to do, in order. While no session stands, Hello is said again with each beat. The process keeps its
-session's name for good, so the broker knows it when it is back (docs/reference/protocol.md, Sessions).
+Agent, node, ccache's helper and who watches are members. Each owns a socket, a clock and this machine, and
+gives it what happens: frames that came, a beat that is due each BEAT_S, what the broker says of the key.
+`handle` answers with what to do, in order. While no session stands, Hello is said again with each beat. The
+process keeps its session's name for good, so the broker knows it when it is back (docs/reference/protocol.md,
+Sessions).
 
 What a member holds, submits or lends is not known here: `Take` hands over each message that is not about
 the session.

@@ -16,32 +16,19 @@ import zmq
 
 from cache.frame import decompress
 from zcc import config
-from zcc.cli.terminal import say
+from zcc.cli.watching import BUILD, FROM, KEY, monitor_access, recorded_build, write_out
 from zcc.errors import ConfigError
 from zcc.events import MAX_EVENTS_BYTES, FarmEvent, as_document, unpack_events
-from zcc.farm import Access, load_access
+from zcc.farm import Access
 from zcc.messages import FEED_BYTES, Happened, Snapshot
 from zcc.printable import printable
-from zcc.watching.recording import RecordingWriter, read_recording, replayed
-from zcc.watching.session import WatchSession, advice, check_role
+from zcc.watching.recording import RecordingWriter, read_recording
+from zcc.watching.session import WatchSession
 from zcc.watching.state import FarmState
 from zcc.watching.trace import build_trace
 
-# Where a key for watching lies beside the one that compiles, and a recording where nothing else is said.
-MONITOR_DIR, RECORDING_DIR = "monitor", "events"
 DEFAULT_SIZE = "256M"
 _LOOK_S = 0.1
-
-KEY = typer.Option(
-    "",
-    "--key",
-    metavar="DIR",
-    help="Where a key of role monitor or admin lies: what ZCC_CONFIG_DIR was when it joined. Default:"
-    " `monitor` in the directory of the settings, else that directory.",
-)
-FROM = typer.Option(
-    "", "--from", metavar="PATH", help="A recording, or one file of it, instead of the farm."
-)
 
 
 def events(
@@ -82,9 +69,7 @@ def events(
 
 
 def trace(
-    build: str = typer.Argument(
-        "", metavar="BUILD", help="A build's name or id, or a part of it; default: the last one."
-    ),
+    build: str = BUILD,
     output: str = typer.Option(
         "build.json", "-o", "--output", metavar="FILE", help="Where to write it; -: here."
     ),
@@ -95,37 +80,9 @@ def trace(
 
     It is made of a recording: `zcc events --record DIR`, DIR by default `events` among zcc's state.
     """
-    path = source or os.path.join(config.state_dir(os.environ), RECORDING_DIR)
-    state = replayed(path)
-    found = state.build_called(build)
-    if found is None:
-        names = [printable(each.name) for each in list(state.known_builds.values())[-8:]]
-        raise ConfigError(
-            f"no build {build!r} is in {path}; the last are: {', '.join(names) or 'none'}"
-        )
-    document = json.dumps(build_trace(state, found))
-    if output == "-":
-        typer.echo(document)
-        return
-    with open(output, "w", encoding="utf-8") as file:
-        file.write(document + "\n")
-    say(f"{output}: {printable(found.name)}, {len(found.past)} jobs; open it in ui.perfetto.dev")
-
-
-def monitor_access(environment: Mapping[str, str], directory: str) -> Access:
-    """The access of the key to watch with.
-
-    Raises:
-        ConfigError: there is none, or it is one that may not watch.
-    """
-    own = config.config_dir(environment)
-    beside = os.path.join(own, MONITOR_DIR)
-    for place in [directory] if directory else [beside, own]:
-        access = load_access(place, config.load(environment).broker)
-        if access is not None:
-            check_role(access, beside)
-            return access
-    raise ConfigError(f"no key to watch with: {advice(directory or beside)}")
+    state, found = recorded_build(build, source)
+    what = f"{printable(found.name)}, {len(found.past)} jobs; open it in ui.perfetto.dev"
+    write_out(json.dumps(build_trace(state, found)), output, what)
 
 
 def _position(text: str) -> tuple[bytes, int]:

@@ -9,17 +9,23 @@ import webbrowser
 
 import typer
 
-from zcc import config
-from zcc.cli.events import FROM, KEY, RECORDING_DIR, monitor_access
 from zcc.cli.terminal import say
+from zcc.cli.watching import (
+    BUILD,
+    FROM,
+    KEY,
+    SPEED,
+    check_speed,
+    monitor_access,
+    recorded_build,
+    write_out,
+)
 from zcc.errors import ConfigError
 from zcc.monitor.files import page_files
 from zcc.monitor.report import report as report_of
 from zcc.printable import printable
-from zcc.watching.recording import replayed
 
 DEFAULT_LISTEN = "127.0.0.1:8318"
-_MOST_SPEED = 1000.0
 
 
 def monitor(
@@ -36,14 +42,7 @@ def monitor(
         metavar="PATH",
         help="Show a recording of zcc events --record instead of the farm.",
     ),
-    speed: float = typer.Option(
-        1.0,
-        "--speed",
-        metavar="N",
-        min=0.0,
-        max=_MOST_SPEED,
-        help="How many times as fast it is replayed; 0: at once.",
-    ),
+    speed: float = SPEED,
     token_file: str = typer.Option(
         "",
         "--token-file",
@@ -69,8 +68,7 @@ def monitor(
         raise ConfigError(
             f"the page needs {error.name}: pip install 'zcc-farm[monitor]'"
         ) from error
-    if not 0 <= speed <= _MOST_SPEED:  # NaN, too
-        raise typer.BadParameter(f"--speed is 0 to {_MOST_SPEED:.0f}")
+    check_speed(speed)
     host, port = access.listening(listen)
     token = access.token_for(host, token_file)
     origin = source or monitor_access(os.environ, key)
@@ -89,9 +87,7 @@ def monitor(
 
 
 def report(
-    build: str = typer.Argument(
-        "", metavar="BUILD", help="A build's name or id, or a part of it; default: the last one."
-    ),
+    build: str = BUILD,
     output: str = typer.Option(
         "build.html", "-o", "--output", metavar="FILE", help="Where to write it; -: here."
     ),
@@ -101,18 +97,5 @@ def report(
 
     It is made of a recording: `zcc events --record DIR`, DIR by default `events` among zcc's state.
     """
-    path = source or os.path.join(config.state_dir(os.environ), RECORDING_DIR)
-    state = replayed(path)
-    found = state.build_called(build)
-    if found is None:
-        names = [printable(each.name) for each in list(state.known_builds.values())[-8:]]
-        raise ConfigError(
-            f"no build {build!r} is in {path}; the last are: {', '.join(names) or 'none'}"
-        )
-    text = report_of(state, found, page_files())
-    if output == "-":
-        typer.echo(text)
-        return
-    with open(output, "w", encoding="utf-8") as file:
-        file.write(text)
-    say(f"{output}: {printable(found.name)}")
+    state, found = recorded_build(build, source)
+    write_out(report_of(state, found, page_files()), output, printable(found.name))

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import typer
 
-from zcc.cli.events import KEY, monitor_access
 from zcc.cli.terminal import width
+from zcc.cli.watching import KEY, SPEED, check_speed, monitor_access
 from zcc.errors import ConfigError
 from zcc.events import FarmEvent
 from zcc.top.log import WatchedFarm
@@ -22,7 +22,6 @@ from zcc.watching.following import follow, hear_present, replay
 from zcc.watching.recording import read_recording
 
 EXTRA = "zcc-farm[tui]"
-_MOST_SPEED = 1000.0
 # A broker in reach answers within seconds.
 _PRESENT_TIMEOUT_S = 10.0
 
@@ -36,14 +35,7 @@ def top(
         metavar="PATH",
         help="A recording of zcc events --record, or one file of it, instead of the farm; with --once its end.",
     ),
-    speed: float = typer.Option(
-        1.0,
-        "--speed",
-        metavar="N",
-        min=0.0,
-        max=_MOST_SPEED,
-        help="How many times as fast it is replayed; 0: at once.",
-    ),
+    speed: float = SPEED,
     key: str = KEY,
 ) -> None:
     """Show the farm in the terminal: nodes with their slots, builds, who waits, what happens.
@@ -53,8 +45,7 @@ def top(
     """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once; zcc events --json tells what happens")
-    if not 0 <= speed <= _MOST_SPEED:  # NaN, too
-        raise typer.BadParameter(f"--speed is 0 to {_MOST_SPEED:.0f}")
+    check_speed(speed)
     if once:
         _print(_present(source, key), as_json)
         return

@@ -1,7 +1,8 @@
 """A watcher's conversation with the broker: one session, a snapshot, then batch after batch.
 
-Who is lost and comes back goes on where it was, if the broker still has that. Whatever a connection was lost
-for, it is dialled again: libzmq gives one up for good over a message that is too long for it.
+Who is lost and comes back goes on where it was, if the broker still has that. `zcc/membership.py` decides
+whether the session stands. A connection that says nothing is dialled again: libzmq gives one up for good over
+a message that is too long for it.
 """
 
 from __future__ import annotations
@@ -11,35 +12,51 @@ import logging
 import os
 import shlex
 from collections.abc import Callable
+from typing import assert_never
 
 import zmq
 
 from cache.errors import BlobCorruptError
 from zcc import __version__, codec
-from zcc.errors import ConfigError, ProtocolError, UnknownKindError
+from zcc.errors import ConfigError, ProtocolError
 from zcc.farm import Access
 from zcc.link import DealerLink
+from zcc.membership import (
+    BeatDue,
+    BrokerMisspoke,
+    FramesCame,
+    KeyAnswered,
+    LeaveAsked,
+    Lost,
+    MemberEffect,
+    MemberEvent,
+    MemberSession,
+    Opened,
+    PassOver,
+    Say,
+    Suspended,
+    Take,
+)
 from zcc.messages import (
     BEAT_S,
     LOST_AFTER_S,
-    Beat,
-    Bye,
     Happened,
     Hello,
     Message,
-    Refused,
     Snapshot,
     Unknown,
     Watch,
-    Welcome,
-    Who,
 )
+from zcc.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
 # Whose keys may watch.
 WATCHING_ROLES = ("monitor", "admin")
+# Before the handshake is over the link takes nothing; a broker that is there has ended it within a second.
 _HELLO_AGAIN_S = 0.02
+_HANDSHAKE_S = 1.0
+_SILENT = "the broker does not answer"
 
 
 def check_role(access: Access, place: str = "~/.config/zcc/monitor") -> None:
@@ -81,28 +98,33 @@ class WatchSession:
         since: int = 0,
     ) -> None:
         check_role(access)
-        self.state = "the broker does not answer"
+        self.state = _SILENT
         self.refused = ""
-        self.is_open = False
         self.feed, self.next = feed, since
         self._access = access
         self._heard = heard
-        self._session = os.urandom(16)
-        self._name = f"{os.uname().nodename}:{os.getpid()}"
         self._loop = asyncio.get_running_loop()
+        name = f"{os.uname().nodename}:{os.getpid()}"
+        hello = Hello(os.urandom(16), access.role, access.farm, name, __version__, 0, (), ())
+        self._member = MemberSession(hello, self._loop.time())
         self._context = context
         self._link = self._dial()
         self._beating = self._loop.call_soon(self._beat)
 
+    @property
+    def is_open(self) -> bool:
+        return self._member.is_open
+
     def close(self) -> None:
         self._beating.cancel()
-        self._send(Bye("the watcher leaves"))
+        self._tell(LeaveAsked("the watcher leaves"))
         self._link.close()
+
+    # ---- the session ---------------------------------------------------------------------------
 
     def _dial(self) -> DealerLink:
         access = self._access
-        self._misspoke = False
-        self._heard_s = self._loop.time()  # it has as long to answer
+        self._dialled_s = self._heard_s = self._loop.time()  # it has as long to answer
         hears = self._received, self._greeted
         return DealerLink(self._context, access.endpoint, access.broker_public, access.keys, *hears)
 
@@ -110,51 +132,73 @@ class WatchSession:
         return self._link.send(codec.encode(message))
 
     def _beat(self) -> None:
-        wait_s = BEAT_S
-        if not self._misspoke and self._link.is_receiving():
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
+        is_receiving = self._link.is_receiving()
+        if is_receiving:
             self._heard_s = self._loop.time()
-        if not self.refused and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            if self.is_open:
-                self._lose("the broker does not answer")
+        elif not self.refused and self._loop.time() - self._heard_s > LOST_AFTER_S:
             self._link.close()
             self._link = self._dial()
-        if self.is_open:
-            self._send(Beat(0.0))
-        elif not self._misspoke and not self._hello():
-            wait_s = _HELLO_AGAIN_S  # before the handshake is over the link takes nothing
-        self._beating = self._loop.call_later(wait_s, self._beat)
-
-    def _hello(self) -> bool:
-        access = self._access
-        return self._send(
-            Hello(self._session, access.role, access.farm, self._name, __version__, 0, (), ())
-        )
+        self._tell(BeatDue(is_receiving))
 
     def _greeted(self, is_member: bool) -> None:
-        if not is_member:
-            self._refuse("the broker does not take this key: it was revoked, or is another farm's")
-
-    def _lose(self, state: str) -> None:
-        if self.is_open:
-            logger.info("lost the farm: %s", state)
-        self.is_open, self.state = False, state
-
-    def _refuse(self, reason: str) -> None:
-        self._lose(reason)
-        self.refused = reason
+        self._tell(KeyAnswered(is_member))
 
     def _received(self, frames: list[bytes]) -> None:
-        if self._misspoke:
-            return
         self._heard_s = self._loop.time()
+        self._tell(FramesCame(frames))
+
+    def _tell(self, event: MemberEvent) -> None:
         try:
-            self._take(codec.decode(frames))
-        except UnknownKindError:
-            pass  # of a later release: nothing that was asked for
+            for effect in self._member.handle(event, self._loop.time()):
+                self._do(effect)
         except (ProtocolError, BlobCorruptError) as error:
-            # What follows would not fit what is known: from a new connection on, with a snapshot.
-            self.feed, self.next, self._misspoke = b"", 0, True
-            self._lose(f"the broker sent what it must not: {error}")
+            self._tell(BrokerMisspoke(ProtocolError(str(error))))
+
+    def _do(self, effect: MemberEffect) -> None:
+        match effect:
+            case Take(message):
+                if self.is_open:
+                    self._take(message)
+            case Say(message):
+                is_hello_lost = not self._send(message) and isinstance(message, Hello)
+                if is_hello_lost and self._loop.time() < self._dialled_s + _HANDSHAKE_S:
+                    self._beating.cancel()
+                    self._beating = self._loop.call_later(_HELLO_AGAIN_S, self._beat)
+            case Opened():
+                self.state = self.refused = ""
+                self._send(Watch(self.feed, self.next))
+            case Suspended():
+                self.state = "the broker was restarted"
+            case Lost():
+                self._lose(effect)
+            case PassOver():
+                pass  # of a later release: nothing that was asked for
+            case _:
+                assert_never(effect)
+
+    def _lose(self, lost: Lost) -> None:
+        match lost:
+            case Lost(Reason.KEY_REVOKED):
+                self._refuse(
+                    "the broker does not take this key: it was revoked, or is another farm's"
+                )
+            case Lost(Reason.SESSION_REFUSED, detail):
+                self._refuse(f"the broker refuses this watcher: {detail}")
+            case Lost(Reason.PROTOCOL_ERROR, detail):
+                # What follows would not fit what is known.
+                self.feed, self.next = b"", 0
+                self.state = f"the broker sent what it must not: {detail}"
+            case Lost(Reason.BROKER_STOPPED):
+                self.state = "the broker stops"
+            case _:
+                self.state = _SILENT
+        logger.info("lost the farm: %s", self.state)
+
+    def _refuse(self, reason: str) -> None:
+        self.state = self.refused = reason
+
+    # ---- what is told --------------------------------------------------------------------------
 
     def _take(self, message: Message) -> None:
         match message:
@@ -167,18 +211,6 @@ class WatchSession:
                     self._heard(message)
                 elif feed != self.feed or number > self.next:
                     self._send(Watch(self.feed, self.next))
-            case Welcome():
-                self.is_open, self.state, self.refused = True, "", ""
-                self._send(Watch(self.feed, self.next))
-            case Who():
-                self._lose("the broker was restarted")
-                self._hello()
-            case Bye("revoked"):
-                self._refuse("this key was revoked")
-            case Bye():
-                self._lose("the broker stops")
-            case Refused(_, reason):
-                self._refuse(f"the broker refuses this watcher: {reason}")
             case Unknown():
                 self._refuse("the broker is older than this program, and tells no events")
             case _:

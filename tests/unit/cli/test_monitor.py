@@ -12,7 +12,7 @@ import pytest
 from tests.support import watched_farm
 from tests.support.recordings import write_recording
 from zcc import farm as membership
-from zcc.cli import agent, events, farm, monitor
+from zcc.cli import agent, farm, monitor, watching
 from zcc.errors import ConfigError
 from zcc.farm import Access
 from zcc.keys import new_key_pair
@@ -63,7 +63,7 @@ def test_with_a_clients_key_it_announces_nothing_and_says_how_to_get_another(
     keys = new_key_pair()
     access = Access("tcp://127.0.0.1:1", keys.public, "main", "client", keys)
     monkeypatch.setattr(
-        events, "load_access", lambda place, _: access if place == os.fspath(tmp_path) else None
+        watching, "load_access", lambda place, _: access if place == os.fspath(tmp_path) else None
     )
     with pytest.raises(ConfigError) as refused:
         call()

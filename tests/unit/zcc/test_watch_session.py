@@ -13,7 +13,7 @@ import pytest
 
 from cache.frame import decompress
 from tests.unit.broker.test_broker_wire import Broker, run
-from zcc import codec
+from zcc import codec, membership
 from zcc.errors import UnsendableError
 from zcc.events import MAX_EVENTS_BYTES, FarmEvent, FarmShown, unpack_events
 from zcc.farm import Access
@@ -77,7 +77,8 @@ def watched(
 
 @pytest.fixture(autouse=True)
 def _few_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LOST_AFTER_S", 1.0)
+    for module in (membership, watching):
+        monkeypatch.setattr(module, "LOST_AFTER_S", 1.0)
     monkeypatch.setattr(watching, "BEAT_S", 0.2)
 
 
