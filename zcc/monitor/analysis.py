@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from zcc.watching.builds import COMPILED, build_line
 from zcc.watching.state import FarmState
 from zcc.watching.views import BuildView, JobView, RunView
 
@@ -27,41 +29,12 @@ _LEAST_TAIL_MS = 1000
 _LEAST_TAIL_SHARE = 1 / 50
 # A name that was not given is the directory and when it began: `llvm 14:05:09`.
 _TIME = re.compile(r" \d\d:\d\d:\d\d$")
-COMPILED = ("ok", "failed", "unproven")
 
 
 def summary(state: FarmState, build: BuildView) -> dict[str, Any]:
     """A line of the list of builds."""
-    counts = build.counts
-    compiled = sum(counts[name] for name in COMPILED)
-    local = sum(build.local.values())
-    hits = counts["local-hit"] + counts["hit"] + counts["twin"]
-    running = sum(job.phase in ("running", "leased") for job in build.live.values())
-    end_s = state.now_s if build.live else build.last_s
-    return {
-        "id": build.id,
-        "name": build.name,
-        "project": project_of(build),
-        "user": _user_of(build),
-        "host": build.shown.host,
-        "began_ms": round(build.began_s * 1000),
-        "took_ms": max(0, round((end_s - build.began_s) * 1000)),
-        "is_over": state.is_over(build),
-        "compiles": hits + local + compiled,
-        "compiled": compiled,
-        "failed": counts["failed"],
-        "hits_here": counts["local-hit"],
-        "hits_farm": counts["hit"],
-        "twins": counts["twin"],
-        "local": local,
-        "local_reasons": build.local.most_common(),
-        "refused": counts["refused"],
-        "running": running,
-        "waiting": len(build.live) - running,
-        "cpu_ms": round(build.cpu_s * 1000),
-        "saved_ms": round(build.saved_s * 1000),
-        "hit_rate": hits / (hits + local + compiled) if hits + local + compiled else None,
-    }
+    more = {"project": project_of(build), "local_reasons": build.local.most_common()}
+    return asdict(build_line(state, build)) | more
 
 
 def document(state: FarmState, build: BuildView) -> dict[str, Any]:

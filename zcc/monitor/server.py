@@ -28,6 +28,7 @@ from zcc.monitor.access import Guard
 from zcc.monitor.broadcast import FIELDS, Broadcast, Place, place_of, sse
 from zcc.monitor.files import TYPES, page_files
 from zcc.monitor.report import report
+from zcc.watching.builds import COMPILED, HITS
 from zcc.watching.state import FarmState
 from zcc.watching.words import sentences
 
@@ -182,7 +183,7 @@ class _Server:
 def state_document(state: FarmState, source: dict[str, Any]) -> dict[str, Any]:
     """The farm at present, for scripts."""
     seconds = list(state.seconds)[-60:]
-    ends = (*analysis.COMPILED, "hit", "twin", "local-hit", "local", "refused")
+    ends = (*COMPILED, *HITS, "local", "refused")
     return {
         "source": source,
         "farm": as_document(state.farm) if state.farm is not None else None,

@@ -9,8 +9,9 @@ from typing import Any
 from zcc.cli.figures import duration, size_text
 from zcc.printable import printable
 from zcc.top.log import EventLine
-from zcc.top.overview import BuildLine, NodeLine, QueueLine
+from zcc.top.overview import NodeLine, QueueLine
 from zcc.top.tables import clock, share
+from zcc.watching.builds import BuildLine
 from zcc.watching.state import FarmState
 from zcc.watching.views import BuildView, JobView, RunView
 from zcc.watching.words import WAITS

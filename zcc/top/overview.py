@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from string import ascii_letters, digits
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 from zcc.events import NodeShown, QueueRow
 from zcc.printable import printable
 from zcc.top.log import EventLine, WatchedFarm
+from zcc.watching.builds import COMPILED, HITS, BuildLine, build_line
 from zcc.watching.state import FarmState
-from zcc.watching.views import BuildView, NodeView
+from zcc.watching.views import NodeView
 
 FORMAT = 1
 # Of builds that are over.
@@ -26,8 +27,6 @@ MAX_PAST_BUILDS = 50
 RATE_S, HITS_S = 10, 60
 NO_LETTER = "*"
 _LETTERS = ascii_letters + digits
-_HITS = ("local-hit", "hit", "twin")
-_COMPILED = ("ok", "failed", "unproven")
 _GIVEN_NOTHING = ("quarantined", "paused", "draining", "resting")
 _LIVE_PHASES = ("leased", "running")
 # What is worth a word: percent of the time, times the average slot, milliseconds.
@@ -66,30 +65,6 @@ class NodeLine:
     finished: int
     faults: int
     toolchains: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BuildLine:
-    id: str
-    name: str
-    user: str
-    host: str
-    began_ms: int
-    took_ms: int
-    is_over: bool
-    running: int
-    waiting: int
-    compiles: int
-    compiled: int
-    failed: int
-    hits_here: int
-    hits_farm: int
-    twins: int
-    local: int
-    refused: int
-    hit_rate: float | None
-    cpu_ms: int
-    saved_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,35 +226,16 @@ def _builds(state: FarmState) -> Iterator[BuildLine]:
         is_over = state.is_over(build)
         past += is_over
         if not is_over or past <= MAX_PAST_BUILDS:
-            yield _build(state, build, is_over)
+            yield _printable(build_line(state, build))
 
 
-def _build(state: FarmState, build: BuildView, is_over: bool) -> BuildLine:
-    counts = build.counts
-    running = sum(job.phase in _LIVE_PHASES for job in build.live.values())
-    end_s = state.now_s if build.live else build.last_s
-    compiled = sum(counts[name] for name in _COMPILED)
-    return BuildLine(
-        id=printable(build.id),
-        name=printable(build.name),
-        user=printable(build.member.name) if build.member is not None else "",
-        host=printable(build.shown.host),
-        began_ms=round(build.began_s * 1000),
-        took_ms=max(0, round((end_s - build.began_s) * 1000)),
-        is_over=is_over,
-        running=running,
-        waiting=len(build.live) - running,
-        compiles=sum(counts[name] for name in (*_HITS, *_COMPILED, "local")),
-        compiled=compiled,
-        failed=counts["failed"],
-        hits_here=counts["local-hit"],
-        hits_farm=counts["hit"],
-        twins=counts["twin"],
-        local=counts["local"],
-        refused=counts["refused"],
-        hit_rate=_share(counts),
-        cpu_ms=round(build.cpu_s * 1000),
-        saved_ms=round(build.saved_s * 1000),
+def _printable(line: BuildLine) -> BuildLine:
+    return replace(
+        line,
+        id=printable(line.id),
+        name=printable(line.name),
+        user=printable(line.user),
+        host=printable(line.host),
     )
 
 
@@ -325,13 +281,13 @@ def _per_s(state: FarmState) -> float | None:
         return None
     span_s = min(RATE_S, watched_s)
     counts = _counts(state, span_s)
-    return round(sum(counts[name] for name in (*_HITS, *_COMPILED, "local")) / span_s, 1)
+    return round(sum(counts[name] for name in (*HITS, *COMPILED, "local")) / span_s, 1)
 
 
 def _share(counts: Counter[str]) -> float | None:
     """Of hits among all compiles; None: there were none."""
-    hits = sum(counts[name] for name in _HITS)
-    total = hits + sum(counts[name] for name in (*_COMPILED, "local"))
+    hits = sum(counts[name] for name in HITS)
+    total = hits + sum(counts[name] for name in (*COMPILED, "local"))
     return round(hits / total, 3) if total else None
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from zcc.cli.figures import duration, size_text
 from zcc.top.columns import Column, Spans, TableOf, number, words
 from zcc.top.log import BAD, WARNING, EventLine
-from zcc.top.overview import NO_LETTER, BuildLine, NodeLine, Overview, QueueLine, lent
+from zcc.top.overview import NO_LETTER, NodeLine, Overview, QueueLine, lent
+from zcc.watching.builds import BuildLine
 
 # Of the terminal's own palette, so that they are read on its dark and its light.
 _COLOURS = (

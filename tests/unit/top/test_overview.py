@@ -20,6 +20,7 @@ from zcc.top.log import EventLine, WatchedFarm
 from zcc.top.overview import Letters, NodeLine, Overview, document, overview_of
 from zcc.top.plain import plain
 from zcc.top.tables import BUILDS, EVENTS, NODES, QUEUE, TABLES, bar
+from zcc.watching.builds import BuildLine
 
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "top.md"
 
@@ -266,7 +267,7 @@ def test_the_page_has_each_field_of_the_document(seen: Overview) -> None:
         "The object": Overview,
         "users": overviews.UserLine,
         "nodes": NodeLine,
-        "builds": overviews.BuildLine,
+        "builds": BuildLine,
         "queue": overviews.QueueLine,
         "events": EventLine,
     }
