@@ -11,7 +11,6 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from broker.core.decisions import Decisions
 from broker.core.effects import Audit, Effect, NoteToolchain, Send
@@ -31,6 +30,7 @@ from broker.core.jobs import (
 )
 from broker.core.limits import RUN_LIMIT_S, STARTUP_GRACE_S
 from broker.core.nodes import Node, Roster
+from broker.core.onlookers import FarmCounts, FarmWatch
 from broker.core.sessions import Session, Sessions
 from broker.scheduling.beaten import Beaten
 from broker.scheduling.costs import MAX_COST_S
@@ -44,10 +44,6 @@ from broker.trust.blame import Blame
 from broker.trust.denials import Denials
 from cache.digest import Digest
 from zcc.messages import Message
-
-if TYPE_CHECKING:
-    from broker.metrics.tally import FarmTally
-    from broker.watching.recorder import Recorder
 
 
 @dataclass(slots=True)
@@ -102,9 +98,9 @@ class Farm:
         self.unanswered: dict[tuple[bytes, int], tuple[Session, Digest]] = {}
         self.is_dirty = False
         # What is told to who watches; None: nobody does.
-        self.watch: Recorder | None = None
+        self.watch: FarmWatch | None = None
         # What is counted for metrics; None: nobody wants any.
-        self.tally: FarmTally | None = None
+        self.tally: FarmCounts | None = None
         self._out: list[Effect] = []
 
     @property

@@ -82,7 +82,7 @@ class Fleet:
         """
         node.load = beat.load
         if self._farm.watch is not None:
-            self._farm.watch.nodes.changed(node)
+            self._farm.watch.node_changed(node)
         was_draining, was_slots, was_none = node.is_draining, node.slots, node.why_none
         node.paused = brief(beat.paused, MAX_WORD_BYTES)
         _note_offer(node, beat.offer)

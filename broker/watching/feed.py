@@ -100,6 +100,7 @@ class Watching:
         self._on_failure = on_failure
         self._feed = b""
         self._ring = Ring()
+        self._recorder: Recorder | None = None
         self._watchers: dict[bytes, _Watcher] = {}
         self._of_user: Counter[str] = Counter()
         self._left_at = 0.0
@@ -115,7 +116,7 @@ class Watching:
                 return Refused(0, TOO_MANY_WATCHERS)
             known = self._watchers[route] = _Watcher(user, 0)
             self._of_user[user] += 1
-        if self._farm.watch is None:
+        if self._recorder is None:
             self._begin()
         is_here = self._ring.first <= message.since <= self._ring.next
         known.next = message.since if message.feed == self._feed and is_here else 0
@@ -133,11 +134,11 @@ class Watching:
 
     def tick(self, now: float) -> None:
         """Time has passed: what has happened becomes a batch, which all are offered."""
-        recorder = self._farm.watch
+        recorder = self._recorder
         if recorder is None:
             return
         if not self._watchers and now - self._left_at > FEED_LINGERS_S:
-            self._farm.watch = None
+            self._recorder = self._farm.watch = None
             self._snapshot = None
             self._ring = Ring()
             return
@@ -153,7 +154,7 @@ class Watching:
         self, user: str, message: Enrol | Rejoin | Leave, answer: Message
     ) -> None:
         """This key has said that of itself, or of the key that it enrols, and was answered so."""
-        recorder = self._farm.watch
+        recorder = self._recorder
         if recorder is None:
             return
         if isinstance(answer, Enrolled):
@@ -163,7 +164,7 @@ class Watching:
 
     def note_store(self, figures: Callable[[], tuple[int, int, int]]) -> None:
         """Bytes in the farm's store, the most that it may have, and how much was evicted so far."""
-        recorder = self._farm.watch
+        recorder = self._recorder
         if recorder is not None:
             recorder.store = figures()
 
@@ -174,12 +175,12 @@ class Watching:
             watcher.next = 0
         self._ring = Ring()
         self._snapshot = None
-        self._farm.watch = Recorder(self._farm, self._describe)
-        self._farm.watch.watchers = len(self._watchers)
+        self._recorder = self._farm.watch = Recorder(self._farm, self._describe)
+        self._count()
 
     def _count(self) -> None:
-        if self._farm.watch is not None:
-            self._farm.watch.watchers = len(self._watchers)
+        if self._recorder is not None:
+            self._recorder.watchers = len(self._watchers)
 
     def _flush(self, recorder: Recorder) -> None:
         if recorder.rows:
@@ -212,8 +213,7 @@ class Watching:
 
     def _present(self) -> Snapshot:
         """The farm as it is, or was just now."""
-        farm, made = self._farm, self._snapshot
-        recorder = farm.watch
+        farm, made, recorder = self._farm, self._snapshot, self._recorder
         assert recorder is not None
         is_new = farm.now - self._snapshot_at < SNAPSHOT_EVERY_S
         if made is None or not is_new or made.number < self._ring.first:

@@ -1,8 +1,8 @@
 """What the core tells who watches: called where something happens, makes an event's row of it. Pure.
 
-The core has one only while somebody watches (`Farm.watch`), and asks nothing of it: without it everything goes
-the same way. Rows are those of `zcc/events.py`, which `docs/reference/events.md` explains. Nothing here looks
-at more than it is given but `tick`, once a second.
+The core has one only while somebody watches (`Farm.watch`, a `FarmWatch` of broker/core/onlookers.py): without
+it all goes the same way. Rows are those of `zcc/events.py`, which `docs/reference/events.md` explains. Nothing
+here looks at more than it is given but `tick`, once a second.
 """
 
 from __future__ import annotations
@@ -393,6 +393,9 @@ class Recorder:
     @harmless
     def node_came(self, node: Node) -> None:
         self.nodes.show(node, self.at_ms, is_new=True)
+
+    def node_changed(self, node: Node) -> None:
+        self.nodes.changed(node)
 
     @harmless
     def node_left(self, node: Node, reason: str) -> None:

@@ -54,7 +54,7 @@ def others() -> list[Metric]:
 
 def page_of(desk: Desk) -> Page:
     tally = desk.machine.farm.tally
-    assert tally is not None
+    assert isinstance(tally, FarmTally)
     return Page(desk.machine.farm, tally, others, lambda: desk.now)
 
 
@@ -315,7 +315,7 @@ def test_a_mistake_in_the_counting_is_kept_and_harms_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, tally = desk.client("c"), desk.machine.farm.tally
-    assert tally is not None
+    assert isinstance(tally, FarmTally)
     monkeypatch.setattr(tally, "refusals", None)
     desk.submit(client, 1, job("w", ()))
     assert len(desk.got(client, Refused)) == 1

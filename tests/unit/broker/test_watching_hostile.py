@@ -19,6 +19,7 @@ from broker.watching.limits import (
     MAX_SNAPSHOT_BYTES,
     SNAPSHOT_EVERY_S,
 )
+from broker.watching.recorder import Recorder
 from cache.frame import compress
 from tests.support.broker_world import Desk, blob, job
 from tests.support.watched import Feed, present
@@ -147,7 +148,7 @@ def test_what_has_no_number_any_more_is_in_no_snapshot(
         client = desk.client(f"c{number}")
         desk.submit(client, 1, replace(named(f"w{number}"), toolchain=blob(f"t{number}")))
     watch = desk.machine.farm.watch
-    assert watch is not None
+    assert isinstance(watch, Recorder)
     known = getattr(watch.register, kind)
     assert sorted(known.said) == sorted(known._known.values())
     assert len(known.said) == 3
