@@ -175,12 +175,13 @@ def test_a_compile_that_fails_and_one_that_stays_here_are_told(
 
 def test_a_position_is_gone_on_from(watched: Farm, tmp_path: Path) -> None:
     names = sources(tmp_path, "resumed")
+    # One watches all the time: without, the feed ends some seconds later, and a build may take longer.
     with watching(watched) as told:
         position = told[-1]["position"]
-    build(watched, tmp_path, names, ZCC_CACHE="off")
-    with watching(watched, "--since", position) as later:
-        until(later, lambda seen: len(of_name(seen, "finished")) == 3, "what came meanwhile")
-        assert not of_name(later, "farm"), "a snapshot"
+        build(watched, tmp_path, names, ZCC_CACHE="off")
+        with watching(watched, "--since", position) as later:
+            until(later, lambda seen: len(of_name(seen, "finished")) == 3, "what came meanwhile")
+            assert not of_name(later, "farm"), "a snapshot"
 
 
 def test_a_users_setting_keeps_names_to_himself(watched: Farm, tmp_path: Path) -> None:
