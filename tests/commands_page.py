@@ -88,10 +88,15 @@ def _summary(command: Any) -> str:
     return text.replace("|", r"\|")
 
 
-def _help(name: str, command: Any) -> str:
+def without_places(command: Any) -> None:
+    """Defaults that are this machine's are said in words from now on."""
     for each in command.params:
         if isinstance(each.default, str) and each.default in _PLACES:
             each.show_default = _PLACES[each.default]
+
+
+def _help(name: str, command: Any) -> str:
+    without_places(command)
     context = command.make_context(name, [], resilient_parsing=True)
     return help_of(command, context, COLUMNS)
 

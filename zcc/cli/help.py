@@ -1,9 +1,10 @@
-"""The text of `--help`: what click knows of a command, laid out so that no option and no path is cut in two."""
+"""What click knows of a command, and the text of `--help`, laid out so that no option and no path is cut."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from zcc.cli.layout import fold
@@ -15,17 +16,41 @@ _MOST_NAME_SHARE = 3
 _INDENT = "  "
 
 
+@dataclass(frozen=True, slots=True)
+class Help:
+    """What is said of one command, in the order in which it is said."""
+
+    usage: str
+    paragraphs: tuple[str, ...]
+    # Titles with their rows: a name (an option with its value, a subcommand), and what it does.
+    sections: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+def parts_of(command: Any, ctx: Any) -> Help:
+    """The help of this command in its parts; sections without rows are left out."""
+    records = [(each, each.get_help_record(ctx)) for each in command.get_params(ctx)]
+    sections: list[tuple[str, tuple[tuple[str, str], ...]]] = []
+    for title, kind in (("Arguments", "argument"), ("Options", "option")):
+        rows = tuple(row for each, row in records if row and each.param_type_name == kind)
+        sections.append((title, rows))
+    sections.append(("Commands", tuple(_subcommands(command, ctx))))
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    return Help(
+        usage=command.get_usage(ctx),
+        paragraphs=tuple(" ".join(each.split()) for each in paragraphs),
+        sections=tuple((title, rows) for title, rows in sections if rows),
+    )
+
+
 def help_of(command: Any, ctx: Any, columns: int) -> str:
     """The help of this command in so many columns; 0: as many as are easy to read."""
     columns = min(columns or MOST_COLUMNS, MOST_COLUMNS)
-    lines = fold(command.get_usage(ctx), columns, 2 * _INDENT)
-    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        lines += ["", *fold(_INDENT + " ".join(paragraph.split()), columns, _INDENT)]
-    records = [(each, each.get_help_record(ctx)) for each in command.get_params(ctx)]
-    for title, kind in (("Arguments", "argument"), ("Options", "option")):
-        shown = [record for each, record in records if record and each.param_type_name == kind]
-        lines += _section(title, shown, columns)
-    lines += _section("Commands", _subcommands(command, ctx), columns)
+    parts = parts_of(command, ctx)
+    lines = fold(parts.usage, columns, 2 * _INDENT)
+    for paragraph in parts.paragraphs:
+        lines += ["", *fold(_INDENT + paragraph, columns, _INDENT)]
+    for title, rows in parts.sections:
+        lines += _section(title, rows, columns)
     return "\n".join(lines)
 
 
@@ -37,10 +62,7 @@ def _subcommands(command: Any, ctx: Any) -> Iterator[tuple[str, str]]:
             yield name, " ".join(inspect.cleandoc(found.help or "").split("\n\n")[0].split())
 
 
-def _section(title: str, rows: Iterable[tuple[str, str]], columns: int) -> Iterator[str]:
-    rows = list(rows)
-    if not rows:
-        return
+def _section(title: str, rows: Sequence[tuple[str, str]], columns: int) -> Iterator[str]:
     yield from ("", f"{title}:")
     most = columns // _MOST_NAME_SHARE
     wide = max((len(name) for name, _ in rows if len(name) <= most), default=0)

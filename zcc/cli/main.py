@@ -6,17 +6,22 @@ import difflib
 import os
 import shutil
 import sys
+from pydoc import pager
 
 import typer
 
 from cache.errors import CacheError
 from zcc.cli.program import Program, RootGroup, run_program
 from zcc.cli.subcommands import SUBCOMMANDS, add
-from zcc.cli.terminal import complaint
+from zcc.cli.terminal import complaint, width
+from zcc.cli.topics import laid_out, titles, topics
 from zcc.errors import ZccError
 
 # As of every command line that cannot be read.
 USAGE_STATUS = 2
+# `zcc help topics` lists the pages; no page is called so.
+_TOPICS = "topics"
+_LISTED = "zcc --help lists the subcommands, zcc help topics the pages"
 
 _HELP = (
     "Distribute C and C++ compiles over your team's machines.\n\n"
@@ -41,15 +46,37 @@ def command_line(*names: str) -> Program:
 def show_help(
     ctx: typer.Context,
     command: list[str] = typer.Argument(
-        None, metavar="COMMAND...", help="Of this subcommand, as in: zcc help agent status."
+        None, metavar="COMMAND|TOPIC", help="As in: agent status, settings, topics."
     ),
 ) -> None:
-    """Show this help, or a subcommand's."""
+    """Show this help, a subcommand's, or a page of the manual: `zcc help topics` lists those."""
     if command and command[0] not in words():
-        print(complaint(f"zcc: no subcommand {command[0]!r}\n{_near(command[0])}"), file=sys.stderr)
-        raise typer.Exit(USAGE_STATUS)
+        _show_topic(command)
+        return
     root = ctx.find_root()
     root.command.main(args=[*(command or ()), "--help"], prog_name=root.info_name)
+
+
+def _show_topic(words_given: list[str]) -> None:
+    known = topics()
+    (topic, *more) = words_given
+    if words_given == [_TOPICS]:
+        rows = list(titles())
+        wide = max((len(name) for name, _ in rows), default=0)
+        typer.echo("\n".join(f"zcc help {name:{wide}}  {title}" for name, title in rows))
+    elif topic in known and not more:
+        with open(known[topic], encoding="utf-8") as page:
+            pager(laid_out(page.read(), width()))
+    else:
+        near = difflib.get_close_matches(topic, (*words(), *known, _TOPICS), n=3)
+        meant = (
+            f"did you mean: {', '.join(f'zcc help {each}' for each in near)}?" if near else _LISTED
+        )
+        print(
+            complaint(f"zcc: no subcommand and no topic {' '.join(words_given)!r}\n{meant}"),
+            file=sys.stderr,
+        )
+        raise typer.Exit(USAGE_STATUS)
 
 
 def words() -> list[str]:
