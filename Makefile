@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test quick coverage sanitize demo check docs screenshots golden differ attack edits faults bench clean
+.PHONY: help test quick coverage sanitize demo check docs screenshots golden differ attack edits faults bench packages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -99,6 +99,10 @@ bench: $(INSTALLED) ## every bench; each states its question
 	@for bench in bench/*.py bench/projects; do \
 		echo "== $$bench"; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $$bench || exit 1; \
 	done
+
+packages: ## the wheel and the Debian packages, in dist/ (docs/guide/packages.md)
+	examples/packages/build-wheel
+	examples/packages/build-deb
 
 clean: ## remove what the above made
 	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
