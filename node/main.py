@@ -15,13 +15,14 @@ from typing import Annotated
 import platformdirs
 import typer
 
+from node.apparmor import profile_of
 from node.core.lending import MODES, Lending
 from node.errors import CgroupError, NodeError
 from node.host import Host
 from node.naming import keep_name, settled_name
 from node.orders import Orders, ask_to_drain, is_serving, keep_mode, kept_mode, parse_mode
 from node.owner import Owner
-from node.probe import probe
+from node.probe import find_bubblewrap, probe
 from node.sandbox.cgroup import Cgroups, claim_cgroups
 from node.sandbox.command_line import Limits, SandboxMode
 from node.sandbox.keeper import end_left, kept, mark_of
@@ -98,6 +99,15 @@ def check(state: State = DEFAULT_STATE) -> None:
     say(f"{found.bubblewrap} isolates, filters and logs on this machine")
     for weakness in found.weaker:
         say(f"weaker than elsewhere: {weakness}")
+
+
+@app.command()
+def apparmor_profile() -> None:
+    """Print an AppArmor profile by which bubblewrap may make sandboxes, for systems that ask for one.
+
+    Ubuntu does so from 23.10 on. Keep it as /etc/apparmor.d/zcc-bwrap, and load it with `apparmor_parser -r`.
+    """
+    typer.echo(profile_of(find_bubblewrap()), nl=False)
 
 
 @app.command()

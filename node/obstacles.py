@@ -12,11 +12,12 @@ from dataclasses import dataclass
 _MAX_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 _DEBIAN_SWITCH = "/proc/sys/kernel/unprivileged_userns_clone"
 _APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
-_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
-_DOCKER_CURE = (
-    "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
-    " --security-opt systempaths=unconfined, or run the node outside of it"
-)
+_DOCKER_MARK, _PODMAN_MARK = "/.dockerenv", "/run/.containerenv"
+_CURES = {
+    "docker": "--security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+    " --security-opt systempaths=unconfined",
+    "podman": "--security-opt seccomp=unconfined --security-opt unmask=ALL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class MachineFacts:
     """What a machine says of itself. The switches are None where the kernel has no such file."""
 
     is_chroot: bool = False
-    is_container: bool = False
+    # Of which engine this is a container: docker, podman, or none that we know.
+    container: str = ""
     has_proc: bool = True
     max_namespaces: int | None = None
     debian_switch: int | None = None
@@ -34,7 +36,7 @@ class MachineFacts:
     def here() -> MachineFacts:
         return MachineFacts(
             is_chroot=_is_chroot(),
-            is_container=any(map(os.path.exists, _CONTAINER_MARKS)),
+            container=_container(),
             has_proc=os.path.exists("/proc/self/status"),
             max_namespaces=_number_in(_MAX_NAMESPACES),
             debian_switch=_number_in(_DEBIAN_SWITCH),
@@ -55,11 +57,22 @@ def _reason(message: str, around: MachineFacts) -> str:
         return _of_overlay(around)
     # "Can't mount proc on /newroot/proc": the mount point's name is in other messages too.
     if "mount proc" in message:
-        cure = _DOCKER_CURE if around.is_container else "mount a /proc of which nothing is covered"
+        cure = _in_container(around) or "mount a /proc of which nothing is covered"
         return f"/proc cannot be mounted inside, as parts of the one here are masked; {cure}"
     if any(word in message for word in ("namespace", "uid map", "gid map", "RTM_NEWADDR")):
         return _of_namespaces(around)
+    if "set hostname" in message:
+        # The filters of Docker and Podman allow a user namespace, and not what is done in one.
+        cure = _in_container(around) or "take away the filter"
+        return f"a system call filter around this process keeps bubblewrap from its work; {cure}"
     return "bubblewrap failed; its message follows"
+
+
+def _in_container(around: MachineFacts) -> str:
+    """What a container has to be started with; empty outside of any."""
+    if not around.container:
+        return ""
+    return f"start the container with {_CURES[around.container]}, or run the node outside of it"
 
 
 def _of_namespaces(around: MachineFacts) -> str:
@@ -75,13 +88,14 @@ def _of_namespaces(around: MachineFacts) -> str:
             "user namespaces are for root only; sysctl kernel.unprivileged_userns_clone=1"
             " (in /etc/sysctl.d to keep it)"
         )
-    if around.is_container:
-        return f"the container's rules allow no user namespaces; {_DOCKER_CURE}"
+    if around.container:
+        return f"the container's rules allow no user namespaces; {_in_container(around)}"
     if around.apparmor_switch:
         return (
-            "AppArmor allows user namespaces to programs with a profile only; give bubblewrap one"
-            " (Ubuntu's package apparmor-profiles has bwrap-userns-restrict), or"
-            " sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            "AppArmor allows user namespaces to programs with a profile only; give bubblewrap one:"
+            " zcc-node apparmor-profile | sudo tee /etc/apparmor.d/zcc-bwrap,"
+            " sudo apparmor_parser -r /etc/apparmor.d/zcc-bwrap;"
+            " or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
         )
     return (
         "user namespaces are not allowed: by a system call filter around this process (a container's, a"
@@ -90,11 +104,17 @@ def _of_namespaces(around: MachineFacts) -> str:
 
 
 def _of_overlay(around: MachineFacts) -> str:
-    where = "a volume (docker run -v zcc:/DIR)" if around.is_container else "a plain disk"
+    where = "a volume (docker run -v zcc:/DIR)" if around.container else "a plain disk"
     return (
         "the state directory cannot take an overlay, which needs Linux >= 5.11 and a file system such as"
         f" ext4, xfs or btrfs, itself no overlay; put it on {where} by --state, or by TMPDIR for zcc up"
     )
+
+
+def _container() -> str:
+    if os.path.exists(_PODMAN_MARK):
+        return "podman"
+    return "docker" if os.path.exists(_DOCKER_MARK) else ""
 
 
 def _is_chroot() -> bool:

@@ -9,6 +9,7 @@ from node.obstacles import MachineFacts, explain
 DENIED = "bwrap: No permissions to create new namespace"
 UID_MAP = "bwrap: setting up uid map: Permission denied"
 FULL = "bwrap: Creating new namespace failed: nesting depth or ... exceeded (ENOSPC)"
+HOSTNAME = "bwrap: Can't set hostname to zcc: Operation not permitted"
 PROC = "bwrap: Can't mount proc on /newroot/proc: Operation not permitted"
 OVERLAY = "bwrap: Can't make overlay mount on /newroot/ with options ...: Invalid argument"
 
@@ -16,16 +17,23 @@ OVERLAY = "bwrap: Can't make overlay mount on /newroot/ with options ...: Invali
 @pytest.mark.parametrize(
     ("message", "around", "reason"),
     [
-        (DENIED, MachineFacts(is_chroot=True, is_container=True), "this is a chroot"),
+        (DENIED, MachineFacts(is_chroot=True, container="docker"), "this is a chroot"),
         (FULL, MachineFacts(max_namespaces=0), "sysctl user.max_user_namespaces=10000"),
         (DENIED, MachineFacts(debian_switch=0), "sysctl kernel.unprivileged_userns_clone=1"),
-        (DENIED, MachineFacts(debian_switch=1, is_container=True), "--security-opt seccomp="),
+        (DENIED, MachineFacts(debian_switch=1, container="docker"), "--security-opt seccomp="),
         (UID_MAP, MachineFacts(apparmor_switch=1), "apparmor_restrict_unprivileged_userns=0"),
+        (UID_MAP, MachineFacts(apparmor_switch=1), "zcc-node apparmor-profile | sudo tee"),
+        (
+            HOSTNAME,
+            MachineFacts(container="podman"),
+            "seccomp=unconfined --security-opt unmask=ALL",
+        ),
+        (HOSTNAME, MachineFacts(), "a system call filter"),
         (UID_MAP, MachineFacts(apparmor_switch=0), "a system call filter"),
-        (PROC, MachineFacts(is_container=True), "systempaths=unconfined"),
+        (PROC, MachineFacts(container="docker"), "systempaths=unconfined"),
         (PROC, MachineFacts(), "nothing is covered"),
         (OVERLAY, MachineFacts(), "TMPDIR for zcc up"),
-        (OVERLAY, MachineFacts(is_container=True), "a volume"),
+        (OVERLAY, MachineFacts(container="docker"), "a volume"),
         (DENIED, MachineFacts(has_proc=False), "/proc is not mounted"),
         ("bwrap: something new", MachineFacts(), "its message follows"),
     ],
