@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.conftest import BIN
 from zcc import farm as membership
 from zcc.agent.launchers import control
+from zcc.cli import agent as agent_commands
+from zcc.cli import publish as publishing
 from zcc.cli.up import LocalFarm
 
 
@@ -109,6 +111,60 @@ def test_its_exit_status_is_the_build_s(local: LocalFarm, project: Path) -> None
         assert ci.run("zcc", "publish", "--", "sh", "-c", "exit 7", cwd=project).returncode == 7
     finally:
         ci.stop()
+
+
+def test_a_second_one_beside_it_builds_with_the_node_of_the_first(
+    local: LocalFarm, project: Path
+) -> None:
+    ci = Machine(local, "ci", "publisher")
+    for name in ("is-up", "may-end"):
+        os.mkfifo(project / name)
+    waits = "echo > is-up; read line < may-end"
+    first = subprocess.Popen([BIN / "zcc", "publish", "--", "sh", "-c", waits],
+                             cwd=project, env=ci.environment)  # fmt: skip
+    try:
+        (project / "is-up").read_text()
+        done = ci.run("zcc", "publish", "--", "make", cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert b"another zcc publish has one" in done.stderr
+        assert ci.outcomes() == {"remote": 3}
+        assert results(local)["results"] == 3
+        (project / "may-end").write_text("now\n")
+        assert first.wait(100) == 0
+    finally:
+        first.terminate()
+        first.wait()
+        ci.stop()
+
+
+def test_a_build_whose_node_cannot_be_runs_all_the_same(local: LocalFarm, project: Path) -> None:
+    ci = Machine(local, "ci", "publisher")
+    (ci.directory / "own-node").write_text("in the way")
+    try:
+        done = ci.run("zcc", "publish", "--", "make", cwd=project)
+        assert (done.returncode, len(objects(project))) == (0, 6), done.stderr
+        assert b"no node of its own: " in done.stderr
+        assert ci.run("zcc", "publish", "--", "sh", "-c", "exit 7", cwd=project).returncode == 7
+    finally:
+        ci.stop()
+
+
+def test_a_node_that_the_farm_does_not_welcome_costs_no_build(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A broker that is down, a kernel without namespaces: the node has ended, or nobody knows it in time."""
+    monkeypatch.setattr(publishing, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(agent_commands, "ask", lambda question: {})
+    node = tmp_path / "zcc-node"
+    node.write_text("#!/bin/sh\nexec sleep 1000\n")
+    node.chmod(0o755)
+    monkeypatch.setattr(agent_commands, "sibling", lambda name: str(node))
+    with publishing._own_node(str(tmp_path / "own-node"), 1):
+        assert "no word of the farm" in capsys.readouterr().err
+    node.write_text("#!/bin/sh\necho zcc-node: no namespaces\nexit 1\n")
+    monkeypatch.setattr(publishing, "START_TIMEOUT_S", 100.0)
+    with publishing._own_node(str(tmp_path / "own-node"), 1):
+        assert "did not start: no namespaces" in capsys.readouterr().err
 
 
 def test_a_publisher_s_plain_build_puts_nothing_in(local: LocalFarm, project: Path) -> None:

@@ -11,7 +11,10 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -19,8 +22,9 @@ from zcc import config, farm
 from zcc.bounds import MAX_SLOTS
 from zcc.cli import agent
 from zcc.cli.supervisor import Work, die_with_parent, is_agent, supervise
+from zcc.cli.terminal import complaint
 from zcc.cli.up import last_words, run_command
-from zcc.errors import ConfigError
+from zcc.errors import ConfigError, told
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -39,24 +43,41 @@ def publish(
     """
     farm.publisher_access(os.environ)
     directory = os.path.join(config.state_dir(os.environ), "own-node")
-    os.makedirs(directory, mode=0o700, exist_ok=True)
 
     def run(group: int) -> int:
-        with open(os.path.join(directory, "lock"), "wb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    f"a node of zcc publish runs already (see {directory})"
-                ) from error
-            # It takes the lock with it, so that one that outlives us is noticed.
-            node = _start_node(directory, slots, lock.fileno())
-            try:
-                return run_command(command, os.environ, group)
-            finally:
-                _stop(node)
+        with _own_node(directory, slots):
+            return run_command(command, os.environ, group)
 
     raise typer.Exit(supervise(Work(run, True, ends_all=False, spares=is_agent)))
+
+
+@contextmanager
+def _own_node(directory: str, slots: int) -> Iterator[None]:
+    """A node, as long as this lasts. Where there can be none a word says why, and the build goes on: what no
+    other node does is compiled here, and stays unpublished."""
+    node = None
+    try:
+        node = _started(directory, slots)
+    except (ConfigError, OSError) as error:
+        print(complaint(f"zcc: this build has no node of its own: {told(error)}"), file=sys.stderr)
+    try:
+        yield
+    finally:
+        if node is not None:
+            _stop(node)
+
+
+def _started(directory: str, slots: int) -> subprocess.Popen[bytes]:
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with open(os.path.join(directory, "lock"), "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another zcc publish has one, which takes this build's jobs too (see {directory})"
+            ) from error
+        # It takes the lock with it, so that one that outlives us is noticed.
+        return _start_node(directory, slots, lock.fileno())
 
 
 def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes]:
@@ -75,15 +96,28 @@ def _start_node(directory: str, slots: int, lock: int) -> subprocess.Popen[bytes
             start_new_session=True,  # Ctrl-C ends the build first
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread
         )
+    try:
+        _wait_for_welcome(node, name, log_path)
+    except BaseException:
+        _stop(node)
+        raise
+    return node
+
+
+def _wait_for_welcome(node: subprocess.Popen[bytes], name: str, log_path: str) -> None:
+    """
+    Raises:
+        ConfigError: it has ended, or the farm does not answer.
+    """
     deadline = time.monotonic() + START_TIMEOUT_S
     if agent.ask({"op": "status"}) is None:
         agent.launch()
     while not _is_listed(name):
-        if node.poll() is not None or time.monotonic() > deadline:
-            _stop(node)
-            raise ConfigError(f"the node did not start: {last_words(log_path)} (see {log_path})")
+        if node.poll() is not None:
+            raise ConfigError(f"it did not start: {last_words(log_path)} (see {log_path})")
+        if time.monotonic() > deadline:
+            raise ConfigError(f"no word of the farm for {START_TIMEOUT_S:.0f} s (see {log_path})")
         time.sleep(0.05)
-    return node
 
 
 def _is_listed(name: str) -> bool:
