@@ -11,7 +11,9 @@ On disk: `DIR/ab/REST-OF-HEX`; arrivals in `DIR/tmp/`. An entry appears by renam
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,8 @@ _MAX_RATIO = 256
 # Files of a plain store carry one fixed time, so that equal contents get equal times when linked.
 PLAIN_MTIME_S = 1_000_000_000
 _READ_BYTES = 1 << 20
+# What was on its way in when its process was killed is removed when nobody has written to it for so long.
+_LEFT_AFTER_S = 86_400.0
 
 
 class Form(Enum):
@@ -46,10 +50,24 @@ def pieces_of(directory: str, digest: Digest) -> Iterator[bytes]:
         BlobCorruptError: it is no zstd frame any more.
     """
     decoder = Decoder()
-    with open(_place(directory, digest), "rb") as file:
+    with os.fdopen(open_stored(_place(directory, digest)), "rb") as file:
         while frame := file.read(_READ_BYTES):
             yield from decoder.feed(frame)
     decoder.finish()
+
+
+def open_stored(path: str) -> int:
+    """A descriptor to read what is stored there. A pipe or a device in its place, for which one would wait, or
+    which has no end, is not opened.
+
+    Raises:
+        OSError: it is not there, unreadable, or no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "no regular file", path)
+    return handle
 
 
 def _place(directory: str, digest: Digest) -> str:
@@ -179,9 +197,7 @@ class BlobStore:
         self.tmp_dir = os.path.join(directory, "tmp")
         self._limit_bytes = limit_bytes
         os.makedirs(self.tmp_dir, mode=0o700, exist_ok=True)
-        for left in os.listdir(self.tmp_dir):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self.tmp_dir, left))
+        self._remove_left()
         # Other processes may write to the same store. (tempfile takes four times as long to find a name.)
         self._next_path = os.path.join(self.tmp_dir, os.urandom(8).hex() + "-")
         self._numbers = count()
@@ -329,7 +345,7 @@ class BlobStore:
         if self.form is Form.COMPRESSED:
             yield from pieces_of(self.directory, digest)
             return
-        with open(self.path_of(digest), "rb") as file:
+        with os.fdopen(open_stored(self.path_of(digest)), "rb") as file:
             while piece := file.read(_READ_BYTES):
                 yield piece
 
@@ -339,7 +355,7 @@ class BlobStore:
         Raises:
             OSError: it is not there, or unreadable.
         """
-        with open(self.path_of(digest), "rb") as file:
+        with os.fdopen(open_stored(self.path_of(digest)), "rb") as file:
             return file.read()
 
     def touch(self, digest: Digest) -> None:
@@ -368,6 +384,7 @@ class BlobStore:
 
     def trim(self, limit_bytes: int) -> int:
         """As `sweep`, down from another limit. May run in a thread beside puts and reads."""
+        self._remove_left()
         if self.size_bytes <= limit_bytes:
             return 0
         victims = choose_victims(self.entries(), limit_bytes, time.time())
@@ -376,6 +393,14 @@ class BlobStore:
         for victim in victims:
             self.remove(victim)
         return len(victims)
+
+    def _remove_left(self) -> None:
+        """What killed processes have left in `tmp`. Others may be writing there at this moment: whoever looks
+        at a store that is in use (`zcc-broker cache show`) opens it as well."""
+        for entry in _scan(self.tmp_dir):
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_ctime < time.time() - _LEFT_AFTER_S:
+                    os.unlink(entry.path)
 
     def _adopt(self, digest: Digest, path: str) -> None:
         """Make a checked file the blob's. A frame that is there stays: it may be on its way to somebody, who

@@ -48,7 +48,7 @@ from broker.core.rating import Rating, UploadPace
 from broker.transport.pushes import Pushes
 from broker.transport.recent import Recent
 from broker.transport.unfinished import Unfinished, Upload
-from cache.blobs import BlobStore
+from cache.blobs import BlobStore, open_stored
 from cache.digest import Digest
 from cache.errors import BlobCorruptError
 from cache.whole import MAX_AT_ONCE_BYTES, whole
@@ -209,7 +209,7 @@ class Traffic:
     def _file(self, digest: Digest) -> int:
         handle = self._files.get(digest)
         if handle is None:
-            handle = os.open(self._store.path_of(digest), os.O_RDONLY | os.O_CLOEXEC)
+            handle = open_stored(self._store.path_of(digest))
             self._store.touch(digest)
             self._files[digest] = handle
             if len(self._files) > MAX_OPEN_BLOBS:

@@ -112,10 +112,49 @@ def test_a_plain_blob_cannot_be_told_by_its_time_or_be_written(tmp_path: Path) -
     assert status.st_mode & 0o777 == 0o444
 
 
-def test_what_an_earlier_process_left_half_done_is_swept(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_half_done_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = BlobStore(str(tmp_path), LIMIT)
-    Path(first.tmp_dir, "half").write_bytes(compress(DATA)[:10])
+    half = Path(first.tmp_dir, "half")
+    half.write_bytes(compress(DATA)[:10])
+    os.utime(half, (0, 0))  # a plain blob on its way has an old time
+    assert left_behind(BlobStore(str(tmp_path), LIMIT)) == ["half"]
+    later_s = time.time() + 100_000
+    monkeypatch.setattr(time, "time", lambda: later_s)
     assert left_behind(BlobStore(str(tmp_path), LIMIT)) == []
+    half.write_bytes(b"")
+    later_s += 100_000
+    first.sweep()
+    assert left_behind(first) == []
+
+
+def test_whoever_opens_a_store_leaves_what_others_write_there_alone(tmp_path: Path) -> None:
+    """As `zcc-broker cache show` does beside the broker, and one agent beside another."""
+    store = BlobStore(str(tmp_path), LIMIT)
+    frame = compress(DATA)
+    with store.arrival(digest_of(DATA), LIMIT) as arrival:
+        arrival.feed(frame[:10])
+        BlobStore(str(tmp_path), LIMIT).sweep()
+        arrival.feed(frame[10:])
+        arrival.finish()
+    assert store.read(digest_of(DATA)) == DATA
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_file_in_a_blob_s_place_is_a_miss(store: BlobStore, kind: str) -> None:
+    """A pipe would keep its reader until somebody writes, a device may have no end."""
+    digest = store.put(DATA)
+    path = store.path_of(digest)
+    os.unlink(path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.symlink("/dev/null", path)
+    with pytest.raises(OSError, match="no regular file"):
+        store.read_stored(digest)
+    with pytest.raises(BlobMissingError):
+        store.read(digest)
 
 
 def test_a_store_beyond_its_limit_forgets_the_least_recently_used(tmp_path: Path) -> None:
