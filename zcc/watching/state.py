@@ -30,10 +30,13 @@ from zcc.events import (
     ToolchainShown,
 )
 from zcc.watching import views
+from zcc.watching.kept import Kept, first_of_most
 from zcc.watching.views import BuildView, JobView, NodeView, RequestView, RunView, SecondView
 
 # The history: jobs and runs that have ended, builds, seconds (an hour), and what is worth a line.
 MAX_PAST_RUNS = 100_000
+# Jobs and hits that builds are shown with, of all builds together: some 2 KiB each.
+MAX_PAST_JOBS = 100_000
 MAX_BUILDS = 1_000
 # Members, toolchains and builds that have a number: as many as the broker knows of each.
 MAX_NUMBERED = 4_096
@@ -78,6 +81,7 @@ class FarmState:
         self.gaps: deque[float] = deque(maxlen=MAX_LINES)
         self.totals: Counter[str] = Counter()
         self._jobs_of: dict[int, dict[int, JobView]] = {}  # by toolchain and number
+        self._kept = Kept(MAX_PAST_JOBS)
 
     def apply(self, event: FarmEvent) -> None:
         """Take one event in, in the feed's order."""
@@ -144,10 +148,16 @@ class FarmState:
         known = self.known_builds.get(made.id)
         if known is None:
             known = self.known_builds[made.id] = made
-            _trim(self.known_builds, MAX_BUILDS)
+            self._trim_known()
         known.shown, known.member = event, made.member
         self.builds[event.build] = known
         _trim(self.builds, MAX_NUMBERED)
+
+    def _trim_known(self) -> None:
+        """Of too many builds the oldest goes of whoever has the most of those that are not live."""
+        if len(self.known_builds) > MAX_BUILDS:
+            idle = [(key, each.owner) for key, each in self.known_builds.items() if not each.live]
+            del self.known_builds[first_of_most(idle) if idle else next(iter(self.known_builds))]
 
     def _node(self, event: NodeShown) -> None:
         at_s = self.time_of(event)
@@ -277,7 +287,7 @@ class FarmState:
             return
         build = self.builds.get(event.build)
         if build is not None:
-            build.hits.append((at_s, event))
+            self._kept.add(build.owner, build.hits, (at_s, event))
             self._touch(build, at_s)
         self._tally(build, views.HIT, at_s)
 
@@ -310,7 +320,7 @@ class FarmState:
             self._tally(build, "twin" if place and ending != views.CANCELLED else ending, at_s)
             if build is not None:
                 if build.live.pop(job.number, None) is not None:
-                    build.past.append(job)
+                    self._kept.add(build.owner, build.past, job)
                 self._touch(build, at_s)
 
     def _end_run(self, run: RunView, ending: str, at_s: float) -> None:

@@ -152,6 +152,11 @@ class BuildView:
         return f"{self.member.id if self.member is not None else unknown}/{shown.id}"
 
     @property
+    def owner(self) -> str:
+        """The id of its member; empty: not known."""
+        return self.member.id if self.member is not None else ""
+
+    @property
     def name(self) -> str:
         """What people call it."""
         return self.shown.name or self.shown.id

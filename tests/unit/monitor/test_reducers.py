@@ -33,6 +33,7 @@ from zcc.events import (
     row_of,
 )
 from zcc.monitor.broadcast import FIELDS
+from zcc.watching import state as watching
 from zcc.watching.state import MAX_NUMBERED, FarmState
 from zcc.watching.views import NodeView
 from zcc.watching.words import sentences
@@ -201,6 +202,21 @@ def test_what_has_a_number_is_forgotten_alike(tmp_path: Path) -> None:
     assert one["counts"] == {"local-hit": 1}
     (live,) = [build for build in watcher["builds"].values() if build["name"] == "live"]
     assert live["counts"] == {"local-hit": 1}
+    assert page == watcher
+
+
+def test_builds_that_a_member_makes_up_push_out_its_own_to_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "MAX_BUILDS", 500)  # as many as a page knows
+    events: list[FarmEvent] = [FarmShown(0, "f", "0", 1.0)]
+    events += [MemberShown(1, number, f"k-{number}", "m", "client") for number in (1, 2)]
+    owners = [1, 1, 1, *[2] * 600]
+    events += [BuildShown(1, at, who, "b", "h", f"b{at}") for at, who in enumerate(owners)]
+    page, watcher = both(tmp_path, events)
+    assert [name for name in watcher["builds"] if name.startswith("k-1/")] == [
+        "k-1/b0", "k-1/b1", "k-1/b2"
+    ]  # fmt: skip
     assert page == watcher
 
 

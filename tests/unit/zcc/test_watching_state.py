@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from zcc.events import BuildShown, FarmShown, JobQueued, MemberShown, ToolchainShown
+from zcc.events import (
+    BuildShown,
+    FarmShown,
+    HitServed,
+    JobAbandoned,
+    JobQueued,
+    MemberShown,
+    ToolchainShown,
+)
 from zcc.watching import state as watching
 from zcc.watching.state import FarmState
 from zcc.watching.views import JobView
@@ -57,3 +65,47 @@ def test_tables_are_bounded_and_what_is_live_stays(monkeypatch: pytest.MonkeyPat
     assert state.builds[1].live
     assert 39 in state.members
     assert 2 not in state.members
+
+
+def hit(number: int, build: int) -> HitServed:
+    return HitServed(number, 0, "k", build, build, f"{number}.c", "c", 0, "n", 1, 1)
+
+
+def test_what_is_kept_of_builds_is_bounded_over_all_of_them_and_no_member_takes_it_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A key answers itself from memory as fast as it asks, in as many builds as it makes up."""
+    monkeypatch.setattr(watching, "MAX_PAST_JOBS", 100)
+    state = begun()
+    for member in (1, 2):
+        state.apply(MemberShown(1, member, f"k-{member}", "m", "client"))
+    state.apply(BuildShown(1, 1, 1, "mine", "h", "mine"))
+    for number in range(20):
+        state.apply(hit(number, 1))
+    for number in range(2, 102):
+        state.apply(BuildShown(1, number, 2, "b", "h", f"b{number}"))
+        for at in range(10):
+            state.apply(hit(at, number))
+            state.apply(queued(at, 1, number))
+            state.apply(JobAbandoned(1, at, "cancelled"))
+    mine, *others = state.known_builds.values()
+    assert [at for at, _ in mine.hits] == [1.0 + number / 1000 for number in range(20)]
+    assert sum(len(each.hits) + len(each.past) for each in others) <= 80
+    assert len(others[-1].hits) == len(others[-1].past) == 10
+    assert [each.counts["hit"] for each in others] == [10] * 100
+
+
+def test_builds_that_a_member_makes_up_push_out_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "MAX_BUILDS", 10)
+    state = begun()
+    for member in (1, 2):
+        state.apply(MemberShown(1, member, f"k-{member}", "m", "client"))
+    for number in range(1, 4):
+        state.apply(BuildShown(1, number, 1, "b", "h", f"mine{number}"))
+    for number in range(4, 50):
+        state.apply(BuildShown(1, number, 2, "b", "h", f"b{number}"))
+    owners = [each.owner for each in state.known_builds.values()]
+    assert owners == ["k-1"] * 3 + ["k-2"] * 7
+    assert "k-2/b49" in state.known_builds

@@ -33,6 +33,17 @@ function trim(things, most) {
   things.delete(gone);
 }
 
+/** Of too many builds the oldest goes of whoever has the most of those that are not live. */
+function trimKnown(builds, most) {
+  if (builds.size <= most) return;
+  const idle = [...builds].filter(([, each]) => !each.live.size);
+  const counts = new Map();
+  for (const [, each] of idle) counts.set(each.member?.id, (counts.get(each.member?.id) ?? 0) + 1);
+  const largest = Math.max(...counts.values());
+  const gone = idle.find(([, each]) => counts.get(each.member?.id) === largest);
+  builds.delete(gone ? gone[0] : builds.keys().next().value);
+}
+
 export class FarmState {
   constructor(fields = {}) {
     this.fields = fields; // of each event, in order, as the server says
@@ -119,11 +130,11 @@ export class FarmState {
     let build = this.knownBuilds.get(id);
     if (!build) {
       build = {
-        id, beganMs: at, lastMs: at, live: new Map(), counts: {}, local: {}, missed: {},
+        id, member, beganMs: at, lastMs: at, live: new Map(), counts: {}, local: {}, missed: {},
         localFiles: 0, past: 0, cpuMs: 0, savedMs: 0,
       };
       this.knownBuilds.set(id, build);
-      trim(this.knownBuilds, MOST_BUILDS);
+      trimKnown(this.knownBuilds, MOST_BUILDS);
     }
     build.shown = event;
     build.member = member;
