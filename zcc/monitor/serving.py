@@ -12,12 +12,11 @@ from types import FrameType
 import uvicorn
 
 from zcc.farm import Access
+from zcc.monitor.connections import PageConnection
 from zcc.monitor.server import Feed, make_app
 from zcc.monitor.source import replay, watch
 from zcc.watching.recording import read_recording
 
-# Beyond these, connections are answered with 503: browsers' streams, and what else they ask.
-_MOST_CONNECTIONS = 400
 _LAST_WORDS_S = 1
 
 
@@ -61,13 +60,13 @@ async def _run(
         source = asyncio.create_task(watch(feed, origin))
     settings = uvicorn.Config(
         make_app(feed, token, names),
-        log_level="warning",
+        http=PageConnection,
+        log_level="error",  # a warning is of a request, of which a stranger makes as many as he likes
         access_log=False,
         server_header=False,
         proxy_headers=False,
         lifespan="off",
         ws="none",
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_LAST_WORDS_S,
     )
     server = _Server(settings, feed)
