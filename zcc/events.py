@@ -48,6 +48,8 @@ MAX_TOOLCHAINS = 64
 MAX_REASONS = 16
 MAX_FILES = 8
 MAX_ROWS = 64
+# And all of it: four times what a queue of the longest names has, with room for what later releases add.
+MAX_EVENT_BYTES = 256 << 10
 
 Number = Count
 Millis = Annotated[int, Range(0, int(MAX_SECONDS * 1000))]
@@ -429,14 +431,31 @@ def unpack_events(packed: bytes) -> list[FarmEvent]:
     if len(packed) > MAX_EVENTS_BYTES:
         raise ProtocolError(f"{len(packed)} bytes of events; at most {MAX_EVENTS_BYTES} are taken")
     try:
-        rows = msgpack.unpackb(
-            packed, raw=False, strict_map_key=True, max_array_len=MAX_EVENTS, max_map_len=0
-        )
+        return list(_events_in(packed))
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ProtocolError(f"a batch of events: {error}") from error
-    if type(rows) is not list or not all(type(row) is list for row in rows):
-        raise ProtocolError("a batch of events that is no list of rows")
-    return [event for row in rows if (event := event_of(row)) is not None]
+
+
+def _events_in(packed: bytes) -> Iterator[FarmEvent]:
+    """One row is made at a time, and none that is long: lists of lists take 70 times their bytes."""
+    rows = msgpack.Unpacker(max_buffer_size=MAX_EVENTS_BYTES)
+    rows.feed(packed)
+    count = rows.read_array_header()
+    if count > MAX_EVENTS:
+        raise ValueError(f"{count} events; at most {MAX_EVENTS} are taken")
+    at = rows.tell()
+    for _ in range(count):
+        rows.skip()
+        begin, at = at, rows.tell()
+        if at - begin > MAX_EVENT_BYTES:
+            raise ValueError(f"an event of {at - begin} bytes; at most {MAX_EVENT_BYTES} are taken")
+        row = msgpack.unpackb(packed[begin:at], raw=False, strict_map_key=True, max_map_len=0)
+        if type(row) is not list:
+            raise ValueError("no list of rows")
+        if (event := event_of(row)) is not None:
+            yield event
+    if at != len(packed):
+        raise ValueError("more than a list of rows")
 
 
 def as_document(event: FarmEvent) -> dict[str, Any]:
