@@ -61,7 +61,8 @@ class RecordingWriter:
         self._file: int | None = None
         self._size_bytes = 0
         self._begun_s = 0.0
-        self._last_ms = 0
+        # Of files, names tell the order: a clock that was set back must not put this one among the oldest.
+        self._last_ms = max((_began_ms(path) for path in recording_files(directory)), default=0)
 
     def add(self, message: Snapshot | Happened) -> None:
         """A snapshot or a batch, as it came."""
@@ -124,8 +125,12 @@ def recording_files(directory: str) -> list[str]:
 
 def began_of(path: str) -> float:
     """When a file of a recording begins, in Unix seconds."""
+    return _began_ms(path) / 1000
+
+
+def _began_ms(path: str) -> int:
     found = _NAME.fullmatch(os.path.basename(path))
-    return int(found[1]) / 1000 if found is not None else 0.0
+    return int(found[1]) if found is not None else 0
 
 
 def read_recording(path: str) -> Iterator[list[FarmEvent]]:

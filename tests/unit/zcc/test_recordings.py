@@ -130,6 +130,27 @@ def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert present(replayed(str(tmp_path))) == present(farm.state)
 
 
+def test_a_clock_that_was_set_back_costs_nothing_that_is_written_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before has a later time: it is older all the same, and goes first."""
+    monkeypatch.setattr(recording, "MAX_FILE_BYTES", 600)
+    early = Recorded(tmp_path)
+    early.build("before")
+    early.writer.close()
+    (before,) = tmp_path.iterdir()
+    later_ms = 9_000_000_000_000
+    before.rename(before := tmp_path / f"events-{later_ms}.zev")
+    farm = Recorded(tmp_path, limit_bytes=4_000)
+    farm.build("now")
+    assert recording_files(str(tmp_path))[0] == str(before)
+    for number in range(60):
+        farm.build(f"w{number}")
+    farm.writer.close()
+    assert not before.exists()
+    assert present(replayed(str(tmp_path))) == present(farm.state)
+
+
 def test_a_torn_end_is_passed_over_and_what_is_no_recording_is_named(tmp_path: Path) -> None:
     farm = Recorded(tmp_path)
     farm.build("x")
