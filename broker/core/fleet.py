@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 
 from broker.core.effects import Compare, TakePushes, VerifyBlobs
@@ -10,6 +11,8 @@ from broker.core.farm import Farm
 from broker.core.jobs import Lease, Phase, Suspicion, lease_prefix
 from broker.core.ledger import Ledger
 from broker.core.limits import (
+    CLAIMS_S,
+    MAX_LOST_LEASES,
     MAX_NODE_SLOTS,
     MAX_PASSING,
     MAX_STOPS,
@@ -40,6 +43,8 @@ class Fleet:
         self._uploads = ledger.uploads
         self._dispatcher = dispatcher
         self._turn = 0  # nodes that were told to give leases up, in all
+        # Leases that went with their nodes, the oldest first: whose they were, until when they may be claimed.
+        self._lost: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
     def is_too_much(self, hello: Hello) -> bool:
         """Whether it lists more leases than any such node can hold, or believe that it holds."""
@@ -149,6 +154,7 @@ class Fleet:
         is_over = lease_id in node.ended
         # Who owes a proof takes no job to itself, under whatever name it has come back.
         is_over |= not node.record.standing.is_trusted
+        is_over |= not self._may_be_ours(node, lease_id, now)
         if is_over or len(lease_id) != SESSION_ID_BYTES or node.held >= node.most_held:
             self._unwant(node, lease_id)
             return
@@ -174,6 +180,17 @@ class Fleet:
                     self._ledger.revoke(other, newer.id)
             self._ledger.adopt(execution, node, lease_id, now)
 
+    def _may_be_ours(self, node: Node, lease_id: bytes, now: float) -> bool:
+        """Whether this node was given such a lease, as far as we can know: else it would choose its jobs."""
+        user, until = self._lost.get(lease_id, ("", 0.0))
+        was_given = user == node.session.user and now < until
+        return was_given or now < self._farm.started_at + CLAIMS_S
+
+    def _note_lost(self, lease: Lease, now: float) -> None:
+        self._lost[lease.id] = lease.node_key, now + CLAIMS_S
+        while len(self._lost) > MAX_LOST_LEASES or next(iter(self._lost.values()))[1] <= now:
+            self._lost.popitem(last=False)
+
     def left(self, node: Node, now: float) -> None:
         """The node's session is over."""
         self._uploads.node_reset(node.session.id)
@@ -181,6 +198,7 @@ class Fleet:
         suspicion = Suspicion(node.identity) if is_lost else None
         for lease in list(node.leases.values()):
             self._farm.lease_ended(lease, "node-lost" if is_lost else "node-left")
+            self._note_lost(lease, now)
             self._ledger.give_back(lease, node, now, is_counted=is_lost, suspicion=suspicion)
         node.supplies.end(now)
         node.let_go()

@@ -114,6 +114,10 @@ UNDONE_OF_SESSION = 64
 RESUBMIT_S = 5.0
 # Leases that a node reports and we do not know (we were restarted) wait this long for their agent.
 ORPHAN_S = 30.0
+# And are believed for so long after our start: nodes come back within seconds. Later only those are that this
+# key was given and that went with its node, for as long; of these so many are kept.
+CLAIMS_S = 60.0
+MAX_LOST_LEASES = 20_000
 # A node's Hello may list so many times the leases that its slots allow, and SURPLUS_LEASES more: what has ended
 # or was revoked, as it may not know. Honest nodes list no more than their slots allow.
 SURPLUS_SHARE = 2

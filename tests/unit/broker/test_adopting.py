@@ -8,9 +8,10 @@ from broker.core import events
 from broker.core.effects import OfferBlobs
 from broker.core.events import Origin
 from broker.core.jobs import lease_prefix, private_key
+from broker.core.limits import CLAIMS_S
 from cache.digest import Digest
 from tests.support.broker_world import Desk, JobFacts, blob
-from zcc.messages import PeerRole, Revoke
+from zcc.messages import PeerRole, Revoke, Started
 
 SECRET = blob("another's source")
 
@@ -64,3 +65,52 @@ def test_a_claim_of_a_job_that_was_not_shown_is_given_up(desk: Desk) -> None:
     assert desk.got(node, Revoke) == [Revoke(lease)]
     desk.stored(SECRET)
     assert [run.key for run in desk.runs(node)] == [INPUT.key]
+
+
+def test_a_node_chooses_no_job_by_a_lease_that_it_makes_up(desk: Desk) -> None:
+    """What it adopts is remembered for nobody and so never audited: it could forge just these, for ever."""
+    desk.pass_time(CLAIMS_S + 1)
+    honest = desk.node("honest", slots=4)
+    facts = JobFacts("known", (), blob("gcc"))
+    liar = desk.node("liar", slots=4, leases=(lease_for(facts.key),))
+    assert desk.got(liar, Revoke) == [Revoke(lease_for(facts.key))]
+    desk.submit(desk.client("victim"), 1, facts)
+    assert len([*desk.runs(honest), *desk.runs(liar)]) == 1
+    assert not any(lease.is_adopted for lease in desk.machine.farm.leases.values())
+
+
+def test_nor_by_one_that_another_key_was_given(desk: Desk) -> None:
+    desk.pass_time(CLAIMS_S + 1)
+    facts = JobFacts("known", (), blob("gcc"))
+    honest = desk.node("honest")
+    desk.submit(desk.client("victim"), 1, facts)
+    (run,) = desk.runs(honest)
+    desk.happen(events.PeerUnreachable(honest.route))
+    liar = desk.node("liar", leases=(run.lease,))
+    assert desk.got(liar, Revoke) == [Revoke(run.lease)]
+
+
+def test_what_was_lost_with_its_node_goes_on_when_that_is_back(desk: Desk) -> None:
+    desk.pass_time(CLAIMS_S + 1)
+    facts = JobFacts("known", (), blob("gcc"))
+    honest = desk.node("honest")
+    victim = desk.client("victim")
+    desk.submit(victim, 1, facts)
+    (run,) = desk.runs(honest)
+    desk.say(honest, Started(run.lease))
+    desk.happen(events.PeerUnreachable(honest.route))
+    back = desk.node("honest", leases=(run.lease,), route="new")
+    desk.submit(victim, 2, facts)
+    assert not desk.got(back, Revoke)
+    assert desk.machine.farm.leases[run.lease].is_adopted
+
+
+def test_what_was_lost_long_ago_does_not(desk: Desk) -> None:
+    facts = JobFacts("known", (), blob("gcc"))
+    honest = desk.node("honest")
+    desk.submit(desk.client("victim"), 1, facts)
+    (run,) = desk.runs(honest)
+    desk.happen(events.PeerUnreachable(honest.route))
+    desk.now += CLAIMS_S + 1
+    back = desk.node("honest", leases=(run.lease,), route="new")
+    assert desk.got(back, Revoke) == [Revoke(run.lease)]
