@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import webbrowser
+from urllib.parse import quote
 
 import typer
 
@@ -82,7 +83,7 @@ def monitor(
     say(f"the page is at {address}{'?token=TOKEN' if token else ''}; Ctrl-C ends it")
     sys.stdout.flush()
     if is_opened:
-        webbrowser.open(f"{address}?token={token}" if token else address)
+        webbrowser.open(f"{address}?token={quote(token, safe='')}" if token else address)
     serving.run(listener, origin, token=token, names=names, speed=speed)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import zcc.monitor
 from tests.support import watched_farm
 from tests.support.recordings import write_recording
 from zcc import farm as membership
@@ -34,6 +35,7 @@ def call(**more: Any) -> None:
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "zcc.monitor.serving", raising=False)
+    monkeypatch.delattr(zcc.monitor, "serving", raising=False)
     with pytest.raises(
         ConfigError, match=r"the page needs uvicorn: pip install 'zcc-farm\[monitor\]'"
     ):
