@@ -68,9 +68,9 @@ from zcc import __version__, codec
 from zcc.errors import ProtocolError
 from zcc.farm import Access, spoken
 from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
-from zcc.keys import member_id
 from zcc.link import DealerLink
 from zcc.machine_class import architecture, floating_point_class, processor_class
+from zcc.member_id import member_id
 from zcc.membership import (
     BeatDue,
     BrokerMisspoke,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import os
 import tempfile
 import zlib
@@ -28,7 +27,6 @@ from zcc.reaching import split_endpoint
 _PREFIX = "zcc1."
 _KEY_LENGTH = 40  # Z85 of 32 bytes
 _MAX_TOKEN = 4096
-_ID_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +78,6 @@ class Token:
                 f"this join token leads nowhere: {error}; ask for a new one"
             ) from error
         return Token(endpoint, public, secret, farm, role, float(expires_at))
-
-
-def member_id(public_key: str) -> str:
-    """How people call a key: a public key holds `-`, `$` and the like, and may begin with one of them.
-
-    Two of 1,000 members share one by a chance of 1 in 9,000; who names it is told then.
-    """
-    return f"k-{hashlib.blake2b(public_key.encode(), digest_size=_ID_BYTES).hexdigest()}"
 
 
 def new_key_pair() -> KeyPair:

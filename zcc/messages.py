@@ -428,7 +428,7 @@ class AskNodes(Message):
 class NodeRow(Message):
     """One node as `zcc nodes` shows it; travels inside Nodes. `reason`: why it is not ready, or lends less.
 
-    `slots` are those that it lends now, of `all_slots`.
+    `slots` are those that it lends now, of `all_slots`; `member` is its key (`zcc.member_id`).
     """
 
     name: Name
@@ -442,12 +442,32 @@ class NodeRow(Message):
     reason: Reason = ""
     all_slots: SlotCount = 0
     mode: Name = ""
+    member: Name = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes(Message):
     KIND: ClassVar[bytes] = b"nodes"
     rows: Annotated[tuple[NodeRow, ...], Length(MAX_NODES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Message):
+    """Admin -> broker: give the nodes of this key (`zcc.member_id`) and name no more jobs, or jobs again."""
+
+    KIND: ClassVar[bytes] = b"drain"
+    member: Name
+    name: Name
+    is_drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drained(Message):
+    """Broker -> who said Drain: it is so for `count` nodes that are here; 0: there is none, and nothing is
+    done."""
+
+    KIND: ClassVar[bytes] = b"drained"
+    count: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,5 +624,5 @@ ALL: tuple[type[Message], ...] = (
     Enrol, Enrolled, Rejoin, Leave, Hello, Welcome, Who, Beat, Bye, Refused, Unknown, Submit, Cancel, Revoke,
     Want, Absent, Chunk, Credit, Run, Started, Announce, Done, Failed, Settled, Finished, Busy, AskNodes, Nodes,
     AskPlaced, Placed, AskVoided, Voided, StorageGet, StoragePut, StorageRemove, StorageValue, StorageMore,
-    StorageEnd, Watch, Snapshot, Happened, LocalCounts,
+    StorageEnd, Watch, Snapshot, Happened, LocalCounts, Drain, Drained,
 )  # fmt: skip

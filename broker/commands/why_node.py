@@ -16,7 +16,7 @@ from broker.errors import BrokerError
 from broker.state import require_state
 from zcc.cli import terminal
 from zcc.cli.placements import beginning_of, told
-from zcc.keys import member_id
+from zcc.member_id import member_id
 
 _ANSWER_S = 15.0
 _LOOK_EVERY_S = 0.1

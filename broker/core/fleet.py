@@ -29,7 +29,8 @@ from broker.scheduling.dispatch import Dispatcher
 from broker.scheduling.memory import was_stopped
 from broker.trust import opinions
 from cache.digest import Digest, short
-from zcc.messages import Announce, Beat, Fault, Hello, Offer, Revoke, Settled
+from zcc.member_id import member_id
+from zcc.messages import Announce, Beat, Drain, Fault, Hello, Offer, Revoke, Settled
 from zcc.printable import brief, printable
 
 # What a node says of itself and not of the job.
@@ -120,6 +121,25 @@ class Fleet:
         was_none, node.paused = node.why_none, brief(reason, MAX_WORD_BYTES)
         self._farm.seats.touch(node)
         self._note_word(node, was_none, now)
+
+    def drain(self, order: Drain, now: float) -> int:
+        """An admin takes the nodes of this key and name away, or lets them work again; how many are here."""
+        found = [
+            node
+            for node in self._farm.nodes
+            if node.session.name == order.name and member_id(node.session.user) == order.member
+        ]
+        for node in found:
+            node.record.is_drained = order.is_drained
+            if self._farm.watch is not None:
+                self._farm.watch.node_changed(node)
+            self._farm.seats.touch(node)
+            self._give_back_beyond(node, now, len(node.leases))
+        if found:
+            self._farm.is_dirty = True
+            self._ledger.unservable.look(now)
+            self._dispatcher.tell_all(now)
+        return len(found)
 
     def _note_word(
         self, node: Node, was_none: str, now: float, *, takes_no_more: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.core.farm import Farm
 from broker.core.nodes import Node
+from zcc.member_id import member_id
 from zcc.messages import NodeRow, Nodes
 
 
@@ -24,6 +25,7 @@ def _row(farm: Farm, node: Node, now: float) -> NodeRow:
         reason=node.reason(now),
         all_slots=node.all_slots,
         mode=node.mode,
+        member=member_id(node.session.user),
     )
 
 

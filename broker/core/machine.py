@@ -54,6 +54,8 @@ from zcc.messages import (
     Beat,
     Bye,
     Cancel,
+    Drain,
+    Drained,
     Failed,
     Fault,
     Hello,
@@ -421,6 +423,13 @@ class Machine:
     def _ask_nodes(self, session: Session, message: AskNodes, now: float) -> None:
         self.farm.send(session, nodes_of(self.farm, now))
 
+    def _drain(self, session: Session, message: Drain, now: float) -> None:
+        found = self._fleet.drain(message, now)
+        if found:
+            word = "drain" if message.is_drained else "undrain"
+            self.farm.audit(word, user=session.user, node=message.name, member=message.member)
+        self.farm.send(session, Drained(found))
+
     def _counted(self, session: Session, message: LocalCounts, now: float) -> None:
         if session.role is not PeerRole.CLIENT:
             return
@@ -533,5 +542,6 @@ _MESSAGE_HANDLERS: dict[type[Message], Callable[[Machine, Session, Any, float], 
     Failed: Machine._failed,
     AskNodes: Machine._ask_nodes,
     AskPlaced: Machine._ask_placed,
+    Drain: Machine._drain,
     LocalCounts: Machine._counted,
 }

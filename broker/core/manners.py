@@ -28,6 +28,7 @@ from zcc.messages import (
     AskVoided,
     Beat,
     Chunk,
+    Drain,
     Enrol,
     Hello,
     Leave,
@@ -54,7 +55,7 @@ class Manners:
             LocalCounts: Allowance(FLOOD_BURST_S * beats, beats),
         }
         self._of_kind |= dict.fromkeys(
-            (AskNodes, AskPlaced, Watch), Allowance(ASKS_BURST, ASKS_PER_S)
+            (AskNodes, AskPlaced, Watch, Drain), Allowance(ASKS_BURST, ASKS_PER_S)
         )
         self._of_kind[AskVoided] = Allowance(FLOOD_BURST_S * hellos, hellos)  # one for each Welcome
         joins, storage = (

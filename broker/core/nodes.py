@@ -35,6 +35,10 @@ from zcc.messages import Fault
 SUSPICIOUS = frozenset((Fault.SANDBOX, Fault.TOOLCHAIN, Fault.INTERNAL, Fault.REFUSED))
 
 
+# Why a node takes no jobs that an admin has taken away.
+DRAINED = "an admin has drained it"
+
+
 def most_leases(slots: int) -> int:
     """What a node of so many slots may hold: running plus prefetched."""
     return slots + max(1, ceil(slots * PREFETCH)) if slots else 0
@@ -132,6 +136,8 @@ class Node:
         """How many real jobs it is given at a time: as many as it lends, or one while it is probed, and none
         while known ones are put to it then."""
         standing = self.record.standing
+        if self.record.is_drained:
+            return 0
         if standing.stage is not TrialStage.PROBED:
             return self.slots
         return 0 if standing.asked or standing.has_probed else min(self.slots, 1)
@@ -183,6 +189,8 @@ class Node:
     @property
     def most_leases(self) -> int:
         """Running plus prefetched."""
+        if self.record.is_drained:
+            return 0
         return min(self.slots, 1) if self.is_probed else most_leases(self.slots)
 
     @property
@@ -199,7 +207,7 @@ class Node:
     @property
     def spare(self) -> int:
         """Leases that it may be given now, prefetched ones included."""
-        most = self.width if self.is_probed else most_leases(self.slots)
+        most = self.width if self.is_probed else self.most_leases
         return max(0, most - self.held)
 
     def leases_for(self, digests: Iterable[Digest]) -> dict[Digest, Lease]:
@@ -238,7 +246,8 @@ class Node:
 
     def is_there(self, now: float) -> bool:
         """Whether it could be given a job, if only a known one."""
-        return self.slots > 0 and not (self.is_draining or self.paused) and now >= self.record.until
+        is_leaving = self.is_draining or self.record.is_drained
+        return self.slots > 0 and not (is_leaving or self.paused) and now >= self.record.until
 
     def takes(
         self, user: str, machine_class: bytes, now: float, toolchain: Digest | None = None
@@ -274,7 +283,7 @@ class Node:
         return is_theirs and (not machine_class or machine_class in self.machine_classes)
 
     def state(self, now: float) -> str:
-        if self.is_draining:
+        if self.is_draining or self.record.is_drained:
             return "draining"
         if self.why_none:
             return "paused"
@@ -293,6 +302,8 @@ class Node:
 
     def reason(self, now: float) -> str:
         """Why it is paused or limited, or lends less than all, by its own word; and why it is not trusted."""
+        if self.record.is_drained:
+            return DRAINED
         untrusted = self.record.standing.why(now, self.record.until)
         own = self.paused or untrusted or next(iter(self.unfit.values()), "")
         return own or self.lends_less

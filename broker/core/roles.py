@@ -14,6 +14,7 @@ from zcc.messages import (
     Chunk,
     Credit,
     Done,
+    Drain,
     Enrol,
     Failed,
     Hello,
@@ -55,7 +56,7 @@ ALLOWED: dict[PeerRole, frozenset[type[Message]]] = {
     PeerRole.NODE: frozenset(_NODE),
     # Either, in one session each: what a session may say is then its own role's affair.
     PeerRole.PUBLISHER: frozenset((*_AGENT, *_NODE)),
-    PeerRole.ADMIN: frozenset((*_SESSION, *_ASKING, Watch)),
+    PeerRole.ADMIN: frozenset((*_SESSION, *_ASKING, Watch, Drain)),
     PeerRole.MONITOR: frozenset((*_SESSION, AskNodes, Watch)),
 }
 

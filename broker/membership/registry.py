@@ -19,7 +19,8 @@ from broker.errors import EnrolError, RegistryError, StateError
 from broker.membership.revocations import Revocations
 from broker.membership.table import Table
 from zcc.errors import TokenError
-from zcc.keys import member_id, public_of
+from zcc.keys import public_of
+from zcc.member_id import member_id
 from zcc.messages import OTHER_ROLE, PeerRole
 from zcc.printable import printable
 

@@ -12,7 +12,7 @@ from broker.audit import AuditLog
 from broker.errors import EnrolError, StateError
 from broker.membership.attendance import Attendance
 from broker.membership.registry import Registry
-from zcc.keys import member_id
+from zcc.member_id import member_id
 from zcc.messages import Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin
 from zcc.printable import printable
 

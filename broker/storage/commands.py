@@ -22,7 +22,7 @@ from cache.values import purge_written, writers_in
 from zcc.cli import layout, terminal
 from zcc.config import parse_duration
 from zcc.errors import ConfigError
-from zcc.keys import member_id
+from zcc.member_id import member_id
 
 # A shorter beginning may be many writers'.
 MIN_NAME = 8

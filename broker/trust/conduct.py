@@ -34,8 +34,8 @@ class NodeRecord(Strikes):
     says so; nothing for verdicts;
     `undecided` those of the failures since its last verdict that no other node judged, `beaten` those of the
     runs since then that a second copy ended sooner, `unanswered` those that had no answer. `sessions` are
-    those that it has now. `standing` is whether it owes a proof. `line` is what its line gives,
-    `toolchains` are those that it had when it left.
+    those that it has now. `is_drained`: an admin has it given no jobs. `standing` is whether it owes a proof.
+    `line` is what its line gives, `toolchains` are those that it had when it left.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class NodeRecord(Strikes):
         "beaten",
         "faults",
         "finished",
+        "is_drained",
         "line",
         "outcomes",
         "sessions",
@@ -57,6 +58,7 @@ class NodeRecord(Strikes):
     def __init__(self) -> None:
         super().__init__(FAULT_WINDOW, MAX_FAULTS, QUARANTINE_S, MAX_QUARANTINE_S)
         self.sessions = 0
+        self.is_drained = False
         self.finished = 0
         self.faults = 0
         self.outcomes: deque[frozenset[str]] = deque(maxlen=FAULT_WINDOW)

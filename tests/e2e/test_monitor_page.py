@@ -402,15 +402,55 @@ def test_real_compiles_on_a_real_farm_are_seen_as_they_happen(seen: Opener, tmp_
             local.stop()
 
 
-def begin(local: LocalFarm, key: str) -> None:
+def begin(local: LocalFarm, key: str, role: str = "monitor") -> None:
     local.start(nodes=2, slots=2)
-    membership.join(local.token("monitor"), key, "monitor@here", ("monitor",))
+    membership.join(local.token(role), key, f"{role}@here", (role,))
+
+
+def test_an_admin_drains_a_node_and_lets_it_work_again(seen: Opener, tmp_path: Path) -> None:
+    secret = tmp_path / "page-token"
+    secret.write_text("a-token-of-some-length\n")
+    secret.chmod(0o600)
+    with tempfile.TemporaryDirectory(prefix="zcc-page-") as directory:
+        local, key = LocalFarm(directory), os.path.join(directory, "admin")
+        options = ("--key", key, "--token-file", os.fspath(secret), "--allow-drain")
+        try:
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(begin, local, key, "admin").result()
+            with served(*options, environment=local.environment) as (address, _):
+                one = seen(address)
+                one.page.goto(f"{address}?token=a-token-of-some-length")
+                drain_and_undo(one, Farm(local), tmp_path)
+                one.page.close()
+        finally:
+            local.stop()
+
+
+def drain_and_undo(one: Seen, farm: Farm, at: Path) -> None:
+    page = one.open("hosts")
+    row = page.locator("tbody tr").filter(has_text="node1")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="drain node1").click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="drain node1").click()
+    expect(row).to_contain_text("an admin has drained it")
+    expect(page.get_by_role("button", name="drain node2")).to_be_visible()
+    with farm.ending("remote"):
+        for name in ("one", "two", "three"):
+            (at / f"{name}.c").write_text(f"int {name}(int a) {{ return a * 7; }}\n")
+            command = ("zcc", "gcc", "-O1", "-c", f"{name}.c", "-o", f"{name}.o")
+            assert farm.run(*command, cwd=at, ZCC_CACHE="off").returncode == 0
+    assert farm.stats()["nodes"] == {"node2": 3}
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="let work node1").click()
+    expect(row).to_contain_text("ready")
 
 
 def see_a_build(one: Seen, farm: Farm, at: Path) -> None:
     page = one.open("hosts")
     expect(page.locator("#head")).to_contain_text("live")
     expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.get_by_role("button", name="drain")).to_have_count(0)
     (at / ".git").mkdir()
     for name in ("alpha", "beta"):
         (at / f"{name}.c").write_text(f"int {name}(int a) {{ return a * 7; }}\n")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from zcc.cli.up import LocalFarm
-from zcc.keys import member_id
+from zcc.member_id import member_id
 
 ZCC = str(BIN / "zcc")
 

@@ -26,7 +26,7 @@ from zcc.cli.program import Program
 from zcc.cli.terminal import say
 from zcc.config import parse_duration, parse_size
 from zcc.errors import ConfigError
-from zcc.keys import member_id
+from zcc.member_id import member_id
 
 # A longer verification says how far it is, so often.
 PROGRESS_S = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from typing import Any
 
 import typer
@@ -95,10 +96,16 @@ def _count_slots() -> dict[str, int]:
 
 def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:
     """The nodes in a table, and below it why some take no jobs or fewer. Names, modes and reasons are the
-    nodes' own words."""
+    nodes' own words. Behind a name that several have stands the node's key."""
+    names = Counter(row["name"] for row in rows)
+
+    def called(row: dict[str, Any]) -> str:
+        key = row.get("member") if names[row["name"]] > 1 else ""
+        return printable(f"{row['name']} ({key})" if key else row["name"])
+
     cells = [
         (
-            printable(row["name"]), printable(row["state"]), printable(row["mode"]) or "-",
+            called(row), printable(row["state"]), printable(row["mode"]) or "-",
             _places(row), f"{row['speed']:.2f}", f"{row['load']:.2f}", str(row["finished"]),
         )
         for row in rows
@@ -106,7 +113,7 @@ def told_nodes(rows: list[dict[str, Any]], columns: int) -> list[str]:
     lines = layout.table(_NODES, cells, columns, right=_NODES[3:])
     for row in rows:
         if row.get("reason"):
-            told = printable(f"{row['name']}: {row['reason']}")
+            told = f"{called(row)}: {printable(row['reason'])}"
             lines += layout.fold(told, columns, "  ")
     return lines
 

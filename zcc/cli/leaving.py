@@ -9,7 +9,7 @@ import typer
 from zcc import farm
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError, ZccError
-from zcc.keys import member_id
+from zcc.member_id import member_id
 
 YES = typer.Option(False, "--yes", "-y", help="Do not ask.")
 LOCAL = typer.Option(

@@ -22,9 +22,11 @@ from zcc.cli.watching import (
     write_out,
 )
 from zcc.errors import ConfigError
+from zcc.farm import Access
 from zcc.monitor.files import page_files
 from zcc.monitor.report import report as report_of
 from zcc.printable import printable
+from zcc.watching.draining import check_may_drain
 
 DEFAULT_LISTEN = "127.0.0.1:8318"
 
@@ -56,6 +58,11 @@ def monitor(
         metavar="NAME",
         help="Another name under which the page answers, as a proxy's; may be repeated.",
     ),
+    allows_drain: bool = typer.Option(
+        False,
+        "--allow-drain",
+        help="Readers may drain nodes, and let them work again; needs a key of role admin and --token-file.",
+    ),
     key: str = KEY,
 ) -> None:
     """Show the farm as a page: who compiles what, where, why it waits, and how builds were.
@@ -73,6 +80,8 @@ def monitor(
     host, port = access.listening(listen)
     token = access.token_for(host, token_file)
     origin = source or monitor_access(os.environ, key)
+    if allows_drain:
+        _check_may_drain(origin, token)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -84,7 +93,22 @@ def monitor(
     sys.stdout.flush()
     if is_opened:
         webbrowser.open(f"{address}?token={quote(token, safe='')}" if token else address)
-    serving.run(listener, origin, token=token, names=names, speed=speed)
+    serving.run(listener, origin, token=token, names=names, speed=speed, may_drain=allows_drain)
+
+
+def _check_may_drain(origin: Access | str, token: str) -> None:
+    """What `--allow-drain` needs.
+
+    Raises:
+        ConfigError: something of it is not there.
+    """
+    if isinstance(origin, str):
+        raise ConfigError("--allow-drain: a recording has no nodes that could be drained")
+    check_may_drain(origin)
+    if not token:
+        raise ConfigError(
+            "--allow-drain needs --token-file: without, every account of this machine could drain nodes"
+        )
 
 
 def report(

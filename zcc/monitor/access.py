@@ -1,7 +1,8 @@
 """Who may read the page: under which names it answers, with which token, and what browsers may do with it.
 
-The page is read-only, so what is guarded is reading: by pages of other sites (a foreign Host that was made to
-lead here, a frame, a fetch), and by strangers where it listens to more than this machine.
+Reading is guarded from pages of other sites (a foreign Host that was made to lead here, a frame, a fetch), and
+from strangers where it listens to more than this machine. The one order that the page may give, to drain a
+node, is off unless it was asked for, needs the token everywhere, and is taken of the page itself alone.
 """
 
 from __future__ import annotations
@@ -107,6 +108,21 @@ def is_known_host(header: str, names: Iterable[str]) -> bool:
     except ValueError:
         return host in names
     return True
+
+
+def is_own_order(headers: Headers) -> bool:
+    """Whether a request to change something comes from this very page, or from a program that says the token.
+
+    A cookie is sent along by the browser, whoever had it sent: then Origin, which no page can forge, has to
+    name this page. A form of another site cannot send JSON without asking first, and is never allowed.
+    """
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return False
+    if headers.get("authorization", "").lower().startswith("bearer "):
+        return True  # the guard has looked at it
+    scheme, _, place = headers.get("origin", "").partition("://")
+    is_same = scheme in ("http", "https") and place.lower() == headers.get("host", "").lower()
+    return is_same and headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 class Guard:

@@ -1,6 +1,7 @@
 """What `zcc monitor` answers over HTTP: the page's files, a stream of events, and JSON.
 
-docs/reference/monitor.md has the fields. All is read-only. Browsers share what is encoded once
+docs/reference/monitor.md has the fields. All is read-only, but for the order to drain a node where that is
+allowed. Browsers share what is encoded once
 (`broadcast.py`); nobody has a queue of his own.
 """
 
@@ -10,8 +11,10 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,20 +25,29 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from zcc import __version__
+from zcc.errors import ConfigError
 from zcc.events import as_document
-from zcc.monitor import analysis
-from zcc.monitor.access import Guard
+from zcc.messages import Drain
+from zcc.monitor import analysis, openapi
+from zcc.monitor.access import Guard, is_own_order
 from zcc.monitor.broadcast import FIELDS, Broadcast, Place, place_of, sse
 from zcc.monitor.files import TYPES, page_files
 from zcc.monitor.report import report
 from zcc.watching.builds import COMPILED, HITS
 from zcc.watching.state import FarmState
+from zcc.watching.troubles import troubles
 from zcc.watching.words import sentences
 
 MOST_READERS = 200
 # A stream that is silent for longer is taken for dead by proxies.
 BEAT_S = 15.0
 MOST_BUILDS = 200
+# What is wrong is looked at so often.
+LOOK_S = 1.0
+MOST_ORDER_BYTES = 4096
+
+# Gives the order, and says of how many nodes that are here; raises ConfigError.
+Drainer = Callable[[Drain], Awaitable[int]]
 
 
 class Feed:
@@ -47,7 +59,10 @@ class Feed:
         self.readers = 0
         self.source: dict[str, Any] = {"is_up": False, "why": "connecting", "is_replay": False}
         self.source_version = 0
+        self.troubles: list[dict[str, Any]] = []
+        self.troubles_version = 0
         self.is_closing = False
+        self._looked: tuple[float, int, int] = (-LOOK_S, 0, 0)
         self._bell = asyncio.Event()
 
     def ring_bell(self) -> None:
@@ -61,6 +76,22 @@ class Feed:
         with suppress(TimeoutError):
             await asyncio.wait_for(bell.wait(), seconds)
         return bell.is_set()
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether what is wrong was looked at since the last batch."""
+        place = self.broadcast.run, self.broadcast.number
+        return self.state.farm is None or self._looked[1:] == place
+
+    def look(self, now_s: float) -> None:
+        """See what is wrong, once in LOOK_S at most."""
+        if self.is_looked_at or now_s - self._looked[0] < LOOK_S:
+            return
+        self._looked = now_s, self.broadcast.run, self.broadcast.number
+        told = [asdict(each) for each in troubles(self.state)]
+        if told != self.troubles or not self.troubles_version:
+            self.troubles = told
+            self.troubles_version += 1
 
     def close(self) -> None:
         """Let all streams end."""
@@ -76,9 +107,13 @@ class Feed:
             self.ring_bell()
 
 
-def make_app(feed: Feed, token: str = "", names: Iterable[str] = ()) -> Starlette:
-    """The whole of it; the source feeds `feed` in the same event loop."""
-    server = _Server(feed)
+def make_app(
+    feed: Feed, token: str = "", names: Iterable[str] = (), drainer: Drainer | None = None
+) -> Starlette:
+    """The whole of it; the source feeds `feed` in the same event loop. With a `drainer`, which needs a token,
+    the page may drain nodes."""
+    assert token or drainer is None
+    server = _Server(feed, drainer)
     routes = [
         Route("/", server.file),
         Route("/healthz", server.health),
@@ -87,6 +122,8 @@ def make_app(feed: Feed, token: str = "", names: Iterable[str] = ()) -> Starlett
         Route("/api/builds", server.builds),
         Route("/api/builds/{id:path}", server.build),
         Route("/api/why", server.why),
+        Route("/api/openapi.json", server.openapi),
+        Route("/api/drain", server.drain, methods=["POST"]),
         Route("/report/{id:path}", server.report),
         Route("/{name}", server.file),
     ]
@@ -95,15 +132,16 @@ def make_app(feed: Feed, token: str = "", names: Iterable[str] = ()) -> Starlett
 
 
 class _Server:
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, drainer: Drainer | None) -> None:
         self._feed = feed
+        self._drainer = drainer
         self._files = page_files()
         self._tags = {
             name: f'"{hashlib.sha256(text).hexdigest()[:16]}"' for name, text in self._files.items()
         }
-        self._welcome = json.dumps(
-            {"version": __version__, "fields": FIELDS, "words": sentences()}, separators=(",", ":")
-        ).encode()
+        welcome: dict[str, Any] = {"version": __version__, "may_drain": drainer is not None}
+        welcome |= {"fields": FIELDS, "words": sentences()}
+        self._welcome = json.dumps(welcome, separators=(",", ":")).encode()
 
     async def file(self, request: Request) -> Response:
         name = request.path_params.get("name") or "index.html"
@@ -134,7 +172,7 @@ class _Server:
     async def _stream(self, place: Place | None) -> AsyncIterator[bytes]:
         feed = self._feed
         feed.readers += 1
-        told = -1
+        told, told_troubles = -1, 0
         try:
             yield b"retry: 2000\n\n" + sse("welcome", self._welcome)
             while not feed.is_closing:
@@ -145,7 +183,12 @@ class _Server:
                 if piece:
                     yield piece
                     continue
-                if not await feed.wait(BEAT_S):
+                feed.look(time.monotonic())
+                if told_troubles != feed.troubles_version:
+                    told_troubles = feed.troubles_version
+                    yield sse("troubles", json.dumps(feed.troubles).encode())
+                wait_s = BEAT_S if feed.is_looked_at else LOOK_S
+                if not await feed.wait(wait_s) and wait_s == BEAT_S:
                     yield b": still here\n\n"
         finally:
             feed.readers -= 1
@@ -169,6 +212,26 @@ class _Server:
         text = request.query_params.get("file", "")[:256]
         found = analysis.became_of(self._feed.state, text) if text else []
         return _json({"compiles": found})
+
+    async def openapi(self, _: Request) -> Response:
+        return _json(openapi.document())
+
+    async def drain(self, request: Request) -> Response:
+        """The one order that the page may give."""
+        if self._drainer is None:
+            raise HTTPException(
+                403, "This page only shows: zcc monitor --allow-drain lets it drain."
+            )
+        if not is_own_order(request.headers):
+            raise HTTPException(403, "Only the page itself, or who says the token, may order this.")
+        order = await _order_of(request)
+        try:
+            count = await self._drainer(order)
+        except ConfigError as error:
+            return _json({"error": str(error)}, 502)
+        if not count:
+            raise HTTPException(404, "no such node is here")
+        return _json({"count": count})
 
     async def report(self, request: Request) -> Response:
         state = self._feed.state
@@ -200,8 +263,25 @@ def state_document(state: FarmState, source: dict[str, Any]) -> dict[str, Any]:
             phase: sum(job.phase == phase for job in state.jobs.values())
             for phase in ("queued", "sending", "leased", "running")
         },
+        "troubles": [asdict(each) for each in troubles(state)],
         "last_minute": {name: sum(each.counts[name] for each in seconds) for name in ends},
     }
+
+
+async def _order_of(request: Request) -> Drain:
+    """What the body asks for."""
+    text = b""
+    async for piece in request.stream():
+        text += piece
+        if len(text) > MOST_ORDER_BYTES:
+            raise HTTPException(413)
+    try:
+        match json.loads(text):
+            case {"member": str(member), "name": str(name), "is_drained": bool(is_drained)}:
+                return Drain(member[:256], name[:256], is_drained)
+    except ValueError:
+        pass
+    raise HTTPException(400, "expected member, name and is_drained")
 
 
 def _json(told: Any, status: int = 200) -> Response:

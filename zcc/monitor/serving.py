@@ -7,14 +7,16 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from zcc.farm import Access
 from zcc.monitor.connections import PageConnection
-from zcc.monitor.server import Feed, make_app
+from zcc.monitor.server import Drainer, Feed, make_app
 from zcc.monitor.source import replay, watch
+from zcc.watching.draining import drain
 from zcc.watching.recording import read_recording
 
 _LAST_WORDS_S = 1
@@ -40,18 +42,26 @@ def run(
     token: str = "",
     names: Sequence[str] = (),
     speed: float = 1.0,
+    may_drain: bool = False,
 ) -> None:
-    """Serve the farm of an access, or a recording at a path, until a signal ends it.
+    """Serve the farm of an access, or a recording at a path, until a signal ends it. `may_drain`: readers may
+    drain nodes of the farm, by this access's key.
 
     Raises:
         ConfigError: the key may not watch, or there is no such recording.
     """
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(listener, origin, token, names, speed))
+        drainer = partial(drain, origin) if may_drain and isinstance(origin, Access) else None
+        asyncio.run(_run(listener, origin, token, names, speed, drainer))
 
 
 async def _run(
-    listener: socket.socket, origin: Access | str, token: str, names: Sequence[str], speed: float
+    listener: socket.socket,
+    origin: Access | str,
+    token: str,
+    names: Sequence[str],
+    speed: float,
+    drainer: Drainer | None,
 ) -> None:
     feed = Feed(run=int(time.time() * 1000))
     if isinstance(origin, str):
@@ -59,7 +69,7 @@ async def _run(
     else:
         source = asyncio.create_task(watch(feed, origin))
     settings = uvicorn.Config(
-        make_app(feed, token, names),
+        make_app(feed, token, names, drainer),
         http=PageConnection,
         log_level="error",  # a warning is of a request, of which a stranger makes as many as he likes
         access_log=False,

@@ -37,6 +37,7 @@ def details(line: Any, state: FarmState) -> list[str]:
 def _node(line: NodeLine, state: FarmState) -> Iterator[str]:
     yield f"node {line.name}"
     yield ""
+    yield _fact("key", line.key or "not known")
     yield _fact("state", f"{line.state}{f': {line.reason}' if line.reason else ''}")
     yield _fact("lends", f"{line.slots} of {line.all_slots} slots, mode {line.mode}")
     yield _fact("runs", f"{line.running}, and fetches for {line.fetching}")

@@ -17,7 +17,9 @@ from zcc.events import NodeShown, QueueRow
 from zcc.printable import printable
 from zcc.top.log import EventLine, WatchedFarm
 from zcc.watching.builds import COMPILED, HITS, BuildLine, build_line
+from zcc.watching.names import key_of, node_names
 from zcc.watching.state import FarmState
+from zcc.watching.troubles import NOTE, lent, troubles
 from zcc.watching.views import NodeView
 
 FORMAT = 1
@@ -27,10 +29,7 @@ MAX_PAST_BUILDS = 50
 RATE_S, HITS_S = 10, 60
 NO_LETTER = "*"
 _LETTERS = ascii_letters + digits
-_GIVEN_NOTHING = ("quarantined", "paused", "draining", "resting")
 _LIVE_PHASES = ("leased", "running")
-# What is worth a word: percent of the time, times the average slot, milliseconds.
-_MEMORY_PRESSURE, _SLOW, _LONG_WAIT_MS = 10.0, 0.5, 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,8 @@ class NodeLine:
     finished: int
     faults: int
     toolchains: tuple[str, ...]
+    key: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ class Letters:
 def overview_of(farm: WatchedFarm, letters: Letters) -> Overview:
     """The present, with what is remembered of builds and events."""
     state = farm.state
-    nodes = tuple(_node(state, node) for node in state.nodes.values())
+    names = node_names(state)
+    nodes = tuple(_node(state, node, names[number]) for number, node in state.nodes.items())
     queue = tuple(_queue(state))
     pulse, shown = state.pulse, state.farm
     return Overview(
@@ -153,7 +155,7 @@ def overview_of(farm: WatchedFarm, letters: Letters) -> Overview:
         running=sum(node.running for node in nodes),
         fetching=sum(node.fetching for node in nodes),
         waiting=pulse.waiting if pulse is not None else sum(1 for _ in state.waiting()),
-        slots=sum(map(lent, nodes)),
+        slots=sum(lent(node.state, node.slots) for node in nodes),
         all_slots=sum(node.all_slots for node in nodes),
         agents=pulse.agents if pulse is not None else 0,
         watchers=pulse.watchers if pulse is not None else 0,
@@ -161,7 +163,7 @@ def overview_of(farm: WatchedFarm, letters: Letters) -> Overview:
         hit_rate=_share(_counts(state, HITS_S)),
         cache_bytes=pulse.cache_bytes if pulse is not None else 0,
         cache_limit_bytes=pulse.cache_limit_bytes if pulse is not None else 0,
-        troubles=tuple(_troubles(nodes, queue)) if shown is not None else (),
+        troubles=tuple(printable(each.text) for each in troubles(state) if each.level != NOTE),
         users=_users(state, letters),
         nodes=nodes,
         builds=tuple(_builds(state)),
@@ -171,7 +173,7 @@ def overview_of(farm: WatchedFarm, letters: Letters) -> Overview:
     )
 
 
-def _node(state: FarmState, node: NodeView) -> NodeLine:
+def _node(state: FarmState, node: NodeView, label: str) -> NodeLine:
     shown: NodeShown = node.shown
     users = Counter(
         printable(run.job.member.name) if run.job.member is not None else ""
@@ -203,6 +205,8 @@ def _node(state: FarmState, node: NodeView) -> NodeLine:
         finished=shown.finished,
         faults=shown.faults,
         toolchains=tuple(printable(each.name or each.digest) for each in names),
+        key=printable(key_of(state, node)),
+        label=printable(label),
     )
 
 
@@ -257,11 +261,6 @@ def _queue(state: FarmState) -> Iterator[QueueLine]:
         )
 
 
-def lent(node: NodeLine) -> int:
-    """Slots that jobs may come to."""
-    return 0 if node.state in _GIVEN_NOTHING else node.slots
-
-
 def _counts(state: FarmState, last_s: int) -> Counter[str]:
     """How requests ended in the last whole seconds."""
     counts: Counter[str] = Counter()
@@ -289,26 +288,3 @@ def _share(counts: Counter[str]) -> float | None:
     hits = sum(counts[name] for name in HITS)
     total = hits + sum(counts[name] for name in (*COMPILED, "local"))
     return round(hits / total, 3) if total else None
-
-
-def _troubles(nodes: tuple[NodeLine, ...], queue: tuple[QueueLine, ...]) -> Iterator[str]:
-    """What is wrong, the worst first."""
-    if not nodes:
-        yield "no node is connected: every compile runs on the machine that asks for it"
-    elif not any(map(lent, nodes)):
-        yield "no node lends a slot at present"
-    for node in nodes:
-        if node.state == "quarantined":
-            because = f": {node.reason}" if node.reason else ""
-            yield f"{node.name} is in quarantine{because}; its {node.all_slots} slots are missing"
-    for line in queue:
-        if line.why == "no-node-fits":
-            yield f"no node may run the next job of {line.user or 'somebody'}"
-    for node in nodes:
-        if node.pressure >= _MEMORY_PRESSURE:
-            yield f"{node.name} is short of memory: processes waited for it {node.pressure:.0f}% of the time"
-        if 0 < node.speed < _SLOW and lent(node):
-            yield f"{node.name} is slow: {node.speed:.2f} times the speed of the farm's average slot"
-    for line in queue:
-        if line.oldest_ms > _LONG_WAIT_MS and line.why != "no-node-fits":
-            yield f"a job of {line.user or 'somebody'} has waited for {line.oldest_ms // 1000} s"

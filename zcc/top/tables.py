@@ -9,8 +9,9 @@ from collections.abc import Callable
 from zcc.cli.figures import duration, size_text
 from zcc.top.columns import Column, Spans, TableOf, number, words
 from zcc.top.log import BAD, WARNING, EventLine
-from zcc.top.overview import NO_LETTER, NodeLine, Overview, QueueLine, lent
+from zcc.top.overview import NO_LETTER, NodeLine, Overview, QueueLine
 from zcc.watching.builds import BuildLine
+from zcc.watching.troubles import lent
 
 # Of the terminal's own palette, so that they are read on its dark and its light.
 _COLOURS = (
@@ -41,11 +42,11 @@ def bar(node: NodeLine, width: int, overview: Overview) -> Spans:
         (overview.letters.get(name, NO_LETTER), count, f"bold {colour_of(name)}")
         for name, count in node.users
     ]
-    held = node.running + node.fetching
+    held, lends = node.running + node.fetching, lent(node.state, node.slots)
     parts += [
         (FETCHING, min(node.fetching, max(0, node.all_slots - node.running)), ""),
-        (IDLE, lent(node) - held, "dim"),
-        (NOT_LENT, node.all_slots - max(lent(node), held), "dim"),
+        (IDLE, lends - held, "dim"),
+        (NOT_LENT, node.all_slots - max(lends, held), "dim"),
     ]
     parts = [part for part in parts if part[1] > 0]
     total = sum(count for _, count, _ in parts)
@@ -76,7 +77,7 @@ def _state(node: NodeLine, width: int, overview: Overview) -> Spans:
 
 
 def _slots(node: NodeLine, width: int, overview: Overview) -> Spans:
-    return [(f"{node.running}/{lent(node)}", "")]
+    return [(f"{node.running}/{lent(node.state, node.slots)}", "")]
 
 
 def _hits(build: BuildLine, width: int, overview: Overview) -> Spans:
@@ -107,7 +108,7 @@ def _fixed(digits: int, unit: str = "") -> Callable[[float], str]:
 NODES = TableOf(
     "nodes",
     (
-        words("NODE", 12, lambda line: line.name, "bold", grows=1),
+        words("NODE", 12, lambda line: line.label, "bold", grows=1),
         Column("STATE", 11, _state, lambda line: line.state),
         Column("SLOTS", 7, _slots, lambda line: line.running, is_right=True),
         Column("IN USE", 16, bar, lambda line: line.running / (line.all_slots or 1), grows=2, rank=1),
@@ -119,10 +120,10 @@ NODES = TableOf(
         number("PSI", 4, lambda line: line.pressure, _fixed(0, "%"), rank=7),
         words("WHY", 20, lambda line: line.reason, grows=1, rank=8),
     ),
-    lambda overview: sorted(overview.nodes, key=lambda line: line.name),
+    lambda overview: sorted(overview.nodes, key=lambda line: line.label),
     lambda line: str(line.number),
     lambda line: (
-        line.name, line.state, line.mode, line.reason, *dict(line.users), *line.toolchains,
+        line.name, line.key, line.state, line.mode, line.reason, *dict(line.users), *line.toolchains,
     ),
     "no node is connected: zcc-node join TOKEN, then zcc-node serve, on a machine that is to lend",
 )  # fmt: skip

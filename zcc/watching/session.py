@@ -128,7 +128,7 @@ class WatchSession:
         hears = self._received, self._greeted
         return DealerLink(self._context, access.endpoint, access.broker_public, access.keys, *hears)
 
-    def _send(self, message: Message) -> bool:
+    def _say(self, message: Message) -> bool:
         return self._link.send(codec.encode(message))
 
     def _beat(self) -> None:
@@ -161,13 +161,13 @@ class WatchSession:
                 if self.is_open:
                     self._take(message)
             case Say(message):
-                is_hello_lost = not self._send(message) and isinstance(message, Hello)
+                is_hello_lost = not self._say(message) and isinstance(message, Hello)
                 if is_hello_lost and self._loop.time() < self._dialled_s + _HANDSHAKE_S:
                     self._beating.cancel()
                     self._beating = self._loop.call_later(_HELLO_AGAIN_S, self._beat)
             case Opened():
                 self.state = self.refused = ""
-                self._send(Watch(self.feed, self.next))
+                self._begin()
             case Suspended():
                 self.state = "the broker was restarted"
             case Lost():
@@ -176,6 +176,10 @@ class WatchSession:
                 pass  # of a later release: nothing that was asked for
             case _:
                 assert_never(effect)
+
+    def _begin(self) -> None:
+        """The session stands: say what for."""
+        self._say(Watch(self.feed, self.next))
 
     def _lose(self, lost: Lost) -> None:
         match lost:
@@ -210,7 +214,7 @@ class WatchSession:
                     self.next += 1
                     self._heard(message)
                 elif feed != self.feed or number > self.next:
-                    self._send(Watch(self.feed, self.next))
+                    self._say(Watch(self.feed, self.next))
             case Unknown():
                 self._refuse("the broker is older than this program, and tells no events")
             case _:

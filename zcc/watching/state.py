@@ -58,7 +58,8 @@ _WORTH_A_LINE = (
 
 class FarmState:
     """`members`, `toolchains`, `builds`, `nodes` and `jobs` are by number, of the present feed; `known_builds`
-    are all of the history by their `id`, the oldest first. `runs` are past ones in the order of their ends.
+    are all of the history by their `id`, the oldest first. `runs` are past ones in the order of their ends,
+    `faults` those of them that a node lost by its own fault.
     `now_s` is the farm's time at the last event. Each has a bound: of more than that the oldest go."""
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class FarmState:
         self.past_nodes: deque[NodeView] = deque(maxlen=MAX_PAST_NODES)
         self.runs: deque[RunView] = deque(maxlen=MAX_PAST_RUNS)
         self.seconds: deque[SecondView] = deque(maxlen=MAX_SECONDS_KEPT)
+        self.faults: deque[RunView] = deque(maxlen=MAX_LINES)
         self.lines: deque[tuple[float, FarmEvent]] = deque(maxlen=MAX_LINES)
         # Snapshots after the first: what happened before each of them may be lost.
         self.gaps: deque[float] = deque(maxlen=MAX_LINES)
@@ -261,6 +263,8 @@ class FarmState:
         if run is not None:
             run.detail, run.is_fault = event.detail, event.is_fault
             self._end_run(run, event.why, self.time_of(event))
+            if event.is_fault:
+                self.faults.append(run)
 
     def _finished(self, event: events.JobFinished) -> None:
         job = self.jobs.get(event.job)

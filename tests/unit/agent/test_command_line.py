@@ -38,7 +38,8 @@ from zcc.cli.explain import told
 from zcc.cli.main import command_line
 from zcc.errors import ConfigError
 from zcc.farm import spoken
-from zcc.keys import member_id, new_key_pair
+from zcc.keys import new_key_pair
+from zcc.member_id import member_id
 from zcc.messages import PeerRole
 from zcc.reasons import Reason
 

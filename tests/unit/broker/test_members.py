@@ -28,7 +28,8 @@ from node.main import app as node_app
 from zcc.cli.main import command_line
 from zcc.errors import TokenError, ZccError, told
 from zcc.farm import JOIN_TIMEOUT_S, load_access
-from zcc.keys import Token, member_id, new_key_pair, public_of
+from zcc.keys import Token, new_key_pair, public_of
+from zcc.member_id import member_id
 from zcc.messages import OTHER_ROLE, Enrol, PeerRole, Rejoin
 
 zcc_app = command_line()

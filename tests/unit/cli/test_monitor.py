@@ -28,6 +28,7 @@ def call(**more: Any) -> None:
         "token_file": "",
         "names": [],
         "key": "",
+        "allows_drain": False,
     }
     monitor.monitor(**(options | more))
 
@@ -40,6 +41,22 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         ConfigError, match=r"the page needs uvicorn: pip install 'zcc-farm\[monitor\]'"
     ):
         call(source="somewhere")
+
+
+def test_to_drain_it_takes_an_admins_key_a_token_and_a_farm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def access_of(role: str) -> Access:
+        return Access("tcp://127.0.0.1:1", new_key_pair().public, "", role, new_key_pair())
+
+    with pytest.raises(ConfigError, match="a recording has no nodes"):
+        call(source="somewhere", allows_drain=True)
+    monkeypatch.setattr(monitor, "monitor_access", lambda *_: access_of("monitor"))
+    with pytest.raises(ConfigError, match=r"a monitor's, and only an admin's drains nodes"):
+        call(allows_drain=True)
+    monkeypatch.setattr(monitor, "monitor_access", lambda *_: access_of("admin"))
+    with pytest.raises(ConfigError, match="needs --token-file"):
+        call(allows_drain=True)
 
 
 def test_beyond_this_machine_it_asks_for_a_token() -> None:

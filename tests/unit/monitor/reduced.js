@@ -4,7 +4,7 @@ const { fields, rows } = JSON.parse(readFileSync(0, "utf8"));
 const state = new FarmState(fields);
 state.applyRows(rows);
 const nodes = {};
-for (const node of state.nodes.values()) nodes[node.shown.name] = {
+for (const node of state.nodes.values()) nodes[node.label] = {
   state: node.shown.state, slots: node.slots.map((run) => run?.job.number ?? null), runs: [...node.runs.keys()].sort((a, b) => a - b),
 };
 const builds = {};

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 from tests.support import watched_farm
 from tests.support.recordings import batches
 from zcc.errors import ConfigError
+from zcc.messages import Drain
 from zcc.monitor import server
 from zcc.monitor.access import is_known_host, is_loopback, listening, token_for
 from zcc.monitor.files import PAGE, page_files
@@ -62,7 +65,7 @@ def test_a_file_that_has_not_changed_is_not_sent_again() -> None:
 
 def test_the_page_is_small_and_fetches_nothing_from_elsewhere() -> None:
     files = page_files()
-    assert sum(map(len, files.values())) < 160 * 1024
+    assert sum(map(len, files.values())) <= 150_000
     for name, text in files.items():
         found = text.replace(b"http://www.w3.org/2000/svg", b"")
         assert b"http:" not in found, name
@@ -323,14 +326,145 @@ def test_a_stream_tells_the_past_and_goes_on() -> None:
             < heard.index("event: snapshot")
         )
         feed.say_source(is_up=False, why="the broker does not answer")
-        assert "does not answer" in await browser.take()
+        assert "event: source" in await browser.until("does not answer")
         take(feed, watched_farm.later(watched_farm.five_minutes(1)[-1:], 31_000))
-        assert '["pulse",' in await browser.take()
+        await browser.until('["pulse",')
         assert feed.readers == 1
         await browser.leave()
         assert feed.readers == 0
 
     asyncio.run(story())
+
+
+def test_a_stream_tells_what_is_wrong_and_again_when_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "LOOK_S", 0.01)
+
+    async def story() -> None:
+        feed = fed(30)
+        browser = Browser(feed)
+        heard = await browser.until("event: troubles")
+        assert heard.index("event: snapshot") < heard.index("event: troubles")
+        assert "yew is slow" in heard
+        assert feed.troubles_version == 1
+        number, node = next(iter(feed.state.nodes.items()))
+        gone = replace(node.shown, at_ms=31_000, state="quarantined", reason="5 faults")
+        take(feed, [gone])
+        assert f"{node.shown.name} is in quarantine: 5 faults." in await browser.until(
+            "quarantine:"
+        )
+        assert number == gone.node
+        await browser.leave()
+
+    asyncio.run(story())
+
+
+# ---- the one order ----------------------------------------------------------------------------------
+
+
+class Drainer:
+    """Notes orders, and answers as the broker would."""
+
+    def __init__(self, answer: int | str = 1) -> None:
+        self.orders: list[Drain] = []
+        self._answer = answer
+
+    async def __call__(self, order: Drain) -> int:
+        self.orders.append(order)
+        if isinstance(self._answer, str):
+            raise ConfigError(self._answer)
+        return self._answer
+
+
+ORDER = {"member": "k-0f3a91c2", "name": "oak", "is_drained": True}
+ORIGIN = {"origin": "http://127.0.0.1:8318"}
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def page_of(drainer: Drainer) -> TestClient:
+    """A reader who has the cookie."""
+    reader = client(token=TOKEN, drainer=drainer)
+    reader.get("/", params={"token": TOKEN})
+    return reader
+
+
+def test_the_page_itself_and_who_says_the_token_may_drain() -> None:
+    drainer = Drainer()
+    reader = page_of(drainer)
+    same = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
+    answer = reader.post("/api/drain", json=ORDER, headers={**ORIGIN, **same})
+    assert (answer.status_code, answer.json()) == (200, {"count": 1})
+    script = client(token=TOKEN, drainer=drainer)
+    undo = {**ORDER, "is_drained": False}
+    assert script.post("/api/drain", json=undo, headers=BEARER).status_code == 200
+    assert drainer.orders == [
+        Drain("k-0f3a91c2", "oak", True),
+        Drain("k-0f3a91c2", "oak", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "http://evil.example"},
+        {"origin": "http://127.0.0.1:8319"},
+        {"origin": "null"},
+        {"origin": "127.0.0.1:8318"},
+        {"origin": "http://127.0.0.1:8318.evil.example"},
+        {**ORIGIN, "sec-fetch-site": "same-site"},
+        {**ORIGIN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
+        {**ORIGIN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+        {**ORIGIN, "content-type": "text/plain"},
+        {**ORIGIN, "content-type": "application/x-www-form-urlencoded"},
+        {**ORIGIN, "content-type": ""},
+    ],
+)
+def test_an_order_that_the_page_has_not_given_is_refused(headers: dict[str, str]) -> None:
+    drainer = Drainer()
+    headers = {"content-type": "application/json"} | headers
+    answer = page_of(drainer).post("/api/drain", content=json.dumps(ORDER), headers=headers)
+    assert answer.status_code == 403
+    assert drainer.orders == []
+
+
+def test_without_the_token_or_the_permission_nothing_is_drained() -> None:
+    drainer = Drainer()
+    stranger = client(token=TOKEN, drainer=drainer)
+    for headers in (ORIGIN, {**ORIGIN, "authorization": "Bearer wrong"}):
+        assert stranger.post("/api/drain", json=ORDER, headers=headers).status_code == 401
+    assert client().post("/api/drain", json=ORDER, headers=ORIGIN).status_code == 403
+    reader = client(token=TOKEN)
+    assert reader.post("/api/drain", json=ORDER, headers=BEARER).status_code == 403
+    with pytest.raises(AssertionError):
+        client(drainer=drainer)
+    foreign = {**BEARER, "host": "evil.example"}
+    assert stranger.post("/api/drain", json=ORDER, headers=foreign).status_code == 421
+    assert drainer.orders == []
+
+
+def test_only_a_post_of_an_order_drains() -> None:
+    drainer = Drainer()
+    reader = page_of(drainer)
+    for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        answer = reader.request(method, "/api/drain", headers=ORIGIN)
+        assert answer.status_code == 405, method
+    for wrong in ("", "[]", "{}", "null", '"oak"', json.dumps({**ORDER, "is_drained": "yes"}),
+                  json.dumps({**ORDER, "name": 7}), "{" * 3000):  # fmt: skip
+        headers = {**ORIGIN, "content-type": "application/json"}
+        assert reader.post("/api/drain", content=wrong, headers=headers).status_code == 400, wrong
+        long = wrong + " " * 5000
+        assert reader.post("/api/drain", content=long, headers=headers).status_code == 413
+    assert drainer.orders == []
+
+
+def test_what_the_broker_says_of_an_order_is_told() -> None:
+    reader = page_of(Drainer(0))
+    assert reader.post("/api/drain", json=ORDER, headers=ORIGIN).status_code == 404
+    reader = page_of(Drainer("the broker does not answer"))
+    answer = reader.post("/api/drain", json=ORDER, headers=ORIGIN)
+    assert (answer.status_code, answer.json()) == (502, {"error": "the broker does not answer"})
 
 
 def test_a_stream_goes_on_behind_the_last_event_that_was_heard() -> None:

@@ -162,18 +162,19 @@ def test_what_is_wrong_is_said_the_worst_first(farm: WatchedFarm) -> None:
         ), 0),
     ])  # fmt: skip
     assert overview_of(farm, Letters()).troubles == (
-        "oak is in quarantine: 5 faults; its 4 slots are missing",
-        "no node may run the next job of ann@hydra",
-        "elm is short of memory: processes waited for it 40% of the time",
-        "elm is slow: 0.30 times the speed of the farm's average slot",
-        "a job of bob@lynx has waited for 70 s",
+        "oak is in quarantine: 5 faults. Its 4 slots are missing.",
+        "No node may run 1 job of ann.",
+        "elm is short of memory: its processes waited for some 40% of the time.",
+        "elm is slow: 0.30 times the speed of the farm's average slot. A long job there holds up"
+        " a build's end.",
+        "A job of bob has waited for 70 s.",
     )
 
 
 def test_a_farm_without_nodes_is_in_trouble_and_one_that_nobody_told_is_not() -> None:
     empty = told([[said.FarmShown(0, "hill", "0.2.0", 1.0)]])
     assert overview_of(empty, Letters()).troubles == (
-        "no node is connected: every compile runs on the machine that asks for it",
+        "No node is connected: every compile runs on the machine that asks for it.",
     )
     assert overview_of(WatchedFarm(), Letters()).troubles == ()
 

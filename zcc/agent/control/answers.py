@@ -28,6 +28,7 @@ FIRST_WORD_S = 4.0
 LOOK_S = 0.05
 _OF_A_NODE = (
     "name", "slots", "all_slots", "mode", "running", "speed", "state", "load", "finished", "faults", "reason",
+    "member",
 )  # fmt: skip
 
 

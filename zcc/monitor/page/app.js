@@ -1,8 +1,9 @@
 // The page: which view is shown, the head, keys, and the two clocks by which all is drawn.
 
 import { h, patch } from "./dom.js";
-import { Colours } from "./palette.js";
+import { chooseTheme, Colours } from "./palette.js";
 import { Stream } from "./stream.js";
+import { showTip } from "./parts.js";
 import { clock } from "./format.js";
 import { nowView } from "./view-now.js";
 import { starView } from "./view-star.js";
@@ -42,7 +43,6 @@ class App {
     this.view = null;
     this.hash = null;
     this.isDirty = true;
-    this.frames = [];
     this.lastRender = 0;
   }
 
@@ -74,17 +74,19 @@ class App {
     return answer.json();
   }
 
-  /** A note beside the pointer: lines of text, the first one stands out. */
-  showTip(lines, x, y) {
-    if (!lines) {
-      tip.hidden = true;
-      return;
+  /** Asks the server to change something; why it did not, or nothing. */
+  async order(path, body) {
+    try {
+      const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+      const text = await answer.text();
+      return answer.ok ? "" : answer.status === 502 ? JSON.parse(text).error : text;
+    } catch {
+      return "zcc monitor does not answer.";
     }
-    patch(tip, lines.map((line, i) => h(i ? "span" : "strong", null, line)));
-    tip.hidden = false;
-    const [width, height] = [tip.offsetWidth, tip.offsetHeight];
-    tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - width - 8))}px`;
-    tip.style.top = `${y + 18 + height > innerHeight ? Math.max(4, y - height - 12) : y + 18}px`;
+  }
+
+  showTip(lines, x, y) {
+    showTip(tip, lines, x, y);
   }
 
   route() {
@@ -113,8 +115,6 @@ class App {
     }
     if (this.isReady() && this.view.frame && (!this.stream.isPaused || this.isDirty)) this.view.frame(at);
     this.isDirty = false;
-    this.frames.push(at);
-    if (this.frames.length > 600) this.frames.splice(0, 300);
   }
 
   isReady() {
@@ -196,13 +196,10 @@ class App {
     this.soon();
   }
 
-  turnTheme(to) {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme
-      ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = to ?? (isDark ? "light" : "dark");
-    remember("zcc-theme", root.dataset.theme);
+  turnTheme() {
+    const { dataset } = document.documentElement;
+    dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+    kept((store) => store.setItem("zcc-theme", dataset.theme));
     this.soon();
   }
 
@@ -225,8 +222,7 @@ class App {
   }
 
   start() {
-    const theme = recalled("zcc-theme");
-    if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+    chooseTheme(kept((store) => store.getItem("zcc-theme")));
     const rows = [
       ...VIEWS.map(([, label, question], i) => [String(i + 1), `${label}: ${question}`]),
       ["/", "Filter"], ["p", "Pause, and go on"], ["t", "Dark, light"],
@@ -257,17 +253,10 @@ function safeDecode(text) {
   }
 }
 
-function remember(key, value) {
+/** A browser that keeps nothing forgets it. */
+function kept(act) {
   try {
-    localStorage.setItem(key, value);
-  } catch {
-    // A browser that keeps nothing forgets it.
-  }
-}
-
-function recalled(key) {
-  try {
-    return localStorage.getItem(key);
+    return act(localStorage);
   } catch {
     return null;
   }

@@ -1,17 +1,17 @@
 // A build's page from its document (zcc/monitor/analysis.py). `zcc report` puts the same into a file.
 
 import { h } from "./dom.js";
-import { bar, bars, card, empty, facts, legend, person, table, tierParts } from "./parts.js";
-import { fitText, fitted, stripes } from "./chart.js";
+import { bar, bars, card, dot, empty, facts, legend, person, reason, table, tierCounts, tierParts } from "./parts.js";
+import { fitted, stripes, write } from "./chart.js";
 import { firstFrom, lanesOf, niceTop, ticks, timeTicks } from "./layout.js";
 import { PHASE_COLOURS, TIER_COLOURS, inkOn, theme } from "./palette.js";
-import { baseName, bytes, clock, count, duration, moment, plural, share } from "./format.js";
+import { baseName, bytes, clock, count, duration, moment, plural, share, sum } from "./format.js";
 
 const CORES_TALL = 84;
 const MOST_LANES = 400;
 
 export function buildPage(doc, about) {
-  const tiers = { here: doc.hits_here, farm: doc.hits_farm, twin: doc.twins, compiled: doc.compiled, local: doc.local };
+  const tiers = tierCounts(doc);
   const hits = doc.hits_here + doc.hits_farm + doc.twins;
   return [
     h("div", { class: "lead", key: "lead" },
@@ -79,7 +79,6 @@ export function findings(doc) {
   return found;
 }
 
-const sum = (values) => values.reduce((a, b) => a + b, 0);
 const sentence = (about, kind, word) => about.words[kind]?.[word]?.what ?? word;
 
 function change(now, before) {
@@ -102,19 +101,14 @@ function runTable(rows, about, name, show) {
 
 function localReasons(doc, about) {
   const files = doc.local_files.filter((row) => about.filter(row.file, row.reason));
-  return h("div", null, doc.local_reasons.map(([word, times]) => {
-    const told = about.words.local?.[word] ?? { what: word };
-    return h("div", { class: "reason", key: word },
-      h("p", null, h("b", null, `${count(times)} × `), told.what, told.why ? ` ${told.why}` : "", h("code", null, word)),
-      told.advice ? h("p", { class: "soft" }, told.advice) : null,
-      h("ul", { class: "plain" }, files.filter((row) => row.reason === word).slice(0, 5).map((row) =>
-        h("li", null, row.file, h("small", null, ` ${duration(row.ms)}`)))));
-  }));
+  return h("div", null, doc.local_reasons.map(([word, times]) => reason(about.words, word, times,
+    h("ul", { class: "plain" }, files.filter((row) => row.reason === word).slice(0, 5).map((row) =>
+      h("li", null, row.file, h("small", null, ` ${duration(row.ms)}`)))))));
 }
 
 function nodeTable(doc, about) {
   return table([
-    { name: "node", show: (row) => h("span", null, h("i", { class: "dot", css: { background: about.nodeColours.of(row.node) } }), row.node) },
+    { name: "node", show: (row) => h("span", null, dot(about.nodeColours.of(row.node)), row.node) },
     { name: "jobs", number: true, show: (row) => count(row.jobs) },
     { name: "CPU", number: true, show: (row) => duration(row.cpu_ms) },
     { name: "time", number: true, show: (row) => h("span", { class: row.per_cost > 1.8 ? "warn" : null }, row.per_cost === null ? "–" : `${row.per_cost.toFixed(2)}×`) },
@@ -177,15 +171,11 @@ function drawWaterfall(canvas, { spans, row, doc }, about) {
   const { left, x } = scaleOf(canvas, doc);
   drawTail(pen, paint, doc, x, height);
   drawCores(pen, paint, doc, { left, x, width });
-  pen.font = `11px ${paint.font}`;
-  pen.textBaseline = "alphabetic";
-  pen.textAlign = "center";
   for (const at of timeTicks(0, doc.end_ms - doc.began_ms, width / 90)) {
     const place = x(doc.began_ms + at);
     pen.fillStyle = paint.line;
     pen.fillRect(Math.round(place), 4, 1, height - 4);
-    pen.fillStyle = paint.soft;
-    if (place > left + 14 && place < width - 20) pen.fillText(sinceText(at), place, CORES_TALL + 20);
+    if (place > left + 14 && place < width - 20) write(pen, paint, sinceText(at), place, CORES_TALL + 20, { align: "center", base: "alphabetic" });
   }
   for (const { run, lane } of spans) {
     const y = CORES_TALL + 28 + lane * row;
@@ -198,11 +188,7 @@ function drawWaterfall(canvas, { spans, row, doc }, about) {
     const wide = Math.max(0.7, end - begin - 0.5);
     pen.fillRect(begin, y, wide, Math.max(1, row - 1));
     if (wide > 30 && row >= 10) {
-      pen.fillStyle = inkOn(colour);
-      pen.textAlign = "left";
-      pen.textBaseline = "middle";
-      pen.font = `${Math.min(11, row - 2)}px ${paint.font}`;
-      pen.fillText(fitText(pen, baseName(run.file), wide - 6), begin + 3, y + row / 2);
+      write(pen, paint, baseName(run.file), begin + 3, y + row / 2, { within: wide - 6, size: Math.min(11, row - 2), ink: inkOn(colour) });
     }
     pen.globalAlpha = 1;
   }
@@ -218,27 +204,19 @@ function drawTail(pen, paint, doc, x, height) {
   pen.globalAlpha = 0.13;
   pen.fillRect(begin, 0, end - begin, height);
   pen.globalAlpha = 1;
-  pen.font = `600 12px ${paint.font}`;
-  pen.fillStyle = paint.warn;
-  pen.textBaseline = "bottom";
-  const text = `tail, ${duration(doc.tail.ms)}`;
-  const isRight = end - begin < pen.measureText(text).width + 8;
-  pen.textAlign = isRight ? "right" : "left";
-  pen.fillText(text, isRight ? begin - 5 : begin + 6, CORES_TALL - 12);
+  const isRight = end - begin < 90;
+  write(pen, paint, `tail, ${duration(doc.tail.ms)}`, isRight ? begin - 5 : begin + 6, CORES_TALL - 12,
+    { size: 12, weight: 600, ink: paint.warn, align: isRight ? "right" : "left", base: "bottom" });
 }
 
 function drawCores(pen, paint, doc, { left, x, width }) {
   const { means, step_ms: step } = doc.cores;
   const high = niceTop(Math.max(...means, 1));
   const y = (value) => CORES_TALL - (CORES_TALL - 10) * (value / high);
-  pen.font = `11px ${paint.font}`;
-  pen.textAlign = "right";
-  pen.textBaseline = "middle";
   for (const value of ticks(0, high, 2)) {
     pen.fillStyle = paint.line;
     pen.fillRect(left, Math.round(y(value)), width - left, 1);
-    pen.fillStyle = paint.soft;
-    pen.fillText(count(value), left - 6, y(value));
+    write(pen, paint, count(value), left - 6, y(value), { align: "right" });
   }
   pen.beginPath();
   pen.moveTo(x(doc.began_ms), y(0));
@@ -267,7 +245,7 @@ function runAt(canvas, event) {
   return run && run.leased_ms <= at ? run : undefined;
 }
 
-export function tipOf(run, about) {
+function tipOf(run, about) {
   return [
     run.file || "a file that is not told",
     `${run.node}, ${clock(run.started_ms)}: ${run.outcome}, ${duration(run.wall_ms || about.now - run.started_ms)}; expected ${duration(run.expected_ms)}`,

@@ -20,13 +20,22 @@ export function fitted(canvas) {
 }
 
 /** Text that is surely no wider than `width`; empty where nothing of it fits. */
-export function fitText(pen, text, width) {
+function fitText(pen, text, width) {
   const bounded = text.length > 200 ? text.slice(0, 200) : text;
   if (width < 10) return "";
   if (pen.measureText(bounded).width <= width) return bounded;
   const each = pen.measureText("n").width || 6;
   const kept = Math.floor(width / each) - 1;
   return kept < 2 ? "" : `${bounded.slice(0, kept)}…`;
+}
+
+/** Text, in the soft ink of small print where nothing else is said; as much of it as fits in `within`. */
+export function write(pen, paint, text, x, y, { size = 11, weight = 400, ink = paint.soft, align = "left", base = "middle", within } = {}) {
+  pen.font = `${weight} ${size}px ${paint.font}`;
+  pen.textAlign = align;
+  pen.textBaseline = base;
+  pen.fillStyle = ink;
+  pen.fillText(within === undefined ? text : fitText(pen, text, within), x, y);
 }
 
 const patterns = new Map();
@@ -62,19 +71,16 @@ export function stripes(pen, colour, ink, kind = "slant") {
  * Areas on top of each other over time.
  * series: [{label, colour, values}], values[i] at fromMs + i * stepMs.
  */
-export function areas(canvas, { series, fromMs, stepMs, line = null, unit = "" }) {
+export function areas(canvas, { series, fromMs, stepMs, unit = "" }) {
   const { pen, width, height } = fitted(canvas);
   if (width < 40 || height < 30) return;
   const look = theme(canvas);
   const [left, right, top, bottom] = [34, 4, 8, 20];
   const count = series[0]?.values.length ?? 0;
   const sums = Array.from({ length: count }, (_, i) => series.reduce((sum, each) => sum + each.values[i], 0));
-  const high = niceTop(Math.max(0, ...sums, ...(line?.values ?? [])));
+  const high = niceTop(Math.max(0, ...sums));
   const x = (i) => left + ((width - left - right) * i) / Math.max(1, count - 1);
   const y = (value) => height - bottom - ((height - top - bottom) * value) / high;
-  pen.font = `11px ${look.font}`;
-  pen.textBaseline = "middle";
-  pen.textAlign = "right";
   for (const value of ticks(0, high, height > 140 ? 4 : 2)) {
     pen.strokeStyle = look.line;
     pen.lineWidth = 1;
@@ -82,8 +88,7 @@ export function areas(canvas, { series, fromMs, stepMs, line = null, unit = "" }
     pen.moveTo(left, Math.round(y(value)) + 0.5);
     pen.lineTo(width - right, Math.round(y(value)) + 0.5);
     pen.stroke();
-    pen.fillStyle = look.soft;
-    pen.fillText(rate(value) + (value === high ? unit : ""), left - 6, y(value));
+    write(pen, look, rate(value) + (value === high ? unit : ""), left - 6, y(value), { align: "right" });
   }
   const below = new Array(count).fill(0);
   for (const each of series) {
@@ -97,24 +102,12 @@ export function areas(canvas, { series, fromMs, stepMs, line = null, unit = "" }
     pen.globalAlpha = 1;
     for (let i = 0; i < count; i++) below[i] += each.values[i];
   }
-  if (line) {
-    pen.beginPath();
-    line.values.forEach((value, i) => pen.lineTo(x(i), y(value)));
-    pen.strokeStyle = look.ink;
-    pen.setLineDash([4, 3]);
-    pen.lineWidth = 1.2;
-    pen.stroke();
-    pen.setLineDash([]);
-  }
-  pen.textAlign = "center";
-  pen.textBaseline = "alphabetic";
-  pen.fillStyle = look.soft;
   const toMs = fromMs + (count - 1) * stepMs;
   const marks = timeTicks(fromMs, toMs, width / 90);
   const isFine = marks.length > 1 && marks[1] - marks[0] < 60_000;
   for (const at of marks) {
     const place = left + ((width - left - right) * (at - fromMs)) / Math.max(1, toMs - fromMs);
-    if (place > left + 16 && place < width - 24) pen.fillText(clock(at, isFine), place, height - 5);
+    if (place > left + 16 && place < width - 24) write(pen, look, clock(at, isFine), place, height - 5, { align: "center", base: "alphabetic" });
   }
 }
 

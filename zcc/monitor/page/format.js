@@ -61,12 +61,16 @@ export function moment(ms, nowMs) {
 
 export function ago(ms) {
   if (ms < 1500) return "now";
-  return `${duration(ms).replace(" min", " min")} ago`;
+  return `${duration(ms)} ago`;
 }
 
 export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
+
+export const waits = (jobs) => `${plural(jobs, "job")} wait${jobs === 1 ? "s" : ""}`;
+
+export const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 export const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
 

@@ -31,7 +31,7 @@ export function niceTop(value) {
 
 /**
  * Nodes on rings around the middle: the first ring has as many as fit, then the next.
- * `sizes` are slots; discs grow with them. Gives {x, y, r, angle} for each, within width x height.
+ * `sizes` are slots; discs grow with them. Gives {x, y, r} for each, within width x height.
  */
 export function starPlaces(sizes, width, height) {
   const n = sizes.length;
@@ -69,7 +69,6 @@ function placed(rings, sizes, most, r, width, height, reach) {
         x: width / 2 + Math.cos(angle) * radius * sx,
         y: height / 2 + Math.sin(angle) * radius * sy,
         r: r * (0.62 + 0.38 * Math.sqrt(sizes[next++] / most)),
-        angle,
       });
     }
     radius -= 2 * r + 22;
@@ -83,7 +82,7 @@ export function innerPlaces(n, width, height) {
   return Array.from({ length: n }, (_, i) => {
     const angle = -Math.PI / 2 + (2 * Math.PI * (i + 0.5)) / n;
     const wide = Math.min(1.5, width / Math.min(width, height));
-    return { x: width / 2 + Math.cos(angle) * radius * wide, y: height / 2 + Math.sin(angle) * radius, angle };
+    return { x: width / 2 + Math.cos(angle) * radius * wide, y: height / 2 + Math.sin(angle) * radius };
   });
 }
 

@@ -1,5 +1,5 @@
 // Whose is it? A colour for each name, the same on every screen, and letters for who does not see it. Pure but for
-// `theme`, which reads the page's own colours.
+// the theme, which is the page's own.
 
 // Told apart with the common kinds of colour blindness, on dark and on light; neighbours differ in brightness.
 export const COLOURS = [
@@ -52,6 +52,12 @@ export function initials(name) {
   const second = /^\p{N}/u.test(last) ? last.at(-1) : last[0]; // user17: U7
   const two = letters.length > 1 ? letters[0][0] + second : last.slice(0, 2);
   return (two || "?").toUpperCase();
+}
+
+/** Dark or light: as was said, else as the browser likes it. */
+export function chooseTheme(said) {
+  const isDark = said ? said === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = isDark ? "dark" : "light";
 }
 
 /** The page's colours for canvases, which know no CSS. */

@@ -1,6 +1,6 @@
 // Pieces that several views are made of.
 
-import { h } from "./dom.js";
+import { h, patch } from "./dom.js";
 import { stacked } from "./layout.js";
 import { count, personOf } from "./format.js";
 import { initials, inkOn } from "./palette.js";
@@ -8,6 +8,23 @@ import { initials, inkOn } from "./palette.js";
 export const card = (title, note, ...kids) =>
   h("section", { class: "card" },
     title ? h("h2", null, title, note ? h("small", null, note) : null) : null, ...kids);
+
+/** A picture that `draw` makes anew each time; `label` says it in words. */
+export const picture = (shape, label, draw, more) => h("canvas", { class: shape, own: true, role: "img", "aria-label": label, draw, ...more });
+
+export const dot = (colour) => h("i", { class: "dot", css: { background: colour } });
+
+export const buildLink = ({ id, name }) => h("a", { href: `#/build/${encodeURIComponent(id)}` }, name);
+
+/** Lines of text beside the pointer, the first one stands out; without lines it goes. */
+export function showTip(tip, lines, x, y) {
+  tip.hidden = !lines;
+  if (!lines) return;
+  patch(tip, lines.map((line, i) => h(i ? "span" : "strong", null, line)));
+  const [width, height] = [tip.offsetWidth, tip.offsetHeight];
+  tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - width - 8))}px`;
+  tip.style.top = `${y + 18 + height > innerHeight ? Math.max(4, y - height - 12) : y + 18}px`;
+}
 
 export const empty = (text, more) =>
   h("div", { class: "empty" }, h("p", null, text), more ? h("p", { class: "soft" }, more) : null);
@@ -36,7 +53,7 @@ export const bar = (parts, { total = 0, height = 10 } = {}) => {
 
 export const legend = (parts) =>
   h("ul", { class: "legend" }, parts.map((each) =>
-    h("li", null, h("i", { class: "dot", css: { background: each.colour } }), each.label,
+    h("li", null, dot(each.colour), each.label,
       each.value === undefined ? null : h("b", null, each.value))));
 
 /** columns: [{name, title, value, show, number, wide}]; sort: [name, isUp]. */
@@ -79,9 +96,19 @@ export const bars = (rows, show = count) => {
       h("b", null, show(row.value)))));
 };
 
+/** Why compiles were local, what that means and what to do. */
+export const reason = (words, word, times, ...more) => {
+  const told = words.local?.[word] ?? { what: word };
+  return h("div", { class: "reason", key: word },
+    h("p", null, h("b", null, `${count(times)} × `), told.what, told.why ? ` ${told.why}` : "", h("code", null, word)),
+    told.advice ? h("p", { class: "soft" }, told.advice) : null, ...more);
+};
+
 export const facts = (rows) =>
   h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, note]) =>
     h("div", null, h("dt", null, name), h("dd", null, value), note ? h("small", null, note) : null)));
+
+export const tierCounts = (row) => ({ here: row.hits_here, farm: row.hits_farm, twin: row.twins, compiled: row.compiled, local: row.local });
 
 export const tierParts = (counts, colours) => [
   { label: "this machine's cache", value: counts.here, colour: colours.here },
@@ -90,8 +117,3 @@ export const tierParts = (counts, colours) => [
   { label: "compiled on the farm", value: counts.compiled, colour: colours.compiled },
   { label: "compiled locally", value: counts.local, colour: colours.local },
 ];
-
-export const hitShare = ({ here, farm, twin, compiled, local }) => {
-  const all = here + farm + twin + compiled + local;
-  return all ? (here + farm + twin) / all : null;
-};

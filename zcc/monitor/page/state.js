@@ -1,15 +1,15 @@
 // The farm as a watcher has it: rows of events in, the present and some history to be read. Pure.
 //
-// The same rules as zcc/watching/state.py; tests/monitor/test_golden.py holds the two against each other. Times are
+// The same rules as zcc/watching/state.py; tests/unit/monitor/test_reducers.py holds the two against each other. Times are
 // Unix milliseconds. Of `runs` and `seconds` only the last are kept.
 
-export const MOST_RUNS = 60_000;
-export const MOST_SECONDS = 900;
-export const MOST_LINES = 400;
-export const MOST_BUILDS = 500;
-export const MOST_NUMBERED = 4_096;
-export const MOST_LATELY = 500;
-export const BUILD_GAP_MS = 10_000;
+const MOST_RUNS = 60_000;
+const MOST_SECONDS = 900;
+const MOST_LINES = 400;
+const MOST_BUILDS = 500;
+const MOST_NUMBERED = 4_096;
+const MOST_LATELY = 500;
+const BUILD_GAP_MS = 10_000;
 export const PHASES = ["scan", "queue", "send", "fetch", "compile", "return"];
 
 const WORTH_A_LINE = new Set([
@@ -44,6 +44,9 @@ function trimKnown(builds, most) {
   builds.delete(gone ? gone[0] : builds.keys().next().value);
 }
 
+/** What takes an event of this name: onNodeLeft, of node-left. */
+const methodOf = (name) => `on-${name}`.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
+
 export class FarmState {
   constructor(fields = {}) {
     this.fields = fields; // of each event, in order, as the server says
@@ -54,7 +57,6 @@ export class FarmState {
     this.seconds = [];
     this.lines = []; // [at, event]
     this.totals = {};
-    this.version = 0; // grows with each row
     this.forget();
   }
 
@@ -72,6 +74,8 @@ export class FarmState {
 
   applyRows(rows) {
     for (const row of rows) this.apply(row);
+    if (this.isOther) this.callNodes();
+    this.isOther = false; // nodes have come or gone since they were called
   }
 
   apply(row) {
@@ -80,9 +84,7 @@ export class FarmState {
     const event = { event: row[0] };
     for (let i = 0; i < names.length; i++) event[names[i]] = row[i + 1];
     if (event.event !== "farm") this.nowMs = Math.max(this.nowMs, this.timeOf(event));
-    this.version++;
-    const apply = APPLIERS[event.event];
-    if (apply) apply.call(this, event);
+    this[methodOf(event.event)]?.(event);
     if (WORTH_A_LINE.has(event.event)) {
       this.lines.push([this.timeOf(event), event, this.lineContext(event)]);
       if (this.lines.length > MOST_LINES) this.lines.splice(0, this.lines.length - MOST_LINES);
@@ -131,7 +133,7 @@ export class FarmState {
     if (!build) {
       build = {
         id, member, beganMs: at, lastMs: at, live: new Map(), counts: {}, local: {}, missed: {},
-        localFiles: 0, past: 0, cpuMs: 0, savedMs: 0,
+        past: 0, cpuMs: 0, savedMs: 0,
       };
       this.knownBuilds.set(id, build);
       trimKnown(this.knownBuilds, MOST_BUILDS);
@@ -151,14 +153,32 @@ export class FarmState {
       known.seenMs = at;
     } else {
       this.nodes.set(event.node, {
-        number: event.node, shown: event, cameMs: at, seenMs: at, runs: new Map(), slots: [], lanes: [],
+        number: event.node, label: event.name, shown: event, seenMs: at, runs: new Map(), slots: [], lanes: [],
       });
+      this.isOther = true;
+    }
+  }
+
+  /** Nodes of one name are told apart by their keys, those of one key by their numbers (zcc/watching/names.py). */
+  callNodes() {
+    const [names, keys] = [{}, {}];
+    for (const { shown } of this.nodes.values()) {
+      add(names, shown.name);
+      add(keys, `${shown.member}/${shown.name}`);
+    }
+    for (const node of this.nodes.values()) {
+      const { name, member } = node.shown;
+      const key = this.members.get(member)?.id ?? "";
+      const number = key && keys[`${member}/${name}`] === 1 ? "" : `#${node.number}`;
+      node.key = key;
+      node.label = names[name] === 1 ? name : `${name} (${[key, number].filter(Boolean).join(" ")})`;
     }
   }
 
   onNodeLeft(event) {
-    this.leftName = this.nodes.get(event.node)?.shown.name ?? "";
+    this.leftName = this.nodes.get(event.node)?.label ?? "";
     this.nodes.delete(event.node);
+    this.isOther = true;
     for (const [place, moving] of this.shipping) {
       if (moving.node === event.node) this.shipping.delete(place);
     }
@@ -176,11 +196,7 @@ export class FarmState {
     const at = this.timeOf(event);
     const build = this.builds.get(event.build) ?? null;
     const member = this.members.get(event.member) ?? null;
-    const job = {
-      number: event.job, queued: event, queuedMs: at, sending: "", missing: 0, sendingMs: 0, runs: [],
-      requests: [{ member, build }], file: event.file,
-    };
-    this.jobs.set(event.job, job);
+    const job = this.addJob(event, [{ member, build }]);
     if (build) {
       build.live.set(event.job, job);
       this.touch(build, at);
@@ -216,7 +232,6 @@ export class FarmState {
     if (job) {
       job.sending = event.what;
       job.missing = event.missing;
-      job.sendingMs = this.timeOf(event);
     }
   }
 
@@ -236,16 +251,17 @@ export class FarmState {
 
   /** A job that a snapshot had no room for, as far as its number says. */
   unlisted(event) {
-    const blank = {
-      event: "queued", at_ms: event.at_ms, job: event.job, key: "", member: 0, build: 0, file: "", language: "",
-      toolchain: 0, cost_ms: 0, is_known: false, memory_bytes: 0, inputs: 0, input_bytes: 0, scan_ms: 0, nice: 0,
-      needs: "",
-    };
+    const blank = Object.fromEntries(this.fields.queued.map((name) => [name, 0]));
+    Object.assign(blank, { at_ms: event.at_ms, job: event.job, key: "", file: "", language: "", needs: "" });
+    return this.addJob(blank, []);
+  }
+
+  addJob(queued, requests) {
     const job = {
-      number: event.job, queued: blank, queuedMs: this.timeOf(event), sending: "", missing: 0, sendingMs: 0,
-      runs: [], requests: [], file: "",
+      number: queued.job, queued, queuedMs: this.timeOf(queued), sending: "", missing: 0, runs: [],
+      requests, file: queued.file,
     };
-    this.jobs.set(event.job, job);
+    this.jobs.set(job.number, job);
     return job;
   }
 
@@ -296,11 +312,8 @@ export class FarmState {
     add(second.counts, "cpu_ms", event.cpu_ms);
     add(second.counts, "output_bytes", event.output_bytes);
     add(second.counts, "input_bytes", job.queued.input_bytes);
-    const took = [
-      job.queued.scan_ms, event.queue_ms, event.send_ms, event.fetch_ms, event.wall_ms, event.return_ms,
-    ];
     second.phases ??= [0, 0, 0, 0, 0, 0];
-    took.forEach((ms, place) => (second.phases[place] += ms));
+    phasesOf(job, event).forEach((ms, place) => (second.phases[place] += ms));
     this.endJob(job, event.outcome, at);
   }
 
@@ -378,7 +391,6 @@ export class FarmState {
     build.savedMs += event.saved_ms;
     for (const [word, count] of event.local) add(build.local, word, count);
     for (const [word, count] of event.missed) add(build.missed, word, count);
-    build.localFiles += event.files.length;
     this.touch(build, at);
   }
 
@@ -417,29 +429,9 @@ export class FarmState {
   }
 }
 
-const APPLIERS = {
-  farm: FarmState.prototype.onFarm,
-  member: FarmState.prototype.onMember,
-  toolchain: FarmState.prototype.onToolchain,
-  build: FarmState.prototype.onBuild,
-  node: FarmState.prototype.onNode,
-  "node-left": FarmState.prototype.onNodeLeft,
-  shipping: FarmState.prototype.onShipping,
-  queued: FarmState.prototype.onQueued,
-  twin: FarmState.prototype.onTwin,
-  left: FarmState.prototype.onLeft,
-  sending: FarmState.prototype.onSending,
-  leased: FarmState.prototype.onLeased,
-  started: FarmState.prototype.onStarted,
-  unleased: FarmState.prototype.onUnleased,
-  finished: FarmState.prototype.onFinished,
-  hit: FarmState.prototype.onHit,
-  refused: FarmState.prototype.onRefused,
-  abandoned: FarmState.prototype.onAbandoned,
-  counted: FarmState.prototype.onCounted,
-  queue: FarmState.prototype.onQueue,
-  pulse: FarmState.prototype.onPulse,
-};
+/** What each of PHASES took. */
+export const phasesOf = ({ queued }, done) =>
+  [queued.scan_ms, done.queue_ms, done.send_ms, done.fetch_ms, done.wall_ms, done.return_ms];
 
 /** queued, sending, leased (its node fetches what it lacks), running, or how it ended. */
 export function phaseOf(job) {

@@ -14,7 +14,8 @@ export class Stream {
     this.isConnected = false;
     this.isLoaded = false;
     this.words = {};
-    this.version = "";
+    this.troubles = null; // what is wrong, as the server says
+    this.mayDrain = false;
     this.head = 0;
     this.waiting = [];
     this.waitingSize = 0;
@@ -33,16 +34,13 @@ export class Stream {
       if (events.readyState === EventSource.CLOSED) setTimeout(() => this.events === events && this.open(), 3000);
     };
     events.addEventListener("welcome", (message) => {
-      const { fields, words, version } = JSON.parse(message.data);
-      this.fields = fields;
-      this.state.fields = fields;
-      this.words = words;
-      this.version = version;
+      const told = JSON.parse(message.data);
+      [this.words, this.mayDrain] = [told.words, told.may_drain];
+      this.fields = this.state.fields = told.fields;
       this.onWelcome();
     });
     events.addEventListener("source", (message) => (this.source = JSON.parse(message.data)));
-    events.addEventListener("snapshot", (message) => this.take("snapshot", message));
-    events.addEventListener("batch", (message) => this.take("batch", message));
+    for (const kind of ["snapshot", "batch", "troubles"]) events.addEventListener(kind, (message) => this.take(kind, message));
   }
 
   pause(isPaused) {
@@ -71,6 +69,10 @@ export class Stream {
 
   apply(kind, data, number) {
     const told = JSON.parse(data);
+    if (kind === "troubles") {
+      this.troubles = told;
+      return;
+    }
     if (kind === "snapshot") {
       this.head = told.head;
       // One that came too late keeps its history; else the history comes with it.

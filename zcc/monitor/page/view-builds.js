@@ -1,7 +1,7 @@
 // Builds: how was my build? The list, and a page for each (build-page.js), which the server makes the figures of.
 
 import { h } from "./dom.js";
-import { bar, card, empty, person, table, tierParts } from "./parts.js";
+import { bar, buildLink, card, empty, person, table, tierCounts, tierParts } from "./parts.js";
 import { TIER_COLOURS } from "./palette.js";
 import { buildPage } from "./build-page.js";
 import { count, duration, moment, share } from "./format.js";
@@ -39,7 +39,7 @@ export function buildsView(app) {
       const rows = asked.told.builds.filter((row) => app.matches(row.name, row.user, row.host));
       if (!asked.told.builds.length) return [empty("No build has been seen yet.", "Compile something through zcc: its build appears here at once.")];
       const columns = [
-        { name: "build", wide: true, value: (row) => row.name, show: (row) => h("a", { href: `#/build/${encodeURIComponent(row.id)}` }, row.name) },
+        { name: "build", wide: true, value: (row) => row.name, show: (row) => buildLink(row) },
         { name: "user", value: (row) => row.user, show: (row) => person(row.user, app.colours) },
         { name: "on", value: (row) => row.host, show: (row) => row.host },
         { name: "began", number: true, value: (row) => row.began_ms, show: (row) => moment(row.began_ms, now) },
@@ -57,8 +57,6 @@ export function buildsView(app) {
     },
   };
 }
-
-export const tierCounts = (row) => ({ here: row.hits_here, farm: row.hits_farm, twin: row.twins, compiled: row.compiled, local: row.local });
 
 const stateOf = (row) => row.is_over ? "over" : row.running + row.waiting ? `${count(row.running)} run, ${count(row.waiting)} wait` : "quiet";
 

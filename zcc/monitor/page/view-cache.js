@@ -1,11 +1,11 @@
 // Cache: does sharing work?
 
 import { h } from "./dom.js";
-import { bar, bars, card, empty, facts, hitShare, legend, person, table, tierParts } from "./parts.js";
+import { bar, bars, card, empty, facts, legend, person, picture, table, tierParts } from "./parts.js";
 import { areas } from "./chart.js";
-import { NOBODY, TIER_COLOURS } from "./palette.js";
+import { TIER_COLOURS } from "./palette.js";
 import { bytes, count, duration, share } from "./format.js";
-import { addTiers, allOf, tiers } from "./summary.js";
+import { addTiers, allOf, hitShare, tiers } from "./summary.js";
 import { chart } from "./view-now.js";
 
 const SPAN_MS = 900_000;
@@ -29,7 +29,7 @@ export function cacheView(app) {
           ["store", bytes(pulse.cache_bytes ?? 0), pulse.cache_limit_bytes ? `of ${bytes(pulse.cache_limit_bytes)}; ${count(pulse.evicted)} evicted since the broker began` : null],
         ]),
         card("Who answered", "compiles a second over the last five minutes",
-          h("canvas", { class: "chart", own: true, role: "img", "aria-label": "Compiles a second by tier", draw: (canvas) => areas(canvas, chart(state, now)) }),
+          picture("chart", "Compiles a second by tier", (canvas) => areas(canvas, chart(state, now))),
           legend(tierParts(sums, TIER_COLOURS).map((each) => ({ ...each, value: count(each.value) })))),
         h("div", { class: "two", key: "why" },
           card("Why a machine's own cache had no answer", null, missed.length
@@ -68,7 +68,7 @@ function byUser(app) {
     const name = build.member?.name ?? "";
     if (!app.matches(name)) continue;
     let row = found.get(name);
-    if (!row) found.set(name, (row = { name, sums: { here: 0, farm: 0, twin: 0, compiled: 0, local: 0 }, savedMs: 0, colour: NOBODY }));
+    if (!row) found.set(name, (row = { name, sums: addTiers({}, {}), savedMs: 0 }));
     addTiers(row.sums, build.counts);
     row.savedMs += build.savedMs;
   }

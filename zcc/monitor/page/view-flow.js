@@ -1,12 +1,12 @@
 // Flow: where does the time go?
 
 import { h } from "./dom.js";
-import { bar, card, empty, legend, person, table } from "./parts.js";
-import { areas, fitText, fitted } from "./chart.js";
+import { bar, buildLink, card, dot, empty, legend, person, picture, table } from "./parts.js";
+import { areas, fitted, write } from "./chart.js";
 import { NOBODY, PHASE_COLOURS, theme } from "./palette.js";
-import { PHASES } from "./state.js";
-import { count, duration, share } from "./format.js";
-import { perSecond, smoothed } from "./summary.js";
+import { PHASES, phasesOf } from "./state.js";
+import { count, duration, share, sum } from "./format.js";
+import { nodesByName, perSecond, smoothed, usedOf } from "./summary.js";
 
 const CHART_S = 300;
 const STRIP_S = 180;
@@ -22,30 +22,29 @@ export function flowView(app) {
     render(now) {
       const { state } = app;
       const sums = phaseSums(state, now - CHART_S * 1000);
-      const all = sums.reduce((a, b) => a + b, 0);
+      const all = sum(sums);
       const builds = perBuild(app, now);
-      const nodes = [...state.nodes.values()].filter((node) => app.matches(node.shown.name, node.shown.state))
-        .sort((a, b) => a.shown.name.localeCompare(b.shown.name)).slice(0, MOST_STRIPS);
+      const nodes = nodesByName(state).filter((node) => app.matches(node.label, node.shown.state)).slice(0, MOST_STRIPS);
       return [
         h("div", { class: "two wide-left", key: "top" },
           card("The last five minutes", "how many jobs were in each phase, by when they ended",
-            h("canvas", { class: "chart tall", own: true, role: "img", "aria-label": "Jobs in each phase over time", draw: (canvas) => areas(canvas, phaseChart(state, now)) }),
+            picture("chart tall", "Jobs in each phase over time", (canvas) => areas(canvas, phaseChart(state, now))),
             legend(PHASES.map((name) => ({ label: name, colour: PHASE_COLOURS[name] })))),
           card("Of a job's time", all ? verdict(sums, all) : null,
             all ? h("dl", { class: "phases" }, PHASES.map((name, i) => h("div", null,
-              h("dt", null, h("i", { class: "dot", css: { background: PHASE_COLOURS[name] } }), name), h("dd", null, share(sums[i] / all)), h("small", null, MEANINGS[name]))))
+              h("dt", null, dot(PHASE_COLOURS[name]), name), h("dd", null, share(sums[i] / all)), h("small", null, MEANINGS[name]))))
               : empty("No job has ended in the last five minutes."))),
         card("Builds of the last ten minutes", "the mean of a job that the farm compiled", builds.length ? table([
-          { name: "build", wide: true, show: (row) => h("a", { href: `#/build/${encodeURIComponent(row.build.id)}` }, row.build.name) },
+          { name: "build", wide: true, show: (row) => buildLink(row.build) },
           { name: "user", show: (row) => person(row.build.member?.name ?? "", app.colours) },
           { name: "jobs", number: true, show: (row) => count(row.jobs) },
-          { name: "a job", number: true, show: (row) => duration(row.sums.reduce((a, b) => a + b, 0) / row.jobs) },
+          { name: "a job", number: true, show: (row) => duration(sum(row.sums) / row.jobs) },
           { name: "phases", wide: true, show: (row) => bar(PHASES.map((name, i) => ({ label: `${name}, ms`, value: row.sums[i] / row.jobs, colour: PHASE_COLOURS[name] }))) },
           { name: "queue", number: true, show: (row) => duration(row.sums[1] / row.jobs) },
           { name: "compile", number: true, show: (row) => duration(row.sums[4] / row.jobs) },
         ], builds, { key: (row) => row.build.id, label: "Phases by build" }) : empty("No build has compiled on the farm in the last ten minutes.")),
         card("Nodes", "slots in use over the last three minutes, in their users' colours", nodes.length
-          ? h("canvas", { class: "strips", own: true, role: "img", "aria-label": "Use of each node over time", css: { height: `${nodes.length * 26 + 4}px` }, draw: (canvas) => strips(app, canvas, nodes, now) })
+          ? picture("strips", "Use of each node over time", (canvas) => strips(app, canvas, nodes, now), { css: { height: `${nodes.length * 26 + 4}px` } })
           : empty("No node is like that.")),
       ];
     },
@@ -84,14 +83,13 @@ function perBuild(app, now) {
     let row = found.get(build);
     if (!row) found.set(build, (row = { build, jobs: 0, sums: [0, 0, 0, 0, 0, 0] }));
     row.jobs++;
-    [job.queued.scan_ms, result.queue_ms, result.send_ms, result.fetch_ms, result.wall_ms, result.return_ms]
-      .forEach((ms, place) => (row.sums[place] += ms));
+    phasesOf(job, result).forEach((ms, place) => (row.sums[place] += ms));
   }
   return [...found.values()].sort((a, b) => b.build.lastMs - a.build.lastMs).slice(0, 12);
 }
 
 /** For each second of a node, who used how many of its slots. */
-export function useOf(node, fromS, many) {
+function useOf(node, fromS, many) {
   const seconds = Array.from({ length: many }, () => new Map());
   for (const lane of node.lanes) {
     for (let i = lane.length - 1; i >= 0; i--) {
@@ -115,11 +113,8 @@ function strips(app, canvas, nodes, now) {
   const each = (width - left - 60) / STRIP_S;
   nodes.forEach((node, i) => {
     const y = i * 26 + 2;
-    pen.font = `600 12px ${paint.font}`;
-    pen.textBaseline = "middle";
-    pen.textAlign = "left";
-    pen.fillStyle = node.shown.state === "quarantined" ? paint.bad : paint.ink;
-    pen.fillText(fitText(pen, node.shown.name, left - 10), 0, y + 11);
+    const ink = node.shown.state === "quarantined" ? paint.bad : paint.ink;
+    write(pen, paint, node.label, 0, y + 11, { size: 12, weight: 600, ink, within: left - 10 });
     pen.fillStyle = paint.faint;
     pen.fillRect(left, y, each * STRIP_S, 22);
     const all = Math.max(1, node.shown.all_slots);
@@ -132,10 +127,6 @@ function strips(app, canvas, nodes, now) {
         bottom -= tall;
       }
     });
-    pen.fillStyle = paint.soft;
-    pen.font = `12px ${paint.font}`;
-    pen.textAlign = "right";
-    const busy = node.slots.reduce((sum, run) => sum + (run ? 1 : 0), 0);
-    pen.fillText(`${busy}/${node.shown.slots}`, width - 2, y + 11);
+    write(pen, paint, `${usedOf(node)}/${node.shown.slots}`, width - 2, y + 11, { size: 12, align: "right" });
   });
 }

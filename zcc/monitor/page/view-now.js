@@ -1,12 +1,12 @@
 // Now: is it working?
 
 import { h } from "./dom.js";
-import { bar, card, empty, hitShare, legend, person, table, tierParts } from "./parts.js";
+import { bar, buildLink, card, empty, legend, person, picture, table, tierParts } from "./parts.js";
 import { areas, spark } from "./chart.js";
 import { TIER_COLOURS } from "./palette.js";
 import { ago, bytes, count, duration, moment, plural, rate, share } from "./format.js";
 import { asking } from "./view-builds.js";
-import { addTiers, allOf, happenings, headline, people, perSecond, slotsOf, smoothed, tiers, troubles } from "./summary.js";
+import { addTiers, allOf, happenings, headline, hitShare, people, perSecond, slotsOf, smoothed, tiers } from "./summary.js";
 
 const CHART_S = 300;
 
@@ -16,14 +16,12 @@ export function nowView(app) {
     close: () => (asked.isOpen = false),
     title: () => headline(app.state, app.now()),
     render: (now) => [
-      troubleList(app, now),
+      troubleList(app.stream.troubles),
       h("div", { class: "tiles", key: "tiles" }, tiles(app, now)),
       h("div", { class: "two", key: "rows" },
         card("The last five minutes", "compiles a second, by who answered",
-          h("canvas", {
-            class: "chart", role: "img", "aria-label": "Compiles a second by tier over the last five minutes", own: true,
-            draw: (canvas) => areas(canvas, chart(app.state, now)),
-          }), legend(tierParts({}, TIER_COLOURS))),
+          picture("chart", "Compiles a second by tier over the last five minutes", (canvas) => areas(canvas, chart(app.state, now))),
+          legend(tierParts({}, TIER_COLOURS))),
         card("Who", "jobs on the farm now", who(app))),
       h("div", { class: "two", key: "more" },
         card("Builds", null, builds(app, asked, now)), card("What happened", null, happened(app, now))),
@@ -31,12 +29,12 @@ export function nowView(app) {
   };
 }
 
-function troubleList(app, now) {
-  const found = troubles(app.state, now);
-  if (!found.length) return h("ul", { class: "troubles", key: "troubles" }, h("li", { class: "good" }, "Nothing is wrong."));
-  return h("ul", { class: "troubles", key: "troubles" },
-    found.slice(0, 6).map(({ level, text }) => h("li", { class: level }, text)),
-    found.length > 6 ? h("li", { class: "note" }, `and ${found.length - 6} more (Hosts)`) : null);
+function troubleList(found) {
+  if (!found) return null;
+  const lines = found.slice(0, 6);
+  if (!found.length) lines.push({ level: "good", text: "Nothing is wrong." });
+  if (found.length > 6) lines.push({ level: "note", text: `and ${found.length - 6} more (Hosts)` });
+  return h("ul", { class: "troubles", key: "troubles" }, lines.map(({ level, text }) => h("li", { class: level }, text)));
 }
 
 function tiles(app, now) {
@@ -47,7 +45,7 @@ function tiles(app, now) {
   const hits = hitShare(last);
   const pulse = state.pulse ?? {};
   const waits = perSecond(state, now, 120, (second) => second.waiting);
-  const jobs = smoothed(perSecond(state, now, 120, (second) => allOf(addTiers(zeros(), second.counts))));
+  const jobs = smoothed(perSecond(state, now, 120, (second) => allOf(addTiers({}, second.counts))));
   const oldest = Math.max(0, ...(state.queue?.rows ?? []).map((row) => row[6]));
   return [
     tile("Slots in use", [count(used), h("small", null, ` of ${count(lent)}`)],
@@ -66,8 +64,6 @@ function tiles(app, now) {
   ];
 }
 
-const zeros = () => ({ here: 0, farm: 0, twin: 0, compiled: 0, local: 0 });
-
 const tile = (name, value, picture, note) =>
   h("section", { class: "tile" }, h("h2", null, name), h("p", { class: "big" }, value), h("div", { class: "pic" }, picture),
     h("p", { class: "soft" }, note));
@@ -76,7 +72,7 @@ const line = (values, colour) =>
   h("canvas", { class: "spark", own: true, "aria-hidden": "true", draw: (canvas) => spark(canvas, values, colour) });
 
 export function chart(state, now) {
-  const values = (pick) => smoothed(perSecond(state, now, CHART_S, (second) => pick(addTiers(zeros(), second.counts))), 3);
+  const values = (pick) => smoothed(perSecond(state, now, CHART_S, (second) => pick(addTiers({}, second.counts))), 3);
   const of = (label, name) => ({ label, colour: TIER_COLOURS[name], values: values((sum) => sum[name]) });
   return {
     fromMs: (Math.floor(now / 1000) - CHART_S + 1) * 1000, stepMs: 1000, unit: "/s",
@@ -103,7 +99,7 @@ function builds(app, asked, now) {
     .sort((a, b) => lastOf(b) - lastOf(a)).slice(0, 6);
   if (!rows.length) return empty("No build has been seen yet.", "One appears here with its first compile.");
   return table([
-    { name: "build", wide: true, show: (row) => h("a", { href: `#/build/${encodeURIComponent(row.id)}` }, row.name) },
+    { name: "build", wide: true, show: (row) => buildLink(row) },
     { name: "user", show: (row) => person(row.user, app.colours) },
     { name: "took", number: true, show: (row) => duration(row.took_ms) },
     { name: "hits", number: true, show: (row) => share(row.hit_rate) },

@@ -1,8 +1,8 @@
 // Queue: who waits, in which order, and for what?
 
 import { h } from "./dom.js";
-import { bar, card, empty, legend, person, table } from "./parts.js";
-import { bytes, count, duration, plural } from "./format.js";
+import { bar, buildLink, card, empty, legend, person, table } from "./parts.js";
+import { bytes, count, duration, plural, waits } from "./format.js";
 import { phaseOf } from "./state.js";
 
 const MOST_JOBS = 100;
@@ -27,7 +27,7 @@ export function queueView(app) {
         card("In order of service", null, rows.length ? [table([
           { name: "#", number: true, show: (each) => each.place },
           { name: "user", show: (each) => person(each.member, app.colours) },
-          { name: "build", show: (each) => (each.build ? h("a", { href: `#/build/${encodeURIComponent(each.build.id)}` }, each.build.name) : "–") },
+          { name: "build", show: (each) => (each.build ? buildLink(each.build) : "–") },
           { name: "jobs", number: true, show: (each) => count(each.jobs) },
           { name: "what they wait for", wide: true, show: (each) => bar(KINDS.map(([place, label, colour]) => ({ label, value: each.row[place], colour })), { total: Math.max(...rows.map((other) => other.jobs)) }) },
           { name: "the next one waits", wide: true, show: (each) => [app.words.waits?.[each.row[7]]?.what ?? each.row[7], h("small", null, ` ${each.row[7]}`)] },
@@ -53,9 +53,9 @@ export function queueView(app) {
 
 function leadOf(rows, waiting) {
   const most = [...rows].sort((a, b) => b.jobs - a.jobs)[0];
-  if (!most) return `${plural(waiting, "job")} wait${waiting === 1 ? "s" : ""}.`;
+  if (!most) return `${waits(waiting)}.`;
   const name = most.build ? `${most.build.name} of ${most.member}` : most.member;
-  return `${plural(waiting, "job")} wait${waiting === 1 ? "s" : ""}. ${name} fills the queue with ${count(most.jobs)}.`;
+  return `${waits(waiting)}. ${name} fills the queue with ${count(most.jobs)}.`;
 }
 
 function shipping(state) {
@@ -63,7 +63,7 @@ function shipping(state) {
   if (!rows.length) return empty("Every compiler is where it is needed.");
   return table([
     { name: "compiler", show: (row) => state.toolchains.get(row.toolchain)?.name || state.toolchains.get(row.toolchain)?.digest || "–" },
-    { name: "to", show: (row) => state.nodes.get(row.node)?.shown.name ?? "–" },
+    { name: "to", show: (row) => state.nodes.get(row.node)?.label ?? "–" },
     { name: "progress", wide: true, show: (row) => bar([{ label: "MiB there", value: row.done_bytes / 2 ** 20, colour: "#2aa7a0" }], { total: row.total_bytes / 2 ** 20 }) },
     { name: "there", number: true, show: (row) => `${bytes(row.done_bytes)} of ${bytes(row.total_bytes)}` },
   ], rows, { key: (row) => `${row.node}/${row.toolchain}`, label: "Compilers on their way" });

@@ -1,12 +1,12 @@
 // Slots: what ran where, and when? A row for each slot, the last minutes sliding by.
 
 import { h } from "./dom.js";
-import { empty, person, table } from "./parts.js";
-import { fitText, fitted, stripes } from "./chart.js";
+import { dot, empty, person, table } from "./parts.js";
+import { fitted, stripes, write } from "./chart.js";
 import { firstFrom, slotRows, timeTicks } from "./layout.js";
 import { NOBODY, PHASE_COLOURS, initials, inkOn, theme } from "./palette.js";
 import { baseName, bytes, clock, duration, share } from "./format.js";
-import { lentBy } from "./summary.js";
+import { lentBy, nodesByName, usedOf } from "./summary.js";
 
 const LEAST_SPAN_MS = 5_000;
 const MOST_SPAN_MS = 600_000;
@@ -45,7 +45,7 @@ export function slotsView(app) {
 }
 
 function controls(app, look) {
-  const zoom = (by) => () => { zoomTime(app, look, by); app.soon(); };
+  const zoom = (by) => () => { zoomTime(look, by); app.soon(); };
   return h("div", { class: "controls", key: "controls" },
     h("span", { class: "choice", role: "group", "aria-label": "Colour by" }, h("span", { class: "soft" }, "colour"),
       MODES.map((mode) => h("button", {
@@ -73,14 +73,13 @@ function legendOf(app, look) {
   const parts = look.mode === "phase" ? ["fetch", "compile", "return"].map((name) => [name, PHASE_COLOURS[name]])
     : look.mode === "outcome" ? OUTCOMES : [];
   return h("span", { class: "inline soft" }, parts.map(([name, colour]) =>
-    h("span", null, h("i", { class: "dot", css: { background: colour } }), name)));
+    h("span", null, dot(colour), name)));
 }
 
 const OUTCOMES = [["ok", "#2fa36b"], ["running", "#6cc5e8"], ["failed (stripes)", "#d9b23c"], ["lost (crossed)", "#e05d6f"]];
 
 function nodesOf(app) {
-  return [...app.state.nodes.values()].sort((a, b) => a.shown.name.localeCompare(b.shown.name))
-    .map((node) => ({ node, slots: Math.max(node.shown.all_slots, node.lanes.length) }));
+  return nodesByName(app.state).map((node) => ({ node, slots: Math.max(node.shown.all_slots, node.lanes.length) }));
 }
 
 function drawSlots(app, look, now) {
@@ -121,9 +120,7 @@ function drawSlots(app, look, now) {
     last = node;
   }
   if (!slots) {
-    pen.fillStyle = paint.soft;
-    pen.font = `14px ${paint.font}`;
-    pen.fillText("No node is connected.", look.labels + 16, AXIS + 40);
+    write(pen, paint, "No node is connected.", look.labels + 16, AXIS + 40, { size: 14 });
   }
   pen.restore();
   if (look.most > 0) scrollMark(pen, paint, look, width, room);
@@ -136,14 +133,10 @@ const slotsIn = (rows, from) => {
 };
 
 function axis(pen, paint, { begin, end, x, width, height }) {
-  pen.font = `11px ${paint.font}`;
-  pen.textAlign = "center";
-  pen.textBaseline = "alphabetic";
   for (const at of timeTicks(begin, end, width / 110)) {
     pen.fillStyle = paint.line;
     pen.fillRect(Math.round(x(at)), AXIS - 4, 1, height);
-    pen.fillStyle = paint.soft;
-    if (x(at) < width - 24) pen.fillText(clock(at), x(at), AXIS - 8);
+    if (x(at) < width - 24) write(pen, paint, clock(at), x(at), AXIS - 8, { align: "center", base: "alphabetic" });
   }
 }
 
@@ -157,7 +150,7 @@ function drawLane(app, look, pen, paint, { lane, x, y, begin, end, width, now })
     const stop = run.endedMs || now;
     const left = Math.max(look.labels, x(run.startedMs));
     const right = Math.min(width, x(stop));
-    const isHidden = !app.matches(run.job.file, run.member?.name, run.build?.name, run.node.shown.name);
+    const isHidden = !app.matches(run.job.file, run.member?.name, run.build?.name, run.node.label);
     pen.globalAlpha = isHidden ? 0.12 : 1;
     const before = i > 0 ? lane[i - 1].endedMs : 0;
     const fetch = Math.max(look.labels, x(Math.max(run.leasedMs, before)));
@@ -201,27 +194,15 @@ function fillRun(look, app, pen, paint, run, { left, y, wide, tall, x, stop }) {
 }
 
 function runText(look, app, pen, paint, run, left, y, wide, tall) {
-  pen.font = `${Math.min(11, tall - 2)}px ${paint.font}`;
-  pen.textAlign = "left";
-  pen.textBaseline = "middle";
-  pen.fillStyle = inkOn(colourOf(look, app, run));
   const whose = run.member ? `${initials(run.member.name)} ` : "";
-  pen.fillText(fitText(pen, whose + (baseName(run.job.file) || "…"), wide - 6), left + 3, y + tall / 2 + 0.5);
+  write(pen, paint, whose + (baseName(run.job.file) || "…"), left + 3, y + tall / 2 + 0.5, { within: wide - 6, size: Math.min(11, tall - 2), ink: inkOn(colourOf(look, app, run)) });
 }
 
 function nodeLabel(pen, paint, look, node, y, tall) {
-  pen.textAlign = "left";
-  pen.textBaseline = "top";
-  pen.fillStyle = node.shown.state === "quarantined" ? paint.bad : paint.ink;
-  pen.font = `600 12px ${paint.font}`;
-  pen.fillText(fitText(pen, node.shown.name, look.labels - 12), 4, y);
-  if (tall > 28) {
-    pen.fillStyle = paint.soft;
-    pen.font = `11px ${paint.font}`;
-    const busy = node.slots.reduce((sum, run) => sum + (run ? 1 : 0), 0);
-    pen.fillText(fitText(pen, `${busy} of ${node.shown.slots}`, look.labels - 12), 4, y + 15);
-    if (tall > 46 && node.shown.state !== "ready") pen.fillText(fitText(pen, node.shown.state, look.labels - 12), 4, y + 30);
-  }
+  const put = (text, down, more) => write(pen, paint, text, 4, y + down, { base: "top", within: look.labels - 12, ...more });
+  put(node.label, 0, { size: 12, weight: 600, ink: node.shown.state === "quarantined" ? paint.bad : paint.ink });
+  if (tall > 28) put(`${usedOf(node)} of ${node.shown.slots}`, 15);
+  if (tall > 46 && node.shown.state !== "ready") put(node.shown.state, 30);
 }
 
 function scrollMark(pen, paint, look, width, room) {
@@ -234,7 +215,7 @@ function scrollMark(pen, paint, look, width, room) {
 
 // ---- by hand ----------------------------------------------------------------------------------------
 
-function zoomTime(app, look, by, aroundMs = null) {
+function zoomTime(look, by, aroundMs = null) {
   const span = Math.max(LEAST_SPAN_MS, Math.min(MOST_SPAN_MS, look.spanMs * by));
   if (aroundMs !== null && look.endMs !== null) look.endMs = aroundMs + ((look.endMs - aroundMs) * span) / look.spanMs;
   look.spanMs = span;
@@ -243,7 +224,7 @@ function zoomTime(app, look, by, aroundMs = null) {
 function wheel(app, look, event) {
   event.preventDefault();
   if (event.ctrlKey || event.shiftKey) {
-    zoomTime(app, look, event.deltaY + event.deltaX > 0 ? 1.25 : 0.8, at(look, event).ms);
+    zoomTime(look, event.deltaY + event.deltaX > 0 ? 1.25 : 0.8, at(look, event).ms);
   } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
     shift(app, look, (event.deltaX / Math.max(1, look.canvas.clientWidth)) * look.spanMs);
   } else {
@@ -290,14 +271,14 @@ function at(look, event) {
   return { ms, run: run && run.startedMs <= ms + slack ? run : undefined };
 }
 
-export function runTip(app, run) {
+function runTip(app, run) {
   const { leased, job, result } = run;
   const placed = app.words.placed?.[leased.reason]?.what ?? leased.reason;
   const took = (run.endedMs || app.now()) - run.startedMs;
   return [
     job.file || "a file that is not told",
     `${run.member?.name ?? "somebody"} · ${run.build?.name ?? "no build"}`,
-    `${run.node.shown.name}, slot ${run.slot + 1}, from ${clock(run.startedMs)}`,
+    `${run.node.label}, slot ${run.slot + 1}, from ${clock(run.startedMs)}`,
     `${run.ending || "runs"}, ${duration(took)}; expected ${duration(leased.expected_ms)}${job.queued.is_known ? "" : " (never seen before)"}`,
     result ? `CPU ${duration(result.cpu_ms)}, memory ${bytes(result.peak_bytes)}, waited ${duration(result.queue_ms)}` : `memory promised ${bytes(leased.memory_bytes)}`,
     `Why here: ${placed}.`,
@@ -308,8 +289,8 @@ export function runTip(app, run) {
 
 function keys(app, look, event) {
   const steps = { ArrowLeft: -0.2, ArrowRight: 0.2 };
-  if (event.key === "+" || event.key === "=") zoomTime(app, look, 0.5);
-  else if (event.key === "-") zoomTime(app, look, 2);
+  if (event.key === "+" || event.key === "=") zoomTime(look, 0.5);
+  else if (event.key === "-") zoomTime(look, 2);
   else if (event.key in steps) shift(app, look, steps[event.key] * look.spanMs);
   else if (event.key === "ArrowUp") look.top -= 60;
   else if (event.key === "ArrowDown") look.top += 60;
@@ -328,13 +309,13 @@ function list(app, now) {
   for (const node of state.nodes.values()) running.push(...node.runs.values());
   running.sort((a, b) => a.leasedMs - b.leasedMs);
   const rows = [...running, ...state.runs.slice(-LISTED).reverse()]
-    .filter((run) => app.matches(run.job.file, run.member?.name, run.build?.name, run.node.shown.name)).slice(0, LISTED);
+    .filter((run) => app.matches(run.job.file, run.member?.name, run.build?.name, run.node.label)).slice(0, LISTED);
   if (!rows.length) return empty("Nothing runs, and nothing has run of late.");
   return h("div", { class: "card", key: "list" }, table([
     { name: "file", wide: true, show: (run) => run.job.file || "–" },
     { name: "user", show: (run) => person(run.member?.name ?? "", app.colours) },
     { name: "build", show: (run) => run.build?.name ?? "–" },
-    { name: "node", show: (run) => run.node.shown.name },
+    { name: "node", show: (run) => run.node.label },
     { name: "state", show: (run) => run.ending || (run.startedMs ? "compiles" : "fetches its inputs") },
     { name: "took", number: true, show: (run) => duration((run.endedMs || now) - (run.startedMs || run.leasedMs)) },
     { name: "expected", number: true, show: (run) => duration(run.leased.expected_ms) },

@@ -2,11 +2,11 @@
 
 import { h } from "./dom.js";
 import { person } from "./parts.js";
-import { fitText, fitted, stripes } from "./chart.js";
+import { fitted, stripes, write } from "./chart.js";
 import { innerPlaces, starPlaces } from "./layout.js";
 import { NOBODY, initials, inkOn, theme } from "./palette.js";
 import { bytes, count, duration, personOf } from "./format.js";
-import { memoryText, people } from "./summary.js";
+import { memoryText, nodesByName, people, usedOf } from "./summary.js";
 
 const LINK_MS = 10_000; // links are as wide as what went over them in so long
 const MOST_PEOPLE = 16;
@@ -41,7 +41,7 @@ export function starView(app) {
 
 function inWords(app, look) {
   const parts = [...look.links.values()].filter((each) => each.running)
-    .map((each) => `${personOf(each.name)} uses ${count(each.running)} slots of ${each.node.shown.name}`);
+    .map((each) => `${personOf(each.name)} uses ${count(each.running)} slots of ${each.node.label}`);
   return parts.slice(0, 30).join("; ") || "Nobody uses a node now.";
 }
 
@@ -78,7 +78,7 @@ function measure(app, look, now) {
 function draw(app, look, now) {
   const { pen, width, height } = fitted(look.canvas);
   const paint = theme(look.canvas);
-  const nodes = [...app.state.nodes.values()].sort((a, b) => a.shown.name.localeCompare(b.shown.name));
+  const nodes = nodesByName(app.state);
   const places = starPlaces(nodes.map((node) => node.shown.all_slots), width, height);
   look.places = nodes.map((node, i) => ({ node, ...places[i] }));
   const inner = innerPlaces(look.people.length, width, height);
@@ -91,17 +91,14 @@ function draw(app, look, now) {
   for (const { name, node, running, bytes: sum } of links) {
     const [from, to] = [seats.get(name), byNode.get(node)];
     if (!from || !to || (!running && !sum)) continue;
-    const isHidden = !app.matches(name, node.shown.name);
+    const isHidden = !app.matches(name, node.label);
     userLink(pen, app.colours.of(name), from, to, middle, sum / LINK_MS, running, isHidden ? 0.08 : running ? 0.62 : 0.25);
   }
   for (const place of look.places) disc(app, pen, paint, place, now);
   broker(app, pen, paint, middle);
   for (const seat of seats.values()) petal(app, pen, paint, seat);
   if (!nodes.length) {
-    pen.fillStyle = paint.soft;
-    pen.font = `15px ${paint.font}`;
-    pen.textAlign = "center";
-    pen.fillText("No node is connected.", middle.x, middle.y + 60);
+    write(pen, paint, "No node is connected.", middle.x, middle.y + 60, { size: 15, align: "center" });
   }
 }
 
@@ -132,7 +129,7 @@ function disc(app, pen, paint, { node, x, y, r }) {
   const { shown } = node;
   const isBad = shown.state === "quarantined";
   const isOff = OFF.has(shown.state) || (shown.state === "limited" && shown.slots === 0);
-  const isHidden = !app.matches(shown.name, ...node.slots.map((run) => run?.member?.name));
+  const isHidden = !app.matches(node.label, ...node.slots.map((run) => run?.member?.name));
   pen.globalAlpha = isHidden ? 0.25 : 1;
   pen.beginPath();
   pen.arc(x, y, r, 0, 2 * Math.PI);
@@ -198,20 +195,14 @@ function slotColour(app, paint, node, i) {
 function discText(pen, paint, node, x, y, r, isOff, isBad) {
   const { shown } = node;
   if (r < 11) return;
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  const busy = node.slots.reduce((sum, run) => sum + (run ? 1 : 0), 0);
-  pen.fillStyle = isOff ? paint.soft : paint.ink;
-  pen.font = `600 ${Math.max(9, Math.min(16, r * 0.36))}px ${paint.font}`;
-  pen.fillText(`${busy}/${shown.slots}`, x, y);
+  const look = { weight: 600, align: "center", ink: isOff ? paint.soft : paint.ink };
+  write(pen, paint, `${usedOf(node)}/${shown.slots}`, x, y, { ...look, size: Math.max(9, Math.min(16, r * 0.36)) });
   if (r < 16) return;
-  pen.font = `600 12px ${paint.font}`;
-  pen.fillStyle = isBad ? paint.bad : isOff ? paint.soft : paint.ink;
-  pen.fillText(fitText(pen, shown.name, r * 3), x, y + r + 17);
+  if (isBad) look.ink = paint.bad;
+  write(pen, paint, node.label, x, y + r + 17, { ...look, size: 12, within: r * 3 });
   if (shown.state !== "ready") {
-    pen.font = `11px ${paint.font}`;
     const word = isBad ? "quarantine" : shown.state === "limited" ? shown.reason || "lends less" : shown.state;
-    pen.fillText(fitText(pen, word, r * 4), x, y + r + 31);
+    write(pen, paint, word, x, y + r + 31, { ...look, weight: 400, within: r * 4 });
   }
 }
 
@@ -223,16 +214,10 @@ function broker(app, pen, paint, { x, y }) {
   pen.lineWidth = 2;
   pen.strokeStyle = paint.accent;
   pen.stroke();
-  pen.fillStyle = paint.ink;
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  pen.font = `600 11px ${paint.font}`;
   const waiting = app.state.pulse?.waiting ?? 0;
-  pen.fillText("broker", x, waiting ? y - 6 : y);
-  if (waiting) {
-    pen.font = `10px ${paint.font}`;
-    pen.fillText(`${count(waiting)} wait`, x, y + 7);
-  }
+  const look = { ink: paint.ink, align: "center" };
+  write(pen, paint, "broker", x, waiting ? y - 6 : y, { ...look, weight: 600 });
+  if (waiting) write(pen, paint, `${count(waiting)} wait`, x, y + 7, { ...look, size: 10 });
 }
 
 function petal(app, pen, paint, seat) {
@@ -245,14 +230,8 @@ function petal(app, pen, paint, seat) {
   pen.lineWidth = 2;
   pen.strokeStyle = paint.paper;
   pen.stroke();
-  pen.fillStyle = inkOn(colour);
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  pen.font = `700 11px ${paint.font}`;
-  pen.fillText(initials(seat.name), seat.x, seat.y);
-  pen.fillStyle = paint.ink;
-  pen.font = `12px ${paint.font}`;
-  pen.fillText(fitText(pen, personOf(seat.name), 110), seat.x, seat.y + r + 10);
+  write(pen, paint, initials(seat.name), seat.x, seat.y, { weight: 700, ink: inkOn(colour), align: "center" });
+  write(pen, paint, personOf(seat.name), seat.x, seat.y + r + 10, { within: 110, size: 12, ink: paint.ink, align: "center" });
 }
 
 function hover(app, look, event) {
@@ -264,12 +243,12 @@ function hover(app, look, event) {
   if (seat) {
     const flows = [...look.links.values()].filter((each) => each.name === seat.name && each.running);
     app.showTip([seat.name, `${count(seat.running)} running, ${count(seat.waiting)} waiting`,
-      ...flows.slice(0, 8).map((each) => `${each.node.shown.name}: ${count(each.running)} running, ${bytes(each.bytes / (LINK_MS / 1000))}/s`)],
+      ...flows.slice(0, 8).map((each) => `${each.node.label}: ${count(each.running)} running, ${bytes(each.bytes / (LINK_MS / 1000))}/s`)],
     event.clientX, event.clientY);
   } else if (place) {
     const { shown, slots } = place.node;
     const runs = slots.filter((run) => run);
-    app.showTip([shown.name, `${shown.state}${shown.reason ? `: ${shown.reason}` : ""}`,
+    app.showTip([place.node.label, `${shown.state}${shown.reason ? `: ${shown.reason}` : ""}`,
       `${runs.length} of ${shown.slots} slots in use, ${shown.all_slots} in all`, `speed ${shown.speed.toFixed(2)}, load ${shown.load.toFixed(1)}, memory ${memoryText(shown)}`,
       ...runs.slice(0, 8).map((run) => `${personOf(run.member?.name ?? "?")}: ${run.job.file || "a file"}, ${duration(app.now() - run.startedMs)}`),
       runs.length > 8 ? `and ${runs.length - 8} more` : null].filter(Boolean), event.clientX, event.clientY);

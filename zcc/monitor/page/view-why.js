@@ -1,7 +1,7 @@
 // Why: what became of this file?
 
 import { h } from "./dom.js";
-import { card, empty, person } from "./parts.js";
+import { buildLink, card, empty, person, reason } from "./parts.js";
 import { asking } from "./view-builds.js";
 import { bytes, count, duration, moment } from "./format.js";
 
@@ -55,7 +55,7 @@ function answers(app, look, now) {
     const [level, what, lines] = explained(app, row);
     return h("li", { class: "card", key: `${row.at_ms}${row.key}${i}` },
       h("h2", null, h("span", { class: `state ${level}` }, what), h("span", { class: "path" }, row.file || "a file that is not told")),
-      h("p", { class: "soft" }, person(row.user, app.colours), " · ", h("a", { href: `#/build/${encodeURIComponent(row.build)}` }, row.build_name), ` · ${moment(row.at_ms, now)}`),
+      h("p", { class: "soft" }, person(row.user, app.colours), " · ", buildLink({ id: row.build, name: row.build_name }), ` · ${moment(row.at_ms, now)}`),
       lines.filter(Boolean).map((line) => h("p", null, line)));
   }));
 }
@@ -104,12 +104,6 @@ function common(app, asked) {
   }
   const rows = [...sums.values()].sort((a, b) => b.times - a.times);
   return card("Why compiles were local", "of the last builds", rows.length
-    ? rows.slice(0, 20).map((row) => {
-      const told = app.words.local?.[row.word] ?? { what: row.word };
-      return h("div", { class: "reason", key: row.word },
-        h("p", null, h("b", null, `${count(row.times)} × `), told.what, told.why ? ` ${told.why}` : "", h("code", null, row.word)),
-        told.advice ? h("p", { class: "soft" }, told.advice) : null,
-        h("p", { class: "soft" }, "last in ", h("a", { href: `#/build/${encodeURIComponent(row.last.id)}` }, row.last.name)));
-    })
+    ? rows.slice(0, 20).map((row) => reason(app.words, row.word, row.times, h("p", { class: "soft" }, "last in ", buildLink(row.last))))
     : empty("Nothing was compiled locally."));
 }
