@@ -90,7 +90,7 @@ def main() -> None:
         def call(outcome: CountOutcome, of: Part) -> None:
             build: Build = account.stats.enter(b"/")
             account.settled(build, REQUEST, (of,), CacheMode.ON, outcome, 0.001)
-            account.left(build, (of,))
+            account.left(build, REQUEST, (of,))
 
         rows: dict[str, list[float]] = {"reading": [], "hit": [], "miss": [], "thread": []}
         for _ in range(ROUNDS):

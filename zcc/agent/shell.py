@@ -209,6 +209,7 @@ class AgentShell:
         if request.is_named:
             call.age_s = visitor.caller.age_s()
         self._calls[number] = call
+        self._account.arrived(request)
         for each in wrong_in_call(request.environment):
             self._stats.note_once(each)
         policy = request.environment.get(b"ZCC_FALLBACK")
@@ -433,7 +434,7 @@ class AgentShell:
                 self._count(effect)
             case ForgetCall(number):
                 call = self._calls.pop(number)
-                self._account.left(call.build, call.parts)
+                self._account.left(call.build, call.request, call.parts)
                 self._jobs.leave(call)
             case _:
                 event = self._jobs.do(effect, self._loop.time())

@@ -19,7 +19,8 @@ _SPLIT = (
     ("queued_s", "queue"),
     ("sending_s", "send"),
     ("remote_wall_s", "compile"),
-    ("returning_s", "return"),
+    # By its own word: "return" is what the farm's page calls a phase that ends at the broker.
+    ("returning_s", "download"),
     ("overhead_s", "other"),
 )
 

@@ -34,6 +34,7 @@ class Subcommand:
 # In the order of `zcc --help`.
 SUBCOMMANDS: Mapping[str, Subcommand] = {
     "up": Subcommand("up", "up", _RUNS),
+    "watch": Subcommand("watch", "watch", _RUNS),
     "publish": Subcommand("publish", "publish", _RUNS),
     "join": Subcommand("farm", "join"),
     "leave": Subcommand("farm", "leave"),

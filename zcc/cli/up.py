@@ -19,6 +19,7 @@ from zcc.agent.launchers.inheritance import MANAGER_VARIABLE
 from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
 from zcc.cli.agent import sibling
+from zcc.cli.progress import is_shown, named, wait_shown
 from zcc.cli.supervisor import (
     Ended,
     Work,
@@ -235,6 +236,9 @@ def up(
         metavar="N",
         help="Slots of each node; 0: the processors, shared out.",
     ),
+    is_progress: bool = typer.Option(
+        False, "--progress", help="A line below the command that says how far it is, as zcc watch."
+    ),
 ) -> None:
     """Run a farm on this machine: a broker and nodes on loopback, enrolled without a question."""
     slots = slots or max(1, processors() // nodes)
@@ -243,16 +247,20 @@ def up(
         local = LocalFarm(make_directory(_PREFIX), dies_with_us=True)
         try:
             local.start(nodes, slots)
-            return _run(command, local.environment, group)
+            environment = named(local.environment) if is_progress else local.environment
+            return _run(command, environment, group, is_shown=is_progress and is_shown())
         finally:
             local.stop()
 
     raise typer.Exit(supervise(Work(run, bool(command), _PREFIX)))
 
 
-def run_command(command: list[str], environment: Mapping[str, str], group: int) -> int:
+def run_command(
+    command: list[str], environment: Mapping[str, str], group: int, *, is_shown: bool = False
+) -> int:
     """Run the user's command in this process group, with zcc on its PATH; its exit status as a shell would
     give it, for one that cannot be run too. What is left of it is asked to end when this work is ended.
+    `is_shown`: with a line on the terminal that says how far it is.
     """
     path = f"{environment.get('PATH', os.defpath)}:{os.path.dirname(sys.executable)}"
     process: subprocess.Popen[bytes] | None = None
@@ -263,7 +271,7 @@ def run_command(command: list[str], environment: Mapping[str, str], group: int) 
                 env={**environment, "PATH": path},
                 preexec_fn=lambda: join_front(group, mask),  # noqa: PLW1509 - one thread
             )
-        status = process.wait()
+        status = wait_shown(process, environment) if is_shown else process.wait()
     except FileNotFoundError:
         print(complaint(f"zcc: {command[0]}: command not found"), file=sys.stderr)
         return _NOT_FOUND
@@ -277,9 +285,11 @@ def run_command(command: list[str], environment: Mapping[str, str], group: int) 
     return status if status >= 0 else 128 - status
 
 
-def _run(command: list[str] | None, environment: dict[str, str], group: int) -> int:
+def _run(
+    command: list[str] | None, environment: dict[str, str], group: int, *, is_shown: bool
+) -> int:
     if command:
-        return run_command(command, environment, group)
+        return run_command(command, environment, group, is_shown=is_shown)
     for name in ("ZCC_CONFIG_DIR", "ZCC_STATE_DIR", "ZCC_SOCKET"):
         typer.echo(f"export {name}={environment[name]}")
     typer.echo("the farm is up; set these where you build, then press Ctrl-C here to end it")

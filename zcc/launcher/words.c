@@ -27,7 +27,7 @@
 static const char *const subcommands[] = {
     "agent", "cache", "completion", "config", "doctor", "events", "explain", "help", "join", "leave",
     "masquerade", "monitor", "nodes", "publish", "report", "slots", "stats", "toolchain", "top", "trace", "up",
-    "version", "why", "why-node",
+    "version", "watch", "why", "why-node",
 };
 
 /* What a compiler reads, so a first word with such an ending is no compiler. */

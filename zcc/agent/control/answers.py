@@ -80,6 +80,8 @@ class Desk:
                 return {}
             case "status":
                 return self._status()
+            case "progress":
+                return self._progress(str(request.get("build", "")))
             case "nodes":
                 return await self._list_nodes()
             case "slots":
@@ -151,6 +153,16 @@ class Desk:
             "standing": asdict(standing()),
             "memory": self._remembered(),
         }
+
+    def _progress(self, build: str) -> dict[str, Any]:
+        """Of the calls that have this in ZCC_BUILD."""
+        session = self._session
+        standing_with = {
+            "farm": session.access.farm if session is not None else None,
+            "connected": session is not None and session.is_open,
+            "dialling": session is not None and session.is_dialling,
+        }
+        return asdict(self._account.progress.of(os.fsencode(build))) | standing_with
 
     def _remembered(self) -> dict[str, Any]:
         """What this process takes, and which of its maps how much of that, by their own account."""

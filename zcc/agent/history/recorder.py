@@ -16,6 +16,7 @@ from zcc.agent.farm.telling import Telling
 from zcc.agent.history.builds import Build
 from zcc.agent.history.database import FILE_NAME, Notebook
 from zcc.agent.history.last_compiles import Lasts, cause_of_miss, sources_in
+from zcc.agent.history.progress import Progress
 from zcc.agent.history.stats import Stats
 from zcc.agent.history.timing import Trip
 from zcc.agent.launchers.wire import Request
@@ -40,7 +41,12 @@ class Account:
         self.disputed = Disputed(self._notebook)
         self._trips: dict[int, Trip] = {}
         self._telling = Telling(is_on=tells)
+        self.progress = Progress()
         self.stats = Stats(state_dir, self._notebook, checkout_of)
+
+    def arrived(self, request: Request) -> None:
+        """A call."""
+        self.progress.arrived(_name_of(request))
 
     def subject_of(
         self, build: Build, request: Request, part: Part, scan_s: float
@@ -94,6 +100,7 @@ class Account:
         recalled = [part.result for part in parts if part.result and part.is_recalled]
         saved_s = sum(result.usage.cpu_s for result in recalled)
         self.stats.count(build, outcome, took_s, saved_s)
+        self.progress.settled(_name_of(request), outcome.outcome, saved_s)
         if mode is CacheMode.REFRESH and parts:
             self.stats.add("refreshes", build)
         causes = [cause_of_miss(mode, part.missed) for part in parts]
@@ -108,9 +115,10 @@ class Account:
             for source in sources_in(request):
                 self._lasts.ran_here(source, outcome.reason, outcome.detail)
 
-    def left(self, build: Build, parts: Sequence[Part]) -> None:
+    def left(self, build: Build, request: Request, parts: Sequence[Part]) -> None:
         """The call's launcher, or the compiler that it became, is gone."""
         self.stats.leave(build)
+        self.progress.left(_name_of(request))
         for part in parts:
             self._trips.pop(part.ticket, None)
 
@@ -135,3 +143,8 @@ class Account:
         self.stats.save()
         self._lasts.flush()
         self._notebook.close()
+
+
+def _name_of(request: Request) -> bytes:
+    """What tells the calls of a build that is watched from others."""
+    return request.environment.get(b"ZCC_BUILD", b"")
