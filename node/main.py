@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -93,10 +95,23 @@ def leave(
 
 
 @app.command()
-def check(state: State = DEFAULT_STATE) -> None:
-    """Try out whether a sandbox that holds can be made on this machine; serve does so too."""
-    found = probe(state, cgroups=_claimed_cgroups())
-    say(f"{found.bubblewrap} isolates, filters and logs on this machine")
+def check(state: State = DEFAULT_STATE, user: AsUser = "") -> None:
+    """Try out whether a sandbox that holds can be made on this machine, as serve does, and as whom it does."""
+    cgroups = _claimed_cgroups()
+    chosen = choose_user(user, state)
+    directory = state
+    if chosen is not None and not _is_owned_by(chosen, state):
+        # What serve would give away for good is none of a check's.
+        directory = tempfile.mkdtemp(prefix="zcc-node-check-")
+    try:
+        _become_nobody_special(chosen, directory, cgroups)
+        own_user_namespace()
+        found = probe(directory, cgroups=cgroups)
+    finally:
+        if directory != state:
+            shutil.rmtree(directory, ignore_errors=True)
+    whose = f", as the user {chosen.name}" if chosen is not None else ""
+    say(f"{found.bubblewrap} isolates, filters and logs on this machine{whose}")
     for weakness in found.weaker:
         say(f"weaker than elsewhere: {weakness}")
 
@@ -278,6 +293,10 @@ def _claimed_cgroups() -> Cgroups | str:
         return claim_cgroups()
     except CgroupError as error:
         return str(error)
+
+
+def _is_owned_by(user: User, state: str) -> bool:
+    return os.path.isdir(state) and os.stat(state).st_uid == user.uid
 
 
 def _become_nobody_special(user: User | None, state: str, cgroups: Cgroups | str) -> None:

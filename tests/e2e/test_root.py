@@ -104,3 +104,40 @@ def test_a_state_that_only_root_can_reach_is_refused(local: LocalFarm, tmp_path:
     told = (tmp_path / "log").read_text()
     assert f"cannot enter {local.directory}: move the state" in told
     assert "Traceback" not in told
+
+
+def check(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(entry for entry in (os.getcwd(), *sys.path) if entry)
+    return subprocess.run(
+        [interpreter(), "-m", "node.main", "check", "--state", os.fspath(state), *options],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_a_check_by_root_says_what_serve_would_say(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(0o700)
+    done = check(closed / "state")
+    assert done.returncode == 1
+    assert f"cannot enter {tmp_path}".split("/pytest", maxsplit=1)[0] in done.stderr
+    assert "as root a node becomes the user" in done.stderr
+    assert not (closed / "state").exists()
+
+
+def test_a_check_by_root_tries_it_as_the_user_that_serve_becomes_and_gives_nothing_away() -> None:
+    if not is_for_all_users():
+        pytest.skip("no interpreter of this version that another user can start")
+    with tempfile.TemporaryDirectory(prefix="zcc-root-") as directory:
+        os.chmod(directory, 0o711)
+        state = Path(directory, "state")
+        state.mkdir(0o700)
+        done = check(state)
+        assert done.returncode == 0, done.stderr
+        assert f"as the user {name_of(OWN_NUMBER)}" in done.stdout
+        assert os.stat(state).st_uid == 0
+        assert os.listdir(state) == []
+        assert "as the user" not in check(state, "--user", "root").stdout

@@ -166,6 +166,8 @@ def _sandbox() -> CheckResult:
         os.makedirs(state, mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=state, prefix="doctor-") as scratch:
             command = [agent.sibling("zcc-node"), "check", "--state", scratch]
+            # As in zcc up, whose nodes run this user's own jobs.
+            command += ["--user", "any"]
             # Without COLUMNS: a line of its is one of ours to fold.
             own = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
             done = subprocess.run(
