@@ -225,13 +225,22 @@ def _row(job: JobView) -> dict[str, Any]:
         "cost_ms": queued.cost_ms,
         "memory_bytes": queued.memory_bytes,
         "toolchain": job.toolchain.name if job.toolchain is not None else "",
-        "losses": [
-            f"{each.node.shown.name}: {each.ending}" + (f" ({each.detail})" if each.detail else "")
-            for each in job.runs
-            if each.is_fault or each.ending in ("node-lost", "node-left")
-        ],
+        "losses": [_loss(each) for each in job.runs if _is_loss(each)],
     }
     return {**row, **_run_row(run), **_result_row(job)}
+
+
+def _is_loss(run: RunView) -> bool:
+    """Whether it gave no result that was waited for. A copy that comes second has cost nobody time."""
+    is_late = run.ending == "beaten" and not run.leased.is_copy
+    return run.is_fault or is_late or run.ending in ("node-lost", "node-left")
+
+
+def _loss(run: RunView) -> str:
+    told = f"{run.node.shown.name}: {run.ending}"
+    if run.ending == "beaten" and run.ended_s is not None:
+        told += f" by a second copy elsewhere after {run.ended_s - run.leased_s:.0f} s"
+    return told + (f" ({run.detail})" if run.detail else "")
 
 
 def _run_row(run: RunView | None) -> dict[str, Any]:

@@ -116,6 +116,43 @@ def test_a_failed_compile_and_lost_runs_are_listed() -> None:
     assert all(loss.startswith("ash: sandbox (cannot mount /proc") for loss in losses)
 
 
+def test_who_held_a_job_before_a_copy_ended_it_is_told() -> None:
+    """And the copy that comes second is not: it cost nobody time."""
+    told = {}
+    for winner in (105, 107):
+        state = FarmState()
+        for event in (*watched_farm.two_copies(), *watched_farm.two_copies_end(winner)):
+            state.apply(event)
+        (copied,) = state.known_builds.values()
+        (row,) = analysis.document(state, copied)["runs"]
+        told[row["node"]] = row["losses"]
+    assert told == {"oak": [], "ash": ["oak: beaten by a second copy elsewhere after 0 s"]}
+
+
+FINDINGS = """
+import { readFileSync } from "node:fs";
+import { findings } from "./build-page.js";
+console.log(JSON.stringify(findings(JSON.parse(readFileSync(0, "utf8"))).map((each) => each.text)));
+"""
+
+
+def test_the_page_says_who_held_the_last_file_and_which_node_was_slow(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    doc = document("engine 14:06:15")
+    doc["tail"]["last"] = {**doc["tail"]["last"], "losses": ["snail: beaten after 43 s"]}
+    node = {"jobs": 4, "cpu_ms": 1}
+    doc["nodes"] = [
+        {**node, "node": "oak", "per_cost": 12.0},
+        {**node, "node": "elm", "per_cost": 13.0},
+    ]
+    said = json.loads(run_node(tmp_path, FINDINGS, stdin=json.dumps(doc)))
+    assert "alone. Before that: snail: beaten after 43 s." in said[0]
+    assert not [text for text in said if text.startswith("Slow for this build")]
+    doc["nodes"].append({**node, "node": "yew", "per_cost": 30.0})
+    said = json.loads(run_node(tmp_path, FINDINGS, stdin=json.dumps(doc)))
+    assert "Slow for this build: yew took 2.5 times as long as oak." in said
+
+
 def test_slowest_and_largest_are_in_order() -> None:
     told = document("game 14:09:00")
     walls = [row["wall_ms"] for row in told["slowest"]]

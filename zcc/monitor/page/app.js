@@ -113,12 +113,8 @@ class App {
       this.lastRender = at;
       this.render();
     }
-    if (this.isReady() && this.view.frame && (!this.stream.isPaused || this.isDirty)) this.view.frame(at);
+    if (this.stream.isLoaded && this.view.frame && (!this.stream.isPaused || this.isDirty)) this.view.frame(at);
     this.isDirty = false;
-  }
-
-  isReady() {
-    return this.stream.isLoaded;
   }
 
   render() {
@@ -132,8 +128,8 @@ class App {
     patch(notice, this.notices());
     // In the order in which the broker told of them, so that other screens give the same.
     for (const { name, role } of this.state.members.values()) if (role !== "node") this.colours.of(name);
-    document.body.dataset.ready = this.isReady() ? "yes" : "no";
-    if (!this.isReady()) {
+    document.body.dataset.ready = this.stream.isLoaded ? "yes" : "no";
+    if (!this.stream.isLoaded) {
       patch(main, [h("div", { class: "empty", key: "loading" },
         h("p", null, this.stream.isConnected ? "Waiting for the farm's state …" : "Connecting …"),
         this.stream.source.why ? h("p", { class: "soft" }, this.stream.source.why) : null)]);
@@ -263,5 +259,5 @@ function kept(act) {
 }
 
 const app = new App();
-globalThis.zccMonitor = app; // for tests and for who looks under the hood
+globalThis.zccMonitor = app; // for tests, and under the hood
 app.start();

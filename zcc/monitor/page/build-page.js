@@ -61,16 +61,19 @@ export function findings(doc) {
   if (tail) {
     const last = tail.last;
     const name = last.file || "a file that is not told";
+    const lost = last.losses.length ? ` Before that: ${last.losses.join("; ")}.` : "";
     const faster = tail.on_fastest_ms && tail.on_fastest_ms * 1.3 < last.wall_ms
       ? ` The fastest node would have taken ${duration(tail.on_fastest_ms)} for it instead of ${duration(last.wall_ms)}.` : "";
     if (tail.alone_ms > tail.ms / 3) {
-      say("warn", `The last ${duration(tail.alone_ms)} were ${name} on ${last.node}, alone.${faster}`);
+      say("warn", `The last ${duration(tail.alone_ms)} were ${name} on ${last.node}, alone.${lost}${faster}`);
     } else {
-      say("warn", `For the last ${duration(tail.ms)} at most ${plural(tail.at_most, "job")} ran at once, of ${tail.most} before. ${name} on ${last.node} ended last.${faster}`);
+      say("warn", `For the last ${duration(tail.ms)} at most ${plural(tail.at_most, "job")} ran at once, of ${tail.most} before. ${name} on ${last.node} ended last.${lost}${faster}`);
     }
   }
-  const slow = doc.nodes.filter((row) => row.per_cost > 1.8 && row.jobs > 2 && doc.nodes.length > 1);
-  if (slow.length) say("warn", `Slow for this build: ${slow.slice(0, 3).map((row) => `${row.node} took ${row.per_cost.toFixed(1)} times as long as an average slot`).join(", ")}.`);
+  // Against each other: expected costs may be guesses.
+  const [best, ...others] = doc.nodes.filter((row) => row.per_cost && row.jobs > 2).sort((a, b) => a.per_cost - b.per_cost);
+  const slow = others.filter((row) => row.per_cost > 1.8 * best.per_cost);
+  if (slow.length) say("warn", `Slow for this build: ${slow.slice(-3).map((row) => `${row.node} took ${(row.per_cost / best.per_cost).toFixed(1)} times as long as ${best.node}`).join(", ")}.`);
   if (doc.failed) say("bad", `${plural(doc.failed, "compile")} failed.`);
   const waited = doc.phases.queue / Math.max(1, sum(Object.values(doc.phases)));
   if (waited > 0.3) say("note", `${share(waited)} of its jobs' time was waiting for a slot: the farm was full, or too small for it.`);

@@ -1,6 +1,6 @@
 // The farm as a watcher has it: rows of events in, the present and some history to be read. Pure.
 //
-// The same rules as zcc/watching/state.py; tests/unit/monitor/test_reducers.py holds the two against each other. Times are
+// The rules of zcc/watching/state.py; tests/unit/monitor/test_reducers.py holds the two against each other. Times are
 // Unix milliseconds. Of `runs` and `seconds` only the last are kept.
 
 const MOST_RUNS = 60_000;

@@ -1,4 +1,4 @@
-// Hosts: which node is bad? Where the server allows it, a node is drained here, or let work again.
+// Hosts: which node is bad? Where the server allows it, nodes are drained here.
 
 import { h } from "./dom.js";
 import { bar, card, empty, table } from "./parts.js";

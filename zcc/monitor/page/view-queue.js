@@ -54,7 +54,8 @@ export function queueView(app) {
 function leadOf(rows, waiting) {
   const most = [...rows].sort((a, b) => b.jobs - a.jobs)[0];
   if (!most) return `${waits(waiting)}.`;
-  const name = most.build ? `${most.build.name} of ${most.member}` : most.member;
+  const who = most.member || "somebody";
+  const name = most.build ? `${most.build.name} of ${who}` : `A build of ${who}`;
   return `${waits(waiting)}. ${name} fills the queue with ${count(most.jobs)}.`;
 }
 

@@ -28,7 +28,7 @@ export function slotsView(app) {
       look.isList ? list(app, now) : h("canvas", {
         key: "gantt", class: "gantt", own: true, tabindex: 0, role: "img",
         "aria-label": "Slots over time. The list (key l) tells the same in words.",
-        onwheel: (event) => wheel(app, look, event), onpointerdown: (event) => grab(look, event, app),
+        onwheel: (event) => wheel(app, look, event), onpointerdown: (event) => grab(look, event),
         onpointermove: (event) => move(app, look, event), onpointerup: () => (look.drag = null),
         onpointerleave: () => app.showTip(null),
         ondblclick: () => { look.endMs = null; app.soon(); },
