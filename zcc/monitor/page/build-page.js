@@ -132,7 +132,7 @@ function comparison(doc, about) {
   about.link ? h("p", null, h("a", { href: about.link(before.id) }, `Open ${before.name}`)) : null];
 }
 
-// ---- the picture ------------------------------------------------------------------------------------
+// ---- the picture ----
 
 function spansOf(doc) {
   const runs = doc.runs.filter((run) => run.started_ms);

@@ -63,10 +63,6 @@ export function chooseTheme(said) {
 /** The page's colours for canvases, which know no CSS. */
 export function theme(element) {
   const style = getComputedStyle(element);
-  const get = (name) => style.getPropertyValue(name).trim();
-  return {
-    ink: get("--ink"), soft: get("--soft"), faint: get("--faint"), line: get("--line"), paper: get("--paper"),
-    card: get("--card"), accent: get("--accent"), bad: get("--bad"), warn: get("--warn"), good: get("--good"),
-    font: get("--font"),
-  };
+  const names = ["ink", "soft", "faint", "line", "paper", "card", "accent", "bad", "warn", "good", "font"];
+  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }

@@ -110,10 +110,9 @@ export const facts = (rows) =>
 
 export const tierCounts = (row) => ({ here: row.hits_here, farm: row.hits_farm, twin: row.twins, compiled: row.compiled, local: row.local });
 
-export const tierParts = (counts, colours) => [
-  { label: "this machine's cache", value: counts.here, colour: colours.here },
-  { label: "the farm's cache", value: counts.farm, colour: colours.farm },
-  { label: "shared with a twin", value: counts.twin, colour: colours.twin },
-  { label: "compiled on the farm", value: counts.compiled, colour: colours.compiled },
-  { label: "compiled locally", value: counts.local, colour: colours.local },
-];
+export const TIER_LABELS = {
+  here: "this machine's cache", farm: "the farm's cache", twin: "shared with a twin", compiled: "compiled on the farm", local: "compiled locally",
+};
+
+export const tierParts = (counts, colours) =>
+  Object.entries(TIER_LABELS).map(([name, label]) => ({ label, value: counts[name], colour: colours[name] }));

@@ -38,9 +38,10 @@ function trimKnown(builds, most) {
   if (builds.size <= most) return;
   const idle = [...builds].filter(([, each]) => !each.live.size);
   const counts = new Map();
-  for (const [, each] of idle) counts.set(each.member?.id, (counts.get(each.member?.id) ?? 0) + 1);
+  const owner = ([, each]) => each.member?.id;
+  for (const each of idle) counts.set(owner(each), (counts.get(owner(each)) ?? 0) + 1);
   const largest = Math.max(...counts.values());
-  const gone = idle.find(([, each]) => counts.get(each.member?.id) === largest);
+  const gone = idle.find((each) => counts.get(owner(each)) === largest);
   builds.delete(gone ? gone[0] : builds.keys().next().value);
 }
 
@@ -106,7 +107,7 @@ export class FarmState {
     return this.members.get(event.member)?.name ?? "";
   }
 
-  // ---- who and what ------------------------------------------------------------------------------
+  // ---- who and what ----
 
   onFarm(event) {
     this.farm = event;
@@ -190,7 +191,7 @@ export class FarmState {
     else this.shipping.set(place, event);
   }
 
-  // ---- jobs --------------------------------------------------------------------------------------
+  // ---- jobs ----
 
   onQueued(event) {
     const at = this.timeOf(event);
@@ -371,7 +372,7 @@ export class FarmState {
     if (this.runs.length > MOST_RUNS) this.runs.splice(0, MOST_RUNS / 10);
   }
 
-  // ---- counts ------------------------------------------------------------------------------------
+  // ---- counts ----
 
   onCounted(event) {
     const at = this.timeOf(event);

@@ -44,7 +44,7 @@ export function hostsView(app) {
             bar([{ label: "promised, MiB", value: Math.round(shown.memory_reserved_bytes / 2 ** 20), colour: "#9a7be0" }], { total: shown.memory_usable_bytes / 2 ** 20 })],
         },
         figure("pressure", ({ pressure }) => marked("warn", pressure >= 10, `${pressure.toFixed(0)}%`), { title: "share of the last 10 s in which some process waited for memory" }),
-        figure("finished", ({ finished }) => count(finished), { name: "jobs", title: "that it has done" }),
+        figure("finished", ({ finished }) => count(finished), { name: "jobs" }),
         figure("faults", ({ faults }) => marked("bad", faults, count(faults))),
         { name: "compilers", wide: true, value: ({ shown }) => shown.toolchains.length, show: ({ shown }) => [toolchains(state, shown).join(", ") || "none yet", ...coming(state, shown)] },
         figure("mode", ({ mode }) => mode, { number: false }),

@@ -1,7 +1,7 @@
 // Now: is it working?
 
 import { h } from "./dom.js";
-import { bar, buildLink, card, empty, legend, person, picture, table, tierParts } from "./parts.js";
+import { bar, buildLink, card, empty, legend, person, picture, table, TIER_LABELS, tierParts } from "./parts.js";
 import { areas, spark } from "./chart.js";
 import { TIER_COLOURS } from "./palette.js";
 import { ago, bytes, count, duration, moment, plural, rate, share } from "./format.js";
@@ -72,12 +72,12 @@ const line = (values, colour) =>
   h("canvas", { class: "spark", own: true, "aria-hidden": "true", draw: (canvas) => spark(canvas, values, colour) });
 
 export function chart(state, now) {
-  const values = (pick) => smoothed(perSecond(state, now, CHART_S, (second) => pick(addTiers({}, second.counts))), 3);
-  const of = (label, name) => ({ label, colour: TIER_COLOURS[name], values: values((sum) => sum[name]) });
   return {
     fromMs: (Math.floor(now / 1000) - CHART_S + 1) * 1000, stepMs: 1000, unit: "/s",
-    series: [of("compiled on the farm", "compiled"), of("compiled locally", "local"), of("shared with a twin", "twin"),
-      of("the farm's cache", "farm"), of("this machine's cache", "here")],
+    series: ["compiled", "local", "twin", "farm", "here"].map((name) => ({
+      label: TIER_LABELS[name], colour: TIER_COLOURS[name],
+      values: smoothed(perSecond(state, now, CHART_S, ({ counts }) => addTiers({}, counts)[name]), 3),
+    })),
   };
 }
 

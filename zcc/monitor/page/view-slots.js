@@ -213,7 +213,7 @@ function scrollMark(pen, paint, look, width, room) {
   pen.globalAlpha = 1;
 }
 
-// ---- by hand ----------------------------------------------------------------------------------------
+// ---- by hand ----
 
 function zoomTime(look, by, aroundMs = null) {
   const span = Math.max(LEAST_SPAN_MS, Math.min(MOST_SPAN_MS, look.spanMs * by));
@@ -301,7 +301,7 @@ function keys(app, look, event) {
   return true;
 }
 
-// ---- the list ---------------------------------------------------------------------------------------
+// ---- the list ----
 
 function list(app, now) {
   const { state } = app;
