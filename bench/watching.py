@@ -5,13 +5,17 @@ nobody does?
 
 `core` is the broker's pure core in this process, with jobs that come, go to a node, start and end: by process
 CPU, rounds with watchers and without in turns, so that what the machine does meanwhile falls on both. Watched,
-each tenth of a virtual second a batch is made, compressed, and written into a message for each watcher.
+now and then a batch is made, compressed, and written into a message for each watcher.
 `nobody` compares a core whose feed has ended with one that was never watched: the difference is noise.
 
-`broker` is the real program with CURVE on loopback (bench/relay.py), the same in turns: CPU of all its threads.
-Watchers are in a process of their own, and read all.
+`broker` is the real program with CURVE on loopback (bench/relay.py), the same in turns: CPU of all its threads
+by the scheduler's nanoseconds (schedstat of proc(5)), over the same number of jobs. Watchers are in a process
+of their own, and read all.
 
-Bound: 1% of a core, as a share of a second at that rate.
+Each round with watchers is held against the one without before it, and what is told is the median of the
+quotients: other load slows both alike.
+
+Bound: 1% of what the broker spends on these jobs anyway. A core's share at that rate is told, too.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -48,9 +53,9 @@ from zcc.watching.session import WatchSession
 
 BOUND = 0.01
 NODES, SLOTS = 20, 16
-# Of each core in turns: short, so that what the machine does meanwhile falls on all.
-SLICE_JOBS = 50
-BATCH_S = 0.1
+# Of each core in turns: short, so that what the machine does meanwhile falls on all. A batch is in each.
+SLICE_JOBS = 100
+TICK_S = 0.1
 
 
 @dataclass
@@ -61,7 +66,7 @@ class Core:
     watchers: int
 
     def __post_init__(self) -> None:
-        self.now = 100.0
+        self.now = self.next_batch = 100.0
         toolchain = digest_of(b"gcc")
         self.machine = Machine("farm", random.Random(1), self.now, ((toolchain, ""),))
         self.toolchain = toolchain
@@ -104,7 +109,9 @@ class Core:
     def _tick(self) -> None:
         heard = frozenset((each.route, each.user) for each in self.nodes.values())
         self._happen(events.Ticked(heard | {(self.agent.route, self.agent.user)}))
-        self.watching.tick(self.now)
+        if self.now >= self.next_batch:
+            self.next_batch = self.now + self.watching.period_s - TICK_S / 2
+            self.watching.tick(self.now)
 
     def _happen(self, event: events.Event) -> None:
         todo = [event]
@@ -146,11 +153,11 @@ class Core:
                     node, run.lease, 0, (), True, False, True, 20_000, 0.9, 1.0, b"r", 1 << 28
                 )
             )
-        before = int(self.now / BATCH_S)
+        before = int(self.now / TICK_S)
         self.now += 1.0 / self.rate
-        if int(self.now / BATCH_S) != before:
+        if int(self.now / TICK_S) != before:
             self._tick()
-            if int(self.now) != int(self.now - BATCH_S):
+            if int(self.now) != int(self.now - TICK_S):
                 for node in self.nodes.values():
                     beat = Beat(random.random())
                     self._happen(events.MessageArrived(node, beat))
@@ -176,19 +183,30 @@ def core(options: argparse.Namespace) -> None:
     for _ in range(max(1, options.rounds * options.jobs // SLICE_JOBS)):
         for name, each in cores.items():
             costs[name].append(each.cost_us(SLICE_JOBS))
-    plain, more_us, idle_us = (statistics.median(each) for each in costs.values())
-    more_us, idle_us = more_us - plain, idle_us - plain
-    share = more_us * options.rate / 1e6
+    plain = statistics.median(costs["never"])
+    more, idle = (more_than(costs["never"], costs[which]) for which in ("watched", "ended"))
     low, _, high = statistics.quantiles(costs["never"], n=4)
     print(
         f"core    {plain:.1f} us a job (quartiles {low:.1f}, {high:.1f}); {options.watchers} watchers"
-        f" {more_us:+.1f} us, so {share:.2%} of a core at {options.rate:.0f} jobs/s:"
-        f" {share / BOUND:.2f} of the bound; {more_us / plain:+.1%}"
+        f" {more:+.1%}, {more * plain:+.1f} us, so {more * plain * options.rate / 1e6:.2%} of a core at"
+        f" {options.rate:.0f} jobs/s"
     )
     seconds = watched.number / options.rate
     per_watcher = watched.sent_bytes / seconds / options.watchers / 1e3
     print(f"        {per_watcher:.1f} KB a second to each watcher")
-    print(f"nobody  {idle_us:+.2f} us a job, {idle_us / plain:+.2%}")
+    print(f"nobody  {idle:+.2%}")
+
+
+def more_than(without: list[float], with_them: list[float]) -> float:
+    """By what share the one is more than the other before it, in the median."""
+    pairs = zip(without, with_them, strict=True)
+    return statistics.median(each / before for before, each in pairs) - 1.0
+
+
+def spent_s(pid: int) -> float:
+    """CPU seconds of all threads that a process has, to the nanosecond."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 # --- the real broker ------------------------------------------------------------------------------
@@ -228,7 +246,7 @@ def broker(options: argparse.Namespace, state: str) -> None:
     farm = relay.Farm(endpoint, public, agents, nodes)
     spawning = get_context("spawn")
     pipes, processes = {}, []
-    rounds = options.rounds
+    rounds, jobs = options.rounds, options.jobs
     options.rounds = 2 * rounds
     options.jobs *= 2 * rounds
     try:
@@ -248,14 +266,17 @@ def broker(options: argparse.Namespace, state: str) -> None:
         process.start()
         processes.append(process)
         costs: dict[int, list[float]] = {0: [], options.watchers: []}
+        rates: list[float] = []
         for at in range(options.rounds):
             count = options.watchers if at % 2 else 0
             watch.send(count)
             relay.answer(watch)
             if not count:
                 time.sleep(12.0 if at else 1.0)  # until the feed has ended
-            took_s, spent_s, _ = relay.one_round(options, program.pid, pipes["agents"], at)
-            costs[count].append(spent_s / took_s)
+            before_s = spent_s(program.pid)
+            took_s, _, _ = relay.one_round(options, program.pid, pipes["agents"], at)
+            costs[count].append((spent_s(program.pid) - before_s) / jobs * 1e3)
+            rates.append(jobs / took_s)
         heard = 0
         watch.send(0)
         heard = relay.answer(watch)
@@ -265,11 +286,13 @@ def broker(options: argparse.Namespace, state: str) -> None:
             process.join()
         program.terminate()
         program.wait()
-    without, with_them = (statistics.median(costs[count]) for count in (0, options.watchers))
-    spread = max(costs[0]) - min(costs[0])
+    plain, more = statistics.median(costs[0]), more_than(costs[0], costs[options.watchers])
+    core_share, rate = more * plain * options.rate / 1e3, statistics.median(rates)
     print(
-        f"broker  {without:.2%} of a core without watchers (spread {spread:.2%}), {with_them:.2%} with"
-        f" {options.watchers}: {with_them - without:+.2%}, at {options.rate:.0f} jobs/s; {heard} messages heard"
+        f"broker  {plain:.3f} ms a job ({min(costs[0]):.3f}-{max(costs[0]):.3f}); {options.watchers} watchers"
+        f" {more:+.2%} of the broker's own, {more / options.watchers:.2%} each: {more / BOUND:.2f} of the"
+        f" bound; {core_share:.2%} of a core at {options.rate:.0f} jobs/s ({rate:.0f} were done);"
+        f" {heard} messages heard"
     )
 
 

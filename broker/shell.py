@@ -134,7 +134,7 @@ class Shell:
         )
         self._costbook = Costbook(state_dir, self._machine.farm.model.costs, self._now)
         self._traffic = Traffic(store.blobs, self._send, self._events.append)
-        self._next_check = self._now()
+        self._next_check = self._next_batch = self._now()
         self._context = zmq.Context[zmq.Socket[bytes]]()
         try:
             hears = (self._admit, self._on_message, self._offended)
@@ -439,8 +439,10 @@ class Shell:
             self._traffic.tick,
             self._outgoing.tick,
             self._storage.tick,
-            self._watching.tick,
         ]
+        if now >= self._next_batch:
+            self._next_batch = now + self._watching.period_s - TICK_S / 2
+            steps.append(self._watching.tick)
         if self._metrics is not None:
             steps.append(self._metrics.tick)
         if now >= self._next_check:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from broker.core.effects import Effect
@@ -90,6 +90,10 @@ def harmless(
     method: Callable[Concatenate[AnyOnlooker, Told], None],
 ) -> Callable[Concatenate[AnyOnlooker, Told], None]:
     """Whatever goes wrong in this method is kept for who owns the onlooker, and goes no further."""
+    code = method.__code__
+    guard = None if code.co_kwonlyargcount else _GUARDS.get(code.co_argcount - 1)
+    if guard is not None:
+        return guard(method)
 
     @wraps(method)
     def call(self: AnyOnlooker, /, *args: Told.args, **more: Told.kwargs) -> None:
@@ -99,3 +103,30 @@ def harmless(
             self.failure = error
 
     return call
+
+
+def _guard_one(method: Callable[[Any, Any], None]) -> Callable[..., None]:
+    @wraps(method)
+    def call(self: Onlooker, first: object) -> None:
+        try:
+            method(self, first)
+        except Exception as error:  # noqa: BLE001 - its owner tells of it
+            self.failure = error
+
+    return call
+
+
+def _guard_four(method: Callable[[Any, Any, Any, Any, Any], None]) -> Callable[..., None]:
+    @wraps(method)
+    def call(self: Onlooker, first: object, second: object, third: object, fourth: object) -> None:
+        try:
+            method(self, first, second, third, fourth)
+        except Exception as error:  # noqa: BLE001 - its owner tells of it
+            self.failure = error
+
+    return call
+
+
+# What each job is told by has so many arguments: passing on any number of them costs 0.5 us more a call, which
+# was a tenth of what watching costs.
+_GUARDS: dict[int, Callable[[Any], Callable[..., None]]] = {1: _guard_one, 4: _guard_four}

@@ -18,7 +18,10 @@ def requests_of(execution: Execution) -> Iterator[Waiter]:
 
 
 def first_of(execution: Execution) -> Waiter | None:
-    return next(requests_of(execution), None)
+    for each in execution.waiters.values():
+        if each.session != AUDITOR:
+            return each
+    return None
 
 
 def is_hidden(execution: Execution) -> bool:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from broker.core.farm import Farm
 from broker.watching.limits import (
+    BATCH_S,
     FEED_LINGERS_S,
     MAX_BATCHES,
     MAX_BATCHES_BYTES,
     MAX_BATCHES_DUE,
+    MAX_MESSAGES_PER_S,
     MAX_WATCHERS,
     MAX_WATCHERS_PER_KEY,
+    MOST_BATCH_S,
     SNAPSHOT_EVERY_S,
 )
 from broker.watching.numbers import Describe
@@ -40,31 +43,32 @@ TOO_MANY_WATCHERS = "watchers: as many as this farm takes, or one key may have, 
 
 
 class Ring:
-    """Batches by number, from 1 on; of too many, or too large ones, the oldest go."""
+    """A feed's batches by number, from 1 on, as they are said; of too many or too large ones the oldest go."""
 
-    def __init__(self) -> None:
-        self._bodies: deque[bytes] = deque()
+    def __init__(self, feed: bytes) -> None:
+        self._feed = feed
+        self._batches: deque[Happened] = deque()
         self._bytes = 0
         self.next = 1
 
     @property
     def first(self) -> int:
         """The number of the oldest that is here."""
-        return self.next - len(self._bodies)
+        return self.next - len(self._batches)
 
     def add(self, body: bytes) -> None:
-        self._bodies.append(body)
+        self._batches.append(Happened(self._feed, self.next, body))
         self._bytes += len(body)
         self.next += 1
-        while len(self._bodies) > MAX_BATCHES or (
-            self._bytes > MAX_BATCHES_BYTES and len(self._bodies) > 1
+        while len(self._batches) > MAX_BATCHES or (
+            self._bytes > MAX_BATCHES_BYTES and len(self._batches) > 1
         ):
-            self._bytes -= len(self._bodies.popleft())
+            self._bytes -= len(self._batches.popleft().body)
 
-    def get(self, number: int) -> bytes | None:
+    def get(self, number: int) -> Happened | None:
         """None: it is gone, or is still to come."""
         at = number - self.first
-        return self._bodies[at] if 0 <= at < len(self._bodies) else None
+        return self._batches[at] if 0 <= at < len(self._batches) else None
 
 
 @dataclass(slots=True)
@@ -99,13 +103,18 @@ class Watching:
         self._began_s = began_s
         self._on_failure = on_failure
         self._feed = b""
-        self._ring = Ring()
+        self._ring = Ring(self._feed)
         self._recorder: Recorder | None = None
         self._watchers: dict[bytes, _Watcher] = {}
         self._of_user: Counter[str] = Counter()
         self._left_at = 0.0
         self._snapshot: Snapshot | None = None
         self._snapshot_at = 0.0
+
+    @property
+    def period_s(self) -> float:
+        """How often `tick` is to be called."""
+        return min(MOST_BATCH_S, max(BATCH_S, len(self._watchers) / MAX_MESSAGES_PER_S))
 
     def watch(self, route: bytes, user: str, message: Watch) -> Refused | None:
         """This peer watches from now on; or why not."""
@@ -140,7 +149,7 @@ class Watching:
         if not self._watchers and now - self._left_at > FEED_LINGERS_S:
             self._recorder = self._farm.watch = None
             self._snapshot = None
-            self._ring = Ring()
+            self._ring = Ring(self._feed)
             return
         if recorder.failure is not None:
             self._on_failure(recorder.failure)
@@ -173,7 +182,7 @@ class Watching:
         self._feed = self._new_name()
         for watcher in self._watchers.values():
             watcher.next = 0
-        self._ring = Ring()
+        self._ring = Ring(self._feed)
         self._snapshot = None
         self._recorder = self._farm.watch = Recorder(self._farm, self._describe)
         self._count()
@@ -203,13 +212,13 @@ class Watching:
         number = watcher.next
         if number == self._ring.next:
             return None
-        body = self._ring.get(number)
-        if body is None:
+        batch = self._ring.get(number)
+        if batch is None:
             snapshot = self._present()
             watcher.next = snapshot.number
             return snapshot
         watcher.next += 1
-        return Happened(self._feed, number, body)
+        return batch
 
     def _present(self) -> Snapshot:
         """The farm as it is, or was just now."""

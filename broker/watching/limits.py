@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-# What has happened goes to watchers this often; a person sees no difference, and one batch serves all.
-BATCH_S = 0.1
+# What has happened goes to watchers this often, and one batch serves all. A message costs the broker more than
+# its bytes do: where there are many watchers it says so many a second to all of them together, as far as each
+# has one a second.
+BATCH_S = 0.2
+MAX_MESSAGES_PER_S = 20
+MOST_BATCH_S = 1.0
 # Batches that are kept for who is slow or was away: a minute, and what they may take.
-MAX_BATCHES = 600
+MAX_BATCHES = 300
 MAX_BATCHES_BYTES = 4 << 20
 # Of one watcher so many wait to be read at a time.
 MAX_BATCHES_DUE = 16

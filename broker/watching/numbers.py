@@ -75,6 +75,8 @@ class Register:
         self._builds_of: dict[
             str, dict[Hashable, None]
         ] = {}  # of a key, in the order of their last use
+        # What a session asked for last: its build and (member, build), until any number is given.
+        self._recent: dict[bytes, tuple[Hashable, tuple[int, int]]] = {}
 
     def said(self) -> list[list[Row]]:
         """What introduced all that has a number, for a snapshot: members, toolchains and builds."""
@@ -101,6 +103,21 @@ class Register:
         number = self._members.find(user)
         if number is not None:
             self._introduce(self._members, ("member", at_ms, number, *self.described(user)))
+
+    def whose(
+        self, session: Session, lane: str, name: BuildName | None, at_ms: int
+    ) -> tuple[int, int]:
+        """The numbers of this agent's member and of its build, as `build` has it."""
+        told = lane if name is None else name.number
+        recent = self._recent.get(session.id)
+        if recent is not None and recent[0] == told:
+            return recent[1]
+        build = self.build(session, lane, name, at_ms)
+        numbers = self.member(session.user, at_ms), build
+        if len(self._recent) >= MAX_NUMBERED:
+            self._recent.clear()
+        self._recent[session.id] = told, numbers
+        return numbers
 
     def build(self, session: Session, lane: str, name: BuildName | None, at_ms: int) -> int:
         """The number of a build of this agent's; one that is not told apart is all that is in its lane. Of too
@@ -137,6 +154,7 @@ class Register:
         return number
 
     def _introduce(self, kind: _Numbers, row: Row) -> None:
+        self._recent.clear()  # what had this number, or had one before this was given, may have none now
         kind.said.pop(row[2], None)
         kind.said[row[2]] = row
         self._say(row)

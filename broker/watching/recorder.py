@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from broker.core.farm import Farm
     from broker.scheduling.placement import Choice
 
-# What a job waits for in this phase.
-_SENDING = {Phase.FETCHING: "inputs", Phase.PARKED: "toolchain"}
+# What a job waits for in this phase. (Their own names: a member is looked up in its class anew each time.)
+_FETCHING, _PARKED = Phase.FETCHING, Phase.PARKED
+_SENDING = {_FETCHING: "inputs", _PARKED: "toolchain"}
 
 
 # A reason, slots, idle ones, the node's rate, and the fastest one's.
@@ -42,11 +43,13 @@ Chosen = tuple[str, int, int, float, float]
 
 def _lacks(phase: Phase) -> bool:
     """Whether a job in it waits for what it lacks. (Not `in`: an enumeration's hash is slow.)"""
-    return phase is Phase.FETCHING or phase is Phase.PARKED
+    return phase is _FETCHING or phase is _PARKED
 
 
 def ms(seconds: float) -> int:
     """Milliseconds as events have them: no row of ours may break a bound, for every watcher would read it."""
+    if 0.0 <= seconds < MAX_SECONDS:
+        return int(1000 * seconds)
     return int(1000 * min(MAX_SECONDS, max(0.0, seconds)))
 
 
@@ -252,9 +255,14 @@ class Recorder:
         if _lacks(execution.phase):
             self._count(execution, execution.phase, -1)
 
-    @harmless
     def phase_changed(self, execution: Execution, before: Phase) -> None:
         """It goes on, or back: what matters of it is whether it waits for what it lacks."""
+        phase = execution.phase
+        if phase is _FETCHING or phase is _PARKED or before is _FETCHING or before is _PARKED:
+            self._lacks_other(execution, before)
+
+    @harmless
+    def _lacks_other(self, execution: Execution, before: Phase) -> None:
         did_lack, lacks = _lacks(before), _lacks(execution.phase)
         if did_lack:
             self._count(execution, before, -1)
@@ -262,7 +270,7 @@ class Recorder:
         if lacks:
             self._count(execution, execution.phase, +1)
             execution.sending_at = self._farm.now
-        if (did_lack or lacks) and not is_hidden(execution):
+        if not is_hidden(execution):
             self.rows.append(self.sending_row(execution, self.at_ms))
 
     def _stop_sending(self, execution: Execution) -> None:
@@ -384,7 +392,7 @@ class Recorder:
                 ms(execution.sent_s),
                 ms(began_at - lease.assigned_at),
                 ms(now - began_at - wall_s),
-                max(0, len(list(requests_of(execution))) - 1),
+                max(0, len(execution.waiters) - execution.is_rerun - 1),
             )
         )
 
@@ -424,8 +432,7 @@ class Recorder:
         """What an agent did by itself."""
         at_ms = self.at_ms
         for each in message.builds:
-            build = self.register.build(session, "", each.build, at_ms)
-            member = self.register.member(session.user, at_ms)
+            member, build = self.register.whose(session, "", each.build, at_ms)
             self.rows.append(counts_row(each, member, build, at_ms))
 
     # --- time ---------------------------------------------------------------------------------
@@ -468,13 +475,11 @@ class Recorder:
         return lease.number
 
     def _whose(self, waiter: Waiter, execution: Execution) -> tuple[int, int]:
-        session, at_ms = waiter.agent, self.at_ms
+        session, subject = waiter.agent, waiter.subject
         if session is None:
             return 0, 0
-        subject = waiter.subject
         name = subject.build if subject is not None else None
-        build = self.register.build(session, execution.lane.build, name, at_ms)
-        return self.register.member(session.user, at_ms), build
+        return self.register.whose(session, execution.lane.build, name, self.at_ms)
 
     def _asked(
         self, session: Session, event: JobSubmitted, at_ms: int
@@ -482,8 +487,7 @@ class Recorder:
         """Member, build, file, language, toolchain and milliseconds of the scan."""
         subject = event.subject
         name = subject.build if subject is not None else None
-        build = self.register.build(session, event.build, name, at_ms)
-        member = self.register.member(session.user, at_ms)
+        member, build = self.register.whose(session, event.build, name, at_ms)
         called = subject.toolchain if subject is not None else ""
         toolchain = self.register.toolchain(event.toolchain, called, at_ms)
         if subject is None:

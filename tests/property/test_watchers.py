@@ -51,8 +51,8 @@ class WatchedRules(BrokerRules):
         """Their batches are gone before they are read."""
         self.feed.tick()
         ring = self.feed.watching._ring
-        while ring._bodies:
-            ring._bytes -= len(ring._bodies.popleft())
+        while ring._batches:
+            ring._bytes -= len(ring._batches.popleft().body)
 
     @invariant()
     def all_see_the_same_farm(self) -> None:

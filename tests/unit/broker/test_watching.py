@@ -310,7 +310,7 @@ def test_who_does_not_read_has_few_messages_due_and_then_a_snapshot(desk: Desk, 
         feed.tick()
         seer.read()
     assert seer.snapshots == 1
-    assert len(feed.watching._ring._bodies) == MAX_BATCHES
+    assert len(feed.watching._ring._batches) == MAX_BATCHES
     feed.has_room = lambda _: True
     desk.now += 2.0
     desk.happen()
@@ -349,7 +349,7 @@ def test_watchers_are_few(desk: Desk, feed: Feed) -> None:
 
 
 def test_a_ring_is_bounded_in_number_and_in_bytes() -> None:
-    ring = Ring()
+    ring = Ring(b"feed0001")
     for _ in range(MAX_BATCHES + 3):
         ring.add(b"x")
     assert (ring.first, ring.next) == (4, MAX_BATCHES + 4)
