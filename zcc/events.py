@@ -136,6 +136,7 @@ class NodeShown(FarmEvent):
     finished: Count
     faults: Count
     toolchains: Numbers
+    known_by: Name = ""
 
 
 @dataclass(frozen=True, slots=True)

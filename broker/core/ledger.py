@@ -31,6 +31,7 @@ from broker.core.sessions import Session
 from broker.core.unservable import Unservable
 from broker.core.uploads import Uploads
 from broker.scheduling.memory import why_too_large
+from broker.scheduling.outrun import Outrun
 from broker.scheduling.patience import held_to, seen_wall_s, unexplained_s
 from broker.trust import opinions
 from broker.trust.blame import excuse
@@ -43,6 +44,7 @@ class Ledger:
         self._farm = farm
         self.uploads = Uploads(farm, self.refuse, self.complete)
         self.unservable = Unservable(farm, self.refuse, self.turn_back)
+        self._outrun = Outrun(farm)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -331,6 +333,11 @@ class Ledger:
         if lease.measures:
             node.record.line.late(unexplained_s(lease, wall_s, now))
         excuse(execution.suspicions, farm.model, node.identity, seen_s)
+        if not opinions.is_denial(event):  # which says nothing of speeds
+            self._outrun.ended(node)
+            is_others = opinions.ending_of_run(execution, node) is Ending.RAN_ELSEWHERE
+            if execution.lease is not None and is_others and not execution.is_rerun:
+                self._outrun.beaten(execution.lease, execution, node, seen_s, now)
         is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
         is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)
         if is_kept:

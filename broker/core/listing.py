@@ -17,7 +17,7 @@ def _row(farm: Farm, node: Node, now: float) -> NodeRow:
         name=node.session.name,
         slots=node.width,
         running=max(min(node.held, node.width), _count_begun(node)),
-        speed=farm.model.speed(node.identity),
+        speed=farm.model.told_speed(node.identity),
         state=node.state(now),
         load=node.load,
         finished=node.record.finished,

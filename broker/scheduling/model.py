@@ -65,8 +65,10 @@ class Speed:
     seen: int = 0
     seen_at: float = 0.0
     ln_spread: float = 0.0
-    # What it was before it was rated by what runs there: (ln_slowdown, seen).
-    before: tuple[float, int] | None = None
+    # How much of its slowdown was seen on runs that did not end there, since its last result.
+    ln_noted: float = 0.0
+    # What it was before it was rated by what runs there: (ln_slowdown, seen, ln_noted).
+    before: tuple[float, int, float] | None = None
 
     def slow_down(self, step: float) -> None:
         self.ln_slowdown = _bounded_rating(self.ln_slowdown + step)
@@ -150,6 +152,19 @@ class Model:
         """How much faster than the farm's average slot; 1 for a node not seen yet."""
         return math.exp(self._ln_speed(node) - self._voices.mean)
 
+    def told_speed(self, node: Identity) -> float:
+        """The same for people. A node that has given no result since its runs were seen to take long is as slow
+        as those: nothing tells its processor from what keeps it waiting."""
+        known = self._speeds.get(node)
+        return self.speed(node) / (1.0 if known is None else math.exp(known.ln_noted))
+
+    def known_by(self, node: Identity) -> str:
+        """What that goes by: `results`, `runs` that did not end there, or nothing."""
+        known = self._speeds.get(node)
+        if known is None:
+            return ""
+        return "runs" if known.ln_noted > 0.0 else "results"
+
     def slowdown(self, node: Identity) -> float:
         """Wall time over CPU time."""
         known = self._speeds.get(node)
@@ -231,7 +246,7 @@ class Model:
         if now - speed.seen_at > STALE_S:
             is_other = abs(residual) + abs(ln_slowdown) > CHANGED
             speed.seen = _FORGOTTEN if is_other else min(speed.seen, NEW_JOBS)
-        speed.seen_at, speed.before = now, None
+        speed.seen_at, speed.before, speed.ln_noted = now, None, 0.0
         rate = max(MIN_SPEED_RATE, 1.0 / (speed.seen + 2))
         # Of a node of which little is known, the first jobs say the most.
         is_new = speed.seen < NEW_JOBS
@@ -246,9 +261,27 @@ class Model:
     def note_slower(self, node: Identity, times: float, now: float) -> None:
         """What runs there takes so many times as long as believed. What ends there next says more."""
         speed = self._speeds.get(node) or self._begin(node, now)
-        speed.before = speed.before or (speed.ln_slowdown, speed.seen)
+        speed.before = speed.before or (speed.ln_slowdown, speed.seen, speed.ln_noted)
         speed.slow_down(math.log(times))
+        speed.ln_noted += math.log(times)
         speed.seen = _FORGOTTEN
+
+    def note_least_rate(self, node: Identity, ln_rate: float, at_least: float, now: float) -> bool:
+        """Its jobs take so many seconds for a second of cost at least (in ln), as others have shown of them.
+        That counts where it is `at_least` (in ln) more than was believed, and stays when the runs that said so
+        are over. Whether it did count."""
+        speed = self._speeds.get(node) or self._begin(node, now)
+        slowdown, _, noted = speed.before or (speed.ln_slowdown, speed.seen, speed.ln_noted)
+        ln_slowdown = _bounded_rating(ln_rate + speed.ln_speed - self._voices.mean)
+        if ln_slowdown - slowdown <= at_least:
+            return False
+        ln_noted = noted + ln_slowdown - slowdown
+        if speed.before is not None:
+            speed.before = ln_slowdown, _FORGOTTEN, ln_noted
+        if ln_slowdown > speed.ln_slowdown:
+            speed.ln_slowdown, speed.ln_noted = ln_slowdown, ln_noted
+        speed.seen, speed.seen_at = _FORGOTTEN, now
+        return True
 
     def is_rated_by_runs(self, node: Identity) -> bool:
         """Whether nothing has ended there since it was noted to be slower."""
@@ -259,7 +292,7 @@ class Model:
         """What was noted so is void."""
         known = self._speeds.get(node)
         if known is not None and known.before is not None:
-            known.ln_slowdown, known.seen = known.before
+            known.ln_slowdown, known.seen, known.ln_noted = known.before
             known.before = None
 
     def is_stale(self, node: Identity, now: float) -> bool:
@@ -278,6 +311,7 @@ class Model:
                 continue
             self._speed_up(node, speed, -part * (speed.ln_speed - mean))
             speed.slow_down(-part * speed.ln_slowdown)
+            speed.ln_noted -= part * speed.ln_noted
             changed.append(node)
         return changed
 

@@ -85,7 +85,7 @@ class NodesShown:
             without_paths(node.reason(now)),
             node.slots,
             node.all_slots,
-            round(model.speed(node.identity), 3),
+            round(model.told_speed(node.identity), 3),
             round(model.spread(node.identity), 2),
             round(model.slowdown(node.identity), 2),
             round(node.load, 1),
@@ -96,6 +96,7 @@ class NodesShown:
             node.record.finished,
             node.record.faults,
             tuple(self._register.toolchain(each, "", at_ms) for each in toolchains),
+            model.known_by(node.identity),
         )
 
     def _hidden_bytes(self, node: Node) -> int:
