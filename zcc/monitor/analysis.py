@@ -14,6 +14,7 @@ from typing import Any
 
 from zcc.watching.builds import COMPILED, build_line
 from zcc.watching.state import FarmState
+from zcc.watching.tail import Compile, find_tail, sentences
 from zcc.watching.views import BuildView, JobView, RunView
 
 # What a page lists of many.
@@ -22,11 +23,6 @@ MOST_SLOWEST = 15
 MOST_LARGEST = 10
 MOST_LISTED = 100
 _BUCKETS = 400
-# The end of a build is its tail while at most this share of its most jobs at once run.
-_TAIL_SHARE = 1 / 8
-# A shorter tail is nothing to speak of; nor is one of less than a fiftieth of the build.
-_LEAST_TAIL_MS = 1000
-_LEAST_TAIL_SHARE = 1 / 50
 # A name that was not given is the directory and when it began: `llvm 14:05:09`.
 _TIME = re.compile(r" \d\d:\d\d:\d\d$")
 
@@ -105,42 +101,42 @@ def cores(rows: Sequence[dict[str, Any]], began_ms: int, end_ms: int) -> dict[st
 
 
 def tail(done: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The end of a build in which nearly all is done, and what it waits for.
+    """The end of a build in which its slots fell idle, what held it up, and the same in sentences.
 
-    None: its jobs end together. `ms` is how long it was, `alone_ms` how long the last job ran alone,
-    `on_fastest_ms` what that job would have taken on the fastest node that could have run it.
+    None: its jobs end together. `ms` is how long it was, `lost_ms` how much sooner it could have ended,
+    `alone_ms` how long the last job ran alone, `on_fastest_ms` what that job would have taken on the fastest
+    node that could have run it.
     """
-    if len(done) < 2:
+    found = find_tail([_compile(row) for row in done])
+    if found is None:
         return None
     *_, second, last = sorted(done, key=lambda row: row["ended_ms"])
-    most = max(running for _, running in _running(done))
-    few = max(1, int(most * _TAIL_SHARE))
-    began = max((at for at, running in _running(done) if running > few), default=0)
-    began = min((at for at, running in _running(done) if at > began), default=last["ended_ms"])
-    length = last["ended_ms"] - began
-    whole = last["ended_ms"] - min(row["queued_ms"] for row in done)
-    if length < _LEAST_TAIL_MS or length < whole * _LEAST_TAIL_SHARE:
-        return None
-    faster = last["fastest"] / last["rate"] if last["rate"] and last["fastest"] else None
     return {
-        "ms": length,
-        "at_most": few,
-        "most": most,
+        **asdict(found),
+        "ms": found.ended_ms - found.began_ms,
+        "lost_ms": found.lost_ms,
         "alone_ms": max(0, last["ended_ms"] - max(second["ended_ms"], last["started_ms"])),
         "last": last,
-        "on_fastest_ms": round(last["wall_ms"] * faster) if faster is not None else None,
+        "on_fastest_ms": found.holders[0].on_fastest_ms,
+        "told": sentences(found),
     }
 
 
-def _running(done: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
-    """(moment, how many run from then on), in order."""
-    steps = sorted(
-        [(row["started_ms"], 1) for row in done] + [(row["ended_ms"], -1) for row in done]
+def _compile(row: dict[str, Any]) -> Compile:
+    _, queue_ms, send_ms, fetch_ms, _, _ = row["phases"]
+    return Compile(
+        row["file"],
+        row["node"],
+        row["queued_ms"],
+        row["started_ms"],
+        row["ended_ms"],
+        row["wall_ms"],
+        queue_ms,
+        send_ms,
+        fetch_ms,
+        row["rate"],
+        row["fastest"],
     )
-    running = 0
-    for at, change in steps:
-        running += change
-        yield at, running
 
 
 def phases(done: Sequence[dict[str, Any]]) -> dict[str, int]:

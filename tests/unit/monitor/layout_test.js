@@ -61,11 +61,10 @@ const tests = {
     for (const colour of COLOURS) assert.match(inkOn(colour), /^#[0-9a-f]{6}$/);
     assert.deepEqual(["ann@x", "jo.doe@y", "user7@z", "", "<b>", "ci"].map(initials), ["AN", "JD", "U7", "?", "B", "CI"]);
   },
-  "a build's tail is named with its file and node": () => {
-    const last = { file: "x.cc", node: "node3", wall_ms: 12_000, losses: [] };
-    const doc = { tail: { ms: 15_000, alone_ms: 12_000, at_most: 2, most: 20, last, on_fastest_ms: 4000 }, nodes: [], failed: 0,
+  "what held up a build's end is told as it was worked out": () => {
+    const doc = { tail: { told: ["For its last 15 s few ran.", "x.cc on node3 ended last."], last: { losses: ["node1: beaten"] } }, nodes: [], failed: 0,
       phases: { queue: 1, compile: 99 }, local: 0, compiled: 20, is_over: true };
-    assert.equal(findings(doc)[0].text, "The last 12 s were x.cc on node3, alone. The fastest node would have taken 4.0 s for it instead of 12 s.");
+    assert.equal(findings(doc)[0].text, "For its last 15 s few ran. x.cc on node3 ended last. Before that: node1: beaten.");
     assert.equal(findings({ ...doc, tail: null })[0].text, "Nothing stands out.");
   },
 };

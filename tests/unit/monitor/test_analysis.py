@@ -41,6 +41,10 @@ def test_the_tail_names_the_file_and_the_node_that_held_up_the_end() -> None:
     tail = document("engine 14:06:15")["tail"]
     assert tail["last"]["file"] == watched_farm.TAIL
     assert tail["last"]["node"] == "yew"
+    first, *others = tail["holders"]
+    assert (first["file"], first["node"], first["why"]) == (watched_farm.TAIL, "yew", "slow-node")
+    assert all(each["late_ms"] < first["late_ms"] / 5 for each in others)
+    assert "What would have helped: the fastest node (" in tail["told"][-1]
     assert tail["alone_ms"] > 20_000
     # On oak, which is 1.3 times as fast as the average and not 0.35.
     assert tail["on_fastest_ms"] == pytest.approx(tail["last"]["wall_ms"] * 0.35 / 1.3, rel=0.01)
@@ -174,6 +178,7 @@ def test_cores_are_what_ran_at_a_time() -> None:
 
 def test_a_build_without_a_tail_has_none() -> None:
     row = {"queued_ms": 0, "started_ms": 10, "node": "n", "rate": 1.0, "fastest": 1.0, "wall_ms": 5}
+    row |= {"file": "a.cc", "phases": (0, 0, 0, 0, 5, 0)}
     assert analysis.tail([]) is None
     assert analysis.tail([{**row, "ended_ms": 5000}] * 8) is None
 

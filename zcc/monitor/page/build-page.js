@@ -57,18 +57,9 @@ export function buildPage(doc, about) {
 export function findings(doc) {
   const found = [];
   const say = (level, text) => found.push({ level, text });
-  const { tail } = doc;
-  if (tail) {
-    const last = tail.last;
-    const name = last.file || "a file that is not told";
-    const lost = last.losses.length ? ` Before that: ${last.losses.join("; ")}.` : "";
-    const faster = tail.on_fastest_ms && tail.on_fastest_ms * 1.3 < last.wall_ms
-      ? ` The fastest node would have taken ${duration(tail.on_fastest_ms)} for it instead of ${duration(last.wall_ms)}.` : "";
-    if (tail.alone_ms > tail.ms / 3) {
-      say("warn", `The last ${duration(tail.alone_ms)} were ${name} on ${last.node}, alone.${lost}${faster}`);
-    } else {
-      say("warn", `For the last ${duration(tail.ms)} at most ${plural(tail.at_most, "job")} ran at once, of ${tail.most} before. ${name} on ${last.node} ended last.${lost}${faster}`);
-    }
+  if (doc.tail) {
+    const { told, last } = doc.tail;
+    say("warn", told.join(" ") + (last.losses.length ? ` Before that: ${last.losses.join("; ")}.` : ""));
   }
   // Against each other: expected costs may be guesses.
   const [best, ...others] = doc.nodes.filter((row) => row.per_cost && row.jobs > 2).sort((a, b) => a.per_cost - b.per_cost);
