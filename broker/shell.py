@@ -48,6 +48,7 @@ from broker.transport.reception import Reception
 from broker.transport.router import RouterLink
 from broker.transport.search import Search
 from broker.transport.traffic import Traffic
+from broker.transport.wires import SeenWires
 from broker.watching.feed import Watching
 from cache.frame import compress
 from cache.stores import DiskStore
@@ -191,6 +192,7 @@ class Shell:
             lambda: os.urandom(FEED_BYTES),
             time.time(),
             lambda error: self._failures.note(error, "what is told to watchers"),
+            SeenWires(self._link, self._traffic),
         )
         self._storage = storage
         storage.serve_members(self._say, self._outgoing.outbox.offer)

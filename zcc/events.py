@@ -48,6 +48,7 @@ MAX_TOOLCHAINS = 64
 MAX_REASONS = 16
 MAX_FILES = 8
 MAX_ROWS = 64
+MAX_LINKS = 256
 # And all of it: four times what a queue of the longest names has, with room for what later releases add.
 MAX_EVENT_BYTES = 256 << 10
 
@@ -161,6 +162,35 @@ class ToolchainMoving(FarmEvent):
     toolchain: Number
     done_bytes: Size
     total_bytes: Size
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainUploaded(FarmEvent):
+    """A toolchain comes from an agent."""
+
+    NAME: ClassVar[str] = "uploading"
+    member: Number
+    toolchain: Number
+    done_bytes: Size
+    total_bytes: Size
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """What moved over a node's line, or over those of a member's agents; travels inside LinksShown."""
+
+    node: Number
+    member: Number
+    received_bytes: Size
+    sent_bytes: Size
+    for_ms: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class LinksShown(FarmEvent):
+    NAME: ClassVar[str] = "links"
+    links: Annotated[tuple[LinkRow, ...], Length(MAX_LINKS)]
+    others_bytes: Size
 
 
 # ---- jobs ------------------------------------------------------------------------------------------
@@ -369,6 +399,7 @@ class PeerRefused(FarmEvent):
 
 ALL_EVENTS: tuple[type[FarmEvent], ...] = (
     FarmShown, MemberShown, ToolchainShown, BuildShown, NodeShown, NodeLeft, NodeSuspended, ToolchainMoving,
+    ToolchainUploaded, LinksShown,
     JobQueued, JobJoined, RequestLeft, JobSending, JobLeased, RunStarted, LeaseLost, JobFinished, HitServed,
     RequestRefused, JobAbandoned, AgentCounted, QueueShown, FarmPulse, MemberJoined, PeerRefused,
 )  # fmt: skip
@@ -469,7 +500,7 @@ def as_document(event: FarmEvent) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, QueueRow):
+    if isinstance(value, (QueueRow, LinkRow)):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return list(value) if isinstance(value, tuple) else value
 

@@ -127,6 +127,14 @@ class RouterLink(Pumped):
         """Whether a connection has this route: one that takes nothing has its queue full."""
         return self._connections.on_route(routing_id) is not None
 
+    def bytes_on(self, routing_id: bytes) -> tuple[int, int] | None:
+        """What has come by this route, and what was handed over for it, since its connection began; None: there
+        is none."""
+        connection = self._connections.on_route(routing_id)
+        if connection is None:
+            return None
+        return connection.delivered_bytes, connection.handed_bytes
+
     def unsent_bytes(self, routing_id: bytes) -> int:
         """What was handed over for this peer and has not come there: in libzmq's queue and in the kernel's.
 

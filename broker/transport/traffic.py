@@ -22,7 +22,7 @@ import math
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from broker.core.allowance import Allowance
@@ -334,6 +334,11 @@ class Traffic:
                 peer.rating.begin(now)
         for user, digest in self._unfinished.let_go(now):
             self._report(BlobUnstorable(digest, user))
+
+    def uploads(self) -> Iterator[tuple[str, Digest, int, int]]:
+        """Blobs on their way from agents: whose, which, and how many bytes of how many have come."""
+        for (user, digest), upload in self._unfinished.items():
+            yield user, digest, upload.arrival.received_bytes, upload.total
 
     def _take_push(self, peer: Peer, pushes: Pushes, piece: Piece) -> None:
         """A node's output."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from broker.core.limits import (
@@ -57,6 +58,9 @@ class Unfinished:
         self._store = store
         self._uploads: dict[Place, Upload] = {}
         self._decoders_bytes: Counter[str] = Counter()  # of a key's uploads
+
+    def items(self) -> Iterator[tuple[Place, Upload]]:
+        return iter(self._uploads.items())
 
     def __contains__(self, place: Place) -> bool:
         return place in self._uploads

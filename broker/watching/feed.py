@@ -23,6 +23,7 @@ from broker.watching.limits import (
     MOST_BATCH_S,
     SNAPSHOT_EVERY_S,
 )
+from broker.watching.moving import NoWires, Wires
 from broker.watching.numbers import Describe
 from broker.watching.recorder import Recorder
 from broker.watching.snapshot import pack_snapshot
@@ -83,7 +84,7 @@ class _Watcher:
 class Watching:
     """`offer` has a message made and sent to a route when there is room; False: there is not. `compress` makes
     a body; `new_name` the name of a feed; `began_s` is the Unix time of the machine's start. `on_failure` is
-    told of a mistake of ours that has spoilt a feed."""
+    told of a mistake of ours that has spoilt a feed. `wires` is what the transport counts."""
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Watching:
         new_name: Callable[[], bytes],
         began_s: float,
         on_failure: Callable[[Exception], None],
+        wires: Wires | None = None,
     ) -> None:
         self._farm = farm
         self._describe = describe
@@ -102,6 +104,7 @@ class Watching:
         self._new_name = new_name
         self._began_s = began_s
         self._on_failure = on_failure
+        self._wires = wires if wires is not None else NoWires()
         self._feed = b""
         self._ring = Ring(self._feed)
         self._recorder: Recorder | None = None
@@ -184,7 +187,7 @@ class Watching:
             watcher.next = 0
         self._ring = Ring(self._feed)
         self._snapshot = None
-        self._recorder = self._farm.watch = Recorder(self._farm, self._describe)
+        self._recorder = self._farm.watch = Recorder(self._farm, self._describe, self._wires)
         self._count()
 
     def _count(self) -> None:

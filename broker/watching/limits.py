@@ -28,6 +28,10 @@ MAX_SNAPSHOT_BYTES = 15 << 19
 # What is looked at now and then, the nodes that beat among it: some 10 us each.
 PULSE_S = 1.0
 MAX_NODES_SHOWN_A_SECOND = 512
+# Lines whose bytes are read in a second, of which what moves less than this is not told; and uploads.
+MAX_LINES_READ = 1_024
+LEAST_LINK_BYTES = 1_024
+MAX_UPLOADS_SHOWN = 64
 # Load, memory and counts of a node alone are worth a row so seldom.
 NODE_SHOWN_EVERY_S = 5.0
 # Members, builds and toolchains that have a number, of each so many; and what is shown of anybody's word.

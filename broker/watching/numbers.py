@@ -142,6 +142,10 @@ class Register:
         self._introduce(self._builds, row)
         return number
 
+    def known_toolchain(self, digest: Digest) -> int:
+        """The number of a toolchain of which something was told; 0: it is none."""
+        return self._toolchains.find(digest) or 0
+
     def toolchain(self, digest: Digest, name: str, at_ms: int) -> int:
         """A toolchain's number; the first name that is said of it is told."""
         number = self._toolchains.find(digest)

@@ -20,6 +20,7 @@ from broker.watching.asking import first_of, is_hidden, requests_of
 from broker.watching.counts import counts_row
 from broker.watching.limits import MAX_SHOWN_REQUESTS, PULSE_S
 from broker.watching.lines import pulse_row, queue_rows
+from broker.watching.moving import Moving, Wires
 from broker.watching.nodes import NodesShown
 from broker.watching.numbers import Describe, Register, digits, shown, without_paths
 from zcc.bounds import MAX_SECONDS
@@ -57,13 +58,14 @@ class Recorder:
     """`describe` gives a key's id, name and role. `rows` are what has happened since they were taken last,
     `failure` is a mistake of ours meanwhile: rows may lack, and the feed begins anew."""
 
-    def __init__(self, farm: Farm, describe: Describe) -> None:
+    def __init__(self, farm: Farm, describe: Describe, wires: Wires) -> None:
         self._farm = farm
         self._zero = farm.started_at
         self.rows: list[Row] = []
         self.failure: Exception | None = None
         self.register = Register(describe, self.rows.append)
         self.nodes = NodesShown(farm, self.register, self.rows.append)
+        self._moving = Moving(farm, wires, self.register, self.nodes, self.rows.append)
         self._jobs = self._leases = 0
         # Of each run that is under way why it went there, of how many slots and idle ones, and at which rates.
         self._choices: dict[int, Chosen] = {}
@@ -303,7 +305,9 @@ class Recorder:
         reason = "copy" if lease is execution.hedge else choice.reason
         chosen = reason, *room, choice.seat.rate, fastest
         self._choices[self._lease(lease)] = chosen
-        if not is_hidden(execution):
+        if is_hidden(execution):
+            self._moving.hide(lease.node)
+        else:
             self.rows.append(self.leased_row(execution, lease, self.at_ms))
 
     @harmless
@@ -354,7 +358,9 @@ class Recorder:
             return
         number, lease.number = lease.number, 0
         self._choices.pop(number, None)
-        if not is_hidden(execution):
+        if is_hidden(execution):
+            self._moving.hide(lease.node)
+        else:
             job = self._job(execution)
             self.rows.append(("unleased", self.at_ms, job, number, why, "", is_fault))
 
@@ -375,6 +381,7 @@ class Recorder:
         number, lease.number = self._lease(lease), 0
         self._choices.pop(number, None)
         if is_hidden(execution):
+            self._moving.hide(lease.node)
             return
         self.rows.append(
             (
@@ -446,6 +453,7 @@ class Recorder:
         self._pulse_at = now + PULSE_S
         self._fastest.clear()
         self.nodes.look(self.at_ms)
+        self._moving.look(self.at_ms)
         rows, others = queue_rows(self._farm, self.waits_for, self.build_of)
         if rows or self._has_queue:
             self.rows.append(("queue", self.at_ms, rows, others))

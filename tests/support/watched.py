@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.core.farm import Farm
 from broker.watching.feed import Watching
+from broker.watching.moving import Wires
 from zcc.events import FarmEvent, FarmShown, unpack_events
 from zcc.messages import Happened, Message, Snapshot, Watch
 from zcc.watching.state import FarmState
@@ -25,7 +26,7 @@ def described(user: str) -> tuple[str, str, str]:
 class Feed:
     """A farm's feed. Who watches by `begin` has room for everything at once."""
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(self, farm: Farm, wires: Wires | None = None) -> None:
         self.farm = farm
         self.inboxes: dict[bytes, list[Message]] = {}
         self.has_room: Callable[[bytes], bool] = lambda _: True
@@ -39,6 +40,7 @@ class Feed:
             lambda: b"feed%04d" % next(names),
             BEGAN_S,
             self.failures.append,
+            wires,
         )
 
     def _describe(self, user: str) -> tuple[str, str, str]:

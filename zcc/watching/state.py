@@ -23,11 +23,13 @@ from zcc.events import (
     FarmPulse,
     FarmShown,
     JobQueued,
+    LinksShown,
     MemberShown,
     NodeShown,
     QueueShown,
     ToolchainMoving,
     ToolchainShown,
+    ToolchainUploaded,
 )
 from zcc.watching import views
 from zcc.watching.kept import Kept, first_of_most
@@ -71,6 +73,8 @@ class FarmState:
         self.nodes: dict[int, NodeView] = {}
         self.jobs: dict[int, JobView] = {}
         self.shipping: dict[tuple[int, int], ToolchainMoving] = {}
+        self.uploading: dict[tuple[int, int], ToolchainUploaded] = {}
+        self.links: LinksShown | None = None
         self.queue: QueueShown | None = None
         self.pulse: FarmPulse | None = None
         self.known_builds: dict[str, BuildView] = {}
@@ -132,6 +136,8 @@ class FarmState:
             each.clear()
         self._jobs_of.clear()
         self.shipping.clear()
+        self.uploading.clear()
+        self.links = None
         self.queue = None
 
     def _member(self, event: MemberShown) -> None:
@@ -183,6 +189,20 @@ class FarmState:
             self.shipping.pop(place, None)
         else:
             self.shipping[place] = event
+
+    def _uploading(self, event: ToolchainUploaded) -> None:
+        place = event.member, event.toolchain
+        if event.done_bytes >= event.total_bytes:
+            self.uploading.pop(place, None)
+        else:
+            self.uploading[place] = event
+            _trim(self.uploading, MAX_NUMBERED)
+
+    def _links(self, event: LinksShown) -> None:
+        self.links = event
+        second = self._second(self.time_of(event)).counts
+        second["received_bytes"] += sum(each.received_bytes for each in event.links)
+        second["sent_bytes"] += sum(each.sent_bytes for each in event.links)
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -398,6 +418,8 @@ _APPLIERS: dict[type[FarmEvent], Callable[[FarmState, Any], None]] = {
     events.NodeShown: FarmState._node,
     events.NodeLeft: FarmState._node_left,
     events.ToolchainMoving: FarmState._moving,
+    events.ToolchainUploaded: FarmState._uploading,
+    events.LinksShown: FarmState._links,
     events.JobQueued: FarmState._queued,
     events.JobJoined: FarmState._twin,
     events.RequestLeft: FarmState._left,

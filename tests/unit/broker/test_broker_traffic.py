@@ -99,6 +99,16 @@ def test_an_upload_arrives_and_is_stored(bench: Bench) -> None:
     assert bench.store.read(digest) == BIG
 
 
+def test_an_upload_that_is_under_way_says_how_far_it_is(bench: Bench) -> None:
+    digest = bench.ask(A, BIG)
+    assert list(bench.traffic.uploads()) == []
+    bench.take(A, digest, 0)
+    total = bench.chunk(digest, 0).total
+    assert list(bench.traffic.uploads()) == [(USER, digest, CHUNK_BYTES, total)]
+    bench.take(A, digest, 1, 2)
+    assert list(bench.traffic.uploads()) == []
+
+
 def test_a_broken_upload_is_continued_by_the_same_agent_on_a_new_route(bench: Bench) -> None:
     digest = bench.ask(A, BIG)
     bench.take(A, digest, 0)

@@ -353,6 +353,24 @@ def test_a_message_of_many_parts_is_passed_over_in_turns_and_ends_its_key() -> N
     run(story)
 
 
+def test_bytes_on_a_route_are_what_came_by_it_and_what_was_handed_over() -> None:
+    async def story(router: Router) -> None:
+        peer = router.dial(new_key_pair())
+        route, _ = await router.said(peer)
+        assert router.link.bytes_on(b"nobody") is None
+        before = router.link.bytes_on(route)
+        assert before is not None
+        assert before[0] > 0
+        assert router.link.send(route, [bytes(MIB)])
+        after = router.link.bytes_on(route)
+        assert after is not None
+        assert after[0] == before[0]
+        assert MIB <= after[1] - before[1] <= MIB + 1000
+        assert await asyncio.to_thread(peer.poll, 5000)
+
+    run(story)
+
+
 def test_unsent_bytes_are_what_a_peer_that_reads_nothing_has_not_taken() -> None:
     async def story(router: Router) -> None:
         slow = router.dial(new_key_pair(), receive_bytes=4096)

@@ -51,14 +51,15 @@ def spoken(field: str, hint: Any) -> str:
 
 def test_the_page_has_every_event_and_each_field_in_its_order() -> None:
     told = tables()
+    rows_of = {events.QueueShown: QueueRow, events.LinksShown: events.LinkRow}
     assert list(told) == [kind.NAME for kind in ALL_EVENTS]
     for kind in ALL_EVENTS:
         rows = told[kind.NAME]
         names = [field.name for field in fields(kind)][1:]
-        if kind is events.QueueShown:
-            names += [field.name for field in fields(QueueRow)]
+        if kind in rows_of:
+            names += [field.name for field in fields(rows_of[kind])]
         assert [name for name, _ in rows] == names, kind.NAME
-        hints = hints_of(kind) | (hints_of(QueueRow) if kind is events.QueueShown else {})
+        hints = hints_of(kind) | (hints_of(rows_of[kind]) if kind in rows_of else {})
         for name, said in rows:
             is_word = said == "word" and spoken(name, hints[name]) == "text"
             assert is_word or said.split(" of ")[0] == spoken(name, hints[name]), (kind.NAME, name)
