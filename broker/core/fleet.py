@@ -8,6 +8,7 @@ from itertools import islice
 from broker.core.effects import Compare, TakePushes, VerifyBlobs
 from broker.core.events import ResultArrived
 from broker.core.farm import Farm
+from broker.core.finishing import Finishing
 from broker.core.jobs import Lease, Phase, Suspicion, lease_prefix
 from broker.core.ledger import Ledger
 from broker.core.limits import (
@@ -41,6 +42,7 @@ class Fleet:
     def __init__(self, farm: Farm, ledger: Ledger, dispatcher: Dispatcher) -> None:
         self._farm = farm
         self._ledger = ledger
+        self._finishing = Finishing(farm, ledger)
         self._uploads = ledger.uploads
         self._dispatcher = dispatcher
         self._turn = 0  # nodes that were told to give leases up, in all
@@ -272,7 +274,7 @@ class Fleet:
         )
         verdict = "" if not event.exit_status else f"exit status {event.exit_status}"
         farm.decisions.ended(lease.id, "finished", now, verdict, event.cpu_s)
-        self._ledger.finish(lease, node, event, now)
+        self._finishing.finish(lease, node, event, now)
         farm.send(session, Settled(event.lease))
 
     def end_badly(

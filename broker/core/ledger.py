@@ -10,12 +10,11 @@ from dataclasses import replace
 
 from broker.core import admission
 from broker.core.admission import NO_NODES, TOO_MANY, lane_of, new_execution, reason_to_refuse
-from broker.core.effects import Deliver, DropPushes, Remember, RerunEnded
-from broker.core.events import JobSubmitted, Recalled, ResultArrived
+from broker.core.effects import Deliver, DropPushes, RerunEnded
+from broker.core.events import JobSubmitted, Recalled
 from broker.core.farm import Farm
 from broker.core.jobs import (
     AUDITOR,
-    EVERY,
     Ending,
     Execution,
     Lease,
@@ -25,16 +24,13 @@ from broker.core.jobs import (
     new_lease_id,
     private_key,
 )
-from broker.core.limits import BUSY_AFTER_S, LEAST_CPU_SHARE, MAX_LOSSES
+from broker.core.limits import BUSY_AFTER_S, MAX_LOSSES
 from broker.core.nodes import Node
 from broker.core.sessions import Session
 from broker.core.unservable import Unservable
 from broker.core.uploads import Uploads
 from broker.scheduling.memory import why_too_large
-from broker.scheduling.outrun import Outrun
-from broker.scheduling.patience import held_to, seen_wall_s, unexplained_s
 from broker.trust import opinions
-from broker.trust.blame import excuse
 from cache.digest import Digest, short
 from zcc.messages import HAS_BEGUN_S, Busy, Finished, Refused, Revoke, Run
 
@@ -44,7 +40,6 @@ class Ledger:
         self._farm = farm
         self.uploads = Uploads(farm, self.refuse, self.complete)
         self.unservable = Unservable(farm, self.refuse, self.turn_back)
-        self._outrun = Outrun(farm)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -127,7 +122,7 @@ class Ledger:
         farm.audit("refuse", user=user, job=short(execution.key), reason=reason)
         if farm.watch is not None:
             farm.watch.refused(execution, reason)
-        for waiter in self._remove(execution, ending):
+        for waiter in self.remove(execution, ending):
             session = farm.sessions.get(waiter.session)
             if session is not None:
                 farm.close_request(session, waiter.ticket)
@@ -161,7 +156,7 @@ class Ledger:
         farm.audit("hit", user=execution.lane.user, job=short(execution.key))
         if farm.watch is not None:
             farm.watch.recalled(execution, recalled)
-        for waiter in self._remove(execution, Ending.RAN_ELSEWHERE):
+        for waiter in self.remove(execution, Ending.RAN_ELSEWHERE):
             session = farm.sessions.get(waiter.session)
             if session is not None:
                 farm.close_request(session, waiter.ticket)
@@ -205,7 +200,7 @@ class Ledger:
         farm.pace.leased(execution, lease)
         farm.patience.began(lease, execution, wall_s, now)
         farm.set_phase(execution, Phase.STARTED)
-        self._tell_start(execution, HAS_BEGUN_S)
+        self.tell_start(execution, HAS_BEGUN_S)
         farm.is_dirty = True
         user = execution.lane.user
         farm.audit("adopt", user=user, job=short(execution.key), node=node.session.name)
@@ -226,7 +221,7 @@ class Ledger:
         self._farm.patience.began(lease, execution, wall_s, now)
         if lease is execution.lease:
             self._farm.set_phase(execution, Phase.STARTED)
-            self._tell_start(execution, HAS_BEGUN_S)
+            self.tell_start(execution, HAS_BEGUN_S)
 
     def revoke(self, node: Node, lease_id: bytes) -> None:
         """Take a lease off a node without an answer; its job is not touched."""
@@ -306,7 +301,7 @@ class Ledger:
         elif is_over or not self.unservable.refuse(execution, now):
             self._farm.set_phase(execution, Phase.QUEUED, at_front=True)
             if has_begun:
-                self._tell_start(execution, BUSY_AFTER_S)
+                self.tell_start(execution, BUSY_AFTER_S)
 
     def reject(self, lease: Lease, node: Node, detail: str) -> None:
         """The node says that the job itself is wrong, and there is no other key's to be asked."""
@@ -315,84 +310,29 @@ class Ledger:
             Suspicion(node.identity).note(execution)
         self.refuse(execution, opinions.wrong(detail), Ending.CALLED_WRONG)
 
-    def finish(self, lease: Lease, node: Node, event: ResultArrived, now: float) -> None:
-        """A result: to everybody who waits."""
-        farm = self._farm
-        predicted_s = farm.model.wall_s(farm.executions[lease.key].cost_s, node.identity)
-        execution = self.end_lease(lease)
-        if execution.lease is not None:
-            if not event.is_sound:
-                farm.lease_ended(lease, "unproven")
-                return  # it proves nothing: another node may yet
-            self._beat(execution.lease, execution, node, event, now)
-        farm.patience.ended(lease, execution, predicted_s, now)
-        cpu_s, wall_s = held_to(lease, event.cpu_s, event.wall_s, now)
-        unbegun_s = lease.held_s(lease.began_at if lease.began_at is not None else now - wall_s)
-        seen_s = seen_wall_s(lease, wall_s, predicted_s, now)
-        cpu_s = max(cpu_s, LEAST_CPU_SHARE * seen_s)
-        if lease.measures:
-            node.record.line.late(unexplained_s(lease, wall_s, now))
-        excuse(execution.suspicions, farm.model, node.identity, seen_s)
-        if not opinions.is_denial(event):  # which says nothing of speeds
-            self._outrun.ended(node)
-            is_others = opinions.ending_of_run(execution, node) is Ending.RAN_ELSEWHERE
-            if execution.lease is not None and is_others and not execution.is_rerun:
-                self._outrun.beaten(execution.lease, execution, node, seen_s, now)
-        is_kept = event.exit_status == 0 and event.is_sound and not lease.is_adopted
-        is_kept &= not farm.nodes.is_distrusted(node.identity, execution.lane.user, now)
-        if is_kept:
-            farm.proved_toolchain(execution.lane.user, execution.toolchain)
-        if is_kept and not execution.is_rerun:
-            self._remember(execution, node, event)
-        if not lease.is_adopted:  # else nobody knows how long it had it
-            farm.served(
-                execution,
-                max(
-                    cpu_s * farm.model.speed(node.identity),
-                    lease.slots * farm.model.held_cost_s(wall_s + unbegun_s, node.identity),
-                ),
-            )
-            if not opinions.is_denial(event):  # which takes what its node likes
-                what = execution.cost_class, execution.cost_scale, cpu_s, seen_s
-                known, peak = execution.known, event.peak_bytes
-                farm.model.observe(node.identity, *what, known, peak, now)
-        farm.seats.touch(node)
-        if farm.watch is not None:
-            farm.watch.finished(execution, lease, event, (cpu_s, wall_s))
-        if farm.tally is not None:
-            farm.tally.ran(event, cpu_s, wall_s)
-        waiters = self._remove(execution, opinions.ending_of_run(execution, node))
-        self._serve(execution, waiters, lease, node, event, now)
+    def tell_start(self, execution: Execution, expected_s: float) -> None:
+        """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
+        for waiter in execution.waiters.values():
+            if (session := self._farm.sessions.get(waiter.session)) is not None:
+                self._farm.send(session, Busy(waiter.ticket, expected_s))
+
+    def remove(self, execution: Execution, ending: Ending) -> list[Waiter]:
+        """It is over, with whatever nodes have of it; who had waited for it."""
+        while execution.lease is not None:
+            node = self._farm.nodes.get(execution.lease.node)
+            lease_id = execution.lease.id
+            self._farm.lease_ended(execution.lease, "cancelled")
+            self.end_lease(execution.lease)
+            if node is not None:
+                self._farm.send(node.session, Revoke(lease_id))
+        self.uploads.forget(execution)
+        self._farm.remove(execution)
+        opinions.note_complaints(execution, ending)
+        self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
+        waiters, execution.waiters = list(execution.waiters.values()), {}
+        return waiters
 
     # --- within -------------------------------------------------------------------------------
-
-    def _serve(
-        self,
-        execution: Execution,
-        waiters: list[Waiter],
-        lease: Lease,
-        node: Node,
-        event: ResultArrived,
-        now: float,
-    ) -> None:
-        """The result goes to these; for whoever takes none of this node's it is done once more."""
-        farm, name, key = self._farm, node.session.name, node.session.user
-        not_served = []
-        for waiter in waiters:
-            session = farm.sessions.get(waiter.session)
-            if waiter.session == AUDITOR:
-                farm.emit(RerunEnded(execution.key, name, key, event.body, ""))
-            if session is None:
-                continue
-            if farm.nodes.is_distrusted(node.identity, session.user, now):
-                not_served.append(waiter)
-                continue
-            farm.close_request(session, waiter.ticket)
-            queued_s = max(0.0, lease.assigned_at - waiter.since)
-            message = Finished(waiter.ticket, name, queued_s, waiter.shared, False, event.body)
-            farm.emit(Deliver(session.route, event.outputs, message))
-        if not_served:
-            self._run_again(execution.again(not_served, (key, EVERY)), now)
 
     def _note_toolchain(self, node: Node, toolchain: Digest) -> None:
         """A job runs on it there."""
@@ -403,33 +343,12 @@ class Ledger:
         seats.has_toolchain(node, toolchain)
         seats.stands.got_toolchain(node, toolchain)
 
-    def _tell_start(self, execution: Execution, expected_s: float) -> None:
-        """Tell who waits when it begins: an agent may have a slot of its own that is free sooner."""
-        for waiter in execution.waiters.values():
-            if (session := self._farm.sessions.get(waiter.session)) is not None:
-                self._farm.send(session, Busy(waiter.ticket, expected_s))
-
     def _say_where(self, execution: Execution, session: Session, ticket: int) -> None:
         """The same to one who comes later than others."""
         if execution.phase is Phase.STARTED:
             self._farm.send(session, Busy(ticket, HAS_BEGUN_S))
         else:
             self._farm.unanswered[session.id, ticket] = session, execution.key
-
-    def _beat(
-        self, lease: Lease, execution: Execution, node: Node, event: ResultArrived, now: float
-    ) -> None:
-        """This lease of a job comes too late: another node has given the result."""
-        farm = self._farm
-        if (other := farm.nodes.get(lease.node)) is None:
-            return
-        user = execution.lane.user
-        is_told = opinions.ending_of_run(execution, node) is Ending.RAN_ELSEWHERE
-        if lease.began_at is not None and is_told and not execution.is_rerun:
-            farm.blame.beaten(other.identity, user, node.session.user, lease.began_at, now)
-        farm.beaten.note(lease, execution, node, event)
-        farm.lease_ended(lease, "beaten")
-        farm.audit("beaten", user=user, job=short(execution.key), node=other.session.name)
 
     def _new_id(self, execution: Execution) -> bytes:
         return new_lease_id(execution.key, self._farm.rng, self._farm.leases)
@@ -439,15 +358,6 @@ class Ledger:
         self._farm.send(
             node.session, Run(lease.id, execution.job, client, lease.memory_bytes, execution.body)
         )
-
-    def _run_again(self, execution: Execution, now: float) -> None:
-        """Who waits for it takes nothing from the node that has done it."""
-        self._farm.weigh(execution, now)
-        self._farm.add(execution, at_front=True)
-        if self._farm.watch is not None:
-            self._farm.watch.queued(execution)
-        if not self.unservable.refuse(execution, now):
-            self._tell_start(execution, BUSY_AFTER_S)
 
     def _is_distrusted(self, recalled: Recalled, session: Session, now: float) -> bool:
         maker = (recalled.node_key, recalled.node)
@@ -492,23 +402,6 @@ class Ledger:
         if execution.waiters:
             farm.add(execution, at_front=True)
 
-    def _remember(self, execution: Execution, node: Node, event: ResultArrived) -> None:
-        """The result of a job that we handed out, from the node that held its lease: nothing else gets into
-        the shared cache."""
-        self._farm.emit(
-            Remember(
-                key=execution.key,
-                body=event.body,
-                outputs=event.outputs,
-                size_bytes=event.size_bytes,
-                toolchain=execution.toolchain,
-                node=node.session.name,
-                node_key=node.session.user,
-                user=execution.lane.user,
-                job=execution.body,
-            )
-        )
-
     def _adopt_orphan_of(self, execution: Execution, now: float) -> None:
         found = self._farm.nodes.find_orphan(execution.key)
         if found is not None and self._farm.may_adopt(execution, found[0]):
@@ -542,19 +435,4 @@ class Ledger:
         self._farm.audit("abandon", user=execution.lane.user, job=short(execution.key))
         if self._farm.watch is not None:
             self._farm.watch.abandoned(execution)
-        self._remove(execution, Ending.UNTOLD)
-
-    def _remove(self, execution: Execution, ending: Ending) -> list[Waiter]:
-        while execution.lease is not None:
-            node = self._farm.nodes.get(execution.lease.node)
-            lease_id = execution.lease.id
-            self._farm.lease_ended(execution.lease, "cancelled")
-            self.end_lease(execution.lease)
-            if node is not None:
-                self._farm.send(node.session, Revoke(lease_id))
-        self.uploads.forget(execution)
-        self._farm.remove(execution)
-        opinions.note_complaints(execution, ending)
-        self._farm.blame.job_ended(execution.suspicions, ending, execution.lane.user)
-        waiters, execution.waiters = list(execution.waiters.values()), {}
-        return waiters
+        self.remove(execution, Ending.UNTOLD)
