@@ -27,7 +27,6 @@ from broker.core.limits import (
     HELLO_BURST,
     HELLO_EVERY_S,
     HELLO_PER_S,
-    MAX_MACHINE_CLASSES,
     MAX_SLOTS,
     RESUBMIT_S,
     RUN_LIMIT_S,
@@ -36,8 +35,8 @@ from broker.core.limits import (
     WHO_EVERY_S,
 )
 from broker.core.listing import nodes_of
-from broker.core.roles import SESSION_ROLES
-from broker.core.sessions import SESSION_ID_BYTES, Session
+from broker.core.sessions import Session
+from broker.core.welcoming import open_session, reason_against
 from broker.scheduling.dispatch import Dispatcher
 from broker.scheduling.model import Identity
 from broker.scheduling.stragglers import Stragglers
@@ -69,7 +68,6 @@ from zcc.messages import (
     Welcome,
     Who,
 )
-from zcc.printable import printable
 from zcc.reasons import Reason
 
 DISK_FULL = Reason.BROKER_DISK
@@ -180,7 +178,7 @@ class Machine:
                 known.seen_at = now
             return  # it says Hello again until it is welcomed
         self._hellos.use(origin.user, 1 + len(hello.leases), now)
-        reason = self._reason_against(origin, hello)
+        reason = reason_against(self.farm, origin, hello)
         if reason:
             self.farm.audit("refuse", user=origin.user, reason=reason)
             if self.farm.watch is not None:
@@ -198,7 +196,7 @@ class Machine:
         there = self.farm.sessions.on_route(origin.route)
         if there is not None and there is not known:
             self._close(there, "replaced", now)
-        session = known or self._open(origin, hello, now)
+        session = known or open_session(self.farm, origin, hello, now)
         if session.route != origin.route:
             self.farm.emit(CloseTraffic(session.route))
             self.farm.sessions.rebind(session, origin.route)
@@ -212,33 +210,6 @@ class Machine:
             session.unconfirmed = set(session.tickets)
             session.confirm_until = now + RESUBMIT_S
             self.uploads.source_returned(session)
-
-    def _reason_against(self, origin: Origin, hello: Hello) -> str:
-        sessions = self.farm.sessions
-        known = sessions.get(hello.session)
-        role = SESSION_ROLES[origin.role].get(hello.role)
-        if role is None or (known is not None and known.role is not role):
-            return f"role: this key is enrolled as {origin.role.value}, not as {hello.role}"
-        if hello.farm and hello.farm != self.farm.name:
-            return f"farm: this is {self.farm.name}, not {hello.farm}"
-        if len(hello.session) != SESSION_ID_BYTES or (known and known.user != origin.user):
-            return "session: choose 16 random bytes"
-        if hello.slots > MAX_SLOTS or len(hello.machine_classes) > MAX_MACHINE_CLASSES:
-            return f"slots: at most {MAX_SLOTS}, and {MAX_MACHINE_CLASSES} machine classes"
-        if known is None and not sessions.has_room_for(origin.user):
-            return "sessions: too many from this key, or on this farm"
-        return ""
-
-    def _open(self, origin: Origin, hello: Hello, now: float) -> Session:
-        role, is_own = SESSION_ROLES[origin.role][hello.role], origin.role is PeerRole.PUBLISHER
-        name = printable(hello.name)  # it stands in tables, logs and answers
-        version = printable(hello.version)
-        session = Session(
-            hello.session, origin.route, origin.user, role, name, now, is_own, version
-        )
-        self.farm.sessions.open(session)
-        self.farm.audit("open", user=origin.user, role=hello.role, name=name, version=version)
-        return session
 
     def _close(self, session: Session, reason: str, now: float) -> None:
         """The session is over: its requests are void, its leases go to others."""
