@@ -165,9 +165,14 @@ def _run() -> dict[str, Schema]:
 
 def _page() -> dict[str, Schema]:
     runs = _list(_ref("Run"))
+    late = _record(
+        file=_TEXT, node=_TEXT, ended_ms=_MILLIS, late_ms=_MILLIS, why=_TEXT, wall_ms=_MILLIS,
+        on_fastest_ms=_MILLIS, came_after_ms=_MILLIS, causes=_COUNTED,
+    )  # fmt: skip
     tail = _record(
-        ms=_MILLIS, at_most=_COUNT, most=_COUNT, alone_ms=_MILLIS, last=_ref("Run"),
-        on_fastest_ms=_or_null(_MILLIS),
+        began_ms=_MILLIS, ended_ms=_MILLIS, even_ms=_MILLIS, at_most=_COUNT, slots=_COUNT,
+        holders=_list(late), left_out=_COUNT, helps=_COUNTED, ms=_MILLIS, lost_ms=_MILLIS,
+        alone_ms=_MILLIS, last=_ref("Run"), on_fastest_ms=_MILLIS, told=_list(_TEXT),
     )  # fmt: skip
     node = _record(node=_TEXT, jobs=_COUNT, cpu_ms=_MILLIS, per_cost=_or_null(_NUMBER))
     phases = ("scan", "queue", "send", "fetch", "compile", "return")
