@@ -6,25 +6,22 @@ import asyncio
 import logging
 import os
 import signal
-import sys
-import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, ClassVar
 
 import typer
 
-from broker.commands import audit, members, why_node
-from broker.commands.options import DEFAULT_STATE, StateDir
+from broker.commands import audit, members, tokens, why_node
+from broker.commands.options import DEFAULT_LISTEN, DEFAULT_STATE, StateDir
+from broker.commands.program import HELP, PROGRAM, run
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
-from broker.errors import BrokerError, StartError
-from broker.membership.registry import Registry
+from broker.errors import StartError
 from broker.metrics.service import DEFAULT_ADDRESS, Metrics
 from broker.results.voided import note_purge
 from broker.shell import Shell
 from broker.state import (
     broker_keys,
-    has_state,
     last_serving,
     record_serving,
     require_state,
@@ -33,52 +30,31 @@ from broker.state import (
 from broker.storage import commands
 from broker.storage.service import Storage
 from broker.storage.tokens import StorageAccess
-from cache.errors import CacheError
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
-from zcc.cli.program import LenientCommand, Program, run_program
+from zcc.cli.program import LenientCommand, Program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
 from zcc.descriptors import raise_descriptors
-from zcc.errors import ZccError
 from zcc.farm import DEFAULT_FARM
-from zcc.keys import Token, new_key_pair
 from zcc.logs import log_to
-from zcc.messages import PeerRole
-from zcc.reaching import check_listening, split_endpoint
+from zcc.reaching import check_listening
 
-# No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
-DEFAULT_PORT = 8317
-DEFAULT_LISTEN = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_CACHE_SIZE = "10G"
-# More than one broker has members, and descriptors. A descriptor is an int of C.
-MOST_USES = 1_000_000
+# More than one broker has descriptors. A descriptor is an int of C.
 MOST_CONNECTIONS = 1_000_000
 MAX_DESCRIPTOR = (1 << 31) - 1
-# `zcc-broker serve & zcc-broker token`: for so long the second waits for what the first makes.
-START_S = 5.0
-_EVERYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")
 
-app = Program(
-    help="The meeting point of a zcc farm: authenticates its members, schedules jobs, relays files.",
-)
+app = Program(help=HELP)
 
 
-class MemberRole(str, Enum):  # noqa: UP042 - typer's choices want plain strings
-    CLIENT = "client"
-    NODE = "node"
-    PUBLISHER = "publisher"
-    ADMIN = "admin"
-    MONITOR = "monitor"
-
-
-class MembersAccess(str, Enum):  # noqa: UP042
+class MembersAccess(str, Enum):  # noqa: UP042 - typer's choices want plain strings
     WRITE = "write"
     READ = "read"
     OFF = "off"
 
 
-add_version(app, "zcc-broker")
+add_version(app, PROGRAM)
 
 
 class ServeCommand(LenientCommand):
@@ -282,55 +258,7 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
         raise SystemExit(70)  # EX_SOFTWARE
 
 
-@app.command()
-def token(
-    role: Annotated[
-        MemberRole,
-        typer.Option(
-            help="What the joiner may do on the farm. A publisher is a client whose own machine may"
-            " compile for the shared cache (`zcc publish`)."
-        ),
-    ],
-    state: StateDir = DEFAULT_STATE,
-    endpoint: Annotated[
-        str,
-        typer.Option(
-            metavar="tcp://HOST:PORT",
-            help="How the joiner reaches the broker; default where it listens.",
-        ),
-    ] = "",
-    expires: Annotated[
-        str, typer.Option(metavar="AGE", help="How long the token is good: 30m, 1h, 7d.")
-    ] = "1h",
-    uses: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=MOST_USES, help="How many members may join with it."),
-    ] = 1,
-) -> None:
-    """Print a join token, for `zcc join` or `zcc-node`. It is a secret until it is used."""
-    if not has_state(state):
-        print(f"zcc-broker: waiting for a broker to start in {state} ...", file=sys.stderr)
-    require_state(state, START_S)
-    keys = broker_keys(state)
-    served, farm = last_serving(state)
-    reached = endpoint or served or DEFAULT_LISTEN
-    if reached.startswith(_EVERYWHERE):
-        raise BrokerError(
-            f"the broker listens on all addresses ({reached}):"
-            " say by which one it is reached with --endpoint tcp://HOST:PORT"
-        )
-    split_endpoint(reached)
-    joiner, now = new_key_pair(), time.time()
-    expires_at = now + parse_duration(expires)
-    registry = Registry(state)
-    try:
-        registry.add_joiner(joiner.public, PeerRole(role.value), now, expires_at, uses)
-    finally:
-        registry.close()
-    made = Token(reached, keys.public, joiner.secret, farm or DEFAULT_FARM, role.value, expires_at)
-    print(made.encode())
-
-
+tokens.register(app)
 members.register(app)
 commands.register(app)
 
@@ -348,12 +276,7 @@ app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge
 
 
 def main() -> None:
-    """The program: a user's mistake ends in one line, not in a traceback.
-
-    Whatever it makes is its user's alone, below a directory of whatever mode.
-    """
-    os.umask(0o077)
-    run_program(app, "zcc-broker", (BrokerError, CacheError, ZccError, OSError))
+    run(app)
 
 
 if __name__ == "__main__":
