@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -21,8 +22,14 @@ from tests.quick import Quick
 
 # Set by .ci/run: a skip for want of what .ci/install-test-tools installs is an error.
 REQUIRED = "ZCC_TESTS_REQUIRE_TOOLS"
+# The directory that a run's workers share: what is made there is made once, and gone with the run.
+SHARED = "TESTS_SHARED_DIRECTORY"
 _PR_SET_CHILD_SUBREAPER = 36
 _INSTALLER = Path(__file__).parents[1] / ".ci" / "install-test-tools"
+
+# The compilers that the run's tests speak of, by which tests/support/prepared_farm.py has toolchains.
+families = {"gcc"}
+_shared = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def needs(*programs: str) -> str:
@@ -61,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         config.pluginmanager.register(Quick())
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers are this process's children
+        config.stash[_shared] = tempfile.TemporaryDirectory(prefix="zcc-tests-")
+        os.environ[SHARED] = config.stash[_shared].name
     # A run in the background, or under nohup, is deaf to some of these, and so would be what it starts.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -70,6 +80,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(program, ...): programs without which a test is skipped"
     )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _shared in config.stash:
+        config.stash[_shared].cleanup()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any("clang" in item.nodeid for item in session.items):
+        families.add("clang")
 
 
 @pytest.hookimpl(tryfirst=True)  # before other reasons to skip, which may come of the lack

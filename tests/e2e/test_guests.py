@@ -18,8 +18,8 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
+from tests.support.prepared_farm import PreparedFarm
 from zcc.capacity import processors
-from zcc.cli.up import LocalFarm
 
 ZCC, NODE = str(BIN / "zcc"), str(BIN / "zcc-node")
 PATIENCE_S = 60.0
@@ -38,7 +38,7 @@ def farm() -> Iterator[Farm]:
     """A farm of one node, whose operator says this and that."""
     needs("g++")
     with tempfile.TemporaryDirectory(prefix="zcc-guests-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=1, slots=2)
             local.environment["ZCC_CACHE"] = "off"

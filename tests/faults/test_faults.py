@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.disturbed import build_while
 from tests.support.network_farm import wait_until
+from tests.support.prepared_farm import PreparedFarm
 from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
@@ -24,7 +25,7 @@ BIN = Path(sys.executable).parent
 @pytest.fixture
 def farm() -> Iterator[LocalFarm]:
     with tempfile.TemporaryDirectory(prefix="zcc-faults-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=2, slots=1)
             # These tests are about compiling: what is remembered must not answer for it.

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import typer
 
@@ -80,10 +81,10 @@ class LocalFarm:
             "ZCC_LOCAL": FALLBACK,
             MANAGER_VARIABLE: "off",
         }
-        for_nodes = _told(node)
+        for_nodes = node()
         for number in range(1, nodes + 1):
             self.add_node(f"node{number}", slots, token=for_nodes)
-        farm.join(_told(client), own, "zcc up", ("client",))
+        farm.join(client(), own, "zcc up", ("client",))
         self._wait_for_nodes(nodes)
 
     def add_node(
@@ -104,7 +105,7 @@ class LocalFarm:
 
     def token(self, role: str) -> str:
         """A join token of the broker's, good for one member."""
-        return _told(self._ask_token(role))
+        return self._ask_token(role)()
 
     def restart_broker(self) -> None:
         """Kill the broker and start it anew at the same endpoint."""
@@ -151,12 +152,13 @@ class LocalFarm:
                 preexec_fn=die_with_parent if self.dies_with_us else None,  # noqa: PLW1509 - one thread
             )
 
-    def _ask_token(self, role: str, uses: int = 1) -> subprocess.Popen[str]:
-        """The program that prints a join token, started; see `_told`."""
+    def _ask_token(self, role: str, uses: int = 1) -> Callable[[], str]:
+        """Ask the broker for a join token, and go on; what is returned waits for it."""
         command = [sibling("zcc-broker"), "token", "--role", role, "--uses", str(uses)]
-        return subprocess.Popen(
+        program = subprocess.Popen(
             [*command, "--state", self._at("broker")], stdout=subprocess.PIPE, text=True
         )
+        return partial(_told, program)
 
     def _first_line(self, readable: int) -> str:
         with open(readable, "rb") as ready:
