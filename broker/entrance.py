@@ -1,5 +1,5 @@
-"""`zcc-broker`: the commands that only look into the registry without what serving a farm needs, which would
-cost them three times their own CPU time."""
+"""`zcc-broker`: the commands that only read and write the registry, without what serving a farm needs, which
+would cost them twice their own CPU time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ _LIGHT = {
     "token": "broker.commands.tokens",
     "keys": "broker.commands.members",
     "revoke": "broker.commands.members",
+    "storage-token": "broker.storage.commands",
+    "storage-tokens": "broker.storage.commands",
+    "storage-revoke": "broker.storage.commands",
 }
 
 
