@@ -12,13 +12,23 @@ import pytest
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 
-QUESTIONS = [
-    "--version", "-v", "-V", "-qversion", "-dumpversion", "-dumpfullversion", "-dumpmachine", "-dumpspecs",
-    "-print-search-dirs", "-print-prog-name=ld", "-print-prog-name=cc1plus", "-print-file-name=libc.so",
-    "-print-multi-os-directory", "-print-sysroot", "-print-libgcc-file-name", "--print-multiarch",
-    "--help=optimizers", "--target-help", "-E -dM -", "-E -v -x c /dev/null", "-### -c x.c", "-### x.c -o x",
-    "-h", "-frobnicate", "x.c --version", "-E no-such-file.c", "@no-such-file", "-Wl,--version x.o", "-",
-]  # fmt: skip
+# By how they end. What asks for nothing that zcc knows is the compiler's to answer, like everything here.
+QUESTIONS = {
+    "information": [
+        "--version", "-dumpversion", "-dumpfullversion", "-dumpmachine", "-dumpspecs", "-print-search-dirs",
+        "-print-prog-name=ld", "-print-prog-name=cc1plus", "-print-file-name=libc.so",
+        "-print-multi-os-directory", "-print-sysroot", "-print-libgcc-file-name", "--print-multiarch",
+        "--help=optimizers", "--target-help", "x.c --version",
+    ],
+    "not-a-compile": [
+        "-v", "-V", "-qversion", "-### x.c -o x", "-h", "-frobnicate", "-Wl,--version x.o", "-",
+    ],
+    "preprocess-only": ["-E -dM -", "-E -v -x c /dev/null", "-E no-such-file.c"],
+    "verbose": ["-### -c x.c"],
+    "response-missing": ["@no-such-file"],
+}  # fmt: skip
+# How the compiles of a build system's own checks end, according to its version.
+CHECKS = "not-a-compile|conftest|information|preprocess-only|verbose"
 
 
 def plain(cwd: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
@@ -27,14 +37,17 @@ def plain(cwd: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    ("question", "end"), [(each, end) for end, asked in QUESTIONS.items() for each in asked]
+)
 def test_an_answer_is_the_default_compilers_to_the_byte(
-    farm: Farm, tmp_path: Path, question: str
+    farm: Farm, tmp_path: Path, question: str, end: str
 ) -> None:
     (tmp_path / "x.c").write_text("int main(void) { return 0; }\n")
     for program, compiler in (("zcc", "cc"), ("zcc++", "c++")):
         own = plain(tmp_path, compiler, *question.split())
-        through = farm.run(program, *question.split(), cwd=tmp_path, strict=False)
+        with farm.ending(end):
+            through = farm.run(program, *question.split(), cwd=tmp_path, strict=False)
         assert (through.returncode, stable(through.stdout), stable(through.stderr)) == (
             own.returncode, stable(own.stdout), stable(own.stderr),
         )  # fmt: skip
@@ -60,7 +73,9 @@ def test_meson_knows_the_compilers(farm: Farm, tmp_path: Path) -> None:
         assert len(found) == 4
         return found
 
-    assert identified("zcc", "zcc++") == identified("cc", "c++")
+    with farm.ending(CHECKS):
+        through = identified("zcc", "zcc++")
+    assert through == identified("cc", "c++")
 
 
 def as_plain(line: str) -> str:
@@ -87,7 +102,9 @@ def test_cmake_knows_the_compilers(farm: Farm, tmp_path: Path) -> None:
             if not line.startswith(("set(CMAKE_C_COMPILER ", "set(CMAKE_CXX_COMPILER "))
         ]
 
-    assert identified("zcc", "zcc++") == identified("cc", "c++")
+    with farm.ending(CHECKS):
+        through = identified("zcc", "zcc++")
+    assert through == identified("cc", "c++")
 
 
 def test_autoconf_and_libtool_find_what_they_find_with_the_compilers(
@@ -111,7 +128,9 @@ def test_autoconf_and_libtool_find_what_they_find_with_the_compilers(
         names = ("ac_cv_env_C", "ac_cv_prog_ac_ct_C", "#")
         return {as_plain(line) for line in lines if not line.startswith(names)}
 
-    assert found("zcc", "zcc++") == found("cc", "c++")
+    with farm.ending(CHECKS):
+        through = found("zcc", "zcc++")
+    assert through == found("cc", "c++")
 
 
 def test_what_cc_rs_asks_is_answered_as_by_the_compiler(farm: Farm, tmp_path: Path) -> None:
@@ -124,17 +143,19 @@ def test_what_cc_rs_asks_is_answered_as_by_the_compiler(farm: Farm, tmp_path: Pa
     for program, compiler in (("zcc", "cc"), ("zcc++", "c++")):
         path = shutil.which(program, path=str(BIN))
         assert path is not None
-        for arguments in (
-            ["-E", str(probe)],
-            ["-dumpmachine"],
-            ["--version"],
-            ["-O0", "-Wno-such-warning", "-c", "flag_check.c", "-o", "flag_check.o"],
-            ["-O0", "-fno-such-flag", "-c", "flag_check.c", "-o", "flag_check.o"],
+        for arguments, end in (
+            (["-E", str(probe)], "preprocess-only"),
+            (["-dumpmachine"], "information"),
+            (["--version"], "information"),
+            (["-O0", "-Wno-such-warning", "-c", "flag_check.c", "-o", "flag_check.o"], "remote"),
+            (
+                ["-O0", "-fno-such-flag", "-c", "flag_check.c", "-o", "flag_check.o"],
+                "compiler-not-understood",
+            ),
         ):
-            own, through = (
-                plain(tmp_path, compiler, *arguments),
-                farm.run(path, *arguments, cwd=tmp_path, strict=False),
-            )
+            own = plain(tmp_path, compiler, *arguments)
+            with farm.ending(end):
+                through = farm.run(path, *arguments, cwd=tmp_path, strict=False)
             assert (through.returncode, through.stdout, through.stderr) == (
                 own.returncode, own.stdout, own.stderr,
             )  # fmt: skip

@@ -8,6 +8,7 @@ import stat
 import struct
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,8 @@ TO_THE_SOURCE = {
     "an output that is a link": ("ln -s a.c a.o", "a.c", "a.o"),
     "a hard link": ("ln a.c a.o", "a.c", "a.o"),
 }
+# Of dependencies the state of the file is looked at before its name.
+NOT_PLAIN = ("an output that is a link", "a hard link")
 
 
 @pytest.mark.parametrize("how", TO_THE_SOURCE)
@@ -223,6 +226,8 @@ def test_an_output_that_is_the_source_by_a_link(
     prepare, source, output = TO_THE_SOURCE[how]
     outputs = {"object": ["-o", output], "dependencies": ["-MD", "-MF", output, "-o", "x.o"]}
     command = [family, "-c", source, *outputs[kind]]
+    is_odd = kind == "dependencies" and how in NOT_PLAIN
+    end = "output-not-plain" if is_odd else "output-is-source"
     seen = []
     for launcher in ((), ("zcc",)):
         place = tmp_path / "project"
@@ -230,7 +235,8 @@ def test_an_output_that_is_the_source_by_a_link(
         place.mkdir()
         (place / "a.c").write_text(SOURCE)
         subprocess.run(["sh", "-c", prepare], cwd=place, check=True)
-        done = farm.run(*launcher, *command, cwd=place, strict=False)
+        with farm.ending(end) if launcher else nullcontext():
+            done = farm.run(*launcher, *command, cwd=place, strict=False)
         files = {
             str(path.relative_to(place)): path.read_bytes()
             for path in place.rglob("*")
@@ -250,6 +256,8 @@ ONE_FILE = {
     "a hard link": ("echo old > y; ln y x.o", "x.o", "x.o"),
     "nothing": (":", "x.o", "x.o"),
 }
+# The outputs have two names.
+TWO_NAMES = ("hard links", "a link to the object", "a link to the dependencies")
 
 
 @pytest.mark.parametrize("how", ONE_FILE)
@@ -260,11 +268,13 @@ def test_two_outputs_that_are_one_file(
     """What is left depends on which the compiler opens first, and on how."""
     prepare, main, dependencies = ONE_FILE[how]
     command = [family, kind, "a.c", "-o", main, "-MMD", "-MF", dependencies]
+    end = "output-not-plain" if how in TWO_NAMES else "odd-output"
     seen = []
     for launcher in ((), ("zcc",)):
 
         def run(directory: Path, words: tuple[str, ...] = launcher) -> int:
-            return farm.run(*words, *command, cwd=directory, strict=False).returncode
+            with farm.ending(end) if words else nullcontext():
+                return farm.run(*words, *command, cwd=directory, strict=False).returncode
 
         def lay_out(output: Path) -> None:
             subprocess.run(["sh", "-c", prepare], cwd=output.parent, check=True)
