@@ -19,7 +19,8 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import Farm
-from zcc.cli.up import LocalFarm
+from tests.support.prepared_farm import PreparedFarm
+from zcc.agent.launchers import control
 
 SOURCE = """
 #include <stdio.h>
@@ -60,8 +61,8 @@ def compile_(farm: Farm, project: Path, strict: bool = True, **extra: str) -> Co
 
 def stop_agent(farm: Farm) -> None:
     """Returns when it has written down what it knows and is gone; the next compile starts another."""
-    pid = int(agent_status(farm)["pid"])
-    farm.run("zcc", "agent", "stop", cwd=Path("/"))
+    pid = agent_pid(farm)
+    control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "stop"})
     deadline = time.monotonic() + 30
     while os.path.exists(f"/proc/{pid}/cwd"):
         assert time.monotonic() < deadline, "the agent does not leave"
@@ -96,7 +97,7 @@ def test_zcc_cache_off_and_refresh(remembering: Farm, project: Path) -> None:
 
 def test_a_hit_needs_no_farm(project: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=1, slots=1)
             farm = Farm(local)
@@ -129,11 +130,12 @@ def test_a_compiler_that_was_exchanged_a_moment_ago_is_no_hit(
 ) -> None:
     compilers = [needs(name) for name in ("gcc", "clang", "gcc")]
     tool = project / "tool"
-    for compiler in compilers:
+    for compiler, end in zip(compilers, ("remote", "remote", "remote|local_hit"), strict=True):
         tool.unlink(missing_ok=True)
         tool.symlink_to(os.path.realpath(str(compiler)))
         command = [str(tool), "-g", "-O1", "-Ilate", "-c", "x.c", "-o", "x.o"]
-        assert remembering.run("zcc", *command, cwd=project).returncode == 0
+        with remembering.ending(end):
+            assert remembering.run("zcc", *command, cwd=project).returncode == 0
         got = (project / "x.o").read_bytes()
         subprocess.run(command, cwd=project, check=True)
         assert got == (project / "x.o").read_bytes(), compiler
@@ -259,7 +261,7 @@ def wait_until_written(store: Path, results: int) -> None:
 def test_a_store_that_cannot_be_written_costs_nothing_else(project: Path) -> None:
     """As on a full or read-only disk: root ignores modes, so a file stands where directories should."""
     with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=1, slots=1)
             farm = Farm(local)
@@ -276,16 +278,16 @@ def test_an_agent_that_is_killed_while_it_writes(remembering: Farm, project: Pat
     for at in range(10):
         (project / "x.c").write_text(SOURCE + f"int more{at};\n")
         compile_(remembering, project)
-        pid = int(agent_status(remembering)["pid"])
+        pid = agent_pid(remembering)
         os.kill(pid, signal.SIGKILL)
         again = compile_(remembering, project)
         assert again in ({"local_hit": 1}, {"shared_hit": 1})
 
 
-def agent_status(farm: Farm) -> dict[str, str]:
-    done = farm.run("zcc", "agent", "status", "--json", cwd=Path("/"))
-    document: dict[str, str] = json.loads(done.stdout)
-    return document
+def agent_pid(farm: Farm) -> int:
+    status = control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "status"})
+    assert status is not None
+    return int(status["pid"])
 
 
 # --- looking after it ------------------------------------------------------------------------
@@ -381,12 +383,12 @@ def test_a_verification_finds_what_is_rotten(remembering: Farm, project: Path) -
 
 
 def test_an_agent_whose_socket_is_taken_away_leaves(farm: Farm, project: Path) -> None:
-    compile_(farm, project, strict=False)
-    pid = int(agent_status(farm)["pid"])
+    assert compile_(farm, project) == {"remote": 1}
+    pid = agent_pid(farm)
     os.unlink(farm.local.environment["ZCC_SOCKET"])
     deadline = time.monotonic() + 30
     while os.path.exists(f"/proc/{pid}/cwd"):
         assert time.monotonic() < deadline, "the agent does not leave"
         time.sleep(0.02)
-    compile_(farm, project, strict=False)
-    assert int(agent_status(farm)["pid"]) != pid
+    assert compile_(farm, project) == {"remote": 1}
+    assert agent_pid(farm) != pid
