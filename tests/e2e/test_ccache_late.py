@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,9 @@ from zcc.agent.launchers import control
 
 COMMAND = ("gcc", "-Ifirst", "-Isecond", "-c", "a.c", "-o", "a.o")
 PATIENCE_S = 100
+BELIEVED_S = 2.1
+# More than there are tests.
+PLACES = 20
 # What a launcher without an agent takes for more than a moment (call.c).
 MOMENT_S = 2.2
 
@@ -33,11 +36,7 @@ class Place:
 
     def __init__(self, farm: Farm, ccache: str, top: Path) -> None:
         self.farm, self.ccache, self.top = farm, ccache, top
-        (top / "first").mkdir()
-        (top / "second").mkdir()
-        (top / "a.c").write_text(f"/* {top} */\n#include <x.h>\nint value = VALUE;\n")
-        self.edit("second/x.h", 1)
-        time.sleep(2.1)  # ccache does not believe times of just now
+        self.rest()
         self.environment = {
             **farm.local.environment,
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -48,6 +47,12 @@ class Place:
 
     def edit(self, name: str, value: int) -> None:
         (self.top / name).write_text(f"#define VALUE {value}\n")
+
+    def rest(self) -> None:
+        """Until the header that is read is old enough: ccache does not believe times of just now."""
+        status = (self.top / "second/x.h").stat()
+        newest = max(status.st_mtime, status.st_ctime)
+        time.sleep(max(0.0, newest + BELIEVED_S - time.time()))
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen([self.ccache, *COMMAND], cwd=self.top, env=self.environment)
@@ -91,9 +96,21 @@ class Place:
         return int(dict(map(str.split, done.stdout.splitlines()))["cache_miss"])
 
 
+@pytest.fixture(scope="module")
+def tops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Sources for all tests of this file: they grow old together."""
+    made = [tmp_path_factory.mktemp("late") for _ in range(PLACES)]
+    for top in made:
+        (top / "first").mkdir()
+        (top / "second").mkdir()
+        (top / "a.c").write_text(f"/* {top} */\n#include <x.h>\nint value = VALUE;\n")
+        (top / "second/x.h").write_text("#define VALUE 1\n")
+    return iter(made)
+
+
 @pytest.fixture
-def place(one_node: Farm, ccache: str, tmp_path: Path) -> Place:
-    return Place(one_node, ccache, tmp_path)
+def place(one_node: Farm, ccache: str, tops: Iterator[Path]) -> Place:
+    return Place(one_node, ccache, next(tops))
 
 
 def edited(place: Place) -> None:
@@ -133,7 +150,7 @@ def test_what_has_changed_meanwhile_is_not_kept_for_what_was_there(
     assert (place.top / "a.o").read_bytes() == place.plain()
     assert place.stored() == 0
     undo(place)
-    time.sleep(2.1)
+    place.rest()
     assert place.compiled() == place.plain()
     assert place.stored() == 1
 
@@ -158,7 +175,7 @@ def test_a_launcher_that_loses_its_agent_leaves_nothing_to_keep(place: Place) ->
     assert (place.top / "a.o").read_bytes() == place.plain()
     assert place.stored() == 0
     removed(place)
-    time.sleep(2.1)
+    place.rest()
     assert place.compiled() == place.plain()
 
 
