@@ -38,11 +38,15 @@ $(INSTALLED): $(MADE_OF)
 	$(call install,zcc and what its tests need,.[dev])
 	@touch $(RUNS) $@
 
-# A worker for each processor, up to four: most tests wait for something, and each worker has farms of its own.
+# A worker for each processor, up to four.
 AT_ONCE ?= auto
+# Four workers on any machine: most tests of whole farms wait for something, and each worker has farms of its own.
+# The files in the order of their folders: those of whole farms, which take minutes, come first, and the short ones
+# of tests/unit fill the end. xdist's own order is by the number of tests, by which the longest files come last.
+test: AT_ONCE = 4
 test: $(INSTALLED) ## all tests (ARGS=... for pytest, AT_ONCE=0 for one after the other)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--numprocesses $(AT_ONCE) --maxprocesses 4 --dist loadfile $(ARGS)
+		--numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(INSTALLED) ## the tests that start no process and open no connection
 	$(BIN)/python -m pytest -q --quick --numprocesses $(AT_ONCE) --maxprocesses 4 $(ARGS)
