@@ -23,6 +23,7 @@ from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
 BIN = Path(sys.executable).parent
+BOTH = ("gcc", "clang")
 
 
 @dataclass
@@ -73,7 +74,7 @@ def farm() -> Iterator[Farm]:
     if not (BIN / "zcc").exists():
         pytest.fail("zcc is not installed beside this Python: run the tests by `make test`")
     with tempfile.TemporaryDirectory(prefix="zcc-e2e-") as directory:
-        local = PreparedFarm(directory)
+        local = PreparedFarm(directory, compilers=BOTH)
         try:
             local.start(nodes=2, slots=2)
             # These tests are about compiling: what is remembered must not answer for it.
@@ -87,7 +88,7 @@ def farm() -> Iterator[Farm]:
 def remembering() -> Iterator[Farm]:
     """A farm of one node for a file's own use, whose results are remembered."""
     with tempfile.TemporaryDirectory(prefix="zcc-memory-") as directory:
-        local = PreparedFarm(directory)
+        local = PreparedFarm(directory, compilers=BOTH)
         try:
             local.start(nodes=1, slots=2)
             yield Farm(local)
@@ -99,7 +100,7 @@ def remembering() -> Iterator[Farm]:
 def one_node() -> Iterator[Farm]:
     """A farm of one node for a file's own use, which a test may have stand still."""
     with tempfile.TemporaryDirectory(prefix="zcc-one-") as directory:
-        local = PreparedFarm(directory)
+        local = PreparedFarm(directory, compilers=BOTH)
         try:
             local.start(nodes=1, slots=2)
             local.environment["ZCC_CACHE"] = "off"

@@ -17,8 +17,8 @@ from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import place, wait_until_written
 from tests.support.forging import forge, no_misses, other_object
 from tests.support.network_farm import wait_until
+from tests.support.prepared_farm import PreparedFarm
 from zcc.agent.results.local_cache import SPACE
-from zcc.cli.up import LocalFarm
 from zcc.farm import DEFAULT_FARM
 
 SOURCES = 4
@@ -28,7 +28,7 @@ SOURCES = 4
 def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
     """As many nodes as the test says, each with a key of its own."""
     with tempfile.TemporaryDirectory(prefix="zcc-audit-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=request.param, slots=1)
             yield Farm(local)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import edits
+from tests.support.prepared_farm import PreparedFarm
 from zcc.cli.up import LocalFarm
 
 STEPS = 120
@@ -21,7 +22,7 @@ LEAST_REMOTE = 0.2
 @pytest.fixture
 def remembering() -> Iterator[LocalFarm]:
     with tempfile.TemporaryDirectory(prefix="zcc-edits-") as directory:
-        farm = LocalFarm(directory)
+        farm = PreparedFarm(directory)
         try:
             farm.start(nodes=1, slots=2)
             yield farm

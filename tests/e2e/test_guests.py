@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from tests.support.prepared_farm import PreparedFarm
+from zcc.agent.launchers import control
 from zcc.capacity import processors
 
 ZCC, NODE = str(BIN / "zcc"), str(BIN / "zcc-node")
@@ -70,9 +70,9 @@ def tell(farm: Farm, *words: str, name: str = "node1") -> subprocess.CompletedPr
 
 
 def rows(farm: Farm) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        farm.run(ZCC, "nodes", "--json", cwd=Path("/")).stdout or "[]"
-    )
+    """As `zcc nodes --json` has them, asked of the agent itself."""
+    answer = control.ask(farm.local.environment["ZCC_SOCKET"], {"op": "nodes"}) or {}
+    found: list[dict[str, Any]] = answer.get("nodes", [])
     return found
 
 

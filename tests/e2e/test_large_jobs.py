@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Farm
-from zcc.cli.up import LocalFarm
+from tests.support.prepared_farm import PreparedFarm
 
 # gcc 12 takes some 130 bytes for each: 160 MB, in a second.
 NUMBERS = 1_000_000
@@ -24,7 +24,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def farm() -> Iterator[Farm]:
     with tempfile.TemporaryDirectory(prefix="zcc-large-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=0, slots=1)
             local.environment["ZCC_CACHE"] = "off"

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, s
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
 from tests.support import watched_farm
+from tests.support.prepared_farm import PreparedFarm
 from tests.support.recordings import write_recording
 from zcc import farm as membership
 from zcc.cli.up import LocalFarm
@@ -386,7 +387,7 @@ def test_a_report_is_a_page_by_itself(seen: Opener, recording: str, tmp_path: Pa
 
 def test_real_compiles_on_a_real_farm_are_seen_as_they_happen(seen: Opener, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="zcc-shown-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         key = os.path.join(directory, "monitor")
         try:
             # Playwright has this thread's event loop, and who joins needs one.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import BIN
+from tests.support.prepared_farm import PreparedFarm
 from zcc import farm as membership
 from zcc.agent.launchers import control
 from zcc.cli import agent as agent_commands
@@ -52,7 +53,7 @@ class Machine:
 def local() -> Iterator[LocalFarm]:
     """A broker without any node."""
     with tempfile.TemporaryDirectory(prefix="zcc-publish-") as directory:
-        made = LocalFarm(directory)
+        made = PreparedFarm(directory)
         try:
             made.start(nodes=0, slots=1)
             yield made

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_farm import hold_slots
-from zcc.cli.up import LocalFarm
+from tests.support.prepared_farm import PreparedFarm
 
 FILES = 12
 SOURCE = """
@@ -35,7 +35,7 @@ int use_{n}(const std::string &text) {{ return use<{n}>(text) + use<{n} + 100>(t
 def one_node() -> Iterator[Farm]:
     """A farm of one node with two slots, and an agent with two, which share as an agent elsewhere does."""
     with tempfile.TemporaryDirectory(prefix="zcc-sooner-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         own = Path(directory) / "client"
         own.mkdir()
         (own / "config.toml").write_text("slots = 2\n")

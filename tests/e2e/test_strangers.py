@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BIN
 from tests.support.network_farm import wait_until
+from tests.support.prepared_farm import PreparedFarm
 from zcc import farm
 from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
@@ -23,7 +24,7 @@ from zcc.keys import new_key_pair
 @pytest.fixture
 def local() -> Iterator[LocalFarm]:
     with tempfile.TemporaryDirectory(prefix="zcc-strangers-") as directory:
-        made = LocalFarm(directory)
+        made = PreparedFarm(directory)
         try:
             made.start(nodes=1, slots=1)
             # These tests are about compiling: what is remembered must not answer for it.

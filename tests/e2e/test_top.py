@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import needs
 from tests.e2e.conftest import BIN, Farm
+from tests.support.prepared_farm import PreparedFarm
 from tests.support.tmux import TmuxPane, pane
 from zcc import farm as membership
 from zcc.cli.up import LocalFarm
@@ -24,7 +25,7 @@ from zcc.cli.up import LocalFarm
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Farm]:
     with tempfile.TemporaryDirectory(prefix="zcc-top-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=2, slots=2)
             local.environment["ZCC_CACHE"] = "off"

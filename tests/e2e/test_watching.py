@@ -18,9 +18,9 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from tests.support.network_farm import wait_until
+from tests.support.prepared_farm import PreparedFarm
 from tests.support.trace_schema import check_trace
 from zcc import farm as membership
-from zcc.cli.up import LocalFarm
 from zcc.watching.recording import replayed
 
 Told = dict[str, Any]
@@ -29,7 +29,7 @@ Told = dict[str, Any]
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Farm]:
     with tempfile.TemporaryDirectory(prefix="zcc-watched-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=2, slots=2)
             for role in ("monitor", "admin"):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import BIN, Farm
-from zcc.cli.up import LocalFarm
+from tests.support.prepared_farm import PreparedFarm
 from zcc.member_id import member_id
 
 ZCC = str(BIN / "zcc")
@@ -21,7 +21,7 @@ ZCC = str(BIN / "zcc")
 @pytest.fixture
 def farm() -> Iterator[Farm]:
     with tempfile.TemporaryDirectory(prefix="zcc-why-node-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         try:
             local.start(nodes=2, slots=1)
             yield Farm(local)

@@ -18,6 +18,7 @@ import pytest
 from tests.faults.disturbed import build_while, check_objects
 from tests.faults.test_faults import BIN
 from tests.support.network_farm import wait_until
+from tests.support.prepared_farm import PreparedFarm
 from zcc.agent.launchers import control
 from zcc.cli.up import LocalFarm
 
@@ -89,7 +90,7 @@ def farm(clock: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("LD_PRELOAD", str(library))
     monkeypatch.setenv("CLOCK_OFFSET", str(clock))
     with tempfile.TemporaryDirectory(prefix="zcc-clock-") as directory:
-        local = LocalFarm(directory)
+        local = PreparedFarm(directory)
         agent: subprocess.Popen[bytes] | None = None
         try:
             local.start(nodes=2, slots=1)

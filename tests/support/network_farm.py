@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.support import machines
 from tests.support.machines import Machine, Network
+from zcc.agent.launchers import control
 
 BIN = Path(sys.executable).parent
 WAIT_S = 60.0
@@ -120,6 +121,10 @@ class NetworkFarm:
         return (done.stdout + done.stderr).decode()
 
     def stats(self, client: Member) -> dict[str, Any]:
+        """Asked of the agent itself, which is 20 times as fast; while none runs, of `zcc stats`."""
+        answer = control.ask(str(client.state / "agent.sock"), {"op": "stats"})
+        if answer is not None:
+            return answer
         document: dict[str, Any] = json.loads(self.zcc(client, "stats", "--json"))
         return document
 
@@ -127,11 +132,11 @@ class NetworkFarm:
         """Until the broker lists exactly so many as ready for jobs."""
 
         def is_so() -> bool:
-            try:
-                listed = json.loads(self.zcc(client, "nodes", "--json", check=False))
-            except ValueError:
+            answer = control.ask(str(client.state / "agent.sock"), {"op": "nodes"})
+            if answer is None:
+                self.zcc(client, "nodes", check=False)  # starts the agent
                 return False
-            return len(listed) == count
+            return len(answer.get("nodes", ())) == count and "error" not in answer
 
         wait_until(is_so, f"{count} nodes in zcc nodes")
 

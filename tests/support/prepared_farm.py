@@ -33,18 +33,31 @@ _LIMIT_BYTES = 8 << 30
 
 @dataclass
 class PreparedFarm(LocalFarm):
-    """Its tokens are made in this process, as `zcc-broker token` does it, which takes an interpreter less."""
+    """Its tokens are made in this process, as `zcc-broker token` does it, which takes an interpreter less.
+
+    `compilers` are those whose toolchains are there; clang's only where a test of this run speaks of it.
+    """
+
+    compilers: tuple[str, ...] = ("gcc",)
 
     def start(self, nodes: int, slots: int) -> None:
-        _lend("client", os.path.join(self.directory, "client"))
+        self._lend("client", os.path.join(self.directory, "client"))
         super().start(nodes, slots)
 
     def add_node(self, name: str, slots: int, *options: str, token: str = "") -> Popen[bytes]:
-        _lend("node", os.path.join(self.directory, name))
+        self._lend("node", os.path.join(self.directory, name))
         return super().add_node(name, slots, *options, token=token)
 
     def _ask_token(self, role: str, uses: int = 1) -> Callable[[], str]:
         return partial(invitation, self._at("broker"), PeerRole(role), "", "1h", uses)
+
+    def _lend(self, part: str, state: str) -> None:
+        """Put copies of the toolchains into the state directory of a client or a node."""
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        for made in _made(self.compilers):
+            shutil.copytree(
+                made / part, os.path.join(state, "toolchains"), symlinks=True, dirs_exist_ok=True
+            )
 
 
 def search_path() -> str:
@@ -52,23 +65,14 @@ def search_path() -> str:
     return f"{os.environ['PATH']}:{os.path.dirname(sys.executable)}"
 
 
-def _lend(part: str, state: str) -> None:
-    """Put copies of the toolchains into the state directory of a client or a node."""
-    os.makedirs(state, mode=0o700, exist_ok=True)
-    for made in _made():
-        shutil.copytree(
-            made / part, os.path.join(state, "toolchains"), symlinks=True, dirs_exist_ok=True
-        )
-
-
-def _made() -> list[Path]:
-    """The directories of the toolchains that this run asks for. Who comes first makes them; others wait."""
+def _made(wanted: tuple[str, ...]) -> list[Path]:
+    """The directories of these toolchains that the run asks for. Who comes first makes them; others wait."""
     shared = Path(os.environ[SHARED])
     found = []
     with (shared / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for family, compilers in _FAMILIES.items():
-            if family in families and shutil.which(family) is not None:
+            if family in families.intersection(wanted) and shutil.which(family) is not None:
                 found.append(shared / family)
                 if not found[-1].exists():
                     _make(found[-1], compilers)
