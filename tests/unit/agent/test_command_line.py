@@ -19,6 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from broker.commands import tokens
 from broker.errors import BrokerError, RegistryError
 from broker.main import app as broker_app
 from broker.membership.registry import Registry
@@ -132,8 +133,9 @@ def test_each_program_completes_its_subcommands_in_a_shell(program: str) -> None
     ids=" ".join,
 )
 def test_a_mistyped_state_directory_is_named_and_not_made(
-    words: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tokens, "START_S", 0.2)
     wrong = tmp_path / "wrong"
     with pytest.raises(BrokerError, match=r"no broker has its state in .*wrong: .*serve --state"):
         run(broker_app, *words, "--state", str(wrong))
