@@ -18,9 +18,9 @@ import pytest
 
 from tests.e2e.conftest import BIN, Farm
 from tests.support.network_farm import wait_until
-from tests.support.prepared_farm import PreparedFarm
 from tests.support.prometheus import read_open, samples_of
 from zcc import farm as membership
+from zcc.cli.up import LocalFarm
 from zcc.watching.recording import replayed
 
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -72,7 +72,7 @@ class MeasuredFarm(Farm):
 @pytest.fixture(scope="module")
 def measured() -> Iterator[MeasuredFarm]:
     with tempfile.TemporaryDirectory(prefix="zcc-measured-") as directory:
-        local = PreparedFarm(directory, broker_options=("--metrics", "127.0.0.1:0"))
+        local = LocalFarm(directory, broker_options=("--metrics", "127.0.0.1:0"))
         try:
             local.start(nodes=2, slots=2)
             at = os.path.join(directory, "monitor")
