@@ -65,8 +65,9 @@ from node.sandbox.memory import Gauge
 from node.sandbox.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
 from zcc import __version__, codec
+from zcc.dialling import Dialler
 from zcc.errors import ProtocolError
-from zcc.farm import Access, spoken
+from zcc.farm import Access, first_endpoint, spoken
 from zcc.job import MAX_JOB_BYTES, Job, decode_job, job_key
 from zcc.link import DealerLink
 from zcc.machine_class import architecture, floating_point_class, processor_class
@@ -170,12 +171,13 @@ class NodeShell:
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._link = DealerLink(
             self._context,
-            access.endpoint,
+            first_endpoint(access),
             access.broker_public,
             access.keys,
             self._received,
             self._greeted,
         )
+        self._dialler = Dialler(access, self._link.dial)
         self._beating = self._loop.call_soon(self._beat)
 
     def stop(self) -> None:
@@ -185,6 +187,7 @@ class NodeShell:
     def close(self) -> None:
         """End at once; the broker hands the leases on."""
         self._beating.cancel()
+        self._dialler.close()
         self._workshop.stop()
         self._tell(LeaveAsked("stopped"))
         self._link.close()
@@ -203,9 +206,11 @@ class NodeShell:
         self._look_for_room()
         self._look_at_memory()
         self._tell(BeatDue(self._link.is_receiving()))
+        self._dialler.beat(self._member.is_open)
 
     def _greeted(self, is_member: bool) -> None:
-        self._tell(KeyAnswered(is_member))
+        if self._dialler.believes(is_member):
+            self._tell(KeyAnswered(is_member))
 
     def _received(self, frames: list[bytes]) -> None:
         self._tell(FramesCame(frames))
@@ -264,7 +269,7 @@ class NodeShell:
             "the broker at %s does not admit this node's key %s any more: it was revoked, or the broker has"
             " lost it. The node ends. To lend this machine again: zcc-node leave --local (unless it has left),"
             " then zcc-node join TOKEN",
-            self._access.endpoint,
+            self._dialler.endpoint,
             member_id(self._access.keys.public),
         )
         self.left.set_result(None)

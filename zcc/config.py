@@ -4,7 +4,8 @@
 
     cc = "gcc"            # what plain `zcc -c x.c` runs; default cc
     cxx = "g++"           # what plain `zcc++ -c x.cc` runs; default c++
-    broker = "tcp://..."  # instead of the endpoint that the join token named
+    broker = "tcp://..."  # instead of the address that the join token named; or _zcc._tcp.DOMAIN
+    follow = "on"         # off: a broker that cannot be reached is not looked for in the networks at hand
     slots = 4             # local compiles and links at a time; default one a processor
     local = "sooner"      # a free slot takes from the farm what it would end sooner; fallback: it does not
     idle_minutes = 10     # the agent leaves after this long without a compile
@@ -33,7 +34,7 @@ import platformdirs
 from zcc.capacity import processors
 from zcc.documents import read_toml
 from zcc.errors import ConfigError
-from zcc.reaching import split_endpoint
+from zcc.reaching import check_address
 
 FILE_NAME = "config.toml"
 # When this machine compiles what the farm could.
@@ -102,6 +103,7 @@ class Config:
     cc: str = "cc"
     cxx: str = "c++"
     broker: str = ""
+    follow: str = "on"
     slots: int = 0
     local: str = SOONER
     idle_minutes: float = 10.0
@@ -196,10 +198,10 @@ def expected_of(name: str, value: Any) -> str:
     """What is allowed of this setting, where this value of the right type is not; empty where it is."""
     match name:
         case "broker" if value:
-            return "" if _is_taken(split_endpoint, value) else "tcp://HOST:PORT"
+            return "" if _is_taken(check_address, value) else "tcp://HOST:PORT or _zcc._tcp.DOMAIN"
         case "log":
             return "" if value in _LEVELS else _one_of(_LEVELS)
-        case "events":
+        case "events" | "follow":
             return "" if value in ("on", "off") else "on or off"
         case "local":
             return "" if value in (SOONER, FALLBACK) else f"{SOONER} or {FALLBACK}"

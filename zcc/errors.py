@@ -59,6 +59,10 @@ class KeyRefusedError(UnheardError):
     """The broker has turned this key away: it was revoked, or the broker never knew it."""
 
 
+class NoMulticastError(ZccError):
+    """Nothing can be announced or looked for in the networks at hand: tell the user why."""
+
+
 class CompilerError(ZccError):
     """The compiler could not be understood: compile locally and count the reason."""
 

@@ -1,7 +1,8 @@
 """A member's access to one farm: where the broker is, its key, and our own; and how it is won.
 
-Two files in the member's directory: `farm.toml` (endpoint, the broker's public key, the farm's name, our
-role) and `farm.key` (our key pair, 0600); `joining.key` is that of a join without an answer so far.
+Two files in the member's directory: `farm.toml` (the broker's address, its public key, the farm's name, our
+role) and `farm.key` (our key pair, 0600); `joining.key` is that of a join without an answer so far, and
+`found.toml` the endpoint at which a broker that had moved has welcomed us last.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import zmq
 
@@ -28,6 +29,7 @@ from zcc.errors import (
     UnheardError,
     UnknownKindError,
     UnreachableError,
+    ZccError,
 )
 from zcc.keys import (
     KeyPair,
@@ -40,7 +42,7 @@ from zcc.keys import (
 )
 from zcc.link import DealerLink
 from zcc.messages import OTHER_ROLE, Bye, Enrol, Enrolled, Leave, Message, Refused, Rejoin, Unknown
-from zcc.reaching import split_endpoint, why_unreachable
+from zcc.reaching import check_address, is_service, listening_at, split_endpoint, why_unreachable
 
 # A farm is called so whose operator gave it no name.
 DEFAULT_FARM = "farm"
@@ -50,17 +52,31 @@ _AGAIN_S = 0.02
 _GREETING_S = 3.0
 # The key pair of a join that has not been answered yet, beside farm.toml.
 _JOINING = "joining.key"
+FOUND_FILE = "found.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Everything that is needed to dial a farm's broker."""
+    """Everything that is needed to dial a farm's broker.
+
+    `endpoint` is its address as people have named it: tcp://HOST:PORT, or a service's name in DNS. `found` is
+    where it has welcomed us since, if that is elsewhere; `kept_in` the directory that remembers it, if any.
+    `follows`: a broker that cannot be reached is looked for in the networks at hand.
+    """
 
     endpoint: str
     broker_public: str
     farm: str
     role: str
     keys: KeyPair
+    found: str = field(default="", compare=False)
+    kept_in: str = field(default="", compare=False)
+    follows: bool = field(default=True, compare=False)
+
+    @property
+    def where(self) -> str:
+        """The broker's address, for people: as it was found last."""
+        return self.found or self.endpoint
 
 
 def spoken(name: str) -> str:
@@ -68,10 +84,15 @@ def spoken(name: str) -> str:
     return "the farm" if name == DEFAULT_FARM else f"the farm {name}"
 
 
-def load_access(directory: str, endpoint: str = "") -> Access | None:
+def first_endpoint(access: Access) -> str:
+    """What to dial at first; empty where DNS has to be asked for it."""
+    return access.found or ("" if is_service(access.endpoint) else access.endpoint)
+
+
+def load_access(directory: str, endpoint: str = "", *, follows: bool = True) -> Access | None:
     """The access kept in this directory, None when there is none yet.
 
-    `endpoint` overrides the one that the token named.
+    `endpoint` overrides the address that the token named, and what was found since.
 
     Raises:
         ConfigError: the files are damaged.
@@ -86,14 +107,45 @@ def load_access(directory: str, endpoint: str = "") -> Access | None:
             role=str(values["role"]),
             keys=load_key_pair(os.path.join(directory, "farm.key")),
         )
-        split_endpoint(access.endpoint)
+        check_address(access.endpoint)
     except FileNotFoundError:
         return None
     except (KeyError, BadEndpointError) as error:
         raise ConfigError(f"{path} is damaged ({error}): remove it and join again") from error
     except ConfigError as error:
         raise ConfigError(f"{error}; mend it, or remove it and join again") from error
-    return replace(access, endpoint=endpoint) if endpoint else access
+    if endpoint:
+        return replace(access, endpoint=endpoint, follows=follows)
+    found = _found_endpoint(directory, access.broker_public) if follows else ""
+    return replace(access, found=found, kept_in=directory, follows=follows)
+
+
+def remember_endpoint(access: Access, endpoint: str) -> None:
+    """Dial this first from now on, as the broker has welcomed us there; the address that people have named is
+    kept beside it.
+
+    Raises:
+        ConfigError, OSError: it cannot be written.
+    """
+    if not access.kept_in or is_service(access.endpoint):
+        return  # DNS is asked each time
+    if endpoint == access.endpoint:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(access.kept_in, FOUND_FILE))
+        return
+    rows = (("broker_public", access.broker_public), ("endpoint", endpoint))
+    _save_rows(os.path.join(access.kept_in, FOUND_FILE), rows)
+
+
+def _found_endpoint(directory: str, broker_public: str) -> str:
+    """What was remembered of this broker; what cannot be read is looked for again."""
+    try:
+        values = read_toml(os.path.join(directory, FOUND_FILE))
+        endpoint = str(values["endpoint"])
+        split_endpoint(endpoint)
+        return endpoint if values["broker_public"] == broker_public else ""
+    except (FileNotFoundError, KeyError, ConfigError):
+        return ""
 
 
 def publisher_access(environment: Mapping[str, str]) -> Access:
@@ -103,7 +155,9 @@ def publisher_access(environment: Mapping[str, str]) -> Access:
         ConfigError: it is none; the message says what to do.
     """
     config = configuration.load(environment)
-    access = load_access(configuration.config_dir(environment), config.broker)
+    access = load_access(
+        configuration.config_dir(environment), config.broker, follows=config.follow == "on"
+    )
     if access is None or access.role != "publisher":
         found = (
             "this user has joined no farm" if access is None else f"this key is a {access.role}'s"
@@ -122,13 +176,26 @@ def save_access(directory: str, access: Access) -> None:
         ("farm", access.farm),
         ("role", access.role),
     )
+    _save_rows(os.path.join(directory, "farm.toml"), rows)
+
+
+def _save_rows(path: str, rows: Iterable[tuple[str, str]]) -> None:
     # A JSON string of printable characters is a TOML basic string.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in rows)
-    save_private(os.path.join(directory, "farm.toml"), text)
+    save_private(path, text)
 
 
-def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) -> Access:
+def join(
+    token_text: str,
+    directory: str,
+    label: str,
+    roles: tuple[str, ...],
+    endpoints: Sequence[str] = (),
+) -> Access:
     """Use a join token: register the public half of the key pair that is kept here, or of a new one.
+
+    `endpoints` are dialled in place of the token's own, one after the other: one at which no broker with the
+    token's key answers has cost a try.
 
     Raises:
         TokenError: not a token, expired, of another role, or refused by the broker.
@@ -144,7 +211,7 @@ def join(token_text: str, directory: str, label: str, roles: tuple[str, ...]) ->
     # answer that got lost comes with the key that the broker knows by now. Who has one keeps it.
     kept = _own_key_file(directory)
     own = load_key_pair(kept)
-    enrolled = asyncio.run(_enrol(token, own, label))
+    token, enrolled = _enrol_at(token, own, label, endpoints)
     access = Access(token.endpoint, token.broker_public, enrolled.farm, enrolled.role, own)
     save_access(directory, access)
     if os.path.basename(kept) == _JOINING:
@@ -167,7 +234,9 @@ def is_admitted(access: Access) -> bool | None:
 
 
 async def _is_admitted(access: Access) -> bool | None:
-    if await asyncio.to_thread(why_unreachable, access.endpoint):
+    try:
+        endpoint = await asyncio.to_thread(_reached, access)
+    except UnreachableError:
         return None
     context = zmq.Context[zmq.Socket[bytes]]()
     answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -176,9 +245,7 @@ async def _is_admitted(access: Access) -> bool | None:
         if not answer.done():
             answer.set_result(is_member)
 
-    link = DealerLink(
-        context, access.endpoint, access.broker_public, access.keys, lambda _: None, greeted
-    )
+    link = DealerLink(context, endpoint, access.broker_public, access.keys, lambda _: None, greeted)
     try:
         async with asyncio.timeout(_GREETING_S):
             return await answer
@@ -191,7 +258,7 @@ async def _is_admitted(access: Access) -> bool | None:
 
 def forget_access(directory: str) -> None:
     """Remove what `join` has kept."""
-    for name in ("farm.toml", "farm.key", _JOINING):
+    for name in ("farm.toml", "farm.key", _JOINING, FOUND_FILE):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
 
@@ -212,6 +279,29 @@ def _own_key_file(directory: str) -> str:
             f"cannot keep a key in {directory}: {error.strerror}; the token is not used up"
         ) from error
     return joining
+
+
+def _enrol_at(
+    token: Token, own: KeyPair, label: str, endpoints: Sequence[str]
+) -> tuple[Token, Enrolled]:
+    """Register at the first of these endpoints that is the token's broker; without any at the token's own.
+
+    Returns the token with the endpoint that was it.
+    """
+    if not endpoints:
+        return token, asyncio.run(_enrol(token, own, label))
+    problem: ZccError | None = None
+    for endpoint in endpoints:
+        there = replace(token, endpoint=endpoint)
+        try:
+            return there, asyncio.run(_enrol(there, own, label))
+        except (TokenError, UnreachableError) as error:
+            problem = error
+    raise TokenError(
+        f"what is announced with this token's fingerprint, at {', '.join(endpoints)}, is not the farm's broker"
+        f" or does not take the token: {problem}. Nothing was joined. Without --discover the token leads to its"
+        f" own address, {token.endpoint}"
+    ) from problem
 
 
 async def _enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
@@ -239,9 +329,21 @@ async def _enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
     return reply
 
 
+def _reached(access: Access) -> str:
+    """The first endpoint of the broker's at which something listens.
+
+    Raises:
+        UnreachableError: there is none.
+    """
+    if access.found and not why_unreachable(access.found):
+        return access.found
+    return listening_at(access.endpoint)
+
+
 async def _leave(access: Access) -> None:
     try:
-        reply = await _ask(access.endpoint, access.broker_public, access.keys, Leave())
+        endpoint = await asyncio.to_thread(_reached, access)
+        reply = await _ask(endpoint, access.broker_public, access.keys, Leave())
     except KeyRefusedError as error:
         raise ConfigError(
             f"the broker at {access.endpoint} does not admit this key any more: it was revoked"
@@ -257,19 +359,17 @@ async def _leave(access: Access) -> None:
         raise ConfigError(f"the broker at {access.endpoint} gave an unexpected answer")
 
 
-async def _ask(endpoint: str, broker_public: str, keys: KeyPair, request: Message) -> Message:
+async def _ask(address: str, broker_public: str, keys: KeyPair, request: Message) -> Message:
     """The broker's first answer to one message, on a connection of its own.
 
     Raises:
-        UnreachableError: nobody listens at the endpoint.
+        UnreachableError: nobody listens at the address.
         KeyRefusedError: the broker turns this key away.
         ConfigError: the broker does not know such a request.
         UnheardError: what listens there says nothing to this key.
         ProtocolError: it does not speak this protocol.
     """
-    problem = await asyncio.to_thread(why_unreachable, endpoint)
-    if problem:
-        raise UnreachableError(problem)
+    endpoint = await asyncio.to_thread(listening_at, address)
     context = zmq.Context[zmq.Socket[bytes]]()
     answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 

@@ -3,7 +3,7 @@
 A join token carries the *secret* key of a one-time joiner: the broker admits that key for enrolment
 only, so a stranger's key is never admitted for anything. Format: `zcc1.` and the base64url of a msgpack array
 `[endpoint, broker public key, joiner secret key, farm, role, expiry (Unix seconds), CRC-32]`. The last is
-that of the others as an array; tokens of earlier brokers lack it.
+that of the others as an array; tokens of earlier brokers lack it. The endpoint may be a service's name in DNS.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import zmq
 
 from zcc.documents import read_text
 from zcc.errors import BadEndpointError, ConfigError, TokenError
-from zcc.reaching import split_endpoint
+from zcc.reaching import check_address
 
-_PREFIX = "zcc1."
+TOKEN_PREFIX = "zcc1."
 _KEY_LENGTH = 40  # Z85 of 32 bytes
 _MAX_TOKEN = 4096
 
@@ -51,15 +51,15 @@ class Token:
     def encode(self) -> str:
         fields = astuple(self)
         packed = msgpack.packb((*fields, zlib.crc32(msgpack.packb(fields))))
-        return _PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
     @staticmethod
     def decode(text: str) -> Token:
         """Raises TokenError when this is not a token."""
         text = text.strip()
-        if not text.startswith(_PREFIX) or len(text) > _MAX_TOKEN:
+        if not text.startswith(TOKEN_PREFIX) or len(text) > _MAX_TOKEN:
             raise TokenError("this is not a join token: it begins with 'zcc1.'; paste it whole")
-        raw = text[len(_PREFIX) :]
+        raw = text[len(TOKEN_PREFIX) :]
         try:
             packed = base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4))
             endpoint, public, secret, farm, role, expires_at, *check = msgpack.unpackb(packed)
@@ -72,7 +72,7 @@ class Token:
         if not all(isinstance(field, str) for field in texts) or len(public) != _KEY_LENGTH:
             raise TokenError("this join token is damaged: ask for a new one")
         try:
-            split_endpoint(endpoint)
+            check_address(endpoint)
         except BadEndpointError as error:
             raise TokenError(
                 f"this join token leads nowhere: {error}; ask for a new one"

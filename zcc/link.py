@@ -241,7 +241,7 @@ class Monitor(Pumped):
 
 
 class DealerLink(Pumped):
-    """An agent's or a node's one connection to the broker.
+    """An agent's or a node's one connection to the broker. Without an endpoint it waits for `dial`.
 
     `on_handshake` is told whether the broker has taken our key, each time that it says so: False means that the
     key was revoked, or was never this broker's.
@@ -267,7 +267,8 @@ class DealerLink(Pumped):
         # Nothing is queued for a broker that is not there: a stale job would arrive after its caller
         # had long compiled locally.
         socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.connect(endpoint)
+        if endpoint:
+            socket.connect(endpoint)
         self._endpoint = endpoint
         self._on_message = on_message
         self._on_handshake = on_handshake
@@ -281,6 +282,15 @@ class DealerLink(Pumped):
         self._stop_dialling()
         self._monitor.close()
         super().close()
+
+    def dial(self, endpoint: str) -> None:
+        """Leave the endpoint that was dialled until now, connected or not, and dial this one."""
+        self._stop_dialling()
+        if self._endpoint:
+            self._socket.disconnect(self._endpoint)
+        self._endpoint = endpoint
+        self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))  # what connects from now on has it
+        self._socket.connect(endpoint)
 
     def send(self, frames: Frames) -> bool:
         """Hand frames over; False when there is no connection or its queue is full."""

@@ -64,10 +64,11 @@ class Member:
 
 @dataclass
 class NetworkFarm:
-    """Broker, nodes and clients, each on a machine of its own."""
+    """Broker, nodes and clients, each on a machine of its own; `serve` is what the broker is told besides."""
 
     network: Network
     directory: Path
+    serve: tuple[str, ...] = ("--listen", f"tcp://0.0.0.0:{_PORT}")
     nodes: list[Member] = field(default_factory=list)
     clients: list[Member] = field(default_factory=list)
 
@@ -79,8 +80,7 @@ class NetworkFarm:
     def start_broker(self) -> None:
         self.broker.process = self._spawn(
             self.broker,
-            *("zcc-broker", "serve", "--listen", f"tcp://0.0.0.0:{_PORT}"),
-            *("--state", str(self.broker.state)),
+            *("zcc-broker", "serve", *self.serve, "--state", str(self.broker.state)),
         )
 
     def add_node(self, slots: int = 1) -> Member:

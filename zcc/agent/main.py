@@ -62,7 +62,9 @@ async def _serve() -> None:
     state = configuration.state_dir(environment)
     os.makedirs(state, mode=0o700, exist_ok=True)
     _log_to(os.path.join(state, "agent.log"), config.log)
-    access = load_access(configuration.config_dir(environment), config.broker)
+    access = load_access(
+        configuration.config_dir(environment), config.broker, follows=config.follow == "on"
+    )
     path = configuration.socket_path(environment)
     home = os.fsencode(environment.get("HOME") or "/")
     cache = configuration.cache_dir(environment, config)

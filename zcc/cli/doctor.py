@@ -99,7 +99,7 @@ def _findings() -> Iterator[CheckResult]:
         yield CheckResult(CheckState.FAIL, "key: no farm joined, so all compiles are local", advice)
         return
     yield CheckResult(
-        CheckState.OK, f"key for {farm.spoken(access.farm)} at {access.endpoint} ({access.role})"
+        CheckState.OK, f"key for {farm.spoken(access.farm)} at {access.where} ({access.role})"
     )
     try:
         status = _agent_status()

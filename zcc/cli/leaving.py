@@ -29,7 +29,7 @@ def leave(directory: str, again: str, is_sure: bool, is_local: bool) -> None:
     if access is None:
         raise ConfigError(f"no farm is joined in {directory}")
     called = member_id(access.keys.public)
-    what = f"{farm.spoken(access.farm)} at {access.endpoint}"
+    what = f"{farm.spoken(access.farm)} at {access.where}"
     if not is_sure:
         if not sys.stdin.isatty():
             raise ConfigError(f"this leaves {what} and removes its key {called}: say --yes")

@@ -29,7 +29,7 @@ def config(
     wrong = wrong_in(environment)
     values = dataclasses.asdict(loaded) | {
         "slots": loaded.local_slots,
-        "broker": access.endpoint if access is not None else "",
+        "broker": access.where if access is not None else "",
         "cache": mode_of(os.environb, CacheMode(loaded.cache)).value,
         "cache_dir": configuration.cache_dir(environment, loaded),
         "verify": share_of(dict(os.environb), loaded.verify),

@@ -64,7 +64,8 @@ def monitor_access(environment: Mapping[str, str], directory: str) -> Access:
     own = config.config_dir(environment)
     beside = os.path.join(own, MONITOR_DIR)
     for place in [directory] if directory else [beside, own]:
-        access = load_access(place, config.load(environment).broker)
+        settings = config.load(environment)
+        access = load_access(place, settings.broker, follows=settings.follow == "on")
         if access is not None:
             check_role(access, beside)
             return access

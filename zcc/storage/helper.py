@@ -193,7 +193,8 @@ def _open_session(
     try:
         config = configuration.load(environment)
         endpoint = endpoint_in(environment.get("CRSH_URL", "")) or config.broker
-        access = load_access(configuration.config_dir(environment), endpoint)
+        directory, follows = configuration.config_dir(environment), config.follow == "on"
+        access = load_access(directory, endpoint, follows=follows)
         if access is None:
             return None, "no farm joined: zcc join TOKEN"
         name = f"{os.uname().nodename}:{os.getpid()}:ccache"

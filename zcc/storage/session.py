@@ -17,8 +17,9 @@ import zmq
 
 from cache.digest import digest_of
 from zcc import __version__, codec
+from zcc.dialling import Dialler
 from zcc.errors import ZccError
-from zcc.farm import Access
+from zcc.farm import Access, first_endpoint
 from zcc.link import DealerLink
 from zcc.membership import (
     BeatDue,
@@ -85,8 +86,9 @@ class StorageSession:
         self._last_ticket = 0
         self._waiting: dict[int, asyncio.Queue[Message | None]] = {}
         self._link = DealerLink(
-            context, access.endpoint, access.broker_public, access.keys, self._received
+            context, first_endpoint(access), access.broker_public, access.keys, self._received
         )
+        self._dialler = Dialler(access, self._link.dial)
         self._beating = self._loop.call_soon(self._beat)
 
     @property
@@ -95,6 +97,7 @@ class StorageSession:
 
     def close(self) -> None:
         self._beating.cancel()
+        self._dialler.close()
         self._tell(LeaveAsked("the helper leaves"))
         self._lose("the helper leaves")
         self._link.close()
@@ -219,6 +222,7 @@ class StorageSession:
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
         self._tell(BeatDue(self._link.is_receiving()))
+        self._dialler.beat(self.is_open)
 
     def _received(self, frames: list[bytes]) -> None:
         self._tell(FramesCame(frames))

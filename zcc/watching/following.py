@@ -53,7 +53,7 @@ async def follow(access: Access, heard: Heard, said: Callable[[FeedStanding], No
         while True:
             session = WatchSession(context, access, lambda message: heard(_events_of(message)))
             try:
-                refusal = await _attend(session, access.endpoint, said)
+                refusal = await _attend(session, access.where, said)
             finally:
                 session.close()
             said(FeedStanding(False, refusal, f"asked again in {_AGAIN_S:.0f} s"))
@@ -96,13 +96,13 @@ async def hear_present(access: Access, timeout_s: float) -> list[FarmEvent]:
             await asyncio.sleep(_LOOK_S)
             if not (session.is_open or is_dialled) and loop.time() > began_s + _DIAL_S:
                 is_dialled = True
-                if await asyncio.to_thread(why_unreachable, access.endpoint):
+                if await asyncio.to_thread(why_unreachable, access.where):
                     break
     finally:
         session.close()
         context.term()
     if not found:
-        advice = await asyncio.to_thread(_silence, access.endpoint)
+        advice = await asyncio.to_thread(_silence, access.where)
         raise ConfigError(session.refused or f"{session.state}: {advice}")
     return found[0]
 

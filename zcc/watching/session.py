@@ -18,6 +18,7 @@ import zmq
 
 from cache.errors import BlobCorruptError
 from zcc import __version__, codec
+from zcc.dialling import Dialler
 from zcc.errors import ConfigError, ProtocolError
 from zcc.farm import Access
 from zcc.link import DealerLink
@@ -108,6 +109,7 @@ class WatchSession:
         hello = Hello(os.urandom(16), access.role, access.farm, name, __version__, 0, (), ())
         self._member = MemberSession(hello, self._loop.time())
         self._context = context
+        self._dialler = Dialler(access, self._dial_anew)
         self._link = self._dial()
         self._beating = self._loop.call_soon(self._beat)
 
@@ -117,6 +119,7 @@ class WatchSession:
 
     def close(self) -> None:
         self._beating.cancel()
+        self._dialler.close()
         self._tell(LeaveAsked("the watcher leaves"))
         self._link.close()
 
@@ -126,7 +129,12 @@ class WatchSession:
         access = self._access
         self._dialled_s = self._heard_s = self._loop.time()  # it has as long to answer
         hears = self._received, self._greeted
-        return DealerLink(self._context, access.endpoint, access.broker_public, access.keys, *hears)
+        endpoint = self._dialler.endpoint
+        return DealerLink(self._context, endpoint, access.broker_public, access.keys, *hears)
+
+    def _dial_anew(self, _: str = "") -> None:
+        self._link.close()
+        self._link = self._dial()
 
     def _say(self, message: Message) -> bool:
         return self._link.send(codec.encode(message))
@@ -137,12 +145,13 @@ class WatchSession:
         if is_receiving:
             self._heard_s = self._loop.time()
         elif not self.refused and self._loop.time() - self._heard_s > LOST_AFTER_S:
-            self._link.close()
-            self._link = self._dial()
+            self._dial_anew()
         self._tell(BeatDue(is_receiving))
+        self._dialler.beat(self.is_open)
 
     def _greeted(self, is_member: bool) -> None:
-        self._tell(KeyAnswered(is_member))
+        if self._dialler.believes(is_member):
+            self._tell(KeyAnswered(is_member))
 
     def _received(self, frames: list[bytes]) -> None:
         self._heard_s = self._loop.time()

@@ -82,7 +82,9 @@ def test_with_a_clients_key_it_announces_nothing_and_says_how_to_get_another(
     keys = new_key_pair()
     access = Access("tcp://127.0.0.1:1", keys.public, "main", "client", keys)
     monkeypatch.setattr(
-        watching, "load_access", lambda place, _: access if place == os.fspath(tmp_path) else None
+        watching,
+        "load_access",
+        lambda place, _, follows: access if place == os.fspath(tmp_path) else None,
     )
     with pytest.raises(ConfigError) as refused:
         call()

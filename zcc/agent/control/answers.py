@@ -143,7 +143,7 @@ class Desk:
             "uptime_s": time.time() - self._started_at,
             "calls": len(machine.calls),
             "slots": {"limit": machine.slots.limit, "used": machine.slots.used},
-            "broker": session.access.endpoint if session is not None else None,
+            "broker": session.endpoint if session is not None else None,
             "farm": session.access.farm if session is not None else None,
             "connected": session is not None and session.is_open,
             "dialling": session is not None and session.is_dialling,

@@ -19,8 +19,9 @@ from cache.digest import Digest
 from zcc import __version__, codec
 from zcc.agent.farm.arrivals import OutputFrames
 from zcc.agent.farm.showing import Showing
+from zcc.dialling import Dialler
 from zcc.errors import ProtocolError
-from zcc.farm import Access
+from zcc.farm import Access, first_endpoint
 from zcc.job import FileInput
 from zcc.link import DealerLink
 from zcc.membership import (
@@ -121,16 +122,18 @@ class FarmSession:
         self._arrivals: OrderedDict[Digest, float] = OrderedDict()
         self._link = DealerLink(
             context,
-            access.endpoint,
+            first_endpoint(access),
             access.broker_public,
             access.keys,
             self._received,
             self._greeted,
         )
+        self._dialler = Dialler(access, self._link.dial)
         self._beating = self._loop.call_soon(self._beat)
 
     def close(self, reason: str) -> None:
         self._beating.cancel()
+        self._dialler.close()
         self._showing.close()
         self._tell(LeaveAsked(reason))
         self._link.close()
@@ -151,6 +154,11 @@ class FarmSession:
     @property
     def is_open(self) -> bool:
         return self._member.is_open
+
+    @property
+    def endpoint(self) -> str:
+        """Where the broker is dialled; until DNS has said it, the name that it was asked for."""
+        return self._dialler.endpoint or self.access.endpoint
 
     @property
     def refusal(self) -> str:
@@ -189,9 +197,11 @@ class FarmSession:
     def _beat(self) -> None:
         self._beating = self._loop.call_later(BEAT_S, self._beat)
         self._tell(BeatDue(self._link.is_receiving()))
+        self._dialler.beat(self.is_open)
 
     def _greeted(self, is_member: bool) -> None:
-        self._tell(KeyAnswered(is_member))
+        if self._dialler.believes(is_member):
+            self._tell(KeyAnswered(is_member))
 
     def _received(self, frames: list[bytes]) -> None:
         self.bytes_received += sum(map(len, frames))
