@@ -8,15 +8,17 @@ import os
 import signal
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import typer
 
 from broker.commands import audit, members, tokens, why_node
-from broker.commands.options import DEFAULT_LISTEN, DEFAULT_STATE, StateDir
+from broker.commands.options import DEFAULT_LISTEN, DEFAULT_PORT, DEFAULT_STATE, StateDir
 from broker.commands.program import HELP, PROGRAM, run
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.errors import StartError
+from broker.listening import InterfaceListener, Whereabouts, announced_addresses
 from broker.metrics.service import DEFAULT_ADDRESS, Metrics
 from broker.results.voided import note_purge
 from broker.shell import Shell
@@ -36,9 +38,13 @@ from zcc.cli.program import LenientCommand, Program
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
 from zcc.descriptors import raise_descriptors
+from zcc.discovery.announcement import fingerprint_of
+from zcc.discovery.interfaces import InterfaceAddress
+from zcc.discovery.multicast import Announcer
 from zcc.farm import DEFAULT_FARM
+from zcc.keys import KeyPair
 from zcc.logs import log_to
-from zcc.reaching import check_listening
+from zcc.reaching import check_listening, split_endpoint, split_interface
 
 DEFAULT_CACHE_SIZE = "10G"
 # More than one broker has descriptors. A descriptor is an int of C.
@@ -67,11 +73,20 @@ def serve(
     listen: Annotated[
         str,
         typer.Option(
-            metavar="tcp://HOST:PORT",
+            metavar="tcp://HOST:PORT|INTERFACE[:PORT]",
             help="Where to listen. To be reached from other machines name an address of this one,"
-            " or tcp://0.0.0.0:PORT for all of them.",
+            " or tcp://0.0.0.0:PORT for all of them; or an interface, as in wg0:8317: it is waited for, and"
+            " followed when its addresses change.",
         ),
     ] = DEFAULT_LISTEN,
+    announce: Annotated[
+        bool,
+        typer.Option(
+            "--announce",
+            help="Tell the networks in which this broker is reached that it is there, by multicast DNS: the"
+            " farm's name, the protocol, the address and the fingerprint of its key.",
+        ),
+    ] = False,
     state: StateDir = DEFAULT_STATE,
     farm: Annotated[
         str, typer.Option(metavar="NAME", help="The farm's name, as members see it.")
@@ -174,6 +189,7 @@ def serve(
         key_connections,
         parse_duration(run_limit),
         metrics,
+        announce,
     )
     asyncio.run(_serve(options, ready_fd))
 
@@ -202,6 +218,7 @@ class _Options:
     key_connections: int
     run_limit_s: float
     metrics_listen: str
+    announces: bool
 
 
 async def _serve(options: _Options, ready_fd: int | None) -> None:
@@ -215,9 +232,12 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     if options.storage_listen:  # what may fail comes before members are let in
         await storage.listen(options.storage_listen)
     metrics = Metrics(options.metrics_listen) if options.metrics_listen else None
+    interface = split_interface(options.listen)
+    if options.announces and interface is None:
+        announced_addresses(options.listen)
     shell = Shell(
         name,
-        options.listen,
+        "" if interface else options.listen,
         keys,
         state,
         store,
@@ -245,17 +265,54 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     loop.set_exception_handler(fail)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    whereabouts: Whereabouts | None = None
     try:
-        record_serving(state, shell.endpoint, name)
-        if ready_fd is not None:
-            with os.fdopen(ready_fd, "w") as ready:
-                ready.write(shell.endpoint + "\n")
+        record_serving(state, shell.endpoint or options.listen, name)
+        serving = partial(_tell_serving, state, name, [] if ready_fd is None else [ready_fd])
+        listener: InterfaceListener | None = None
+        if interface is not None:
+            port = interface[1] or DEFAULT_PORT
+            listener = InterfaceListener(interface[0], port, shell.bind, shell.unbind, serving)
+            listener.look()
+        else:
+            serving(shell.endpoint)
+        whereabouts = _whereabouts(options, name, keys, shell, listener)
         await stopped.wait()
     finally:
+        if whereabouts is not None:
+            await whereabouts.close()
         shell.close()
         os.close(lock)
     if failure:
         raise SystemExit(70)  # EX_SOFTWARE
+
+
+def _tell_serving(state: str, farm: str, ready: list[int], endpoint: str) -> None:
+    """Who asks later reads it, and who has started us is told once."""
+    record_serving(state, endpoint, farm)
+    if ready:
+        with os.fdopen(ready.pop(), "w") as told:
+            told.write(endpoint + "\n")
+
+
+def _whereabouts(
+    options: _Options, farm: str, keys: KeyPair, shell: Shell, listener: InterfaceListener | None
+) -> Whereabouts:
+    """What follows the addresses that there are, and announces them if it is to."""
+
+    def where() -> tuple[list[InterfaceAddress], int]:
+        if listener is not None:
+            addresses = [each for each in listener.bound_addresses() if not each.is_local]
+            return addresses, listener.port
+        return announced_addresses(options.listen), split_endpoint(shell.endpoint)[1]
+
+    announcer = None
+    if options.announces:
+        announcer = Announcer(farm, keys.public)
+        logging.info(
+            "announces itself as %s, with the fingerprint %s", farm, fingerprint_of(keys.public)
+        )
+    return Whereabouts(listener, announcer, where)
 
 
 tokens.register(app)

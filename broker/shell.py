@@ -92,7 +92,8 @@ REGISTRY_S = 0.5
 
 
 class Shell:
-    """Starts on construction, inside a running loop; `close` ends it.
+    """Starts on construction, inside a running loop; `close` ends it. `listen` may be empty: who made it binds
+    what comes.
 
     Raises:
         StartError: the endpoint cannot be bound.
@@ -201,11 +202,19 @@ class Shell:
             parts = self._link, self._results, self._outgoing.spool, storage, self._failures
             metrics.show(self._machine.farm, ShellNumbers(state_dir, *parts, self.counts, TICK_S))
         self._timer = self._loop.call_later(TICK_S, self._tick)
-        logger.info("%s listens on %s", spoken(farm), self.endpoint)
+        if listen:
+            logger.info("%s listens on %s", spoken(farm), self.endpoint)
 
     @property
     def endpoint(self) -> str:
         return self._link.endpoint
+
+    def bind(self, endpoint: str) -> str:
+        """Listen there as well. Raises zmq.ZMQError."""
+        return self._link.bind(endpoint)
+
+    def unbind(self, endpoint: str) -> None:
+        self._link.unbind(endpoint)
 
     @property
     def failures(self) -> Failures:

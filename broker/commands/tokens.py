@@ -18,7 +18,7 @@ from zcc.config import parse_duration
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import Token, new_key_pair
 from zcc.messages import PeerRole
-from zcc.reaching import split_endpoint
+from zcc.reaching import check_address, split_interface
 
 # More than one broker has members.
 MOST_USES = 1_000_000
@@ -52,8 +52,9 @@ def token(
     endpoint: Annotated[
         str,
         typer.Option(
-            metavar="tcp://HOST:PORT",
-            help="How the joiner reaches the broker; default where it listens.",
+            metavar="tcp://HOST:PORT|_zcc._tcp.DOMAIN",
+            help="How the joiner reaches the broker: an endpoint, or the name of SRV records in DNS; default"
+            " where it listens.",
         ),
     ] = "",
     expires: Annotated[
@@ -86,7 +87,13 @@ def invitation(state: str, role: PeerRole, endpoint: str, expires: str, uses: in
             f"the broker listens on all addresses ({reached}):"
             " say by which one it is reached with --endpoint tcp://HOST:PORT"
         )
-    split_endpoint(reached)
+    waiting = split_interface(reached)
+    if waiting is not None:
+        raise BrokerError(
+            f"the broker waits for the interface {waiting[0]}: bring it up, or say with --endpoint tcp://HOST:PORT"
+            " by which address it will be reached"
+        )
+    check_address(reached)
     joiner, now = new_key_pair(), time.time()
     expires_at = now + parse_duration(expires)
     with closing(Registry(state)) as registry:

@@ -40,7 +40,7 @@ _names = itertools.count()
 
 
 class RouterLink(Pumped):
-    """Has its own ZAP handler: only keys that `zap` knows get in.
+    """Has its own ZAP handler: only keys that `zap` knows get in. Without an endpoint it waits for `bind`.
 
     `zap` maps a public key (Z85), and the address that it comes from, to a user id, or None to refuse. It must
     not raise; if it does, the key is refused and the error logged: an exception must never stop admissions.
@@ -79,7 +79,7 @@ class RouterLink(Pumped):
             socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             self._monitor = Monitor(context, socket, _BEGINNINGS_AND_ENDS, self._happened)
-            socket.bind(endpoint)
+            self.endpoint = _bound(socket, endpoint) if endpoint else ""
         except zmq.ZMQError:
             if self._monitor is not None:
                 self._monitor.close()
@@ -91,13 +91,24 @@ class RouterLink(Pumped):
             logger.warning(
                 "this libzmq does not take its first id from libc's rand(): it may be known"
             )
-        self.endpoint = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._on_message = on_message
         self._on_offence = on_offence
         self._watch = ConnectionWatch(self._connections, self._tell_end)
         self._looked_at = 0.0
         self._put_off: list[zmq.Frame] | None = None  # until more of the monitor has been heard
         super().__init__(socket)
+
+    def bind(self, endpoint: str) -> str:
+        """Listen there as well; returns the endpoint that `unbind` takes.
+
+        Raises:
+            zmq.ZMQError: it cannot be bound.
+        """
+        return _bound(self._socket, endpoint)
+
+    def unbind(self, endpoint: str) -> None:
+        """Listen there no more; connections that were made stay."""
+        self._socket.unbind(endpoint)
 
     def send(self, routing_id: bytes, frames: Frames) -> bool:
         """Hand frames over; False when the peer is gone or its queue is full, or that is not known yet."""
@@ -275,6 +286,14 @@ class RouterLink(Pumped):
             else:
                 address = tcp.address_of(descriptor)
                 self._watch.arrived(self._connections.accepted(descriptor, address, now))
+
+
+def _bound(socket: zmq.Socket[bytes], endpoint: str) -> str:
+    """Bind it; the endpoint in libzmq's own words, with the port where one was free."""
+    # Only where it is asked for: see `bounded_socket`. What is bound before keeps what it had.
+    socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+    socket.bind(endpoint)
+    return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
 def _seed_ids() -> int:
