@@ -70,17 +70,22 @@ logger = logging.getLogger("zcc.node")
 add_version(app, "zcc-node")
 
 
-@app.command()
+@app.command(cls=joining.DiscoveringCommand)
 def join(
-    token: Annotated[str, typer.Argument(metavar="TOKEN", help=joining.HELP.format("node"))],
+    token: Annotated[
+        str,
+        typer.Argument(metavar="TOKEN", show_default=False, help=joining.HELP.format("node")),
+    ] = "",
     state: State = DEFAULT_STATE,
+    discover: joining.Discover = None,
     name: Annotated[
         str,
         typer.Option(metavar="NAME", help="What others call this node, its key and its results."),
     ] = os.uname().nodename,
 ) -> None:
     """Enrol this machine with a join token (role node)."""
-    access = farm.join(joining.told_token(token), state, name, ("node",))
+    told, endpoints = joining.told(token, discover)
+    access = farm.join(told, state, name, ("node",), endpoints)
     keep_name(state, name)
     where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
     say(f"joined {farm.spoken(access.farm)} at {access.endpoint}; now: zcc-node serve{where}")
@@ -229,12 +234,19 @@ def serve(
             " `zcc publish` starts such a node.",
         ),
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow/--no-follow",
+            help="A broker that cannot be reached is looked for in the networks at hand, by its key.",
+        ),
+    ] = True,
     user: AsUser = "",
 ) -> None:
     """Compile for the farm until `zcc-node drain` (finishes what runs), SIGTERM (the same, for --grace at most)
     or a second one (ends at once)."""
     log_to(logging.StreamHandler(), log.upper(), "%(asctime)s %(levelname)s %(message)s")
-    access = _own_access() if own else farm.load_access(state)
+    access = _own_access() if own else farm.load_access(state, follows=follow)
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
     way = {"auto": SandboxMode.FULL, "bwrap": SandboxMode.FULL, "none": SandboxMode.NONE}.get(

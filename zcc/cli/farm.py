@@ -20,11 +20,18 @@ from zcc.printable import printable
 _NODES = ("node", "state", "mode", "running", "speed", "load", "jobs")
 
 
+class JoinCommand(joining.DiscoveringCommand):
+    """Of `zcc join`."""
+
+
 def join(
-    token: str = typer.Argument(metavar="TOKEN", help=joining.HELP.format("client")),
+    token: str = typer.Argument(
+        "", metavar="TOKEN", show_default=False, help=joining.HELP.format("client")
+    ),
     label: str = typer.Option(
         "", metavar="NAME", help="How the broker lists this key; default USER@HOST."
     ),
+    discover: joining.Discover = None,
 ) -> None:
     """Enrol this user with a join token (`zcc-broker token --role client`).
 
@@ -32,9 +39,9 @@ def join(
     """
     directory = config.config_dir(os.environ)
     name = label or f"{os.environ.get('USER', 'user')}@{os.uname().nodename}"
-    access = farm.join(
-        joining.told_token(token), directory, name, ("client", "publisher", "admin", "monitor")
-    )
+    told, endpoints = joining.told(token, discover)
+    roles = ("client", "publisher", "admin", "monitor")
+    access = farm.join(told, directory, name, roles, endpoints)
     # A running agent knows the old access; the next compile starts one with the new.
     agent.ask({"op": "stop"})
     say(f"joined {farm.spoken(access.farm)} at {access.endpoint}")

@@ -49,12 +49,14 @@ class LenientCommand(ProgramCommand):
     takes no arguments without an option, so that what follows can only be the value."""
 
     left_out: ClassVar[dict[str, str]] = {}
+    # What begins so is no value, but another option or an argument.
+    no_values: ClassVar[tuple[str, ...]] = ("-",)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = []
         for word, following in zip(args, [*args[1:], ""], strict=False):
             words.append(word)
-            if word in self.left_out and (not following or following.startswith("-")):
+            if word in self.left_out and (not following or following.startswith(self.no_values)):
                 words.append(self.left_out[word])
         return super().parse_args(ctx, words)
 

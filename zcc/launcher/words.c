@@ -25,9 +25,9 @@
 /* clang-format off */
 /* tests/unit/cli/test_words.py holds them against the command line's own. */
 static const char *const subcommands[] = {
-    "agent", "cache", "completion", "config", "doctor", "events", "explain", "help", "join", "leave",
-    "masquerade", "monitor", "nodes", "publish", "report", "slots", "stats", "toolchain", "top", "trace", "up",
-    "version", "watch", "why", "why-node",
+    "agent", "cache", "completion", "config", "doctor", "events", "explain", "farms", "help", "join",
+    "leave", "masquerade", "monitor", "nodes", "publish", "report", "slots", "stats", "toolchain", "top",
+    "trace", "up", "version", "watch", "why", "why-node",
 };
 
 /* What a compiler reads, so a first word with such an ending is no compiler. */

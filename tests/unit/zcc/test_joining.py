@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from node.main import app as node_app
 from zcc import farm
+from zcc.cli import finding
 from zcc.cli.agent import sibling
 from zcc.cli.main import command_line
-from zcc.errors import TokenError
+from zcc.discovery.announcement import Announcement, fingerprint_of
+from zcc.errors import TokenError, UnreachableError
 from zcc.keys import KeyPair, Token, new_key_pair
 from zcc.messages import Enrolled
 
@@ -120,3 +122,76 @@ def test_a_token_that_is_typed_is_not_shown(tmp_path: Path) -> None:
     os.close(own)
     assert b"this join token is damaged" in b" ".join(seen.split())  # it is folded
     assert b"no-token" not in seen
+
+
+def announce(monkeypatch: pytest.MonkeyPatch, *announcements: Announcement) -> list[str]:
+    """These are announced; returns the names that were looked for."""
+    names: list[str] = []
+
+    def announced(name: str) -> tuple[Announcement, ...]:
+        names.append(name)
+        return announcements
+
+    monkeypatch.setattr(finding, "announced", announced)
+    return names
+
+
+LIAR = Announcement("ours", "zcc/2", "1" * 64, ("tcp://10.0.0.9:1",))
+OURS = Announcement(
+    "ours", "zcc/2", fingerprint_of("b" * 40), ("tcp://10.0.0.1:1", "tcp://10.0.0.2:1")
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--discover"], ""), (["--discover", "ours"], "ours"), (["--discover=ours"], "ours"),
+        (["--discover", "-"], ""), (["-", "--discover"], ""), (["--discover", TOKEN.encode()], ""),
+        (["--discover", "ours", TOKEN.encode()], "ours"), ([TOKEN.encode(), "--discover", "ours"], "ours"),
+    ],
+)  # fmt: skip
+def test_a_farm_that_is_announced_is_joined_where_its_key_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str
+) -> None:
+    """One address of it does not answer; another farm of that name is not so much as asked."""
+    asked: list[str] = []
+
+    async def enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
+        asked.append(token.endpoint)
+        if len(asked) == 1:
+            raise UnreachableError("nothing listens there")
+        return Enrolled("ours", "client")
+
+    monkeypatch.setattr(farm, "_enrol", enrol)
+    names = announce(monkeypatch, LIAR, OURS)
+    monkeypatch.setenv("ZCC_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("ZCC_SOCKET", str(tmp_path / "none"))
+    done = CliRunner().invoke(client_app, ["join", *words], input=f"{TOKEN.encode()}\n")
+    assert done.exit_code == 0, done.output
+    assert names == [name]
+    assert asked == list(OURS.endpoints)
+    access = farm.load_access(str(tmp_path))
+    assert access is not None
+    assert access.endpoint == "tcp://10.0.0.2:1"
+
+
+def test_a_farm_with_another_key_is_not_joined_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def enrol(token: Token, own: KeyPair, label: str) -> Enrolled:
+        pytest.fail("somebody was asked")
+
+    monkeypatch.setattr(farm, "_enrol", enrol)
+    announce(monkeypatch, LIAR)
+    monkeypatch.setenv("ZCC_CONFIG_DIR", str(tmp_path))
+    done = CliRunner().invoke(client_app, ["join", TOKEN.encode(), "--discover", "ours"])
+    assert isinstance(done.exception, TokenError)
+    assert fingerprint_of("b" * 40) in str(done.exception)
+    assert "Nothing was joined" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_token_nothing_is_joined() -> None:
+    done = CliRunner().invoke(client_app, ["join"])
+    assert done.exit_code == 2
+    assert "say the TOKEN" in done.output
