@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 # The builds that tests and demo run are not this make's children.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help test quick coverage sanitize demo check docs screenshots golden differ attack edits faults bench packages clean
+.PHONY: help test quick coverage sanitize demo check docs screenshots golden differ attack edits faults services bench packages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -98,6 +98,9 @@ attack: $(INSTALLED) ## random messages and jobs against a farm, for MINUTES=60 
 
 edits: $(INSTALLED) ## random edits between builds, plain against cache (STEPS=... SEED=...)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.edits --steps $(or $(STEPS),3000) --seed $(or $(SEED),1)
+
+services: $(INSTALLED) ## the services under a systemd of their own, in a container (root; mmdebstrap, systemd-nspawn)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/services -m '' $(ARGS)
 
 bench: $(INSTALLED) ## every bench; each states its question
 	@for bench in bench/*.py bench/projects; do \

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -21,6 +22,7 @@ from broker.errors import StartError
 from broker.listening import InterfaceListener, Whereabouts, announced_addresses
 from broker.metrics.service import DEFAULT_ADDRESS, Metrics
 from broker.results.voided import note_purge
+from broker.service import reloadable, status_of
 from broker.shell import Shell
 from broker.state import (
     broker_keys,
@@ -34,7 +36,16 @@ from broker.storage.service import Storage
 from broker.storage.tokens import StorageAccess
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
-from zcc.cli.program import LenientCommand, Program
+from zcc.cli.program import Program
+from zcc.cli.serving import (
+    ServeCommand,
+    add_settings,
+    among,
+    check_level,
+    choose_level,
+    reload_on_hangup,
+    within,
+)
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_share, parse_size
 from zcc.descriptors import raise_descriptors
@@ -43,8 +54,12 @@ from zcc.discovery.interfaces import InterfaceAddress
 from zcc.discovery.multicast import Announcer
 from zcc.farm import DEFAULT_FARM
 from zcc.keys import KeyPair
-from zcc.logs import log_to
+from zcc.logs import log_to_stderr
 from zcc.reaching import check_listening, split_endpoint, split_interface
+from zcc.service import install
+from zcc.service.manager import ServiceManager
+from zcc.service.purge import BROKER_NAMES
+from zcc.service.units import BROKER
 
 DEFAULT_CACHE_SIZE = "10G"
 # More than one broker has descriptors. A descriptor is an int of C.
@@ -63,12 +78,21 @@ class MembersAccess(str, Enum):  # noqa: UP042 - typer's choices want plain stri
 add_version(app, PROGRAM)
 
 
-class ServeCommand(LenientCommand):
+class BrokerServe(ServeCommand):
     left_out: ClassVar = {"--metrics": DEFAULT_ADDRESS}
+    file_name = "broker.toml"
+    only_options = frozenset({"state", "ready_fd"})
+    checks: ClassVar = {
+        "listen": check_listening, "cache_size": parse_size, "quota": parse_size,
+        "ccache_size": parse_size, "audit": parse_share, "run_limit": parse_duration,
+        "log_level": check_level, "key_connections": within(1, MOST_CONNECTIONS),
+        "ccache_members": among(each.value for each in MembersAccess),
+    }  # fmt: skip
 
 
-@app.command(cls=ServeCommand)
+@app.command(cls=BrokerServe)
 def serve(
+    ctx: typer.Context,
     *,
     listen: Annotated[
         str,
@@ -164,10 +188,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a farm until SIGTERM or Ctrl-C."""
-    level = logging.getLevelName(log_level.upper())
-    if not isinstance(level, int):
-        raise typer.BadParameter(f"{log_level!r} is not debug, info, warning or error")
-    log_to(logging.StreamHandler(), level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    check_level(log_level)
+    log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    manager = ServiceManager.of(os.environ)
     check_listening(listen)
     if ready_fd is not None:
         _check_open(ready_fd)
@@ -191,7 +214,7 @@ def serve(
         metrics,
         announce,
     )
-    asyncio.run(_serve(options, ready_fd))
+    asyncio.run(_serve(options, ready_fd, ctx, manager))
 
 
 def _check_open(ready_fd: int) -> None:
@@ -221,7 +244,9 @@ class _Options:
     announces: bool
 
 
-async def _serve(options: _Options, ready_fd: int | None) -> None:
+async def _serve(
+    options: _Options, ready_fd: int | None, ctx: typer.Context, manager: ServiceManager
+) -> None:
     state = options.state
     raise_descriptors()
     keys = broker_keys(state)
@@ -265,26 +290,40 @@ async def _serve(options: _Options, ready_fd: int | None) -> None:
     loop.set_exception_handler(fail)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    appliers = {"log_level": choose_level, **reloadable(store, shell.auditor)}
+    reload_on_hangup(ctx, manager, appliers, partial(status_of, shell))
     whereabouts: Whereabouts | None = None
     try:
         record_serving(state, shell.endpoint or options.listen, name)
         serving = partial(_tell_serving, state, name, [] if ready_fd is None else [ready_fd])
-        listener: InterfaceListener | None = None
-        if interface is not None:
-            port = interface[1] or DEFAULT_PORT
-            listener = InterfaceListener(interface[0], port, shell.bind, shell.unbind, serving)
-            listener.look()
-        else:
-            serving(shell.endpoint)
+        listener = _listener(interface, shell, serving)
         whereabouts = _whereabouts(options, name, keys, shell, listener)
+        # Also while it waits for an interface: a manager would take it for one that does not come up.
+        manager.ready(status_of(shell))
+        manager.watch(partial(status_of, shell))
         await stopped.wait()
     finally:
+        manager.stopping("says good-bye to the members")
         if whereabouts is not None:
             await whereabouts.close()
         shell.close()
+        manager.close()
         os.close(lock)
     if failure:
         raise SystemExit(70)  # EX_SOFTWARE
+
+
+def _listener(
+    interface: tuple[str, int] | None, shell: Shell, serving: Callable[[str], None]
+) -> InterfaceListener | None:
+    """What follows the interface by whose name it listens, if it does so; `serving` hears of each address."""
+    if interface is None:
+        serving(shell.endpoint)
+        return None
+    name, port = interface
+    listener = InterfaceListener(name, port or DEFAULT_PORT, shell.bind, shell.unbind, serving)
+    listener.look()
+    return listener
 
 
 def _tell_serving(state: str, farm: str, ready: list[int], endpoint: str) -> None:
@@ -327,6 +366,8 @@ def _open_results(state: str) -> DiskStore:
     return DiskStore(state, farm, parse_size(DEFAULT_CACHE_SIZE), is_strict=True)
 
 
+install.register(app, BROKER, BROKER_NAMES)
+add_settings(app, "serve", BROKER)
 audit.register(app, _open_results)
 why_node.register(app)
 app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge), name="cache")

@@ -221,6 +221,10 @@ class Shell:
         return self._failures
 
     @property
+    def auditor(self) -> Auditor:
+        return self._auditor
+
+    @property
     def machine(self) -> Machine:
         return self._machine
 

@@ -9,10 +9,10 @@ import shlex
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import platformdirs
 import typer
@@ -27,6 +27,7 @@ from node.owner import Owner
 from node.probe import find_bubblewrap, probe
 from node.sandbox.cgroup import Cgroups, claim_cgroups
 from node.sandbox.command_line import Limits, SandboxMode
+from node.sandbox.freshness import Freshness
 from node.sandbox.keeper import end_left, kept, mark_of
 from node.sandbox.memory import Gauge
 from node.sandbox.priority import LOWEST
@@ -38,12 +39,26 @@ from zcc.bounds import MAX_SLOTS
 from zcc.capacity import processors
 from zcc.cli import joining, leaving
 from zcc.cli.program import Program, run_program
+from zcc.cli.serving import (
+    ServeCommand,
+    add_settings,
+    among,
+    check_level,
+    choose_level,
+    reload_on_hangup,
+    within,
+)
 from zcc.cli.terminal import say
 from zcc.cli.version import add_version
 from zcc.config import parse_duration, parse_size
 from zcc.descriptors import raise_descriptors
+from zcc.documents import read_text
 from zcc.errors import ZccError
-from zcc.logs import log_to
+from zcc.logs import log_to_stderr
+from zcc.service import install
+from zcc.service.manager import ServiceManager
+from zcc.service.purge import NODE_NAMES, Keeping
+from zcc.service.units import NODE
 
 app = Program(
     help="Lend this machine to a farm: it compiles others' jobs in sandboxes.\n\n"
@@ -64,6 +79,11 @@ AsUser = Annotated[
         " nobody else can do it. Default: the state directory's owner, or zcc, or a number of its own.",
     ),
 ]
+WAYS = {"auto": SandboxMode.FULL, "bwrap": SandboxMode.FULL, "none": SandboxMode.NONE}
+# The credential with which a node that a service manager starts joins by itself.
+CREDENTIAL = "zcc-node.token"
+# Beyond its grace a node has so long to end its jobs and say good-bye.
+AFTER_GRACE_S = 20.0
 logger = logging.getLogger("zcc.node")
 
 
@@ -93,10 +113,26 @@ def join(
 
 @app.command()
 def leave(
-    state: State = DEFAULT_STATE, yes: bool = leaving.YES, local: bool = leaving.LOCAL
+    state: State = DEFAULT_STATE,
+    yes: bool = leaving.YES,
+    local: bool = leaving.LOCAL,
+    with_all: bool = leaving.PURGE,
 ) -> None:
     """Leave the farm: the broker revokes this node's key, and it is removed here."""
-    leaving.leave(state, "zcc-node join TOKEN", yes, local)
+    again = "zcc-node join TOKEN"
+    if not with_all:
+        leaving.leave(state, again, yes, local)
+        return
+
+    def leave_now() -> None:
+        if is_serving(state):
+            raise NodeError(f"a node serves with --state {state}: zcc-node drain --wait")
+        leaving.leave_if_member(state, again, local)
+
+    install.purge_service(
+        NODE, [Keeping(state, NODE_NAMES)], leaving.told_first(state), not os.geteuid(),
+        is_sure=yes, before=leave_now,
+    )  # fmt: skip
 
 
 @app.command()
@@ -161,8 +197,20 @@ def drain(
     say("the node has left" if wait else "the node takes no more jobs, and leaves")
 
 
-@app.command()
+class NodeServe(ServeCommand):
+    file_name = "node.toml"
+    only_options = frozenset({"state", "own"})
+    checks: ClassVar = {
+        "mode": among(("", *MODES)), "sandbox": among(WAYS), "slots": within(0, MAX_SLOTS),
+        "nice": within(0, LOWEST),
+        "idle_after": parse_duration, "grace": parse_duration, "recheck": parse_duration,
+        "cache_size": parse_size, "memory": parse_size, "log": check_level,
+    }  # fmt: skip
+
+
+@app.command(cls=NodeServe)
 def serve(
+    ctx: typer.Context,
     *,
     state: State = DEFAULT_STATE,
     slots: Annotated[
@@ -245,13 +293,18 @@ def serve(
 ) -> None:
     """Compile for the farm until `zcc-node drain` (finishes what runs), SIGTERM (the same, for --grace at most)
     or a second one (ends at once)."""
-    log_to(logging.StreamHandler(), log.upper(), "%(asctime)s %(levelname)s %(message)s")
-    access = _own_access() if own else farm.load_access(state, follows=follow)
+    check_level(log)
+    log_to_stderr(log.upper(), "%(asctime)s %(levelname)s %(message)s")
+    # Before this process is somebody else, in a user namespace of his own.
+    manager = ServiceManager.of(os.environ)
+    access = (
+        _own_access()
+        if own
+        else farm.load_access(state, follows=follow) or _joined_by_credential(state)
+    )
     if access is None:
         raise NodeError(f"{state} holds no key yet: zcc-node join TOKEN --state {state}")
-    way = {"auto": SandboxMode.FULL, "bwrap": SandboxMode.FULL, "none": SandboxMode.NONE}.get(
-        sandbox
-    )
+    way = WAYS.get(sandbox)
     if way is None:
         raise NodeError(f"--sandbox {sandbox}: expected auto, bwrap or none")
     chosen = parse_mode(mode, "--mode") if mode else kept_mode(state)
@@ -275,6 +328,14 @@ def serve(
         keep_mode(state, chosen)
     lending = Lending(slots, len(os.sched_getaffinity(0)), idle_after_s)
     host = Host(lending, chosen, orders, partial(Owner, group))
+    freshness = Freshness(parse_duration(recheck))
+    stop = _Stopping(manager, grace_s)
+    appliers = {
+        "log": choose_level,
+        "grace": stop.choose_grace,
+        "idle_after": lambda text: lending.choose_idle_after(parse_duration(text)),
+        "recheck": lambda text: setattr(freshness, "every_s", parse_duration(text)),
+    }
     make_shell = partial(
         NodeShell,
         access,
@@ -284,12 +345,29 @@ def serve(
         found,
         parse_size(cache_size),
         Limits(nice=nice),
-        recheck_s=parse_duration(recheck),
+        freshness=freshness,
         host=host,
         gauge=_gauge(parse_size(memory)),
     )
     with kept(found.mark):
-        asyncio.run(_serve(make_shell, grace_s))
+        asyncio.run(_serve(make_shell, stop, ctx, appliers))
+
+
+def _joined_by_credential(state: str) -> farm.Access | None:
+    """The access that a join token gives which the service manager has handed over (systemd.exec(5),
+    LoadCredential=); None: it has handed over none."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    try:
+        token = read_text(os.path.join(directory, CREDENTIAL))
+    except FileNotFoundError:
+        return None
+    logger.info("joining with the token that the service manager has handed over")
+    name = os.uname().nodename
+    access = farm.join(token, state, name, ("node",))
+    keep_name(state, name)
+    return access
 
 
 def _gauge(limit_bytes: int) -> Gauge:
@@ -325,34 +403,59 @@ def _own_access() -> farm.Access:
     return replace(farm.publisher_access(os.environ), role="node")
 
 
-async def _serve(make_shell: Callable[[], NodeShell], grace_s: float) -> None:
-    shell = make_shell()
-    loop = asyncio.get_running_loop()
-    asked = False
+class _Stopping:
+    """How a node that is told to end does so: what runs may end, for the grace; told twice, at once."""
 
-    def end() -> None:
+    def __init__(self, manager: ServiceManager, grace_s: float) -> None:
+        self.manager = manager
+        self._grace_s = grace_s
+        self._was_asked = False
+
+    def choose_grace(self, text: str) -> None:
+        self._grace_s = parse_duration(text)
+
+    def ask(self, shell: NodeShell) -> None:
+        if self._was_asked:
+            self._end(shell)
+            return
+        self._was_asked = True
+        # Whatever the unit allows: the grace is this node's own setting.
+        self.manager.stopping("takes no more jobs, ends what runs", self._grace_s + AFTER_GRACE_S)
+        asyncio.get_running_loop().call_later(self._grace_s, self._end_late, shell)
+        shell.stop()
+
+    def _end_late(self, shell: NodeShell) -> None:
+        logger.warning("jobs still run after %g s: others get them", self._grace_s)
+        self._end(shell)
+
+    def _end(self, shell: NodeShell) -> None:
         if not shell.left.done():
             shell.left.set_result(None)
 
-    def end_late() -> None:
-        logger.warning("jobs still run after %g s: others get them", grace_s)
-        end()
 
-    def stop() -> None:
-        nonlocal asked
-        if asked:
-            end()
-            return
-        asked = True
-        loop.call_later(grace_s, end_late)
-        shell.stop()
-
+async def _serve(
+    make_shell: Callable[[], NodeShell],
+    stop: _Stopping,
+    ctx: typer.Context,
+    appliers: Mapping[str, Callable[[Any], None]],
+) -> None:
+    shell = make_shell()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop.ask, shell)
+    reload_on_hangup(ctx, stop.manager, appliers, lambda: shell.status)
     try:
+        stop.manager.ready(shell.status)
+        stop.manager.watch(lambda: shell.status)
         await shell.left
     finally:
+        stop.manager.stopping("says good-bye to the broker")
         shell.close()
+        stop.manager.close()
+
+
+install.register(app, NODE)
+add_settings(app, "serve", NODE)
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ from node.faults import noted
 from node.host import Host
 from node.room import Room
 from node.sandbox.command_line import Limits, Sandbox
-from node.sandbox.freshness import INPUTS_EVERY_S, Freshness
+from node.sandbox.freshness import Freshness
 from node.sandbox.memory import Gauge
 from node.sandbox.seats import job_threads
 from node.workshop import Finish, Hands, Workshop, digests_of
@@ -125,7 +125,7 @@ class NodeShell:
         cache_bytes: int,
         limits: Limits,
         *,
-        recheck_s: float = INPUTS_EVERY_S,
+        freshness: Freshness | None = None,
         host: Host | None = None,
         gauge: Gauge | None = None,
     ) -> None:
@@ -150,7 +150,7 @@ class NodeShell:
             cache_bytes,
             limits,
             hands,
-            Freshness(recheck_s),
+            freshness or Freshness(),
             self._job_ended,
             gauge=self._gauge,
         )
@@ -179,6 +179,16 @@ class NodeShell:
         )
         self._dialler = Dialler(access, self._link.dial)
         self._beating = self._loop.call_soon(self._beat)
+
+    @property
+    def status(self) -> str:
+        """This node in one line, for `systemctl status`."""
+        where = f"{spoken(self._access.farm)} at {self._access.endpoint}"
+        if not self._member.is_open:
+            return f"dials {where}"
+        machine = self._machine
+        lent = machine.paused or f"{machine.offer.slots} slots lent"
+        return f"on {where}: {lent}, {len(machine.leases)} jobs"
 
     def stop(self) -> None:
         """Finish what runs, give back the rest, then leave."""

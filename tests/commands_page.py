@@ -73,7 +73,7 @@ def _lines() -> Iterator[str]:
         yield "| command | what it does |"
         yield "| --- | --- |"
         for name, command in each[1:]:
-            if not hasattr(command, "commands"):
+            if not hasattr(command, "commands") or command.invoke_without_command:
                 yield f"| [`{name}`](#{name.replace(' ', '-')}) | {_summary(command)} |"
         yield ""
     for program, _, each in found:

@@ -1,6 +1,7 @@
-"""Where zcc keeps its files, and what its user has set: the environment over `config.toml` over defaults.
+"""Where zcc keeps its files, and what is set: the environment over the user's `config.toml` over the machine's,
+over defaults.
 
-`config.toml`, in ZCC_CONFIG_DIR or the platform's place for configuration:
+`config.toml`, in ZCC_CONFIG_DIR or the platform's place for configuration, and in /etc/zcc:
 
     cc = "gcc"            # what plain `zcc -c x.c` runs; default cc
     cxx = "g++"           # what plain `zcc++ -c x.cc` runs; default c++
@@ -27,14 +28,17 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import platformdirs
 
 from zcc.capacity import processors
-from zcc.documents import read_toml
 from zcc.errors import ConfigError
+from zcc.logs import LEVELS
 from zcc.reaching import check_address
+from zcc.settings.layers import Layered, read_layers, user_dir
+from zcc.settings.schema import Schema, Setting
 
 FILE_NAME = "config.toml"
 # When this machine compiles what the farm could.
@@ -49,7 +53,6 @@ _DURATION = re.compile(r"([0-9]{1,10})([smhd])")
 MAX_SIZE_BYTES = (1 << 62) - 1
 MAX_DURATION_S = 100 * 365 * 86400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TYPES = {str: "a text in quotes", int: "a whole number", float: "a number"}
 # They go before the settings when the agent starts; others when a call comes (zcc/variables.py).
 _OVER_SETTINGS = {
     "ZCC_BROKER": "broker",
@@ -58,11 +61,10 @@ _OVER_SETTINGS = {
     "ZCC_CC": "cc",
     "ZCC_CXX": "cxx",
 }
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 def config_dir(environment: Mapping[str, str]) -> str:
-    return environment.get("ZCC_CONFIG_DIR") or platformdirs.user_config_dir("zcc", False)
+    return user_dir(environment)
 
 
 def state_dir(environment: Mapping[str, str]) -> str:
@@ -179,19 +181,21 @@ def load(environment: Mapping[str, str]) -> Config:
     """The configuration in force.
 
     Raises:
-        ConfigError: a file that is not TOML, an unknown name, a value of the wrong type.
+        ConfigError: a file that is not TOML, an unknown name, a value that cannot be.
     """
-    path = os.path.join(config_dir(environment), FILE_NAME)
-    values = _read(path)
-    for name, value in values.items():
-        if expected := expected_of(name, value):
-            raise ConfigError(f"{path}: {name} = {value!r}: expected {expected}")
+    return Config(**found_settings(environment).values)
+
+
+def found_settings(environment: Mapping[str, str]) -> Layered:
+    """What is set, and for each where: a file's path, or a variable's name. Raises as `load` does."""
+    found = read_layers(SCHEMA, environment)
     for variable, name in _OVER_SETTINGS.items():
         if value := environment.get(variable):
             if expected := expected_of(name, value):
                 raise ConfigError(f"{variable}={value}: expected {expected}")
-            values[name] = value
-    return Config(**values)
+            found.values[name] = value
+            found.origins[name] = variable
+    return found
 
 
 def expected_of(name: str, value: Any) -> str:
@@ -200,7 +204,7 @@ def expected_of(name: str, value: Any) -> str:
         case "broker" if value:
             return "" if _is_taken(check_address, value) else "tcp://HOST:PORT or _zcc._tcp.DOMAIN"
         case "log":
-            return "" if value in _LEVELS else _one_of(_LEVELS)
+            return "" if value in LEVELS else _one_of(LEVELS)
         case "events" | "follow":
             return "" if value in ("on", "off") else "on or off"
         case "local":
@@ -237,21 +241,15 @@ def _one_of(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _read(path: str) -> dict[str, Any]:
-    try:
-        values = read_toml(path)
-    except FileNotFoundError:
-        return {}
-    types = {field.name: type(field.default) for field in fields(Config)}
-    for name, value in values.items():
-        expected = types.get(name)
-        if expected is None:
-            known = ", ".join(sorted(types))
-            raise ConfigError(f"{path}: unknown setting {name!r}; there are {known}")
-        if expected is float and type(value) is int:
-            values[name] = float(value)
-        elif type(value) is not expected:
-            raise ConfigError(f"{path}: {name} must be {_TYPES[expected]}, found {value!r}")
-        if isinstance(values[name], (int, float)) and values[name] < 0:
-            raise ConfigError(f"{path}: {name} must not be negative, found {value!r}")
-    return values
+def _why_wrong(name: str, value: Any) -> str:
+    expected = expected_of(name, value)
+    return f"expected {expected}" if expected else ""
+
+
+SCHEMA = Schema(
+    FILE_NAME,
+    {
+        field.name: Setting(type(field.default), field.default, partial(_why_wrong, field.name))
+        for field in fields(Config)
+    },
+)

@@ -16,8 +16,9 @@ POLICIES = ("never", "forbid", "always")
 KNOWN = frozenset(
     """
     ZCC_BASE_DIR ZCC_BROKER ZCC_BUILD ZCC_CACHE ZCC_CC ZCC_CONFIG_DIR ZCC_CXX ZCC_DEADLINE_MS ZCC_DISABLE
-    ZCC_FALLBACK ZCC_LOCAL ZCC_LOG ZCC_PRIORITY ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR ZCC_VERIFY
-    """.split()  # noqa: SIM905 (three lines, not fourteen)
+    ZCC_FALLBACK ZCC_LOCAL ZCC_LOG ZCC_PRIORITY ZCC_SERVICE_MANAGER ZCC_SOCKET ZCC_STATE_DIR
+    ZCC_SYSTEM_CONFIG_DIR ZCC_VERIFY
+    """.split()  # noqa: SIM905 (three lines, not fifteen)
 )
 # As near as a slip of the finger: others may have variables of this beginning too.
 _NEAR = 0.85

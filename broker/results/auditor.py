@@ -85,7 +85,7 @@ class Auditor:
     ) -> None:
         self._directory = os.path.join(state_dir, DIRECTORY)
         self._jobs = KeptJobs(self._directory, limit_bytes, has_blob)
-        self._share = share
+        self.share = share
         self._results = results
         self._machine = machine
         self._happen = happen
@@ -123,7 +123,7 @@ class Auditor:
         """A result was remembered: keep its job, and choose at random whether it is run again. Nobody
         can know which, so nobody can lie in the others."""
         self._jobs.keep(effect.key, effect.job)
-        if self._rng.random() < self._share:
+        if self._rng.random() < self.share:
             self._chosen.put(effect.user, effect.key)
 
     def write_down(self) -> None:

@@ -81,6 +81,10 @@ class Lending:
             self._active_at = -math.inf
             self._lent = self._slots
 
+    def choose_idle_after(self, idle_after_s: float) -> None:
+        """For so long nobody must have worked here, from now on."""
+        self._idle_after_s = idle_after_s
+
     def see(self, look: Look, now: float) -> None:
         """Take in a look at the machine."""
         if self._seen_at is None:

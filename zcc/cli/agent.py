@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import time
 from typing import Any
@@ -93,6 +94,27 @@ def stop() -> None:
             raise ConfigError(f"the agent (process {status.get('pid')}) does not stop")
         time.sleep(0.05)
     say("stopped")
+
+
+def stop_and_wait() -> None:
+    """Stop the agent, if one runs, and wait until its process has ended: it writes files until then.
+
+    Raises:
+        ConfigError: it goes on.
+    """
+    pid = (ask({"op": "status"}) or {}).get("pid")
+    if not isinstance(pid, int):
+        return
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ask({"op": "stop"})
+        if not select.select([process], [], [], STOP_TIMEOUT_S)[0]:
+            raise ConfigError(f"the agent (process {pid}) does not stop")
+    finally:
+        os.close(process)
 
 
 @app.command()

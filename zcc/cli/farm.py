@@ -16,6 +16,7 @@ from zcc.cli.terminal import say
 from zcc.errors import ConfigError
 from zcc.messages import PeerRole
 from zcc.printable import printable
+from zcc.service import purge
 
 _NODES = ("node", "state", "mode", "running", "speed", "load", "jobs")
 
@@ -49,10 +50,41 @@ def join(
     say("now: zcc monitor" if is_monitor else "try it: zcc gcc -c hello.c && zcc stats")
 
 
-def leave(yes: bool = leaving.YES, local: bool = leaving.LOCAL) -> None:
+def leave(
+    yes: bool = leaving.YES,
+    local: bool = leaving.LOCAL,
+    with_all: bool = leaving.PURGE,
+) -> None:
     """Leave the farm: the broker revokes this user's key, and it is removed here."""
-    leaving.leave(config.config_dir(os.environ), "zcc join TOKEN", yes, local)
-    agent.ask({"op": "stop"})
+    directory = config.config_dir(os.environ)
+    if not with_all:
+        leaving.leave(directory, "zcc join TOKEN", yes, local)
+        agent.ask({"op": "stop"})
+        return
+    found = purge.find(_holdings())
+    purge.ask(found, leaving.told_first(directory), is_sure=yes)
+    leaving.leave_if_member(directory, "zcc join TOKEN", local)
+    agent.stop_and_wait()
+    # An agent writes down what it knows when it ends.
+    purge.remove(purge.find(_holdings()))
+    say("nothing of zcc's is left but the program: pipx uninstall zcc-farm")
+
+
+def _holdings() -> list[purge.Keeping]:
+    """What this user's zcc keeps."""
+    environment = os.environ
+    state = config.state_dir(environment)
+    runtime = os.path.dirname(config.socket_path(environment))
+    try:
+        cache = config.cache_dir(environment, config.load(environment))
+    except ConfigError:  # a wrong setting must keep nobody here
+        cache = config.cache_dir(environment, config.Config())
+    return [
+        purge.Keeping(config.config_dir(environment), (*purge.ACCESS_NAMES, config.FILE_NAME)),
+        purge.Keeping(state, purge.AGENT_NAMES),
+        purge.Keeping(cache, purge.CACHE_NAMES),
+        purge.Keeping(runtime, purge.AGENT_NAMES),
+    ]
 
 
 def nodes(

@@ -18,6 +18,27 @@ LOCAL = typer.Option(
     help="Remove the key here only: the broker cannot be reached, or has revoked it.",
 )
 
+PURGE = typer.Option(
+    False,
+    "--purge",
+    help="Remove all else that zcc keeps here, too: settings, state, cache, sockets, services.",
+)
+
+
+def told_first(directory: str) -> list[str]:
+    """What a purge says of the farm before it asks."""
+    try:
+        access = farm.load_access(directory)
+    except ConfigError:
+        return []
+    return [f"leaves {farm.spoken(access.farm)} at {access.endpoint}"] if access else []
+
+
+def leave_if_member(directory: str, again: str, is_local: bool) -> None:
+    """Leave the farm of this directory if there is one; a key that is damaged is no reason to stay."""
+    if told_first(directory):
+        leave(directory, again, True, is_local)
+
 
 def leave(directory: str, again: str, is_sure: bool, is_local: bool) -> None:
     """Leave the farm of this directory for good; `again` is what joins one.

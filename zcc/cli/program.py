@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from zcc.cli.help import help_of
 from zcc.cli.terminal import complaint, width
 from zcc.errors import told
-from zcc.logs import warn_in_lines
+from zcc.logs import for_journal, warn_in_lines
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -135,7 +135,7 @@ def run_program(
     except SystemExit as ended:
         status = ended.code
     except errors as error:
-        status = complaint(f"{name}: {told(error)}")
+        status = for_journal(complaint(f"{name}: {told(error)}"))
     try:
         sys.stdout.flush()
     except BrokenPipeError:

