@@ -200,6 +200,7 @@ def drain(
 class NodeServe(ServeCommand):
     file_name = "node.toml"
     only_options = frozenset({"state", "own"})
+    alone = frozenset({"--own"})  # a user's own node is no service
     checks: ClassVar = {
         "mode": among(("", *MODES)), "sandbox": among(WAYS), "slots": within(0, MAX_SLOTS),
         "nice": within(0, LOWEST),

@@ -75,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    # Settings of this machine are no test's.
+    os.environ["ZCC_SYSTEM_CONFIG_DIR"] = "/nonexistent"
     # Lines are as long as they like where there is no terminal; pytest-xdist says that there are 80 columns.
     os.environ.pop("COLUMNS", None)
     config.addinivalue_line(

@@ -33,17 +33,18 @@ _WORDS = "zcc.words"  # of a context's `meta`
 
 
 class ServeCommand(LenientCommand):
-    """`file_name` has its settings; the options of `only_options` may not stand there. `checks`: what reads a
-    value, and raises ConfigError for one that cannot be."""
+    """`file_name` has its settings; the options of `only_options` may not stand there, and with one of `alone`
+    nothing there counts. `checks`: what reads a value, and raises ConfigError for one that cannot be."""
 
     file_name: ClassVar[str]
     only_options: ClassVar[frozenset[str]] = frozenset()
+    alone: ClassVar[frozenset[str]] = frozenset()
     checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             ctx.meta[_WORDS] = list(args)
-            if "--help" not in args and "-h" not in args:
+            if not {"--help", "-h", *self.alone} & set(args):
                 found = read_layers(self.schema(), os.environ)
                 ctx.default_map = {**(ctx.default_map or {}), **found.values}
         return super().parse_args(ctx, args)

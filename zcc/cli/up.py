@@ -43,6 +43,7 @@ STOP_TIMEOUT_S = 15.0
 BROKER_STOP_S = 3.0
 # As of a shell, for a command that there is not, and one that is no program.
 _NOT_FOUND, _NOT_RUN = 127, 126
+_PLACES = ("ZCC_CONFIG_DIR", "ZCC_SYSTEM_CONFIG_DIR")
 # Its temporary directory's name.
 _PREFIX = "zcc-up-"
 
@@ -75,6 +76,7 @@ class LocalFarm:
         own = self._at("client")
         self.environment = os.environ | {
             "ZCC_CONFIG_DIR": own,
+            "ZCC_SYSTEM_CONFIG_DIR": own,
             "ZCC_STATE_DIR": own,
             "ZCC_SOCKET": os.path.join(own, "agent.sock"),
             # The nodes are this machine: a slot beside theirs is no further processor.
@@ -144,6 +146,8 @@ class LocalFarm:
         with open(self._at(name + ".log"), "ab") as log:
             return subprocess.Popen(
                 command,
+                # Settings of services, in their files, are not this farm's.
+                env=os.environ | dict.fromkeys(_PLACES, self._at("settings")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

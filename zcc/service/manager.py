@@ -55,14 +55,15 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """It serves; also said when a reload is over."""
-        self._told = status
-        self._say("READY=1", f"STATUS={_line(status)}")
+        self._told = _line(status)
+        self._say("READY=1", f"STATUS={self._told}")
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`, said when it has changed."""
-        if text != self._told:
-            self._told = text
-            self._say(f"STATUS={_line(text)}")
+        line = _line(text)
+        if line != self._told:
+            self._told = line
+            self._say(f"STATUS={line}")
 
     def reloading(self) -> None:
         """Settings are read again, until `ready`."""
@@ -72,8 +73,8 @@ class ServiceManager:
     def stopping(self, status: str, within_s: float = 0.0) -> None:
         """It ends; where `within_s` is given, so long may it take from now on, whatever the unit says."""
         more = (f"EXTEND_TIMEOUT_USEC={int(within_s * 1e6)}",) if within_s else ()
-        self._told = status
-        self._say("STOPPING=1", f"STATUS={_line(status)}", *more)
+        self._told = _line(status)
+        self._say("STOPPING=1", f"STATUS={self._told}", *more)
 
     def watch(self, status: Callable[[], str]) -> None:
         """From now on ping from the running loop, as long as it runs, and say what `status` gives."""
