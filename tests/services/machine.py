@@ -33,8 +33,8 @@ _MASKED = (
     "e2scrub_all.timer",
 )
 _BOOT_S = 120.0
-# A container has mounts over parts of /proc, which the sandbox needs plain. SYSTEMD_NSPAWN_API_VFS_WRITABLE leaves
-# /proc/sys alone; the rest is taken away inside.
+# A container has mounts over parts of /proc, which the sandbox needs plain. SYSTEMD_NSPAWN_API_VFS_WRITABLE
+# leaves /proc/sys alone; the rest is taken away inside.
 _PLAIN_PROC = (
     "for at in $(awk '$2 ~ \"^/proc/\" {print $2}' /proc/self/mounts | tac); do umount $at; done"
 )

@@ -58,4 +58,4 @@ class Heard:
 
 
 def _read(datagram: bytes) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in datagram.decode().split("\n"))  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in datagram.decode().split("\n"))

@@ -28,8 +28,8 @@ AGENT_NAMES = (
     "history.sqlite*", "stats.json*", "toolchains",
 )  # fmt: skip
 NODE_NAMES = (
-    *ACCESS_NAMES, "name", "mode", "inputs", "toolchains", "frames", "trees", "scratch", "serving", "drain",
-    "lookups-*.so", "attempts-*",
+    *ACCESS_NAMES, "name", "mode", "dev", "inputs", "toolchains", "frames", "trees", "scratch", "serving",
+    "drain", "lookups-*.so", "attempts-*",
 )  # fmt: skip
 BROKER_NAMES = (
     "broker.key", "registry.sqlite*", "revoked", "results.sqlite*", "blobs", "voided", "toolchains",
