@@ -48,10 +48,10 @@ SystemCallFilter=~@privileged
 # bubblewrap makes user namespaces, mounts, pivots the root, names the host and brings up `lo`.
 _NODE_FILTERS = """\
 # For the sandbox: namespaces, mounts, a host name, a netlink socket that brings up its `lo`. So there is no
-# RestrictNamespaces= and no ProtectHostname= here; and nothing that puts mounts over parts of /proc (ProcSubset=,
-# ProtectProc=, ProtectKernelTunables=, ProtectKernelLogs=): the kernel then may let no user namespace mount a /proc
-# of its own. ProtectControlGroups= would take back what Delegate= gives, and PrivateDevices= would hide the
-# terminals by which mode `idle` sees that somebody works here.
+# RestrictNamespaces= and no ProtectHostname= here, and nothing that puts mounts over parts of /proc
+# (ProcSubset=, ProtectProc=, ProtectKernelTunables=, ProtectKernelLogs=): the kernel then may let no user
+# namespace mount a /proc of its own. ProtectControlGroups= would take back what Delegate= gives, and
+# PrivateDevices= would hide the terminals by which mode `idle` sees that somebody works here.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallFilter=@system-service @mount pivot_root unshare setns clone3 sethostname
 """
