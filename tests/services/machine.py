@@ -21,10 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "gcc", "libc6-dev", "iproute2", "procps",
+    "libpam-systemd", "dbus-user-session",  # for the manager of a user
 )  # fmt: skip
 _SUITE = "bookworm"  # its systemd is 252, the oldest that the units are held to
 _NEEDED = ("mmdebstrap", "systemd-nspawn", "nsenter")
-_PATH = "/opt/zcc/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/opt/zcc/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Timers that begin when a machine has booted, and would use its disk.
 _MASKED = (
     "apt-daily.timer",
@@ -61,7 +62,7 @@ class Machine:
         """Run a shell script in it as root."""
         enter = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         done = subprocess.run(
-            [*enter, "env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8", "sh", "-c", script],
+            [*enter, "env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", "sh", "-c", script],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=timeout_s,
         )  # fmt: skip
         print(f"$ {script}\n{done.stdout}{done.stderr}", flush=True)

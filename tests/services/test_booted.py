@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.machine import Machine, booted, make_root, why_not
+from tests.services.machine import PATH, Machine, booted, make_root, why_not
 from tests.unit.zcc.test_service_units import NOT_FOR_NODES
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
@@ -53,6 +53,33 @@ def compile_(machine: Machine, name: str, extra: str = "") -> None:
 def journal(machine: Machine, unit: str, *options: str) -> list[dict[str, str]]:
     text = machine.say(f"journalctl -o json --no-pager -u {unit} {' '.join(options)}")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_user_has_services_of_his_own(machine: Machine) -> None:
+    """Before the machine's own are there: both dial the same port by themselves."""
+    machine.run("useradd --create-home --uid 1000 ann && systemctl start user@1000.service")
+    # A source that no farm of the machine has seen.
+    (machine.root / "home/ann/x.c").write_text("int ann;\n")
+
+    def as_ann(script: str) -> str:
+        own = "export XDG_RUNTIME_DIR=/run/user/1000 HOME=/home/ann USER=ann; cd"
+        return machine.say(f"su ann -s /bin/sh -c '{own} && PATH={PATH} && {script}'")
+
+    before = as_ann("find .")
+    as_ann("zcc-broker install-service --now")
+    as_ann("zcc-broker token --role node | zcc-node join -")
+    as_ann("zcc-broker token --role client | zcc join -")
+    as_ann("zcc-node install-service --now")
+    assert as_ann("systemctl --user is-active zcc-broker zcc-node") == "active\nactive"
+    machine.wait("journalctl --no-pager _UID=1000 | grep 'welcomed by the farm'")
+    as_ann(
+        "ZCC_FALLBACK=never zcc gcc -c x.c && rm x.o && systemctl --user reload zcc-broker zcc-node"
+    )
+    as_ann("zcc leave --purge --yes && zcc-node leave --purge --yes")
+    as_ann("zcc-broker uninstall-service --purge --yes")
+    left = set(as_ann("find .").splitlines()) - set(before.splitlines())
+    assert [each for each in left if "zcc" in each] == []
+    machine.run("systemctl stop user@1000.service")
 
 
 def test_both_are_installed_and_start(machine: Machine) -> None:
