@@ -234,3 +234,44 @@ def test_a_node_joins_with_the_token_that_its_manager_hands_over(
     with supervised(place, *node(place)) as it:  # it has a key by now
         it.heard.until("READY")
         it.stop()
+
+
+# Too long to compile for any test to wait until its end.
+_SLOW = "int f{0}(int a, int b) {{ int s = 0; for (int i = 0; i < a; i++) s += b * i ^ {0}; return s; }}\n"
+
+
+@pytest.mark.needs("bwrap", "cc")
+def test_a_job_that_a_stop_cuts_off_is_no_error_of_the_nodes(
+    place: Path, around: LocalFarm
+) -> None:
+    farm.join(around.token("node"), str(place / "node"), "n", ("node",))
+    (place / "slow.c").write_text("".join(_SLOW.format(number) for number in range(30_000)))
+    with supervised(place, *node(place)) as it:
+        it.heard.until("READY")
+        client = subprocess.Popen(
+            [str(BIN / "zcc"), "cc", "-O3", "-c", "slow.c"], cwd=place, start_new_session=True,
+            env={**around.environment, "ZCC_CACHE": "off"},
+        )  # fmt: skip
+        try:
+            while not running(it.process.pid):
+                assert it.process.poll() is None
+                it.heard.next()
+            for _ in range(2):  # the second says: at once
+                it.process.send_signal(signal.SIGTERM)
+                it.heard.until("STOPPING")
+            assert it.process.wait(PATIENCE_S) == 0
+        finally:
+            os.killpg(client.pid, signal.SIGKILL)
+            client.wait()
+        assert not [line for line in it.lines() if "Traceback" in line or line.startswith("<3>")]
+
+
+def running(node: int) -> bool:
+    """Whether a compiler runs below this process."""
+    below, found = [node], []
+    while below:
+        pid = below.pop()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            below += map(int, task.read_text().split())
+        found.append(Path(f"/proc/{pid}/comm").read_text().strip())
+    return "cc1" in found
