@@ -314,7 +314,7 @@ async def _serve(
 
 
 def _listener(
-    interface: tuple[str, int] | None, shell: Shell, serving: Callable[[str], None]
+    interface: tuple[str, int | None] | None, shell: Shell, serving: Callable[[str], None]
 ) -> InterfaceListener | None:
     """What follows the interface by whose name it listens, if it does so; `serving` hears of each address."""
     if interface is None:
