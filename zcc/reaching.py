@@ -77,7 +77,8 @@ def split_interface(listen: str) -> tuple[str, int | None] | None:
     """The interface and the port of `wg0:8317`, or of `wg0` alone; None: that is another way to say where to
     listen, or none."""
     match = _INTERFACE.fullmatch(listen)
-    if match is None or _is_address(match[1]):
+    # A number alone is meant as a port.
+    if match is None or match[1].isdigit() or _is_address(match[1]):
         return None
     port = None if match[2] is None else int(match[2])
     return None if port is not None and not 0 < port <= _MOST_PORT else (match[1], port)
