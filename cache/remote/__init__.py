@@ -1,0 +1,1 @@
+"""Stores on other machines' engines: what they hold is sealed, and what they say is checked."""
