@@ -2,8 +2,7 @@
 
     STATE/voided    a line "list HEX", then "key HEX" (of a job) and "node HEX" (all by a node of this name)
 
-Lines are known by their number and by what they say: the *mark* of the first N is a digest of the mark of one
-line fewer and of the Nth; that of none is HEX of the list. Who has heard of lines that are the list's first is
+It is a marked list (`broker/results/marked_list.py`). Who has heard of lines that are the list's first is
 told the rest; who has heard of others, or of more than there are, or has more than MOST_AT_ONCE before him,
 forgets all that he has. So a list may be begun anew, or put back from a copy, at any time, at the price of
 misses. It is begun anew when it has grown long, when everything is purged, and when the disk does not take a
@@ -16,137 +15,36 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 
-from broker.membership.lines import add_lines, open_lines
+from broker.results.marked_list import MARK_BYTES, Entry, MarkedList
+from broker.results.tombstones import note_tombstone
 from cache.digest import DIGEST_SIZE, Digest
 from cache.selection import ALL, Selection
 from cache.stores import DiskStore
 from zcc.errors import ProtocolError
-from zcc.keys import save_private
 from zcc.messages import MAX_VOIDED, AskVoided, Message, Voided
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "voided"
-_MARK_BYTES = 16
 # Of one purge, and in one message: beyond it agents forget everything, as to tell thousands of agents so many
 # keys costs more (16,000: 10 ms of the loop and half a megabyte for each).
 MOST_AT_ONCE = 1_000
 
-Entry = tuple[bytes, bytes]  # b"key" or b"node", and which
-_LENGTHS = {b"list": _MARK_BYTES, b"key": DIGEST_SIZE, b"node": None}
 
-
-class VoidedList:
-    """The file, in this process's eyes.
-
-    Raises (all methods):
-        OSError: the disk refuses.
-    """
+class VoidedList(MarkedList):
+    """The file in this state directory: b"key" or b"node", and which."""
 
     def __init__(self, state_dir: str) -> None:
-        self._path = os.path.join(state_dir, FILE_NAME)
-        self._seen: tuple[int, ...] = ()
-        self._text = b""
-        self.entries: list[Entry] = []
-        self.marks: list[bytes] = []  # by how many entries they are of; empty before it is read
-
-    def has(self, mark: bytes, number: int) -> bool:
-        """Whether so many of its entries are those that this mark is of."""
-        return number < len(self.marks) and self.marks[number] == mark
-
-    def read(self) -> None:
-        """See what another process has added; a list that is damaged, or none, is begun anew."""
-        try:
-            status = os.stat(self._path)
-            seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            if seen == self._seen:
-                return
-            with open(self._path, "rb") as file:
-                text = file.read()
-            # What has no newline yet is being written.
-            self._take(text[: text.rfind(b"\n") + 1])
-            self._seen = seen
-        except FileNotFoundError:
-            self.begin()
-        except ValueError as error:
-            logger.warning("%s: %s: beginning a new list", self._path, error)
-            self.begin()
-
-    def _take(self, text: bytes) -> None:
-        """
-        Raises:
-            ValueError: this is no list.
-        """
-        is_longer = bool(self._text) and text.startswith(self._text)
-        fresh = text[len(self._text) :] if is_longer else text
-        lines = [line for line in fresh.split(b"\n") if line]
-        if is_longer:
-            entries, marks = self.entries, self.marks
-        elif lines:
-            kind, first = _parsed(lines.pop(0))
-            if kind != b"list":
-                raise ValueError("no list")
-            entries, marks = [], [first]
-        else:
-            raise ValueError("an empty list")
-        parsed = [_parsed(line) for line in lines]
-        for line in lines:
-            marks.append(_mark(marks[-1], line))
-        self.entries, self.marks, self._text = entries + parsed, marks, text
-
-    def begin(self) -> None:
-        """A new list, of which nobody has heard: everybody forgets everything."""
-        new = os.urandom(_MARK_BYTES)
-        save_private(self._path, f"list {new.hex()}\n")
-        self._seen, self._text = (), b""
-        self.entries, self.marks = [], [new]
-
-    def add(self, entries: list[Entry]) -> None:
-        self.read()
-        if not entries:
-            return
-        if len(entries) > MOST_AT_ONCE or len(self.entries) + len(entries) > MAX_VOIDED:
-            self.begin()
-            return
-        handle = open_lines(self._path)
-        try:
-            add_lines(
-                handle, b"".join(b"%b %b\n" % (kind, it.hex().encode()) for kind, it in entries)
-            )
-        finally:
-            os.close(handle)
-        self.read()
-
-    def add_surely(self, entries: list[Entry]) -> None:
-        """Add these, or have everybody forget everything."""
-        try:
-            self.add(entries)
-        except OSError:
-            self.remove()
-
-    def remove(self) -> None:
-        """The next to read it begins anew: what works on a full disk."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-
-
-def _mark(before: bytes, line: bytes) -> bytes:
-    return blake2b(before + line, digest_size=_MARK_BYTES).digest()
-
-
-def _parsed(line: bytes) -> Entry:
-    kind, _, which = line.partition(b" ")
-    found = bytes.fromhex(which.decode("ascii"))
-    if kind not in _LENGTHS or _LENGTHS[kind] not in (None, len(found)):
-        raise ValueError(f"a line begins {line[:16]!r}")
-    return kind, found
+        lengths = {b"key": DIGEST_SIZE, b"node": None}
+        super().__init__(os.path.join(state_dir, FILE_NAME), lengths, MAX_VOIDED, MOST_AT_ONCE)
 
 
 def note_purge(store: DiskStore, selection: Selection) -> Callable[[], None]:
     """What is about to be purged is void in agents' caches too, unless only its age is against it; to be said
-    by calling the answer when it is gone here, as who has heard of it may ask for it again."""
+    by calling the answer when it is gone here, as who has heard of it may ask for it again. Tiers are told
+    before: what comes from them while it goes here would stay."""
+    note_tombstone(store.directory, selection)
     listed = VoidedList(store.directory)
     if selection == ALL:
         return listed.begin
@@ -186,7 +84,7 @@ class Crier:
         Raises:
             ProtocolError: it names no list.
         """
-        if len(message.list_id) not in (0, _MARK_BYTES):
+        if len(message.list_id) not in (0, MARK_BYTES):
             raise ProtocolError("a list's mark has 16 bytes")
         self._told[route] = (message.list_id, message.number)
         if self._list.marks:

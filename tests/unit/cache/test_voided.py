@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker.results import voided
+from broker.results import marked_list, voided
 from broker.results.voided import FILE_NAME, Crier, VoidedList, note_purge
 from cache.digest import digest_of
 from cache.errors import StoreError
@@ -108,7 +108,7 @@ def test_what_a_full_disk_does_not_take_is_a_new_list(
     crier, agent = broker(tmp_path)
     agent.ask(crier)
     with monkeypatch.context() as patch:
-        patch.setattr(voided, "add_lines", full)
+        patch.setattr(marked_list, "add_lines", full)
         crier.add(ONE)
         crier.tick(0.0)
         assert agent.keys == []
