@@ -14,13 +14,20 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from broker.commands import audit, members, tokens, why_node
-from broker.commands.options import DEFAULT_LISTEN, DEFAULT_PORT, DEFAULT_STATE, StateDir
+from broker.commands import audit, members, tiers, tokens, why_node
+from broker.commands.options import (
+    DEFAULT_LISTEN,
+    DEFAULT_PORT,
+    DEFAULT_STATE,
+    ConfigFile,
+    StateDir,
+)
 from broker.commands.program import HELP, PROGRAM, run
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.errors import StartError
 from broker.listening import InterfaceListener, Whereabouts, announced_addresses
 from broker.metrics.service import DEFAULT_ADDRESS, Metrics
+from broker.results.tombstones import Tombstones
 from broker.results.voided import note_purge
 from broker.service import reloadable, status_of
 from broker.shell import Shell
@@ -34,6 +41,8 @@ from broker.state import (
 from broker.storage import commands
 from broker.storage.service import Storage
 from broker.storage.tokens import StorageAccess
+from broker.tiers.opening import open_tiers
+from broker.tiers.settings import TierSettings, read_tiers
 from cache.stores import DiskStore
 from zcc.cli.cache import cache_commands
 from zcc.cli.program import Program
@@ -112,6 +121,7 @@ def serve(
         ),
     ] = False,
     state: StateDir = DEFAULT_STATE,
+    config: ConfigFile = "",
     farm: Annotated[
         str, typer.Option(metavar="NAME", help="The farm's name, as members see it.")
     ] = "",
@@ -213,6 +223,7 @@ def serve(
         parse_duration(run_limit),
         metrics,
         announce,
+        read_tiers(state, config),
     )
     asyncio.run(_serve(options, ready_fd, ctx, manager))
 
@@ -242,6 +253,7 @@ class _Options:
     run_limit_s: float
     metrics_listen: str
     announces: bool
+    tiers: list[TierSettings]
 
 
 async def _serve(
@@ -260,6 +272,7 @@ async def _serve(
     interface = split_interface(options.listen)
     if options.announces and interface is None:
         announced_addresses(options.listen)
+    tombstones = Tombstones(state)
     shell = Shell(
         name,
         "" if interface else options.listen,
@@ -271,6 +284,8 @@ async def _serve(
         options.key_connections,
         run_limit_s=options.run_limit_s,
         metrics=metrics,
+        tombstones=tombstones,
+        tiers=open_tiers(state, options.tiers, store, tombstones),
     )
     if metrics is not None:
         await metrics.start()
@@ -356,6 +371,7 @@ def _whereabouts(
 
 tokens.register(app)
 members.register(app)
+tiers.register(app)
 commands.register(app)
 
 

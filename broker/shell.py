@@ -38,9 +38,11 @@ from broker.metrics.service import Metrics
 from broker.metrics.shell import ShellNumbers
 from broker.results.auditor import Auditor
 from broker.results.shared_cache import SharedResults
+from broker.results.tombstones import Tombstones
 from broker.results.voided import Crier
 from broker.state import add_toolchain, known_owing, known_toolchains, note_owing
 from broker.storage.service import Storage
+from broker.tiers.service import TierService
 from broker.transport.asking import Asking
 from broker.transport.newer import UnknownKinds
 from broker.transport.outgoing import Outgoing
@@ -50,6 +52,7 @@ from broker.transport.search import Search
 from broker.transport.traffic import Traffic
 from broker.transport.wires import SeenWires
 from broker.watching.feed import Watching
+from cache.digest import Digest
 from cache.frame import compress
 from cache.stores import DiskStore
 from zcc import codec
@@ -112,6 +115,8 @@ class Shell:
         *,
         run_limit_s: float = RUN_LIMIT_S,
         metrics: Metrics | None = None,
+        tombstones: Tombstones | None = None,
+        tiers: TierService | None = None,
     ) -> None:
         self._farm = farm
         self._state_dir = state_dir
@@ -148,7 +153,12 @@ class Shell:
                 " address not this machine's? Say --listen tcp://HOST:PORT"
             ) from error
         self._search = Search(
-            self._traffic, self._machine.fetchable, self._happen, self._failures, self._now
+            self._traffic,
+            self._machine.fetchable,
+            self._happen,
+            self._failures,
+            self._now,
+            self._seek,
         )
         self._asking = Asking(
             lambda route, digests: self._traffic.ask(route, digests, self._now()),
@@ -156,7 +166,8 @@ class Shell:
             self._now,
         )
         self._crier = Crier(state_dir, self._say)
-        self._results = SharedResults(store, self._traffic, self._search.check, self._crier.add)
+        self._tombstones = tombstones or Tombstones(state_dir)
+        self._results = SharedResults(store, self._traffic, self._search.check, self._void, tiers)
         self._outgoing = Outgoing(
             self._link, state_dir, self._traffic.read, self._results.body_of, self._failures
         )
@@ -244,6 +255,7 @@ class Shell:
         self._traffic.close_files()
         self._auditor.close()
         self._crier.close()
+        self._tombstones.close()
         self._results.close()
         self._costbook.close()
         self._outgoing.stop()
@@ -463,7 +475,7 @@ class Shell:
         if now >= self._next_check:
             self._next_check = now + REGISTRY_S
             steps += [self._check_registry, self._membership.write_attendance, self._auditor.tick]
-            steps += [self._placed.tick, self._crier.tick]
+            steps += [self._placed.tick, self._crier.tick, lambda now: self._tombstones.tick()]
         for step in (self._write_down, *steps, self._sum_up, self._note_evictions):
             with self._failures.noted(f"{step.__qualname__}, due now and then"):
                 step(now)
@@ -549,6 +561,16 @@ class Shell:
         deliver = self._outgoing.deliveries.deliver
         if not deliver(effect.route, effect.outputs, effect.message, effect.key):
             self._events.append(events.PeerUnreachable(effect.route))
+
+    def _seek(self, key: Digest, then: Callable[[bool], None]) -> bool:
+        """Look for the result of a job that is taken in, in the tiers."""
+        execution = self._machine.farm.executions.get(key)
+        return execution is not None and self._results.seek(key, execution.cost_s, then)
+
+    def _void(self, key: Digest) -> None:
+        """A result was found wrong: agents are to forget it too, and it may not come back from a tier."""
+        self._tombstones.add(key)
+        self._crier.add(key)
 
     def _do_find(self, effect: effects.FindMissing) -> None:
         self._search.find(effect, self._results.recall)

@@ -44,6 +44,14 @@ StateDir = Annotated[
         callback=become_owner,
     ),
 ]
+ConfigFile = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The settings of tiers behind the cache; default broker.toml in the state directory.",
+    ),
+]
 DEFAULT_STATE = default_state(platformdirs.user_state_dir("zcc-broker", False))
 # No service is registered for it, and no other compile farm's default (3632, 8765, 10245, 10600).
 DEFAULT_PORT = 8317

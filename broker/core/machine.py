@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from broker.core import events
+from broker.core.admission import expectation
 from broker.core.allowance import Allowance
 from broker.core.departures import Departures
 from broker.core.effects import CloseTraffic, Effect, OfferBlobs, OpenTraffic, Send
@@ -130,6 +131,14 @@ class Machine:
         nodes = self.farm.nodes.usable(now)
         idle, slots = sum(node.unleased_slots for node in nodes), sum(node.width for node in nodes)
         return self.has_room(now) and 2 * idle >= slots
+
+    def expected_s(self, job: events.JobSubmitted) -> float | None:
+        """How long this job is expected to take on a node of average speed; None: it runs or waits already, or
+        nobody here has sent it."""
+        session = self.farm.sessions.find(job.origin)
+        if session is None or job.key in self.farm.executions:
+            return None
+        return expectation(self.farm, session, job).cost_s
 
     def is_banned(self, route: bytes) -> bool:
         return route in self._banned

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from broker.core.effects import Remember
 from broker.core.events import Recalled
+from broker.tiers.service import Then, TierService
 from broker.transport.traffic import Traffic
 from cache.digest import Digest
 from cache.forgotten import Forgotten
@@ -27,7 +28,8 @@ MAX_FRESH = 1_000
 class SharedResults:
     """Results in a disk store, whose blobs `traffic` sends.
 
-    `check` re-reads what somebody could not use, `void` tells others what was found wrong.
+    `check` re-reads what somebody could not use, `void` tells others what was found wrong. `tiers` are asked
+    for what is not here, and given all that is remembered.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class SharedResults:
         traffic: Traffic,
         check: Callable[[Iterable[Digest]], None],
         void: Callable[[Digest], None],
+        tiers: TierService | None = None,
     ) -> None:
         self._void = void
+        self._further = tiers
         self._store = store
         self._traffic = traffic
         self._check = check
@@ -47,6 +51,8 @@ class SharedResults:
         # What is not in the store yet: not handed to the writer, and handed to it, oldest first.
         self._fresh: dict[Digest, Record] = {}
         self._handed: deque[dict[Digest, Record]] = deque()
+        if tiers is not None:
+            tiers.serve(self.adopt)
 
     def recall(self, key: Digest) -> Recalled | None:
         """The result of this key, if it is remembered and all its outputs are here."""
@@ -105,6 +111,21 @@ class SharedResults:
         source = Source(effect.toolchain, effect.node, effect.node_key, effect.user)
         size_bytes = effect.size_bytes + len(effect.body)
         record = Record(effect.key, effect.body, effect.outputs, size_bytes, source, time.time())
+        self._take(record)
+        if self._further is not None:
+            self._further.remember(record)
+
+    def adopt(self, record: Record) -> None:
+        """A tier has this, which the farm has put there; its outputs are here. What came meanwhile stays."""
+        if self.record_of(record.key) is None:
+            self._take(record)
+
+    def seek(self, key: Digest, expected_s: float, then: Then) -> bool:
+        """Look for a result that is not here in the tiers, for a job that is expected to take so long: `then`
+        is called once, later, and raises nothing. False: nobody can be asked, and it never is."""
+        return self._further is not None and self._further.seek(key, expected_s, then)
+
+    def _take(self, record: Record) -> None:
         self._fresh[record.key] = record
         if len(self._fresh) >= MAX_FRESH:
             self.write_down()
@@ -136,6 +157,8 @@ class SharedResults:
 
     def close(self) -> None:
         self.write_down()
+        if self._further is not None:
+            self._further.close()
         self._writer.close()
 
     def _forget(self, key: Digest) -> None:

@@ -9,6 +9,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 
 from broker.core import events
 from broker.core.events import Event, Origin
@@ -63,6 +65,8 @@ class Reception:
         self._counts = counts
         self._reader = Reader(directory, holding_key, clock, self._was_read, self._was_not_read)
         self._interned: dict[Digest, Digest] = {}
+        # Jobs whose results are looked for in the tiers, by route and ticket.
+        self._held: dict[bytes, dict[int, events.JobSubmitted]] = {}
 
     def close(self) -> None:
         self._reader.close()
@@ -70,6 +74,7 @@ class Reception:
     def forget(self, route: bytes) -> None:
         """The session on this route is over, or begins anew: what came by it is void."""
         self._reader.forget(route)
+        self._held.pop(route, None)
 
     # --- what comes ---------------------------------------------------------------------------
 
@@ -86,7 +91,8 @@ class Reception:
             self._reader.read(origin, message, RESULTS_OF + payer)
 
     def cancel(self, origin: Origin, message: Cancel) -> None:
-        if not self._reader.cancel(origin, message.ticket):
+        is_held = self._held.get(origin.route, {}).pop(message.ticket, None) is not None
+        if not self._reader.cancel(origin, message.ticket) and not is_held:
             self._happen(events.MessageArrived(origin, message))
 
     def bye(self, origin: Origin, message: Bye) -> None:
@@ -142,33 +148,61 @@ class Reception:
         if shown:
             self._happen(events.InputsShown(origin.user, shown))
         recalled = None
-        if not self._machine.farm.holdings.unshown(origin.user, inputs):
+        is_public = not self._machine.farm.holdings.unshown(origin.user, inputs)
+        if is_public:
             if message.is_fresh:
                 self._results.doubt(message.key)
             else:
                 recalled = self._results.recall(message.key)
         if recalled is not None:
             self._reader.spend(origin.user, len(recalled.body))
-        self._happen(
-            events.JobSubmitted(
-                origin=origin,
-                ticket=message.ticket,
-                key=message.key,
-                cost_hint_s=message.cost_hint_s,
-                build=message.build,
-                toolchain=self._intern(Digest(head.toolchain)),
-                inputs=inputs,
-                machine_class=head.machine_class,
-                recalled=recalled,
-                body=message.body,
-                most_outputs=head.most_outputs,
-                declared=head.declared,
-                is_fresh=message.is_fresh,
-                traits=message.traits,
-                nice=message.nice,
-                subject=message.subject,
-            )
+        job = events.JobSubmitted(
+            origin=origin,
+            ticket=message.ticket,
+            key=message.key,
+            cost_hint_s=message.cost_hint_s,
+            build=message.build,
+            toolchain=self._intern(Digest(head.toolchain)),
+            inputs=inputs,
+            machine_class=head.machine_class,
+            recalled=recalled,
+            body=message.body,
+            most_outputs=head.most_outputs,
+            declared=head.declared,
+            is_fresh=message.is_fresh,
+            traits=message.traits,
+            nice=message.nice,
+            subject=message.subject,
         )
+        if is_public and recalled is None and not message.is_fresh and self._hold(job):
+            return
+        self._happen(job)
+
+    def _hold(self, job: events.JobSubmitted) -> bool:
+        """Keep this until the tiers have said whether they have its result; False: nobody is asked.
+
+        Who waits for a job that runs already gets its result anyway.
+        """
+        expected_s = self._machine.expected_s(job)
+        if expected_s is None:
+            return False
+        held = self._held.setdefault(job.origin.route, {})
+        then = partial(self._go_on, job)
+        if job.ticket in held or not self._results.seek(job.key, expected_s, then):
+            return False
+        held[job.ticket] = job
+        return True
+
+    def _go_on(self, job: events.JobSubmitted, is_found: bool) -> None:
+        """The tiers have said so; the job may have been cancelled, or its session be over."""
+        if self._held.get(job.origin.route, {}).get(job.ticket) is not job:
+            return
+        del self._held[job.origin.route][job.ticket]
+        with self._on_behalf_of(job.origin):
+            recalled = self._results.recall(job.key) if is_found else None
+            if recalled is not None:
+                self._reader.spend(job.origin.user, len(recalled.body))
+            self._happen(replace(job, recalled=recalled))
 
     def _take_result(self, origin: Origin, message: Done, head: ResultHead) -> None:
         outputs = tuple(split_digests(head.outputs))

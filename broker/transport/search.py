@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from broker.core.allowance import Allowance
@@ -34,6 +35,8 @@ from zcc.errors import ProtocolError
 
 Blobs = tuple[tuple[Digest, int], ...]
 Recall = Callable[[Digest], Recalled | None]
+# Looks for a result in the tiers; as `SharedResults.seek`.
+Seek = Callable[[Digest, Callable[[bool], None]], bool]
 
 
 @dataclass(slots=True)
@@ -63,8 +66,10 @@ class Search:
         happen: Callable[[Event], None],
         failures: Failures,
         clock: Callable[[], float],
+        seek: Seek = lambda key, then: False,
     ) -> None:
         self._traffic = traffic
+        self._seek_further = seek
         self._fetchable = fetchable
         self._happen = happen
         self._failures = failures
@@ -220,6 +225,26 @@ class Search:
             self._loop.call_soon(self._find, effect, recall, end, missing)
             return
         recalled = recall(effect.key) if effect.recalls else None
+        if effect.recalls and recalled is None:
+            then = partial(self._sought_further, effect, recall, missing)
+            if self._seek_further(effect.key, then):
+                return
+        self._say_what_lacks(effect, missing, recalled)
+
+    def _sought_further(
+        self, effect: FindMissing, recall: Recall, missing: set[Digest], is_found: bool
+    ) -> None:
+        if self._is_closed:
+            return
+        recalled = None
+        if is_found:
+            with self._failures.noted("a look for what a tier had"):
+                recalled = recall(effect.key)
+        self._say_what_lacks(effect, missing, recalled)
+
+    def _say_what_lacks(
+        self, effect: FindMissing, missing: set[Digest], recalled: Recalled | None
+    ) -> None:
         size_bytes = self._traffic.frame_bytes(effect.digests[0])
         self._happen(InputsChecked(effect.key, frozenset(missing), recalled, size_bytes))
 
