@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from broker.commands import audit, members, tiers, tokens, why_node
+from broker.commands import audit, backup, members, tiers, tokens, why_node
 from broker.commands.options import (
     DEFAULT_LISTEN,
     DEFAULT_PORT,
@@ -26,8 +27,9 @@ from broker.commands.program import HELP, PROGRAM, run
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
 from broker.errors import StartError
 from broker.listening import InterfaceListener, Whereabouts, announced_addresses
+from broker.membership.registry import Registry
 from broker.metrics.service import DEFAULT_ADDRESS, Metrics
-from broker.results.tombstones import Tombstones
+from broker.results.tombstones import Tombstones, has_tombstones
 from broker.results.voided import note_purge
 from broker.service import reloadable, status_of
 from broker.shell import Shell
@@ -372,6 +374,7 @@ def _whereabouts(
 tokens.register(app)
 members.register(app)
 tiers.register(app)
+backup.register(app)
 commands.register(app)
 
 
@@ -386,7 +389,18 @@ install.register(app, BROKER, BROKER_NAMES)
 add_settings(app, "serve", BROKER)
 audit.register(app, _open_results)
 why_node.register(app)
-app.add_typer(cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge), name="cache")
+
+
+def _in_tiers(store: DiskStore) -> list[str] | None:
+    """The keys of all whose results tiers may hold; None: there have been no tiers."""
+    if not has_tombstones(store.directory):
+        return None
+    with closing(Registry(store.directory)) as registry:
+        return [row.public_key for row in registry.rows()]
+
+
+results = cache_commands(_open_results, DEFAULT_STATE, "--state", note_purge, _in_tiers)
+app.add_typer(results, name="cache")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ _TRIP_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class RoundTrip:
     """What came of one tier; `fault` is empty where it works. `write_ms` is None where nothing is written."""
 
     name: str
@@ -60,7 +60,7 @@ def check_tiers(
     raise typer.Exit(1 if any(trip.fault for trip in trips) else 0)
 
 
-def _told(trip: Trip) -> str:
+def _told(trip: RoundTrip) -> str:
     if trip.fault:
         return f"does not work: {trip.fault}"
     if trip.write_ms is None:
@@ -68,20 +68,20 @@ def _told(trip: Trip) -> str:
     return f"works: {trip.write_ms:.1f} ms to write, {trip.read_ms:.1f} ms to read"
 
 
-def _tried(tier: TierSettings) -> Trip:
+def _tried(tier: TierSettings) -> RoundTrip:
     try:
         engine = open_engine(tier)
     except BrokerError as error:
-        return Trip(tier.name, tier.url, fault=str(error))
+        return RoundTrip(tier.name, tier.url, fault=str(error))
     try:
         return _round_trip(tier, engine)
     except EngineError as error:
-        return Trip(tier.name, tier.url, fault=str(error))
+        return RoundTrip(tier.name, tier.url, fault=str(error))
     finally:
         engine.close()
 
 
-def _round_trip(tier: TierSettings, engine: Engine) -> Trip:
+def _round_trip(tier: TierSettings, engine: Engine) -> RoundTrip:
     """
     Raises:
         EngineError: it does not work.
@@ -103,4 +103,4 @@ def _round_trip(tier: TierSettings, engine: Engine) -> Trip:
             fault = "it does not give back what it has taken"
         elif engine.get([name]):
             fault = "it does not remove what it is told to remove"
-    return Trip(tier.name, tier.url, read_ms, write_ms, fault)
+    return RoundTrip(tier.name, tier.url, read_ms, write_ms, fault)

@@ -107,6 +107,26 @@ class Table:
         return StateError(self._path, f"{_DAMAGED}; found {found!r}")
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        reason = _REASONS.get(code, "it cannot be used")
-        raise StateError(self._path, f"{reason} ({error})") from error
+        raise _state_error(self._path, error) from error
+
+
+def copy_of(path: str) -> bytes:
+    """The file as it is at one moment, whoever is at work on it.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(path)) as source,
+            contextlib.closing(sqlite3.connect(":memory:")) as copy,
+        ):
+            source.backup(copy)
+            return copy.serialize()
+    except sqlite3.Error as error:
+        raise _state_error(path, error) from error
+
+
+def _state_error(path: str, error: sqlite3.Error) -> StateError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return StateError(path, f"{_REASONS.get(code, 'it cannot be used')} ({error})")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from broker.core.limits import MAX_SPOOLED_BYTES
 from broker.failures import Failures
+from broker.metrics.tiers import tier_metrics
 from broker.results.shared_cache import SharedResults
 from broker.storage.service import Storage
 from broker.transport.router import RouterLink
@@ -74,6 +75,7 @@ class ShellNumbers:
         yield from self._process()
         yield from self._members()
         yield from self._disks()
+        yield from tier_metrics(self._results.tiers())
 
     def _process(self) -> Iterator[Metric]:
         yield gauges("zcc_broker_info", "1, and the release", "version", {__version__: 1})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from broker.core.effects import Remember
 from broker.core.events import Recalled
+from broker.tiers.numbers import TierNumbers
 from broker.tiers.service import Then, TierService
 from broker.transport.traffic import Traffic
 from cache.digest import Digest
@@ -154,6 +155,10 @@ class SharedResults:
         store = self._store
         size_bytes = store.blobs.known_bytes + store.index.size_bytes
         return size_bytes, store.limit_bytes, self._evicted
+
+    def tiers(self) -> list[TierNumbers]:
+        """What is counted of each tier, in the order in which they are asked."""
+        return [] if self._further is None else self._further.numbers()
 
     def close(self) -> None:
         self.write_down()

@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TierAnswer:
     """`tier` has it; None: none has, or none in time. `is_late`: whoever asked has gone on."""
 
     key: Digest
@@ -71,7 +71,7 @@ class _Line:
     under_way: dict[Batch, float] = field(default_factory=dict)
 
 
-class Lookups:
+class TierLookups:
     """`sizes` are (at_once, lanes) of each tier, in the order in which they are asked."""
 
     def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
@@ -103,10 +103,10 @@ class Lookups:
         del self._lookups[key]
         return False
 
-    def next_batches(self, now: float) -> tuple[list[Batch], list[Answer]]:
+    def next_batches(self, now: float) -> tuple[list[Batch], list[TierAnswer]]:
         """What is to be sent now, each to be answered, or failed, once; and who waits for a tier in vain, as it
         has begun to rest."""
-        batches, answers = list[Batch](), list[Answer]()
+        batches, answers = list[Batch](), list[TierAnswer]()
         for tier, line in enumerate(self._lines):
             while line.waiting and len(line.under_way) < line.lanes:
                 if not line.breaker.may_ask(now):
@@ -121,7 +121,7 @@ class Lookups:
                     answers += self._go_on(key, self._lookups[key], tier + 1, now)
         return batches, answers
 
-    def answered(self, batch: Batch, found: Iterable[Digest], now: float) -> list[Answer]:
+    def answered(self, batch: Batch, found: Iterable[Digest], now: float) -> list[TierAnswer]:
         """The tier has said which of these it has, and they are good."""
         line = self._lines[batch.tier]
         del line.under_way[batch]
@@ -134,12 +134,12 @@ class Lookups:
             lookup = self._lookups[key]
             if key in has:
                 del self._lookups[key]
-                answers.append(Answer(key, batch.tier, lookup.is_told))
+                answers.append(TierAnswer(key, batch.tier, lookup.is_told))
             else:
                 answers += self._go_on(key, lookup, batch.tier + 1, now)
         return answers
 
-    def failed(self, batch: Batch, now: float) -> list[Answer]:
+    def failed(self, batch: Batch, now: float) -> list[TierAnswer]:
         """The tier could not say."""
         line = self._lines[batch.tier]
         del line.under_way[batch]
@@ -149,13 +149,13 @@ class Lookups:
             answers += self._go_on(key, self._lookups[key], batch.tier + 1, now)
         return answers
 
-    def expired(self, now: float) -> list[Answer]:
+    def expired(self, now: float) -> list[TierAnswer]:
         """Those whose time is up are told so; what hangs is held against its tier."""
         answers = []
         for key, lookup in list(self._lookups.items()):
             if not lookup.is_told and lookup.until <= now:
                 lookup.is_told = True
-                answers.append(Answer(key, None))
+                answers.append(TierAnswer(key, None))
                 if not lookup.is_sent:
                     del self._lookups[key]  # its place in the line says nothing any more
         for line in self._lines:
@@ -174,11 +174,11 @@ class Lookups:
                 return True
         return False
 
-    def _go_on(self, key: Digest, lookup: _Lookup, first: int, now: float) -> list[Answer]:
+    def _go_on(self, key: Digest, lookup: _Lookup, first: int, now: float) -> list[TierAnswer]:
         if not lookup.is_told and self._put_into_line(key, lookup, first, now):
             return []
         del self._lookups[key]
-        return [] if lookup.is_told else [Answer(key, None)]
+        return [] if lookup.is_told else [TierAnswer(key, None)]
 
     def _take(self, tier: int, most: int) -> tuple[Digest, ...]:
         """The next of the tier's line who are waited for still."""

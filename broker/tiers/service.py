@@ -12,13 +12,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 from broker.results.tombstones import Tombstones
 from broker.tiers.behind import TierWriter
 from broker.tiers.lanes import Lanes
-from broker.tiers.lookups import Answer, Batch, Lookups, patience_s
+from broker.tiers.lookups import Batch, TierAnswer, TierLookups, patience_s
+from broker.tiers.numbers import TierNumbers
 from broker.tiers.settings import TierSettings
 from cache.blobs import BlobStore
 from cache.digest import Digest
@@ -35,27 +36,6 @@ logger = logging.getLogger(__name__)
 _TURN_S = 0.01
 # Whether somebody's result is in the near store now.
 Then = Callable[[bool], None]
-
-
-@dataclass(slots=True)
-class TierNumbers:
-    """Of one tier, since the start. `late` hits came when nobody waited any more; `seconds` are what batches of
-    look-ups took, summed."""
-
-    name: str
-    state: str
-    hits: int
-    late: int
-    misses: int
-    errors: int
-    seconds: float
-    bad: dict[str, int]
-    writes: str
-    written: int
-    written_bytes: int
-    waiting: int
-    dropped: int
-    lost: int
 
 
 class _Tier:
@@ -98,7 +78,7 @@ class TierService:
             _Tier(settings, RemoteStore(engine, sealing, settings.max_value_bytes), near)
             for settings, engine in tiers
         ]
-        self._lookups = Lookups([(engine.at_once, engine.lanes) for _, engine in tiers])
+        self._lookups = TierLookups([(engine.at_once, engine.lanes) for _, engine in tiers])
         self._waiting: dict[Digest, list[Then]] = {}
         self._next: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -196,7 +176,7 @@ class TierService:
             return {}
         return {key: it for key, it in found.items() if not self._tombstones.is_void(it)}
 
-    def _take(self, tier: _Tier, answer: Answer, sealed: Sealed) -> None:
+    def _take(self, tier: _Tier, answer: TierAnswer, sealed: Sealed) -> None:
         tier.hits += not answer.is_late
         tier.late += answer.is_late
         self._adopt(sealed.record)
@@ -210,7 +190,7 @@ class TierService:
             if tier.writer is not None:
                 tier.writer.put(Sealed(record, stamp))
 
-    def _tell(self, answers: Iterable[Answer]) -> None:
+    def _tell(self, answers: Iterable[TierAnswer]) -> None:
         for answer in answers:
             if answer.is_late:
                 continue
@@ -218,23 +198,29 @@ class TierService:
                 then(answer.tier is not None)
 
     def _numbers_of(self, at: int) -> TierNumbers:
-        tier, now = self._tiers[at], self._loop.time()
-        writer = tier.writer
-        return TierNumbers(
-            tier.settings.name,
-            self._lookups.breaker(at).state(now).value,
-            tier.hits,
-            tier.late,
-            tier.misses,
-            tier.errors,
-            tier.seconds,
-            dict(tier.store.counts),
-            "read-only" if writer is None else writer.breaker.state(time.monotonic()).value,
-            0 if writer is None else writer.written,
-            0 if writer is None else writer.written_bytes,
-            0 if writer is None else writer.waiting,
-            0 if writer is None else writer.dropped,
-            0 if writer is None else writer.lost,
+        tier, writer = self._tiers[at], self._tiers[at].writer
+        read = TierNumbers(
+            name=tier.settings.name,
+            state=self._lookups.breaker(at).state(self._loop.time()).value,
+            writes="read-only",
+            hits=tier.hits,
+            late=tier.late,
+            misses=tier.misses,
+            errors=tier.errors,
+            seconds=tier.seconds,
+            bad=dict(tier.store.counts),
+        )
+        if writer is None:
+            return read
+        return replace(
+            read,
+            writes=writer.breaker.state(time.monotonic()).value,
+            errors=tier.errors + writer.errors,
+            written=writer.written,
+            written_bytes=writer.written_bytes,
+            waiting=writer.waiting,
+            dropped=writer.dropped,
+            lost=writer.lost,
         )
 
     # --- in a tier's threads ------------------------------------------------------------------

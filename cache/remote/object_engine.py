@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import (
@@ -14,9 +14,12 @@ from obstore.exceptions import (
     UnauthenticatedError,
     UnknownConfigurationKeyError,
 )
-from obstore.store import ClientConfig, HTTPStore, ObjectStore, RetryConfig, from_url
+from obstore.store import HTTPStore, ObjectStore, from_url
 
 from cache.remote.engine import EngineError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 _Item = TypeVar("_Item")
 _Got = TypeVar("_Got")

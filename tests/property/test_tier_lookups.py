@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker.tiers.lookups import MOST_WAIT_S, Answer, Batch, Lookups
+from broker.tiers.lookups import MOST_WAIT_S, Batch, TierAnswer, TierLookups
 from cache.digest import Digest, digest_of
 from cache.remote.behind import BoundedBacklog
 
@@ -22,11 +22,11 @@ class LookupsOfAnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.lookups = Lookups(SIZES)
+        self.lookups = TierLookups(SIZES)
         self.waiting: dict[Digest, float] = {}
         self.under_way: list[Batch] = []
 
-    def tell(self, answers: list[Answer]) -> None:
+    def tell(self, answers: list[TierAnswer]) -> None:
         for answer in answers:
             if answer.is_late:
                 assert answer.key not in self.waiting

@@ -11,12 +11,14 @@ from broker.core.farm import Farm
 from broker.metrics.page import Page
 from broker.metrics.shell import ShellNumbers
 from broker.metrics.tally import FarmTally
+from broker.tiers.numbers import TierNumbers
 from zcc.reasons import Reason
 
 
 def numbers() -> ShellNumbers:
     link: Any = SimpleNamespace(connections=(3, 5), received_bytes=7, sent_bytes=9, refused=1)
-    results: Any = SimpleNamespace(figures=lambda: (10, 100, 2))
+    tiers = [TierNumbers("redis", "closed", "open", hits=3, bad={"forged": 1})]
+    results: Any = SimpleNamespace(figures=lambda: (10, 100, 2), tiers=lambda: tiers)
     spool: Any = SimpleNamespace(size_bytes=4, directory="/")
     storage: Any = SimpleNamespace(figures=lambda: (20, 200), counts=Counter(hits=6))
     failures: Any = SimpleNamespace(count=0)

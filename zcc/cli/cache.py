@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 
@@ -50,10 +50,13 @@ def cache_commands(
     note: Callable[[DiskStore, Selection], Callable[[], None]] = lambda store, selection: (
         lambda: None
     ),
+    others: Callable[[DiskStore], Sequence[str] | None] = lambda store: None,
 ) -> typer.Typer:
     """The command group for the stores that `open_store(DIR)` opens; `option` names the directory.
 
     `note` is told what is about to be purged; what it answers is called when that is done, or has failed.
+    `others` are the public keys of those who may have results elsewhere, which `note` reaches; None: all are
+    here.
     """
     app = Program(help="Show, trim, purge and verify remembered results.")
     where = typer.Option(default, option, metavar="DIR", help="Where the results are kept.")
@@ -99,9 +102,12 @@ def cache_commands(
         if not (unused or older or node or user or toolchain or key or everything):
             raise ConfigError("say which results to forget (see --help), or --all")
         with closing(open_store(directory)) as store:
-            node, user = key_of(store, "node_key", node), key_of(store, "user", user)
+            elsewhere = others(store)
+            node = key_of(store, "node_key", node, elsewhere or ())
+            user = key_of(store, "user", user, elsewhere or ())
             selection = _selection(unused, older, node, user, toolchain, key)
-            refuse_strangers(store, selection)
+            if elsewhere is None:
+                refuse_strangers(store, selection)
             tell = note(store, selection)
             try:
                 removed = clear(store) if selection == Selection() else purge(store, selection)
@@ -189,10 +195,13 @@ def _is_key(node: str) -> bool:
     return len(node) == 40  # in Z85
 
 
-def key_of(store: DiskStore, column: str, called: str) -> str:
-    """The public key among those that results bear which has this id; anything else as it is."""
-    labels = store.index.by_label(column) if called.startswith("k-") else []
-    return next((key for key, _, _ in labels if key and member_id(key) == called), called)
+def key_of(store: DiskStore, column: str, called: str, others: Sequence[str] = ()) -> str:
+    """The public key, among those that results bear and these others, which has this id; anything else as it
+    is."""
+    if not called.startswith("k-"):
+        return called
+    keys = [key for key, _, _ in store.index.by_label(column) if key]
+    return next((key for key in (*keys, *others) if member_id(key) == called), called)
 
 
 def refuse_strangers(store: DiskStore, selection: Selection) -> None:
