@@ -509,6 +509,7 @@ class Shell:
     def _note_evictions(self, now: float) -> None:
         evicted = self._results.note_evictions()
         self._watching.note_store(self._results.figures)
+        self._watching.note_tiers(lambda: [each.row() for each in self._results.tiers()])
         if evicted:
             logger.info("evicted %d blobs and results", evicted)
 

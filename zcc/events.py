@@ -378,6 +378,25 @@ class FarmPulse(FarmEvent):
     evicted: Count
 
 
+@dataclass(frozen=True, slots=True)
+class TierShown(FarmEvent):
+    """A tier behind the farm's store, where its numbers are others than they were."""
+
+    NAME: ClassVar[str] = "tier"
+    name: Name
+    state: Name
+    writes: Name
+    hits: Count
+    late: Count
+    misses: Count
+    errors: Count
+    bad: Count
+    wait_ms: Count
+    written: Count
+    waiting: Count
+    lost: Count
+
+
 # ---- members ---------------------------------------------------------------------------------------
 
 
@@ -401,7 +420,7 @@ ALL_EVENTS: tuple[type[FarmEvent], ...] = (
     FarmShown, MemberShown, ToolchainShown, BuildShown, NodeShown, NodeLeft, NodeSuspended, ToolchainMoving,
     ToolchainUploaded, LinksShown,
     JobQueued, JobJoined, RequestLeft, JobSending, JobLeased, RunStarted, LeaseLost, JobFinished, HitServed,
-    RequestRefused, JobAbandoned, AgentCounted, QueueShown, FarmPulse, MemberJoined, PeerRefused,
+    RequestRefused, JobAbandoned, AgentCounted, QueueShown, FarmPulse, TierShown, MemberJoined, PeerRefused,
 )  # fmt: skip
 
 # An event as it travels: its name, and its fields.

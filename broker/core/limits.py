@@ -487,6 +487,10 @@ MAX_WORD_BYTES = 200
 # counts as 16. Beyond it decisions come without candidates.
 UNDONE_BURST = 4 * MAX_CHANGES
 UNDONE_PER_S = MAX_CHANGES
+# --- tiers ------------------------------------------------------------------------------------
+# Jobs that wait for an answer of the tiers, 0.2 s each at the most: a key's, and what all take together.
+MAX_HELD_PER_KEY = 512
+MAX_HELD_BYTES = 64 << 20
 # --- what jobs cost ---------------------------------------------------------------------------
 # Sources of which is known what they took, once for each key that has compiled them: some 600 bytes each here
 # and 100 on disk. LLVM has 6,000, Chromium 50,000.

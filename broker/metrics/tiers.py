@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from broker.tiers.numbers import TierNumbers
+from broker.tiers.numbers import BAD, TierNumbers
 from zcc.exposition import Metric
-
-_BAD = ("forged", "damaged", "stale")
 
 
 def tier_metrics(tiers: Sequence[TierNumbers]) -> Iterator[Metric]:
@@ -40,7 +38,7 @@ def tier_metrics(tiers: Sequence[TierNumbers]) -> Iterator[Metric]:
         "values of a tier that were not taken: not sealed by this farm, damaged, or void since",
         "what",
         tiers,
-        lambda each: {what: each.bad.get(what, 0) for what in _BAD},
+        lambda each: {what: each.bad.get(what, 0) for what in BAD},
     )
     yield _by_label(
         "zcc_broker_tier_resting",

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from zcc.events import Row
+
+# What of the counts of bad values is a lie of the tier's, or a result that is void by now.
+BAD = ("forged", "damaged", "stale")
+
 
 @dataclass(frozen=True, slots=True)
 class TierNumbers:
@@ -25,3 +30,10 @@ class TierNumbers:
     waiting: int = 0
     dropped: int = 0
     lost: int = 0
+
+    def row(self) -> Row:
+        """As watchers are told them: an event `tier` without its name and time."""
+        bad, wait_ms = sum(self.bad.get(what, 0) for what in BAD), int(1000 * self.seconds)
+        read = self.hits, self.late, self.misses, self.errors, bad, wait_ms
+        lost = self.lost + self.dropped
+        return self.name, self.state, self.writes, *read, self.written, self.waiting, lost

@@ -20,6 +20,7 @@ from broker.errors import ReaderFullError
 from broker.failures import BROKER_FAILED
 from broker.results.shared_cache import SharedResults
 from broker.transport.heads import JobHead, ResultHead, is_as_declared, split_digests
+from broker.transport.held import HeldJobs
 from broker.transport.reader import Head, Reader
 from broker.transport.traffic import Traffic
 from cache.digest import Digest
@@ -65,8 +66,7 @@ class Reception:
         self._counts = counts
         self._reader = Reader(directory, holding_key, clock, self._was_read, self._was_not_read)
         self._interned: dict[Digest, Digest] = {}
-        # Jobs whose results are looked for in the tiers, by route and ticket.
-        self._held: dict[bytes, dict[int, events.JobSubmitted]] = {}
+        self._held = HeldJobs()  # those whose results are looked for in the tiers
 
     def close(self) -> None:
         self._reader.close()
@@ -74,7 +74,7 @@ class Reception:
     def forget(self, route: bytes) -> None:
         """The session on this route is over, or begins anew: what came by it is void."""
         self._reader.forget(route)
-        self._held.pop(route, None)
+        self._held.forget(route)
 
     # --- what comes ---------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class Reception:
             self._reader.read(origin, message, RESULTS_OF + payer)
 
     def cancel(self, origin: Origin, message: Cancel) -> None:
-        is_held = self._held.get(origin.route, {}).pop(message.ticket, None) is not None
+        is_held = self._held.cancel(origin.route, message.ticket)
         if not self._reader.cancel(origin, message.ticket) and not is_held:
             self._happen(events.MessageArrived(origin, message))
 
@@ -184,20 +184,17 @@ class Reception:
         Who waits for a job that runs already gets its result anyway.
         """
         expected_s = self._machine.expected_s(job)
-        if expected_s is None:
+        if expected_s is None or not self._held.has_room(job):
             return False
-        held = self._held.setdefault(job.origin.route, {})
-        then = partial(self._go_on, job)
-        if job.ticket in held or not self._results.seek(job.key, expected_s, then):
+        if not self._results.seek(job.key, expected_s, partial(self._go_on, job)):
             return False
-        held[job.ticket] = job
+        self._held.put(job)
         return True
 
     def _go_on(self, job: events.JobSubmitted, is_found: bool) -> None:
         """The tiers have said so; the job may have been cancelled, or its session be over."""
-        if self._held.get(job.origin.route, {}).get(job.ticket) is not job:
+        if not self._held.take(job):
             return
-        del self._held[job.origin.route][job.ticket]
         with self._on_behalf_of(job.origin):
             recalled = self._results.recall(job.key) if is_found else None
             if recalled is not None:

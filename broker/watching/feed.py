@@ -27,7 +27,7 @@ from broker.watching.moving import NoWires, Wires
 from broker.watching.numbers import Describe
 from broker.watching.recorder import Recorder
 from broker.watching.snapshot import pack_snapshot
-from zcc.events import MAX_BATCH_BYTES, pack_pieces
+from zcc.events import MAX_BATCH_BYTES, Row, pack_pieces
 from zcc.messages import (
     Enrol,
     Enrolled,
@@ -179,6 +179,11 @@ class Watching:
         recorder = self._recorder
         if recorder is not None:
             recorder.store = figures()
+
+    def note_tiers(self, rows: Callable[[], list[Row]]) -> None:
+        """The fields of each tier's row, but its name and time."""
+        if self._recorder is not None:
+            self._recorder.tiers = rows()
 
     def _begin(self) -> None:
         """A feed begins: from now on what happens is recorded, and all begin with a snapshot."""

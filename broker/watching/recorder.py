@@ -77,6 +77,9 @@ class Recorder:
         self._has_queue = False
         # What the shell knows: bytes of the store, the most that it may have, and how much was evicted.
         self.store = (0, 0, 0)
+        # Of each tier what stands behind the time in its row, and as it was told last.
+        self.tiers: list[Row] = []
+        self._told_tiers: list[Row] = []
         self.watchers = 0
         for execution in farm.executions.values():
             # What it was called in a feed before is void.
@@ -459,6 +462,15 @@ class Recorder:
             self.rows.append(("queue", self.at_ms, rows, others))
         self._has_queue = bool(rows)
         self.rows.append(self.pulse_row())
+        self.rows += [self._tier_row(each) for each in self.tiers if each not in self._told_tiers]
+        self._told_tiers = self.tiers
+
+    def tier_rows(self) -> list[Row]:
+        """All tiers, as they were told last."""
+        return [self._tier_row(each) for each in self._told_tiers]
+
+    def _tier_row(self, fields: Row) -> Row:
+        return "tier", self.at_ms, *fields
 
     def pulse_row(self) -> Row:
         return pulse_row(self._farm, self.at_ms, self.watchers, self.store)

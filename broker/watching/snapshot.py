@@ -21,7 +21,7 @@ class _Room:
     def __init__(self) -> None:
         self.left_out = 0
         self._bytes = MAX_SNAPSHOT_BYTES
-        self._rows = MAX_EVENTS - 2  # `farm` and `pulse` are always there
+        self._rows = MAX_EVENTS - 8  # `farm`, `pulse` and the tiers are always there
 
     def fit(self, things: Iterable[list[bytes]]) -> list[list[bytes]]:
         """Those of which all rows have room, in order."""
@@ -62,4 +62,5 @@ def pack_snapshot(farm: Farm, recorder: Recorder, began_s: float) -> bytes:
     named = chain.from_iterable([room.fit(reversed(kind))[::-1] for kind in kinds])
     rows = list(chain.from_iterable([*named, *nodes, *room.fit(jobs)]))
     first: Row = ("farm", at_ms, farm.name, __version__, began_s, room.left_out)
-    return join_rows([pack(first), *rows, pack(recorder.pulse_row())])
+    store = [pack(row) for row in (recorder.pulse_row(), *recorder.tier_rows())]
+    return join_rows([pack(first), *rows, *store])

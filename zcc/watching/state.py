@@ -27,6 +27,7 @@ from zcc.events import (
     MemberShown,
     NodeShown,
     QueueShown,
+    TierShown,
     ToolchainMoving,
     ToolchainShown,
     ToolchainUploaded,
@@ -77,6 +78,7 @@ class FarmState:
         self.links: LinksShown | None = None
         self.queue: QueueShown | None = None
         self.pulse: FarmPulse | None = None
+        self.tiers: dict[str, TierShown] = {}
         self.known_builds: dict[str, BuildView] = {}
         self.past_nodes: deque[NodeView] = deque(maxlen=MAX_PAST_NODES)
         self.runs: deque[RunView] = deque(maxlen=MAX_PAST_RUNS)
@@ -138,6 +140,7 @@ class FarmState:
         self.shipping.clear()
         self.uploading.clear()
         self.links = None
+        self.tiers.clear()
         self.queue = None
 
     def _member(self, event: MemberShown) -> None:
@@ -383,6 +386,9 @@ class FarmState:
         second = self._second(self.time_of(event))
         second.waiting, second.running, second.slots = event.waiting, event.running, event.slots
 
+    def _tier(self, event: TierShown) -> None:
+        self.tiers[event.name] = event
+
     def _touch(self, build: BuildView, at_s: float) -> None:
         build.began_s, build.last_s = min(build.began_s, at_s), max(build.last_s, at_s)
 
@@ -434,4 +440,5 @@ _APPLIERS: dict[type[FarmEvent], Callable[[FarmState, Any], None]] = {
     events.AgentCounted: FarmState._counted,
     events.QueueShown: FarmState._queue,
     events.FarmPulse: FarmState._pulse,
+    events.TierShown: FarmState._tier,
 }

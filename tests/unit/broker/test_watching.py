@@ -8,6 +8,7 @@ import pytest
 
 from broker.core import events
 from broker.core.limits import STARTUP_GRACE_S
+from broker.tiers.numbers import TierNumbers
 from broker.watching.feed import TOO_MANY_WATCHERS, Ring
 from broker.watching.limits import (
     FEED_LINGERS_S,
@@ -31,6 +32,7 @@ from zcc.events import (
     NodeShown,
     QueueShown,
     RequestRefused,
+    TierShown,
 )
 from zcc.messages import (
     Beat,
@@ -465,3 +467,23 @@ def test_a_mistake_of_ours_in_the_telling_harms_no_job_and_the_feed_begins_anew(
     desk.done(node, run.lease)
     assert len(desk.got(client, Finished)) == 1
     assert names_of(heard(feed, seer)) == ["finished"]
+
+
+def test_tiers_are_told_when_they_change_and_to_who_comes_later(desk: Desk, feed: Feed) -> None:
+    seer = feed.begin("seer")
+    numbers = TierNumbers("near", "closed", "read-only", hits=3, bad={"forged": 1, "too_large": 9})
+
+    def told(numbers: TierNumbers) -> list[FarmEvent]:
+        feed.watching.note_tiers(lambda: [numbers.row()])
+        desk.pass_time(1.1)
+        return [event for event in heard(feed, seer) if isinstance(event, TierShown)]
+
+    (first,) = told(numbers)
+    assert isinstance(first, TierShown)
+    assert (first.name, first.hits, first.bad, first.writes) == ("near", 3, 1, "read-only")
+    assert told(numbers) == []
+    (second,) = told(replace(numbers, state="open"))
+    late = feed.begin("late")
+    late.read()
+    assert seer.state.tiers == {"near": second}
+    assert late.state.tiers["near"].state == "open"
