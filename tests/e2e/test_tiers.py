@@ -17,14 +17,21 @@ from typing import Any
 
 import pytest
 
+from broker.results.tombstones import Tombstones
+from broker.tiers.opening import tier_secret
+from cache.digest import Digest
 from cache.frame import compress
+from cache.remote.engine import MemoryEngine
+from cache.remote.store import RemoteStore, Sealing
 from tests.e2e.conftest import BIN, Farm
 from tests.e2e.test_memory import compile_, lose_own
-from tests.faults.disturbed import FILES, build_while, write_project
 from tests.support.engines import RedisServer, S3Server, running
 from zcc.cli.up import LocalFarm
+from zcc.farm import DEFAULT_FARM
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
+FILES = 8
+pytestmark = pytest.mark.timeout(400)  # a farm's start alone takes half a minute on a busy machine
 COUNTED = re.compile(r"^(zcc_broker_tier_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
 
@@ -102,7 +109,17 @@ def farm(server: RedisServer) -> Iterator[TieredFarm]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("project"))
+    """C sources that take a moment each, and the plain compiler's objects in `plain/`."""
+    place = tmp_path_factory.mktemp("project")
+    names = [f"f{number}" for number in range(FILES)]
+    for name in names:
+        text = f"/* {place} */\n#include <stdio.h>\nint {name}(void) {{ return puts(__FILE__); }}\n"
+        (place / f"{name}.c").write_text(text)
+    objects = " ".join(f"$(OUT)/{name}.o" for name in names)
+    rule = "$(OUT)/%.o: %.c\n\t@mkdir -p $(@D)\n\t@$(CC) -g -O1 -c -o $@ $<\n"
+    (place / "Makefile").write_text(f"all: {objects}\n{rule}")
+    subprocess.run(["make", "-s", "CC=gcc", "OUT=plain"], cwd=place, check=True)
+    return place
 
 
 @pytest.fixture
@@ -117,9 +134,30 @@ def source(tmp_path: Path) -> Path:
 
 
 def build(farm: TieredFarm, project: Path, disturb: Callable[[], object] = lambda: None) -> None:
-    """Build all of it, disturbed on the way, and compare each object with the plain build's."""
+    """Build all of it, disturbed when the first object is there; each is the plain build's, and none was
+    compiled here."""
+    out = project / "farm"
+    shutil.rmtree(out, ignore_errors=True)
     environment = {**farm.local.environment, "PATH": f"{os.environ['PATH']}:{BIN}"}
-    build_while(project, environment, disturb)
+    environment["ZCC_FALLBACK"] = "never"
+    command = ["make", "-s", "-j2", "CC=zcc gcc", "OUT=farm"]
+    with subprocess.Popen(command, cwd=project, env=environment) as make:
+        while make.poll() is None and not list(out.glob("*.o")):
+            time.sleep(0.01)
+        disturb()
+        assert make.wait(PATIENCE_S) == 0
+    for plain in (project / "plain").iterdir():
+        assert (out / plain.name).read_bytes() == plain.read_bytes(), plain.name
+
+
+def comes_back(farm: TieredFarm, source: Path) -> None:
+    """Compile until the tier has the result in time, which it may not have on a busy machine."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (outcome := compile_(farm, source)) != {"shared_hit": 1}:
+        assert outcome == {"remote": 1}
+        assert time.monotonic() < deadline, "the tier is always late"
+        farm.forget_near()
+    assert farm.count("lookups_total", 'outcome="hit"') >= 1
 
 
 def test_what_the_broker_s_disk_has_lost_comes_back(farm: TieredFarm, source: Path) -> None:
@@ -127,8 +165,7 @@ def test_what_the_broker_s_disk_has_lost_comes_back(farm: TieredFarm, source: Pa
     assert compile_(farm, source) == {"remote": 1}
     farm.wait_until_in_tier(before + 1)
     farm.forget_near()
-    assert compile_(farm, source) == {"shared_hit": 1}
-    assert farm.count("lookups_total", 'outcome="hit"') >= 1
+    comes_back(farm, source)
     # From its own disk now, whatever the tier says.
     hits = farm.count("lookups_total")
     lose_own(farm)
@@ -136,7 +173,10 @@ def test_what_the_broker_s_disk_has_lost_comes_back(farm: TieredFarm, source: Pa
     assert farm.count("lookups_total") == hits
 
 
-def test_it_outlives_the_broker_and_its_disk(farm: TieredFarm, source: Path) -> None:
+def test_it_outlives_the_broker_and_its_disk(
+    farm: TieredFarm, server: RedisServer, source: Path
+) -> None:
+    others = set(server.client().scan_iter("zcc1/*/r/*"))
     before = farm.count("results_total", 'outcome="written"')
     assert compile_(farm, source) == {"remote": 1}
     farm.wait_until_in_tier(before + 1)
@@ -148,8 +188,17 @@ def test_it_outlives_the_broker_and_its_disk(farm: TieredFarm, source: Path) -> 
     shutil.rmtree(farm.state / "blobs")
     farm.local.restart_broker()
     lose_own(farm)
-    # Its inputs have to be sent once more, and the node to come back: then it is found.
-    assert compile_(farm, source) == {"shared_hit": 1}
+    # Its inputs have to be sent once more, and the node to come back: then it is found, in time or not.
+    assert compile_(farm, source) in ({"shared_hit": 1}, {"remote": 1})
+    assert not farm.count("bad_values_total")
+    secret, tombstones = tier_secret(str(farm.state)), Tombstones(str(farm.state))
+    tombstones.look()
+    sealing = Sealing(secret, DEFAULT_FARM, tombstones.stamp, tombstones.is_void)
+    (name,) = set(server.client().scan_iter("zcc1/*/r/*")) - others
+    remote = RemoteStore(MemoryEngine(), sealing, 1 << 20)
+    value = server.client().get(name)
+    assert isinstance(value, bytes)
+    assert remote._unsealed(Digest(bytes.fromhex(name[-64:].decode())), value) is not None
 
 
 def purge(farm: TieredFarm, *which: str) -> None:
@@ -268,10 +317,8 @@ def test_a_bucket_is_a_tier_too_and_may_be_gone(tmp_path: Path, source: Path) ->
             assert compile_(farm, source) == {"remote": 1}
             farm.wait_until_in_tier(1)
             farm.forget_near()
-            # A server in Python on a busy machine may be late: then the next one finds it near.
-            assert compile_(farm, source) in ({"shared_hit": 1}, {"remote": 1})
-            farm.wait_for("lookups_total", 1, 'outcome="')
-            assert farm.count("lookups_total", 'outcome="miss"') == 0
+            comes_back(farm, source)
+            assert not farm.count("bad_values_total")
             server.kill()
             farm.forget_near()
             assert compile_(farm, source) == {"remote": 1}
@@ -282,13 +329,12 @@ def test_check_tiers_says_which_works(server: RedisServer, tmp_path: Path) -> No
     command = [str(BIN / "zcc-broker"), "check-tiers", "--state", str(tmp_path)]
     server.settings_for(tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert re.match(
-        r"near: unix://\S+: works: [\d.]+ ms to write, [\d.]+ ms to read\n", done.stdout
-    )
+    told = " ".join(done.stdout.split())
+    assert re.match(r"near: unix://\S+: works: [\d.]+ ms to write, [\d.]+ ms to read$", told)
     server.settings_for(tmp_path, "read_only = true")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "read-only, answers in" in done.stdout
+    assert "read-only, answers in" in " ".join(done.stdout.split())
     (tmp_path / "redis.secret").write_text('password = "wrong"\n')
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "see the credentials file" in done.stdout
+    assert "see the credentials file" in " ".join(done.stdout.split())
