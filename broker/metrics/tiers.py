@@ -36,14 +36,14 @@ def tier_metrics(tiers: Sequence[TierNumbers]) -> Iterator[Metric]:
     yield _by_label(
         "zcc_broker_tier_bad_values_total",
         "values of a tier that were not taken: not sealed by this farm, damaged, or void since",
-        "what",
+        "reason",
         tiers,
         lambda each: {what: each.bad.get(what, 0) for what in BAD},
     )
     yield _by_label(
         "zcc_broker_tier_resting",
         "1 while a tier is left alone after failures, by what it is not asked",
-        "way",
+        "kind",
         tiers,
         lambda each: {
             "read": each.state != "closed",
@@ -52,14 +52,14 @@ def tier_metrics(tiers: Sequence[TierNumbers]) -> Iterator[Metric]:
     )
     yield _by_label(
         "zcc_broker_tier_results_total",
-        "results for a tier: written, dropped for want of room, lost to failures, too large for it",
+        "results for a tier: written, dropped for want of room, lost to failures, larger than it takes",
         "outcome",
         tiers,
         lambda each: {
             "written": each.written,
             "dropped": each.dropped,
             "lost": each.lost,
-            "too-large": each.bad.get("too_large", 0),
+            "oversized": each.bad.get("too_large", 0),
         },
     )
     yield _of_each(

@@ -156,6 +156,10 @@ class SharedResults:
         size_bytes = store.blobs.known_bytes + store.index.size_bytes
         return size_bytes, store.limit_bytes, self._evicted
 
+    @property
+    def has_tiers(self) -> bool:
+        return self._further is not None
+
     def tiers(self) -> list[TierNumbers]:
         """What is counted of each tier, in the order in which they are asked."""
         return [] if self._further is None else self._further.numbers()

@@ -183,6 +183,8 @@ class Reception:
 
         Who waits for a job that runs already gets its result anyway.
         """
+        if not self._results.has_tiers:
+            return False
         expected_s = self._machine.expected_s(job)
         if expected_s is None or not self._held.has_room(job):
             return False

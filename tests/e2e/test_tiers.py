@@ -215,7 +215,7 @@ def test_what_was_purged_does_not_come_back(farm: TieredFarm, source: Path, whic
     # Nothing near is by that node any more: it is what tiers hold that is meant.
     purge(farm, which)
     assert compile_(farm, source) == {"remote": 1}
-    assert farm.count("bad_values_total", 'what="stale"') >= 1
+    assert farm.count("bad_values_total", 'reason="stale"') >= 1
 
 
 def forge_all(server: RedisServer, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -252,9 +252,9 @@ def test_a_tier_that_lies_makes_no_wrong_object(
     farm.wait_until_in_tier(before + FILES)
     farm.forget_near()
     forge_all(server, change)
-    bad = farm.count("bad_values_total", f'what="{what}"')
+    bad = farm.count("bad_values_total", f'reason="{what}"')
     build(farm, project)
-    assert farm.count("bad_values_total", f'what="{what}"') > bad
+    assert farm.count("bad_values_total", f'reason="{what}"') > bad
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
@@ -277,10 +277,10 @@ def test_a_tier_that_goes_away_in_a_build_costs_misses(
                 server.thaw()
         # It is asked again when it is back.
         deadline = time.monotonic() + PATIENCE_S
-        while farm.count("resting", 'way="read"') and time.monotonic() < deadline:
+        while farm.count("resting", 'kind="read"') and time.monotonic() < deadline:
             farm.forget_near()
             build(farm, project)
-        assert not farm.count("resting", 'way="read"')
+        assert not farm.count("resting", 'kind="read"')
 
 
 def test_a_tier_that_is_full_is_read_and_costs_nothing(
@@ -297,7 +297,7 @@ def test_a_tier_that_is_full_is_read_and_costs_nothing(
         build(farm, project)
         farm.wait_for("results_total", lost + 1, 'outcome="lost"')
         assert "it is full" in farm.log
-        assert not farm.count("resting", 'way="read"')
+        assert not farm.count("resting", 'kind="read"')
     finally:
         server.client().config_set("maxmemory", 0)
 

@@ -48,6 +48,7 @@ def troubles(state: FarmState) -> list[Trouble]:
     found = [
         *_of_nodes(state, names),
         *_of_queue(state),
+        *_of_tiers(state),
         *_of_departures(state),
         *_of_faults(state, called),
         *_of_copies(state, called),
@@ -95,6 +96,20 @@ def _of_queue(state: FarmState) -> Iterator[Trouble]:
             yield Trouble(BAD, f"No node may run {jobs} of {who}.")
         elif row.oldest_ms > _LONG_WAIT_MS:
             yield Trouble(WARN, f"A job of {who} has waited for {_span(row.oldest_ms)}.")
+
+
+def _of_tiers(state: FarmState) -> Iterator[Trouble]:
+    for tier in state.tiers.values():
+        ways = [
+            way
+            for way, its_state in (("looks up", tier.state), ("writes", tier.writes))
+            if its_state in ("open", "half-open")
+        ]
+        if ways:
+            done = " or ".join(ways)
+            yield Trouble(
+                WARN, f"The tier {tier.name} fails: nobody {done} anything there for now."
+            )
 
 
 def _of_departures(state: FarmState) -> Iterator[Trouble]:

@@ -83,3 +83,13 @@ def test_nodes_of_one_name_are_told_apart() -> None:
              for number in (1, 3)]  # fmt: skip
     (slow,) = wrong([*small_farm.present(), *twins])
     assert slow.text.startswith("oak (k-00000003) is slow")
+
+
+def test_a_tier_that_is_left_alone_is_said() -> None:
+    def tier(name: str, state: str, writes: str) -> said.TierShown:
+        return said.TierShown(5, name, state, writes, 1, 0, 1, 3, 0, 9, 1, 0, 0)
+
+    tiers = [tier("near", "half-open", "open"), tier("far", "closed", "read-only")]
+    assert wrong([*small_farm.present(), *tiers]) == [
+        Trouble(WARN, "The tier near fails: nobody looks up or writes anything there for now."),
+    ]
