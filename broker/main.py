@@ -20,8 +20,8 @@ from broker.commands.options import (
     DEFAULT_LISTEN,
     DEFAULT_PORT,
     DEFAULT_STATE,
-    ConfigFile,
     StateDir,
+    TiersFile,
 )
 from broker.commands.program import HELP, PROGRAM, run
 from broker.core.limits import KEY_CONNECTIONS, RUN_LIMIT_S
@@ -123,7 +123,7 @@ def serve(
         ),
     ] = False,
     state: StateDir = DEFAULT_STATE,
-    config: ConfigFile = "",
+    tiers: TiersFile = "",
     farm: Annotated[
         str, typer.Option(metavar="NAME", help="The farm's name, as members see it.")
     ] = "",
@@ -225,7 +225,7 @@ def serve(
         parse_duration(run_limit),
         metrics,
         announce,
-        read_tiers(state, config),
+        read_tiers(state, tiers),
     )
     asyncio.run(_serve(options, ready_fd, ctx, manager))
 

@@ -44,12 +44,12 @@ StateDir = Annotated[
         callback=become_owner,
     ),
 ]
-ConfigFile = Annotated[
+TiersFile = Annotated[
     str,
     typer.Option(
-        "--config",
+        "--tiers",
         metavar="FILE",
-        help="The settings of tiers behind the cache; default broker.toml in the state directory.",
+        help="The settings of tiers behind the cache; default tiers.toml in the state directory.",
     ),
 ]
 DEFAULT_STATE = default_state(platformdirs.user_state_dir("zcc-broker", False))

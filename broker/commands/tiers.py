@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from broker.commands.options import DEFAULT_STATE, ConfigFile, StateDir
+from broker.commands.options import DEFAULT_STATE, StateDir, TiersFile
 from broker.errors import BrokerError
-from broker.tiers.settings import TierSettings, open_engine, read_tiers
+from broker.tiers.settings import FILE_NAME, TierSettings, open_engine, read_tiers
 from cache.remote.engine import Engine, EngineError
 from zcc.cli.terminal import say
 from zcc.errors import ConfigError
@@ -39,18 +39,17 @@ def register(app: typer.Typer) -> None:
 
 def check_tiers(
     state: StateDir = DEFAULT_STATE,
-    config: ConfigFile = "",
+    tiers_file: TiersFile = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Have each tier take a value, give it back and remove it; exit status 1 where one does not.
 
     Of a tier that is read_only a value is asked for that it does not have.
     """
-    tiers = read_tiers(state, config)
+    tiers = read_tiers(state, tiers_file)
     if not tiers:
-        raise ConfigError(
-            f"there is no [[tier]] in {config or os.path.join(state, 'broker.toml')}: see docs/guide/tiers.md"
-        )
+        where = tiers_file or os.path.join(state, FILE_NAME)
+        raise ConfigError(f"there is no [[tier]] in {where}: see zcc help tiers")
     trips = [_tried(tier) for tier in tiers]
     if as_json:
         typer.echo(json.dumps([asdict(trip) for trip in trips], indent=2))

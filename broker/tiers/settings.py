@@ -1,4 +1,4 @@
-"""The tiers that the broker's settings name, each a table of `broker.toml`.
+"""The tiers that the broker's settings name, each a table of `tiers.toml`.
 
     [[tier]]
     url = "redis://cache.example.org:6379/0"
@@ -29,7 +29,7 @@ from zcc.config import parse_duration, parse_size
 from zcc.documents import read_text, read_toml
 from zcc.errors import ConfigError
 
-FILE_NAME = "broker.toml"
+FILE_NAME = "tiers.toml"
 # Above what a job waits for an answer: what comes later fills the near store. A write may take as long.
 DEFAULT_TIMEOUT_S = 1.0
 LONGEST_TIMEOUT_S = 30
@@ -63,7 +63,7 @@ class TierSettings:
 
 
 def read_tiers(state_dir: str, path: str = "") -> list[TierSettings]:
-    """The tiers in this file, or in `broker.toml` of the state directory, where there is one; in order.
+    """The tiers in this file, or in `tiers.toml` of the state directory, where there is one; in order.
 
     Raises:
         ConfigError: it cannot be read, or a table says what there is not.

@@ -40,7 +40,7 @@ class TieredFarm(Farm):
 
     def __init__(self, directory: str, settings: Path) -> None:
         local = LocalFarm(directory)
-        local.broker_options = ("--config", str(settings), "--metrics", "127.0.0.1:0")
+        local.broker_options = ("--tiers", str(settings), "--metrics", "127.0.0.1:0")
         super().__init__(local)
 
     @property
@@ -308,7 +308,7 @@ def test_a_bucket_is_a_tier_too_and_may_be_gone(tmp_path: Path, source: Path) ->
         secret = tmp_path / "s3.secret"
         secret.write_text('access_key_id = "key"\nsecret_access_key = "secret"\n')
         secret.chmod(0o600)
-        settings = tmp_path / "broker.toml"
+        settings = tmp_path / "tiers.toml"
         settings.write_text(
             f'[[tier]]\nurl = "{server.url}"\ntimeout = "5s"\ncredentials = "s3.secret"\n'
             f'options = {{endpoint = "http://127.0.0.1:{server.port}", region = "us-east-1"}}\n'

@@ -71,12 +71,12 @@ class RedisServer:
             self.process.wait()
 
     def settings_for(self, directory: Path, *lines: str) -> Path:
-        """A broker.toml in this directory that names it as the tier `near`."""
+        """A tiers.toml in this directory that names it as the tier `near`."""
         secret = directory / "redis.secret"
         secret.write_text(f'password = "{PASSWORD}"\n')
         secret.chmod(0o600)
         text = f'[[tier]]\nname = "near"\nurl = "{self.url}"\ncredentials = "redis.secret"\n'
-        path = directory / "broker.toml"
+        path = directory / "tiers.toml"
         path.write_text("\n".join((text, *lines)) + "\n")
         return path
 

@@ -151,7 +151,7 @@ def test_a_broker_s_state_is_enough_to_list_its_keys(tmp_path: Path) -> None:
 def test_help_for_what_is_no_subcommand_says_which_was_perhaps_meant() -> None:
     result = CliRunner().invoke(zcc_app, ["help", "statss"])
     assert result.exit_code == 2
-    assert "did you mean: zcc stats?" in result.output
+    assert "did you mean: zcc help stats?" in result.output
 
 
 def test_help_goes_down_to_a_command_of_a_subcommand() -> None:

@@ -31,7 +31,7 @@ def state(tmp_path: Path) -> Path:
     state.mkdir(0o700)
     broker_keys(str(state))
     record_serving(str(state), "tcp://127.0.0.1:1", "hill")
-    (state / "broker.toml").write_text("")
+    (state / "tiers.toml").write_text("")
     join(state, "ann")
     return state
 
@@ -70,7 +70,7 @@ def test_a_lost_disk_comes_back_as_the_same_farm(state: Path, tmp_path: Path) ->
     assert broker_keys(str(there)) == key
     assert valid(there) == {"ann"}
     assert "who was revoked since the backup is a member again" in told
-    assert (there / "broker.toml").exists()
+    assert (there / "tiers.toml").exists()
 
 
 def test_who_was_revoked_since_stays_revoked(state: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What broker.toml may say of tiers, and what is said to who has it say something else."""
+"""What tiers.toml may say of tiers, and what is said to who has it say something else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ REDIS = 'url = "redis://h:6379/0"'
 
 
 def read(state: Path, *lines: str) -> list[TierSettings]:
-    (state / "broker.toml").write_text("\n".join(("[[tier]]", *lines)))
+    (state / "tiers.toml").write_text("\n".join(("[[tier]]", *lines)))
     return read_tiers(str(state))
 
 
 def test_without_a_file_there_are_no_tiers(tmp_path: Path) -> None:
     assert read_tiers(str(tmp_path)) == []
-    (tmp_path / "broker.toml").write_text("")
+    (tmp_path / "tiers.toml").write_text("")
     assert read_tiers(str(tmp_path)) == []
     with pytest.raises(ConfigError, match="there is no file"):
         read_tiers(str(tmp_path), str(tmp_path / "mistyped.toml"))
