@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_each_recipe_is_of_this_version(recipe: str, says: str) -> None:
     found = re.search(says, (PACKAGES / recipe).read_text(), re.MULTILINE)
     assert found is not None
     assert found[1] == __version__
+
+
+@pytest.mark.outside
+def test_packages_have_the_units_that_install_service_writes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, PACKAGES / "units", tmp_path], check=True)
+    for name in ("zcc-broker", "zcc-node"):
+        lines = (tmp_path / f"{name}.service").read_text().splitlines()
+        assert f"ExecStart=/usr/bin/{name} serve --state /var/lib/{name}" in lines
+        assert f"User={name}" in lines
+        assert not [line for line in lines if "install-service" in line]
 
 
 @pytest.mark.outside
