@@ -245,16 +245,19 @@ def test_a_tier_that_lies_makes_no_wrong_object(
     change: Callable[[list[bytes]], list[bytes]],
     what: str,
 ) -> None:
-    before = farm.count("results_total", 'outcome="written"')
-    purge(farm, "--all")
-    lose_own(farm)
-    build(farm, project)
-    farm.wait_until_in_tier(before + FILES)
-    farm.forget_near()
-    forge_all(server, change)
     bad = farm.count("bad_values_total", f'reason="{what}"')
-    build(farm, project)
-    assert farm.count("bad_values_total", f'reason="{what}"') > bad
+    deadline = time.monotonic() + PATIENCE_S
+    # Each object is right, whether the tier's lie came in time or not, which it may not on a busy machine.
+    while farm.count("bad_values_total", f'reason="{what}"') == bad:
+        assert time.monotonic() < deadline, "the tier is always late"
+        before = farm.count("results_total", 'outcome="written"')
+        purge(farm, "--all")
+        lose_own(farm)
+        build(farm, project)
+        farm.wait_until_in_tier(before + FILES)
+        farm.forget_near()
+        forge_all(server, change)
+        build(farm, project)
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])

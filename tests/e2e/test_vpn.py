@@ -123,6 +123,7 @@ def test_a_broker_waits_for_its_interface_and_says_so_once(farm: VpnFarm) -> Non
     token = farm.broker_says("token", "--role", "client", "--endpoint", f"tcp://[fd84::1]:{PORT}")
     other = farm._member("other")
     vpn.connect(farm.network, other.machine, vpn.address(9), "fd84::9")
+    wait_until(lambda: vpn.is_settled(other.machine), "its address to be its own")
     farm.zcc(other, "join", token)
     farm.clients.append(other)
     wait_until(lambda: farm.compiles(other), "a compile by IPv6")

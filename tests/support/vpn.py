@@ -48,5 +48,10 @@ def up(machine: Machine) -> None:
     ip("-n", machine.namespace, "link", "set", INTERFACE, "up")
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(("ip", *arguments), check=True, capture_output=True)
+def is_settled(machine: Machine) -> bool:
+    """Whether the kernel has seen that nobody else has its IPv6 addresses: before that it uses none of them."""
+    return not ip("-n", machine.namespace, "-6", "addr", "show", "dev", INTERFACE, "tentative")
+
+
+def ip(*arguments: str) -> bytes:
+    return subprocess.run(("ip", *arguments), check=True, capture_output=True).stdout
