@@ -34,7 +34,7 @@ NODE_NAMES = (
 BROKER_NAMES = (
     "broker.key", "registry.sqlite*", "revoked", "results.sqlite*", "blobs", "voided", "toolchains",
     "costs.sqlite*", "owing.json", "audit", "placed", "spool", "ccache", "ccache-tokens.sqlite*", "audit.log",
-    "audit.log.[0-9]", "serving.json", "lock", "*.damaged",
+    "audit.log.[0-9]", "serving.json", "lock", "tier.key", "tiers.toml", "tombstones", "*.damaged",
 )  # fmt: skip
 
 
