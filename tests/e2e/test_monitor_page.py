@@ -349,6 +349,7 @@ def test_hostile_names_are_text_everywhere(seen: Opener, tmp_path: Path) -> None
         page.keyboard.press("l")
         expect(page.locator("main")).to_contain_text(watched_farm.HOSTILE)
         page.keyboard.press("l")
+        expect(page.locator("canvas.gantt")).to_be_visible()
         one.open("star")
         page.locator("canvas.star").hover(position={"x": 560, "y": 100})
         identity = page.evaluate(id_of)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.network_farm import wait_until
 from tests.support.notified import PATIENCE_S, Heard
 from zcc import farm
 from zcc.cli.up import LocalFarm
@@ -253,9 +254,7 @@ def test_a_job_that_a_stop_cuts_off_is_no_error_of_the_nodes(
             env={**around.environment, "ZCC_CACHE": "off"},
         )  # fmt: skip
         try:
-            while not running(it.process.pid):
-                assert it.process.poll() is None
-                it.heard.next()
+            wait_until(lambda: running(it.process.pid), "the job to run")
             for _ in range(2):  # the second says: at once
                 it.process.send_signal(signal.SIGTERM)
                 it.heard.until("STOPPING")
