@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -93,6 +95,12 @@ class Broker:
     def written(self) -> bool:
         return self.tiers.wait_written(30)
 
+    def keep_in_tiers_alone(self, key: Digest = KEY, output: bytes = OBJECT) -> None:
+        """A result that tiers have, and the near store has no more."""
+        self.remember(key, output)
+        assert self.written()
+        self.evict()
+
     def close(self) -> None:
         for engine in self.engines:
             if isinstance(engine, SlowEngine):
@@ -100,12 +108,23 @@ class Broker:
         self.results.close()
 
 
+class Begin(Protocol):
+    def __call__(
+        self, *engines: MemoryEngine, disk: str = "", read_only: bool = False
+    ) -> Broker: ...
+
+
 @pytest.fixture
-def brokers() -> Iterator[list[Broker]]:
-    made: list[Broker] = []
-    yield made
-    for broker in made:
-        broker.close()
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Makes brokers that are closed at the end, on one disk unless another is named."""
+    with ExitStack() as made:
+
+        def begun(*engines: MemoryEngine, disk: str = "", read_only: bool = False) -> Broker:
+            broker = Broker(tmp_path / disk, list(engines), read_only)
+            made.callback(broker.close)
+            return broker
+
+        yield begun
 
 
 async def until(is_so: object) -> None:
@@ -122,13 +141,10 @@ def run(coroutine: object) -> None:
     asyncio.run(coroutine)  # type: ignore[arg-type]
 
 
-def test_what_has_left_the_near_store_comes_back(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_what_has_left_the_near_store_comes_back(begin: Begin) -> None:
     async def story() -> None:
-        broker = Broker(tmp_path, [MemoryEngine()])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(MemoryEngine())
+        broker.keep_in_tiers_alone()
         recalled = await broker.seek()
         assert recalled is not None
         assert recalled.body == b"body"
@@ -144,23 +160,19 @@ def test_what_has_left_the_near_store_comes_back(tmp_path: Path, brokers: list[B
     run(story())
 
 
-def test_what_no_tier_has_is_a_miss(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_what_no_tier_has_is_a_miss(begin: Begin) -> None:
     async def story() -> None:
-        broker = Broker(tmp_path, [MemoryEngine(), MemoryEngine()])
-        brokers.append(broker)
+        broker = begin(MemoryEngine(), MemoryEngine())
         assert await broker.seek() is None
         assert [each.misses for each in broker.tiers.numbers()] == [1, 1]
 
     run(story())
 
 
-def test_a_hit_of_a_farther_tier_is_put_into_the_nearer(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_a_hit_of_a_farther_tier_is_put_into_the_nearer(begin: Begin) -> None:
     async def story() -> None:
         near, far = MemoryEngine(), MemoryEngine()
-        broker = Broker(tmp_path, [near, far])
-        brokers.append(broker)
+        broker = begin(near, far)
         broker.remember()
         assert broker.written()
         near.values.clear()
@@ -172,31 +184,22 @@ def test_a_hit_of_a_farther_tier_is_put_into_the_nearer(
     run(story())
 
 
-def test_a_large_output_comes_back_too(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_a_large_output_comes_back_too(begin: Begin) -> None:
     async def story() -> None:
-        broker = Broker(tmp_path, [MemoryEngine()])
-        brokers.append(broker)
-        broker.remember(output=bytes(MAX_AT_ONCE_BYTES + 1))
-        assert broker.written()
-        broker.evict()
+        broker = begin(MemoryEngine())
+        broker.keep_in_tiers_alone(output=bytes(MAX_AT_ONCE_BYTES + 1))
         assert await broker.seek() is not None
 
     run(story())
 
 
-def test_nothing_is_written_to_a_tier_that_is_read_only(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_nothing_is_written_to_a_tier_that_is_read_only(begin: Begin) -> None:
     async def story() -> None:
         engine = MemoryEngine()
-        writer = Broker(tmp_path, [engine])
-        brokers.append(writer)
-        writer.remember()
-        assert writer.written()
-        writer.evict()
+        writer = begin(engine)
+        writer.keep_in_tiers_alone()
         there = dict(engine.values)
-        reader = Broker(tmp_path, [engine], read_only=True)
-        brokers.append(reader)
+        reader = begin(engine, read_only=True)
         assert await reader.seek() is not None
         reader.remember(digest_of(b"another"))
         assert reader.written()
@@ -206,16 +209,11 @@ def test_nothing_is_written_to_a_tier_that_is_read_only(
     run(story())
 
 
-def test_one_of_which_the_blob_is_another_is_a_miss_and_counted(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_one_of_which_the_blob_is_another_is_a_miss_and_counted(begin: Begin) -> None:
     async def story() -> None:
         engine = MemoryEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(engine)
+        broker.keep_in_tiers_alone()
         (name,) = [name for name in engine.values if "/b/" in name]
         for frame in (compress(b"another object"), b"no frame", engine.values[name][:-1], b""):
             engine.values[name] = frame
@@ -228,11 +226,10 @@ def test_one_of_which_the_blob_is_another_is_a_miss_and_counted(
     run(story())
 
 
-def test_what_was_found_wrong_does_not_come_back(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_what_was_found_wrong_does_not_come_back(begin: Begin) -> None:
     async def story() -> None:
         engine = MemoryEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
+        broker = begin(engine)
         broker.remember()
         broker.remember(digest_of(b"other"))
         assert broker.written()
@@ -249,21 +246,16 @@ def test_what_was_found_wrong_does_not_come_back(tmp_path: Path, brokers: list[B
     run(story())
 
 
-def test_what_is_found_wrong_while_a_tier_is_asked_is_not_taken(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_what_is_found_wrong_while_a_tier_is_asked_is_not_taken(begin: Begin) -> None:
     async def story() -> None:
         engine = SlowEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(engine)
+        broker.keep_in_tiers_alone()
         engine.goes_on.clear()
         asked = asyncio.create_task(broker.seek())
         await until(engine.is_asked.is_set)
         # By another process, at the last moment.
-        note_tombstone(str(tmp_path), Selection(key_prefix=KEY[:4]))
+        note_tombstone(str(broker.state), Selection(key_prefix=KEY[:4]))
         engine.goes_on.set()
         assert await asked is None
         await until(lambda: broker.tiers.numbers()[0].misses == 1)
@@ -272,16 +264,11 @@ def test_what_is_found_wrong_while_a_tier_is_asked_is_not_taken(
     run(story())
 
 
-def test_a_late_answer_is_a_miss_and_fills_the_near_store(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_a_late_answer_is_a_miss_and_fills_the_near_store(begin: Begin) -> None:
     async def story() -> None:
         engine = SlowEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(engine)
+        broker.keep_in_tiers_alone()
         engine.goes_on.clear()
         assert await broker.seek(expected_s=0.1) is None
         engine.goes_on.set()
@@ -291,13 +278,10 @@ def test_a_late_answer_is_a_miss_and_fills_the_near_store(
     run(story())
 
 
-def test_a_tier_that_hangs_is_left_alone_and_nobody_waits_for_it(
-    tmp_path: Path, brokers: list[Broker]
-) -> None:
+def test_a_tier_that_hangs_is_left_alone_and_nobody_waits_for_it(begin: Begin) -> None:
     async def story() -> None:
         engine = SlowEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
+        broker = begin(engine)
         engine.goes_on.clear()
         keys = (digest_of(b"%d" % at) for at in range(1000))
         loop = asyncio.get_running_loop()
@@ -311,17 +295,14 @@ def test_a_tier_that_hangs_is_left_alone_and_nobody_waits_for_it(
 
 
 def test_one_that_fails_costs_misses_and_is_asked_again_later(
-    tmp_path: Path, brokers: list[Broker], monkeypatch: pytest.MonkeyPatch
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.remote.breaker.FIRST_REST_S", 0.05)
 
     async def story() -> None:
         engine = MemoryEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(engine)
+        broker.keep_in_tiers_alone()
         engine.failure = EngineError("gone")
         while broker.tiers.numbers()[0].state == "closed":
             assert await broker.seek() is None
@@ -334,12 +315,11 @@ def test_one_that_fails_costs_misses_and_is_asked_again_later(
 
 
 def test_what_cannot_be_written_is_lost_and_reading_goes_on(
-    tmp_path: Path, brokers: list[Broker], monkeypatch: pytest.MonkeyPatch
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
         engine = MemoryEngine()
-        broker = Broker(tmp_path, [engine])
-        brokers.append(broker)
+        broker = begin(engine)
         broker.remember()
         assert broker.written()
 
@@ -358,13 +338,10 @@ def test_what_cannot_be_written_is_lost_and_reading_goes_on(
     run(story())
 
 
-def test_two_who_ask_for_the_same_ask_once(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_two_who_ask_for_the_same_ask_once(begin: Begin) -> None:
     async def story() -> None:
-        broker = Broker(tmp_path, [MemoryEngine()])
-        brokers.append(broker)
-        broker.remember()
-        assert broker.written()
-        broker.evict()
+        broker = begin(MemoryEngine())
+        broker.keep_in_tiers_alone()
         found = await asyncio.gather(broker.seek(), broker.seek())
         assert all(found)
         assert broker.tiers.numbers()[0].hits == 1
@@ -372,15 +349,13 @@ def test_two_who_ask_for_the_same_ask_once(tmp_path: Path, brokers: list[Broker]
     run(story())
 
 
-def test_another_farms_engine_says_nothing(tmp_path: Path, brokers: list[Broker]) -> None:
+def test_another_farms_engine_says_nothing(begin: Begin) -> None:
     async def story() -> None:
         engine = MemoryEngine()
-        broker = Broker(tmp_path / "a", [engine])
-        brokers.append(broker)
+        broker = begin(engine, disk="a")
         broker.remember()
         assert broker.written()
-        other = Broker(tmp_path / "b", [engine])  # the same secret, another list
-        brokers.append(other)
+        other = begin(engine, disk="b")  # the same secret, another list
         assert await other.seek() is None
         assert other.tiers.numbers()[0].bad == {"stale": 1}
 
